@@ -1,0 +1,291 @@
+"""What a run is told: one frozen, validated set of values.
+
+Each field states its range and one sentence, with its unit; the command line, its help and the
+YAML reader are all made from these declarations. Names of networks, losses and the like come from
+``mnistbench.schema.names``, so nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mnistbench.schema.errors import InputError, one_line
+from mnistbench.schema.names import (
+    AugmentName,
+    DatasetChoice,
+    DatasetName,
+    LossName,
+    ModelName,
+    OptimizerName,
+    RecipeName,
+    ScheduleName,
+)
+
+__all__ = ["APPLIES_TO", "TRAIN_IMAGES", "RunConfig", "check_split", "config_from"]
+
+TRAIN_IMAGES: Mapping[DatasetName, int] = {
+    "mnist": 60_000,
+    "fashion-mnist": 60_000,
+    "kmnist": 60_000,
+    "qmnist": 60_000,
+    "emnist-digits": 240_000,
+}
+"""Images in each published training file; ``synthetic`` has as many as are asked for."""
+
+APPLIES_TO: Mapping[str, tuple[str, frozenset[str]]] = {
+    **dict.fromkeys(
+        (
+            "conv_layers",
+            "linear_layers",
+            "channels",
+            "kernel_size",
+            "pooling",
+            "padding",
+            "batch_norm",
+        ),
+        ("model", frozenset({"cnn"})),
+    ),
+    "dropout": ("model", frozenset({"cnn", "mlp"})),
+    "label_smoothing": ("loss", frozenset({"label-smoothing", "kl"})),
+    "momentum": ("optimizer", frozenset({"sgd", "rmsprop", "muon"})),
+    "nesterov": ("optimizer", frozenset({"sgd", "muon"})),
+    "beta1": ("optimizer", frozenset({"adam", "adamw", "muon"})),
+    "beta2": ("optimizer", frozenset({"adam", "adamw", "muon"})),
+    "lr_warmup_steps": (
+        "lr_schedule",
+        frozenset({"constant", "step", "exponential", "cosine", "linear"}),
+    ),
+    "lr_decay": ("lr_schedule", frozenset({"step", "exponential"})),
+    "lr_decay_epochs": ("lr_schedule", frozenset({"step"})),
+    "num_workers": ("loader", frozenset({"streaming"})),
+}
+"""Fields that only some choices of another field read: field -> (that field, those choices)."""
+
+_MAX_COUNT = 2**31 - 1
+
+
+class RunConfig(BaseModel):
+    """Everything that decides a run; keyword-only, immutable, valid once it exists.
+
+    Raises:
+        pydantic.ValidationError: a value is of the wrong type or out of its range, or two values
+            contradict each other. `config_from` gives the same as one `InputError` line.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
+    )
+
+    recipe: RecipeName | None = Field(
+        None, description="Recipe that the other values start from; see --list-recipes."
+    )
+
+    dataset: DatasetChoice = Field(
+        "auto",
+        description="Data set; auto is MNIST found or downloaded, else the generated digits.",
+    )
+    data_dir: str | None = Field(
+        None,
+        min_length=1,
+        description="Folder of the data sets; none is $MNISTBENCH_DATA_DIR, else the user's cache.",
+    )
+    synthetic_train_size: int = Field(
+        60_000, ge=1, le=_MAX_COUNT, description="Images in the generated training file [images]."
+    )
+    synthetic_seed: int = Field(
+        0, ge=0, lt=2**32, description="Seed of the generated digits, apart from the run's seed."
+    )
+    val_size: int = Field(
+        10_000, ge=0, le=_MAX_COUNT, description="Last images of training kept for val [images]."
+    )
+    eval_split: Literal["val", "test"] = Field(
+        "val", description="Split read while training; test only to repeat a published protocol."
+    )
+    pixel_mean: float | None = Field(
+        None, ge=0, le=1, description="Mean taken off pixels in [0, 1]; none is the data set's own."
+    )
+    pixel_std: float | None = Field(
+        None, gt=0, le=1, description="Deviation dividing pixels; none is the data set's own."
+    )
+    loader: Literal["streaming", "resident"] = Field(
+        "resident", description="Read through a DataLoader, or keep the whole set on the device."
+    )
+    num_workers: int = Field(
+        0, ge=0, le=256, description="Worker processes of the streaming loader [processes]."
+    )
+    augment: tuple[AugmentName, ...] = Field(
+        (), description="Random changes made to training images on the device."
+    )
+    augment_shift_px: int = Field(
+        2, ge=1, le=14, description="Largest shift each way, when shift is on [pixels]."
+    )
+    augment_rotate_deg: float = Field(
+        10.0, gt=0, le=180, description="Largest turn each way, when rotate is on [degrees]."
+    )
+    augment_elastic_px: float = Field(
+        1.0, gt=0, le=14, description="Deviation of the elastic grid, when it is on [pixels]."
+    )
+
+    model: ModelName = Field("simple-cnn", description="Network to train.")
+    conv_layers: int = Field(2, ge=2, le=4, description="Convolutions of model cnn [layers].")
+    linear_layers: int = Field(2, ge=2, le=4, description="Linear layers of model cnn [layers].")
+    channels: int = Field(
+        16, ge=1, le=1024, description="Channels of model cnn's first convolution; then doubled."
+    )
+    kernel_size: int = Field(
+        3, ge=1, le=64, description="Side of model cnn's square kernels [pixels]."
+    )
+    pooling: Literal["max", "average", "stride"] = Field(
+        "max", description="How model cnn halves the image: pooling, or a convolution of stride 2."
+    )
+    padding: Literal["same", "valid"] = Field(
+        "same", description="Whether model cnn's convolutions keep the image's size."
+    )
+    batch_norm: bool = Field(False, description="Batch norm after model cnn's convolutions.")
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="Share of hidden units dropped in models cnn and mlp."
+    )
+
+    loss: LossName = Field("cross-entropy", description="Loss to minimise.")
+    label_smoothing: float = Field(
+        0.1, ge=0, lt=1, description="Mass spread over all classes by losses label-smoothing, kl."
+    )
+    optimizer: OptimizerName = Field("sgd", description="Optimizer.")
+    lr: float = Field(0.01, gt=0, le=1e4, description="Learning rate at the schedule's peak.")
+    momentum: float = Field(
+        0.5, ge=0, lt=1, description="Momentum of sgd, rmsprop and muon [share kept per step]."
+    )
+    nesterov: bool = Field(False, description="Nesterov momentum in sgd and muon.")
+    beta1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the mean gradient.")
+    beta2: float = Field(0.999, ge=0, lt=1, description="Adam's decay of the squared gradient.")
+    weight_decay: float = Field(0.0, ge=0, le=10, description="Weight decay of the optimizer.")
+    lr_schedule: ScheduleName = Field(
+        "constant", description="Learning rate over the run, worked out from the step number."
+    )
+    lr_warmup_steps: int = Field(
+        0,
+        ge=0,
+        le=_MAX_COUNT,
+        description="Steps of linear rise before any schedule but one-cycle [steps].",
+    )
+    lr_decay: float = Field(
+        0.7, gt=0, le=1, description="Factor of the schedules step and exponential [per decay]."
+    )
+    lr_decay_epochs: int = Field(
+        1, ge=1, le=_MAX_COUNT, description="Epochs between decays of schedule step [epochs]."
+    )
+    num_epochs: int = Field(
+        10, ge=1, le=_MAX_COUNT, description="Passes over the training split [epochs]."
+    )
+    max_steps: int | None = Field(
+        None, ge=1, le=_MAX_COUNT, description="End after so many steps, if sooner [steps]."
+    )
+    global_batch_size: int | None = Field(
+        None,
+        ge=1,
+        le=_MAX_COUNT,
+        description="Samples in a step over all processes [samples]; 64 unless per-device is set.",
+    )
+    per_device_batch_size: int | None = Field(
+        None, ge=1, le=_MAX_COUNT, description="Samples in a step on each process [samples]."
+    )
+
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, order and noise.")
+    num_seeds: int = Field(
+        1, ge=1, le=100_000, description="Runs to make, with the seeds that follow --seed [runs]."
+    )
+    mixed_precision: Literal["no", "bf16", "fp16", "fp8"] | None = Field(
+        None, description="Arithmetic of the model; none is the launcher's choice."
+    )
+    loop: Literal["stock"] = Field("stock", description="Training loop: stock is Accelerate's own.")
+    compile: bool = Field(False, description="Compile the model, outside the train clock.")
+    num_threads: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="CPU threads per process; none is all cores divided over the local processes.",
+    )
+    target_accuracy: float | None = Field(
+        None, gt=0, le=1, description="Accuracy to time the run to [fraction]."
+    )
+    stop_at_target: bool = Field(False, description="End the run at the target accuracy.")
+    require_target: bool = Field(False, description="Exit with status 3 if it is not reached.")
+    eval_every_steps: int | None = Field(
+        None, ge=1, le=_MAX_COUNT, description="Steps between evaluations; none is each epoch."
+    )
+    eval_batch_size: int = Field(
+        1000, ge=1, le=_MAX_COUNT, description="Samples per forward pass of an evaluation."
+    )
+    output_dir: str = Field("runs", min_length=1, description="Folder that gets one per run.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        for key, value in values.items():
+            field = cls.model_fields.get(key)
+            if isinstance(value, bool) and field is not None and field.annotation is not bool:
+                raise ValueError(f"{key}: should not be true or false")
+        if values.get("global_batch_size") is None and values.get("per_device_batch_size") is None:
+            return values | {"global_batch_size": 64}
+        return values
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.global_batch_size is not None and self.per_device_batch_size is not None:
+            raise ValueError("global_batch_size and per_device_batch_size: set one of the two")
+        if self.eval_split == "val" and self.val_size == 0:
+            raise ValueError("eval_split: val is empty with val_size 0; use --eval-split test")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov: needs a momentum above 0")
+        if len(set(self.augment)) != len(self.augment):
+            raise ValueError("augment: names one change twice")
+        if self.target_accuracy is None and (self.require_target or self.stop_at_target):
+            field = "require_target" if self.require_target else "stop_at_target"
+            raise ValueError(f"{field}: needs --target-accuracy")
+        if self.dataset == "synthetic":
+            check_split(self, self.synthetic_train_size)
+        elif self.dataset != "auto":
+            check_split(self, TRAIN_IMAGES[self.dataset])
+        return self
+
+
+def check_split(config: RunConfig, num_images: int, *, num_processes: int = 1) -> None:
+    """Check that a training file of `num_images` images holds val and one whole batch.
+
+    Raises:
+        InputError: no image, or less than a global batch, is left to train on.
+    """
+    num_train = num_images - config.val_size
+    if num_train < 1:
+        raise InputError(
+            f"val_size: {config.val_size} of {num_images} images leaves nothing to train on; "
+            f"use at most {num_images - 1}"
+        )
+    batch = config.global_batch_size or (config.per_device_batch_size or 1) * num_processes
+    if batch > num_train:
+        field = "global_batch_size" if config.global_batch_size else "per_device_batch_size"
+        raise InputError(
+            f"{field}: a step of {batch} samples is larger than the training split "
+            f"({num_train}); use a smaller batch"
+        )
+
+
+def config_from(values: Mapping[str, Any], *, where: str = "") -> RunConfig:
+    """Validate `values` (field name -> value) into a `RunConfig`.
+
+    Args:
+        values: as read from flags or a file; fields left out keep their defaults.
+        where: put in front of the message, such as a file's name.
+
+    Raises:
+        InputError: one line naming the first wrong field, what is wrong and its value.
+    """
+    try:
+        return RunConfig(**values)
+    except ValidationError as error:
+        raise InputError(f"{where}{one_line(error)}") from None

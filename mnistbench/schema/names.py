@@ -1,0 +1,70 @@
+"""The names a user may type, as literal types: help and validation need no torch.
+
+A test keeps each of them equal to the keys of its registry in ``mnistbench.workload``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+__all__ = [
+    "AugmentName",
+    "DatasetChoice",
+    "DatasetName",
+    "LossName",
+    "ModelName",
+    "OptimizerName",
+    "RecipeName",
+    "ScheduleName",
+]
+
+DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "qmnist", "emnist-digits", "synthetic"]
+
+DatasetChoice = Literal["auto", DatasetName]
+
+ModelName = Literal[
+    "cnn4",
+    "simple-cnn",
+    "dnn4",
+    "dnn5",
+    "cnn2",
+    "cnn",
+    "lenet5",
+    "resnet-mini",
+    "mlp",
+    "linear",
+    "example-cnn",
+    "fast-cnn",
+]
+
+LossName = Literal[
+    "cross-entropy",
+    "label-smoothing",
+    "mse",
+    "brier",
+    "mae",
+    "smooth-l1",
+    "bce",
+    "focal",
+    "poly1",
+    "multi-margin",
+    "squared-hinge",
+    "kl",
+]
+
+OptimizerName = Literal["sgd", "adam", "adamw", "adadelta", "rmsprop", "muon"]
+
+ScheduleName = Literal["constant", "step", "exponential", "cosine", "linear", "one-cycle"]
+
+AugmentName = Literal["shift", "rotate", "elastic"]
+
+RecipeName = Literal[
+    "cnn4-mse",
+    "cnn4-ce",
+    "dnn4-mse",
+    "dnn4-ce",
+    "dnn5-ce",
+    "simple-cnn",
+    "example-cnn",
+    "fast-cnn",
+]

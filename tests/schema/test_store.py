@@ -1,0 +1,133 @@
+"""Records: saved whole, never replaced, read strictly."""
+
+import json
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.record import PHASES, SCHEMA_VERSION, RunRecord
+from mnistbench.schema.store import (
+    check_writable,
+    find_records,
+    load_record,
+    record_json,
+    save_record,
+)
+
+needs_user = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere"
+)
+
+
+@pytest.fixture
+def record():
+    return RunRecord(
+        run_id="one",
+        status="completed",
+        created_at="2026-01-01T00:00:00+00:00",
+        seed=0,
+        recipe=None,
+        config={"lr": 0.1},
+        environment={},
+        dataset=None,
+        phases_s=dict.fromkeys(PHASES, 0.0),
+        wall_s=0.0,
+    )
+
+
+def test_what_is_saved_is_what_is_read(record, tmp_path):
+    path = save_record(record, tmp_path / "run")
+    assert load_record(path) == record
+    assert [p.name for p in path.parent.iterdir()] == ["record.json"]
+
+
+def test_a_record_is_never_replaced(record, tmp_path):
+    save_record(record, tmp_path)
+    with pytest.raises(InputError, match="already holds a record"):
+        save_record(record.model_copy(update={"run_id": "two"}), tmp_path)
+    assert load_record(tmp_path / "record.json").run_id == "one"
+
+
+def test_a_folder_that_is_a_file_is_one_line(record, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="cannot be written"):
+        save_record(record, tmp_path / "file" / "run")
+    with pytest.raises(InputError, match="is not a folder"):
+        check_writable(tmp_path / "file" / "runs")
+
+
+@needs_user
+def test_a_read_only_folder_is_found_before_work(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match="no right to write"):
+        check_writable(tmp_path / "runs")
+
+
+def test_check_writable_writes_nothing(tmp_path):
+    check_writable(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("", "not a record"),
+        ("{", "not a record"),
+        ('{"schema_version": 1, "wall_s": NaN}', "NaN is not strict JSON"),
+        ("[]", "no schema_version"),
+        ('{"schema_version": "1"}', "no schema_version"),
+        (f'{{"schema_version": {SCHEMA_VERSION + 1}}}', "newer"),
+        ('{"schema_version": 1}', "run_id"),
+        ("[" * 200_000, "nested too deeply"),
+        ("\udcff", "not a record"),
+    ],
+)
+def test_what_is_no_record_is_one_line_that_names_the_file(tmp_path, text, what):
+    path = tmp_path / "record.json"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(InputError, match=what) as error:
+        load_record(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("wall_s", -1),
+        ("wall_s", "1"),
+        ("status", "fine"),
+        ("phases_s", {"coffee": 1.0}),
+        ("result", {"test_accuracy": 98.5}),
+        ("extra", 1),
+    ],
+)
+def test_wrong_shapes_are_refused(record, tmp_path, key, value):
+    values = json.loads(record_json(record)) | {key: value}
+    (tmp_path / "record.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match=key):
+        load_record(tmp_path / "record.json")
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists, max_leaves=5))
+def test_any_json_is_refused_in_one_line(tmp_path_factory, value):
+    path = tmp_path_factory.mktemp("fuzz") / "record.json"
+    path.write_text(json.dumps({"schema_version": 1, "run_id": value}))
+    with pytest.raises(InputError) as error:
+        load_record(path)
+    assert "\n" not in str(error.value)
+
+
+def test_find_records_searches_folders_and_names_what_is_missing(record, tmp_path):
+    first = save_record(record, tmp_path / "a")
+    second = save_record(record, tmp_path / "b" / "c")
+    assert find_records([tmp_path]) == [first, second]
+    assert find_records([second, tmp_path]) == [second, first]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"no record\.json"):
+        find_records([tmp_path / "empty"])
+    with pytest.raises(InputError, match="does not exist"):
+        find_records([tmp_path / "nowhere"])
