@@ -1,0 +1,1 @@
+"""What is run: data sets, batches, models, losses, optimizers, schedules, recipes."""

@@ -1,0 +1,103 @@
+"""Model ``cnn``: two to four convolutions and two to four linear layers, as the user asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.errors import InputError
+from mnistbench.workload.models.shapes import IMAGE_SHAPE, NUM_CLASSES, flattened_size
+
+__all__ = ["HALVINGS", "HIDDEN_WIDTH", "MAX_WEIGHTS", "build_cnn"]
+
+HALVINGS = 2
+"""Convolutions, counted from the first, that halve the image: 28, 14, 7, which has no half."""
+
+HIDDEN_WIDTH = 128
+"""Outputs of each linear layer but the last."""
+
+MAX_WEIGHTS = 2**30
+"""Most weights of one convolution: 4 GiB as float32, beyond which no user can mean it."""
+
+
+def build_cnn(config: RunConfig) -> nn.Module:
+    """A network from the ``cnn`` fields of `config`; ``[B, 1, 28, 28]`` to ``[B, 10]``.
+
+    Each convolution is followed by batch norm if asked for (its own bias then left out), ReLU and,
+    for the first `HALVINGS`, a 2x2 pool; with ``pooling="stride"`` these two convolutions have a
+    stride of 2 instead. ``padding="same"`` gives ceil(side / stride) whatever the kernel. Dropout
+    stands before each hidden linear layer, and is left out at 0.
+
+    Raises:
+        InputError: a convolution's kernel, or the pool after it, is larger than its padded input,
+            or it has more than `MAX_WEIGHTS` weights; one line that names the convolution.
+    """
+    with torch.device("meta"):  # a size that cannot work is refused before it takes memory
+        plan = _features(config)
+    size = flattened_size(plan, model="cnn")
+    _check_weights(plan)
+    return nn.Sequential(*_features(config), nn.Flatten(), *_classifier(size, config))
+
+
+def _features(config: RunConfig) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    inputs = IMAGE_SHAPE[0]
+    for index in range(config.conv_layers):
+        outputs = config.channels * 2**index
+        layers += _block(config, inputs, outputs, halves=index < HALVINGS)
+        inputs = outputs
+    return layers
+
+
+def _block(config: RunConfig, inputs: int, outputs: int, *, halves: bool) -> list[nn.Module]:
+    """One convolution with what follows it, up to its pool."""
+    stride = 2 if halves and config.pooling == "stride" else 1
+    layers = _convolution(config, inputs, outputs, stride=stride)
+    if config.batch_norm:
+        layers.append(nn.BatchNorm2d(outputs))
+    layers.append(nn.ReLU())
+    if halves and config.pooling == "max":
+        layers.append(nn.MaxPool2d(2))
+    if halves and config.pooling == "average":
+        layers.append(nn.AvgPool2d(2))
+    return layers
+
+
+def _convolution(config: RunConfig, inputs: int, outputs: int, *, stride: int) -> list[nn.Module]:
+    """The convolution, behind its border where that is uneven.
+
+    Torch's own ``padding="same"`` allows no stride, and warns of each even kernel.
+    """
+    kernel, bias = config.kernel_size, not config.batch_norm
+    before, after = (kernel - 1) // 2, kernel // 2
+    if config.padding == "valid":
+        return [nn.Conv2d(inputs, outputs, kernel, stride, bias=bias)]
+    if before == after:
+        return [nn.Conv2d(inputs, outputs, kernel, stride, padding=before, bias=bias)]
+    border = nn.ZeroPad2d((before, after, before, after))
+    return [border, nn.Conv2d(inputs, outputs, kernel, stride, bias=bias)]
+
+
+def _classifier(size: int, config: RunConfig) -> list[nn.Module]:
+    widths = [size] + [HIDDEN_WIDTH] * (config.linear_layers - 1)
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        if config.dropout > 0:
+            layers.append(nn.Dropout(config.dropout))
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return [*layers, nn.Linear(widths[-1], NUM_CLASSES)]
+
+
+def _check_weights(layers: Iterable[nn.Module]) -> None:
+    convolutions = (layer for layer in layers if isinstance(layer, nn.Conv2d))
+    for number, layer in enumerate(convolutions, start=1):
+        weights = layer.weight.numel()
+        if weights > MAX_WEIGHTS:
+            raise InputError(
+                f"channels: convolution {number} of cnn has {weights:,} weights, more than "
+                f"{MAX_WEIGHTS:,}; use fewer --channels or a smaller --kernel-size"
+            )
