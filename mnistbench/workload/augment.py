@@ -1,0 +1,144 @@
+"""Random changes to training images: shift, rotate, elastic, all in one resampling.
+
+The random numbers of a whole global batch are drawn on the CPU and apart from their use, so that
+each process takes its rows of the same draws: an image is changed alike on any device and whatever
+the number of processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.names import AugmentName
+
+__all__ = ["AUGMENTS", "Augment", "Change", "build_augment"]
+
+_GRID = 4
+
+
+class Change(NamedTuple):
+    """One kind of random change.
+
+    Attributes:
+        num_draws: random numbers that one image takes.
+        draw: ``draw(generator, num_samples, config)`` -> float32 ``[num_samples, num_draws]``.
+        move: ``move(positions, draws)`` -> positions; both are ``[B, 2, H, W]``, x then y, the
+            place in the image that each new pixel is read from [pixels right of and below the
+            centre].
+    """
+
+    num_draws: int
+    draw: Callable[[Generator, int, RunConfig], Tensor]
+    move: Callable[[Tensor, Tensor], Tensor]
+
+
+class Augment:
+    """The changes that a config asks for, to whole batches of images."""
+
+    def __init__(self, names: Sequence[AugmentName], config: RunConfig) -> None:
+        """`names` may stand in any order: changes are drawn and made in that of `AUGMENTS`."""
+        self._changes = [change for name, change in AUGMENTS.items() if name in names]
+        self._config = config
+
+    def draw(self, generator: Generator, num_samples: int) -> Tensor:
+        """The random numbers of a global batch, on the CPU.
+
+        Args:
+            generator: a CPU generator; what is drawn depends on its state and `num_samples` only.
+            num_samples: images in the global batch.
+
+        Returns:
+            Float32 ``[num_samples, K]``, a row per image: for shift the pixels right and down, for
+            rotate the degrees counter-clockwise, for elastic the displacements of a 4 by 4 grid, x
+            then y [pixels].
+        """
+        return torch.cat(
+            [change.draw(generator, num_samples, self._config) for change in self._changes], dim=1
+        )
+
+    def apply(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Change images, between pixels linearly; what comes in from outside is background, 0.
+
+        Args:
+            images: float32 ``[B, 1, H, W]`` with H = W and pixels in [0, 1], not normalised.
+            draws: ``[B, K]``, the rows of `draw` for these images; best on the images' device
+                or in pinned memory, else the copy may wait.
+
+        Returns:
+            New images, of the same shape, device and range.
+        """
+        draws = draws.to(images.device, non_blocking=True)
+        size = images.size(-1)
+        positions = _centred(size, images).expand(len(images), -1, -1, -1)
+        start = 0
+        for change in self._changes:
+            positions = change.move(positions, draws[:, start : start + change.num_draws])
+            start += change.num_draws
+        grid = (positions * (2 / size)).permute(0, 2, 3, 1)
+        return functional.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
+
+
+def build_augment(config: RunConfig) -> Augment | None:
+    """The changes named by ``config.augment``; None if there are none."""
+    return Augment(config.augment, config) if config.augment else None
+
+
+def _centred(size: int, like: Tensor) -> Tensor:
+    """Each pixel's own position ``[1, 2, size, size]``, x then y [pixels from the centre]."""
+    line = torch.arange(size, device=like.device, dtype=like.dtype) - (size - 1) / 2
+    return torch.stack([line.expand(size, size), line[:, None].expand(size, size)])[None]
+
+
+def _draw_shift(generator: Generator, num_samples: int, config: RunConfig) -> Tensor:
+    """Whole pixels, uniform up to ``augment_shift_px`` each way: strokes stay as sharp."""
+    most = config.augment_shift_px
+    shape = (num_samples, 2)
+    return torch.randint(-most, most + 1, shape, generator=generator, dtype=torch.float32)
+
+
+def _shift(positions: Tensor, draws: Tensor) -> Tensor:
+    return positions - draws[:, :, None, None]
+
+
+def _draw_rotate(generator: Generator, num_samples: int, config: RunConfig) -> Tensor:
+    """Degrees, uniform up to ``augment_rotate_deg`` each way."""
+    return (torch.rand(num_samples, 1, generator=generator) * 2 - 1) * config.augment_rotate_deg
+
+
+def _rotate(positions: Tensor, draws: Tensor) -> Tensor:
+    # Multiplied out: as a matrix product it could run in TF32 or bf16, which blurs positions
+    angle = draws.deg2rad()[:, :, None]
+    cos, sin = angle.cos(), angle.sin()
+    x, y = positions.unbind(dim=1)
+    return torch.stack([cos * x - sin * y, sin * x + cos * y], dim=1)
+
+
+def _draw_elastic(generator: Generator, num_samples: int, config: RunConfig) -> Tensor:
+    """Normal displacements of deviation ``augment_elastic_px`` at the points of the grid."""
+    draws = torch.randn(num_samples, 2 * _GRID * _GRID, generator=generator)
+    return draws * config.augment_elastic_px
+
+
+def _elastic(positions: Tensor, draws: Tensor) -> Tensor:
+    """A smooth displacement of each pixel (after Simard, Steinkraus and Platt 2003)."""
+    field = functional.interpolate(
+        draws.reshape(-1, 2, _GRID, _GRID),
+        size=positions.shape[2:],
+        mode="bicubic",
+        align_corners=True,
+    )
+    return positions + field
+
+
+AUGMENTS: dict[AugmentName, Change] = {
+    "shift": Change(2, _draw_shift, _shift),
+    "rotate": Change(1, _draw_rotate, _rotate),
+    "elastic": Change(2 * _GRID * _GRID, _draw_elastic, _elastic),
+}
+"""Every change by the name that a user types."""

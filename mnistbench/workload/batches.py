@@ -1,0 +1,190 @@
+"""Batches: one order for any number of processes, and two ways to read it.
+
+The order of samples depends on the seed and the epoch only. Each step's global batch is cut into
+one contiguous part per process, so 1, 2 or 8 processes train on the same batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms.v2.functional import pil_to_tensor
+
+from mnistbench.workload.augment import Augment
+
+__all__ = [
+    "Batch",
+    "BatchPlan",
+    "Part",
+    "Preprocess",
+    "epoch_order",
+    "resident_batches",
+    "streaming_batches",
+]
+
+_STRIDE = 1_000_003
+"""Keeps the orders of neighbouring (seed, epoch) pairs apart: more epochs than any run has."""
+
+
+class Part(NamedTuple):
+    """What one process does in one step.
+
+    Attributes:
+        indices: positions in the training split, int64 ``[b]``, on the CPU.
+        step: 0-based step of the run.
+        offset: where the part begins in the global batch [samples].
+        global_size: samples in the global batch.
+        weight: factor for this process's mean loss, so that the mean over processes is the mean
+            over the global batch also where the parts are uneven; 0 for a process without samples.
+    """
+
+    indices: Tensor
+    step: int
+    offset: int
+    global_size: int
+    weight: float
+
+
+class Batch(NamedTuple):
+    """Images uint8 ``[b, 28, 28]`` and labels int64 ``[b]`` on the device, and their `Part`."""
+
+    images: Tensor
+    labels: Tensor
+    part: Part
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPlan:
+    """Which samples each step of a run trains on, for one of `num_processes` processes."""
+
+    num_samples: int
+    global_batch_size: int
+    num_steps: int
+    seed: int
+    process_index: int = 0
+    num_processes: int = 1
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in one pass; the last may be smaller, no sample is left out."""
+        return -(-self.num_samples // self.global_batch_size)
+
+    def samples_seen(self, step: int) -> int:
+        """Samples trained on, over all processes, after `step` steps."""
+        epochs, steps = divmod(step, self.steps_per_epoch)
+        return epochs * self.num_samples + min(steps * self.global_batch_size, self.num_samples)
+
+    def parts(self) -> Iterator[Part]:
+        """This process's part of each step, in order."""
+        order = torch.empty(0, dtype=torch.int64)
+        for step in range(self.num_steps):
+            epoch, position = divmod(step, self.steps_per_epoch)
+            if position == 0:
+                order = epoch_order(self.num_samples, seed=self.seed, epoch=epoch)
+            yield self._part(order, step)
+
+    def edge_parts(self) -> list[Part]:
+        """The first and the last part of an epoch: all shapes that a run meets."""
+        order = torch.arange(self.num_samples)
+        return [self._part(order, step) for step in (0, self.steps_per_epoch - 1)]
+
+    def _part(self, order: Tensor, step: int) -> Part:
+        start = step % self.steps_per_epoch * self.global_batch_size
+        size = min(self.global_batch_size, self.num_samples - start)
+        low = self.process_index * size // self.num_processes
+        high = (self.process_index + 1) * size // self.num_processes
+        weight = (high - low) * self.num_processes / size
+        if high == low:  # a mean over nothing is NaN: any sample serves, at weight 0
+            low, high = 0, 1
+        return Part(order[start + low : start + high], step, low, size, weight)
+
+
+def epoch_order(num_samples: int, *, seed: int, epoch: int) -> Tensor:
+    """The order of one epoch: a permutation int64 ``[num_samples]``, the same on every device."""
+    generator = torch.Generator().manual_seed(seed * _STRIDE + epoch)
+    return torch.randperm(num_samples, generator=generator)
+
+
+def resident_batches(plan: BatchPlan, *, images: Tensor, labels: Tensor) -> Iterator[Batch]:
+    """Batches gathered from a whole set that lies on the device.
+
+    Args:
+        plan: the order.
+        images: uint8 ``[N, 28, 28]``; `labels`: int64 ``[N]``, both on the training device.
+        labels: see `images`.
+    """
+    for part in plan.parts():
+        # index_select: on uint8 and the CPU, plain indexing is some fifteen times slower
+        indices = part.indices.to(images.device, non_blocking=True)
+        yield Batch(images.index_select(0, indices), labels.index_select(0, indices), part)
+
+
+def streaming_batches(
+    plan: BatchPlan, *, dataset: Dataset[Any], device: torch.device, num_workers: int
+) -> Iterator[Batch]:
+    """The same batches read sample by sample from a torchvision data set by a DataLoader.
+
+    Args:
+        plan: the order.
+        dataset: ``dataset[i]`` is a PIL image and a label.
+        device: where the batches go.
+        num_workers: worker processes of the DataLoader; 0 reads in this one.
+    """
+    loader = DataLoader(
+        dataset,
+        batch_sampler=_IndexLists(plan),
+        num_workers=num_workers,
+        collate_fn=_collate,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator(),  # else each epoch would draw from the run's own stream
+    )
+    for (images, labels), part in zip(loader, plan.parts(), strict=True):
+        yield Batch(
+            images.to(device, non_blocking=True), labels.to(device, non_blocking=True), part
+        )
+
+
+class Preprocess:
+    """Turns uint8 images ``[b, 28, 28]`` into normalised float32 ``[b, 1, 28, 28]``."""
+
+    def __init__(
+        self, *, mean: float, std: float, augment: Augment | None = None, seed: int = 0
+    ) -> None:
+        """`mean` and `std` are of pixels in [0, 1]; `seed` is that of the augmentation."""
+        self._mean, self._std, self._augment, self._seed = mean, std, augment, seed
+        self._generator = torch.Generator()
+
+    def __call__(self, images: Tensor, part: Part | None = None) -> Tensor:
+        """Images for a model; without `part`, as in an evaluation, nothing is augmented."""
+        pixels = images.unsqueeze(1).float()
+        if self._augment is None or part is None:
+            return pixels.mul_(1 / (255 * self._std)).sub_(self._mean / self._std)
+        # drawn for the global batch, by step: the same noise for any number of processes
+        self._generator.manual_seed(self._seed * _STRIDE + part.step)
+        draws = self._augment.draw(self._generator, part.global_size)
+        mine = draws[part.offset : part.offset + len(images)]
+        changed = self._augment.apply(pixels.div_(255), mine)
+        return changed.sub_(self._mean).div_(self._std)
+
+
+class _IndexLists:
+    """A batch sampler over the plan's parts."""
+
+    def __init__(self, plan: BatchPlan) -> None:
+        self._plan = plan
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (part.indices.tolist() for part in self._plan.parts())
+
+    def __len__(self) -> int:
+        return self._plan.num_steps
+
+
+def _collate(samples: Iterable[tuple[Any, int]]) -> tuple[Tensor, Tensor]:
+    images, labels = zip(*samples, strict=True)
+    return torch.cat([pil_to_tensor(image) for image in images]), torch.tensor(labels)

@@ -1,0 +1,140 @@
+"""Losses: what a run minimises, each a mean over samples of a per-sample loss.
+
+Because of that mean, the parts of a global batch add up whatever the number of processes. The
+losses that compare logits with one-hot targets number by number (``mse``, ``mae``, ``smooth-l1``,
+``bce``, ``squared-hinge``) average over the classes too, as torch does by default, so their values
+are ten times smaller than those of papers that sum over classes. No loss looks at its data from
+Python, so all of them can be compiled and captured in a CUDA graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.names import LossName
+
+__all__ = ["LOSSES", "LossFn", "build_loss"]
+
+LossFn = Callable[[Tensor, Tensor], Tensor]
+"""``loss_fn(logits, labels)``: float ``[B, C]``, int64 ``[B]`` -> mean over the batch ``[]``."""
+
+_FOCAL_GAMMA = 2.0
+_POLY1_EPSILON = 1.0
+
+
+def build_loss(config: RunConfig) -> LossFn:
+    """The loss function named by ``config.loss``.
+
+    It takes logits float ``[B, C]`` and labels int64 ``[B]`` in ``[0, C)`` and gives a scalar, the
+    mean over the batch, in the logits' type.
+    """
+    return LOSSES[config.loss](config)
+
+
+def _one_hot(labels: Tensor, logits: Tensor) -> Tensor:
+    """Targets 0 or 1, of the logits' shape and type."""
+    return functional.one_hot(labels, logits.size(1)).to(logits.dtype)
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Negative log-likelihood of the softmax [nats]."""
+    return functional.cross_entropy(logits, labels)
+
+
+def _label_smoothing(config: RunConfig) -> LossFn:
+    """Cross-entropy against softened targets (Szegedy et al. 2016, "Rethinking the Inception")."""
+
+    def loss_fn(logits: Tensor, labels: Tensor) -> Tensor:
+        return functional.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+
+    return loss_fn
+
+
+def _mse(logits: Tensor, labels: Tensor) -> Tensor:
+    """Squared error of the raw logits; Hui and Belkin 2021 found it a match for cross-entropy."""
+    return functional.mse_loss(logits, _one_hot(labels, logits))
+
+
+def _brier(logits: Tensor, labels: Tensor) -> Tensor:
+    """Squared error of the softmax, summed over the classes (Brier 1950): 0 to 2.
+
+    Its gradient fades out where the softmax is sure, also of a wrong class.
+    """
+    error = logits.softmax(dim=1) - _one_hot(labels, logits)
+    return error.square().sum(dim=1).mean()
+
+
+def _mae(logits: Tensor, labels: Tensor) -> Tensor:
+    """Absolute error of the raw logits."""
+    return functional.l1_loss(logits, _one_hot(labels, logits))
+
+
+def _smooth_l1(logits: Tensor, labels: Tensor) -> Tensor:
+    """Squared error up to 1, absolute beyond, of the raw logits (Girshick 2015, "Fast R-CNN")."""
+    return functional.smooth_l1_loss(logits, _one_hot(labels, logits))
+
+
+def _bce(logits: Tensor, labels: Tensor) -> Tensor:
+    """Each class against the rest by a sigmoid of its own [nats per class]."""
+    return functional.binary_cross_entropy_with_logits(logits, _one_hot(labels, logits))
+
+
+def _focal(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy times ``(1 - p) ** 2``, p of the right class (Lin et al. 2017), by softmax."""
+    nll = functional.cross_entropy(logits, labels, reduction="none")
+    doubt = -torch.expm1(-nll)  # 1 - p, without the cancellation where p is near 1
+    return (doubt.pow(_FOCAL_GAMMA) * nll).mean()
+
+
+def _poly1(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy plus ``1 - p``, p of the right class (Leng et al. 2022, "PolyLoss")."""
+    nll = functional.cross_entropy(logits, labels, reduction="none")
+    return (nll - _POLY1_EPSILON * torch.expm1(-nll)).mean()
+
+
+def _multi_margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """Sum of the other classes' hinges at margin 1, over C (Weston and Watkins 1999)."""
+    return functional.multi_margin_loss(logits, labels)
+
+
+def _squared_hinge(logits: Tensor, labels: Tensor) -> Tensor:
+    """Each class against the rest with targets +-1, margin 1 (Tang 2013, "Deep Learning SVM")."""
+    signs = 2 * _one_hot(labels, logits) - 1
+    return functional.relu(1 - signs * logits).square().mean()
+
+
+def _kl(config: RunConfig) -> LossFn:
+    """Kullback-Leibler divergence from softened targets to the softmax [nats].
+
+    Its gradient is that of ``label-smoothing``; the value is smaller by the targets' entropy, so
+    that it is 0 at the best logits.
+    """
+
+    def loss_fn(logits: Tensor, labels: Tensor) -> Tensor:
+        smoothing = config.label_smoothing
+        targets = _one_hot(labels, logits) * (1 - smoothing) + smoothing / logits.size(1)
+        return functional.kl_div(logits.log_softmax(dim=1), targets, reduction="batchmean")
+
+    return loss_fn
+
+
+LOSSES: dict[LossName, Callable[[RunConfig], LossFn]] = {
+    "cross-entropy": lambda _config: _cross_entropy,
+    "label-smoothing": _label_smoothing,
+    "mse": lambda _config: _mse,
+    "brier": lambda _config: _brier,
+    "mae": lambda _config: _mae,
+    "smooth-l1": lambda _config: _smooth_l1,
+    "bce": lambda _config: _bce,
+    "focal": lambda _config: _focal,
+    "poly1": lambda _config: _poly1,
+    "multi-margin": lambda _config: _multi_margin,
+    "squared-hinge": lambda _config: _squared_hinge,
+    "kl": _kl,
+}
+"""Every loss by the name that a user types; each takes the config and gives a `LossFn`."""

@@ -1,0 +1,80 @@
+"""Optimizers: torch's own, set up from a config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.names import OptimizerName
+from mnistbench.workload.muon import MuonAdamW
+
+__all__ = ["OPTIMIZERS", "build_optimizer"]
+
+
+def build_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
+    """The optimizer named by ``config.optimizer`` over all parameters of `model`.
+
+    Build it once the model is on its device. Its learning rate starts at ``config.lr``; set
+    ``group["lr"]`` in every one of its ``param_groups`` to follow a schedule.
+    """
+    return OPTIMIZERS[config.optimizer](model, config)
+
+
+def _sgd(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
+    """Stochastic gradient descent with (Nesterov) momentum; weight decay in the gradient."""
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=config.lr,
+        momentum=config.momentum,
+        nesterov=config.nesterov,
+        weight_decay=config.weight_decay,
+    )
+
+
+def _adam(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
+    """Adam (Kingma and Ba 2015), weight decay in the gradient."""
+    return torch.optim.Adam(
+        model.parameters(),
+        lr=config.lr,
+        betas=(config.beta1, config.beta2),
+        weight_decay=config.weight_decay,
+    )
+
+
+def _adamw(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
+    """Adam with weight decay beside the gradient (Loshchilov and Hutter 2019)."""
+    return torch.optim.AdamW(
+        model.parameters(),
+        lr=config.lr,
+        betas=(config.beta1, config.beta2),
+        weight_decay=config.weight_decay,
+    )
+
+
+def _adadelta(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
+    """Adadelta (Zeiler 2012) with torch's rho 0.9 and eps 1e-6."""
+    return torch.optim.Adadelta(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+
+
+def _rmsprop(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
+    """RMSprop (Hinton 2012, Coursera lecture 6e) with momentum and torch's alpha 0.99."""
+    return torch.optim.RMSprop(
+        model.parameters(),
+        lr=config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
+
+
+OPTIMIZERS: dict[OptimizerName, Callable[[nn.Module, RunConfig], torch.optim.Optimizer]] = {
+    "sgd": _sgd,
+    "adam": _adam,
+    "adamw": _adamw,
+    "adadelta": _adadelta,
+    "rmsprop": _rmsprop,
+    "muon": MuonAdamW,
+}
+"""Every optimizer by the name that a user types; each takes the model and the config."""
