@@ -1,0 +1,1 @@
+"""What is concluded: statistics, tables, plots. Never imports torch."""

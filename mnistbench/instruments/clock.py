@@ -1,0 +1,143 @@
+"""The clocks of a run: a ledger of phases that adds up to wall time, and step durations."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mnistbench.schema.record import PHASES, Phase
+
+__all__ = ["EventTimer", "Ledger", "StepTimer", "process_age_s"]
+
+_TOLERANCE = 0.01
+_CLOCK_TICK_S = 0.02
+"""The kernel tells when a process started only to its scheduler's tick (10 ms)."""
+
+
+def process_age_s() -> float:
+    """Seconds since this process started, the interpreter's own start included.
+
+    Linux tells it to 10 ms by a clock that never jumps; elsewhere psutil's start time is used.
+    """
+    stat = Path("/proc/self/stat")
+    if stat.exists() and hasattr(time, "CLOCK_BOOTTIME"):
+        import os
+
+        # the second field is the program's name in brackets and may itself hold spaces
+        started = int(stat.read_text().rpartition(")")[2].split()[19])
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
+    else:
+        import psutil
+
+        age = time.time() - psutil.Process().create_time()
+    return max(age, 0.0)
+
+
+class Ledger:
+    """Exclusive phases of one process: at any moment exactly one of them is running.
+
+    Phases nest: inside ``with ledger.phase("eval")`` the outer phase is paused. What no phase
+    claims is ``other``. Wall time is kept by a second clock, so that `check` compares two
+    measurements; the sum of phases alone would agree with itself.
+    """
+
+    def __init__(
+        self, *, age_s: float = 0.0, synchronize: Callable[[], None] | None = None
+    ) -> None:
+        """`age_s` seconds already spent count as ``import``; `synchronize` drains the device."""
+        self.synchronize = synchronize
+        self.phases_s: dict[Phase, float] = dict.fromkeys(PHASES, 0.0)
+        self.phases_s["import"] = age_s
+        self._running: Phase = "other"
+        self._since = time.perf_counter()
+        self._wall_started = time.monotonic() - age_s
+
+    @contextmanager
+    def phase(self, name: Phase) -> Iterator[None]:
+        """Charge the time inside to `name`; waits for the device on entry and on exit."""
+        outer = self._switch(name)
+        try:
+            yield
+        finally:
+            self._switch(outer)
+
+    def spent_s(self, name: Phase) -> float:
+        """Seconds charged to `name` up to now, without a device wait."""
+        running = time.perf_counter() - self._since if name == self._running else 0.0
+        return self.phases_s[name] + running
+
+    def close(self) -> float:
+        """Charge what is running and return the wall seconds since the start."""
+        self._switch(self._running)
+        return time.monotonic() - self._wall_started
+
+    def check(self, wall_s: float) -> str | None:
+        """One line if the phases do not add up to `wall_s` within 1 %, else ``None``."""
+        total = sum(self.phases_s.values())
+        if abs(total - wall_s) <= max(_TOLERANCE * wall_s, _CLOCK_TICK_S):
+            return None
+        return f"the clock ledger adds up to {total:.3f} s of {wall_s:.3f} s wall: do not trust it"
+
+    def _switch(self, name: Phase) -> Phase:
+        if self.synchronize is not None:
+            self.synchronize()
+        now = time.perf_counter()
+        outer = self._running
+        self.phases_s[outer] += now - self._since
+        self._running, self._since = name, now
+        return outer
+
+
+class StepTimer:
+    """Durations of steps by the host clock: right where a step is done when its call returns."""
+
+    def __init__(self) -> None:
+        self._durations_s = array("d")
+        self._last = 0.0
+
+    def start(self) -> None:
+        """Begin a window: what passed since the last step is no step's time."""
+        self._last = time.perf_counter()
+
+    def mark(self) -> None:
+        """End a step."""
+        now = time.perf_counter()
+        self._durations_s.append(now - self._last)
+        self._last = now
+
+    def durations_s(self) -> list[float]:
+        """All step durations so far [seconds]."""
+        return list(self._durations_s)
+
+
+class EventTimer:
+    """Durations of steps by device events: no wait for the device inside a window."""
+
+    def __init__(self, new_event: Callable[[], Any]) -> None:
+        """`new_event` makes a timing event, such as ``torch.cuda.Event(enable_timing=True)``."""
+        self._new_event = new_event
+        self._windows: list[list[Any]] = []
+
+    def start(self) -> None:
+        """Begin a window."""
+        self._windows.append([])
+        self.mark()
+
+    def mark(self) -> None:
+        """End a step."""
+        event = self._new_event()
+        event.record()
+        self._windows[-1].append(event)
+
+    def durations_s(self) -> list[float]:
+        """All step durations so far [seconds]; the device must have been waited for."""
+        return [
+            before.elapsed_time(after) / 1e3
+            for window in self._windows
+            for before, after in itertools.pairwise(window)
+        ]

@@ -1,0 +1,130 @@
+"""Rows from records: grouped by seed, with intervals, and nothing guessed."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from mnistbench.analysis.statistics import mean_interval
+from mnistbench.analysis.tables import group_runs, render_runs, render_table
+from mnistbench.schema.record import DatasetInfo, RecipeInfo, Result, Throughput
+
+
+def cells(text):
+    """The table's header and rows, split at the column starts of its ruler."""
+    header, ruler, *rows = text.splitlines()
+    starts = [i for i in range(len(ruler)) if ruler[i] == "-" and (i == 0 or ruler[i - 1] == " ")]
+    ends = [*starts[1:], None]
+    split = [[line[a:b].strip() for a, b in zip(starts, ends, strict=True)] for line in rows]
+    names = [header[a:b].strip() for a, b in zip(starts, ends, strict=True)]
+    return [dict(zip(names, row, strict=True)) for row in split]
+
+
+def test_one_run_is_one_row_with_its_figures(make_record):
+    (row, *_) = cells(render_runs([make_record()], table_format="table"))
+    assert row == {
+        "recipe": "simple-cnn",
+        "dataset": "mnist (local)",
+        "device": "cpu × 2 × 1 threads",
+        "precision": "no",
+        "loop": "stock/resident",
+        "samples/s": "1,000",
+        "epochs": "3",
+        "val acc %": "–",
+        "test acc %": "98.00",
+        "time to target": "6.00 s to 97 %",
+        "wall s": "10.0",
+    }
+
+
+def test_seeds_are_one_row_with_their_interval(make_record):
+    records = [make_record(seed, (0.9, 0.95, 0.97 + seed / 1000)) for seed in range(3)]
+    text = render_runs(records, table_format="table")
+    row = cells(text)[0]
+    expected = mean_interval([97.0, 97.1, 97.2])
+    assert row["test acc %"] == f"{expected.mean:.2f} ± {expected.half_width:.2f}"
+    assert row["n"] == "3"
+    assert "95 % interval" in text
+    per_run = cells(render_runs(records, table_format="table", per_run=True))
+    assert [r["test acc %"] for r in per_run[:3]] == ["97.00", "97.10", "97.20"]
+
+
+def test_a_run_that_missed_the_target_is_never_averaged_away(make_record):
+    records = [make_record(0), make_record(1, (0.9, 0.95, 0.96))]
+    assert cells(render_runs(records, table_format="table"))[0]["time to target"] == (
+        "not reached to 97 % (1 of 2 did)"
+    )
+    row = json.loads(render_runs(records, table_format="json"))[0]
+    assert row["time_to_accuracy_s"] == {"reached": 1, "of": 2}
+
+
+def test_runs_that_differ_in_anything_but_the_seed_stay_apart(make_record):
+    data = make_record().dataset.model_dump()
+    downloaded = DatasetInfo(**data | {"source": "downloaded"})
+    other_data = DatasetInfo(**data | {"sha256": "1"})
+    records = [
+        make_record(0),
+        make_record(1),
+        make_record(2, dataset=downloaded),
+        make_record(3, dataset=other_data),
+        make_record(4, target=0.98),
+        make_record(5, status="diverged"),
+        make_record(6, environment=make_record().environment | {"num_threads": 2}),
+    ]
+    sizes = [len(group) for group in group_runs(records)]
+    assert sizes == [3, 1, 1, 1, 1]
+
+
+def test_what_was_not_measured_is_a_dash_or_null(make_record):
+    empty = make_record(
+        throughput=Throughput(), result=Result(), dataset=None, target=None, status="interrupted"
+    )
+    row = cells(render_runs([empty], table_format="table"))[0]
+    assert [row[k] for k in ("dataset", "samples/s", "test acc %", "time to target")] == ["–"] * 4
+    assert row["status"] == "interrupted"
+    values = json.loads(render_runs([empty], table_format="json"))[0]
+    assert values["samples_per_s"] is None
+    assert values["test_accuracy"] is None
+
+
+def test_a_value_missing_in_one_seed_is_missing_in_the_row(make_record):
+    records = [make_record(0), make_record(1, throughput=Throughput())]
+    assert cells(render_runs(records, table_format="table"))[0]["samples/s"] == "–"
+
+
+def test_a_changed_recipe_is_marked_and_told(make_record):
+    info = RecipeInfo(name="simple-cnn", source="a page", changed=["lr", "num_epochs"])
+    text = render_runs([make_record(recipe=info)], table_format="table")
+    assert cells(text)[0]["recipe"] == "simple-cnn*"
+    assert "* simple-cnn changed in: lr, num_epochs" in text
+
+
+def test_the_reading_of_the_test_set_is_told(make_record):
+    assert "test set was read after each epoch" in render_runs(
+        [make_record()], table_format="table"
+    )
+
+
+def test_markup_in_a_cell_stays_text_in_markdown():
+    text = render_table([{"name": "a|b <script>\n1e5", "n": "1e5"}], "markdown")
+    row = text.splitlines()[2]
+    assert "a\\|b &lt;script> 1e5" in row
+    assert row.split("|")[-2].strip() == "1e5"
+    assert len(text.splitlines()) == 3
+
+
+def test_csv_has_a_column_for_each_number(make_record):
+    records = [make_record(0), make_record(1), make_record(0, name="cnn4-ce")]
+    rows = list(csv.DictReader(io.StringIO(render_runs(records, table_format="csv"))))
+    assert [row["recipe"] for row in rows] == ["simple-cnn", "cnn4-ce"]
+    assert float(rows[0]["samples_per_s_mean"]) == 1005.0
+    assert rows[0]["seeds"] == "0 1"
+    assert rows[1]["samples_per_s_half_width"] == ""
+
+
+@pytest.mark.parametrize("table_format", ["table", "markdown", "csv", "json"])
+def test_every_format_shows_every_group(make_record, table_format):
+    text = render_runs([make_record(), make_record(name="cnn4-ce")], table_format=table_format)
+    assert "simple-cnn" in text
+    assert "cnn4-ce" in text
