@@ -61,6 +61,11 @@ APPLIES_TO: Mapping[str, tuple[str, frozenset[str]]] = {
     "lr_decay": ("lr_schedule", frozenset({"step", "exponential"})),
     "lr_decay_epochs": ("lr_schedule", frozenset({"step"})),
     "num_workers": ("loader", frozenset({"streaming"})),
+    "synthetic_train_size": ("dataset", frozenset({"synthetic", "auto"})),
+    "synthetic_seed": ("dataset", frozenset({"synthetic", "auto"})),
+    "augment_shift_px": ("augment", frozenset({"shift"})),
+    "augment_rotate_deg": ("augment", frozenset({"rotate"})),
+    "augment_elastic_px": ("augment", frozenset({"elastic"})),
 }
 """Fields that only some choices of another field read: field -> (that field, those choices)."""
 
@@ -201,6 +206,9 @@ class RunConfig(BaseModel):
         None, description="Arithmetic of the model; none is the launcher's choice."
     )
     loop: Literal["stock"] = Field("stock", description="Training loop: stock is Accelerate's own.")
+    channels_last: bool = Field(
+        True, description="Keep channels innermost in memory, which convolutions are faster with."
+    )
     compile: bool = Field(False, description="Compile the model, outside the train clock.")
     num_threads: int | None = Field(
         None,
@@ -237,9 +245,9 @@ class RunConfig(BaseModel):
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         if self.global_batch_size is not None and self.per_device_batch_size is not None:
-            raise ValueError("global_batch_size and per_device_batch_size: set one of the two")
+            raise ValueError("global_batch_size: set either this or per_device_batch_size")
         if self.eval_split == "val" and self.val_size == 0:
-            raise ValueError("eval_split: val is empty with val_size 0; use --eval-split test")
+            raise ValueError("val_size: 0 leaves no val; use --val-size 10000 or --eval-split test")
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov: needs a momentum above 0")
         if len(set(self.augment)) != len(self.augment):
@@ -275,12 +283,11 @@ def check_split(config: RunConfig, num_images: int, *, num_processes: int = 1) -
         )
 
 
-def config_from(values: Mapping[str, Any], *, where: str = "") -> RunConfig:
+def config_from(values: Mapping[str, Any]) -> RunConfig:
     """Validate `values` (field name -> value) into a `RunConfig`.
 
     Args:
         values: as read from flags or a file; fields left out keep their defaults.
-        where: put in front of the message, such as a file's name.
 
     Raises:
         InputError: one line naming the first wrong field, what is wrong and its value.
@@ -288,4 +295,4 @@ def config_from(values: Mapping[str, Any], *, where: str = "") -> RunConfig:
     try:
         return RunConfig(**values)
     except ValidationError as error:
-        raise InputError(f"{where}{one_line(error)}") from None
+        raise InputError(one_line(error)) from None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import reprlib
+
 from pydantic import ValidationError
 
-__all__ = ["InputError", "Terminated", "one_line"]
+__all__ = ["InputError", "SaidElsewhereError", "Terminated", "one_line"]
 
 
 class InputError(ValueError):
@@ -12,6 +14,10 @@ class InputError(ValueError):
 
     Doors print it as ``mnistbench: error: …`` and exit with status 2, without a traceback.
     """
+
+
+class SaidElsewhereError(InputError):
+    """An `InputError` that the main process of the run raises and tells as well."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -26,6 +32,6 @@ def one_line(error: ValidationError) -> str:
         return str(first["ctx"]["error"]) if not path else f"{path}: {first['ctx']['error']}"
     if first["type"] == "extra_forbidden":
         return f"{path}: unknown key"
-    got = repr(first["input"])
+    got = reprlib.repr(first["input"])
     message = first["msg"].replace("Input should", "should")
-    return f"{path}: {message} (got {got if len(got) <= 60 else got[:57] + '...'})"
+    return f"{path}: {message} (got {got})"

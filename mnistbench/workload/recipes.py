@@ -139,6 +139,7 @@ _NOT_TRAINING = {
     "loader",
     "num_workers",
     "num_threads",
+    "channels_last",
     "compile",
     "target_accuracy",
     "require_target",

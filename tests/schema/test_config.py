@@ -67,10 +67,13 @@ def test_no_number_field_takes_nonsense(name, value):
         ({"dropout": 1}, "dropout"),
         ({"augment": ["shift", "flip"]}, "augment"),
         ({"augment": ["shift", "shift"]}, "augment: names one change twice"),
-        ({"val_size": 0}, "use --eval-split test"),
+        ({"val_size": 0}, "or --eval-split test"),
         ({"val_size": 60_000, "dataset": "mnist"}, "leaves nothing to train on"),
         ({"global_batch_size": 50_001, "dataset": "mnist"}, "larger than the training split"),
-        ({"global_batch_size": 8, "per_device_batch_size": 8}, "set one of the two"),
+        (
+            {"global_batch_size": 8, "per_device_batch_size": 8},
+            "global_batch_size: set either this or",
+        ),
         ({"nesterov": True, "momentum": 0}, "nesterov"),
         ({"require_target": True}, "require_target: needs --target-accuracy"),
         ({"stop_at_target": True}, "stop_at_target: needs --target-accuracy"),
@@ -104,5 +107,7 @@ def test_applies_to_names_real_fields_and_real_choices():
     for name, (field, choices) in APPLIES_TO.items():
         assert name in RunConfig.model_fields
         annotation = RunConfig.model_fields[field].annotation
+        if get_origin(annotation) is tuple:
+            annotation = get_args(annotation)[0]
         assert get_origin(annotation) is Literal
         assert choices <= set(get_args(annotation))
