@@ -30,7 +30,7 @@ def process_age_s() -> float:
 
         # the second field is the program's name in brackets and may itself hold spaces
         started = int(stat.read_text().rpartition(")")[2].split()[19])
-        age = time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
+        age = _wall_now_s() - started / os.sysconf("SC_CLK_TCK")
     else:
         import psutil
 
@@ -38,12 +38,19 @@ def process_age_s() -> float:
     return max(age, 0.0)
 
 
+def _wall_now_s() -> float:
+    """A clock apart from ``perf_counter``: time since boot, sleep included, where there is one."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.time()
+
+
 class Ledger:
     """Exclusive phases of one process: at any moment exactly one of them is running.
 
     Phases nest: inside ``with ledger.phase("eval")`` the outer phase is paused. What no phase
-    claims is ``other``. Wall time is kept by a second clock, so that `check` compares two
-    measurements; the sum of phases alone would agree with itself.
+    claims is ``other``. Wall time is read from a second clock, which also runs while the machine
+    sleeps, so that `check` compares two measurements: phases alone would agree with themselves.
     """
 
     def __init__(
@@ -55,7 +62,7 @@ class Ledger:
         self.phases_s["import"] = age_s
         self._running: Phase = "other"
         self._since = time.perf_counter()
-        self._wall_started = time.monotonic() - age_s
+        self._wall_started = _wall_now_s() - age_s
 
     @contextmanager
     def phase(self, name: Phase) -> Iterator[None]:
@@ -74,7 +81,7 @@ class Ledger:
     def close(self) -> float:
         """Charge what is running and return the wall seconds since the start."""
         self._switch(self._running)
-        return time.monotonic() - self._wall_started
+        return _wall_now_s() - self._wall_started
 
     def check(self, wall_s: float) -> str | None:
         """One line if the phases do not add up to `wall_s` within 1 %, else ``None``."""

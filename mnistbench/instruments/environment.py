@@ -128,7 +128,7 @@ def _git() -> dict[str, Any]:
     if not (root / ".git").exists():
         return {"git_commit": None, "git_dirty": None}
     commit = _run("git", "-C", str(root), "rev-parse", "HEAD")
-    status = _run("git", "-C", str(root), "status", "--porcelain", "--untracked-files=no")
+    status = _run("git", "-C", str(root), "status", "--porcelain", "--", "mnistbench")
     return {"git_commit": commit, "git_dirty": None if status is None else bool(status)}
 
 

@@ -1,4 +1,4 @@
-"""A progress bar that costs nothing inside a timed window and is silent where nobody looks."""
+"""A progress bar that never waits for the device and is silent where nobody looks."""
 
 from __future__ import annotations
 

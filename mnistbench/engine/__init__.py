@@ -1,0 +1,1 @@
+"""Runs a workload; the only room that knows Accelerate."""

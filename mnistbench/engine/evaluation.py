@@ -1,0 +1,91 @@
+"""Reading a split: exact counts over any number of processes, one reduction per evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+from torch import Tensor, nn
+
+from mnistbench.workload.losses import LossFn
+
+__all__ = ["Evaluation", "Evaluator"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What one evaluation found, the same on every process.
+
+    `train_s` is the train clock of the slowest process [seconds], `train_loss` the mean training
+    loss since the evaluation before; losses may be NaN or infinite.
+    """
+
+    accuracy: float
+    loss: float
+    train_s: float
+    train_loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluator:
+    """Counts correct answers and sums losses on the device, each process over its own shard."""
+
+    accelerator: Accelerator
+    model: nn.Module
+    loss_fn: LossFn
+    preprocess: Callable[[Tensor], Tensor]
+    eval_batch_size: int
+
+    @torch.no_grad()
+    def __call__(
+        self, images: Tensor, labels: Tensor, *, train_s: float, train_losses: Tensor
+    ) -> Evaluation:
+        """Evaluate on `images` uint8 ``[N, 28, 28]`` and `labels` int64 ``[N]``.
+
+        Args:
+            images: the whole split, on the device; `labels` likewise.
+            labels: see `images`.
+            train_s: this process's train clock [seconds].
+            train_losses: this process's weighted losses of the steps since the last evaluation.
+        """
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        # correct, loss sum, images, training loss sum; then each process's train clock in a slot
+        sums = torch.zeros(4 + world, dtype=self._dtype(images.device), device=images.device)
+        self._share_buffers()
+        low, high = rank * len(images) // world, (rank + 1) * len(images) // world
+        self._count(images[low:high], labels[low:high], sums)
+        sums[3] = train_losses.sum()
+        sums[4 + rank] = train_s
+        correct, loss, count, train_loss, *clocks = self.accelerator.reduce(sums, "sum").tolist()
+        return Evaluation(
+            accuracy=correct / count,
+            loss=loss / count,
+            train_s=max(clocks),
+            train_loss=train_loss / world / max(len(train_losses), 1),
+        )
+
+    def _share_buffers(self) -> None:
+        """Give all processes the main one's batch-norm statistics, as DDP does in each forward."""
+        if self.accelerator.num_processes > 1:
+            for buffer in self.model.buffers():
+                broadcast(buffer)
+
+    def _count(self, images: Tensor, labels: Tensor, sums: Tensor) -> None:
+        was_training = self.model.training
+        self.model.eval()
+        batches = (torch.split(tensor, self.eval_batch_size) for tensor in (images, labels))
+        for batch, expected in zip(*batches, strict=True):
+            if not len(batch):  # more processes than images: the mean over none is NaN
+                continue
+            logits = self.model(self.preprocess(batch))
+            sums[0] += (logits.argmax(dim=1) == expected).sum()
+            sums[1] += self.loss_fn(logits, expected) * len(batch)
+            sums[2] += len(batch)
+        self.model.train(was_training)
+
+    @staticmethod
+    def _dtype(device: torch.device) -> torch.dtype:
+        return torch.float32 if device.type == "mps" else torch.float64

@@ -1,0 +1,63 @@
+"""The stock training step: Accelerate's own backward and optimizer, one update per call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from mnistbench.workload.batches import Batch, Part
+from mnistbench.workload.losses import LossFn
+
+__all__ = ["StockStep"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StockStep:
+    """One optimizer update on one batch; `model` and `optimizer` are Accelerate-prepared."""
+
+    accelerator: Accelerator
+    model: nn.Module
+    optimizer: Any
+    loss_fn: LossFn
+    preprocess: Callable[[Tensor, Part], Tensor]
+
+    def __call__(self, batch: Batch, *, lr: float) -> Tensor:
+        """Train on `batch` at `lr`; gives this process's weighted loss, detached, on the device."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        loss = self._backward(batch)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss
+
+    def _backward(self, batch: Batch) -> Tensor:
+        logits = self.model(self.preprocess(batch.images, batch.part))
+        loss = self.loss_fn(logits, batch.labels)
+        if batch.part.weight != 1:
+            loss = loss * batch.part.weight
+        self.accelerator.backward(loss)
+        return loss.detach()
+
+    def warm_up(self, parts: list[Part], *, device: torch.device) -> None:
+        """Run forward and backward on blank batches of the shapes of `parts`, then undo it all.
+
+        Loads and compiles what forward and backward need, so that the train clock does not pay
+        for it; the optimizer's first step, which makes its state, stays inside.
+        Weights and optimizer are not touched; buffers, gradients and random states are put back.
+        """
+        buffers = [buffer.clone() for buffer in self.model.buffers()]
+        devices = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            for part in parts:
+                count = len(part.indices)
+                images = torch.zeros(count, 28, 28, dtype=torch.uint8, device=device)
+                labels = torch.zeros(count, dtype=torch.int64, device=device)
+                self._backward(Batch(images, labels, part))
+        for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+        self.optimizer.zero_grad()

@@ -1,0 +1,1 @@
+"""Starts runs in other processes; never imports torch."""

@@ -1,0 +1,86 @@
+"""What tests of several rooms share: small runs, real processes, and where MNIST lies."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mnistbench.launch.commands import cpu_environment, torchrun_command
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.store import find_records, load_record
+
+CONFIGS = Path(__file__).parents[1] / "launch_configs"
+SMALL = {
+    "dataset": "synthetic",
+    "synthetic_train_size": 400,
+    "val_size": 100,
+    "num_epochs": 1,
+    "global_batch_size": 64,
+    "num_threads": 1,
+}
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(monkeypatch):
+    """Tests mean the CPU, also on a machine with a GPU."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+
+
+@pytest.fixture
+def small_config(tmp_path):
+    """Makes a configuration whose run takes a moment and writes to a temporary folder."""
+
+    def make(**values):
+        return RunConfig(**SMALL | {"output_dir": str(tmp_path / "runs")} | values)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def mnist_dir():
+    """Folder with the real MNIST; tests that need it skip where there is none."""
+    folder = os.environ.get("MNISTBENCH_DATA_DIR")
+    if not folder or not (Path(folder) / "MNIST").is_dir():
+        pytest.skip("needs real MNIST: point MNISTBENCH_DATA_DIR to its folder")
+    return folder
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """Runs ``mnistbench.train`` by a real launcher; gives its process and its records."""
+
+    def run(*flags, launcher="torchrun", num_processes=2, folder=None):
+        folder = folder or tmp_path / f"launched-{launcher}-{num_processes}"
+        arguments = [*flags, "--output-dir", str(folder)]
+        if launcher == "torchrun":
+            command = torchrun_command("mnistbench.train", arguments, num_processes=num_processes)
+        else:
+            command = [
+                *(sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"),
+                *("--config_file", str(CONFIGS / f"cpu_{num_processes}.yaml")),
+                *("-m", "mnistbench.train", *arguments),
+            ]
+        done = subprocess.run(
+            command,
+            env=cpu_environment(),
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        found = find_records([folder]) if folder.exists() else []
+        return done, [load_record(path) for path in found]
+
+    return run
+
+
+@pytest.fixture
+def one_thread():
+    """One torch thread for a test that compares numbers bitwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

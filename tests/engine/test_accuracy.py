@@ -1,0 +1,41 @@
+"""What training reaches, on whole sets: short runs whose outcome has a wide, known range."""
+
+import pytest
+
+from mnistbench.engine.trainer import train
+from mnistbench.schema.config import RunConfig
+from mnistbench.workload.recipes import RECIPES
+
+
+@pytest.fixture
+def run_recipe(tmp_path):
+    def run(name, **values):
+        settings = RECIPES[name].settings | {"recipe": name, "output_dir": str(tmp_path)} | values
+        (record,) = train(RunConfig(**settings))
+        return record
+
+    return run
+
+
+def test_simple_cnn_learns_real_mnist_in_one_epoch(run_recipe, mnist_dir):
+    record = run_recipe("simple-cnn", dataset="mnist", data_dir=mnist_dir, num_epochs=1)
+    assert record.num_parameters == 8490
+    assert record.dataset.source == "local"
+    assert record.dataset.num_train == 60_000
+    assert 0.95 <= record.result.test_accuracy <= 0.99
+    assert record.recipe.changed == ["num_epochs"]
+
+
+def test_simple_cnn_finds_the_generated_set_learnable_and_not_trivial(run_recipe):
+    record = run_recipe("simple-cnn", dataset="synthetic", num_epochs=1)
+    assert record.dataset.source == "generated"
+    assert 0.93 <= record.result.test_accuracy <= 0.99
+
+
+def test_mse_trails_cross_entropy_on_the_generated_set(run_recipe):
+    accuracies = {
+        name: run_recipe(name, dataset="synthetic", num_epochs=2).result.test_accuracy
+        for name in ("cnn4-mse", "cnn4-ce")
+    }
+    assert accuracies["cnn4-ce"] > 0.9
+    assert accuracies["cnn4-mse"] < accuracies["cnn4-ce"] - 0.1
