@@ -25,6 +25,7 @@ def time_to_accuracy(
     ``None`` means right-censored at the run's end: slower than the run was long, not missing.
     """
     for point in eval_points:
-        if point.split == split and point.accuracy >= target_accuracy:
+        diverged = point.loss is None  # what is counted from such logits is no accuracy
+        if point.split == split and point.accuracy >= target_accuracy and not diverged:
             return TimeToAccuracy(point.train_s, point.step)
     return None

@@ -5,29 +5,31 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from tabulate import tabulate
 
-from mnistbench.analysis.scoring import time_to_accuracy
-from mnistbench.analysis.statistics import Estimate, mean_interval
+from mnistbench.analysis.groups import (
+    accuracy_by_epoch,
+    differences,
+    group_labels,
+    group_runs,
+    summarise,
+)
+from mnistbench.analysis.statistics import Estimate
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["NOT_MEASURED", "TableFormat", "group_runs", "render_runs", "render_table"]
+__all__ = [
+    "NOT_MEASURED",
+    "TableFormat",
+    "render_epochs",
+    "render_runs",
+    "render_table",
+]
 
 TableFormat = Literal["table", "markdown", "csv", "json"]
 NOT_MEASURED = "–"
-
-_NOT_IN_KEY = ("seed", "num_seeds", "output_dir", "data_dir", "require_target", "eval_batch_size")
-
-
-def group_runs(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
-    """Runs that differ in nothing but their seed, together, in order of first appearance."""
-    groups: dict[str, list[RunRecord]] = {}
-    for record in records:
-        groups.setdefault(_key(record), []).append(record)
-    return list(groups.values())
 
 
 def render_runs(
@@ -39,13 +41,41 @@ def render_runs(
     """
     groups = [[record] for record in records] if per_run else group_runs(records)
     if table_format == "json":
-        return json.dumps([_values(group) for group in groups], indent=1, allow_nan=False)
+        return json.dumps([summarise(group) for group in groups], indent=1, allow_nan=False)
     if table_format == "csv":
-        return _csv([_flat(_values(group)) for group in groups])
-    rows = [_cells(group) for group in groups]
+        return _csv([_flat(summarise(group)) for group in groups])
+    differing = differences(groups)
+    rows = [_cells(group, differs) for group, differs in zip(groups, differing, strict=True)]
     dropped = {name for name in _OPTIONAL if all(row[name] == _OPTIONAL[name] for row in rows)}
     kept = [{k: v for k, v in row.items() if k not in dropped} for row in rows]
-    return "\n".join([render_table(kept, table_format), *_notes(groups)])
+    # a line after a Markdown table would become a row of it
+    notes = [f"\n{note}" if table_format == "markdown" else note for note in _notes(groups)]
+    return "\n".join([render_table(kept, table_format), *notes])
+
+
+def render_epochs(records: Sequence[RunRecord], *, table_format: TableFormat) -> str:
+    """Accuracy on the eval split after each whole epoch: a row per epoch, a column per group.
+
+    CSV and JSON have a row for each pair, accuracies as fractions.
+    """
+    groups = group_runs(records)
+    labels = group_labels(groups)
+    found = {
+        (epoch, label): estimate
+        for label, group in zip(labels, groups, strict=True)
+        for epoch, estimate in accuracy_by_epoch(group).items()
+    }
+    values = [{"run": run, "epoch": epoch} | e._asdict() for (epoch, run), e in found.items()]
+    if table_format == "json":
+        return json.dumps(values, indent=1, allow_nan=False)
+    if table_format == "csv":
+        return _csv(values)
+    cells = {key: _text(e._asdict(), lambda x: f"{100 * x:.2f}") for key, e in found.items()}
+    rows = [
+        {"epoch": str(epoch)} | {label: cells.get((epoch, label), NOT_MEASURED) for label in labels}
+        for epoch in sorted({epoch for epoch, _ in found})
+    ]
+    return render_table(rows, table_format)
 
 
 def render_table(rows: Sequence[Mapping[str, str]], table_format: TableFormat) -> str:
@@ -56,90 +86,16 @@ def render_table(rows: Sequence[Mapping[str, str]], table_format: TableFormat) -
     return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
 
 
-_OPTIONAL = {"n": "1", "status": "completed"}
+_OPTIONAL = {"n": "1", "status": "completed", "differs in": ""}
 """Columns left out where every row says the same, expected thing."""
 
 
-def _key(record: RunRecord) -> str:
-    config = {k: v for k, v in record.config.items() if k not in _NOT_IN_KEY}
-    environment = {
-        k: record.environment.get(k)
-        for k in ("device_name", "num_processes", "num_threads", "mixed_precision", "versions")
-    }
-    dataset = record.dataset.model_dump() if record.dataset else None
-    if dataset:
-        del dataset["source"]  # downloaded today, local tomorrow: the same bytes
-    return json.dumps([config, environment, dataset, record.status], sort_keys=True, default=str)
-
-
-def _name(record: RunRecord) -> str:
-    if record.recipe is None:
-        return f"{record.config.get('model')}, {record.config.get('loss')}"
-    return record.recipe.name + ("*" if record.recipe.changed else "")
-
-
-def _hardware(record: RunRecord) -> str:
-    environment = record.environment
-    device = environment.get("device_type", NOT_MEASURED)
-    threads = f" × {environment.get('num_threads')} threads" if device == "cpu" else ""
-    return f"{device} × {environment.get('num_processes', 1)}{threads}"
-
-
-def _values(group: Sequence[RunRecord]) -> dict[str, Any]:
-    """One row in full precision: numbers as they are, estimates as mean, half width and n."""
-    first = group[0]
-    target = first.result.target_accuracy
-    return {
-        "recipe": _name(first),
-        "model": first.config.get("model"),
-        "loss": first.config.get("loss"),
-        "dataset": first.dataset.name if first.dataset else None,
-        "source": first.dataset.source if first.dataset else None,
-        "device": _hardware(first),
-        "precision": first.environment.get("mixed_precision"),
-        "loop": f"{first.config.get('loop')}/{first.config.get('loader')}",
-        "global_batch_size": first.environment.get("global_batch_size"),
-        "samples_per_s": _estimate(r.throughput.samples_per_s for r in group),
-        "epochs": first.num_epochs if len({r.num_epochs for r in group}) == 1 else None,
-        "val_accuracy": _estimate(r.result.val_accuracy for r in group),
-        "test_accuracy": _estimate(r.result.test_accuracy for r in group),
-        "target_accuracy": target,
-        "time_to_accuracy_s": _reached(group, target),
-        "train_s": _estimate(r.phases_s.get("train") for r in group),
-        "wall_s": _estimate(r.wall_s for r in group),
-        "n": len(group),
-        "seeds": [r.seed for r in group],
-        "status": first.status,
-        "run_ids": [r.run_id for r in group],
-    }
-
-
-def _reached(group: Sequence[RunRecord], target: float | None) -> dict[str, Any] | None:
-    """How many runs reached the target, and the mean time only if all of them did."""
-    if target is None:
-        return None
-    scores = [
-        time_to_accuracy(r.eval_points, target, split=str(r.config["eval_split"])) for r in group
-    ]
-    times = [score.time_s for score in scores if score is not None]
-    estimate = _estimate(times) if len(times) == len(group) else None
-    return {"reached": len(times), "of": len(group)} | (estimate or {})
-
-
-def _estimate(values: Iterable[float | None]) -> dict[str, Any] | None:
-    """Mean, half width and n; ``None`` unless every run measured the value."""
-    known = list(values)
-    measured = [value for value in known if value is not None]
-    if not measured or len(measured) < len(known):
-        return None
-    return mean_interval(measured)._asdict()
-
-
-def _cells(group: Sequence[RunRecord]) -> dict[str, str]:
-    row = _values(group)
+def _cells(group: Sequence[RunRecord], differs: str) -> dict[str, str]:
+    row = summarise(group)
     target = row["target_accuracy"]
     return {
         "recipe": row["recipe"],
+        "differs in": differs,
         "dataset": NOT_MEASURED
         if row["dataset"] is None
         else f"{row['dataset']} ({row['source']})",
@@ -163,8 +119,9 @@ def _time_text(reached: Mapping[str, Any] | None, target: float | None) -> str:
     goal = f" to {100 * target:g} %"
     if "mean" in reached:
         return _text(reached, lambda x: f"{x:.2f}") + " s" + goal
-    count = "" if reached["of"] == 1 else f" ({reached['reached']} of {reached['of']} did)"
-    return f"not reached{goal}{count}"
+    if reached["reached"] == 0:
+        return f"not reached{goal}"
+    return f"{reached['reached']} of {reached['of']} got{goal}"
 
 
 def _text(estimate: Mapping[str, Any] | None, show: Callable[[float], str]) -> str:
@@ -184,9 +141,18 @@ def _notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     }
     if any(len(group) > 1 for group in groups):
         notes["± is half the width of the 95 % interval of the mean over n seeds"] = None
-    if any(group[0].config.get("eval_split") == "test" for group in groups):
-        notes["the test set was read after each epoch, as the recipe's source did"] = None
+        notes["wall s of several seeds leaves out import, startup and data, which they share"] = (
+            None
+        )
+    notes |= dict.fromkeys(_protocol(g[0]) for g in groups if g[0].config["eval_split"] == "test")
     return list(notes)
+
+
+def _protocol(record: RunRecord) -> str:
+    changed = set(record.recipe.changed) if record.recipe else {"eval_split"}
+    if changed & {"eval_split", "eval_every_steps"}:
+        return "the test set was read while training"
+    return "the test set was read after each epoch, as the recipe's source did"
 
 
 def _escaped(text: str) -> str:

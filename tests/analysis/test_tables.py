@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from mnistbench.analysis.groups import group_runs
 from mnistbench.analysis.statistics import mean_interval
-from mnistbench.analysis.tables import group_runs, render_runs, render_table
+from mnistbench.analysis.tables import render_epochs, render_runs, render_table
 from mnistbench.schema.record import DatasetInfo, RecipeInfo, Result, Throughput
 
 
@@ -53,7 +54,7 @@ def test_seeds_are_one_row_with_their_interval(make_record):
 def test_a_run_that_missed_the_target_is_never_averaged_away(make_record):
     records = [make_record(0), make_record(1, (0.9, 0.95, 0.96))]
     assert cells(render_runs(records, table_format="table"))[0]["time to target"] == (
-        "not reached to 97 % (1 of 2 did)"
+        "1 of 2 got to 97 %"
     )
     row = json.loads(render_runs(records, table_format="json"))[0]
     assert row["time_to_accuracy_s"] == {"reached": 1, "of": 2}
@@ -74,6 +75,34 @@ def test_runs_that_differ_in_anything_but_the_seed_stay_apart(make_record):
     ]
     sizes = [len(group) for group in group_runs(records)]
     assert sizes == [3, 1, 1, 1, 1]
+
+
+def test_a_seed_that_was_run_again_is_no_second_sample(make_record):
+    first = make_record(0, wall_s=10.0)
+    again = make_record(0, wall_s=20.0, created_at="2026-02-01T00:00:00+00:00")
+    for records in ([first, again], [again, first]):
+        assert group_runs(records) == [[again]]
+
+
+def test_rows_of_one_name_say_what_they_differ_in(make_record):
+    quick, slow = make_record(0), make_record(0)
+    slow = slow.model_copy(update={"config": quick.config | {"lr": 0.5}})
+    rows = cells(render_runs([quick, slow], table_format="table"))
+    assert [row["differs in"] for row in rows[:2]] == ["lr 0.01", "lr 0.5"]
+
+
+def test_wall_time_over_seeds_leaves_out_what_they_share(make_record):
+    phases = make_record().phases_s
+    cold = make_record(0, wall_s=14.0, phases_s=phases | {"import": 3.0, "data": 1.0})
+    warm = make_record(1, wall_s=10.0)
+    text = render_runs([cold, warm], table_format="table")
+    assert cells(text)[0]["wall s"] == "10.0 ± 0.0"
+    assert "leaves out import" in text
+
+
+def test_notes_stay_outside_a_markdown_table(make_record):
+    text = render_runs([make_record()], table_format="markdown")
+    assert text.splitlines()[3] == ""
 
 
 def test_what_was_not_measured_is_a_dash_or_null(make_record):
@@ -128,3 +157,27 @@ def test_every_format_shows_every_group(make_record, table_format):
     text = render_runs([make_record(), make_record(name="cnn4-ce")], table_format=table_format)
     assert "simple-cnn" in text
     assert "cnn4-ce" in text
+
+
+def test_accuracy_by_epoch_is_a_column_for_each_group(make_record):
+    records = [make_record(0), make_record(1, (0.91, 0.95, 0.98)), make_record(0, name="cnn4-ce")]
+    rows = cells(render_epochs(records, table_format="table"))
+    expected = mean_interval([90.0, 91.0])
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert rows[0]["simple-cnn on mnist (n = 2)"] == f"90.50 ± {expected.half_width:.2f}"
+    assert rows[2]["cnn4-ce on mnist"] == "98.00"
+    values = json.loads(render_epochs(records, table_format="json"))
+    assert values[0]["mean"] == pytest.approx(0.905)
+    assert len(values) == 6
+
+
+def test_groups_of_one_name_are_numbered(make_record):
+    records = [make_record(0), make_record(0, target=0.5)]
+    (row, *_) = cells(render_epochs(records, table_format="table"))
+    assert list(row) == ["epoch", "simple-cnn on mnist #1", "simple-cnn on mnist #2"]
+
+
+def test_an_epoch_that_one_seed_did_not_reach_is_left_out(make_record):
+    records = [make_record(0), make_record(1, (0.9, 0.95))]
+    values = json.loads(render_epochs(records, table_format="json"))
+    assert [value["epoch"] for value in values] == [1, 2]

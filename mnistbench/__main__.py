@@ -1,0 +1,33 @@
+"""The ``mnistbench`` command: picks a door."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+__all__ = ["main"]
+
+_DOORS = {
+    "train": "train a network and measure it",
+    "report": "show what runs reached",
+    "doctor": "check devices, launcher, data and disk",
+}
+
+
+def main() -> int:
+    """Run ``mnistbench DOOR ARGS…`` and return the door's exit status."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in {"-h", "--help"}:
+        lines = [f"  {door:8}{text}" for door, text in _DOORS.items()]
+        print("usage: mnistbench DOOR [ARGS]\n", *lines, sep="\n")  # noqa: T201
+        return 0
+    if name not in _DOORS:
+        known = ", ".join(_DOORS)
+        print(f"mnistbench: error: unknown command {name!r}; use one of {known}", file=sys.stderr)  # noqa: T201
+        return 2
+    door = importlib.import_module(f"mnistbench.{name}")  # only that one: others cost imports
+    return int(door.main(sys.argv[2:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""From argv to a valid `RunConfig`, and from an `InputError` to one line and exit status 2.
+
+What the doors share. Flags are made from `RunConfig`'s declarations by tyro; values are layered
+recipe, then ``--config`` file, then flags, and validated once, as one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypedDict, TypeVar
+
+import tyro
+import yaml
+
+from mnistbench.schema.config import APPLIES_TO, RunConfig, config_from
+from mnistbench.schema.errors import InputError, SaidElsewhereError
+from mnistbench.workload.recipes import RECIPES
+
+__all__ = ["config_yaml", "exit_on_input_error", "parse", "read_config", "run_flags", "say", "show"]
+
+T = TypeVar("T")
+
+_MAX_YAML_BYTES = 2**20
+_PATIENCE_S = 2.0
+_BATCH_SIZES = frozenset({"global_batch_size", "per_device_batch_size"})
+
+
+def say(line: str) -> None:
+    """Tell the user something on stderr, where it cannot mix with results."""
+    print(f"mnistbench: {line}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def show(text: str) -> None:
+    """Print a result on stdout; a reader who has closed it, such as ``head``, is no error."""
+    try:
+        print(text, flush=True)  # noqa: T201
+    except BrokenPipeError:
+        # what the interpreter flushes at its end must have somewhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def exit_on_input_error(*, quiet: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Turn an `InputError` inside into one line on stderr and exit status 2.
+
+    `quiet` tells whether another process of the run says it already.
+    """
+    try:
+        yield
+    except InputError as error:
+        if isinstance(error, SaidElsewhereError) or quiet():
+            time.sleep(_PATIENCE_S)  # a launcher ends all processes as soon as one has gone
+        else:
+            say(f"error: {' '.join(str(error).split())}")
+        raise SystemExit(2) from None
+
+
+def parse(flags: type[T], argv: Sequence[str], *, prog: str, description: str) -> T:
+    """Parse `argv` into `flags` (a dataclass or TypedDict) by tyro.
+
+    Raises:
+        InputError: tyro's complaint, as one line; ``--help`` exits as usual.
+    """
+    stderr = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(stderr):
+            return tyro.cli(flags, args=list(argv), prog=prog, description=description)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+    raise InputError(_complaint(stderr.getvalue()) + f"; see {prog} --help")
+
+
+def run_flags(extra: Mapping[str, Any]) -> Any:
+    """A TypedDict type with `extra` flags, then one for each field of `RunConfig`.
+
+    Parsing it gives only the flags that were typed, so that layers beneath keep their values.
+    """
+    fields = dict(extra)
+    for name, field in RunConfig.model_fields.items():
+        default = field.get_default()
+        shown = "none" if default in (None, ()) else str(default)
+        argument = tyro.conf.arg(help=field.description, help_behavior_hint=f"(default: {shown})")
+        fields[name] = Annotated[field.annotation, argument]
+    return TypedDict("RunFlags", fields, total=False)  # type: ignore[operator]
+
+
+def read_config(given: Mapping[str, Any], config_file: Path | None) -> RunConfig:
+    """The run that a recipe, then `config_file`, then the `given` flags describe.
+
+    Raises:
+        InputError: one line on the first thing that is wrong.
+    """
+    from_file = _read_yaml(config_file) if config_file else {}
+    if given.keys() >= _BATCH_SIZES:
+        raise InputError("global_batch_size: set either this or --per-device-batch-size")
+    name = given.get("recipe", from_file.get("recipe"))
+    known = isinstance(name, str) and name in RECIPES
+    values = dict(RECIPES[name].settings) if known else {}
+    for layer in (from_file, given):
+        if any(layer.get(size) is not None for size in _BATCH_SIZES):
+            values = {k: v for k, v in values.items() if k not in _BATCH_SIZES}
+        values |= layer
+    try:
+        config = config_from(values)
+    except InputError as error:
+        field = re.split(r"[:.]", str(error))[0]
+        if field in from_file and field not in given:
+            raise InputError(f"{config_file}: {error}") from None
+        raise
+    _check_applies(given, config)
+    return config
+
+
+def config_yaml(config: RunConfig) -> str:
+    """`config` as YAML that makes the same run when passed back by ``--config``."""
+    values = config.model_dump(mode="json")
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True).rstrip("\n")
+
+
+def _check_applies(given: Mapping[str, Any], config: RunConfig) -> None:
+    """A flag typed but read by nothing is a mistake; in a recipe or file it is only unused."""
+    for name in given.keys() & APPLIES_TO.keys():
+        field, choices = APPLIES_TO[name]
+        value = getattr(config, field)
+        chosen = value if isinstance(value, tuple) else (value,)
+        if choices.isdisjoint(chosen):
+            flag = f"--{field.replace('_', '-')}"
+            without = f"with {flag} {value}" if chosen else f"without {flag}"
+            raise InputError(
+                f"{name}: has no effect {without}; it is read by {', '.join(sorted(choices))}"
+            )
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _MAX_YAML_BYTES:
+            raise InputError(f"{path}: too large for a configuration")
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file; --config takes YAML") from None
+    except RecursionError:
+        raise InputError(f"{path}: nested too deeply for a configuration") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not valid"
+        raise InputError(f"{path}{line}: malformed YAML: {problem}") from None
+    except (ValueError, AttributeError) as error:  # PyYAML's own on impossible dates and numbers
+        raise InputError(f"{path}: malformed YAML: {error}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise InputError(f"{path}: should hold `name: value` lines")
+    return values
+
+
+def _complaint(text: str) -> str:
+    """The first paragraph in tyro's box, without its frame, as one line."""
+    lines = [re.sub(r"[╭╮╰╯│]", " ", line).strip() for line in text.splitlines()]
+    body: list[str] = []
+    for line in lines[1:]:  # the first line is the frame with the title
+        if set(line) <= {"─"}:
+            break
+        body.append(line)
+    return " ".join(" ".join(body).split()).rstrip(".") or "bad usage"

@@ -1,0 +1,175 @@
+"""The door to diagnosis: devices, threads, versions, launcher, data, disk; or one network."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from mnistbench.analysis.tables import render_table
+from mnistbench.cli import exit_on_input_error, parse, show
+from mnistbench.launch.commands import cpu_environment, torchrun_command
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.names import ModelName
+from mnistbench.schema.store import check_writable
+
+__all__ = ["main"]
+
+_LAUNCH_TIMEOUT_S = 120
+_LEAST_DISK_BYTES = 500 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Flags:
+    model: ModelName | None = None
+    """Show this network's layers, shapes and parameters instead."""
+    data_dir: Path | None = None
+    """Folder of the data sets; none is where training looks."""
+    output_dir: Path = Path("runs")
+    """Folder that runs would be written to."""
+    launch: bool = True
+    """Start two processes to see whether they find each other (some seconds)."""
+
+
+class _Finding(NamedTuple):
+    check: str
+    broken: bool
+    detail: str
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the door with `argv`; exit status 1 if something is broken."""
+    with exit_on_input_error():
+        flags = parse(
+            _Flags,
+            sys.argv[1:] if argv is None else argv,
+            prog="mnistbench.doctor",
+            description="Check what a run needs; exit 1 if something is broken.",
+        )
+        if flags.model is not None:
+            show(_model_summary(flags.model))
+            return 0
+        findings = [*_machine(), *_data(flags.data_dir), _disk(flags.output_dir)]
+        findings.append(_launch_defaults())
+        if flags.launch:
+            findings.append(_launcher())
+    rows = [
+        {"check": f.check, "": "BROKEN" if f.broken else "ok", "found": f.detail} for f in findings
+    ]
+    show(render_table(rows, "table"))
+    return 1 if any(finding.broken for finding in findings) else 0
+
+
+def _model_summary(name: ModelName) -> str:
+    import torchinfo
+
+    from mnistbench.workload.models import build_model
+
+    summary = torchinfo.summary(
+        build_model(RunConfig(model=name)),
+        input_size=(1, 1, 28, 28),
+        col_names=("output_size", "kernel_size", "num_params"),
+        verbose=0,
+    )
+    return f"{name}\n{summary}"
+
+
+def _machine() -> list[_Finding]:
+    import torch
+
+    from mnistbench.instruments.environment import describe_environment, set_threads
+
+    found = describe_environment(torch.device("cpu"))
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    cores = f"{found['num_usable_cores']} of {found['num_cores']} cores usable"
+    findings = [
+        _Finding("versions", any(v is None for v in found["versions"].values()), versions),
+        _Finding("processor", False, f"{found['cpu_name']}, {cores}"),
+        _Finding("threads", False, f"{set_threads(None)} in a run of one process by default"),
+        _Finding("load", False, f"{found['load_average_1min']:.2f} over the last minute"),
+    ]
+    if not torch.cuda.is_available():
+        return [*findings, _Finding("GPU", False, "none found: runs use the CPU")]
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return [*findings, _Finding("GPU", False, ", ".join(names))]
+
+
+def _data(data_dir: Path | None) -> list[_Finding]:
+    from mnistbench.workload.datasets import DATASETS, default_data_dir, find_files
+
+    folder = data_dir or default_data_dir()
+    findings = []
+    for name in DATASETS:
+        if name == "synthetic":
+            findings.append(_Finding(f"data: {name}", False, "generated on demand"))
+            continue
+        found = _finding(
+            f"data: {name}",
+            lambda name=name: (
+                f"verified in {folder}"  # type: ignore[misc]
+                if find_files(name, folder)
+                else f"not in {folder}"
+            ),
+        )
+        findings.append(found)
+    return findings
+
+
+def _disk(output_dir: Path) -> _Finding:
+    def check() -> str:
+        check_writable(output_dir)
+        existing = next(p for p in (output_dir, *output_dir.absolute().parents) if p.exists())
+        free = shutil.disk_usage(existing).free
+        if free < _LEAST_DISK_BYTES:
+            raise InputError(f"only {free / 2**20:.0f} MiB free for {output_dir}; make room")
+        return f"{free / 2**30:.1f} GiB free for {output_dir}"
+
+    return _finding("disk", check)
+
+
+def _launch_defaults() -> _Finding:
+    from mnistbench.engine.distributed import launch_defaults
+
+    return _finding(
+        "launch defaults",
+        lambda: (
+            f"{found}; for every `accelerate launch`"
+            if (found := launch_defaults())
+            else "none; `accelerate launch` uses its own"
+        ),
+    )
+
+
+def _launcher() -> _Finding:
+    command = torchrun_command("mnistbench.engine.handshake", [], num_processes=2)
+    try:
+        done = subprocess.run(  # noqa: S603 - our own command
+            command,
+            env=cpu_environment(),
+            capture_output=True,
+            text=True,
+            timeout=_LAUNCH_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return _Finding("launcher", True, f"two processes did not meet in {_LAUNCH_TIMEOUT_S} s")
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "rror" in line] or ["no message"]
+        return _Finding("launcher", True, f"two processes do not see each other: {lines[0]}")
+    return _Finding("launcher", False, "two CPU processes see each other")
+
+
+def _finding(check: str, look: Callable[[], str]) -> _Finding:
+    try:
+        return _Finding(check, False, look())
+    except InputError as error:
+        return _Finding(check, True, str(error))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""The door to training: ``accelerate launch -m mnistbench.train``, or ``python -m`` for one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from mnistbench.cli import (
+    config_yaml,
+    exit_on_input_error,
+    parse,
+    read_config,
+    run_flags,
+    say,
+    show,
+)
+from mnistbench.instruments.clock import Ledger, process_age_s
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.errors import Terminated
+from mnistbench.schema.record import RunRecord
+from mnistbench.workload.recipes import RECIPES
+
+__all__ = ["main"]
+
+_DESCRIPTION = "Train one of the networks through Accelerate and measure it."
+
+
+def _flag(annotation: Any, text: str, default: str = "none") -> Any:
+    argument = tyro.conf.arg(help=text, help_behavior_hint=f"(default: {default})")
+    return Annotated[annotation, argument]
+
+
+_DOOR_FLAGS: dict[str, Any] = {
+    "config": _flag(Path, "YAML file of values, over the recipe's; flags go over it."),
+    "print_config": _flag(bool, "Print the resolved YAML, for --config, and end.", "off"),
+    "list_recipes": _flag(bool, "Print a table of the recipes and end.", "off"),
+    "format": _flag(
+        Literal["table", "json", "markdown"],
+        "What to print on stdout; json is the record, or with --num-seeds a list.",
+        "table",
+    ),
+    "quiet": _flag(bool, "No progress and no remarks on stderr.", "off"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the door with `argv` and return its exit status (0, 1 or 3; others are raised)."""
+    ledger = Ledger(age_s=process_age_s())
+    with exit_on_input_error(quiet=_another_process_says_it):
+        given = dict(
+            parse(
+                run_flags(_DOOR_FLAGS),
+                sys.argv[1:] if argv is None else argv,
+                prog="mnistbench.train",
+                description=_DESCRIPTION,
+            )
+        )
+        door = {name: given.pop(name, None) for name in _DOOR_FLAGS}
+        if door["list_recipes"]:
+            show(_recipe_table())
+            return 0
+        config = read_config(given, door["config"])
+        if door["print_config"]:
+            show(config_yaml(config))
+            return 0
+        records = _train(config, ledger, quiet=bool(door["quiet"]))
+    if os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0":
+        show(_render(records, door["format"] or "table"))
+    return _status(records, config)
+
+
+def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]:
+    signal.signal(signal.SIGTERM, _terminate)
+    logging.basicConfig(
+        format="mnistbench: %(message)s", level=logging.WARNING, stream=sys.stderr, force=True
+    )
+    logging.getLogger("mnistbench").setLevel(logging.ERROR if quiet else logging.INFO)
+    try:
+        with ledger.phase("import"):
+            from mnistbench.engine.trainer import train
+        return train(config, ledger=ledger, show_progress=not quiet)
+    except KeyboardInterrupt as stop:
+        terminated = isinstance(stop, Terminated)
+        say("terminated" if terminated else "interrupted")
+        raise SystemExit(143 if terminated else 130) from None
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _another_process_says_it() -> bool:
+    """Before processes have met, all of them find the same thing wrong, and the first says so."""
+    distributed = sys.modules.get("torch.distributed")
+    met = distributed is not None and distributed.is_initialized()
+    several = os.environ.get("WORLD_SIZE", "1") != "1"
+    return several and not met and os.environ.get("RANK", "0") != "0"
+
+
+def _render(records: Sequence[RunRecord], output_format: str) -> str:
+    if output_format == "json":
+        from mnistbench.schema.store import record_json
+
+        texts = [record_json(record).rstrip("\n") for record in records]
+        return texts[0] if len(texts) == 1 else "[" + ",\n".join(texts) + "]"
+    from mnistbench.analysis.tables import render_runs
+
+    table = render_runs(
+        records, table_format="markdown" if output_format == "markdown" else "table"
+    )
+    folder = Path(str(records[0].config["output_dir"])).expanduser()
+    paths = [f"record: {folder / r.run_id / 'record.json'}" for r in records if not _unsaved(r)]
+    return "\n".join([table, *(["", *paths] if output_format == "markdown" else paths)])
+
+
+def _unsaved(record: RunRecord) -> bool:
+    return record.status == "completed" and record.error is not None
+
+
+def _recipe_table() -> str:
+    from mnistbench.analysis.tables import render_table
+
+    rows = [
+        {
+            "recipe": name,
+            "model": recipe.settings["model"],
+            "loss": recipe.settings.get("loss", "cross-entropy"),
+            "optimizer": f"{recipe.settings['optimizer']} {recipe.settings['lr']:g}",
+            "batch": str(recipe.settings["global_batch_size"]),
+            "epochs": str(recipe.settings["num_epochs"]),
+            "claims": recipe.claim or "–",
+            "source": recipe.source,
+        }
+        for name, recipe in RECIPES.items()
+    ]
+    return render_table(rows, "table")
+
+
+def _status(records: Sequence[RunRecord], config: RunConfig) -> int:
+    if any(record.status != "completed" or record.error for record in records):
+        return 1
+    missed = any(record.result.time_to_accuracy_s is None for record in records)
+    return 3 if config.require_target and missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

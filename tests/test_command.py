@@ -1,0 +1,45 @@
+"""The ``mnistbench`` command picks a door; names and registries agree."""
+
+import subprocess
+import sys
+from typing import get_args
+
+import pytest
+
+from mnistbench.schema.config import config_from
+from mnistbench.schema.names import DatasetChoice, DatasetName, RecipeName
+from mnistbench.workload.datasets import DATASETS
+from mnistbench.workload.recipes import RECIPES, describe
+
+
+def run(*argv):
+    return subprocess.run(
+        [sys.executable, "-m", "mnistbench", *argv], capture_output=True, text=True, check=False
+    )
+
+
+def test_it_lists_and_opens_its_doors():
+    listed = run()
+    assert listed.returncode == 0
+    assert all(name in listed.stdout for name in ("train", "report", "doctor"))
+    assert "--recipe" in run("train", "--help").stdout
+    unknown = run("compete")
+    assert unknown.returncode == 2
+    assert unknown.stderr.count("\n") == 1
+
+
+def test_names_are_the_keys_of_their_registries():
+    assert set(get_args(RecipeName)) == set(RECIPES)
+    assert set(get_args(DatasetName)) == set(DATASETS)
+    assert set(get_args(DatasetChoice)) == {"auto", *DATASETS}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_valid_and_names_its_source(name):
+
+    recipe = RECIPES[name]
+    config = config_from(recipe.settings | {"recipe": name, "dataset": "mnist"})
+    assert recipe.source
+    assert describe(config).changed == []
+    changed = config.model_copy(update={"lr": 0.5, "seed": 9, "num_threads": 1})
+    assert describe(changed).changed == ["lr"]

@@ -1,0 +1,260 @@
+"""The door to training, in this process where it can be: flags, files, refusals, statuses."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import yaml
+
+from mnistbench import train as door
+from mnistbench.cli import read_config
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.names import RecipeName
+from mnistbench.workload.recipes import RECIPES
+
+SMALL = [
+    *("--dataset", "synthetic", "--synthetic-train-size", "400", "--val-size", "100"),
+    *("--num-epochs", "1", "--model", "linear", "--quiet"),
+]
+
+
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def refusal(argv, capsys):
+    """Runs the door, which must refuse in one line, with status 2, leaving nothing."""
+    before = sorted(Path().iterdir())
+    with pytest.raises(SystemExit) as stop:
+        door.main(argv)
+    out, err = capsys.readouterr()
+    assert stop.value.code == 2
+    assert out == ""
+    assert err.startswith("mnistbench: error: ")
+    assert err.count("\n") == 1, err
+    assert "Traceback" not in err
+    assert sorted(Path().iterdir()) == before
+    return err
+
+
+BAD = [
+    (["--recipe", "best"], "'simple-cnn'"),
+    (["--model", "vgg"], "vgg"),
+    (["--loss", "hinge"], "hinge"),
+    (["--optimizer", "lion"], "lion"),
+    (["--dataset", "cifar"], "cifar"),
+    (["--lr-schedule", "poly"], "poly"),
+    (["--learning-rate", "1"], "--learning-rate"),
+    (["simple-cnn"], "simple-cnn"),
+    (["--lr"], "--lr"),
+    (["--lr", "fast"], "--lr"),
+    (["--lr", "nan"], "lr: should be a finite number"),
+    (["--lr", "inf"], "lr: should be a finite number"),
+    (["--lr=-0.1"], "lr: should be greater than 0"),
+    (["--num-epochs=-1"], "num_epochs"),
+    (["--num-epochs", "1.5"], "--num-epochs"),
+    (["--max-steps", "0"], "max_steps"),
+    (["--global-batch-size", "0"], "global_batch_size"),
+    ([*SMALL, "--global-batch-size", "301"], "larger than the training split (300)"),
+    ([*SMALL, "--per-device-batch-size", "301"], "larger than the training split (300)"),
+    (
+        ["--global-batch-size", "8", "--per-device-batch-size", "8"],
+        "global_batch_size: set either this or",
+    ),
+    ([*SMALL, "--val-size", "400"], "leaves nothing to train on"),
+    (["--val-size", "0"], "or --eval-split test"),
+    (["--target-accuracy", "0"], "target_accuracy"),
+    (["--target-accuracy", "98"], "target_accuracy: should be less than or equal to 1"),
+    (["--require-target"], "needs --target-accuracy"),
+    (["--seed=-1"], "seed"),
+    (["--num-seeds", "0"], "num_seeds"),
+    (["--num-threads", "0"], "num_threads"),
+    (["--eval-every-steps", "0"], "eval_every_steps"),
+    (["--dropout", "0.5"], "dropout: has no effect with --model simple-cnn"),
+    (["--optimizer", "adam", "--momentum", "0.9"], "momentum: has no effect"),
+    (["--loss", "mse", "--label-smoothing", "0.2"], "label_smoothing: has no effect"),
+    (["--mixed-precision", "fp8"], "fp8 does not run on the CPU"),
+    (["--mixed-precision", "fp16"], "fp16 does not run on the CPU"),
+    (["--model", "cnn", "--kernel-size", "60", "--padding", "valid"], "convolution 1"),
+    (["--augment", "shift", "shift"], "names one change twice"),
+    (["--augment", "flip"], "flip"),
+    (["--augment-shift-px", "3"], "augment_shift_px: has no effect without --augment"),
+    (["--dataset", "mnist", "--synthetic-train-size", "9"], "has no effect with --dataset mnist"),
+    (["--config", "missing.yaml"], "missing.yaml: cannot be read"),
+    (["--format", "xml"], "xml"),
+    (["--recipe", "simple-cnn", "--recipe", "zz"], "zz"),
+]
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"), BAD, ids=lambda x: " ".join(x) if type(x) is list else ""
+)
+def test_bad_flags_are_refused_in_one_line(argv, says, capsys, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    assert says in refusal(argv, capsys)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"lr: [1", "line 1: malformed YAML"),
+        (b"\xff\xfe\x00", "not a text file"),
+        (b"- a\n- b\n", "should hold `name: value` lines"),
+        (b"learning_rate: 1", "learning_rate: unknown key"),
+        (b"lr: fast", "lr: should be a valid number"),
+        (b"lr: .nan", "lr: should be a finite number"),
+        (b"seed: yes", "seed: should not be true or false"),
+        (b"model: vgg", "model"),
+        (b"augment: [flip]", "augment.0"),
+        (b"lr: 2024-99-99", "malformed YAML"),
+        (b"seed: " + b"1" * 5000, "malformed YAML"),
+        (b"seed: !!timestamp x", "malformed YAML"),
+        (b"1: 2", "should hold `name: value` lines"),
+        (b"lr: !!python/object/apply:os.system ['touch pwned']", "malformed YAML"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"#" * (2**20 + 1), "too large"),
+        (
+            b"global_batch_size: 8\nper_device_batch_size: 8",
+            "global_batch_size: set either this or",
+        ),
+    ],
+)
+def test_bad_yaml_is_refused_in_one_line_that_names_the_file(tmp_path, content, says, capsys):
+    (tmp_path / "run.yaml").write_bytes(content)
+    message = refusal(["--config", "run.yaml"], capsys)
+    assert "run.yaml" in message
+    assert says in message
+
+
+def test_a_folder_as_config_and_a_file_as_output_are_refused(tmp_path, capsys):
+    assert "cannot be read" in refusal(["--config", str(tmp_path)], capsys)
+    (tmp_path / "file").write_text("")
+    assert "is not a folder" in refusal([*SMALL, "--output-dir", "file"], capsys)
+
+
+def test_later_layers_win(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("recipe: cnn4-mse\nlr: 0.5\nnum_epochs: 3\nper_device_batch_size: 7\n")
+    config = read_config({"num_epochs": 2}, path)
+    assert (config.model, config.loss, config.momentum) == ("cnn4", "mse", 0.8)
+    assert (config.lr, config.num_epochs) == (0.5, 2)
+    assert (config.global_batch_size, config.per_device_batch_size) == (None, 7)
+    config = read_config({"recipe": "simple-cnn", "global_batch_size": 9}, path)
+    assert (config.model, config.lr, config.global_batch_size) == ("simple-cnn", 0.5, 9)
+
+
+@pytest.mark.parametrize("name", get_args(RecipeName))
+def test_printed_config_reproduces_the_run(name, tmp_path, capsys):
+    argv = ["--recipe", name, "--lr", "0.125", "--augment", "shift", "--seed", "3"]
+    assert door.main([*argv, "--print-config"]) == 0
+    printed = capsys.readouterr().out
+    (tmp_path / "run.yaml").write_text(printed)
+    assert door.main(["--config", "run.yaml", "--print-config"]) == 0
+    assert capsys.readouterr().out == printed
+    expected = RunConfig(
+        **RECIPES[name].settings | {"recipe": name, "lr": 0.125, "augment": ("shift",), "seed": 3}
+    )
+    assert RunConfig(**yaml.safe_load(printed)) == expected
+
+
+def test_recipes_are_listed_with_source(capsys):
+    assert door.main(["--list-recipes"]) == 0
+    out = capsys.readouterr().out
+    for name, recipe in RECIPES.items():
+        assert name in out
+        assert recipe.source in out
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["mnistbench.train", "--help"],
+        ["mnistbench.train", "--recipe", "cnn4-ce", "--print-config"],
+        ["mnistbench.train", "--list-recipes"],
+        ["mnistbench.report", "--help"],
+    ],
+)
+def test_asking_does_not_pay_for_torch(argv):
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = {argv!r}\n"
+        "try:\n    runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)\n"
+        "except SystemExit as stop:\n    assert not stop.code\n"
+        "assert not {'torch', 'accelerate', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_a_run_prints_a_table_and_leaves_a_record(capsys, tmp_path):
+    assert door.main([*SMALL, "--output-dir", "out"]) == 0
+    out, err = capsys.readouterr()
+    assert "linear" in out
+    assert "synthetic (generated)" in out
+    assert err == ""
+    (path,) = tmp_path.glob("out/*/record.json")
+    assert str(path.relative_to(tmp_path)) in out
+
+
+def test_json_is_the_record_or_a_list_of_them(capsys):
+    door.main([*SMALL, "--format", "json"])
+    record = json.loads(capsys.readouterr().out)
+    assert record["dataset"]["num_train"] == 300
+    door.main([*SMALL, "--format", "json", "--num-seeds", "2", "--seed", "5"])
+    records = json.loads(capsys.readouterr().out)
+    assert [r["seed"] for r in records] == [5, 6]
+    assert [r["config"]["num_seeds"] for r in records] == [1, 1]
+
+
+def test_markdown_is_a_markdown_table(capsys):
+    door.main([*SMALL, "--format", "markdown"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("| recipe")
+    assert set(lines[1]) <= set("|:- ")
+
+
+def test_a_missed_target_is_status_3_only_where_required(capsys):
+    target = ["--target-accuracy", "1"]
+    assert door.main([*SMALL, *target]) == 0
+    assert "not reached to 100 %" in capsys.readouterr().out
+    assert door.main([*SMALL, *target, "--require-target"]) == 3
+    assert door.main([*SMALL, "--target-accuracy", "0.01", "--require-target"]) == 0
+
+
+def test_a_diverged_run_is_status_1_and_on_record(capsys):
+    argv = [*SMALL, "--loss", "mse", "--lr", "10000", "--model", "dnn4", "--format", "json"]
+    assert door.main(argv) == 1
+    record = json.loads(capsys.readouterr().out)
+    assert record["status"] == "diverged"
+    assert record["eval_points"][-1]["loss"] is None
+    assert record["result"]["time_to_accuracy_s"] is None
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_a_record_and_its_status(tmp_path, sent, status):
+    argv = [arg for arg in SMALL if arg != "--quiet"] + ["--num-epochs", "2000000"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "mnistbench.train", *argv],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    line = child.stderr.readline()
+    assert line.startswith("mnistbench: training linear, seed 0, on synthetic (generated)")
+    time.sleep(0.5)
+    child.send_signal(sent)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == status, err
+    assert "Traceback" not in err
+    (path,) = tmp_path.glob("runs/*/record.json")
+    record = json.loads(path.read_text())
+    assert record["status"] == "interrupted"
+    assert record["num_steps"] > 0
+    assert sum(record["phases_s"].values()) == pytest.approx(record["wall_s"], rel=0.01)
