@@ -9,10 +9,10 @@ from collections.abc import Iterable
 import pytest
 import torch
 from torch import Tensor, nn, optim
-from torch.nn import functional
 
 from mnistbench.schema.config import RunConfig
 from mnistbench.workload.muon import MuonAdamW
+from tests.workload.small_training import assert_same_weights, put_gradients, small_net, train
 
 LR, DECAY = 0.02, 0.1
 HIDDEN = ("0.weight", "4.weight")
@@ -41,41 +41,6 @@ def config_of(**changes: object) -> RunConfig:
 
 def adamw_on(params: Iterable[nn.Parameter]) -> optim.AdamW:
     return optim.AdamW(params, lr=LR, betas=(0.8, 0.95), weight_decay=DECAY)
-
-
-def small_net() -> nn.Sequential:
-    """A convolution, a norm, a hidden and a last linear layer, for 8 x 8 images."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return nn.Sequential(
-            nn.Conv2d(2, 4, 3),
-            nn.GroupNorm(2, 4),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(4 * 6 * 6, 16),
-            nn.ReLU(),
-            nn.Linear(16, 10),
-        )
-
-
-def put_gradients(model: nn.Module, step: int) -> None:
-    """The gradients of a cross-entropy on random images that depend on `step` only."""
-    generator = torch.Generator().manual_seed(step)
-    images = torch.randn(6, 2, 8, 8, generator=generator)
-    labels = torch.randint(10, (6,), generator=generator)
-    model.zero_grad()
-    functional.cross_entropy(model(images), labels).backward()
-
-
-def train(model: nn.Module, optimizer: optim.Optimizer, steps: Iterable[int]) -> None:
-    for step in steps:
-        put_gradients(model, step)
-        optimizer.step()
-
-
-def assert_same_weights(model: nn.Module, other: nn.Module) -> None:
-    for (name, ours), theirs in zip(model.named_parameters(), other.parameters(), strict=True):
-        assert torch.equal(ours, theirs), name
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
