@@ -12,18 +12,13 @@ from mnistbench.schema.record import Phase, RunRecord
 
 __all__ = ["accuracy_by_epoch", "differences", "group_labels", "group_runs", "summarise"]
 
-_ENVIRONMENT_IN_KEY = (
-    "device_name",
-    "num_processes",
-    "num_threads",
-    "mixed_precision",
-    "versions",
-    "git_commit",
-    "git_dirty",
-)
+_SHOWN = ("device_name", "num_processes", "num_threads", "mixed_precision")
+"""What tells environments apart and has a column of its own."""
 
+_CODE = ("git_commit", "git_dirty")
 
-_NOT_IN_KEY = ("seed", "num_seeds", "output_dir", "data_dir", "require_target", "eval_batch_size")
+_SAME_RUN = ("seed", "num_seeds", "output_dir", "data_dir", "require_target", "eval_batch_size")
+"""Configuration values in which the runs of one group may differ."""
 
 
 def group_runs(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
@@ -93,18 +88,17 @@ def group_labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
 
 
 def differences(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
-    """For each group the values in which it differs from others of the same name."""
-    names = [_name(group[0]) for group in groups]
-    configs = [group[0].config for group in groups]
+    """For each group what no column shows and sets it apart from others of the same name."""
+    named = [(_name(group[0]), _identity(group[0])) for group in groups]
     texts = []
-    for name, config in zip(names, configs, strict=True):
-        same = [other for other, its in zip(configs, names, strict=True) if its == name]
+    for name, identity in named:
+        same = [other for its, other in named if its == name]
         varying = [
             key
-            for key, value in config.items()
-            if key not in _NOT_IN_KEY and any(other.get(key) != value for other in same)
+            for key, value in identity.items()
+            if key not in _SHOWN and any(other.get(key) != value for other in same)
         ]
-        texts.append(", ".join(f"{key} {config[key]}" for key in varying))
+        texts.append(", ".join(f"{key} {identity[key]}" for key in varying))
     return texts
 
 
@@ -116,12 +110,19 @@ def _label(group: Sequence[RunRecord]) -> str:
 
 
 def _key(record: RunRecord) -> str:
-    config = {k: v for k, v in record.config.items() if k not in _NOT_IN_KEY}
-    environment = {k: record.environment.get(k) for k in _ENVIRONMENT_IN_KEY}
-    dataset = record.dataset.model_dump() if record.dataset else None
-    if dataset:
-        del dataset["source"]  # downloaded today, local tomorrow: the same bytes
-    return json.dumps([config, environment, dataset, record.status], sort_keys=True, default=str)
+    return json.dumps([_identity(record), record.status], sort_keys=True, default=str)
+
+
+def _identity(record: RunRecord) -> dict[str, Any]:
+    """All that makes a run this run, apart from its seed and its outcome."""
+    config = {k: v for k, v in record.config.items() if k not in _SAME_RUN}
+    environment = {k: record.environment.get(k) for k in (*_SHOWN, *_CODE)}
+    if environment["git_commit"]:
+        environment["git_commit"] = str(environment["git_commit"])[:10]
+    versions = record.environment.get("versions") or {}
+    # not where the data came from: downloaded today, local tomorrow, the same bytes
+    data = {"data sha256": record.dataset.sha256[:12]} if record.dataset else {}
+    return config | environment | versions | data
 
 
 def _name(record: RunRecord) -> str:

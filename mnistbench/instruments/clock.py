@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from array import array
 from collections.abc import Callable, Iterator
@@ -26,8 +27,6 @@ def process_age_s() -> float:
     """
     stat = Path("/proc/self/stat")
     if stat.exists() and hasattr(time, "CLOCK_BOOTTIME"):
-        import os
-
         # the second field is the program's name in brackets and may itself hold spaces
         started = int(stat.read_text().rpartition(")")[2].split()[19])
         age = _wall_now_s() - started / os.sysconf("SC_CLK_TCK")

@@ -72,9 +72,10 @@ def test_runs_that_differ_in_anything_but_the_seed_stay_apart(make_record):
         make_record(4, target=0.98),
         make_record(5, status="diverged"),
         make_record(6, environment=make_record().environment | {"num_threads": 2}),
+        make_record(7, environment=make_record().environment | {"git_dirty": True}),
     ]
     sizes = [len(group) for group in group_runs(records)]
-    assert sizes == [3, 1, 1, 1, 1]
+    assert sizes == [3, 1, 1, 1, 1, 1]
 
 
 def test_a_seed_that_was_run_again_is_no_second_sample(make_record):
@@ -89,6 +90,19 @@ def test_rows_of_one_name_say_what_they_differ_in(make_record):
     slow = slow.model_copy(update={"config": quick.config | {"lr": 0.5}})
     rows = cells(render_runs([quick, slow], table_format="table"))
     assert [row["differs in"] for row in rows[:2]] == ["lr 0.01", "lr 0.5"]
+
+
+def test_rows_that_only_the_code_sets_apart_say_so(make_record):
+    environment = make_record().environment
+    old, new = (
+        make_record(0, environment=environment | {"git_commit": commit, "versions": {"torch": v}})
+        for commit, v in (("abc", "2.11"), ("def", "2.14"))
+    )
+    rows = cells(render_runs([old, new], table_format="table"))
+    assert [row["differs in"] for row in rows[:2]] == [
+        "git_commit abc, torch 2.11",
+        "git_commit def, torch 2.14",
+    ]
 
 
 def test_wall_time_over_seeds_leaves_out_what_they_share(make_record):
