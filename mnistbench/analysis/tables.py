@@ -18,6 +18,7 @@ from mnistbench.analysis.groups import (
     summarise,
 )
 from mnistbench.analysis.statistics import Estimate
+from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 
 __all__ = [
@@ -57,6 +58,9 @@ def render_epochs(records: Sequence[RunRecord], *, table_format: TableFormat) ->
     """Accuracy on the eval split after each whole epoch: a row per epoch, a column per group.
 
     CSV and JSON have a row for each pair, accuracies as fractions.
+
+    Raises:
+        InputError: no run was evaluated after a whole epoch.
     """
     groups = group_runs(records)
     labels = group_labels(groups)
@@ -65,6 +69,8 @@ def render_epochs(records: Sequence[RunRecord], *, table_format: TableFormat) ->
         for label, group in zip(labels, groups, strict=True)
         for epoch, estimate in accuracy_by_epoch(group).items()
     }
+    if not found:
+        raise InputError("by_epoch: no run was evaluated after a whole epoch; leave it out")
     values = [{"run": run, "epoch": epoch} | e._asdict() for (epoch, run), e in found.items()]
     if table_format == "json":
         return json.dumps(values, indent=1, allow_nan=False)

@@ -9,6 +9,7 @@ import pytest
 from mnistbench.analysis.groups import group_runs
 from mnistbench.analysis.statistics import mean_interval
 from mnistbench.analysis.tables import render_epochs, render_runs, render_table
+from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import DatasetInfo, RecipeInfo, Result, Throughput
 
 
@@ -195,3 +196,8 @@ def test_an_epoch_that_one_seed_did_not_reach_is_left_out(make_record):
     records = [make_record(0), make_record(1, (0.9, 0.95))]
     values = json.loads(render_epochs(records, table_format="json"))
     assert [value["epoch"] for value in values] == [1, 2]
+
+
+def test_runs_that_ended_within_their_first_epoch_have_no_epochs_to_show(make_record):
+    with pytest.raises(InputError, match="no run was evaluated after a whole epoch"):
+        render_epochs([make_record(eval_points=[])], table_format="table")
