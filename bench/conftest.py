@@ -1,16 +1,29 @@
-"""Options of the suites, and the tables below pytest-benchmark's own."""
+"""Options and fixtures of the suites, and what they add to pytest-benchmark's output."""
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, get_args
 
+import psutil
 import pytest
-from tabulate import tabulate
+import torch
 
+from bench.suite_report import MACHINE, SuiteReport
+from mnistbench.analysis.stability import DRIFT_BOUND, drift
+from mnistbench.analysis.tables import render_table
+from mnistbench.engine.trainer import train
+from mnistbench.instruments.canary import read_canary
+from mnistbench.instruments.environment import describe_environment
 from mnistbench.schema.config import RunConfig
+from mnistbench.schema.names import DatasetName
+from mnistbench.schema.record import Canary, RunRecord
 
-_ROWS = pytest.StashKey[list[dict[str, str]]]()
+_REPORT = pytest.StashKey[SuiteReport]()
+_GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
 def pytest_addoption(parser):
@@ -20,10 +33,35 @@ def pytest_addoption(parser):
         default="quick",
         help="how much to run: smoke proves that it runs, quick is minutes, full is for records",
     )
+    parser.addoption(
+        "--bench-device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where to run; auto is the GPU where there is one",
+    )
+    parser.addoption(
+        "--bench-dataset",
+        choices=("auto", *get_args(DatasetName)),
+        default="auto",
+        help="what to train on; auto is MNIST where MNISTBENCH_DATA_DIR has it, else generated",
+    )
+    parser.addoption(
+        "--bench-report",
+        metavar="DIR",
+        help="write the tables as Markdown and JSON, pictures of the curves and all records here",
+    )
 
 
 def pytest_configure(config):
-    config.stash[_ROWS] = []
+    config.stash[_REPORT] = SuiteReport()
+    device = config.getoption("--bench-device")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise pytest.UsageError("--bench-device cuda: no CUDA device here; use cpu")
+    if device == "cpu":
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+    folder = config.getoption("--bench-report")
+    if folder and Path(folder).exists() and not Path(folder).is_dir():
+        raise pytest.UsageError(f"--bench-report {folder}: is a file; name a folder")
 
 
 @pytest.fixture(scope="session")
@@ -32,34 +70,160 @@ def budget(request):
 
 
 @pytest.fixture(scope="session")
-def dataset():
+def dataset(request):
     """Real MNIST where it is found, else the generated set; every table names it."""
+    asked = request.config.getoption("--bench-dataset")
+    if asked != "auto":
+        return asked
     folder = os.environ.get("MNISTBENCH_DATA_DIR")
     return "mnist" if folder and (Path(folder) / "MNIST").is_dir() else "synthetic"
 
 
 @pytest.fixture(scope="session")
-def report(request):
-    """Takes rows for the throughput table."""
-    return request.config.stash[_ROWS].append
+def device(request):
+    asked = request.config.getoption("--bench-device")
+    cuda = asked != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if cuda else "cpu")
 
 
 @pytest.fixture(scope="session")
-def make_config(dataset, tmp_path_factory):
+def report(request) -> SuiteReport:
+    return request.config.stash[_REPORT]
+
+
+@pytest.fixture(scope="session")
+def make_config(dataset, tmp_path_factory) -> Callable[..., RunConfig]:
     """Makes a configuration whose runs go to a temporary folder."""
 
-    def make(**values) -> RunConfig:
+    def make(**values: Any) -> RunConfig:
         folder = tmp_path_factory.mktemp("runs")
-        return RunConfig(dataset=dataset, output_dir=str(folder), **values)
+        return RunConfig(**{"dataset": dataset, "output_dir": str(folder)} | values)
 
     return make
 
 
-def pytest_terminal_summary(terminalreporter, config):
-    rows = config.stash[_ROWS]
-    if rows:
-        terminalreporter.section("throughput")
-        terminalreporter.write_line(tabulate(rows, headers="keys", disable_numparse=True))
-        terminalreporter.write_line(
-            "ratios are of pairs run in turn: median, and the smallest and largest of n"
+@pytest.fixture(scope="session")
+def train_in_turn(report) -> Callable[..., dict[Any, list[RunRecord]]]:
+    """Trains configurations over seeds, each seed of all of them before the next seed.
+
+    A machine that drifts is so fair to all. What a suite trained already is not run again.
+    """
+    known: dict[RunConfig, RunRecord] = {}
+
+    def train_one(config: RunConfig, seed: int) -> RunRecord:
+        one = config.model_copy(update={"seed": seed})
+        key = one.model_copy(update={"output_dir": "-"})
+        if key not in known:
+            known[key] = train(one)[0]
+        return known[key]
+
+    def run(configs: Mapping[Any, RunConfig], *, num_seeds: int) -> dict[Any, list[RunRecord]]:
+        records: dict[Any, list[RunRecord]] = {name: [] for name in configs}
+        for seed in range(num_seeds):
+            for name, config in configs.items():
+                records[name].append(train_one(config, seed))
+        report.keep(record for runs in records.values() for record in runs)
+        return records
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def chosen(request) -> Callable[..., list[Any]]:
+    """The values of parameters that are about to be benchmarked in this suite."""
+
+    def values(*parameters: str) -> list[Any]:
+        found = [
+            tuple(item.callspec.params[name] for name in parameters)
+            for item in request.session.items
+            if item.path == request.path and hasattr(item, "callspec")
+        ]
+        distinct = list(dict.fromkeys(found))
+        return distinct if len(parameters) > 1 else [value for (value,) in distinct]
+
+    return values
+
+
+@pytest.fixture(scope="module", autouse=True)
+def watched_machine(request, report, device):
+    """Reads the host canary before and after each suite."""
+    wait = torch.cuda.synchronize if device.type == "cuda" else None
+    before = read_canary(device, synchronize=wait)
+    yield
+    canary = Canary(before=before, after=read_canary(device, synchronize=wait))
+    moved = drift(canary)
+    section = report.section(MACHINE)
+    suite = request.path.stem.removeprefix("bench_")
+    section.add(
+        {
+            "suite": suite,
+            "matrix product GFLOP/s": _before_after(canary, "matmul_flops_per_s"),
+            "copy GB/s": _before_after(canary, "copy_bytes_per_s"),
+            "drift": f"{100 * moved:.0f} %" + (" †" if moved > DRIFT_BOUND else ""),
+        },
+        suite=suite,
+        canary=canary.model_dump(),
+        drift=moved,
+        unstable=moved > DRIFT_BOUND,
+    )
+    if moved > DRIFT_BOUND:
+        section.note(
+            f"† the machine's own speed moved by more than {100 * DRIFT_BOUND:.0f} % during this "
+            "suite: compare no times across its rows"
         )
+
+
+def _before_after(canary: Canary, name: str) -> str:
+    before, after = getattr(canary.before, name), getattr(canary.after, name)
+    return f"{before / 1e9:.1f}, then {after / 1e9:.1f}"
+
+
+def pytest_benchmark_update_machine_info(config, machine_info):
+    cuda = config.getoption("--bench-device") != "cpu" and torch.cuda.is_available()
+    environment = describe_environment(torch.device("cuda" if cuda else "cpu"))
+    machine_info["torch"] = environment["versions"]["torch"]
+    machine_info["device"] = environment["device_name"]
+    machine_info["driver"] = environment["driver"]
+    machine_info["threads"] = environment["num_threads"]
+    machine_info["governor"] = _GOVERNOR.read_text().strip() if _GOVERNOR.exists() else None
+    machine_info["load_average_1min"] = psutil.getloadavg()[0]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_benchmark_compare_machine_info(machine_info, compared_benchmark):
+    """Load and clock always differ; only another machine is worth pytest-benchmark's warning."""
+    before = compared_benchmark["machine_info"]
+    if "load_average_1min" in before:
+        before["load_average_1min"] = machine_info["load_average_1min"]
+    for name in ("hz_actual", "hz_actual_friendly"):
+        if name in before.get("cpu", {}) and name in machine_info["cpu"]:
+            before["cpu"][name] = machine_info["cpu"][name]
+
+
+def pytest_benchmark_update_json(output_json):
+    """pytest-benchmark would write NaN and Infinity, which no strict reader takes."""
+    output_json |= _strict(output_json)
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _strict(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_strict(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_terminal_summary(terminalreporter, config):
+    result = yield  # pytest-benchmark's own tables stand above ours
+    report = config.stash[_REPORT]
+    for section in report.sections():
+        terminalreporter.section(section.title)
+        terminalreporter.write_line(render_table(section.rows, "table"))
+        for note in section.notes:
+            terminalreporter.write_line(note)
+    folder = config.getoption("--bench-report")
+    if folder and report.sections():
+        report.write(Path(folder))
+        terminalreporter.write_line(f"\nreport: {Path(folder) / 'report.md'}")
+    return result

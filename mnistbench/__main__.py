@@ -10,6 +10,7 @@ __all__ = ["main"]
 _DOORS = {
     "train": "train a network and measure it",
     "report": "show what runs reached",
+    "compare": "tell whether one is faster than another",
     "doctor": "check devices, launcher, data and disk",
 }
 

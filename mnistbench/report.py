@@ -11,11 +11,16 @@ from typing import Literal
 import tyro
 
 from mnistbench.analysis.plots import plot_curves
-from mnistbench.analysis.tables import render_epochs, render_runs
+from mnistbench.analysis.tables import render_epochs, render_rules, render_runs, render_targets
 from mnistbench.cli import exit_on_input_error, parse, show
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.record import RunRecord
+from mnistbench.schema.reference import ReferenceCurve, find_references, load_reference
 from mnistbench.schema.store import find_records, load_record
 
 __all__ = ["main"]
+
+_REFERENCES = Path("bench/references")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +33,14 @@ class _Flags:
     """Draw accuracy and loss by epoch to this .png or .svg file."""
     by_epoch: bool = False
     """Show accuracy after each epoch instead of the summary."""
+    targets: tuple[float, ...] = ()
+    """Score the stored curves at these accuracies instead, such as 0.95 0.97 0.99 [fractions]."""
+    rules: bool = False
+    """Score them by the rules of MLPerf, AlgoPerf, DAWNBench and airbench as well, side by side."""
     per_run: bool = False
-    """A row for each run, instead of one for all seeds of the same run."""
+    """A row for each run in the summary, instead of one for all seeds of the same run."""
+    references: Path | None = None
+    """Folder of reference curves that runs are held to. Default: bench/references, if it exists."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,16 +52,46 @@ def main(argv: Sequence[str] | None = None) -> int:
             prog="mnistbench.report",
             description="Show what runs reached, seeds of one run together with their interval.",
         )
+        _check(flags)
         paths = find_records(flags.paths or (Path("runs"),))
         records = [load_record(path) for path in paths]
-        if flags.by_epoch:
-            text = render_epochs(records, table_format=flags.format)
-        else:
-            text = render_runs(records, table_format=flags.format, per_run=flags.per_run)
+        text = _render(records, flags)
         if flags.plot is not None:
             plot_curves(records, flags.plot)
     show(text)
     return 0
+
+
+def _render(records: Sequence[RunRecord], flags: _Flags) -> str:
+    if flags.by_epoch:
+        return render_epochs(records, table_format=flags.format)
+    if flags.rules:
+        return render_rules(records, flags.targets, table_format=flags.format)
+    if flags.targets:
+        return render_targets(records, flags.targets, table_format=flags.format)
+    return render_runs(
+        records,
+        table_format=flags.format,
+        per_run=flags.per_run,
+        references=_load_references(flags.references),
+    )
+
+
+def _load_references(folder: Path | None) -> list[ReferenceCurve]:
+    if folder is None and not _REFERENCES.is_dir():
+        return []
+    return [load_reference(path) for path in find_references(folder or _REFERENCES)]
+
+
+def _check(flags: _Flags) -> None:
+    scored = flags.rules or flags.targets
+    if flags.by_epoch and scored:
+        raise InputError("by_epoch: is a table of its own; leave out --targets and --rules")
+    if flags.per_run and (flags.by_epoch or scored):
+        raise InputError("per_run: is for the summary; leave out --by-epoch, --targets and --rules")
+    for target in flags.targets:
+        if not 0 < target <= 1:
+            raise InputError(f"targets: {target:g} should be a fraction in (0, 1], such as 0.97")
 
 
 if __name__ == "__main__":

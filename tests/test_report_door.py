@@ -6,8 +6,11 @@ import json
 
 import pytest
 
+from bench import make_references
 from mnistbench import report as door
 from mnistbench.engine.trainer import train
+from mnistbench.schema.record import RecipeInfo
+from mnistbench.schema.store import save_record
 
 
 @pytest.fixture
@@ -41,6 +44,73 @@ def test_one_record_by_its_path_and_a_picture(runs, tmp_path, capsys):
     assert (tmp_path / "curve.svg").read_text().startswith("<?xml")
 
 
+def test_stored_curves_are_scored_at_other_targets_and_by_other_rules(runs, capsys):
+    door.main([str(runs), "--targets", "0.01", "1.0", "--format", "json"])
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["n"], row["target_accuracy"]) for row in rows] == [
+        (2, 0.01),
+        (2, 1.0),
+        (1, 0.01),
+        (1, 1.0),
+    ]
+    assert [row["time_to_accuracy_s"]["reached"] for row in rows] == [2, 0, 1, 0]
+    door.main([str(runs), "--rules", "--targets", "0.01", "--format", "json"])
+    rows = json.loads(capsys.readouterr().out)
+    scores = {row["rule"]: row for row in rows if len(row["seeds"]) == 1}
+    assert scores["DAWNBench"]["time_s"] > scores["AlgoPerf"]["time_s"] > 0
+    door.main([str(runs), "--rules"])  # at the target of the runs that have one
+    assert capsys.readouterr().out.count("MLPerf Training") == 1
+
+
+def test_runs_are_held_to_the_references_that_were_made_of_others(
+    small_config, tmp_path, monkeypatch, capsys
+):
+    (record,) = train(small_config())
+    recipe = RecipeInfo(name="simple-cnn", source="a page")
+    for seed, accuracy in enumerate((0.80, 0.81, 0.82, 0.83, 0.84, 0.2)):
+        points = [p.model_copy(update={"accuracy": accuracy}) for p in record.eval_points]
+        changes = {"eval_points": points, "seed": seed, "recipe": recipe, "run_id": f"run-{seed}"}
+        save_record(
+            record.model_copy(update=changes),
+            tmp_path / ("honest" if accuracy > 0.5 else "wrong") / f"{seed}",
+        )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(make_references, "FOLDER", tmp_path / "bench" / "references")
+    assert make_references.main(["honest"]) == 0
+    path = tmp_path / "bench" / "references" / "simple-cnn-synthetic.json"
+    assert capsys.readouterr().out == f"{path}: 1 evaluations of 5 seeds\n"
+    assert json.loads(path.read_text())["made_by"] == "python -m bench.make_references honest"
+    door.main(["wrong"])
+    assert "left at epoch 1 (20.00 %, band " in capsys.readouterr().out
+    door.main(["honest", "--references", str(path.parent), "--format", "json"])
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["reference"] == {"checked": 5, "left": 0, "seeds": [], "first": None}
+    path.write_text("{")
+    with pytest.raises(SystemExit):
+        door.main(["honest"])
+    assert "simple-cnn-synthetic.json: not a reference curve" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        ([], "usage: python -m bench.make_references RECORDS..."),
+        (["missing"], "missing: does not exist"),
+        (["runs"], "no run of an unchanged recipe"),
+    ],
+)
+def test_records_that_make_no_reference_are_one_line(
+    runs, argv, says, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        make_references.main(argv)
+    out, err = capsys.readouterr()
+    assert (stop.value.code, out) == (2, "")
+    assert says in err
+    assert err.count("\n") == 1
+
+
 def test_without_a_path_it_reads_the_folder_runs(runs, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert door.main([]) == 0
@@ -56,6 +126,10 @@ def test_without_a_path_it_reads_the_folder_runs(runs, tmp_path, monkeypatch, ca
         (["bad.json"], "bad.json: not a record"),
         ([".", "--format", "pdf"], "pdf"),
         (["--plot"], "--plot"),
+        (["--targets", "97"], "targets: 97 should be a fraction"),
+        (["--targets", "nan"], "targets: nan should be a fraction"),
+        (["--rules", "--by-epoch"], "by_epoch: is a table of its own"),
+        (["--per-run", "--targets", "0.9"], "per_run: is for the summary"),
     ],
 )
 def test_bad_input_is_one_line(argv, says, tmp_path, monkeypatch, capsys):
@@ -66,6 +140,26 @@ def test_bad_input_is_one_line(argv, says, tmp_path, monkeypatch, capsys):
     out, err = capsys.readouterr()
     assert (stop.value.code, out) == (2, "")
     assert err.startswith("mnistbench: error: ")
+    assert says in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--references", "nowhere"], "references: no reference curve (.json) in nowhere"),
+        (["--rules"], "rules: no run has a target"),
+    ],
+)
+def test_what_the_records_cannot_give_is_one_line(
+    small_config, argv, says, tmp_path, monkeypatch, capsys
+):
+    train(small_config())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        door.main(argv)
+    out, err = capsys.readouterr()
+    assert (stop.value.code, out) == (2, "")
     assert says in err
     assert err.count("\n") == 1
 

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mnistbench.analysis.scoring import time_to_accuracy
+from mnistbench.analysis.reference import check_group
+from mnistbench.analysis.scoring import TargetScore, score_target
+from mnistbench.analysis.stability import is_unstable
 from mnistbench.analysis.statistics import Estimate, mean_interval
 from mnistbench.schema.record import Phase, RunRecord
+from mnistbench.schema.reference import ReferenceCurve
 
-__all__ = ["accuracy_by_epoch", "differences", "group_labels", "group_runs", "summarise"]
+__all__ = [
+    "accuracy_by_epoch",
+    "counted",
+    "differences",
+    "group_labels",
+    "group_runs",
+    "identify",
+    "run_name",
+    "summarise",
+    "target_values",
+]
 
 _SHOWN = ("device_name", "num_processes", "num_threads", "mixed_precision")
 """What tells environments apart and has a column of its own."""
@@ -24,55 +38,77 @@ _SAME_RUN = ("seed", "num_seeds", "output_dir", "data_dir", "require_target", "e
 def group_runs(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
     """Runs that differ in nothing but their seed, together, in order of first appearance.
 
-    A seed that was run again counts once, as its newest run: a repeat is no second sample.
+    A seed that was run again counts once: a repeat is no second sample. Its newest run counts, but
+    one that was interrupted or failed never hides one that came to an end of its own.
     """
     groups: dict[str, dict[int, RunRecord]] = {}
     for record in records:
         seeds = groups.setdefault(_key(record), {})
         before = seeds.get(record.seed)
-        if before is None or before.created_at <= record.created_at:
+        if before is None or _rank(before) <= _rank(record):
             seeds[record.seed] = record
     return [list(seeds.values()) for seeds in groups.values()]
 
 
-def summarise(group: Sequence[RunRecord]) -> dict[str, Any]:
+def counted(group: Sequence[RunRecord]) -> list[RunRecord]:
+    """The runs that speeds and accuracies are of: the completed ones, or all where none is.
+
+    For its time to a target a group counts in full, whatever became of its runs.
+    """
+    return [record for record in group if record.status == "completed"] or list(group)
+
+
+def summarise(
+    group: Sequence[RunRecord], *, references: Sequence[ReferenceCurve] = ()
+) -> dict[str, Any]:
     """One row in full precision: numbers as they are, estimates as mean, half width and n."""
-    first = group[0]
+    first, runs = group[0], counted(group)
     target = first.result.target_accuracy
-    return {
-        "recipe": _name(first),
-        "model": first.config.get("model"),
-        "loss": first.config.get("loss"),
-        "dataset": first.dataset.name if first.dataset else None,
-        "source": first.dataset.source if first.dataset else None,
-        "device": _hardware(first),
-        "precision": first.environment.get("mixed_precision"),
-        "loop": f"{first.config.get('loop')}/{first.config.get('loader')}",
-        "global_batch_size": first.environment.get("global_batch_size"),
-        "samples_per_s": _estimate(r.throughput.samples_per_s for r in group),
-        "epochs": first.num_epochs if len({r.num_epochs for r in group}) == 1 else None,
-        "val_accuracy": _estimate(r.result.val_accuracy for r in group),
-        "test_accuracy": _estimate(r.result.test_accuracy for r in group),
+    score = target_values(score_target(group, target)) if target is not None else {}
+    return _what(first) | {
+        "samples_per_s": _estimate(r.throughput.samples_per_s for r in runs),
+        "epochs": runs[0].num_epochs if len({r.num_epochs for r in runs}) == 1 else None,
+        "val_accuracy": _estimate(r.result.val_accuracy for r in runs),
+        "test_accuracy": _estimate(r.result.test_accuracy for r in runs),
         "target_accuracy": target,
-        "time_to_accuracy_s": _reached(group, target),
-        "train_s": _estimate(r.phases_s.get("train") for r in group),
-        "wall_s": _estimate(_wall_s(r, alone=len(group) == 1) for r in group),
-        "n": len(group),
-        "seeds": [r.seed for r in group],
-        "status": first.status,
-        "run_ids": [r.run_id for r in group],
+        "time_to_accuracy_s": score.get("time_to_accuracy_s"),
+        "expected_time_s": score.get("expected_time_s"),
+        "train_s": _estimate(r.phases_s.get("train") for r in runs),
+        "wall_s": _estimate(_wall_s(r, alone=len(runs) == 1) for r in runs),
+        "reference": check_group(group, references),
+        **_which(group),
+    }
+
+
+def identify(group: Sequence[RunRecord]) -> dict[str, Any]:
+    """What was run and which runs it was, as `summarise` has them, without their figures."""
+    return _what(group[0]) | _which(group)
+
+
+def target_values(score: TargetScore) -> dict[str, Any]:
+    """`score` as rows and files have it: times in seconds, ``None`` where it was not reached."""
+
+    def median(part: Any) -> dict[str, Any]:
+        reached = {"reached": part.reached, "of": part.n}
+        return {"median": part.median, "low": part.low, "high": part.high} | reached
+
+    expected = score.expected_s
+    return {
+        "time_to_accuracy_s": median(score.time_s),
+        "steps_to_accuracy": median(score.steps),
+        "expected_time_s": {"time": expected.time, "low": expected.low, "high": expected.high},
     }
 
 
 def accuracy_by_epoch(group: Sequence[RunRecord]) -> dict[int, Estimate]:
-    """The accuracy of every whole epoch that every run of `group` was evaluated after."""
+    """The accuracy of every whole epoch after which every run that counts was evaluated."""
     curves = [
         {
             int(point.epoch): point.accuracy
             for point in record.eval_points
             if point.split == record.config["eval_split"] and point.epoch == int(point.epoch)
         }
-        for record in group
+        for record in counted(group)
     ]
     shared = set.intersection(*(set(curve) for curve in curves))
     return {epoch: mean_interval([c[epoch] for c in curves]) for epoch in sorted(shared)}
@@ -89,7 +125,7 @@ def group_labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
 
 def differences(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     """For each group what no column shows and sets it apart from others of the same name."""
-    named = [(_name(group[0]), _identity(group[0])) for group in groups]
+    named = [(run_name(group[0]), _identity(group[0])) for group in groups]
     texts = []
     for name, identity in named:
         same = [other for its, other in named if its == name]
@@ -102,15 +138,61 @@ def differences(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     return texts
 
 
+def run_name(record: RunRecord) -> str:
+    """The recipe, starred where it was changed; without one, the model and the loss."""
+    if record.recipe is None:
+        return f"{record.config.get('model')}, {record.config.get('loss')}"
+    return record.recipe.name + ("*" if record.recipe.changed else "")
+
+
+def _what(first: RunRecord) -> dict[str, Any]:
+    return {
+        "recipe": run_name(first),
+        "model": first.config.get("model"),
+        "loss": first.config.get("loss"),
+        "dataset": first.dataset.name if first.dataset else None,
+        "source": first.dataset.source if first.dataset else None,
+        "device": _hardware(first),
+        "precision": first.environment.get("mixed_precision"),
+        "loop": f"{first.config.get('loop')}/{first.config.get('loader')}",
+        "global_batch_size": first.environment.get("global_batch_size"),
+    }
+
+
+def _which(group: Sequence[RunRecord]) -> dict[str, Any]:
+    known = [record for record in group if record.canary]
+    return {
+        "unstable_runs": sum(map(is_unstable, known)) if known else None,
+        "n": len(group),
+        "completed": sum(record.status == "completed" for record in group),
+        "seeds": [r.seed for r in group],
+        "status": _status(group),
+        "run_ids": [r.run_id for r in group],
+    }
+
+
 def _label(group: Sequence[RunRecord]) -> str:
     """What was trained, on what, and over how many seeds."""
-    first = group[0]
+    first, n = group[0], len(counted(group))
     data = first.dataset.name if first.dataset else "no data"
-    return f"{_name(first)} on {data}" + (f" (n = {len(group)})" if len(group) > 1 else "")
+    size = f"{n} of {len(group)}" if n < len(group) else str(n)
+    return f"{run_name(first)} on {data}" + (f" (n = {size})" if len(group) > 1 else "")
+
+
+def _rank(record: RunRecord) -> tuple[bool, str]:
+    return record.status in {"completed", "diverged"}, record.created_at
+
+
+def _status(group: Sequence[RunRecord]) -> str:
+    """The status of all, or how many have which."""
+    counts = Counter(record.status for record in group)
+    if len(counts) == 1:
+        return group[0].status
+    return ", ".join(f"{number} {status}" for status, number in counts.most_common())
 
 
 def _key(record: RunRecord) -> str:
-    return json.dumps([_identity(record), record.status], sort_keys=True, default=str)
+    return json.dumps(_identity(record), sort_keys=True, default=str)
 
 
 def _identity(record: RunRecord) -> dict[str, Any]:
@@ -123,12 +205,6 @@ def _identity(record: RunRecord) -> dict[str, Any]:
     # not where the data came from: downloaded today, local tomorrow, the same bytes
     data = {"data sha256": record.dataset.sha256[:12]} if record.dataset else {}
     return config | environment | versions | data
-
-
-def _name(record: RunRecord) -> str:
-    if record.recipe is None:
-        return f"{record.config.get('model')}, {record.config.get('loss')}"
-    return record.recipe.name + ("*" if record.recipe.changed else "")
 
 
 def _hardware(record: RunRecord) -> str:
@@ -144,18 +220,6 @@ def _wall_s(record: RunRecord, *, alone: bool) -> float:
     """Wall time; beside others less the start, which runs of one process share unevenly."""
     shared: tuple[Phase, ...] = () if alone else ("import", "startup", "data")
     return record.wall_s - sum(record.phases_s.get(phase, 0.0) for phase in shared)
-
-
-def _reached(group: Sequence[RunRecord], target: float | None) -> dict[str, Any] | None:
-    """How many runs reached the target, and the mean time only if all of them did."""
-    if target is None:
-        return None
-    scores = [
-        time_to_accuracy(r.eval_points, target, split=str(r.config["eval_split"])) for r in group
-    ]
-    times = [score.time_s for score in scores if score is not None]
-    estimate = _estimate(times) if len(times) == len(group) else None
-    return {"reached": len(times), "of": len(group)} | (estimate or {})
 
 
 def _estimate(values: Iterable[float | None]) -> dict[str, Any] | None:

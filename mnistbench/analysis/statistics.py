@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 from typing import NamedTuple
 
-__all__ = ["Estimate", "mean_interval"]
+__all__ = [
+    "Estimate",
+    "MedianEstimate",
+    "Range",
+    "bootstrap_mean_interval",
+    "mean_interval",
+    "median_interval",
+    "trimmed_mean",
+]
 
 
 class Estimate(NamedTuple):
@@ -18,14 +26,29 @@ class Estimate(NamedTuple):
     n: int
 
 
+class Range(NamedTuple):
+    """An interval; None where the runs are too few to give a bound on that side."""
+
+    low: float | None
+    high: float | None
+
+
+class MedianEstimate(NamedTuple):
+    """A median over `n` runs and its interval; None where the runs are too few for a bound."""
+
+    median: float
+    low: float | None
+    high: float | None
+    n: int
+
+
 def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Estimate:
     """Student's t interval of the mean of independent `values` (Gosset 1908).
 
     Raises:
         ValueError: no values, or `confidence` outside (0, 1).
     """
-    if not values or not 0 < confidence < 1:
-        raise ValueError("needs at least one value and a confidence between 0 and 1")
+    _check(values, confidence)
     n = len(values)
     if n == 1:
         return Estimate(values[0], None, 1)
@@ -33,3 +56,81 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Estim
 
     t = float(stdtrit(n - 1, (1 + confidence) / 2))
     return Estimate(fmean(values), t * stdev(values) / math.sqrt(n), n)
+
+
+def median_interval(values: Sequence[float], *, confidence: float = 0.95) -> MedianEstimate:
+    """The median of independent `values`, with an interval that assumes no distribution.
+
+    Order statistics alone would jump from 89.1 to 97.9 % at n = 10; interpolating between two
+    of them comes near `confidence` (Hettmansperger and Sheather 1986). No bounds where even the
+    smallest and largest value cover less: n < 6 at 95 %.
+
+    Raises:
+        ValueError: no values, or `confidence` outside (0, 1).
+    """
+    _check(values, confidence)
+    from scipy.special import bdtr
+
+    ordered, n, tail = sorted(values), len(values), (1 - confidence) / 2
+    rank = 0  # of the order statistic below which the true median lies at most so often
+    while bdtr(rank, n, 0.5) <= tail:
+        rank += 1
+    if rank == 0:
+        return MedianEstimate(median(ordered), None, None, n)
+    outer, inner = float(bdtr(rank - 1, n, 0.5)), float(bdtr(rank, n, 0.5))
+    part = (tail - outer) / (inner - outer)
+    weight = (n - rank) * part / (rank + (n - 2 * rank) * part)
+    low = ordered[rank - 1] + weight * (ordered[rank] - ordered[rank - 1])
+    high = ordered[n - rank] - weight * (ordered[n - rank] - ordered[n - rank - 1])
+    return MedianEstimate(median(ordered), low, high, n)
+
+
+def bootstrap_mean_interval(
+    values: Sequence[float], *, confidence: float = 0.95, resamples: int = 9999, seed: int = 0
+) -> Range:
+    """Bootstrap-t interval of the mean of independent `values` (Efron and Tibshirani 1993, §12.5).
+
+    Each resample's mean is taken in units of its own standard error, which follows skew that
+    Student's t does not see and covers far better than percentiles at n = 10. Equal values give
+    an interval without width, as `mean_interval` does. A side has no bound where so many
+    resamples have no spread that its quantile is infinite: always for n < 3, both sides at
+    n = 3 and 95 %.
+
+    Raises:
+        ValueError: no values, `confidence` outside (0, 1), or no resamples.
+    """
+    _check(values, confidence)
+    if resamples < 1:
+        raise ValueError("a bootstrap needs at least one resample")
+    if len(values) < 3:
+        return Range(None, None)
+    if min(values) == max(values):
+        return Range(values[0], values[0])
+    import numpy as np
+
+    drawn = np.random.default_rng(seed).choice(values, size=(resamples, len(values)))
+    shift, error = drawn.mean(axis=1) - np.mean(values), drawn.std(axis=1)
+    flat = np.ptp(drawn, axis=1) == 0  # rounding leaves their standard deviation above zero
+    error[flat], shift[flat] = 1.0, np.copysign(np.inf, shift[flat])
+    tail = (1 - confidence) / 2
+    inner, outer = np.quantile(shift / error, [tail, 1 - tail], method="inverted_cdf")
+    low, high = (float(np.mean(values) - t * np.std(values)) for t in (outer, inner))
+    return Range(low if math.isfinite(low) else None, high if math.isfinite(high) else None)
+
+
+def trimmed_mean(values: Sequence[float], *, drop_each_side: int) -> float:
+    """The mean without the `drop_each_side` lowest and as many highest values.
+
+    One on each side is MLPerf Training's score over its five or ten runs (Mattson et al. 2020).
+
+    Raises:
+        ValueError: `drop_each_side` negative, or nothing left to average.
+    """
+    if drop_each_side < 0 or len(values) <= 2 * drop_each_side:
+        raise ValueError(f"cannot drop {drop_each_side} on each side of {len(values)} values")
+    return fmean(sorted(values)[drop_each_side : len(values) - drop_each_side])
+
+
+def _check(values: Sequence[float], confidence: float) -> None:
+    if len(values) == 0 or not 0 < confidence < 1:
+        raise ValueError("needs at least one value and a confidence between 0 and 1")

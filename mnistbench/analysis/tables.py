@@ -5,53 +5,130 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from tabulate import tabulate
 
+from mnistbench.analysis.cells import (
+    MEDIAN_NOTE,
+    NOT_MEASURED,
+    estimate_text,
+    goal,
+    notes,
+    percent,
+    run_cells,
+    score_cells,
+    stability_notes,
+    target_cells,
+)
 from mnistbench.analysis.groups import (
     accuracy_by_epoch,
     differences,
     group_labels,
     group_runs,
+    identify,
+    run_name,
     summarise,
+    target_values,
 )
-from mnistbench.analysis.statistics import Estimate
+from mnistbench.analysis.rules import score_rules
+from mnistbench.analysis.scoring import score_target
+from mnistbench.analysis.stability import is_unstable
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
+from mnistbench.schema.reference import ReferenceCurve
 
 __all__ = [
     "NOT_MEASURED",
     "TableFormat",
     "render_epochs",
+    "render_rules",
     "render_runs",
     "render_table",
+    "render_targets",
 ]
 
 TableFormat = Literal["table", "markdown", "csv", "json"]
-NOT_MEASURED = "–"
+
+_OPTIONAL = {"differs in": "", "reference": NOT_MEASURED, "n": "1", "status": "completed"}
+"""Columns left out where every row says the same, expected thing."""
 
 
 def render_runs(
-    records: Sequence[RunRecord], *, table_format: TableFormat, per_run: bool = False
+    records: Sequence[RunRecord],
+    *,
+    table_format: TableFormat,
+    per_run: bool = False,
+    references: Sequence[ReferenceCurve] = (),
 ) -> str:
     """A row for each group of `records` (see `group_runs`), or for each run with `per_run`.
 
-    Over several runs a cell is the mean and half the width of its 95 % interval, with n.
+    Over several runs a cell is the mean and half the width of its 95 % interval, with n; the time
+    to the target is Kaplan and Meier's median with its interval. Runs that train in the way of one
+    of `references` are held to its band.
     """
     groups = [[record] for record in records] if per_run else group_runs(records)
-    if table_format == "json":
-        return json.dumps([summarise(group) for group in groups], indent=1, allow_nan=False)
-    if table_format == "csv":
-        return _csv([_flat(summarise(group)) for group in groups])
+    if table_format in {"json", "csv"}:
+        return _data([summarise(g, references=references) for g in groups], table_format)
     differing = differences(groups)
-    rows = [_cells(group, differs) for group, differs in zip(groups, differing, strict=True)]
-    dropped = {name for name in _OPTIONAL if all(row[name] == _OPTIONAL[name] for row in rows)}
-    kept = [{k: v for k, v in row.items() if k not in dropped} for row in rows]
-    # a line after a Markdown table would become a row of it
-    notes = [f"\n{note}" if table_format == "markdown" else note for note in _notes(groups)]
-    return "\n".join([render_table(kept, table_format), *notes])
+    rows = [run_cells(g, text, references) for g, text in zip(groups, differing, strict=True)]
+    return _table(rows, notes(groups), table_format)
+
+
+def render_targets(
+    records: Sequence[RunRecord], targets: Sequence[float], *, table_format: TableFormat
+) -> str:
+    """The stored curves scored again: a row for each group and each of `targets`.
+
+    Median time and steps to the target with their 95 % intervals, how many runs got there, and the
+    expected time with failures counted.
+    """
+    groups = group_runs(records)
+    scored = [
+        (group, differs, target, target_values(score_target(group, target)))
+        for group, differs in zip(groups, differences(groups), strict=True)
+        for target in targets
+    ]
+    if table_format in {"json", "csv"}:
+        values = [identify(g) | {"target_accuracy": t} | score for g, _, t, score in scored]
+        return _data(values, table_format)
+    rows = [
+        _lead(g, d) | {"target": goal(t)} | target_cells(s, unstable=_unstable(g))
+        for g, d, t, s in scored
+    ]
+    several = any(len(group) > 1 for group in groups)
+    below = [f"medians over all seeds {MEDIAN_NOTE}"] if several else []
+    return _table(rows, [*below, *stability_notes(groups)], table_format)
+
+
+def render_rules(
+    records: Sequence[RunRecord], targets: Sequence[float], *, table_format: TableFormat
+) -> str:
+    """The stored curves scored by the rules of each benchmark: a row for each group, target, rule.
+
+    Without `targets`, each group is scored at the one that it was run with.
+
+    Raises:
+        InputError: there is neither.
+    """
+    groups = group_runs(records)
+    scored = [
+        (group, differs, target, score)
+        for group, differs in zip(groups, differences(groups), strict=True)
+        for target in targets or _own_target(group)
+        for score in score_rules(group, target)
+    ]
+    if not scored:
+        raise InputError("rules: no run has a target; give one, such as --targets 0.97")
+    if table_format in {"json", "csv"}:
+        values = [identify(g) | {"target_accuracy": t} | s._asdict() for g, _, t, s in scored]
+        return _data(values, table_format)
+    rows = [
+        _lead(g, d) | {"target": goal(t)} | score_cells(s, unstable=_unstable(g))
+        for g, d, t, s in scored
+    ]
+    return _table(rows, stability_notes(groups), table_format)
 
 
 def render_epochs(records: Sequence[RunRecord], *, table_format: TableFormat) -> str:
@@ -72,11 +149,9 @@ def render_epochs(records: Sequence[RunRecord], *, table_format: TableFormat) ->
     if not found:
         raise InputError("by_epoch: no run was evaluated after a whole epoch; leave it out")
     values = [{"run": run, "epoch": epoch} | e._asdict() for (epoch, run), e in found.items()]
-    if table_format == "json":
-        return json.dumps(values, indent=1, allow_nan=False)
-    if table_format == "csv":
-        return _csv(values)
-    cells = {key: _text(e._asdict(), lambda x: f"{100 * x:.2f}") for key, e in found.items()}
+    if table_format in {"json", "csv"}:
+        return _data(values, table_format)
+    cells = {key: estimate_text(e._asdict(), percent) for key, e in found.items()}
     rows = [
         {"epoch": str(epoch)} | {label: cells.get((epoch, label), NOT_MEASURED) for label in labels}
         for epoch in sorted({epoch for epoch, _ in found})
@@ -92,73 +167,39 @@ def render_table(rows: Sequence[Mapping[str, str]], table_format: TableFormat) -
     return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
 
 
-_OPTIONAL = {"n": "1", "status": "completed", "differs in": ""}
-"""Columns left out where every row says the same, expected thing."""
-
-
-def _cells(group: Sequence[RunRecord], differs: str) -> dict[str, str]:
-    row = summarise(group)
-    target = row["target_accuracy"]
-    return {
-        "recipe": row["recipe"],
-        "differs in": differs,
-        "dataset": NOT_MEASURED
-        if row["dataset"] is None
-        else f"{row['dataset']} ({row['source']})",
-        "device": row["device"],
-        "precision": row["precision"] or NOT_MEASURED,
-        "loop": row["loop"],
-        "samples/s": _text(row["samples_per_s"], lambda x: f"{x:,.0f}"),
-        "epochs": NOT_MEASURED if row["epochs"] is None else f"{row['epochs']:g}",
-        "val acc %": _text(row["val_accuracy"], lambda x: f"{100 * x:.2f}"),
-        "test acc %": _text(row["test_accuracy"], lambda x: f"{100 * x:.2f}"),
-        "time to target": _time_text(row["time_to_accuracy_s"], target),
-        "wall s": _text(row["wall_s"], lambda x: f"{x:.1f}"),
-        "n": str(row["n"]),
-        "status": row["status"],
+def _table(
+    rows: Sequence[Mapping[str, str]], below: Sequence[str], table_format: TableFormat
+) -> str:
+    """`rows` without the columns that need not be said, and the notes `below` them."""
+    dropped = {
+        name
+        for name, expected in _OPTIONAL.items()
+        if all(row.get(name, expected) == expected for row in rows)
     }
+    kept = [{k: v for k, v in row.items() if k not in dropped} for row in rows]
+    # a line after a Markdown table would become a row of it
+    lines = [f"\n{note}" if table_format == "markdown" else note for note in below]
+    return "\n".join([render_table(kept, table_format), *lines])
 
 
-def _time_text(reached: Mapping[str, Any] | None, target: float | None) -> str:
-    if reached is None or target is None:
-        return NOT_MEASURED
-    goal = f" to {100 * target:g} %"
-    if "mean" in reached:
-        return _text(reached, lambda x: f"{x:.2f}") + " s" + goal
-    if reached["reached"] == 0:
-        return f"not reached{goal}"
-    return f"{reached['reached']} of {reached['of']} got{goal}"
+def _data(values: Sequence[Mapping[str, Any]], table_format: TableFormat) -> str:
+    if table_format == "json":
+        return json.dumps(values, indent=1, allow_nan=False)
+    return _csv([_flat(row) for row in values])
 
 
-def _text(estimate: Mapping[str, Any] | None, show: Callable[[float], str]) -> str:
-    if estimate is None:
-        return NOT_MEASURED
-    value = Estimate(estimate["mean"], estimate["half_width"], estimate["n"])
-    spread = "" if value.half_width is None else f" ± {show(value.half_width)}"
-    return show(value.mean) + spread
+def _lead(group: Sequence[RunRecord], differs: str) -> dict[str, str]:
+    data = group[0].dataset.name if group[0].dataset else NOT_MEASURED
+    return {"recipe": run_name(group[0]), "differs in": differs, "dataset": data}
 
 
-def _notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
-    notes = {
-        f"* {record.recipe.name} changed in: {', '.join(record.recipe.changed)}": None
-        for group in groups
-        for record in group
-        if record.recipe and record.recipe.changed
-    }
-    if any(len(group) > 1 for group in groups):
-        notes["± is half the width of the 95 % interval of the mean over n seeds"] = None
-        notes["wall s of several seeds leaves out import, startup and data, which they share"] = (
-            None
-        )
-    notes |= dict.fromkeys(_protocol(g[0]) for g in groups if g[0].config["eval_split"] == "test")
-    return list(notes)
+def _own_target(group: Sequence[RunRecord]) -> list[float]:
+    target = group[0].result.target_accuracy
+    return [] if target is None else [target]
 
 
-def _protocol(record: RunRecord) -> str:
-    changed = set(record.recipe.changed) if record.recipe else {"eval_split"}
-    if changed & {"eval_split", "eval_every_steps"}:
-        return "the test set was read while training"
-    return "the test set was read after each epoch, as the recipe's source did"
+def _unstable(group: Sequence[RunRecord]) -> bool:
+    return any(map(is_unstable, group))
 
 
 def _escaped(text: str) -> str:

@@ -16,7 +16,7 @@ from mnistbench.workload.recipes import describe
 
 __all__ = ["record_of"]
 
-_MAX_TRAIN_POINTS = 1000
+_MAX_TRAIN_POINTS = 200
 
 
 def record_of(run: Run, status: Status, *, error: str | None = None) -> RunRecord:
@@ -34,7 +34,7 @@ def record_of(run: Run, status: Status, *, error: str | None = None) -> RunRecor
         run_id=_run_id(run),
         status=status,
         error=error,
-        created_at=run.created_at.isoformat(timespec="seconds"),
+        created_at=run.created_at.isoformat(timespec="milliseconds"),
         seed=run.config.seed,
         recipe=describe(run.config),
         config=run.config.model_dump(mode="json"),
@@ -47,6 +47,7 @@ def record_of(run: Run, status: Status, *, error: str | None = None) -> RunRecor
         train_points=train_points,
         phases_s=dict(run.ledger.phases_s),
         wall_s=wall_s,
+        canary=run.canary,
         throughput=throughput,
         result=_result(run),
     )
@@ -87,7 +88,7 @@ def _throughput(run: Run, *, together: bool) -> Throughput:
 
 
 def _train_points(run: Run, *, together: bool) -> list[TrainPoint]:
-    """Means of the training loss over at most a thousand equal windows of steps."""
+    """Means of the training loss over at most two hundred equal windows of steps."""
     if not run.step:
         return []
     losses = torch.cat(run.losses)[: run.step]

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from mnistbench.engine.data import RunData
 from mnistbench.engine.evaluation import Evaluation, Evaluator
 from mnistbench.engine.step import StockStep
+from mnistbench.instruments.canary import read_canary
 from mnistbench.instruments.clock import EventTimer, Ledger, StepTimer
 from mnistbench.instruments.environment import device_name
 from mnistbench.instruments.progress import Progress
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.record import EvalPoint, Status, finite
+from mnistbench.schema.record import Canary, CanaryReading, EvalPoint, Status, finite
 from mnistbench.workload.augment import build_augment
 from mnistbench.workload.batches import Batch, BatchPlan, Preprocess
 from mnistbench.workload.losses import build_loss
@@ -51,6 +52,7 @@ class Run:
         self.eval_points: list[EvalPoint] = []
         self.step = 0
         self.num_parameters: int | None = None
+        self.canary: Canary | None = None
         self.losses: list[Tensor] = []  # this process's, one tensor per stretch between evaluations
         self.timer: StepTimer | EventTimer = StepTimer()
         if accelerator.device.type == "cuda":
@@ -144,6 +146,15 @@ class Run:
 
         Returns ``diverged`` as soon as an evaluation meets a loss that is not finite.
         """
+        before = self._read_canary()
+        status = self._train()
+        self.canary = Canary(before=before, after=self._read_canary())
+        return status
+
+    def _read_canary(self) -> CanaryReading:
+        return read_canary(self.accelerator.device, synchronize=self.ledger.synchronize)
+
+    def _train(self) -> Status:
         config = self.config
         progress = Progress(
             num_steps=self.plan.num_steps,
@@ -203,6 +214,8 @@ class Run:
             epoch=self.step / self.plan.steps_per_epoch,
             samples_seen=self.plan.samples_seen(self.step),
             train_s=evaluation.train_s,
+            eval_s=self.ledger.phases_s["eval"],
+            wall_s=self.ledger.wall_s(),
             split=split,
             loss=finite(evaluation.loss),
             accuracy=evaluation.accuracy,

@@ -77,10 +77,14 @@ class Ledger:
         running = time.perf_counter() - self._since if name == self._running else 0.0
         return self.phases_s[name] + running
 
+    def wall_s(self) -> float:
+        """Seconds since the start, by the clock apart from the phases'."""
+        return _wall_now_s() - self._wall_started
+
     def close(self) -> float:
         """Charge what is running and return the wall seconds since the start."""
         self._switch(self._running)
-        return _wall_now_s() - self._wall_started
+        return self.wall_s()
 
     def check(self, wall_s: float) -> str | None:
         """One line if the phases do not add up to `wall_s` within 1 %, else ``None``."""

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 __all__ = [
     "PHASES",
     "SCHEMA_VERSION",
+    "Canary",
+    "CanaryReading",
     "DatasetInfo",
     "EvalPoint",
     "Phase",
@@ -75,12 +77,19 @@ class DatasetInfo(_Part):
 
 
 class EvalPoint(_Part):
-    """One evaluation; `train_s` is the train clock of the slowest process when it began."""
+    """One evaluation.
+
+    `train_s` is the train clock of the slowest process when it began; on the main process's clocks,
+    `eval_s` is the sum of all evaluations up to its end and `wall_s` what had passed then since the
+    process started. Records from before these clocks were kept have ``None`` there.
+    """
 
     step: int = Field(ge=0)
     epoch: float = Field(ge=0)
     samples_seen: int = Field(ge=0)
     train_s: float = Field(ge=0)
+    eval_s: float | None = Field(None, ge=0)
+    wall_s: float | None = Field(None, ge=0)
     split: Literal["train", "val", "test"]
     loss: float | None
     accuracy: float = Field(ge=0, le=1)
@@ -92,6 +101,20 @@ class TrainPoint(_Part):
     step: int = Field(ge=1)
     epoch: float = Field(ge=0)
     loss: float | None
+
+
+class CanaryReading(_Part):
+    """How fast the machine did two fixed pieces of work: a matrix product and a memory copy."""
+
+    matmul_flops_per_s: float = Field(gt=0)
+    copy_bytes_per_s: float = Field(gt=0)
+
+
+class Canary(_Part):
+    """The machine's own speed right before and right after a run trained (main process)."""
+
+    before: CanaryReading
+    after: CanaryReading
 
 
 class Throughput(_Part):
@@ -136,6 +159,7 @@ class RunRecord(_Part):
     train_points: list[TrainPoint] = []
     phases_s: dict[Phase, float]
     wall_s: float = Field(ge=0)
+    canary: Canary | None = None
     throughput: Throughput = Throughput()
     result: Result = Result()
 

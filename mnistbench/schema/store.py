@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NoReturn
 
-from pydantic import ValidationError
-
-from mnistbench.schema.errors import InputError, one_line
+from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import SCHEMA_VERSION, RunRecord
+from mnistbench.schema.strict_json import load_versioned, write_whole
 
 __all__ = ["check_writable", "find_records", "load_record", "record_json", "save_record"]
 
@@ -34,19 +31,7 @@ def save_record(record: RunRecord, folder: Path) -> Path:
     path = folder / RECORD_NAME
     if path.exists():
         raise InputError(f"{path}: already holds a record; choose another --output-dir")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".record-", dir=folder)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(record_json(record))
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    write_whole(path, record_json(record))
     return path
 
 
@@ -71,19 +56,9 @@ def load_record(path: Path) -> RunRecord:
     Raises:
         InputError: not readable, too large, not strict JSON, of a newer schema, or of wrong shape.
     """
-    try:
-        if path.stat().st_size > _MAX_RECORD_BYTES:
-            raise InputError(f"{path}: too large for a record")
-        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except RecursionError:
-        raise InputError(f"{path}: nested too deeply for a record") from None
-    except ValueError as error:  # JSON and UTF-8 errors are ValueErrors, and so is InputError
-        raise (
-            error if isinstance(error, InputError) else InputError(f"{path}: not a record: {error}")
-        ) from None
-    return _validate(values, path)
+    return load_versioned(
+        path, RunRecord, what="a record", newest=SCHEMA_VERSION, max_bytes=_MAX_RECORD_BYTES
+    )
 
 
 def find_records(paths: Iterable[Path]) -> list[Path]:
@@ -104,21 +79,3 @@ def find_records(paths: Iterable[Path]) -> list[Path]:
         else:
             raise InputError(f"{path}: does not exist")
     return list(dict.fromkeys(found))
-
-
-def _validate(values: Any, path: Path) -> RunRecord:
-    if not isinstance(values, dict) or not isinstance(values.get("schema_version"), int):
-        raise InputError(f"{path}: not a record: no schema_version")
-    if values["schema_version"] > SCHEMA_VERSION:
-        raise InputError(
-            f"{path}: schema {values['schema_version']} is newer than this version reads "
-            f"({SCHEMA_VERSION}); upgrade mnistbench"
-        )
-    try:
-        return RunRecord.model_validate(values)
-    except ValidationError as error:
-        raise InputError(f"{path}: not a record: {one_line(error)}") from None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not strict JSON")

@@ -14,6 +14,7 @@ from typing import Any
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.names import RecipeName
 from mnistbench.schema.record import RecipeInfo
+from mnistbench.schema.training_fields import NOT_TRAINING
 
 __all__ = ["RECIPES", "Recipe", "describe"]
 
@@ -119,7 +120,7 @@ def describe(config: RunConfig) -> RecipeInfo | None:
     changed = [
         name
         for name in RunConfig.model_fields
-        if name not in _NOT_TRAINING and getattr(config, name) != getattr(plain, name)
+        if name not in NOT_TRAINING and getattr(config, name) != getattr(plain, name)
     ]
     return RecipeInfo(
         name=config.recipe,
@@ -128,22 +129,3 @@ def describe(config: RunConfig) -> RecipeInfo | None:
         claimed_accuracy=recipe.claimed_accuracy,
         changed=changed,
     )
-
-
-_NOT_TRAINING = {
-    "recipe",
-    "dataset",
-    "data_dir",
-    "seed",
-    "num_seeds",
-    "loader",
-    "num_workers",
-    "num_threads",
-    "channels_last",
-    "compile",
-    "target_accuracy",
-    "require_target",
-    "eval_batch_size",
-    "output_dir",
-}
-"""Fields that choose data, machine or report, not how the recipe trains."""

@@ -6,21 +6,17 @@ import json
 
 import pytest
 
-from mnistbench.analysis.groups import group_runs
 from mnistbench.analysis.statistics import mean_interval
-from mnistbench.analysis.tables import render_epochs, render_runs, render_table
+from mnistbench.analysis.tables import (
+    render_epochs,
+    render_rules,
+    render_runs,
+    render_table,
+    render_targets,
+)
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.record import DatasetInfo, RecipeInfo, Result, Throughput
-
-
-def cells(text):
-    """The table's header and rows, split at the column starts of its ruler."""
-    header, ruler, *rows = text.splitlines()
-    starts = [i for i in range(len(ruler)) if ruler[i] == "-" and (i == 0 or ruler[i - 1] == " ")]
-    ends = [*starts[1:], None]
-    split = [[line[a:b].strip() for a, b in zip(starts, ends, strict=True)] for line in rows]
-    names = [header[a:b].strip() for a, b in zip(starts, ends, strict=True)]
-    return [dict(zip(names, row, strict=True)) for row in split]
+from mnistbench.schema.record import RecipeInfo, Result, Throughput
+from tests.analysis.table_text import cells
 
 
 def test_one_run_is_one_row_with_its_figures(make_record):
@@ -52,38 +48,58 @@ def test_seeds_are_one_row_with_their_interval(make_record):
     assert [r["test acc %"] for r in per_run[:3]] == ["97.00", "97.10", "97.20"]
 
 
-def test_a_run_that_missed_the_target_is_never_averaged_away(make_record):
-    records = [make_record(0), make_record(1, (0.9, 0.95, 0.96))]
-    assert cells(render_runs(records, table_format="table"))[0]["time to target"] == (
-        "1 of 2 got to 97 %"
-    )
-    row = json.loads(render_runs(records, table_format="json"))[0]
-    assert row["time_to_accuracy_s"] == {"reached": 1, "of": 2}
-
-
-def test_runs_that_differ_in_anything_but_the_seed_stay_apart(make_record):
-    data = make_record().dataset.model_dump()
-    downloaded = DatasetInfo(**data | {"source": "downloaded"})
-    other_data = DatasetInfo(**data | {"sha256": "1"})
-    records = [
-        make_record(0),
-        make_record(1),
-        make_record(2, dataset=downloaded),
-        make_record(3, dataset=other_data),
-        make_record(4, target=0.98),
-        make_record(5, status="diverged"),
-        make_record(6, environment=make_record().environment | {"num_threads": 2}),
-        make_record(7, environment=make_record().environment | {"git_dirty": True}),
+def test_curves_are_scored_again_at_any_target(make_record):
+    records = [make_record(0), make_record(1), make_record(0, name="cnn4-ce")]
+    rows = cells(render_targets(records, [0.9, 0.975, 0.999], table_format="table"))[:6]
+    assert [(row["recipe"], row["target"]) for row in rows] == [
+        (recipe, target)
+        for recipe in ("simple-cnn", "cnn4-ce")
+        for target in ("90 %", "97.5 %", "99.9 %")
     ]
-    sizes = [len(group) for group in group_runs(records)]
-    assert sizes == [3, 1, 1, 1, 1, 1]
+    assert rows[0] == {
+        "recipe": "simple-cnn",
+        "dataset": "mnist",
+        "target": "90 %",
+        "median s": "2.05 (–)",
+        "reached": "2 of 2",
+        "expected s": "2.05 (1.41–2.69)",
+        "steps": "10 (–)",
+    }
+    assert [row["median s"] for row in rows[3:]] == ["2.00", "6.00", "not reached"]
+    assert [row["reached"] for row in rows[3:]] == ["1 of 1", "1 of 1", "0 of 1"]
+    values = json.loads(render_targets(records, [0.9, 0.999], table_format="json"))
+    assert [value["target_accuracy"] for value in values] == [0.9, 0.999] * 2
+    assert values[0]["steps_to_accuracy"]["median"] == 10
+    assert values[1]["time_to_accuracy_s"]["reached"] == 0
 
 
-def test_a_seed_that_was_run_again_is_no_second_sample(make_record):
-    first = make_record(0, wall_s=10.0)
-    again = make_record(0, wall_s=20.0, created_at="2026-02-01T00:00:00+00:00")
-    for records in ([first, again], [again, first]):
-        assert group_runs(records) == [[again]]
+def test_rules_are_a_row_each_at_the_runs_own_target_or_others(make_record):
+    records = [make_record(seed) for seed in range(3)]
+    rows = cells(render_rules(records, [], table_format="table"))
+    assert [row["rule"] for row in rows] == [
+        "mnistbench",
+        "MLPerf Training",
+        "AlgoPerf",
+        "DAWNBench",
+        "airbench, modded-nanogpt",
+    ]
+    assert rows[2] == {
+        "recipe": "simple-cnn",
+        "dataset": "mnist",
+        "target": "97 %",
+        "rule": "AlgoPerf",
+        "clock": "train",
+        "aggregate": "median",
+        "time s": "6.10",
+        "n": "3",
+        "remark": "",
+    }
+    assert rows[1]["time s"] == "–"
+    text = render_rules(records, [0.9, 0.95], table_format="csv")
+    values = list(csv.DictReader(io.StringIO(text)))
+    assert [value["target_accuracy"] for value in values] == ["0.9"] * 5 + ["0.95"] * 5
+    with pytest.raises(InputError, match="no run has a target"):
+        render_rules([make_record(target=None)], [], table_format="table")
 
 
 def test_rows_of_one_name_say_what_they_differ_in(make_record):

@@ -1,0 +1,73 @@
+"""Convergence per loss: every loss on two of the articles' networks, each at its own learning rate.
+
+``val`` is read twice an epoch and scores the curves, ``test`` once at the end. Every target is
+scored from the one stored curve; a run that never gets there is censored, not dropped.
+"""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+import pytest
+
+from bench.cells import HEADLINE, mean_text, reached_text, run_info, spread, targets_rows
+from bench.loss_runs import LOSSES, SETTINGS, learning_rate
+from bench.run_clock import CLOCK
+from mnistbench.analysis.cells import seconds
+from mnistbench.analysis.scoring import score_target
+
+SEEDS = {"smoke": 1, "quick": 2, "full": 6}
+SHORTER = {"smoke": {"max_steps": 8, "eval_every_steps": None}, "quick": {"num_epochs": 1}}
+
+
+@pytest.fixture(scope="module")
+def measured(budget, chosen, make_config, train_in_turn):
+    """Records of each chosen model and loss."""
+
+    def config(model, loss):
+        settings = SETTINGS[model] | SHORTER.get(budget, {})
+        lr = learning_rate(model, loss)
+        return make_config(loss=loss, lr=lr, target_accuracy=HEADLINE, **settings)
+
+    configs = {(model, loss): config(model, loss) for model, loss in chosen("model", "loss")}
+    return train_in_turn(configs, num_seeds=SEEDS[budget])
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("model", SETTINGS)
+@pytest.mark.benchmark(group="convergence per loss", timer=CLOCK)
+def bench_loss(benchmark, measured, report, *, model, loss):
+    records, lr = measured[model, loss], learning_rate(model, loss)
+    CLOCK.replay(benchmark, [record.phases_s["train"] for record in records])
+    head = {"model": model, "loss": loss, "lr": f"{lr:g}"}
+    section = report.section("convergence per loss")
+    tabulate_curves(section, head, records)
+    section.pictures.setdefault(f"convergence-{model}", []).extend(records)
+    targets_rows(report, "convergence per loss", head, records=records)
+    benchmark.extra_info |= run_info(records) | {"lr": lr}
+
+
+def tabulate_curves(section, head, records):
+    """A row on where the curves of `records` were after an epoch, at their best and at the end."""
+    curves = [[p for p in record.eval_points if p.split == "val"] for record in records]
+    figures = {
+        "val % after epoch 1": spread([p.accuracy for c in curves for p in c if p.epoch == 1]),
+        "final val %": spread([curve[-1].accuracy for curve in curves]),
+        "best val %": spread([max(p.accuracy for p in curve) for curve in curves]),
+        "test %": spread([record.result.test_accuracy for record in records]),
+        "area under error %": spread([fmean(1 - p.accuracy for p in curve) for curve in curves]),
+    }
+    cells = {name: mean_text(figure) for name, figure in figures.items()}
+    time_s = score_target(records, HEADLINE).time_s
+    cells[f"s to {HEADLINE:.0%}"] = reached_text(time_s, seconds)
+    dataset = records[0].dataset.name
+    section.add(
+        {**head, "dataset": dataset, **cells, "n": str(len(records))},
+        **head,
+        dataset=dataset,
+        n=len(records),
+        fractions={name: figure and figure._asdict() for name, figure in figures.items()},
+        run_ids=[record.run_id for record in records],
+    )
+    section.note("± is half the width of the 95 % interval of the mean over n seeds")
+    section.note("area under error: the mean error over all evaluations; the smaller the better")

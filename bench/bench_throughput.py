@@ -1,0 +1,187 @@
+"""Throughput: model x global batch x loader x precision x compile, in this process and in others.
+
+Each run trains a fixed number of steps; its own clock leaves warm-up, compiler and start-up out,
+also where a real launcher starts it. The machine's speed drifts, so all chosen cells run once in
+each round, and ratios to the first cell are taken within a round.
+"""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from bench.cells import ratio_text
+from bench.run_clock import CLOCK
+from mnistbench.analysis.statistics import median_interval
+from mnistbench.cli import config_yaml
+from mnistbench.engine.trainer import train
+from mnistbench.launch.commands import cpu_environment
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.record import RunRecord
+from mnistbench.schema.store import find_records, load_record
+
+LAUNCH_CONFIGS = Path(__file__).parents[1] / "launch_configs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One way to train; `num_processes` above 0 is that of a real ``accelerate launch``."""
+
+    model: str = "simple-cnn"
+    global_batch_size: int = 64
+    loader: str = "resident"
+    mixed_precision: str = "no"
+    compile: bool = False
+    num_processes: int = 0
+
+    @property
+    def name(self) -> str:
+        launched = f"launched x {self.num_processes}" if self.num_processes else ""
+        compiled = "compiled" if self.compile else ""
+        precision = "" if self.mixed_precision == "no" else self.mixed_precision
+        parts = (self.model, str(self.global_batch_size), self.loader)
+        return ", ".join(part for part in (*parts, precision, compiled, launched) if part)
+
+    def config_values(self) -> dict[str, object]:
+        return {
+            "model": self.model,
+            "global_batch_size": self.global_batch_size,
+            "loader": self.loader,
+            "mixed_precision": self.mixed_precision,
+            "compile": self.compile,
+        }
+
+
+QUICK = (
+    Cell(),
+    Cell(global_batch_size=512),
+    Cell(loader="streaming"),
+    Cell(mixed_precision="bf16"),
+    Cell(model="cnn4", global_batch_size=512),
+    Cell(model="fast-cnn", global_batch_size=256),
+    Cell(model="dnn5"),
+    Cell(num_processes=1),
+)
+CELLS = {
+    "smoke": (Cell(), Cell(loader="streaming"), Cell(num_processes=1)),
+    "quick": QUICK,
+    "full": tuple(
+        dict.fromkeys(
+            (
+                *QUICK,
+                Cell(num_processes=2),
+                *(
+                    Cell(
+                        model=model,
+                        global_batch_size=batch,
+                        loader=loader,
+                        mixed_precision=precision,
+                        compile=compiled,
+                    )
+                    for model, batch, loader, precision, compiled in itertools.product(
+                        ("simple-cnn", "cnn4", "fast-cnn", "dnn5"),
+                        (64, 512),
+                        ("resident", "streaming"),
+                        ("no", "bf16"),
+                        (False, True),
+                    )
+                ),
+            )
+        )
+    ),
+}
+SAMPLES = {"smoke": 640, "quick": 10_240, "full": 40_960}
+ROUNDS = {"smoke": 1, "quick": 3, "full": 7}
+
+
+def pytest_generate_tests(metafunc):
+    if "cell" in metafunc.fixturenames:
+        cells = CELLS[metafunc.config.getoption("--bench-budget")]
+        metafunc.parametrize("cell", cells, ids=lambda cell: cell.name)
+
+
+@pytest.fixture(scope="module")
+def measured(budget, chosen, make_config, report):
+    """Records of each chosen cell, one a round."""
+    cells = chosen("cell")
+
+    def run(cell: Cell, seed: int) -> RunRecord:
+        steps = max(SAMPLES[budget] // cell.global_batch_size, 2)
+        config = make_config(max_steps=steps, seed=seed, **cell.config_values())
+        return launched(config, cell.num_processes) if cell.num_processes else train(config)[0]
+
+    rounds = [{cell: run(cell, seed) for cell in cells} for seed in range(ROUNDS[budget])]
+    for taken in rounds:
+        report.keep(taken.values())
+    for cell in cells:
+        tabulate_cell(report.section("throughput"), cell, rounds, first=cells[0])
+    return rounds
+
+
+def launched(config: RunConfig, num_processes: int) -> RunRecord:
+    """The record that ``accelerate launch`` leaves for `config`."""
+    file = Path(config.output_dir) / "config.yaml"
+    file.write_text(config_yaml(config), encoding="utf-8")
+    command = [
+        *(sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"),
+        *("--config_file", str(LAUNCH_CONFIGS / f"cpu_{num_processes}.yaml")),
+        *("-m", "mnistbench.train", "--config", str(file), "--quiet"),
+    ]
+    subprocess.run(command, env=cpu_environment(), check=True, capture_output=True)  # noqa: S603
+    return load_record(find_records([Path(config.output_dir)])[0])
+
+
+def tabulate_cell(section, cell, rounds, *, first):
+    records = [taken[cell] for taken in rounds]
+    speeds = [record.throughput.samples_per_s for record in records]
+    base = [taken[first].throughput.samples_per_s for taken in rounds]
+    ratio = median_interval([a / b for a, b in zip(speeds, base, strict=True)])
+    p50, p95 = (
+        median(getattr(record.throughput, name) for record in records)
+        for name in ("step_s_p50", "step_s_p95")
+    )
+    environment = records[0].environment
+    section.add(
+        {
+            "model": cell.model,
+            "batch": str(cell.global_batch_size),
+            "loader": cell.loader,
+            "loop": records[0].config["loop"],
+            "precision": environment["mixed_precision"],
+            "compiled": "yes" if cell.compile else "no",
+            "started by": environment["launcher"],
+            "processes × threads": f"{environment['num_processes']} × {environment['num_threads']}",
+            "dataset": records[0].dataset.name,
+            "samples/s": f"{median(speeds):,.0f}",
+            "step ms p50": f"{1e3 * p50:.2f}",
+            "p95": f"{1e3 * p95:.2f}",
+            "times the first row": ratio_text(ratio),
+            "n": str(len(records)),
+        },
+        cell=cell.name,
+        samples_per_s=speeds,
+        step_s_p50=[record.throughput.step_s_p50 for record in records],
+        step_s_p95=[record.throughput.step_s_p95 for record in records],
+        run_ids=[record.run_id for record in records],
+    )
+    section.note("medians over rounds in which all rows ran in turn; ratios within a round")
+
+
+@pytest.mark.benchmark(group="throughput", timer=CLOCK)
+def bench_cell(benchmark, measured, cell):
+    records = [taken[cell] for taken in measured]
+    CLOCK.replay(benchmark, [record.phases_s["train"] for record in records])
+    benchmark.extra_info |= {
+        "model": cell.model,
+        "loss": records[0].config["loss"],
+        "global_batch_size": cell.global_batch_size,
+        "samples_per_s": median(record.throughput.samples_per_s for record in records),
+        "step_s_p50": median(record.throughput.step_s_p50 for record in records),
+        "step_s_p95": median(record.throughput.step_s_p95 for record in records),
+    }

@@ -1,0 +1,72 @@
+"""Time to accuracy: the recipes, every target scored from one stored curve, seeds as rounds.
+
+A recipe whose curve leaves its reference band (``bench/references/``) fails: fast but wrong is not
+fast. Left out: example-cnn, which takes some 20 minutes a seed on two cores.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.cells import HEADLINE, run_info, targets_rows
+from bench.run_clock import CLOCK
+from mnistbench.analysis.reference import check_against
+from mnistbench.schema.reference import load_reference
+from mnistbench.workload.recipes import RECIPES
+
+REFERENCES = Path(__file__).parent / "references"
+MEASURED = {
+    "smoke": ("simple-cnn", "fast-cnn"),
+    "quick": ("simple-cnn", "cnn4-ce", "cnn4-mse", "dnn4-ce", "fast-cnn"),
+    "full": tuple(name for name in RECIPES if name != "example-cnn"),
+}
+SEEDS = {"smoke": 1, "quick": 2, "full": 6}
+
+
+def pytest_generate_tests(metafunc):
+    if "recipe" in metafunc.fixturenames:
+        metafunc.parametrize("recipe", MEASURED[metafunc.config.getoption("--bench-budget")])
+
+
+@pytest.fixture(scope="module")
+def measured(budget, chosen, make_config, train_in_turn):
+    """Records of each chosen recipe."""
+
+    def config(recipe):
+        values = {"recipe": recipe, "target_accuracy": HEADLINE} | RECIPES[recipe].settings
+        if budget == "smoke":
+            values["max_steps"] = 8
+        if budget == "quick":
+            values["num_epochs"] = min(2, values["num_epochs"])
+        return make_config(**values)
+
+    configs = {recipe: config(recipe) for recipe in chosen("recipe")}
+    return train_in_turn(configs, num_seeds=SEEDS[budget])
+
+
+@pytest.mark.benchmark(group="time to accuracy", timer=CLOCK)
+def bench_recipe(benchmark, measured, report, *, recipe):
+    records = measured[recipe]
+    dataset = records[0].dataset.name
+    CLOCK.replay(benchmark, [record.phases_s["train"] for record in records])
+    head = {"recipe": recipe, "dataset": dataset, "epochs": f"{records[0].num_epochs:.3g}"}
+    targets_rows(report, "time to accuracy", head, records=records)
+    section = report.section("time to accuracy: seconds to target")
+    section.pictures.setdefault("time-to-accuracy", []).extend(records)
+    benchmark.extra_info |= run_info(records)
+    check_reference(section, recipe, records)
+
+
+def check_reference(section, recipe, records):
+    """Fail where a run's curve is not that of its recipe."""
+    dataset = records[0].dataset.name
+    path = REFERENCES / f"{recipe}-{dataset}.json"
+    if not path.exists():
+        section.note(f"{recipe} on {dataset}: no reference curve to check against")
+        return
+    reference = load_reference(path)
+    for record in records:
+        left = check_against(record, reference)
+        assert not left, f"{recipe} seed {record.seed} left its reference band: {left}"

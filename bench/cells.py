@@ -1,0 +1,104 @@
+"""Figures of the suites as cells: means and medians with their intervals and n."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from bench.suite_report import SuiteReport
+from mnistbench.analysis.cells import estimate_text, median_text, percent
+from mnistbench.analysis.cells import seconds as seconds_text
+from mnistbench.analysis.scoring import score_target
+from mnistbench.analysis.statistics import Estimate, MedianEstimate, mean_interval
+from mnistbench.analysis.survival import CensoredMedian
+from mnistbench.schema.record import RunRecord
+
+__all__ = [
+    "HEADLINE",
+    "TARGETS",
+    "mean_text",
+    "ratio_text",
+    "reached_text",
+    "run_info",
+    "spread",
+    "targets_rows",
+]
+
+TARGETS = (0.90, 0.95, 0.97, 0.98, 0.99)
+HEADLINE = 0.97
+"""The target that has a place of its own in a table and in ``extra_info``."""
+
+
+def ratio_text(estimate: MedianEstimate) -> str:
+    """A median of ratios, with its 95 % interval where n is large enough for one."""
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.median:.2f}"
+    return f"{estimate.median:.2f} ({estimate.low:.2f}–{estimate.high:.2f})"
+
+
+def spread(values: Sequence[float | None]) -> Estimate | None:
+    """Mean with interval; ``None`` where a run did not measure the value, or there is none."""
+    measured = [value for value in values if value is not None]
+    return mean_interval(measured) if measured and len(measured) == len(values) else None
+
+
+def mean_text(estimate: Estimate | None) -> str:
+    """A mean of fractions in percent, with half the width of its interval."""
+    return estimate_text(estimate and estimate._asdict(), percent)
+
+
+def reached_text(found: CensoredMedian, show: Callable[[float], str]) -> str:
+    """Kaplan–Meier median with its interval, and k of n; or that it was not reached."""
+    median_and_ends = median_text(found._asdict(), show, alone=found.n == 1)
+    return f"{median_and_ends}, {found.reached}/{found.n}"
+
+
+def targets_rows(
+    report: SuiteReport,
+    title: str,
+    head: Mapping[str, str],
+    *,
+    records: Sequence[RunRecord],
+) -> None:
+    """Rows with seconds, and with steps, to each of `TARGETS`, scored from the stored curves."""
+    seconds, steps = {}, {}
+    figures = {}
+    for target in TARGETS:
+        score = score_target(records, target)
+        seconds[f"s to {target:.0%}"] = reached_text(score.time_s, seconds_text)
+        steps[f"steps to {target:.0%}"] = reached_text(score.steps, lambda n: f"{n:.0f}")
+        figures[f"{target:g}"] = {
+            "time_s": score.time_s._asdict(),
+            "expected_time_s": score.expected_s._asdict(),
+            "steps": score.steps._asdict(),
+        }
+    n = {"n": str(len(records))}
+    clock = "train clock of the slowest process"
+    for unit, cells in (("seconds", seconds), ("steps", steps)):
+        section = report.section(f"{title}: {unit} to target")
+        section.add({**head, **cells, **n}, **head, targets=figures)
+        section.note("Kaplan–Meier median (95 % interval), and how many of n runs got there")
+    report.section(f"{title}: seconds to target").note(clock)
+
+
+def run_info(records: Sequence[RunRecord]) -> dict[str, Any]:
+    """What ``extra_info`` says of runs that differ in their seed: their medians."""
+    first = records[0]
+    return {
+        "recipe": first.recipe.name if first.recipe else None,
+        "model": first.config["model"],
+        "loss": first.config["loss"],
+        "dataset": first.dataset.name if first.dataset else None,
+        "samples_per_s": _middle([record.throughput.samples_per_s for record in records]),
+        "test_accuracy": _middle([record.result.test_accuracy for record in records]),
+        "time_to_accuracy_s": score_target(records, HEADLINE).time_s.median,
+        "target_accuracy": HEADLINE,
+        "run_ids": [record.run_id for record in records],
+    }
+
+
+def _middle(values: Sequence[float | None]) -> float | None:
+    """The median; ``None`` where a run did not measure the value."""
+    measured = [value for value in values if value is not None]
+    return median(measured) if len(measured) == len(values) else None

@@ -1,0 +1,88 @@
+"""The baselines: loops in plain PyTorch, with nothing of ours around the training step.
+
+The articles' loop is article 002's order of work (article 000's also reads ``loss.item()`` each
+step): a torchvision data set that turns each image into a normalised float tensor on its own, a
+DataLoader, and five lines per step. The bare loop has our resident batches and memory layout and no
+Accelerate. Only the order of samples is fixed from outside, so that losses compare.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchvision import transforms
+
+from mnistbench.schema.config import RunConfig
+from mnistbench.workload.batches import BatchPlan, Preprocess, epoch_order, resident_batches
+from mnistbench.workload.datasets import load_dataset
+from mnistbench.workload.losses import build_loss
+from mnistbench.workload.models import build_model
+from mnistbench.workload.optimizers import build_optimizer
+
+__all__ = ["train_bare", "train_like_the_articles"]
+
+
+def train_like_the_articles(config: RunConfig, *, num_steps: int) -> tuple[float, list[float]]:
+    """Seconds that `num_steps` steps took, reading data included, and the loss of each step."""
+    loaded = load_dataset(config.dataset, config)
+    dataset = loaded.train
+    dataset.transform = transforms.Compose(
+        [
+            transforms.ToTensor(),
+            transforms.Normalize((loaded.pixel_mean,), (loaded.pixel_std,)),
+        ]
+    )
+    order = epoch_order(len(dataset), seed=config.seed, epoch=0)
+    loader = DataLoader(dataset, batch_size=config.global_batch_size, sampler=order.tolist())
+    torch.manual_seed(config.seed)
+    return _train(config, build_model(config), loader, num_steps=num_steps)
+
+
+def train_bare(
+    config: RunConfig, *, num_steps: int, device: torch.device
+) -> tuple[float, list[float]]:
+    """The same from a set that lies on `device`, channels innermost, without Accelerate."""
+    loaded = load_dataset(config.dataset, config)
+    plan = BatchPlan(
+        num_samples=len(loaded.train),
+        global_batch_size=config.global_batch_size or 64,
+        num_steps=num_steps,
+        seed=config.seed,
+    )
+    images, labels = loaded.train.data.to(device), loaded.train.targets.to(device)
+    preprocess = Preprocess(mean=loaded.pixel_mean, std=loaded.pixel_std)
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in resident_batches(plan, images=images, labels=labels):
+            yield preprocess(batch.images, batch.part), batch.labels
+
+    torch.manual_seed(config.seed)
+    model = build_model(config).to(device).to(memory_format=torch.channels_last)
+    return _train(config, model, batches(), num_steps=num_steps)
+
+
+def _train(
+    config: RunConfig,
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    num_steps: int,
+) -> tuple[float, list[float]]:
+    loss_fn = build_loss(config)
+    optimizer = build_optimizer(model, config)
+    losses = []
+    started = time.perf_counter()
+    for step, (images, labels) in enumerate(batches, start=1):
+        optimizer.zero_grad()
+        loss = loss_fn(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+        if step == num_steps:
+            break
+    values = [loss.item() for loss in losses]  # waits for the device
+    return time.perf_counter() - started, values

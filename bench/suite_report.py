@@ -1,0 +1,90 @@
+"""What the suites found, as tables below pytest-benchmark's own and as files.
+
+A suite adds rows to a section; a section keeps the text of each cell and the figures behind it, and
+the records that they come from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mnistbench.analysis.plots import plot_curves
+from mnistbench.analysis.tables import render_table
+from mnistbench.schema.record import RunRecord
+from mnistbench.schema.store import save_record
+
+__all__ = ["MACHINE", "Section", "SuiteReport"]
+
+MACHINE = "machine"
+"""Title of the section on the host canary."""
+
+
+@dataclass
+class Section:
+    """A table, its notes, and the records behind it."""
+
+    title: str
+    rows: list[Mapping[str, str]] = field(default_factory=list)
+    figures: list[Mapping[str, Any]] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)
+    pictures: dict[str, list[RunRecord]] = field(default_factory=dict)
+
+    def add(self, row: Mapping[str, str], **figures: Any) -> None:
+        """Add a row of cells and the figures that the JSON report gives for it."""
+        self.rows.append(row)
+        self.figures.append(figures)
+
+    def note(self, text: str) -> None:
+        """Say `text` once below the table."""
+        self.notes[text] = None
+
+
+class SuiteReport:
+    """Sections by title, in the order in which suites first wrote to them."""
+
+    def __init__(self) -> None:
+        self._sections: dict[str, Section] = {}
+        self._records: dict[str, RunRecord] = {}
+
+    def section(self, title: str) -> Section:
+        """The section called `title`, new or already begun."""
+        return self._sections.setdefault(title, Section(title))
+
+    def keep(self, records: Iterable[RunRecord]) -> None:
+        """Records to be written beside the tables."""
+        self._records |= {record.run_id: record for record in records}
+
+    def sections(self) -> list[Section]:
+        """All sections that have rows, the machine's own at the end."""
+        filled = [section for section in self._sections.values() if section.rows]
+        return sorted(filled, key=lambda section: section.title == MACHINE)
+
+    def write(self, folder: Path) -> None:
+        """Write ``report.md``, ``report.json``, a picture for each set of curves, and the records.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        sections = self.sections()
+        (folder / "report.md").write_text("\n".join(map(_markdown, sections)), encoding="utf-8")
+        values = {section.title: section.figures for section in sections}
+        text = json.dumps(values, indent=1, allow_nan=False) + "\n"
+        (folder / "report.json").write_text(text, encoding="utf-8")
+        for section in sections:
+            for name, records in section.pictures.items():
+                plot_curves(records, folder / f"{name}.png", accuracy_only=True)
+        for record in self._records.values():
+            if not (folder / "runs" / record.run_id).exists():
+                save_record(record, folder / "runs" / record.run_id)
+
+
+def _markdown(section: Section) -> str:
+    pictures = [f"\n![{name}]({name}.png)" for name in section.pictures]
+    notes = [f"\n{note}" for note in section.notes]
+    table = render_table(section.rows, "markdown")
+    return "\n".join([f"## {section.title}\n", table, *notes, *pictures, ""])

@@ -1,0 +1,185 @@
+"""Does `compare` see differences where there are none, and does it find one that was planted?
+
+Real runs of one configuration are taken in turn: plain, plain again, and slowed by a sleep in each
+step. From these, 200 comparisons of the thing with itself are drawn, in turn and at random, and 200
+of plain against slowed, each with a pilot and then with as many pairs as `compare` asked for.
+
+    python -m bench.validate_compare                     # about 8 minutes on two cores
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+from unittest.mock import patch
+
+from mnistbench.analysis.comparison import compare
+from mnistbench.analysis.tables import render_table
+from mnistbench.engine.step import StockStep
+from mnistbench.engine.trainer import train
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.record import RunRecord
+
+RESULTS = Path(__file__).parent / "results" / "compare"
+SLOWDOWN = 0.05
+COMPARISONS = 200
+RUNS_EACH = 10
+PILOT = 8
+
+
+class Turn(NamedTuple):
+    """Three runs taken one after the other, in an order that changes from turn to turn."""
+
+    plain: RunRecord
+    again: RunRecord
+    slowed: RunRecord
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--turns", type=int, default=80)
+    parser.add_argument("--steps", type=int, default=200)
+    arguments = parser.parse_args()
+    turns = take_turns(arguments.turns, arguments.steps)
+    draw = random.Random(0)  # noqa: S311 - not for secrets
+    rows = [
+        itself("in turn", [pairs_of_one_thing(draw, turns) for _ in range(COMPARISONS)]),
+        itself("not in turn", [two_sets_of_one_thing(draw, turns) for _ in range(COMPARISONS)]),
+        planted([found_slowdown(draw, turns) for _ in range(COMPARISONS)]),
+    ]
+    write(turns, rows, arguments.steps)
+
+
+def take_turns(num_turns: int, num_steps: int) -> list[Turn]:
+    """The runs: simple-cnn, a few hundred steps, with a new seed in each turn."""
+    turns = []
+    with tempfile.TemporaryDirectory() as folder:
+        config = RunConfig(
+            recipe="simple-cnn", dataset="mnist", max_steps=num_steps, output_dir=folder
+        )
+        step_s = median(train(config)[0].throughput.step_s_p50 for _ in range(3))
+        pause_s = max(SLOWDOWN * step_s - overhead_of_sleep_s(), 0.0)
+        for seed in range(num_turns):
+            one = config.model_copy(update={"seed": seed})
+            order = [("plain", 0.0), ("again", 0.0), ("slowed", pause_s)]
+            order = order[seed % 3 :] + order[: seed % 3]
+            turns.append(Turn(**{name: run(one, pause_s=pause) for name, pause in order}))
+    return turns
+
+
+def overhead_of_sleep_s() -> float:
+    """What the shortest sleep takes more than asked for."""
+    took_s = []
+    for _ in range(500):
+        started = time.perf_counter()
+        time.sleep(1e-6)
+        took_s.append(time.perf_counter() - started)
+    return median(took_s)
+
+
+def run(config: RunConfig, *, pause_s: float) -> RunRecord:
+    with slower_step(pause_s):
+        return train(config)[0]
+
+
+@contextmanager
+def slower_step(pause_s: float):
+    """Plant a sleep in each training step, inside the train clock."""
+    plain_step = StockStep.__call__
+
+    def with_sleep(self, batch, *, lr):
+        time.sleep(pause_s)
+        return plain_step(self, batch, lr=lr)
+
+    with patch.object(StockStep, "__call__", with_sleep if pause_s else plain_step):
+        yield
+
+
+def pairs_of_one_thing(draw: random.Random, turns: Sequence[Turn]) -> list[str]:
+    """Verdicts on plain runs against plain runs beside them in time."""
+    chosen = draw.sample(turns, RUNS_EACH)
+    twos = [draw.sample((turn.plain, turn.again), 2) for turn in chosen]
+    return verdicts([two[0] for two in twos], [two[1] for two in twos])
+
+
+def two_sets_of_one_thing(draw: random.Random, turns: Sequence[Turn]) -> list[str]:
+    """Verdicts on plain runs against others of all times."""
+    chosen = draw.sample(turns, 2 * RUNS_EACH)
+    return verdicts([t.plain for t in chosen[:RUNS_EACH]], [t.plain for t in chosen[RUNS_EACH:]])
+
+
+def verdicts(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> list[str]:
+    return [row.verdict for row in compare(a, b).rows]
+
+
+def found_slowdown(draw: random.Random, turns: Sequence[Turn]) -> tuple[str, int]:
+    """The verdict on speed with as many pairs as a pilot was told to take, and their number.
+
+    Where more were asked for than there are, all there are.
+    """
+    order = draw.sample(turns, len(turns))
+    wanted = PILOT + (speed_row(order[:PILOT]).more_runs or 0)
+    chosen = order[:wanted]
+    return speed_row(chosen).verdict, len(chosen)
+
+
+def speed_row(turns: Sequence[Turn]):
+    comparison = compare([t.plain for t in turns], [t.slowed for t in turns])
+    return next(row for row in comparison.rows if row.metric == "samples_per_s")
+
+
+def itself(how: str, found: Sequence[Sequence[str]]) -> dict[str, str]:
+    """A row on comparisons of one thing with itself: how many of them held any verdict."""
+    honest = {"no difference seen", "no verdict"}
+    false = sum(any(verdict not in honest for verdict in table) for table in found)
+    withheld = sum("no verdict" in table for table in found)
+    return {
+        "comparison": f"one thing with itself, {how}",
+        "runs a side": str(RUNS_EACH),
+        "comparisons": str(len(found)),
+        "verdicts": f"{false} false ({100 * false / len(found):.1f} %)",
+        "withheld (machine drifted)": str(withheld),
+    }
+
+
+def planted(found: Sequence[tuple[str, int]]) -> dict[str, str]:
+    counts = Counter(verdict for verdict, _ in found)
+    sizes = sorted(size for _, size in found)
+    return {
+        "comparison": f"a sleep of {100 * SLOWDOWN:g} % of a step",
+        "runs a side": f"{sizes[0]}–{sizes[-1]}, median {sizes[len(sizes) // 2]}, as asked for",
+        "comparisons": str(len(found)),
+        "verdicts": f"{counts['slower']} found ({100 * counts['slower'] / len(found):.1f} %)",
+        "withheld (machine drifted)": str(counts["no verdict"]),
+    }
+
+
+def write(turns: Sequence[Turn], rows: Sequence[dict[str, str]], num_steps: int) -> None:
+    ratio = median(
+        t.slowed.throughput.samples_per_s / t.plain.throughput.samples_per_s for t in turns
+    )
+    environment = turns[0].plain.environment
+    text = (
+        f"`python -m bench.validate_compare`: {len(turns)} turns of three runs of {num_steps} "
+        f"steps of simple-cnn on MNIST; {environment['cpu_name']}, {environment['num_threads']} "
+        f"threads, torch {environment['versions']['torch']}. The slowed runs made "
+        f"{100 * (ratio - 1):+.1f} % samples/s (median of turns).\n\n"
+    )
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "validation.md").write_text(text + render_table(rows, "markdown") + "\n")
+    speeds = [{name: r.throughput.samples_per_s for name, r in t._asdict().items()} for t in turns]
+    (RESULTS / "validation.json").write_text(json.dumps(speeds, indent=1) + "\n")
+    print(text + render_table(rows, "table"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Two files of pytest-benchmark against each other: the durations of benchmarks of one name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from mnistbench.analysis.cells import NOT_MEASURED
+from mnistbench.analysis.comparison import Comparison, Row, judged
+from mnistbench.analysis.metrics import METRICS, Reading
+from mnistbench.analysis.samples import Level, Sample, ratio_of_medians
+from mnistbench.schema.benchmark_json import Benchmark, BenchmarkFile
+from mnistbench.schema.errors import InputError
+
+__all__ = ["compare_benchmarks"]
+
+_HARDWARE = ("device", "threads", "machine")
+_CONDITIONS = ("dataset", "global_batch_size", "target_accuracy")
+_MOST_ROUNDS = 1000
+"""Rounds of a side that are tested, evenly spaced: their comparisons grow with the square."""
+
+
+def compare_benchmarks(a: BenchmarkFile, b: BenchmarkFile, *, force: bool = False) -> Comparison:
+    """Compare the benchmarks that `a` and `b` both have, by the durations of their rounds.
+
+    Without `force` there is no verdict between sessions on different hardware, nor between
+    benchmarks that say in `extra_info` that they ran on different data or the like.
+
+    Raises:
+        InputError: they have no benchmark in common.
+    """
+    others = {benchmark.fullname: benchmark for benchmark in b.benchmarks}
+    both = [(one, others[one.fullname]) for one in a.benchmarks if one.fullname in others]
+    if not both:
+        raise InputError("compare: no benchmark is in both A and B; run the same suite")
+    machine = _differing(_machine(a), _machine(b))
+    notes, rows = _notes(a, b, machine), []
+    for one, other in both:
+        data = _differing(*({k: x.extra_info.get(k) for k in _CONDITIONS} for x in (one, other)))
+        rows.append(_row(one, other, differing=() if force else (*machine, *data)))
+        notes += [f"{one.fullname}: A and B differ in {_list(data)}"] if data else []
+    return judged(Comparison(rows=tuple(rows), notes=tuple(notes), counted="rounds"))
+
+
+def _row(a: Benchmark, b: Benchmark, *, differing: Collection[str]) -> Row:
+    level_a, level_b = (Level(x.stats.median, x.stats.rounds, x.stats.rounds) for x in (a, b))
+    refusal = f"different {', '.join(differing)}" if differing else None
+    sample, reason = None, refusal
+    if a.stats.data and b.stats.data:
+        readings = _readings(a.stats.data), _readings(b.stats.data)
+        sample = Sample(METRICS["duration_s"], *readings, paired=False)
+    else:
+        reason = refusal or "no single rounds stored; save with --benchmark-save-data"
+    return Row(
+        name=a.fullname,
+        metric="duration_s",
+        a=level_a,
+        b=level_b,
+        sample=sample,
+        refusal=refusal,
+        reason=reason,
+        change=ratio_of_medians(level_a, level_b),
+    )
+
+
+def _readings(durations_s: Sequence[float]) -> tuple[Reading, ...]:
+    return tuple(map(Reading, durations_s[:: -(-len(durations_s) // _MOST_ROUNDS)]))
+
+
+def _machine(file: BenchmarkFile) -> dict[str, Any]:
+    info, cpu = file.machine_info, file.machine_info.get("cpu")
+    known = cpu if isinstance(cpu, dict) else {}
+    brand = {"cpu": known.get("brand_raw"), "cores": known.get("count")}
+    return brand | {name: info.get(name) for name in _HARDWARE}
+
+
+def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, str]:
+    def text(value: Any) -> str:
+        return NOT_MEASURED if value is None else str(value)
+
+    return {name: f"{text(a[name])} against {text(b[name])}" for name in a if a[name] != b[name]}
+
+
+def _list(differing: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({values})" for name, values in differing.items())
+
+
+def _notes(a: BenchmarkFile, b: BenchmarkFile, machine: Mapping[str, str]) -> list[str]:
+    notes = ["rounds of one session are compared: they do not tell how much sessions differ"]
+    notes += [f"A and B differ in {_list(machine)}"] if machine else []
+    longest = max(len(x.stats.data or ()) for file in (a, b) for x in file.benchmarks)
+    if longest > _MOST_ROUNDS:
+        notes.append(f"of more than {_MOST_ROUNDS:,} rounds as many, evenly spaced, are compared")
+    names_a, names_b = ({x.fullname for x in file.benchmarks} for file in (a, b))
+    for side, alone in (("A", names_a - names_b), ("B", names_b - names_a)):
+        notes += [f"only in {side}: {', '.join(sorted(alone))}"] if alone else []
+    return notes

@@ -1,0 +1,189 @@
+"""Figures as the text of a table's cells, and the notes below it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mnistbench.analysis.groups import counted, summarise
+from mnistbench.analysis.rules import RuleScore
+from mnistbench.analysis.stability import DRIFT_BOUND, is_unstable
+from mnistbench.schema.record import RunRecord
+from mnistbench.schema.reference import ReferenceCurve
+
+__all__ = [
+    "MEDIAN_NOTE",
+    "NOT_MEASURED",
+    "estimate_text",
+    "goal",
+    "median_text",
+    "notes",
+    "percent",
+    "run_cells",
+    "score_cells",
+    "seconds",
+    "stability_notes",
+    "target_cells",
+]
+
+NOT_MEASURED = "–"
+MEDIAN_NOTE = "(95 % interval; – where so few runs give none)"
+_UNSTABLE = "†"
+
+
+def run_cells(
+    group: Sequence[RunRecord], differs: str, references: Sequence[ReferenceCurve]
+) -> dict[str, str]:
+    """A row of the main table: column -> text."""
+    row = summarise(group, references=references)
+    data = f"{row['dataset']} ({row['source']})" if row["dataset"] else NOT_MEASURED
+    counting = row["completed"] or row["n"]
+
+    def mean(key: str, show: Callable[[float], str]) -> str:
+        return estimate_text(row[key], show)
+
+    def marked(text: str) -> str:
+        return text + _UNSTABLE if row["unstable_runs"] and text != NOT_MEASURED else text
+
+    return {
+        "recipe": row["recipe"],
+        "differs in": differs,
+        "dataset": data,
+        "device": row["device"],
+        "precision": row["precision"] or NOT_MEASURED,
+        "loop": row["loop"],
+        "samples/s": marked(mean("samples_per_s", lambda x: f"{x:,.0f}")),
+        "epochs": NOT_MEASURED if row["epochs"] is None else f"{row['epochs']:g}",
+        "val acc %": mean("val_accuracy", percent),
+        "test acc %": mean("test_accuracy", percent),
+        "time to target": marked(_target_text(row)),
+        "wall s": marked(mean("wall_s", lambda x: f"{x:.1f}")),
+        "reference": _reference_text(row["reference"]),
+        "n": str(row["n"]) if counting == row["n"] else f"{counting} of {row['n']}",
+        "status": row["status"],
+    }
+
+
+def target_cells(values: Mapping[str, Any], *, unstable: bool) -> dict[str, str]:
+    """What `target_values` says of one target: column -> text."""
+    time, mark = values["time_to_accuracy_s"], _UNSTABLE if unstable else ""
+    expected = {"median": values["expected_time_s"]["time"]} | values["expected_time_s"]
+    alone = time["of"] == 1
+    return {
+        "median s": median_text(time, seconds, alone=alone) + mark,
+        "reached": f"{time['reached']} of {time['of']}",
+        "expected s": median_text(expected, seconds, alone=alone) + mark,
+        "steps": median_text(values["steps_to_accuracy"], lambda x: f"{x:.0f}", alone=alone),
+    }
+
+
+def score_cells(score: RuleScore, *, unstable: bool) -> dict[str, str]:
+    """What one rule says: column -> text."""
+    time = NOT_MEASURED if score.time_s is None else seconds(score.time_s)
+    return {
+        "rule": score.rule,
+        "clock": score.clock,
+        "aggregate": score.aggregate,
+        "time s": time + (_UNSTABLE if unstable and score.time_s is not None else ""),
+        "n": str(score.n),
+        "remark": score.remark,
+    }
+
+
+def percent(share: float) -> str:
+    """A fraction as a percentage of two decimals, without its sign."""
+    return f"{100 * share:.2f}"
+
+
+def seconds(value: float) -> str:
+    """Seconds of two decimals, without their unit."""
+    return f"{value:.2f}"
+
+
+def goal(target: float) -> str:
+    """A target accuracy as it was given: ``97 %``."""
+    return f"{100 * target:.10g} %"
+
+
+def estimate_text(estimate: Mapping[str, Any] | None, show: Callable[[float], str]) -> str:
+    """A mean, with half the width of its interval where it has one."""
+    if estimate is None:
+        return NOT_MEASURED
+    half_width = estimate["half_width"]
+    spread = "" if half_width is None else f" ± {show(half_width)}"
+    return show(estimate["mean"]) + spread
+
+
+def median_text(values: Mapping[str, Any], show: Callable[[float], str], *, alone: bool) -> str:
+    """A median with the ends of its interval: open, or a dash, where the runs do not bound it."""
+    median, low, high = values["median"], values["low"], values["high"]
+    if median is None:
+        return "not reached"
+    if alone:
+        return show(median)
+    if low is None and high is None:
+        return f"{show(median)} ({NOT_MEASURED})"
+    return f"{show(median)} ({show(low or 0.0)}–{'∞' if high is None else show(high)})"
+
+
+def notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
+    """The lines below the main table, each of them once."""
+    lines = [
+        f"* {record.recipe.name} changed in: {', '.join(record.recipe.changed)}"
+        for group in groups
+        for record in group
+        if record.recipe and record.recipe.changed
+    ]
+    several = [group for group in groups if len(group) > 1]
+    if several:
+        lines += [
+            "± is half the width of the 95 % interval of the mean over n seeds",
+            "wall s of several seeds leaves out import, startup and data, which they share",
+        ]
+    if any(group[0].result.target_accuracy for group in several):
+        lines.append(f"time to target is the median over all seeds {MEDIAN_NOTE}")
+    if any(len(counted(group)) < len(group) for group in several):
+        lines.append("a run that did not complete counts in the time to target only")
+    lines += stability_notes(groups)
+    lines += [_protocol(g[0]) for g in groups if g[0].config["eval_split"] == "test"]
+    return list(dict.fromkeys(lines))
+
+
+def stability_notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
+    """What the mark on times means, where one was set."""
+    marked = [record for group in groups if any(map(is_unstable, group)) for record in group]
+    moved = sum(map(is_unstable, marked))
+    if not marked:
+        return []
+    change = f"the machine's own speed moved by more than {100 * DRIFT_BOUND:g} %"
+    when = "the run" if len(marked) == 1 else f"{moved} of {len(marked)} runs"
+    return [f"{_UNSTABLE} {change} during {when}: these times are unstable"]
+
+
+def _target_text(row: Mapping[str, Any]) -> str:
+    score, target = row["time_to_accuracy_s"], row["target_accuracy"]
+    if score is None:
+        return NOT_MEASURED
+    alone = score["of"] == 1
+    unit = "" if score["median"] is None else " s"
+    count = "" if alone else f", {score['reached']} of {score['of']}"
+    return f"{median_text(score, seconds, alone=alone)}{unit} to {goal(target)}{count}"
+
+
+def _reference_text(check: Mapping[str, Any] | None) -> str:
+    if check is None:
+        return NOT_MEASURED
+    if not check["left"]:
+        return "inside"
+    if check["checked"] == 1:
+        return f"left at {check['first']}"
+    return (
+        f"{check['left']} of {check['checked']} left, seed {check['seeds'][0]} at {check['first']}"
+    )
+
+
+def _protocol(record: RunRecord) -> str:
+    changed = set(record.recipe.changed) if record.recipe else {"eval_split"}
+    if changed & {"eval_split", "eval_every_steps"}:
+        return "the test set was read while training"
+    return "the test set was read after each epoch, as the recipe's source did"

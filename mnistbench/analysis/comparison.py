@@ -1,0 +1,243 @@
+"""Whether B is faster or slower than A: medians, the change with its interval, and a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from mnistbench.analysis.looks import ALPHA, look_factor
+from mnistbench.analysis.metrics import METRICS, MetricName, target_of
+from mnistbench.analysis.samples import Level, Sample, level
+from mnistbench.analysis.sides import (
+    Match,
+    conditions,
+    machine_problem,
+    match_groups,
+    sample_of,
+    subject,
+)
+from mnistbench.analysis.significance import Shift, holm
+from mnistbench.analysis.stability import is_unstable
+from mnistbench.schema.record import RunRecord
+
+__all__ = [
+    "Comparison",
+    "Row",
+    "Verdict",
+    "after_looks",
+    "compare",
+    "default_metrics",
+    "judged",
+]
+
+Verdict = Literal["faster", "slower", "higher", "lower", "no difference seen", "no verdict"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One metric of one thing that both sides have.
+
+    Attributes:
+        name: what is compared, such as a recipe.
+        metric: which figure of it.
+        target_accuracy: what a time to accuracy is the time to; none if A and B differ in that.
+        a: the median of A.
+        b: the median of B.
+        sample: the values; none where only medians are stored.
+        refusal: why there is no verdict, whatever the values.
+        change: from A to B as a fraction of A, for accuracies as a difference; with its interval.
+        p: the chance of such a difference between equals, corrected for repeated looks.
+        p_adjusted: `p` by Holm (1979) over the rows of the table.
+        verdict: what B is against A.
+        reason: why there is no verdict.
+        more_runs: how many more each side needs to see 5 %, or 0.2 points of accuracy.
+        spread_known: if not, `more_runs` is the least that any test needs.
+    """
+
+    name: str
+    metric: MetricName
+    target_accuracy: float | None = None
+    a: Level
+    b: Level
+    sample: Sample | None = None
+    refusal: str | None = None
+    change: Shift | None = None
+    p: float | None = None
+    p_adjusted: float | None = None
+    verdict: Verdict = "no verdict"
+    reason: str | None = None
+    more_runs: int | None = None
+    spread_known: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Rows with their verdicts, and what has to be known with them.
+
+    `counted` is what a value is one of. `looked_at` was tested again and again while runs were
+    added; ``None`` for figures that were there before.
+    """
+
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+    counted: Literal["seeds", "rounds"] = "seeds"
+    looked_at: MetricName | None = None
+
+    @property
+    def look_factor(self) -> int:
+        """What every p is multiplied by for the repeated looks; 1 without any."""
+        return max(
+            (look_factor(r.sample.n) for r in self.rows if r.metric == self.looked_at and r.sample),
+            default=1,
+        )
+
+    def told(self, note: str) -> Comparison:
+        """The same, with `note` before the other notes."""
+        return replace(self, notes=(note, *self.notes))
+
+
+def compare(
+    a: Sequence[RunRecord],
+    b: Sequence[RunRecord],
+    *,
+    metrics: Sequence[MetricName] | None = None,
+    target_accuracy: float | None = None,
+    force: bool = False,
+) -> Comparison:
+    """Compare the runs of `a` and `b`, group by group as `match_groups` finds them.
+
+    Args:
+        a: what is compared against.
+        b: what is judged.
+        metrics: the rows; by default `default_metrics`.
+        target_accuracy: scores times to accuracy in place of each run's own target.
+        force: give verdicts also where the runs or the machine are not comparable.
+
+    Raises:
+        InputError: a side is empty, or nothing on them belongs together.
+    """
+    matches, left_out = match_groups(a, b)
+    names = dict.fromkeys(metrics or default_metrics(a, b, target_accuracy=target_accuracy))
+    rows: list[Row] = []
+    notes: list[str] = []
+    for match in matches:
+        differing = conditions(match, target_accuracy)
+        machine = machine_problem(match)
+        for name in names:
+            row = _measured(match, name, target_accuracy)
+            why = [f"different {', '.join(differing)}"] if differing else []
+            why += [machine] if machine and METRICS[name].timed else []
+            rows.append(row if force else replace(row, refusal="; ".join(why) or None))
+        prefix = f"{match.name}: " if len(matches) > 1 else ""
+        notes += [prefix + note for note in _notes(match, differing, machine)]
+    return judged(Comparison(rows=tuple(rows), notes=(*notes, *left_out)))
+
+
+def default_metrics(
+    a: Sequence[RunRecord], b: Sequence[RunRecord], *, target_accuracy: float | None = None
+) -> tuple[MetricName, ...]:
+    """Speed and test accuracy, and between them the time to a target that both sides have."""
+    timed = all(any(target_of(r, target_accuracy) for r in side) for side in (a, b))
+    return ("samples_per_s", *(("time_to_accuracy_s",) if timed else ()), "test_accuracy")
+
+
+def after_looks(comparison: Comparison, looked_at: MetricName) -> Comparison:
+    """The same, judged as what it is if runs were added until `settled` ended it.
+
+    Every p is multiplied by the correction of `look_factor` and intervals are widened by it, since
+    each metric may have moved the end. Holm's adjustment leaves out the rows of `looked_at`, whose
+    share of false verdicts the looks have already spent.
+    """
+    return judged(replace(comparison, looked_at=looked_at))
+
+
+def judged(comparison: Comparison) -> Comparison:
+    """`comparison` with the change, p and verdict of every row that has a sample."""
+    factor = comparison.look_factor
+    rows = [_tested(row, factor) for row in comparison.rows]
+    for of_looks in (True, False):
+        family = [
+            index
+            for index, row in enumerate(rows)
+            if row.p is not None and (row.metric == comparison.looked_at) == of_looks
+        ]
+        adjusted = holm([rows[index].p or 0.0 for index in family])
+        for index, p in zip(family, adjusted, strict=True):
+            row = replace(rows[index], p_adjusted=p)
+            rows[index] = _with_verdict(row, alpha=ALPHA / factor, family=len(family))
+    return replace(comparison, rows=tuple(rows))
+
+
+def _measured(match: Match, name: MetricName, target_accuracy: float | None) -> Row:
+    metric = METRICS[name]
+    sample = sample_of(match, metric, target_accuracy)
+    targets = {target_of(record, target_accuracy) for record in (*match.a, *match.b)}
+    return Row(
+        name=match.name,
+        metric=name,
+        target_accuracy=targets.pop() if metric.to_target and len(targets) == 1 else None,
+        a=level(sample.a, metric),
+        b=level(sample.b, metric),
+        sample=sample,
+    )
+
+
+def _tested(row: Row, factor: int) -> Row:
+    if row.sample is None:
+        return row
+    problem = row.sample.problem()
+    if problem:
+        return replace(row, reason=problem)
+    change = row.sample.change(confidence=1 - ALPHA / factor)
+    if row.refusal:
+        return replace(row, change=change, reason=row.refusal)
+    return replace(row, change=change, p=min(1.0, factor * row.sample.p_value()))
+
+
+def _with_verdict(row: Row, *, alpha: float, family: int) -> Row:
+    """The verdict on a row of a `family` of so many that `alpha` is shared by."""
+    sample = row.sample
+    if sample is None or row.p_adjusted is None:
+        return row
+    least, needed = sample.smallest_n(alpha / family), sample.runs_needed(alpha / family)
+    # of few runs the log-rank test's p is too small, where those of ranks cannot be small
+    sign = sample.direction() if row.p_adjusted < ALPHA and sample.n >= least else 0
+    if sign:
+        return replace(row, verdict=METRICS[row.metric].word(sign))
+    row = replace(
+        row, more_runs=max(least, needed or 0, sample.n) - sample.n, spread_known=needed is not None
+    )
+    if sample.n < least:
+        return replace(row, reason=f"n = {sample.n} is too few")
+    return replace(row, verdict="no difference seen")
+
+
+def _notes(match: Match, differing: dict[str, str], machine: str | None) -> list[str]:
+    """What has to be said of the runs of `match` below the table."""
+    notes = []
+    if differing:
+        text = ", ".join(f"{name} ({values})" for name, values in differing.items())
+        notes.append(f"A and B differ in {text}")
+    about = subject(match)
+    if about:
+        notes.append("B differs in: " + ", ".join(f"{k} {v}" for k, v in about.items()))
+    if match.pairs:
+        notes.append("A and B were run in turn and are compared pair by pair")
+    for side, runs in (("A", match.a), ("B", match.b)):
+        notes += _side_notes(side, runs)
+    return [*notes, *([machine] if machine else [])]
+
+
+def _side_notes(side: str, runs: Sequence[RunRecord]) -> list[str]:
+    notes = []
+    ended = [f"seed {r.seed} {r.status}" for r in runs if r.status != "completed"]
+    if ended:
+        notes.append(
+            f"{side}: {len(ended)} of {len(runs)} runs did not complete ({', '.join(ended)}); "
+            "they count only in times and steps to accuracy, as not reached"
+        )
+    unstable = sum(map(is_unstable, runs))
+    if unstable and 2 * unstable <= len(runs):
+        notes.append(f"{side}: the machine's own speed moved during {unstable} of {len(runs)} runs")
+    return notes

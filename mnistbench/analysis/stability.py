@@ -1,0 +1,58 @@
+"""Whether the machine held still while it was measured, by the records' host canaries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+from mnistbench.schema.record import Canary, CanaryReading, RunRecord
+
+__all__ = ["DRIFT_BOUND", "drift", "is_unstable", "level_difference"]
+
+DRIFT_BOUND = 0.15
+"""Change of the machine's own speed beyond which a run's times are marked as unstable."""
+
+
+def drift(canary: Canary) -> float:
+    """The larger change of the two calibrations from before to after the run, as a fraction."""
+    return max(
+        abs(after / before - 1)
+        for before, after in zip(_speeds(canary.before), _speeds(canary.after), strict=True)
+    )
+
+
+def is_unstable(record: RunRecord) -> bool:
+    """Whether the machine's speed moved by more than `DRIFT_BOUND` during the run.
+
+    A run without a canary is not called unstable: nothing is known.
+    """
+    return record.canary is not None and drift(record.canary) > DRIFT_BOUND
+
+
+def level_difference(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> float | None:
+    """How much faster the machine itself was during `b` than during `a`, as a fraction of `a`.
+
+    The calibration that moved more, medians over runs; ``None`` where no run has a canary.
+    """
+    levels_a, levels_b = _levels(a), _levels(b)
+    if levels_a is None or levels_b is None:
+        return None
+    changes = [after / before - 1 for before, after in zip(levels_a, levels_b, strict=True)]
+    return max(changes, key=abs)
+
+
+def _levels(records: Sequence[RunRecord]) -> tuple[float, ...] | None:
+    """The median matrix product and copy speed over all readings of `records`."""
+    readings = [
+        reading
+        for record in records
+        if record.canary
+        for reading in (record.canary.before, record.canary.after)
+    ]
+    if not readings:
+        return None
+    return tuple(median(column) for column in zip(*map(_speeds, readings), strict=True))
+
+
+def _speeds(reading: CanaryReading) -> tuple[float, float]:
+    return reading.matmul_flops_per_s, reading.copy_bytes_per_s

@@ -1,0 +1,225 @@
+"""A git revision of this package as a side of a comparison: its own checkout and environment.
+
+Both are kept in the user's cache folder and used again: ``mnistbench/revisions/<commit>``, a git
+worktree of the user's repository, and ``mnistbench/environments/<hash>``, a virtual environment,
+made only for a revision whose dependencies are not those of the repository as it stands.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from mnistbench.launch.interleave import Side
+from mnistbench.launch.runs import RunFailedError, run_child
+from mnistbench.schema.errors import InputError
+
+__all__ = ["side_at"]
+
+_GIT_OVERRIDES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
+"""What git sets for its hooks; with these it would not look at the folder it is pointed to."""
+
+
+def side_at(
+    revision: str,
+    *,
+    name: str,
+    arguments: tuple[str, ...],
+    repository: Path,
+    tell: Callable[[str], None],
+) -> Side:
+    """The side that runs `arguments` with the package as it was at `revision`.
+
+    Args:
+        revision: anything git takes for one commit (``main``, ``HEAD~3``, ``v0.1.0``, a hash), or
+            ``.`` for the working tree as it stands, uncommitted changes and all. The working tree
+            is run where it is, so leave it alone until the comparison has ended.
+        name: what messages call the side.
+        arguments: flags of ``train``.
+        repository: a folder in a git checkout of this package.
+        tell: takes a line before what takes long.
+
+    Raises:
+        InputError: not a git checkout, no such revision, no such package in it, or a cached
+            checkout that was changed by hand.
+        RunFailedError: the revision's dependencies cannot be installed.
+    """
+    top = Path(_git(repository, "rev-parse", "--show-toplevel"))
+    if revision == ".":
+        _require_package(top, revision)
+        return Side(name=name, arguments=arguments, package_root=top)
+    commit = _resolve(revision, top)
+    tree = _checkout(commit, top, tell=tell)
+    _require_package(tree, revision)
+    needs = _requirements(tree)
+    python = sys.executable
+    if needs != _requirements(top):
+        python = str(_environment(needs, tree, tell=tell) / "bin" / "python")
+    return Side(name=name, arguments=arguments, python=python, package_root=tree)
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """What ``git`` run in `folder` prints; its complaint as an `InputError`."""
+    environment = {k: v for k, v in os.environ.items() if k not in _GIT_OVERRIDES}
+    try:
+        done = subprocess.run(  # noqa: S603 - our own arguments
+            ["git", "-C", str(folder), *arguments],  # noqa: S607 - the user's git
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise InputError("revisions: git is not installed; compare records instead") from None
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        says = next((line for line in lines if line.startswith("fatal: ")), lines[-1])
+        raise InputError(f"{folder}: {says.removeprefix('fatal: ')}")
+    return done.stdout.strip()
+
+
+def _resolve(revision: str, top: Path) -> str:
+    """The full hash of the commit that `revision` names."""
+    unknown = f"{revision!r}: names no commit in {top}; see git log, or git fetch"
+    if not revision or revision.startswith("-"):
+        raise InputError(unknown)
+    try:
+        return _git(top, "rev-parse", "--quiet", "--verify", f"{revision}^{{commit}}")
+    except InputError:
+        raise InputError(unknown) from None
+
+
+def _require_package(root: Path, revision: str) -> None:
+    if not (root / "mnistbench" / "train.py").is_file():
+        raise InputError(f"{revision!r}: has no mnistbench/train.py to run; use a later revision")
+
+
+def _checkout(commit: str, top: Path, *, tell: Callable[[str], None]) -> Path:
+    """A worktree of `top` at `commit`, made now or before."""
+    tree = _cache_folder() / "revisions" / commit
+
+    def build() -> None:
+        # twice forced: also where git still has on record a worktree that was deleted half-made
+        no_hooks = ("-c", f"core.hooksPath={os.devnull}")
+        _git(top, *no_hooks, "worktree", "add", "-f", "-f", "--detach", str(tree), commit)
+
+    _make_once(tree, usable=lambda: _is_checkout(tree), build=build, tell=tell)
+    unchanged = (".", ":(exclude,glob)**/__pycache__/**")
+    if _git(tree, "rev-parse", "HEAD") != commit or _git(
+        tree, "status", "--porcelain", "--", *unchanged
+    ):
+        raise InputError(f"{tree}: was changed after its checkout; remove this folder to renew it")
+    return tree
+
+
+def _is_checkout(tree: Path) -> bool:
+    """Whether git still knows `tree`; not so once the repository that it belongs to has gone."""
+    try:
+        return Path(_git(tree, "rev-parse", "--show-toplevel")) == tree.resolve()
+    except InputError:
+        return False
+
+
+class _Requirements(NamedTuple):
+    dependencies: tuple[str, ...]
+    pins: tuple[str, ...]
+
+
+def _requirements(root: Path) -> _Requirements:
+    """The dependencies that `root` declares, and the versions it pins for them."""
+    path = root / "pyproject.toml"
+    try:
+        project = tomllib.loads(path.read_text(encoding="utf-8")).get("project", {})
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: does not tell what to install ({error})") from None
+    constraints = root / "constraints.txt"
+    lines = constraints.read_text(encoding="utf-8").splitlines() if constraints.exists() else []
+    pins = {line.strip() for line in lines if line.strip() and line.strip()[0] != "#"}
+    return _Requirements(tuple(sorted(project.get("dependencies", []))), tuple(sorted(pins)))
+
+
+def _environment(needs: _Requirements, tree: Path, *, tell: Callable[[str], None]) -> Path:
+    """A virtual environment with what the code in `tree` needs, made now or before."""
+    identity = [*needs, sys.version_info[:2], sysconfig.get_platform()]
+    digest = hashlib.sha256(json.dumps(identity).encode(), usedforsecurity=False).hexdigest()
+    folder = _cache_folder() / "environments" / digest[:16]
+    python = folder / "bin" / "python"
+
+    def build() -> None:
+        tell(f"installing the dependencies of {tree.name[:10]} in {folder}: minutes, but only once")
+        _run([sys.executable, "-m", "venv", str(folder)])
+        constraints = tree / "constraints.txt"
+        pinned = ["-c", str(constraints)] if constraints.exists() else []
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        if needs.dependencies:
+            _run([*pip, *pinned, *needs.dependencies])
+
+    _make_once(folder, usable=python.exists, build=build, tell=tell)
+    return folder
+
+
+def _run(command: list[str]) -> None:
+    status, said = run_child(command)
+    if status:
+        errors = [line for line in said.splitlines() if line.startswith("ERROR")]
+        why = (errors or said.strip().splitlines() or [f"exit status {status}"])[0]
+        raise RunFailedError(f"dependencies cannot be installed: {why}")
+
+
+def _cache_folder() -> Path:
+    """As for data sets: ``mnistbench`` in the user's cache folder."""
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        return Path(cache).absolute() / "mnistbench"
+    try:
+        return Path.home() / ".cache" / "mnistbench"
+    except RuntimeError:
+        raise InputError(
+            "revisions: no home folder to keep checkouts in; set XDG_CACHE_HOME"
+        ) from None
+
+
+def _make_once(
+    folder: Path,
+    *,
+    usable: Callable[[], bool],
+    build: Callable[[], None],
+    tell: Callable[[str], None],
+) -> None:
+    """Have `folder`, built by one process at a time, and built anew unless it was built whole."""
+    marker = folder.with_name(f"{folder.name}.whole")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(folder.with_name(f"{folder.name}.lock"), tell=tell):
+            if marker.exists() and usable():
+                return
+            marker.unlink(missing_ok=True)
+            if folder.exists():
+                shutil.rmtree(folder)
+            build()
+            marker.touch()
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror or error})") from None
+
+
+@contextmanager
+def _lock(path: Path, *, tell: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock on `path`; it ends with the process, however that ends."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tell(f"waiting for another process that prepares {path.stem}")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,70 @@
+"""What pytest-benchmark leaves: ``--benchmark-json`` and ``--benchmark-save`` files, version 5.
+
+Only what is compared is declared; all else in the file is ignored.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mnistbench.schema.errors import InputError, one_line
+from mnistbench.schema.strict_json import read_json
+
+__all__ = ["Benchmark", "BenchmarkFile", "BenchmarkStats", "load_benchmarks"]
+
+_MAX_BYTES = 64 * 2**20
+
+_Seconds = Annotated[float, Field(ge=0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, strict=True)
+
+
+class BenchmarkStats(_Part):
+    """Durations of one call [s]: their median, and each round's where these were kept."""
+
+    median: _Seconds
+    rounds: int = Field(ge=1)
+    data: list[_Seconds] | None = None
+
+
+class Benchmark(_Part):
+    """One benchmark; `fullname` is its file, function and parameters."""
+
+    fullname: str
+    stats: BenchmarkStats
+    extra_info: dict[str, Any] = {}
+
+
+class BenchmarkFile(_Part):
+    """All benchmarks of one session, and the machine it ran on."""
+
+    machine_info: dict[str, Any]
+    benchmarks: list[Benchmark]
+
+
+def load_benchmarks(path: Path) -> BenchmarkFile | None:
+    """The benchmarks in the file at `path`, or ``None`` if it is JSON of something else.
+
+    Raises:
+        InputError: not readable, above 64 MiB, nested too deeply, not strict JSON, of wrong shape,
+            without a benchmark, or with one name twice.
+    """
+    values = read_json(path, max_bytes=_MAX_BYTES, what="a record or a benchmark file")
+    if not isinstance(values, dict) or "benchmarks" not in values or "schema_version" in values:
+        return None
+    try:
+        found = BenchmarkFile.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{path}: not a benchmark file: {one_line(error)}") from None
+    names = [benchmark.fullname for benchmark in found.benchmarks]
+    if not names:
+        raise InputError(f"{path}: holds no benchmark; run pytest with --benchmark-json again")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{path}: holds {twice!r} twice; keep one of them")
+    return found

@@ -1,0 +1,71 @@
+"""Which configuration fields decide how a run learns, and which only where and how fast."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mnistbench.schema.config import APPLIES_TO, RunConfig
+
+__all__ = ["NOT_TRAINING", "curve_settings"]
+
+NOT_TRAINING = frozenset(
+    {
+        "recipe",
+        "dataset",
+        "data_dir",
+        "seed",
+        "num_seeds",
+        "loader",
+        "num_workers",
+        "num_threads",
+        "channels_last",
+        "compile",
+        "target_accuracy",
+        "require_target",
+        "eval_batch_size",
+        "output_dir",
+    }
+)
+"""Fields that choose data, machine or report, not how a recipe trains."""
+
+_NOT_THE_CURVE = NOT_TRAINING | {
+    "loop",
+    "mixed_precision",
+    "stop_at_target",
+    "eval_every_steps",
+    # told by the data that was read and by the batch that was used
+    "val_size",
+    "eval_split",
+    "synthetic_train_size",
+    "synthetic_seed",
+    "global_batch_size",
+    "per_device_batch_size",
+}
+_LENGTH = {"num_epochs", "max_steps"}
+_BLIND_TO_LENGTH = {"constant", "step", "exponential"}
+"""Schedules whose learning rate at a step does not depend on how long the run is."""
+
+
+def curve_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of `config` that decide a run's curve, given its data, split and batch.
+
+    Two runs with equal settings draw the same curve but for their seed, however fast each is, and
+    as far as both go. What the model, loss, optimizer, schedule or augmentation does not read is
+    left out. A key that `config` lacks counts as `RunConfig`'s default, so that fields added later
+    keep older records and references comparable.
+
+    Args:
+        config: as ``record.json`` holds it, or what this function made of that.
+    """
+    values = RunConfig().model_dump(mode="json") | dict(config)
+    left_out = set(_NOT_THE_CURVE) | {name for name in APPLIES_TO if not _is_read(name, values)}
+    if values["lr_schedule"] in _BLIND_TO_LENGTH:
+        left_out |= _LENGTH
+    return {name: value for name, value in values.items() if name not in left_out}
+
+
+def _is_read(name: str, values: Mapping[str, Any]) -> bool:
+    field, choices = APPLIES_TO[name]
+    chosen = values[field] if isinstance(values[field], list | tuple) else [values[field]]
+    return any(choice in choices for choice in map(str, chosen))

@@ -1,0 +1,93 @@
+"""Two sessions of pytest-benchmark against each other."""
+
+import pytest
+
+from mnistbench.analysis.benchmarks import compare_benchmarks
+from mnistbench.analysis.comparison_table import render_comparison
+from mnistbench.schema.benchmark_json import BenchmarkFile
+from mnistbench.schema.errors import InputError
+
+MACHINE = {"cpu": {"brand_raw": "A CPU", "count": 2}, "threads": 2, "load_average_1min": 0.5}
+FAST = [1.0 + n / 1000 for n in range(8)]
+SLOW = [1.1 + n / 1000 for n in range(8)]
+
+
+def session(*, machine=MACHINE, info=None, **durations_s):
+    return BenchmarkFile.model_validate(
+        {
+            "machine_info": machine,
+            "benchmarks": [
+                {
+                    "fullname": name,
+                    "stats": {"median": sorted(data)[len(data) // 2], "rounds": len(data)}
+                    | {"data": data},
+                    "extra_info": info or {},
+                }
+                for name, data in durations_s.items()
+            ],
+        }
+    )
+
+
+def test_benchmarks_of_one_name_are_compared_by_their_rounds():
+    table = compare_benchmarks(session(one=FAST, two=FAST), session(two=FAST, one=SLOW))
+    assert [(row.name, row.verdict) for row in table.rows] == [
+        ("one", "slower"),
+        ("two", "no difference seen"),
+    ]
+    assert table.rows[0].change.estimate == pytest.approx(0.1, abs=0.01)
+    assert table.rows[0].p_adjusted == pytest.approx(2 * table.rows[0].p)
+    text = render_comparison(table, [], table_format="table")
+    assert "one: B is slower: duration +" in text
+    assert "n = 8 rounds each" in text
+
+
+def test_a_benchmark_that_one_side_lacks_is_named():
+    table = compare_benchmarks(session(one=FAST, old=FAST), session(one=FAST, new=FAST))
+    assert "only in A: old" in table.notes
+    assert "only in B: new" in table.notes
+    with pytest.raises(InputError, match="no benchmark is in both"):
+        compare_benchmarks(session(old=FAST), session(new=FAST))
+
+
+@pytest.mark.parametrize(
+    ("b", "named"),
+    [
+        (
+            session(one=SLOW, machine=MACHINE | {"cpu": {"brand_raw": "Other", "count": 2}}),
+            "cpu (A CPU against Other)",
+        ),
+        (session(one=SLOW, machine=MACHINE | {"threads": 1}), "threads (2 against 1)"),
+        (session(one=SLOW, machine=MACHINE | {"device": "a GPU"}), "device (– against a GPU)"),
+        (session(one=SLOW, info={"dataset": "kmnist"}), "dataset (– against kmnist)"),
+    ],
+)
+def test_other_hardware_or_data_is_named_and_gets_no_verdict(b, named):
+    table = compare_benchmarks(session(one=FAST), b)
+    assert table.rows[0].verdict == "no verdict"
+    assert table.rows[0].reason.startswith("different ")
+    assert any(named in note for note in table.notes)
+    assert compare_benchmarks(session(one=FAST), b, force=True).rows[0].verdict == "slower"
+
+
+def test_another_load_is_no_other_machine():
+    busy = session(one=SLOW, machine=MACHINE | {"load_average_1min": 9.0})
+    assert compare_benchmarks(session(one=FAST), busy).rows[0].verdict == "slower"
+
+
+def test_without_rounds_the_change_of_medians_is_shown_without_a_verdict():
+    values = session(one=SLOW).model_dump()
+    values["benchmarks"][0]["stats"]["data"] = None
+    (row,) = compare_benchmarks(session(one=FAST), BenchmarkFile.model_validate(values)).rows
+    assert row.verdict == "no verdict"
+    assert "--benchmark-save-data" in row.reason
+    assert row.change == pytest.approx((1.104 / 1.004 - 1, None, None))
+
+
+def test_of_very_many_rounds_some_are_compared_and_that_is_said():
+    many = [1.0 + (n % 97) / 1000 for n in range(50_000)]
+    table = compare_benchmarks(session(one=many), session(one=many))
+    assert table.rows[0].sample.n == 1000
+    assert table.rows[0].a.n == 50_000
+    assert table.rows[0].verdict == "no difference seen"
+    assert any("evenly spaced" in note for note in table.notes)

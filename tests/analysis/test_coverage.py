@@ -1,0 +1,153 @@
+"""What the intervals and tests promise, counted by simulation with fixed seeds."""
+
+import math
+
+import numpy as np
+import pytest
+
+from mnistbench.analysis.significance import rank_test, seeds_needed, shift
+from mnistbench.analysis.statistics import bootstrap_mean_interval, mean_interval, median_interval
+from mnistbench.analysis.survival import expected_running_time, kaplan_meier_median
+
+NOMINAL = (0.93, 0.97)
+NOISE = {
+    "normal": lambda draw, n: draw.normal(size=n),
+    "heavy": lambda draw, n: draw.standard_t(3, size=n) / math.sqrt(3),  # a variance of 1, too
+    "skewed": lambda draw, n: draw.exponential(size=n) - 1,
+}
+
+
+def coverage(trials, truth, interval):
+    """The part of `trials` intervals that hold the truth, and that have both bounds."""
+    draw, covered, bounded = np.random.default_rng(11), 0, 0
+    for _ in range(trials):
+        low, high = interval(draw)
+        covered += (low is None or low <= truth) and (high is None or truth <= high)
+        bounded += low is not None and high is not None
+    return covered / trials, bounded / trials
+
+
+def within(part, bounds=NOMINAL):
+    return bounds[0] <= part <= bounds[1]
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_t_intervals_of_the_mean_cover_95_percent(n):
+    def interval(draw):
+        mean, half_width, _ = mean_interval(draw.normal(size=n).tolist())
+        return mean - half_width, mean + half_width
+
+    covered, _ = coverage(4000, 0, interval)
+    assert within(covered)
+
+
+@pytest.mark.parametrize(("noise", "n"), [("normal", 5), ("normal", 10), ("skewed", 10)])
+def test_bootstrap_intervals_of_the_mean_cover_95_percent(noise, n):
+    def interval(draw):
+        return bootstrap_mean_interval(NOISE[noise](draw, n), resamples=999, seed=draw.integers(99))
+
+    covered, bounded = coverage(3000, 0, interval)
+    assert within(covered)
+    assert bounded > 0.99
+
+
+@pytest.mark.parametrize("noise", ["normal", "skewed"])
+@pytest.mark.parametrize("n", [6, 10, 15, 30])
+def test_intervals_of_the_median_cover_95_percent(noise, n):
+    truth = math.log(2) - 1 if noise == "skewed" else 0
+    covered, bounded = coverage(
+        3000, truth, lambda draw: median_interval(NOISE[noise](draw, n).tolist())[1:3]
+    )
+    assert within(covered)
+    assert bounded == 1
+
+
+def censored(draw, n, ends):
+    """Times with median 1 of runs of which some 30 % end before, at random or all at once."""
+    times = np.exp(0.5 * draw.normal(size=n))
+    end = draw.uniform(0, 3.75, size=n) if ends == "at random" else np.full(n, 1.3)
+    return np.minimum(times, end).tolist(), (times <= end).tolist()
+
+
+@pytest.mark.parametrize("ends", ["at random", "at once"])
+@pytest.mark.parametrize("n", [10, 20, 40])
+def test_intervals_of_the_censored_median_cover_95_percent(ends, n):
+    part_reached = np.mean([censored(np.random.default_rng(s), n, ends)[1] for s in range(200)])
+    assert part_reached == pytest.approx(0.7, abs=0.02)
+    covered, bounded = coverage(
+        3000, 1, lambda draw: kaplan_meier_median(*censored(draw, n, ends))[1:3]
+    )
+    assert within(covered)
+    assert n < 40 or bounded > 0.6
+
+
+@pytest.mark.parametrize("n", [3, 5])
+def test_intervals_of_a_few_censored_runs_do_not_claim_too_much(n):
+    covered, _ = coverage(
+        2000, 1, lambda draw: kaplan_meier_median(*censored(draw, n, "at random"))[1:3]
+    )
+    assert covered > 0.95
+
+
+def test_intervals_of_expected_running_time_cover_about_95_percent():
+    def interval(draw):
+        reached = draw.random(20) < 0.7
+        times = np.where(reached, np.exp(0.3 * draw.normal(size=20) - 0.045), 3.0)
+        return expected_running_time(times.tolist(), reached.tolist())[1:3]
+
+    covered, bounded = coverage(600, (0.7 + 0.3 * 3) / 0.7, interval)
+    assert within(covered, (0.92, 0.98))
+    assert bounded > 0.99
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_intervals_of_a_shift_cover_95_percent(paired):
+    def interval(draw):
+        return shift(draw.normal(size=10), draw.normal(size=10) + 0.7, paired=paired)[1:]
+
+    covered, bounded = coverage(3000, 0.7, interval)
+    assert within(covered, (0.94, 0.97))
+    assert bounded == 1
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("noise", NOISE)
+@pytest.mark.parametrize("decimals", [1, 9])
+def test_comparing_a_thing_with_itself_is_a_false_alarm_in_at_most_5_percent(
+    paired, noise, decimals
+):
+    draw, alarms = np.random.default_rng(7), []
+    for trial in range(1500):
+        a, b = (NOISE[noise](draw, 6 + trial % 7).round(decimals) for _ in "ab")
+        alarms.append(rank_test(a, b, paired=paired) < 0.05)
+    assert np.mean(alarms) <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 1500)
+
+
+def sides(draw, noise, n, *, paired):
+    """Runs of A and B whose differences have variance 1 if paired, as each side has if not."""
+    a, b = NOISE[noise](draw, n), NOISE[noise](draw, n)
+    return a, a + b if paired else b
+
+
+def found(noise, n, difference, *, paired, trials=250):
+    """How often a shift by `difference` is found with `n` fresh runs on each side."""
+    draw, hits = np.random.default_rng(n), 0
+    for _ in range(trials):
+        a, b = sides(draw, noise, n, paired=paired)
+        hits += rank_test(a, b + difference, paired=paired) < 0.05
+    return hits / trials
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("noise", ["normal", "heavy"])
+@pytest.mark.parametrize("difference", [0.5, 1.0])
+def test_the_seeds_that_a_pilot_asks_for_find_the_difference(paired, noise, difference):
+    draw, wanted = np.random.default_rng(3), []
+    for pilot in range(300):
+        a, b = sides(draw, noise, 8 + pilot % 5, paired=paired)
+        wanted.append(seeds_needed(a, b, difference=difference, paired=paired))
+    sizes = np.unique(np.geomspace(6, 200, 14).astype(int))
+    power = [found(noise, n, difference, paired=paired) for n in sizes]
+    assert np.mean(np.interp(wanted, sizes, power)) >= 0.9
+    enough = np.interp(0.9, np.maximum.accumulate(power), sizes)
+    assert np.mean(wanted) < 2 * enough

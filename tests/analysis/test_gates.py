@@ -1,0 +1,223 @@
+"""Gates: read strictly, fired by what is no chance, and never passed for want of figures."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mnistbench.analysis.benchmarks import compare_benchmarks
+from mnistbench.analysis.comparison import compare
+from mnistbench.analysis.comparison_table import gate_line, render_comparison
+from mnistbench.analysis.gates import judge, parse_gate
+from mnistbench.analysis.metrics import METRICS
+from mnistbench.schema.benchmark_json import BenchmarkFile
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.record import Throughput
+
+RELATIONS = {
+    "<": lambda x, y: x < y,
+    ">": lambda x, y: x > y,
+    "<=": lambda x, y: x <= y,
+    ">=": lambda x, y: x >= y,
+}
+
+
+@pytest.fixture
+def make_side(make_record):
+    """Makes the runs of a side from their speeds."""
+
+    def make(*speeds, **changes):
+        return [
+            make_record(seed, throughput=Throughput(samples_per_s=speed), **changes)
+            for seed, speed in enumerate(speeds)
+        ]
+
+    return make
+
+
+def outcome(a, b, gate, **settings):
+    parsed = parse_gate(gate)
+    (found,) = judge(compare(a, b, metrics=[parsed.metric], **settings), [parsed])
+    return found
+
+
+@given(
+    st.sampled_from(["samples_per_s", "wall_s", "time_to_accuracy_s"]),
+    st.sampled_from(list(RELATIONS)),
+    st.floats(-99, 1e6, allow_nan=False),
+    st.sampled_from(["", "%"]),
+    st.tuples(*[st.sampled_from(["", " ", "  "])] * 4),
+)
+def test_a_gate_reads_as_it_was_written(metric, relation, number, percent, spaces):
+    before, left, right, after = spaces
+    gate = parse_gate(f"{before}{metric}{left}{relation}{right}{number!r}{after}{percent}")
+    threshold = number / 100 if percent else number
+    assert (gate.metric, gate.relative, gate.threshold) == (metric, percent == "%", threshold)
+    for value in (threshold - 1, threshold, threshold + 1):
+        assert gate.beyond(value) == RELATIONS[relation](value, threshold)
+    assert parse_gate(gate.text) == gate
+
+
+@given(st.text(max_size=30))
+def test_whatever_is_no_gate_is_one_line(text):
+    try:
+        said = parse_gate(text).text
+    except InputError as error:
+        said = str(error)
+    assert said.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is no gate"),
+        ("samples_per_s", "is no gate"),
+        ("samples_per_s < fast", "is no gate"),
+        ("samples_per_s == 5", "is no gate"),
+        ("samples_per_s < 5 % 3", "is no gate"),
+        ("samples_per_s < nan", "is no gate"),
+        ("samples_per_s < 1e999", "no finite number"),
+        ("samples_per_s < -100%", "more than 100 %"),
+        ("test_accuracy < 98", "a fraction from 0 to 1"),
+        ("throughput < -5%", "unknown metric 'throughput'; use one of samples_per_s, "),
+    ],
+)
+def test_a_wrong_gate_says_what_is_wrong(text, says):
+    with pytest.raises(InputError, match="fail_if: ") as error:
+        parse_gate(text)
+    assert says in str(error.value)
+
+
+def test_the_unknown_metric_lists_all_known():
+    with pytest.raises(InputError) as error:
+        parse_gate("speed < 1")
+    assert all(name in str(error.value) for name in METRICS)
+
+
+def test_a_change_beyond_the_threshold_and_beyond_chance_fires(make_side):
+    a = make_side(*(1000.0 + seed for seed in range(8)))
+    b = make_side(*(900.0 + seed for seed in range(8)))
+    fired = outcome(a, b, "samples_per_s < -5%")
+    assert fired.state == "fired"
+    assert fired.value == pytest.approx(-0.1, abs=0.01)
+    assert "95 % interval -" in gate_line(fired)
+    assert outcome(a, b, "samples_per_s < -20%").state == "passed"
+    assert outcome(b, a, "samples_per_s < -5%").state == "passed"
+    assert outcome(a, b, "samples_per_s >= -20%").state == "fired"
+
+
+def test_a_change_that_may_be_chance_is_not_settled_and_says_what_would(make_side):
+    a = make_side(1000.0, 1300.0, 800.0, 1100.0, 900.0)
+    b = make_side(900.0, 1250.0, 700.0, 1000.0, 850.0)
+    unsettled = outcome(a, b, "samples_per_s < -5%")
+    assert unsettled.state == "not settled"
+    assert "more seeds on each side would settle it" in unsettled.why
+
+
+def test_with_too_few_runs_for_any_test_the_estimate_decides_and_says_so(make_side):
+    fired = outcome(make_side(1000.0), make_side(900.0), "samples_per_s < -5%")
+    assert fired.state == "fired"
+    assert "n = 1 is too few for a test, the estimate decides (4 needed)" in fired.why
+    passed = outcome(make_side(1000.0), make_side(990.0), "samples_per_s < -5%")
+    assert passed.state == "passed"
+    assert "the estimate decides" in passed.why
+
+
+def test_a_gain_that_is_demanded_fires_where_it_is_surely_not_there(make_side):
+    a = make_side(*(1000.0 + seed for seed in range(8)))
+    same = make_side(*(1000.5 + seed for seed in range(8)))
+    assert outcome(a, same, "samples_per_s < 5%").state == "fired"
+    assert outcome(a, make_side(*(1060.0 + s for s in range(8))), "samples_per_s < 5%").state == (
+        "passed"
+    )
+
+
+def test_several_gates_share_the_chance_of_a_false_alarm(make_side):
+    a, b = make_side(1000.0, 1001.0, 1002.0, 1003.0), make_side(900.0, 901.0, 902.0, 903.0)
+    table = compare(a, b, metrics=["samples_per_s", "test_accuracy", "train_s"])
+    (alone,) = judge(table, [parse_gate("samples_per_s < -5%")])
+    three = judge(
+        table,
+        [
+            parse_gate(text)
+            for text in ("samples_per_s < -5%", "test_accuracy < -1%", "train_s > 5%")
+        ],
+    )
+    assert alone.p_adjusted == pytest.approx(table.rows[0].p)
+    assert three[0].p_adjusted == pytest.approx(3 * table.rows[0].p)
+
+
+def test_accuracies_change_in_points_and_are_fractions(make_record):
+    a = [make_record(seed, (0.9, 0.95, 0.98)) for seed in range(4)]
+    b = [make_record(seed, (0.9, 0.95, 0.97)) for seed in range(4)]
+    assert outcome(a, b, "test_accuracy < -0.9%").value == pytest.approx(-0.01)
+    assert outcome(a, b, "test_accuracy < -1.1%").state == "passed"
+    absolute = outcome(a, b, "test_accuracy < 0.975")
+    assert (absolute.state, absolute.value) == ("fired", 0.97)
+    assert outcome(a, b, "test_accuracy < 0.97").state == "passed"
+    assert outcome(a, b, "test_accuracy <= 0.97").state == "fired"
+
+
+def test_a_target_that_only_a_reached_is_an_endless_increase(make_record):
+    a = [make_record(seed) for seed in range(8)]
+    b = [make_record(seed, (0.9, 0.95, 0.96)) for seed in range(8)]
+    fired = outcome(a, b, "time_to_accuracy_s > 10%")
+    assert fired.state == "fired"
+    assert fired.value == float("inf")
+    assert "not reached by B" in fired.why
+    assert outcome(b, a, "time_to_accuracy_s > 10%").state == "passed"
+    assert outcome(a, b, "time_to_accuracy_s > 60").state == "fired"
+    assert outcome(a, a, "time_to_accuracy_s > 60").state == "passed"
+    text = render_comparison(compare(a, b), [fired], table_format="json")
+    assert "Infinity" not in text
+
+
+@pytest.mark.parametrize(
+    ("gate", "changes", "why"),
+    [
+        ("samples_per_s < -5%", {"environment": {"num_threads": 7}}, "different num_proc"),
+        ("samples_per_s < 5", {"environment": {"num_threads": 7}}, "different num_proc"),
+        ("val_accuracy < -5%", {}, "not measured in A and B"),
+        ("val_accuracy < 0.9", {}, "not measured in A and B"),
+        ("time_to_accuracy_s > 5%", {"target": None}, "no target accuracy in B"),
+        ("duration_s > 5%", {}, "not measured"),
+    ],
+)
+def test_what_cannot_be_judged_never_passes(make_side, gate, changes, why):
+    a, b = make_side(1e3, 1.1e3), make_side(1e3, 1.1e3, **changes)
+    found = outcome(a, b, gate)
+    assert found.state == "cannot be judged"
+    assert why in found.why or "different" in found.why
+
+
+def test_a_target_that_neither_reached_cannot_be_judged(make_record):
+    a, b = ([make_record(seed, (0.9, 0.95, 0.96)) for seed in range(4)] for _ in "AB")
+    found = outcome(a, b, "time_to_accuracy_s > 5%")
+    assert (found.state, found.why) == ("cannot be judged", "reached by neither side")
+
+
+def test_forced_gates_are_judged_on_what_is_not_comparable(make_side):
+    b = make_side(500.0, environment={"num_threads": 7})
+    assert outcome(make_side(1000.0), b, "samples_per_s < -5%", force=True).state == "fired"
+
+
+def test_a_gate_is_judged_on_every_pair(make_record):
+    a = [make_record(0), make_record(0, name="cnn4-ce")]
+    slower = Throughput(samples_per_s=1.0)
+    b = [make_record(0), make_record(0, name="cnn4-ce", throughput=slower)]
+    found = judge(compare(a, b), [parse_gate("samples_per_s < -5%")])
+    assert [(o.name, o.state) for o in found] == [("simple-cnn", "passed"), ("cnn4-ce", "fired")]
+
+
+def test_durations_without_their_rounds_cannot_be_judged_against_each_other():
+    stats = {"median": 1.0, "rounds": 5}
+    files = [
+        BenchmarkFile.model_validate(
+            {"machine_info": {}, "benchmarks": [{"fullname": "a", "stats": stats}]}
+        )
+        for _ in "AB"
+    ]
+    table = compare_benchmarks(*files)
+    relative, absolute = judge(table, [parse_gate("duration_s > 5%"), parse_gate("duration_s > 9")])
+    assert relative.state == "cannot be judged"
+    assert "--benchmark-save-data" in relative.why
+    assert absolute.state == "passed"

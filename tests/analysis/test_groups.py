@@ -1,0 +1,40 @@
+"""Which runs are one, and which of them count."""
+
+from mnistbench.analysis.groups import group_runs
+from mnistbench.schema.record import DatasetInfo
+
+
+def test_runs_that_differ_in_anything_but_the_seed_stay_apart(make_record):
+    data = make_record().dataset.model_dump()
+    downloaded = DatasetInfo(**data | {"source": "downloaded"})
+    other_data = DatasetInfo(**data | {"sha256": "1"})
+    records = [
+        make_record(0),
+        make_record(1),
+        make_record(2, dataset=downloaded),
+        make_record(3, dataset=other_data),
+        make_record(4, target=0.98),
+        make_record(5, status="diverged"),  # an outcome, not another run
+        make_record(6, environment=make_record().environment | {"num_threads": 2}),
+        make_record(7, environment=make_record().environment | {"git_dirty": True}),
+    ]
+    sizes = [len(group) for group in group_runs(records)]
+    assert sizes == [4, 1, 1, 1, 1]
+
+
+def test_a_seed_that_was_run_again_is_no_second_sample(make_record):
+    first = make_record(0, wall_s=10.0)
+    again = make_record(0, wall_s=20.0, created_at="2026-02-01T00:00:00+00:00")
+    for records in ([first, again], [again, first]):
+        assert group_runs(records) == [[again]]
+
+
+def test_an_interrupted_repeat_hides_no_run_that_came_to_its_end(make_record):
+    done = make_record(0)
+    later = {"created_at": "2026-02-01T00:00:00+00:00"}
+    stopped = make_record(0, status="interrupted", **later)
+    failed = make_record(1, status="failed")
+    mended = make_record(1, **later)
+    assert group_runs([done, stopped, mended, failed]) == [[done, mended]]
+    diverged = make_record(0, status="diverged", **later)
+    assert group_runs([done, diverged]) == [[diverged]]

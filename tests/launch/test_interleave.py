@@ -1,0 +1,207 @@
+"""Two sides run in turn: order, seeds, when it ends, and what stays on disk."""
+
+import pytest
+
+from mnistbench.launch import interleave
+from mnistbench.launch.interleave import Side, run_interleaved
+from mnistbench.launch.runs import RunFailedError
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.record import RunRecord, Throughput
+from mnistbench.schema.store import find_records, load_record, save_record
+
+TINY = (
+    *("--dataset", "synthetic", "--synthetic-train-size", "400", "--val-size", "100"),
+    *("--max-steps", "5", "--model", "linear", "--num-threads", "1"),
+)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Make-believe runs on a make-believe clock: what was run when, and how each run ends."""
+
+    class Machine:
+        def __init__(self):
+            self.calls, self.endings = [], {}
+            self.now_s, self.run_s = 0.0, 30.0
+            self.speeds = {"a": 20_100.4, "b": 19_300.0}
+
+        def run_once(self, arguments, *, output_dir, python, package_root):
+            side, *flags = arguments
+            seed = int(flags[flags.index("--seed") + 1])
+            self.calls.append((side, seed))
+            self.now_s += self.run_s
+            ending = self.endings.get((side, seed), "completed")
+            if not isinstance(ending, str):
+                raise ending
+            record = RunRecord(
+                run_id=f"{side}-{seed}",
+                status=ending,
+                error=None if ending == "completed" else "a loss was not finite",
+                created_at=f"2026-01-01T00:00:{len(self.calls):02}+00:00",
+                seed=seed,
+                recipe=None,
+                config={},
+                environment={"python": python, "root": str(package_root)},
+                dataset=None,
+                phases_s={},
+                wall_s=self.run_s,
+                throughput=Throughput(samples_per_s=self.speeds[side]),
+            )
+            save_record(record, output_dir / record.run_id)
+            return record
+
+    made = Machine()
+    monkeypatch.setattr(interleave, "run_once", made.run_once)
+    monkeypatch.setattr(interleave, "check_arguments", lambda *args, **options: None)
+    monkeypatch.setattr(interleave, "monotonic", lambda: made.now_s)
+    return made
+
+
+@pytest.fixture
+def compare(tmp_path):
+    """Runs sides a and b; gives their records and what was told."""
+
+    def run(*, settled=lambda a, b: None, max_minutes=1000.0, output_dir=tmp_path / "out"):
+        told = []
+        a, b = (Side(name=name.upper(), arguments=(name,)) for name in "ab")
+        of_a, of_b = run_interleaved(
+            a,
+            b,
+            output_dir=output_dir,
+            max_minutes=max_minutes,
+            settled=settled,
+            tell=told.append,
+        )
+        return of_a, of_b, told
+
+    return run
+
+
+def after(num_pairs):
+    return lambda a, b: f"settled: {len(a)} = {len(b)}" if len(a) == num_pairs else None
+
+
+def test_pairs_share_a_seed_and_take_turns_to_be_first(machine, compare):
+    of_a, of_b, _ = compare(settled=after(3))
+    assert machine.calls == [("a", 0), ("b", 0), ("b", 1), ("a", 1), ("a", 2), ("b", 2)]
+    assert [r.seed for r in of_a] == [r.seed for r in of_b] == [0, 1, 2]
+    assert {r.run_id[0] for r in of_a} == {"a"}
+    assert {r.run_id[0] for r in of_b} == {"b"}
+
+
+def test_each_sides_records_lie_in_its_folder(machine, compare, tmp_path):
+    of_a, of_b, _ = compare(settled=after(2))
+    for folder, records in (("A", of_a), ("B", of_b)):
+        on_disk = [load_record(path) for path in find_records([tmp_path / "out" / folder])]
+        assert on_disk == records
+        for record in records:
+            assert (tmp_path / "out" / folder / record.run_id / "record.json").is_file()
+
+
+def test_each_pair_and_the_reason_for_the_end_are_told(machine, compare):
+    machine.speeds["b"] = None
+    assert compare(settled=after(2))[2] == [
+        "pair 1: A 20,100 samples/s, B –",
+        "pair 2: A 20,100 samples/s, B –",
+        "settled: 2 = 2",
+    ]
+
+
+def test_it_asks_after_whole_pairs_only(machine, compare):
+    asked = []
+    compare(settled=lambda a, b: asked.append((len(a), len(b))) or ("enough" if a[2:] else None))
+    assert asked == [(1, 1), (2, 2), (3, 3)]
+
+
+@pytest.mark.parametrize(("max_minutes", "pairs"), [(0.01, 1), (1.9, 1), (2.0, 2), (3.5, 3)])
+def test_no_pair_begins_that_would_not_end_in_time(machine, compare, max_minutes, pairs):
+    of_a, of_b, told = compare(max_minutes=max_minutes)  # a pair takes a minute
+    assert len(of_a) == len(of_b) == pairs
+    assert told[-1].startswith(f"not settled after {pairs} pair")
+    assert told[-1].endswith(f"another would not end within {max_minutes:g} min")
+
+
+def test_what_settles_in_the_last_pair_is_settled(machine, compare):
+    assert compare(settled=after(2), max_minutes=2.0)[2][-1] == "settled: 2 = 2"
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, float("nan")])
+def test_a_time_that_is_none_is_refused(machine, compare, bad):
+    with pytest.raises(InputError, match="max_minutes: should be above 0"):
+        compare(max_minutes=bad)
+    assert machine.calls == []
+
+
+def test_a_folder_with_records_is_refused_and_an_empty_one_is_not(machine, compare, tmp_path):
+    (tmp_path / "out" / "A").mkdir(parents=True)
+    compare(settled=after(1))
+    with pytest.raises(InputError, match="already holds records; use a new folder"):
+        compare()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is not a folder"):
+        compare(output_dir=tmp_path / "file")
+    assert len(machine.calls) == 2
+
+
+def test_a_run_that_did_not_complete_ends_it_and_says_whose_it_was(machine, compare, tmp_path):
+    machine.endings["b", 1] = "diverged"
+    with pytest.raises(RunFailedError) as failure:
+        compare()
+    path = tmp_path / "out" / "B" / "b-1" / "record.json"
+    assert str(failure.value) == (
+        f"side B: the run with seed 1 diverged (a loss was not finite): {path}"
+    )
+    assert path.is_file()
+
+
+@pytest.mark.parametrize("error", [InputError("lr: no"), RunFailedError("out of memory")])
+def test_an_error_names_its_side(machine, compare, error):
+    machine.endings["a", 0] = error
+    with pytest.raises(type(error), match=f"^side A: {error}$"):
+        compare()
+
+
+def test_a_wrong_flag_of_either_side_is_found_before_any_run(machine, compare, monkeypatch):
+    def check(arguments, *, python, package_root):
+        assert arguments[1:] == ["--seed", "0", "--num-seeds", "1"]
+        if arguments[0] == "b":
+            raise InputError("--lr: no number")
+
+    monkeypatch.setattr(interleave, "check_arguments", check)
+    with pytest.raises(InputError, match="side B: --lr: no number"):
+        compare()
+    assert machine.calls == []
+
+
+def test_what_was_run_before_an_interrupt_stays(machine, compare, tmp_path):
+    machine.endings["a", 1] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        compare()
+    kept = [path.parent.name for path in find_records([tmp_path / "out"])]
+    assert kept == ["a-0", "b-0", "b-1"]
+
+
+def test_each_side_has_its_own_interpreter_and_code(machine, tmp_path):
+    a = Side(name="A", arguments=("a",), python="python-a", package_root=tmp_path / "a")
+    b = Side(name="B", arguments=("b",), python="python-b", package_root=tmp_path / "b")
+    out = tmp_path / "out"
+    (of_a, of_b) = run_interleaved(
+        a, b, output_dir=out, max_minutes=1, settled=after(1), tell=lambda line: None
+    )
+    for record, side in ((of_a[0], a), (of_b[0], b)):
+        assert record.environment == {"python": side.python, "root": str(side.package_root)}
+
+
+def test_real_sides_run_with_their_own_flags_and_the_pairs_seed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    a = Side(name="A", arguments=(*TINY, "--seed", "7", "--num-seeds", "3"))
+    b = Side(name="B", arguments=(*TINY, "--lr", "0.5"))
+    told = []
+    (of_a,), (of_b,) = run_interleaved(
+        a, b, output_dir=tmp_path / "out", max_minutes=10, settled=after(1), tell=told.append
+    )
+    assert (of_a.seed, of_b.seed) == (0, 0)
+    assert (of_a.config["lr"], of_b.config["lr"]) == (0.01, 0.5)
+    assert of_a.throughput.samples_per_s > 0
+    assert load_record(tmp_path / "out" / "B" / of_b.run_id / "record.json") == of_b
+    assert len(told) == 2

@@ -1,0 +1,283 @@
+"""One run in a child process: its record, its refusals, and no process left behind."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mnistbench.launch import runs
+from mnistbench.launch.revisions import side_at
+from mnistbench.launch.runs import RunFailedError, check_arguments, run_child, run_once
+from mnistbench.schema.errors import InputError, Terminated
+from mnistbench.schema.record import RunRecord
+from mnistbench.schema.store import record_json
+
+ROOT = Path(__file__).parents[2]
+TINY = (
+    *("--dataset", "synthetic", "--synthetic-train-size", "400", "--val-size", "100"),
+    *("--max-steps", "5", "--model", "linear", "--num-threads", "1"),
+)
+
+# A package that leaves records as told by its flags: real processes, without torch.
+DOOR = """
+import sys
+from pathlib import Path
+status, *names = sys.argv[1].split(",")
+folder = Path(sys.argv[sys.argv.index("--output-dir") + 1])
+for name in names:
+    (folder / name).mkdir(parents=True)
+    (folder / name / "record.json").write_text(sys.argv[2].replace("RUN", name))
+print("some warning", file=sys.stderr)
+if int(status):
+    print("mnistbench: error: lr: should be greater than 0", file=sys.stderr)
+print("bye", file=sys.stderr)
+sys.exit(int(status))
+"""
+
+RECORD = record_json(
+    RunRecord(
+        run_id="RUN",
+        status="completed",
+        created_at="2026-01-01T00:00:00+00:00",
+        seed=0,
+        recipe=None,
+        config={},
+        environment={},
+        dataset=None,
+        phases_s={},
+        wall_s=1.0,
+    )
+)
+
+
+@pytest.fixture
+def package(tmp_path):
+    root = tmp_path / "checkout"
+    (root / "mnistbench").mkdir(parents=True)
+    (root / "mnistbench" / "__init__.py").write_text("")
+    (root / "mnistbench" / "train.py").write_text(DOOR)
+    return root
+
+
+@pytest.fixture
+def run(package, tmp_path):
+    return lambda does: (
+        run_once([does, RECORD], output_dir=tmp_path / "out", package_root=package).run_id
+    )
+
+
+def test_a_real_run_leaves_its_record_also_where_its_target_was_missed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = [*TINY, "--seed", "3", "--target-accuracy", "1", "--require-target"]
+    record = run_once(arguments, output_dir=Path("out"))
+    assert (record.status, record.seed, record.num_steps) == ("completed", 3, 5)
+    assert record.result.time_to_accuracy_s is None
+    assert (tmp_path / "out" / record.run_id / "record.json").is_file()
+
+
+def test_a_revision_of_this_repository_really_runs_its_own_code(tmp_path, monkeypatch):
+    head = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    if not (ROOT / ".git").exists() or not shutil.which("git") or subprocess.call(head):
+        pytest.skip("needs a git checkout of this repository")
+    clone = tmp_path / "clone"  # the checkout under test gets no worktree
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    side = side_at("HEAD", name="A", arguments=TINY, repository=clone, tell=lambda line: None)
+    record = run_once(
+        side.arguments,
+        output_dir=Path("out"),
+        python=side.python,
+        package_root=side.package_root,
+    )
+    assert record.status == "completed"
+    assert record.environment["git_commit"] == side.package_root.name
+    assert record.environment["git_dirty"] is False
+
+
+def test_the_new_record_is_read_whatever_the_status_of_a_run(run):
+    assert run("0,first") == "first"
+    assert run("1,diverged") == "diverged"
+    assert run("3,missed") == "missed"
+
+
+def test_a_refusal_is_the_childs_own_line(run):
+    with pytest.raises(InputError, match=r"^lr: should be greater than 0$"):
+        run("2")
+
+
+def test_a_run_without_a_record_has_failed(run):
+    with pytest.raises(RunFailedError, match=r"^bye$"):
+        run("0")
+    with pytest.raises(RunFailedError, match=r"^lr: should be greater than 0$"):
+        run("1")
+
+
+def test_several_records_are_not_one_run(run):
+    with pytest.raises(InputError, match="num_seeds: one run at a time"):
+        run("0,first,second")
+
+
+def test_the_real_door_checks_flags_without_a_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check_arguments(TINY)
+    with pytest.raises(InputError, match=r"^lr: should be greater than 0 \(got -1"):
+        check_arguments([*TINY, "--lr=-1"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_package_asked_for_runs_though_another_lies_in_the_current_folder(
+    run, package, tmp_path, monkeypatch
+):
+    other = tmp_path / "elsewhere"
+    (other / "mnistbench").mkdir(parents=True)
+    (other / "mnistbench" / "__init__.py").write_text("raise SystemExit('wrong one')")
+    monkeypatch.chdir(other)
+    monkeypatch.setenv("PYTHONPATH", str(other))
+    assert run("0,right") == "right"
+
+
+def test_a_folder_without_the_package_is_refused_where_another_would_run(tmp_path):
+    with pytest.raises(InputError, match=r"would run .* instead|cannot be imported"):
+        run_once([], output_dir=tmp_path / "out", package_root=tmp_path)
+
+
+def test_a_package_that_does_not_import_is_refused_in_one_line(package, run):
+    (package / "mnistbench" / "__init__.py").write_text("import nothing_of_this_name")
+    with pytest.raises(InputError, match="No module named 'nothing_of_this_name'"):
+        run("0,first")
+
+
+@pytest.mark.parametrize("with_package", [True, False])
+def test_a_python_that_is_not_there_is_refused(package, tmp_path, with_package):
+    root = package if with_package else None
+    with pytest.raises(InputError, match="missing: cannot be started"):
+        run_once([], output_dir=tmp_path, python=str(tmp_path / "missing"), package_root=root)
+
+
+def test_a_child_says_how_it_ended():
+    code = "import os, sys; sys.stderr.write('dying'); sys.stderr.flush(); os.abort()"
+    assert run_child([sys.executable, "-c", code]) == (-signal.SIGABRT, "dying")
+
+
+def waiting(started, *, stubborn=False):
+    """A command of two processes that say so in `started` and then wait to be ended."""
+    code = (
+        "import os, pathlib, signal, subprocess, sys, time\n"
+        f"if {stubborn}: signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "if len(sys.argv) > 2: subprocess.Popen([sys.executable, '-c', sys.argv[2], sys.argv[1]])\n"
+        "with open(sys.argv[1], 'a') as file: file.write(f'{os.getpid()}\\n')\n"
+        "time.sleep(600)\n"
+    )
+    return [sys.executable, "-c", code, str(started), code]
+
+
+def when_started(started, act):
+    """Calls `act` once both processes have said that they run; gives where they will be."""
+    processes = []
+
+    def watch():
+        while not started.exists() or len(started.read_text().splitlines()) < 2:
+            time.sleep(0.01)
+        processes.extend(psutil.Process(int(pid)) for pid in started.read_text().split())
+        act()
+
+    threading.Thread(target=watch, daemon=True).start()
+    return processes
+
+
+def assert_gone(processes):
+    assert len(processes) == 2
+    patience = time.monotonic() + 10
+    while any(map(runs_still, processes)):
+        assert time.monotonic() < patience
+        time.sleep(0.01)
+
+
+def runs_still(process):
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE  # an orphan may wait for init to reap it
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("sent", "raised"),
+    [
+        (signal.SIGINT, KeyboardInterrupt),
+        (signal.SIGTERM, Terminated),
+        (signal.SIGHUP, Terminated),
+    ],
+)
+def test_a_signal_ends_the_child_and_what_it_started(tmp_path, sent, raised):
+    handler = signal.getsignal(sent)
+    started = tmp_path / "started"
+    processes = when_started(started, lambda: os.kill(os.getpid(), sent))
+    with pytest.raises(KeyboardInterrupt) as stop:
+        run_child(waiting(started))
+    assert stop.type is raised
+    assert_gone(processes)
+    assert signal.getsignal(sent) is handler
+
+
+def test_a_child_that_does_not_listen_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "_GRACE_S", 0.1)
+    started = tmp_path / "started"
+    processes = when_started(started, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Terminated):
+        run_child(waiting(started, stubborn=True))
+    assert_gone(processes)
+
+
+def test_any_exception_ends_the_child(tmp_path):
+    def alarm(number, frame):
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, alarm)
+    try:
+        started = tmp_path / "started"
+        processes = when_started(started, lambda: os.kill(os.getpid(), signal.SIGALRM))
+        with pytest.raises(TimeoutError):
+            run_child(waiting(started))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert_gone(processes)
+
+
+def test_a_signal_that_comes_while_the_child_starts_is_not_lost(monkeypatch):
+    children = []
+
+    def start(*args, **options):
+        children.append(popen(*args, **options))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return children[0]
+
+    popen = runs.subprocess.Popen
+    monkeypatch.setattr(runs.subprocess, "Popen", start)
+    with pytest.raises(Terminated):
+        run_child([sys.executable, "-c", "import time; time.sleep(600)"])
+    assert children[0].poll() is not None
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        code = "import os, signal; os.kill(os.getppid(), signal.SIGHUP)"
+        assert run_child([sys.executable, "-c", code])[0] == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_thread_can_run_a_child_too():
+    results = []
+    thread = threading.Thread(target=lambda: results.append(run_child([sys.executable, "-c", ""])))
+    thread.start()
+    thread.join()
+    assert results == [(0, "")]
