@@ -15,10 +15,10 @@ import tyro
 from mnistbench.analysis.benchmarks import compare_benchmarks
 from mnistbench.analysis.comparison import Comparison, after_looks, compare, default_metrics
 from mnistbench.analysis.comparison_table import ComparisonFormat, gate_line, render_comparison
+from mnistbench.analysis.differences import conditions
 from mnistbench.analysis.gates import Gate, judge, parse_gate
 from mnistbench.analysis.looks import settled
 from mnistbench.analysis.metrics import MetricName
-from mnistbench.analysis.sides import as_one, conditions
 from mnistbench.cli import exit_on_input_error, parse, say, show
 from mnistbench.schema.benchmark_json import BenchmarkFile, load_benchmarks
 from mnistbench.schema.errors import InputError, Terminated
@@ -182,7 +182,7 @@ def _look(
 ) -> str | None:
     """Why to end the runs, if so."""
     target = flags.target_accuracy
-    differing = conditions(as_one(a, b), target)
+    differing = conditions(a, b, target_accuracy=target)
     if differing and not flags.force:
         return f"not comparable: different {', '.join(differing)}"
     effect = flags.min_effect or 0.02

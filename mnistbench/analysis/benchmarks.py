@@ -16,7 +16,7 @@ __all__ = ["compare_benchmarks"]
 
 _HARDWARE = ("device", "threads", "machine")
 _CONDITIONS = ("dataset", "global_batch_size", "target_accuracy")
-_MOST_ROUNDS = 1000
+_MOST_ROUNDS = 500
 """Rounds of a side that are tested, evenly spaced: their comparisons grow with the square."""
 
 

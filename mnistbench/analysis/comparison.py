@@ -6,17 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from mnistbench.analysis.differences import conditions, machine_problem, subject
 from mnistbench.analysis.looks import ALPHA, look_factor
 from mnistbench.analysis.metrics import METRICS, MetricName, target_of
 from mnistbench.analysis.samples import Level, Sample, level
-from mnistbench.analysis.sides import (
-    Match,
-    conditions,
-    machine_problem,
-    match_groups,
-    sample_of,
-    subject,
-)
+from mnistbench.analysis.sides import Match, match_groups, sample_of
 from mnistbench.analysis.significance import Shift, holm
 from mnistbench.analysis.stability import is_unstable
 from mnistbench.schema.record import RunRecord
@@ -122,8 +116,8 @@ def compare(
     rows: list[Row] = []
     notes: list[str] = []
     for match in matches:
-        differing = conditions(match, target_accuracy)
-        machine = machine_problem(match)
+        differing = conditions(match.a, match.b, target_accuracy=target_accuracy)
+        machine = machine_problem(match.a, match.b, in_turn=bool(match.pairs))
         for name in names:
             row = _measured(match, name, target_accuracy)
             why = [f"different {', '.join(differing)}"] if differing else []
@@ -184,15 +178,17 @@ def _measured(match: Match, name: MetricName, target_accuracy: float | None) -> 
 
 
 def _tested(row: Row, factor: int) -> Row:
-    if row.sample is None:
+    sample = row.sample
+    if sample is None:
         return row
-    problem = row.sample.problem()
+    row = replace(row, verdict="no verdict", reason=None, more_runs=None)  # it may be judged anew
+    problem = sample.problem()
     if problem:
         return replace(row, reason=problem)
-    change = row.sample.change(confidence=1 - ALPHA / factor)
+    change = sample.change(confidence=1 - ALPHA / factor)
     if row.refusal:
         return replace(row, change=change, reason=row.refusal)
-    return replace(row, change=change, p=min(1.0, factor * row.sample.p_value()))
+    return replace(row, change=change, p=min(1.0, factor * sample.p_value()))
 
 
 def _with_verdict(row: Row, *, alpha: float, family: int) -> Row:
@@ -219,7 +215,7 @@ def _notes(match: Match, differing: dict[str, str], machine: str | None) -> list
     if differing:
         text = ", ".join(f"{name} ({values})" for name, values in differing.items())
         notes.append(f"A and B differ in {text}")
-    about = subject(match)
+    about = subject(match.a, match.b)
     if about:
         notes.append("B differs in: " + ", ".join(f"{k} {v}" for k, v in about.items()))
     if match.pairs:

@@ -88,7 +88,9 @@ def _cells(row: Row, comparison: Comparison, *, named: bool) -> dict[str, str]:
 def _method(comparison: Comparison) -> list[str]:
     """What the figures mean."""
     tested = sum(row.p is not None for row in comparison.rows)
-    lines = [f"A and B are medians over {comparison.counted}"]
+    timed = any(METRICS[row.metric].to_target for row in comparison.rows)
+    censored = ", of times to accuracy by Kaplan and Meier" if timed else ""
+    lines = [f"A and B are medians over {comparison.counted}{censored}"]
     if comparison.looked_at:
         lines.append(
             f"runs were added to settle {METRICS[comparison.looked_at].label}: for the repeated "

@@ -122,7 +122,7 @@ class Sample:
         return seeds_needed(a, b, difference=size, paired=self.paired, alpha=alpha)
 
     def moved(self, change: float) -> Sample:
-        """The same with `change` taken off B: B as it would be were B so much like A."""
+        """The same with `change` taken out of B again."""
         if self.metric.ratio:
             b = tuple(r._replace(value=r.value / (1 + change)) for r in self.b)
         else:

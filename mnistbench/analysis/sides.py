@@ -1,79 +1,33 @@
-"""Two sets of runs brought together: what belongs to what, and how they differ."""
+"""Two sets of runs brought together: what belongs to what, and in which order they ran."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
-from mnistbench.analysis.cells import NOT_MEASURED
+from mnistbench.analysis.differences import surroundings
 from mnistbench.analysis.groups import group_labels, group_runs, run_name
 from mnistbench.analysis.metrics import Metric
 from mnistbench.analysis.samples import Sample
-from mnistbench.analysis.stability import DRIFT_BOUND, is_unstable, level_difference
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 
 __all__ = [
     "Match",
     "as_one",
-    "conditions",
     "in_turn",
-    "machine_problem",
     "match_groups",
     "sample_of",
-    "subject",
 ]
 
-_OUTCOME = ("seed", "output_dir", "data_dir", "require_target")
-"""Configuration values that change nothing about how a run goes."""
-
-_SAME_RUN = (*_OUTCOME, "num_seeds", "eval_batch_size")
-
-_HARDWARE = ("device_type", "device_name", "cpu_name", "num_processes", "num_threads")
-_SOFTWARE = (
-    *("mixed_precision", "launcher", "driver", "cuda", "cudnn"),
-    *("git_commit", "git_dirty"),
+_SAME_RUN = frozenset(
+    {"seed", "num_seeds", "output_dir", "data_dir", "require_target", "eval_batch_size"}
 )
-
-_MOST_SHOWN = 60
-
-_Reader: TypeAlias = Callable[[RunRecord], Any]
-
-
-def _configured(name: str) -> _Reader:
-    return lambda record: record.config.get(name)
-
-
-def _found(name: str) -> _Reader:
-    return lambda record: record.environment.get(name)
-
-
-def _version(name: str) -> _Reader:
-    return lambda record: _versions(record).get(name)
-
-
-def _commit(record: RunRecord) -> str | None:
-    commit = record.environment.get("git_commit")
-    return str(commit)[:10] if commit else None
-
-
-_CONDITIONS: Mapping[str, _Reader] = {
-    "dataset": lambda record: record.dataset and record.dataset.name,
-    "data sha256": lambda record: record.dataset and record.dataset.sha256[:12],
-    "num_train": lambda record: record.dataset and record.dataset.num_train,
-    "eval_split": _configured("eval_split"),
-    "target_accuracy": _configured("target_accuracy"),
-    "global_batch_size": _found("global_batch_size"),
-    **{name: _found(name) for name in _HARDWARE},
-}
-"""What has to agree before figures may be compared."""
-
-_ELSEWHERE = {*_OUTCOME, *_CONDITIONS, "per_device_batch_size", "mixed_precision"}
-"""Configuration values that change nothing, or are known better as what they came to."""
+"""Configuration values in which runs of one configuration may differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,47 +114,6 @@ def sample_of(match: Match, metric: Metric, target_accuracy: float | None) -> Sa
     return Sample(metric=metric, a=a, b=b, paired=False)
 
 
-def conditions(match: Match, target_accuracy: float | None) -> dict[str, str]:
-    """What should agree and does not: name -> ``A's against B's``.
-
-    Recorded targets do not matter where all are scored by `target_accuracy`, unless a run stopped
-    at its own.
-    """
-    runs = (*match.a, *match.b)
-    stopped = any(record.config.get("stop_at_target") for record in runs)
-    free = {"target_accuracy"} if target_accuracy is not None and not stopped else set()
-    found = {name: _values(match, read) for name, read in _CONDITIONS.items() if name not in free}
-    return {name: f"{_brief(a)} against {_brief(b)}" for name, (a, b) in found.items() if a != b}
-
-
-def subject(match: Match) -> dict[str, str]:
-    """What B differs in beyond that, which is the comparison's subject: name -> ``B's for A's``."""
-    runs = (*match.a, *match.b)
-    names = dict.fromkeys(key for record in runs for key in record.config)
-    readers = {name: _configured(name) for name in names if name not in _ELSEWHERE}
-    readers |= {name: _found(name) for name in _SOFTWARE} | {"git_commit": _commit}
-    readers |= {name: _version(name) for record in runs for name in _versions(record)}
-    found = {name: _values(match, read) for name, read in readers.items()}
-    return {name: f"{_brief(b)} instead of {_brief(a)}" for name, (a, b) in found.items() if a != b}
-
-
-def machine_problem(match: Match) -> str | None:
-    """Why the machine itself forbids to compare times, if it does.
-
-    Its speed moved during most runs of a side, or was another for B than for A and the runs were
-    not taken in turn, which alone would be fair to both.
-    """
-    for side, runs in (("A", match.a), ("B", match.b)):
-        unstable = sum(map(is_unstable, runs))
-        if 2 * unstable > len(runs):
-            return f"the machine's own speed moved during {unstable} of {len(runs)} runs of {side}"
-    change = None if match.pairs else level_difference(match.a, match.b)
-    if change is None or abs(change) <= DRIFT_BOUND:
-        return None
-    word = "faster" if change > 0 else "slower"
-    return f"the machine itself was {100 * abs(change):.0f} % {word} during B than during A"
-
-
 def _repeats(
     side: str, runs: Sequence[RunRecord], groups: Sequence[Sequence[RunRecord]]
 ) -> list[str]:
@@ -240,10 +153,8 @@ def _unique(
 
 
 def _everything(record: RunRecord, *, shared: set[str]) -> str:
-    known = {name: read(record) for name, read in _CONDITIONS.items()} | {
-        name: record.environment.get(name) for name in (*_SOFTWARE, "versions")
-    }
-    return _configuration(record, shared=shared) + json.dumps(known, sort_keys=True, default=str)
+    around = json.dumps(surroundings(record), sort_keys=True, default=str)
+    return _configuration(record, shared=shared) + around
 
 
 def _configuration(record: RunRecord, *, shared: set[str]) -> str:
@@ -253,26 +164,6 @@ def _configuration(record: RunRecord, *, shared: set[str]) -> str:
 
 def _name(record: RunRecord, *, shared: set[str]) -> str:  # noqa: ARG001 - as the others
     return run_name(record).rstrip("*")
-
-
-def _values(match: Match, read: Callable[[RunRecord], Any]) -> tuple[str, str]:
-    """All that the runs of A, and those of B, have there, as text."""
-
-    def text(runs: Sequence[RunRecord]) -> str:
-        known = {str(value) for value in map(read, runs) if value is not None}
-        return ", ".join(sorted(known)) or NOT_MEASURED
-
-    return text(match.a), text(match.b)
-
-
-def _brief(text: str) -> str:
-    """A hash or the like by its beginning, which tells it apart from another."""
-    return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "…"
-
-
-def _versions(record: RunRecord) -> Mapping[str, Any]:
-    versions = record.environment.get("versions")
-    return versions if isinstance(versions, dict) else {}
 
 
 def _began(record: RunRecord) -> datetime | None:

@@ -1,13 +1,12 @@
 """A against B: the verdict has the right sign, is rarely false, and is refused where it must be."""
 
-import json
 import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from mnistbench.analysis.comparison import after_looks, compare, default_metrics
-from mnistbench.analysis.comparison_table import headlines, render_comparison
+from mnistbench.analysis.comparison_table import render_comparison
 from mnistbench.analysis.significance import holm
 from mnistbench.schema.record import Canary, CanaryReading, Result, Throughput
 
@@ -105,10 +104,6 @@ def test_few_runs_give_no_verdict_but_the_number_that_would(make_side):
     assert not speed.spread_known
     three = row(compare(make_side([1e3, 1.01e3, 1.02e3]), make_side([1e3] * 3)), "samples_per_s")
     assert three.spread_known
-    text = render_comparison(
-        compare(make_side([1000.0]), make_side([500.0])), [], table_format="table"
-    )
-    assert "at least" in text
 
 
 def test_verdicts_are_adjusted_for_all_rows_of_the_table(make_pairs):
@@ -280,6 +275,14 @@ def test_a_value_of_zero_is_no_ratio(make_side):
     assert speed.reason == "a value of 0 has no ratio"
 
 
+def test_a_verdict_that_repeated_looks_do_not_bear_is_taken_back(make_pairs):
+    once = compare(*make_pairs(6, factor=0.5), metrics=["samples_per_s"])
+    assert once.rows[0].verdict == "slower"
+    looked = after_looks(once, "samples_per_s").rows[0]
+    assert (looked.verdict, looked.reason) == ("no verdict", "n = 6 is too few")
+    assert looked.more_runs >= 1
+
+
 def test_repeated_looks_raise_the_bar_of_every_row(make_pairs):
     a, b = make_pairs(11, factor=0.99)
     once = compare(a, b)
@@ -291,37 +294,3 @@ def test_repeated_looks_raise_the_bar_of_every_row(make_pairs):
     assert looked.rows[0].p_adjusted == looked.rows[0].p
     text = render_comparison(looked, [], table_format="table")
     assert "every p is 6 times that of one" in text
-
-
-def test_json_has_every_figure_in_full_and_nothing_else(make_pairs):
-    table = compare(*make_pairs(8, factor=0.95))
-    values = json.loads(
-        render_comparison(table, [], table_format="json"), parse_constant=pytest.fail
-    )
-    speed = values["rows"][0]
-    assert speed["change"] == table.rows[0].change.estimate
-    assert (speed["verdict"], speed["paired"], speed["a"]["n"]) == ("slower", True, 8)
-    assert values["headlines"] == headlines(table)
-    assert values["gates"] == []
-
-
-def test_the_headline_says_it_in_a_sentence(make_pairs):
-    (line,) = headlines(compare(*make_pairs(10, factor=0.95)))
-    assert line.startswith("B is slower: samples/s -")
-    assert "95 % interval -" in line
-    assert line.endswith("n = 10 pairs")
-
-
-def test_names_from_a_record_are_text_in_markdown_and_harmless_in_a_terminal(make_pairs):
-    a, b = make_pairs(3)
-    evil = {"loss": "<script>alert(1)</script>|\x1b[2J\ud800"}
-    b = [record.model_copy(update={"config": record.config | evil}) for record in b]
-    table = compare(a, b)
-    markdown = render_comparison(table, [], table_format="markdown")
-    assert "<script>" not in markdown
-    assert "&lt;script&gt;" in markdown
-    terminal = render_comparison(table, [], table_format="table")
-    assert "<script>" in terminal
-    for text in (markdown, terminal):
-        assert "\x1b" not in text
-        text.encode()

@@ -1,0 +1,128 @@
+"""How two sets of runs differ: in what must agree, in what is compared, in the machine itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from mnistbench.analysis.cells import NOT_MEASURED
+from mnistbench.analysis.stability import DRIFT_BOUND, is_unstable, level_difference
+from mnistbench.schema.record import RunRecord
+
+__all__ = ["conditions", "machine_problem", "subject", "surroundings"]
+
+_OUTCOME = ("seed", "output_dir", "data_dir", "require_target")
+"""Configuration values that change nothing about how a run goes."""
+
+_HARDWARE = ("device_type", "device_name", "cpu_name", "num_processes", "num_threads")
+_SOFTWARE = (
+    *("mixed_precision", "launcher", "driver", "cuda", "cudnn"),
+    *("git_commit", "git_dirty"),
+)
+
+_MOST_SHOWN = 60
+
+_Reader: TypeAlias = Callable[[RunRecord], Any]
+
+
+def _configured(name: str) -> _Reader:
+    return lambda record: record.config.get(name)
+
+
+def _found(name: str) -> _Reader:
+    return lambda record: record.environment.get(name)
+
+
+def _version(name: str) -> _Reader:
+    return lambda record: _versions(record).get(name)
+
+
+def _commit(record: RunRecord) -> str | None:
+    commit = record.environment.get("git_commit")
+    return str(commit)[:10] if commit else None
+
+
+_CONDITIONS: Mapping[str, _Reader] = {
+    "dataset": lambda record: record.dataset and record.dataset.name,
+    "data sha256": lambda record: record.dataset and record.dataset.sha256[:12],
+    "num_train": lambda record: record.dataset and record.dataset.num_train,
+    "eval_split": _configured("eval_split"),
+    "target_accuracy": _configured("target_accuracy"),
+    "global_batch_size": _found("global_batch_size"),
+    **{name: _found(name) for name in _HARDWARE},
+}
+"""What has to agree before figures may be compared."""
+
+_ELSEWHERE = {*_OUTCOME, *_CONDITIONS, "per_device_batch_size", "mixed_precision"}
+"""Configuration values that change nothing, or are known better as what they came to."""
+
+
+def surroundings(record: RunRecord) -> dict[str, Any]:
+    """All that `record` was run on and with, apart from its configuration."""
+    found = {name: read(record) for name, read in _CONDITIONS.items()}
+    return found | {name: record.environment.get(name) for name in (*_SOFTWARE, "versions")}
+
+
+def conditions(
+    a: Sequence[RunRecord], b: Sequence[RunRecord], *, target_accuracy: float | None = None
+) -> dict[str, str]:
+    """What should agree and does not: name -> ``A's against B's``.
+
+    Recorded targets do not matter where all are scored by `target_accuracy`, unless a run stopped
+    at its own.
+    """
+    runs = (*a, *b)
+    stopped = any(record.config.get("stop_at_target") for record in runs)
+    free = {"target_accuracy"} if target_accuracy is not None and not stopped else set()
+    found = _differing(a, b, {k: read for k, read in _CONDITIONS.items() if k not in free})
+    return {name: f"{x} against {y}" for name, (x, y) in found.items()}
+
+
+def subject(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> dict[str, str]:
+    """What B differs in beyond that, which is the comparison's subject: name -> ``B's for A's``."""
+    runs = (*a, *b)
+    names = dict.fromkeys(key for record in runs for key in record.config)
+    readers = {name: _configured(name) for name in names if name not in _ELSEWHERE}
+    readers |= {name: _found(name) for name in _SOFTWARE} | {"git_commit": _commit}
+    readers |= {name: _version(name) for record in runs for name in _versions(record)}
+    found = _differing(a, b, readers)
+    return {name: f"{y} instead of {x}" for name, (x, y) in found.items()}
+
+
+def machine_problem(a: Sequence[RunRecord], b: Sequence[RunRecord], *, in_turn: bool) -> str | None:
+    """Why the machine itself forbids to compare times, if it does.
+
+    Its speed moved during most runs of a side, or was another for B than for A and the runs were
+    not taken in turn, which alone would be fair to both.
+    """
+    for side, runs in (("A", a), ("B", b)):
+        unstable = sum(map(is_unstable, runs))
+        if 2 * unstable > len(runs):
+            return f"the machine's own speed moved during {unstable} of {len(runs)} runs of {side}"
+    change = None if in_turn else level_difference(a, b)
+    if change is None or abs(change) <= DRIFT_BOUND:
+        return None
+    word = "faster" if change > 0 else "slower"
+    return f"the machine itself was {100 * abs(change):.0f} % {word} during B than during A"
+
+
+def _differing(
+    a: Sequence[RunRecord], b: Sequence[RunRecord], readers: Mapping[str, _Reader]
+) -> dict[str, tuple[str, str]]:
+    """All that the runs of A, and those of B, have there, as text; what is the same is left out."""
+
+    def text(runs: Sequence[RunRecord], read: _Reader) -> str:
+        known = {str(value) for value in map(read, runs) if value is not None}
+        return ", ".join(sorted(known)) or NOT_MEASURED
+
+    both = {name: (text(a, read), text(b, read)) for name, read in readers.items()}
+    return {name: (_brief(x), _brief(y)) for name, (x, y) in both.items() if x != y}
+
+
+def _brief(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "…"
+
+
+def _versions(record: RunRecord) -> Mapping[str, Any]:
+    versions = record.environment.get("versions")
+    return versions if isinstance(versions, dict) else {}
