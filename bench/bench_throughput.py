@@ -8,6 +8,7 @@ each round, and ratios to the first cell are taken within a round.
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from statistics import median
 
 import pytest
+import torch
 
 from bench.cells import ratio_text
 from bench.run_clock import CLOCK
@@ -103,18 +105,23 @@ ROUNDS = {"smoke": 1, "quick": 3, "full": 7}
 def pytest_generate_tests(metafunc):
     if "cell" in metafunc.fixturenames:
         cells = CELLS[metafunc.config.getoption("--bench-budget")]
-        metafunc.parametrize("cell", cells, ids=lambda cell: cell.name)
+        num_gpus = torch.cuda.device_count()
+        on_cpu = metafunc.config.getoption("--bench-device") == "cpu" or not num_gpus
+        possible = [cell for cell in cells if on_cpu or cell.num_processes <= num_gpus]
+        metafunc.parametrize("cell", possible, ids=lambda cell: cell.name)
 
 
 @pytest.fixture(scope="module")
-def measured(budget, chosen, make_config, report):
+def measured(budget, chosen, device, make_config, report):
     """Records of each chosen cell, one a round."""
     cells = chosen("cell")
 
     def run(cell: Cell, seed: int) -> RunRecord:
         steps = max(SAMPLES[budget] // cell.global_batch_size, 2)
         config = make_config(max_steps=steps, seed=seed, **cell.config_values())
-        return launched(config, cell.num_processes) if cell.num_processes else train(config)[0]
+        return (
+            launched(config, cell.num_processes, device) if cell.num_processes else train(config)[0]
+        )
 
     rounds = [{cell: run(cell, seed) for cell in cells} for seed in range(ROUNDS[budget])]
     for taken in rounds:
@@ -124,16 +131,21 @@ def measured(budget, chosen, make_config, report):
     return rounds
 
 
-def launched(config: RunConfig, num_processes: int) -> RunRecord:
+def launched(config: RunConfig, num_processes: int, device: torch.device) -> RunRecord:
     """The record that ``accelerate launch`` leaves for `config`."""
     file = Path(config.output_dir) / "config.yaml"
     file.write_text(config_yaml(config), encoding="utf-8")
+    where = ("--num_processes", str(num_processes), "--num_machines", "1")
+    environment = os.environ
+    if device.type == "cpu":
+        where = ("--config_file", str(LAUNCH_CONFIGS / f"cpu_{num_processes}.yaml"))
+        environment = cpu_environment()
     command = [
-        *(sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"),
-        *("--config_file", str(LAUNCH_CONFIGS / f"cpu_{num_processes}.yaml")),
+        *(sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", *where),
         *("-m", "mnistbench.train", "--config", str(file), "--quiet"),
     ]
-    subprocess.run(command, env=cpu_environment(), check=True, capture_output=True)  # noqa: S603
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)  # noqa: S603
+    assert done.returncode == 0, done.stderr
     return load_record(find_records([Path(config.output_dir)])[0])
 
 

@@ -19,8 +19,10 @@ from mnistbench.engine.trainer import train
 from mnistbench.instruments.canary import read_canary
 from mnistbench.instruments.environment import describe_environment
 from mnistbench.schema.config import RunConfig
+from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import DatasetName
 from mnistbench.schema.record import Canary, RunRecord
+from mnistbench.schema.store import check_writable
 
 _REPORT = pytest.StashKey[SuiteReport]()
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
@@ -60,8 +62,11 @@ def pytest_configure(config):
     if device == "cpu":
         os.environ["ACCELERATE_USE_CPU"] = "true"
     folder = config.getoption("--bench-report")
-    if folder and Path(folder).exists() and not Path(folder).is_dir():
-        raise pytest.UsageError(f"--bench-report {folder}: is a file; name a folder")
+    if folder:
+        try:
+            check_writable(Path(folder), name="--bench-report")
+        except InputError as error:
+            raise pytest.UsageError(str(error)) from None
 
 
 @pytest.fixture(scope="session")
@@ -186,15 +191,15 @@ def pytest_benchmark_update_machine_info(config, machine_info):
     machine_info["driver"] = environment["driver"]
     machine_info["threads"] = environment["num_threads"]
     machine_info["governor"] = _GOVERNOR.read_text().strip() if _GOVERNOR.exists() else None
-    machine_info["load_average_1min"] = psutil.getloadavg()[0]
+    machine_info["load"] = psutil.getloadavg()[0]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_benchmark_compare_machine_info(machine_info, compared_benchmark):
     """Load and clock always differ; only another machine is worth pytest-benchmark's warning."""
     before = compared_benchmark["machine_info"]
-    if "load_average_1min" in before:
-        before["load_average_1min"] = machine_info["load_average_1min"]
+    if "load" in before:
+        before["load"] = machine_info["load"]
     for name in ("hz_actual", "hz_actual_friendly"):
         if name in before.get("cpu", {}) and name in machine_info["cpu"]:
             before["cpu"][name] = machine_info["cpu"][name]

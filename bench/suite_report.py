@@ -16,6 +16,7 @@ from mnistbench.analysis.plots import plot_curves
 from mnistbench.analysis.tables import render_table
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import save_record
+from mnistbench.schema.strict_json import write_whole
 
 __all__ = ["MACHINE", "Section", "SuiteReport"]
 
@@ -69,12 +70,10 @@ class SuiteReport:
         Raises:
             InputError: the folder cannot be written.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         sections = self.sections()
-        (folder / "report.md").write_text("\n".join(map(_markdown, sections)), encoding="utf-8")
+        write_whole(folder / "report.md", "\n".join(map(_markdown, sections)))
         values = {section.title: section.figures for section in sections}
-        text = json.dumps(values, indent=1, allow_nan=False) + "\n"
-        (folder / "report.json").write_text(text, encoding="utf-8")
+        write_whole(folder / "report.json", json.dumps(values, indent=1, allow_nan=False) + "\n")
         for section in sections:
             for name, records in section.pictures.items():
                 plot_curves(records, folder / f"{name}.png", accuracy_only=True)

@@ -5,12 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
 from mnistbench.launch.commands import cpu_environment, torchrun_command
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.store import find_records, load_record
+
+# a slow machine is no failure
+hypothesis.settings.register_profile("no-deadline", deadline=None)
+hypothesis.settings.load_profile("no-deadline")
 
 CONFIGS = Path(__file__).parents[1] / "launch_configs"
 SMALL = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from mnistbench.analysis.comparison_cells import (
     number_text,
     value_text,
 )
+from mnistbench.analysis.escaping import markdown, printable
 from mnistbench.analysis.gates import Outcome
 from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.tables import render_table
@@ -34,14 +34,14 @@ def render_comparison(
         return _json(comparison, outcomes)
     named = len({row.name for row in comparison.rows}) > 1
     rows = [_cells(row, comparison, named=named) for row in comparison.rows]
-    table = render_table([{k: _plain(v) for k, v in row.items()} for row in rows], table_format)
+    table = render_table(rows, table_format)
     lines = [*headlines(comparison), *map(gate_line, outcomes)]
     notes = [*_method(comparison), *comparison.notes]
     if table_format == "markdown":
-        lines = [html.escape(_plain(line), quote=False) + "\n" for line in lines]
-        notes = [f"- {html.escape(_plain(note), quote=False)}" for note in notes]
+        lines = [markdown(line) + "\n" for line in lines]
+        notes = [f"- {markdown(note)}" for note in notes]
         return "\n".join([table, "", *lines, *notes])
-    return "\n".join([table, "", *map(_plain, lines), "", *map(_plain, notes)]).rstrip()
+    return "\n".join([table, "", *map(printable, lines), "", *map(printable, notes)]).rstrip()
 
 
 def headlines(comparison: Comparison) -> list[str]:
@@ -58,7 +58,7 @@ def headlines(comparison: Comparison) -> list[str]:
 
 def gate_line(outcome: Outcome) -> str:
     """What a gate says in one line."""
-    return _plain(f"gate {outcome.state}: {outcome.name}: {outcome.gate.text}: {outcome.why}")
+    return printable(f"gate {outcome.state}: {outcome.name}: {outcome.gate.text}: {outcome.why}")
 
 
 _DIFFERENT = frozenset({"faster", "slower", "higher", "lower"})
@@ -147,8 +147,3 @@ def _gate_values(outcome: Outcome) -> dict[str, Any]:
         "value": None if outcome.value is None else finite(outcome.value),
         "p_adjusted": outcome.p_adjusted,
     }
-
-
-def _plain(text: str) -> str:
-    """`text` without what a terminal would obey or cannot print: control characters, surrogates."""
-    return "".join(c if c.isprintable() else " " for c in text)

@@ -22,6 +22,7 @@ from mnistbench.analysis.cells import (
     stability_notes,
     target_cells,
 )
+from mnistbench.analysis.escaping import markdown, printable
 from mnistbench.analysis.groups import (
     accuracy_by_epoch,
     differences,
@@ -160,11 +161,11 @@ def render_epochs(records: Sequence[RunRecord], *, table_format: TableFormat) ->
 
 
 def render_table(rows: Sequence[Mapping[str, str]], table_format: TableFormat) -> str:
-    """`rows` (column -> text) for a terminal or as Markdown, with markup in cells escaped."""
-    if table_format == "markdown":
-        rows = [{k: _escaped(v) for k, v in row.items()} for row in rows]
-        return tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True)
-    return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
+    """`rows` (column -> text) for a terminal or as Markdown, with what is in them made harmless."""
+    safe = markdown if table_format == "markdown" else printable
+    rows = [{safe(k): safe(v) for k, v in row.items()} for row in rows]
+    style = "pipe" if table_format == "markdown" else "simple"
+    return tabulate(rows, headers="keys", tablefmt=style, disable_numparse=True)
 
 
 def _table(
@@ -178,7 +179,9 @@ def _table(
     }
     kept = [{k: v for k, v in row.items() if k not in dropped} for row in rows]
     # a line after a Markdown table would become a row of it
-    lines = [f"\n{note}" if table_format == "markdown" else note for note in below]
+    lines = [
+        f"\n{markdown(note)}" if table_format == "markdown" else printable(note) for note in below
+    ]
     return "\n".join([render_table(kept, table_format), *lines])
 
 
@@ -200,12 +203,6 @@ def _own_target(group: Sequence[RunRecord]) -> list[float]:
 
 def _unstable(group: Sequence[RunRecord]) -> bool:
     return any(map(is_unstable, group))
-
-
-def _escaped(text: str) -> str:
-    for plain, escaped in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("\n", " ")):
-        text = text.replace(plain, escaped)
-    return text
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,11 @@ version is refused by `mnistbench.schema.store.load_record`.
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+import re
+import reprlib
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 __all__ = [
     "PHASES",
@@ -19,6 +21,7 @@ __all__ = [
     "CanaryReading",
     "DatasetInfo",
     "EvalPoint",
+    "Name",
     "Phase",
     "RecipeInfo",
     "Result",
@@ -51,6 +54,13 @@ Source = Literal["local", "downloaded", "generated"]
 Status = Literal["completed", "diverged", "interrupted", "failed"]
 
 
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
+Name = Annotated[str, Field(pattern=_NAME, max_length=200)]
+"""A name as this package gives them: no markup, no path, nothing that a terminal obeys."""
+
+_NAMES = ("recipe", "dataset", "model", "loss", "optimizer")
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
@@ -58,7 +68,7 @@ class _Part(BaseModel):
 class RecipeInfo(_Part):
     """The recipe a run started from, and which of its values were changed."""
 
-    name: str
+    name: Name
     source: str
     claim: str | None = None
     claimed_accuracy: float | None = Field(None, ge=0, le=1)
@@ -68,7 +78,7 @@ class RecipeInfo(_Part):
 class DatasetInfo(_Part):
     """The data a run really used; counts are images, `sha256` is of all pixels and labels."""
 
-    name: str
+    name: Name
     source: Source
     sha256: str
     num_train: int = Field(ge=0)
@@ -143,7 +153,7 @@ class RunRecord(_Part):
     """
 
     schema_version: int = Field(SCHEMA_VERSION, ge=1)
-    run_id: str
+    run_id: Name
     status: Status
     error: str | None = None
     created_at: str
@@ -162,6 +172,15 @@ class RunRecord(_Part):
     canary: Canary | None = None
     throughput: Throughput = Throughput()
     result: Result = Result()
+
+    @field_validator("config")
+    @classmethod
+    def _check_names(cls, config: dict[str, Any]) -> dict[str, Any]:
+        for key in _NAMES:
+            name = config.get(key)
+            if name is not None and not (isinstance(name, str) and re.match(_NAME, name)):
+                raise ValueError(f"{key} should be a name (got {reprlib.repr(name)})")
+        return config
 
 
 def finite(value: float) -> float | None:

@@ -35,19 +35,19 @@ def save_record(record: RunRecord, folder: Path) -> Path:
     return path
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, *, name: str = "output_dir") -> None:
     """Check, without writing, that `folder` could be made or written into.
 
     Raises:
-        InputError: something on the way is a file or may not be written.
+        InputError: something on the way is a file or may not be written; `name` is the option's.
     """
     existing = folder
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
     if not existing.is_dir():
-        raise InputError(f"output_dir: {existing} is not a folder; choose another --output-dir")
+        raise InputError(f"{name}: {existing} is not a folder; choose another")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(f"output_dir: no right to write in {existing}; choose another")
+        raise InputError(f"{name}: no right to write in {existing}; choose another")
 
 
 def load_record(path: Path) -> RunRecord:

@@ -169,7 +169,7 @@ def test_the_reading_of_the_test_set_is_told(make_record):
 def test_markup_in_a_cell_stays_text_in_markdown():
     text = render_table([{"name": "a|b <script>\n1e5", "n": "1e5"}], "markdown")
     row = text.splitlines()[2]
-    assert "a\\|b &lt;script> 1e5" in row
+    assert "a\\|b &lt;script&gt; 1e5" in row
     assert row.split("|")[-2].strip() == "1e5"
     assert len(text.splitlines()) == 3
 

@@ -103,6 +103,9 @@ def test_what_is_no_record_is_one_line_that_names_the_file(tmp_path, text, what)
         ("phases_s", {"coffee": 1.0}),
         ("result", {"test_accuracy": 98.5}),
         ("extra", 1),
+        ("run_id", "../elsewhere"),
+        ("config", {"model": "<script>alert(1)</script>"}),
+        ("recipe", {"name": "simple\u001b[31m", "source": "a page"}),
     ],
 )
 def test_wrong_shapes_are_refused(record, tmp_path, key, value):

@@ -1,0 +1,53 @@
+"""The fast-but-wrong guard on real runs, against the reference curves of this repository."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mnistbench.analysis.reference import check_against
+from mnistbench.engine.step import StockStep
+from mnistbench.engine.trainer import train
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.reference import load_reference
+from mnistbench.workload.recipes import RECIPES
+
+REFERENCES = Path(__file__).parents[1] / "bench" / "references"
+
+
+@pytest.fixture
+def first_epoch(mnist_dir, tmp_path):
+    """Trains the first epoch of simple-cnn and holds it to its reference."""
+
+    def run():
+        values = RECIPES["simple-cnn"].settings | {"num_epochs": 1, "output_dir": str(tmp_path)}
+        config = RunConfig(recipe="simple-cnn", dataset="mnist", data_dir=mnist_dir, **values)
+        record = train(config.model_copy(update={"seed": 77}))[0]
+        return check_against(record, load_reference(REFERENCES / "simple-cnn-mnist.json"))
+
+    return run
+
+
+def test_an_honest_run_stays_inside_its_reference(first_epoch):
+    assert first_epoch() == []
+
+
+def test_a_loop_that_is_fast_because_it_skips_updates_is_caught(first_epoch, monkeypatch):
+    honest_step = StockStep.__call__
+    calls = iter(range(10**6))
+
+    def skipping(self, batch, *, lr):
+        return torch.zeros(()) if next(calls) % 10 else honest_step(self, batch, lr=lr)
+
+    monkeypatch.setattr(StockStep, "__call__", skipping)
+    (left,) = first_epoch()
+    assert left.startswith("epoch 1 (")
+
+
+@pytest.mark.parametrize("path", sorted(REFERENCES.glob("*.json")), ids=lambda path: path.stem)
+def test_references_load_and_belong_to_their_recipes(path):
+    reference = load_reference(path)
+    assert path.stem == f"{reference.recipe}-{reference.dataset}"
+    assert reference.recipe in RECIPES
+    assert reference.n >= 10
+    assert all(point.low <= point.mean <= point.high for point in reference.points)
