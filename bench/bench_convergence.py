@@ -10,7 +10,16 @@ from statistics import fmean
 
 import pytest
 
-from bench.cells import HEADLINE, mean_text, reached_text, run_info, spread, targets_rows
+from bench.cells import (
+    HEADLINE,
+    counted_text,
+    mark,
+    mean_text,
+    reached_text,
+    run_info,
+    spread,
+    targets_rows,
+)
 from bench.loss_runs import LOSSES, SETTINGS, learning_rate
 from bench.run_clock import CLOCK
 from mnistbench.analysis.cells import seconds
@@ -48,26 +57,34 @@ def bench_loss(benchmark, measured, report, *, model, loss):
 
 
 def tabulate_curves(section, head, records):
-    """A row on where the curves of `records` were after an epoch, at their best and at the end."""
-    curves = [[p for p in record.eval_points if p.split == "val"] for record in records]
+    """A row on where the curves of `records` were after an epoch, at their best and at the end.
+
+    Means are over the seeds that completed, whose number the row gives.
+    """
+    completed = [record for record in records if record.status == "completed"]
+    curves = [[p for p in record.eval_points if p.split == "val"] for record in completed]
+    first = [[p.accuracy for p in curve if p.epoch == 1] for curve in curves]
     figures = {
-        "val % after epoch 1": spread([p.accuracy for c in curves for p in c if p.epoch == 1]),
+        "val % after epoch 1": spread([found[0] if found else None for found in first]),
         "final val %": spread([curve[-1].accuracy for curve in curves]),
         "best val %": spread([max(p.accuracy for p in curve) for curve in curves]),
-        "test %": spread([record.result.test_accuracy for record in records]),
+        "test %": spread([record.result.test_accuracy for record in completed]),
         "area under error %": spread([fmean(1 - p.accuracy for p in curve) for curve in curves]),
     }
     cells = {name: mean_text(figure) for name, figure in figures.items()}
     time_s = score_target(records, HEADLINE).time_s
-    cells[f"s to {HEADLINE:.0%}"] = reached_text(time_s, seconds)
+    cells[f"s to {HEADLINE:.0%}"] = reached_text(time_s, seconds) + mark(section, records)
     dataset = records[0].dataset.name
     section.add(
-        {**head, "dataset": dataset, **cells, "n": str(len(records))},
+        {**head, "dataset": dataset, **cells, "n": counted_text(records)},
         **head,
         dataset=dataset,
         n=len(records),
+        completed=len(completed),
         fractions={name: figure and figure._asdict() for name, figure in figures.items()},
         run_ids=[record.run_id for record in records],
     )
-    section.note("± is half the width of the 95 % interval of the mean over n seeds")
+    section.note("± is half the width of the 95 % interval of the mean over the n seeds")
     section.note("area under error: the mean error over all evaluations; the smaller the better")
+    if len(completed) < len(records):
+        section.note("n of all: the others diverged; they count in the time to target only")

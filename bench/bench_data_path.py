@@ -15,8 +15,8 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
+from bench.cells import interval_text, ratio
 from bench.run_clock import CLOCK
-from mnistbench.analysis.statistics import median_interval
 from mnistbench.workload.batches import (
     BatchPlan,
     Preprocess,
@@ -51,25 +51,29 @@ def measured(budget, make_config, report, device):
         for _ in range(ROUNDS[budget])
     ]
     for name in LOADERS:
-        speed = median(SAMPLES[budget] / taken[name] for taken in rounds)
-        ratio = median_interval([taken[TRANSFORMS] / taken[name] for taken in rounds])
-        report.section("data path").add(
-            {
-                "loader": name,
-                "dataset": config.dataset,
-                "samples/s": f"{speed:,.0f}",
-                "µs per sample": f"{1e6 / speed:.2f}",
-                "times torchvision's": f"{ratio.median:.1f}",
-                "n": str(len(rounds)),
-            },
-            loader=name,
-            samples_per_s=[SAMPLES[budget] / taken[name] for taken in rounds],
-        )
+        tabulate_loader(report.section("data path"), name, config, rounds, SAMPLES[budget])
     report.section("data path").note(
-        f"batches of {BATCH}, normalised, on {device}; medians of rounds run in turn; workers are "
-        "started inside the time"
+        f"batches of {BATCH}, normalised, on {device}; workers are started inside the time"
     )
-    return rounds
+    report.section("data path").note("medians of rounds run in turn (95 % interval from n = 6 on)")
+    return config, rounds
+
+
+def tabulate_loader(section, name, config, rounds, num_samples):
+    speeds = [num_samples / taken[name] for taken in rounds]
+    ratios = [taken[TRANSFORMS] / taken[name] for taken in rounds]
+    section.add(
+        {
+            "loader": name,
+            "dataset": config.dataset,
+            "samples/s": interval_text(speeds, lambda x: f"{x:,.0f}"),
+            "µs per sample": interval_text([1e6 / speed for speed in speeds], ratio),
+            "times torchvision's": interval_text(ratios, lambda x: f"{x:.1f}"),
+            "n": str(len(rounds)),
+        },
+        loader=name,
+        samples_per_s=speeds,
+    )
 
 
 def readers(config, plan, device) -> dict[str, Callable[[], Iterator[torch.Tensor]]]:
@@ -121,6 +125,12 @@ def read_all(read, device) -> float:
 @pytest.mark.parametrize("loader", LOADERS)
 @pytest.mark.benchmark(group="data path", timer=CLOCK)
 def bench_loader(benchmark, budget, measured, loader):
-    durations_s = [taken[loader] for taken in measured]
+    config, rounds = measured
+    durations_s = [taken[loader] for taken in rounds]
     CLOCK.replay(benchmark, durations_s)
-    benchmark.extra_info["samples_per_s"] = SAMPLES[budget] / median(durations_s)
+    benchmark.extra_info |= {
+        "samples_per_s": SAMPLES[budget] / median(durations_s),
+        "dataset": config.dataset,
+        "global_batch_size": BATCH,
+        "num_steps": SAMPLES[budget] // BATCH,
+    }

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,12 @@ from statistics import median
 import pytest
 import torch
 
-from bench.cells import ratio_text
+from bench.cells import interval_text, mark, ratio, run_info
 from bench.run_clock import CLOCK
-from mnistbench.analysis.statistics import median_interval
 from mnistbench.cli import config_yaml
 from mnistbench.engine.trainer import train
 from mnistbench.launch.commands import cpu_environment
+from mnistbench.launch.runs import run_child
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import find_records, load_record
@@ -98,8 +97,8 @@ CELLS = {
         )
     ),
 }
-SAMPLES = {"smoke": 640, "quick": 10_240, "full": 40_960}
-ROUNDS = {"smoke": 1, "quick": 3, "full": 7}
+SAMPLES = {"smoke": 640, "quick": 5_120, "full": 40_960}
+ROUNDS = {"smoke": 1, "quick": 6, "full": 7}
 
 
 def pytest_generate_tests(metafunc):
@@ -119,9 +118,11 @@ def measured(budget, chosen, device, make_config, report):
     def run(cell: Cell, seed: int) -> RunRecord:
         steps = max(SAMPLES[budget] // cell.global_batch_size, 2)
         config = make_config(max_steps=steps, seed=seed, **cell.config_values())
-        return (
-            launched(config, cell.num_processes, device) if cell.num_processes else train(config)[0]
-        )
+        if cell.num_processes:
+            return launched(config, cell.num_processes, device)
+        if cell.compile:
+            torch.compiler.reset()  # many shapes in one process would end in eager
+        return train(config)[0]
 
     rounds = [{cell: run(cell, seed) for cell in cells} for seed in range(ROUNDS[budget])]
     for taken in rounds:
@@ -144,8 +145,8 @@ def launched(config: RunConfig, num_processes: int, device: torch.device) -> Run
         *(sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", *where),
         *("-m", "mnistbench.train", "--config", str(file), "--quiet"),
     ]
-    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)  # noqa: S603
-    assert done.returncode == 0, done.stderr
+    status, said = run_child(command, environment=environment)
+    assert status == 0, said
     return load_record(find_records([Path(config.output_dir)])[0])
 
 
@@ -153,12 +154,13 @@ def tabulate_cell(section, cell, rounds, *, first):
     records = [taken[cell] for taken in rounds]
     speeds = [record.throughput.samples_per_s for record in records]
     base = [taken[first].throughput.samples_per_s for taken in rounds]
-    ratio = median_interval([a / b for a, b in zip(speeds, base, strict=True)])
+    ratios = [a / b for a, b in zip(speeds, base, strict=True)]
     p50, p95 = (
-        median(getattr(record.throughput, name) for record in records)
+        [1e3 * getattr(record.throughput, name) for record in records]
         for name in ("step_s_p50", "step_s_p95")
     )
     environment = records[0].environment
+    unstable = mark(section, records)
     section.add(
         {
             "model": cell.model,
@@ -168,32 +170,29 @@ def tabulate_cell(section, cell, rounds, *, first):
             "precision": environment["mixed_precision"],
             "compiled": "yes" if cell.compile else "no",
             "started by": environment["launcher"],
+            "device": environment["device_type"],
             "processes × threads": f"{environment['num_processes']} × {environment['num_threads']}",
             "dataset": records[0].dataset.name,
-            "samples/s": f"{median(speeds):,.0f}",
-            "step ms p50": f"{1e3 * p50:.2f}",
-            "p95": f"{1e3 * p95:.2f}",
-            "times the first row": ratio_text(ratio),
+            "samples/s": interval_text(speeds, lambda x: f"{x:,.0f}") + unstable,
+            "step ms p50": interval_text(p50, ratio) + unstable,
+            "p95": interval_text(p95, ratio) + unstable,
+            "times the first row": interval_text(ratios, ratio),
             "n": str(len(records)),
         },
         cell=cell.name,
         samples_per_s=speeds,
-        step_s_p50=[record.throughput.step_s_p50 for record in records],
-        step_s_p95=[record.throughput.step_s_p95 for record in records],
+        step_ms_p50=p50,
+        step_ms_p95=p95,
         run_ids=[record.run_id for record in records],
     )
-    section.note("medians over rounds in which all rows ran in turn; ratios within a round")
+    section.note("medians over rounds in which all rows ran in turn (95 % interval from n = 6 on)")
 
 
 @pytest.mark.benchmark(group="throughput", timer=CLOCK)
 def bench_cell(benchmark, measured, cell):
     records = [taken[cell] for taken in measured]
     CLOCK.replay(benchmark, [record.phases_s["train"] for record in records])
-    benchmark.extra_info |= {
-        "model": cell.model,
-        "loss": records[0].config["loss"],
-        "global_batch_size": cell.global_batch_size,
-        "samples_per_s": median(record.throughput.samples_per_s for record in records),
+    benchmark.extra_info |= run_info(records) | {
         "step_s_p50": median(record.throughput.step_s_p50 for record in records),
         "step_s_p95": median(record.throughput.step_s_p95 for record in records),
     }

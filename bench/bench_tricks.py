@@ -7,11 +7,9 @@ difference saw the same samples in the same order.
 
 from __future__ import annotations
 
-from statistics import median
-
 import pytest
 
-from bench.cells import mean_text, run_info, spread
+from bench.cells import counted_text, interval_text, mark, mean_text, ratio, run_info, spread
 from bench.run_clock import CLOCK
 from mnistbench.analysis.cells import NOT_MEASURED
 
@@ -56,25 +54,33 @@ def bench_trick(benchmark, measured, report, *, trick):
     records, plain = measured[trick], measured[NO_TRICK]
     CLOCK.replay(benchmark, [record.phases_s["train"] for record in records])
     section = report.section("tricks")
-    accuracy = spread([record.result.test_accuracy for record in records])
-    pairs = list(zip(records, plain, strict=True))
+    accuracy = spread([r.result.test_accuracy for r in records if r.status == "completed"])
+    pairs = [
+        (record, other)
+        for record, other in zip(records, plain, strict=True)
+        if record.status == other.status == "completed"
+    ]
     gained = spread([a.result.test_accuracy - b.result.test_accuracy for a, b in pairs])
-    cost = median(a.phases_s["train"] / b.phases_s["train"] for a, b in pairs)
+    cost = [a.phases_s["train"] / b.phases_s["train"] for a, b in pairs]
     section.add(
         {
             "trick": trick,
+            "dataset": records[0].dataset.name,
             "parameters": f"{records[0].num_parameters:,}",
             "steps": f"{records[0].num_steps:,}",
             "test %": mean_text(accuracy),
             "adds, points": mean_text(gained) if TRICKS[trick] else NOT_MEASURED,
-            "times the plain one's train time": f"{cost:.2f}",
-            "n": str(len(records)),
+            "times the plain one's train time": (
+                interval_text(cost, ratio) + mark(section, records) if cost else NOT_MEASURED
+            ),
+            "n": counted_text(records),
         },
         trick=trick,
         changes=TRICKS[trick],
         test_accuracy=accuracy and accuracy._asdict(),
         added=gained and gained._asdict(),
-        train_time_ratio=cost,
+        train_time_ratios=cost,
     )
     section.note("± is half the width of the 95 % interval of the mean over n seeds (adds: pairs)")
+    section.note("train time: median of ratios of runs of one seed, with its 95 % interval")
     benchmark.extra_info |= run_info(records) | {"trick": trick}

@@ -6,19 +6,23 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from bench.suite_report import SuiteReport
+from bench.suite_report import Section, SuiteReport
 from mnistbench.analysis.cells import estimate_text, median_text, percent
 from mnistbench.analysis.cells import seconds as seconds_text
 from mnistbench.analysis.scoring import score_target
-from mnistbench.analysis.statistics import Estimate, MedianEstimate, mean_interval
+from mnistbench.analysis.stability import DRIFT_BOUND, is_unstable
+from mnistbench.analysis.statistics import Estimate, mean_interval, median_interval
 from mnistbench.analysis.survival import CensoredMedian
 from mnistbench.schema.record import RunRecord
 
 __all__ = [
     "HEADLINE",
     "TARGETS",
+    "counted_text",
+    "interval_text",
+    "mark",
     "mean_text",
-    "ratio_text",
+    "ratio",
     "reached_text",
     "run_info",
     "spread",
@@ -30,11 +34,16 @@ HEADLINE = 0.97
 """The target that has a place of its own in a table and in ``extra_info``."""
 
 
-def ratio_text(estimate: MedianEstimate) -> str:
-    """A median of ratios, with its 95 % interval where n is large enough for one."""
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.median:.2f}"
-    return f"{estimate.median:.2f} ({estimate.low:.2f}–{estimate.high:.2f})"
+def interval_text(values: Sequence[float], show: Callable[[float], str]) -> str:
+    """The median of independent `values`, with its 95 % interval where they are enough for one."""
+    found = median_interval(values)
+    if found.low is None or found.high is None:
+        return show(found.median)
+    return f"{show(found.median)} ({show(found.low)}–{show(found.high)})"
+
+
+def ratio(value: float) -> str:
+    return f"{value:.2f}"
 
 
 def spread(values: Sequence[float | None]) -> Estimate | None:
@@ -52,6 +61,23 @@ def reached_text(found: CensoredMedian, show: Callable[[float], str]) -> str:
     """Kaplan–Meier median with its interval, and k of n; or that it was not reached."""
     median_and_ends = median_text(found._asdict(), show, alone=found.n == 1)
     return f"{median_and_ends}, {found.reached}/{found.n}"
+
+
+def counted_text(records: Sequence[RunRecord]) -> str:
+    """How many seeds the means are of: all, or those that completed."""
+    completed = sum(record.status == "completed" for record in records)
+    return str(completed) if completed == len(records) else f"{completed} of {len(records)}"
+
+
+def mark(section: Section, records: Sequence[RunRecord]) -> str:
+    """A mark for times of runs during which the machine's own speed moved, said below the table."""
+    if not any(map(is_unstable, records)):
+        return ""
+    section.note(
+        f"† the machine's own speed moved by more than {100 * DRIFT_BOUND:g} % during one of these "
+        "runs: their times are unstable"
+    )
+    return "†"
 
 
 def targets_rows(
@@ -74,12 +100,14 @@ def targets_rows(
             "steps": score.steps._asdict(),
         }
     n = {"n": str(len(records))}
-    clock = "train clock of the slowest process"
-    for unit, cells in (("seconds", seconds), ("steps", steps)):
-        section = report.section(f"{title}: {unit} to target")
+    timed = report.section(f"{title}: seconds to target")
+    unstable = mark(timed, records)
+    seconds = {target: text + unstable for target, text in seconds.items()}
+    counted = report.section(f"{title}: steps to target")
+    for section, cells in ((timed, seconds), (counted, steps)):
         section.add({**head, **cells, **n}, **head, targets=figures)
         section.note("Kaplan–Meier median (95 % interval), and how many of n runs got there")
-    report.section(f"{title}: seconds to target").note(clock)
+    timed.note("seconds are of the train clock of the slowest process")
 
 
 def run_info(records: Sequence[RunRecord]) -> dict[str, Any]:
@@ -94,6 +122,9 @@ def run_info(records: Sequence[RunRecord]) -> dict[str, Any]:
         "test_accuracy": _middle([record.result.test_accuracy for record in records]),
         "time_to_accuracy_s": score_target(records, HEADLINE).time_s.median,
         "target_accuracy": HEADLINE,
+        "global_batch_size": first.environment["global_batch_size"],
+        "num_steps": first.num_steps,
+        "unstable_runs": sum(map(is_unstable, records)),
         "run_ids": [record.run_id for record in records],
     }
 

@@ -17,7 +17,7 @@ from mnistbench.analysis.stability import DRIFT_BOUND, drift
 from mnistbench.analysis.tables import render_table
 from mnistbench.engine.trainer import train
 from mnistbench.instruments.canary import read_canary
-from mnistbench.instruments.environment import describe_environment
+from mnistbench.instruments.environment import describe_environment, set_threads
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import DatasetName
@@ -89,6 +89,12 @@ def device(request):
     asked = request.config.getoption("--bench-device")
     cuda = asked != "cpu" and torch.cuda.is_available()
     return torch.device("cuda" if cuda else "cpu")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _all_threads():
+    """The threads that runs use, also for what is measured before the first of them."""
+    set_threads(None)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,10 @@ from typing import Any, get_args
 
 from mnistbench.schema.names import LossName
 
-__all__ = ["LOSSES", "SETTINGS", "learning_rate", "tuning_file"]
+__all__ = ["LOSSES", "SETTINGS", "learning_rate", "search_settings", "tuning_file"]
+
+SEARCH_SEED = 1000
+"""No suite measures this seed."""
 
 LOSSES: tuple[LossName, ...] = get_args(LossName)
 
@@ -43,6 +46,18 @@ def tuning_file(model: str) -> Path:
     return Path(__file__).parent / "tuning" / f"{model}.json"
 
 
+def search_settings(model: str) -> dict[str, Any]:
+    """What a search on `model` trains with, but for the loss and the rate."""
+    return {**SETTINGS[model], "dataset": "mnist", "num_epochs": 2, "seed": SEARCH_SEED}
+
+
 def learning_rate(model: str, loss: str) -> float:
-    """The learning rate that the search found for `loss` on `model`."""
-    return float(json.loads(tuning_file(model).read_text())["losses"][loss]["lr"])
+    """The learning rate that the search found for `loss` on `model`.
+
+    Raises:
+        ValueError: the search was made with other settings than the suite has now.
+    """
+    found = json.loads(tuning_file(model).read_text())
+    if found["settings"] != search_settings(model):
+        raise ValueError(f"{tuning_file(model)}: made for other settings; run {found['command']}")
+    return float(found["losses"][loss]["lr"])

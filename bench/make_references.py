@@ -1,6 +1,10 @@
-"""Reference curves from records: one for each recipe and data set, to ``bench/references/``.
+r"""Reference curves from records: one for each recipe and data set, to ``bench/references/``.
 
-usage: python -m bench.make_references RECORDS...     (records, or folders searched for them)
+    for recipe in simple-cnn cnn4-ce cnn4-mse dnn4-ce dnn4-mse dnn5-ce fast-cnn; do
+        mnistbench train --recipe $recipe --dataset mnist --num-seeds 10 \
+            --output-dir runs/references
+    done
+    python -m bench.make_references runs/references      # records, or folders searched for them
 
 Runs of changed recipes, other settings or no recipe are left out. A recipe needs five seeds; ten
 or more make a band that is worth having.

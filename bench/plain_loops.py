@@ -26,7 +26,9 @@ from mnistbench.workload.optimizers import build_optimizer
 __all__ = ["train_bare", "train_like_the_articles"]
 
 
-def train_like_the_articles(config: RunConfig, *, num_steps: int) -> tuple[float, list[float]]:
+def train_like_the_articles(
+    config: RunConfig, *, num_steps: int, device: torch.device
+) -> tuple[float, list[float]]:
     """Seconds that `num_steps` steps took, reading data included, and the loss of each step."""
     loaded = load_dataset(config.dataset, config)
     dataset = loaded.train
@@ -39,7 +41,8 @@ def train_like_the_articles(config: RunConfig, *, num_steps: int) -> tuple[float
     order = epoch_order(len(dataset), seed=config.seed, epoch=0)
     loader = DataLoader(dataset, batch_size=config.global_batch_size, sampler=order.tolist())
     torch.manual_seed(config.seed)
-    return _train(config, build_model(config), loader, num_steps=num_steps)
+    batches = ((images.to(device), labels.to(device)) for images, labels in loader)
+    return _train(config, build_model(config).to(device), batches, num_steps=num_steps)
 
 
 def train_bare(

@@ -10,6 +10,7 @@ from mnistbench.engine.step import StockStep
 from mnistbench.engine.trainer import train
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.reference import load_reference
+from mnistbench.schema.training_fields import curve_settings
 from mnistbench.workload.recipes import RECIPES
 
 REFERENCES = Path(__file__).parents[1] / "bench" / "references"
@@ -45,9 +46,10 @@ def test_a_loop_that_is_fast_because_it_skips_updates_is_caught(first_epoch, mon
 
 
 @pytest.mark.parametrize("path", sorted(REFERENCES.glob("*.json")), ids=lambda path: path.stem)
-def test_references_load_and_belong_to_their_recipes(path):
+def test_references_belong_to_the_recipes_as_they_are_now(path):
     reference = load_reference(path)
     assert path.stem == f"{reference.recipe}-{reference.dataset}"
-    assert reference.recipe in RECIPES
+    config = RunConfig(recipe=reference.recipe, **RECIPES[reference.recipe].settings)
+    assert reference.settings == curve_settings(config.model_dump(mode="json"))
     assert reference.n >= 10
     assert all(point.low <= point.mean <= point.high for point in reference.points)
