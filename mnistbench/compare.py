@@ -8,17 +8,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import tyro
 
 from mnistbench.analysis.benchmarks import compare_benchmarks
-from mnistbench.analysis.comparison import Comparison, after_looks, compare, default_metrics
+from mnistbench.analysis.comparison import (
+    Comparison,
+    after_looks,
+    compare,
+    compare_matches,
+    default_metrics,
+)
 from mnistbench.analysis.comparison_table import ComparisonFormat, gate_line, render_comparison
-from mnistbench.analysis.differences import conditions
 from mnistbench.analysis.gates import Gate, judge, parse_gate
 from mnistbench.analysis.looks import settled
-from mnistbench.analysis.metrics import MetricName
+from mnistbench.analysis.metrics import METRICS, MetricName
+from mnistbench.analysis.refusals import not_alike
+from mnistbench.analysis.sides import as_one
 from mnistbench.cli import exit_on_input_error, parse, say, show
 from mnistbench.schema.benchmark_json import BenchmarkFile, load_benchmarks
 from mnistbench.schema.errors import InputError, Terminated
@@ -44,7 +52,7 @@ class _Flags:
     fail_if: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Exit 1 if "samples_per_s < -5%" (B against A), or "test_accuracy < 0.98" (B alone)."""
     force: bool = False
-    """Give a verdict also where the runs or the machine are not comparable."""
+    """Judge also where the runs or the machine are not comparable, or B lacks what A has."""
     format: ComparisonFormat = "table"
     """How to print the rows."""
     interleave: bool = False
@@ -54,7 +62,10 @@ class _Flags:
     max_minutes: float | None = None
     """When to end runs that are not settled [minutes]; none is 10."""
     min_effect: float | None = None
-    """Settled as well once the change is surely smaller than this [fraction]; none is 0.02."""
+    """Settled as well once the change is surely smaller than this [fraction].
+
+    None is 0.02, or of accuracies 0.002 (0.2 points).
+    """
     output_dir: Path | None = None
     """New folder for these runs; none is one of runs/compare."""
 
@@ -93,6 +104,7 @@ def _parse(argv: list[str]) -> tuple[_Flags, tuple[str, ...]]:
         raise InputError(f"compare: takes two paths, A and B, not {len(flags.paths)}; see --help")
     if train_flags and not flags.revisions:
         raise InputError("flags after -- are for --revisions; A and B have their own")
+    _refuse_set_here(train_flags)
     for name in ("max_minutes", "min_effect", "output_dir"):
         if getattr(flags, name) is not None and not runs:
             raise InputError(f"{name}: has no effect without --interleave or --revisions")
@@ -101,6 +113,16 @@ def _parse(argv: list[str]) -> tuple[_Flags, tuple[str, ...]]:
     if flags.min_effect is not None and not 0 < flags.min_effect < 1:
         raise InputError(f"min_effect: a fraction between 0 and 1, not {flags.min_effect:g}")
     return flags, train_flags
+
+
+def _refuse_set_here(train_flags: Sequence[str]) -> None:
+    for flag in train_flags:
+        name = flag.partition("=")[0].replace("_", "-")
+        if name in {"--seed", "--num-seeds", "--output-dir"}:
+            raise InputError(
+                f"{name} after --: seeds and folders are set for each pair of runs; leave it out, "
+                "or give compare's own --output-dir before the --"
+            )
 
 
 def _stored(flags: _Flags, gates: Sequence[Gate]) -> Comparison:
@@ -117,7 +139,8 @@ def _stored(flags: _Flags, gates: Sequence[Gate]) -> Comparison:
     if shared := {path.resolve() for path in found[0]} & {path.resolve() for path in found[1]}:
         raise InputError(f"A and B are not apart: both hold {sorted(shared)[0]}")
     of_a, of_b = ([load_record(path) for path in paths] for paths in found)
-    return _compare(of_a, of_b, flags, gates)
+    names, target = _metrics(of_a, of_b, flags, gates), flags.target_accuracy
+    return compare(of_a, of_b, metrics=names, target_accuracy=target, force=flags.force)
 
 
 def _benchmarks(path: Path) -> BenchmarkFile | None:
@@ -138,17 +161,15 @@ def _require_durations(flags: _Flags, gates: Sequence[Gate]) -> None:
         raise InputError("target_accuracy: has no effect on benchmark files; compare records")
 
 
-def _compare(
+def _metrics(
     a: Sequence[RunRecord], b: Sequence[RunRecord], flags: _Flags, gates: Sequence[Gate]
-) -> Comparison:
-    target = flags.target_accuracy
-    names = flags.metrics or default_metrics(a, b, target_accuracy=target)
-    wanted = (*names, *(gate.metric for gate in gates))
-    return compare(a, b, metrics=wanted, target_accuracy=target, force=flags.force)
+) -> tuple[MetricName, ...]:
+    names = flags.metrics or default_metrics(a, b, target_accuracy=flags.target_accuracy)
+    return (*names, *(gate.metric for gate in gates))
 
 
 def _run_in_turn(flags: _Flags, train_flags: tuple[str, ...], gates: Sequence[Gate]) -> Comparison:
-    from mnistbench.launch.interleave import run_interleaved
+    from mnistbench.launch.interleave import check_turns, run_interleaved
     from mnistbench.launch.runs import RunFailedError
 
     metric: MetricName = flags.metrics[0] if flags.metrics else "samples_per_s"
@@ -157,15 +178,17 @@ def _run_in_turn(flags: _Flags, train_flags: tuple[str, ...], gates: Sequence[Ga
     minutes = 10.0 if flags.max_minutes is None else flags.max_minutes
     began = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     output_dir = flags.output_dir or Path("runs/compare") / began
+    check_turns(output_dir, minutes)
     look = partial(_look, flags=flags, metric=metric)
     try:
-        a, b = run_interleaved(
-            *_sides(flags, train_flags, output_dir),
-            output_dir=output_dir,
-            max_minutes=minutes,
-            settled=look,
-            tell=say,
-        )
+        with TemporaryDirectory() as folder:
+            a, b = run_interleaved(
+                *_sides(flags, train_flags, Path(folder)),
+                output_dir=output_dir,
+                max_minutes=minutes,
+                settled=look,
+                tell=say,
+            )
     except RunFailedError as error:
         say(f"error: {' '.join(str(error).split())}")
         raise SystemExit(1) from None
@@ -173,7 +196,13 @@ def _run_in_turn(flags: _Flags, train_flags: tuple[str, ...], gates: Sequence[Ga
         terminated = isinstance(stop, Terminated)
         say("terminated" if terminated else "interrupted")
         raise SystemExit(143 if terminated else 130) from None
-    comparison = after_looks(_compare(a, b, flags, gates), metric)
+    found = compare_matches(
+        [as_one(a, b)],
+        metrics=_metrics(a, b, flags, gates),
+        target_accuracy=flags.target_accuracy,
+        force=flags.force,
+    )
+    comparison = after_looks(found, metric)
     return comparison.told(look(a, b) or f"not settled within {minutes:g} min")
 
 
@@ -182,19 +211,18 @@ def _look(
 ) -> str | None:
     """Why to end the runs, if so."""
     target = flags.target_accuracy
-    differing = conditions(a, b, target_accuracy=target)
-    if differing and not flags.force:
-        return f"not comparable: different {', '.join(differing)}"
-    effect = flags.min_effect or 0.02
-    return settled(a, b, metric=metric, min_effect=effect, target_accuracy=target)
+    problem = not_alike(a, b, METRICS[metric], target_accuracy=target)
+    if problem and not flags.force:
+        return f"not comparable: {problem}"
+    return settled(a, b, metric=metric, min_effect=flags.min_effect, target_accuracy=target)
 
 
-def _sides(flags: _Flags, train_flags: tuple[str, ...], output_dir: Path) -> tuple[Side, Side]:
+def _sides(flags: _Flags, train_flags: tuple[str, ...], work_dir: Path) -> tuple[Side, Side]:
     if flags.revisions is None:
         from mnistbench.launch.interleave import Side
         from mnistbench.launch.replay import arguments_of
 
-        arguments = [arguments_of(path, work_dir=output_dir) for path in flags.paths]
+        arguments = [arguments_of(path, work_dir=work_dir) for path in flags.paths]
         return Side(name="A", arguments=arguments[0]), Side(name="B", arguments=arguments[1])
     from mnistbench.launch.revisions import side_at
 

@@ -89,6 +89,10 @@ def _check(flags: _Flags) -> None:
         raise InputError("by_epoch: is a table of its own; leave out --targets and --rules")
     if flags.per_run and (flags.by_epoch or scored):
         raise InputError("per_run: is for the summary; leave out --by-epoch, --targets and --rules")
+    if flags.references is not None and (flags.by_epoch or scored):
+        raise InputError(
+            "references: are for the summary; leave out --by-epoch, --targets and --rules"
+        )
     for target in flags.targets:
         if not 0 < target <= 1:
             raise InputError(f"targets: {target:g} should be a fraction in (0, 1], such as 0.97")

@@ -1,69 +1,24 @@
-"""The door to comparisons: stored runs, benchmark files and runs in turn; gates and exit status."""
+"""The door to comparisons: stored runs and benchmark files; gates and exit status."""
 
 import json
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from mnistbench import compare as door
-from mnistbench.launch import interleave, revisions
-from mnistbench.launch.runs import RunFailedError
-from mnistbench.schema.config import RunConfig
-from mnistbench.schema.errors import Terminated
-from mnistbench.schema.record import PHASES, DatasetInfo, Result, RunRecord, Throughput
-from mnistbench.schema.store import record_json, save_record
+from mnistbench.schema.store import record_json
+from tests.compare_runs import pairs, record, refused, store_pairs
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
 STATS = {"median": 1.0, "rounds": 8, "data": [1.0 + n / 100 for n in range(8)]}
 BENCHMARKS = {"machine_info": {}, "benchmarks": [{"fullname": "one", "stats": STATS}]}
-
-
-def record(seed, speed, *, minute, **config):
-    return RunRecord(
-        run_id=f"run-{seed}-{minute}",
-        status="completed",
-        created_at=(START + timedelta(minutes=minute)).isoformat(),
-        seed=seed,
-        recipe=None,
-        config=RunConfig(seed=seed, **config).model_dump(mode="json"),
-        environment={"num_threads": 1, "global_batch_size": 64},
-        dataset=DatasetInfo(
-            name="mnist", source="local", sha256="0", num_train=50_000, num_val=10_000, num_test=1
-        ),
-        phases_s=dict.fromkeys(PHASES, 0.0),
-        wall_s=1.0,
-        throughput=Throughput(samples_per_s=speed),
-        result=Result(test_accuracy=0.98),
-    )
-
-
-def pairs(n, factor):
-    """Runs of A and of B in turn, B `factor` times as fast."""
-    a = [record(seed, 1000.0 + seed, minute=2 * seed) for seed in range(n)]
-    b = [record(seed, factor * (1000.0 + seed), minute=2 * seed + 1, lr=0.1) for seed in range(n)]
-    return a, b
 
 
 @pytest.fixture
 def stored(tmp_path, monkeypatch):
     """Folders a and b in the current folder, B a tenth slower."""
     monkeypatch.chdir(tmp_path)
-    for name, side in zip("ab", pairs(8, 0.9), strict=True):
-        for run in side:
-            save_record(run, tmp_path / name / run.run_id)
-    return tmp_path
-
-
-def refused(argv, capsys):
-    with pytest.raises(SystemExit) as stop:
-        door.main(argv)
-    out, err = capsys.readouterr()
-    assert stop.value.code == 2
-    assert err.startswith("mnistbench: error: ")
-    assert err.count("\n") == 1
-    return out, err
+    return store_pairs(tmp_path)
 
 
 def test_two_folders_are_a_table_a_headline_and_what_differs(stored, capsys):
@@ -142,6 +97,9 @@ def test_benchmark_files_are_told_by_what_they_hold(stored, capsys):
         (["a", "b", "--interleave", "--metrics", "duration_s"], "duration_s is what benchmark"),
         (["a", "b", "--revisions", "x", "y"], "leave paths and --interleave out"),
         (["a", "b", "--", "--lr", "0.1"], "flags after -- are for --revisions"),
+        (["--revisions", "x", "y", "--", "--lr", "1", "--seed", "5"], "--seed after --"),
+        (["--revisions", "x", "y", "--", "--num_seeds=5"], "--num-seeds after --"),
+        (["--revisions", "x", "y", "--", "--output-dir", "x"], "--output-dir after --"),
         (["a", "b", "--format", "pdf"], "pdf"),
     ],
 )
@@ -158,97 +116,15 @@ def test_bad_input_is_one_line(argv, says, stored, capsys):
     assert says in err
 
 
-@pytest.fixture
-def run_in_turn(monkeypatch):
-    """Stands in for the runs of both sides; gives what was asked of it."""
-    asked = {}
-
-    def use(factor, pairs_in_all=64, error=None):
-        def run(a, b, *, output_dir, max_minutes, settled, tell):
-            asked.update(a=a, b=b, output_dir=output_dir, max_minutes=max_minutes)
-            if error:
-                raise error
-            of_a, of_b = pairs(pairs_in_all, factor)
-            for n in range(1, pairs_in_all + 1):
-                if reason := settled(of_a[:n], of_b[:n]):
-                    tell(reason)
-                    break
-            return of_a[:n], of_b[:n]
-
-        monkeypatch.setattr(interleave, "run_interleaved", run)
-        return asked
-
-    return use
-
-
-def test_runs_in_turn_end_when_settled_and_the_table_says_the_same(stored, run_in_turn, capsys):
-    (stored / "b.yaml").write_text("lr: 0.1\n")
-    asked = run_in_turn(0.9)
-    argv = ["--interleave", "a", "b.yaml", "--fail-if", "samples_per_s < -5%"]
-    assert door.main([*argv, "--max-minutes", "3", "--output-dir", "new"]) == 1
-    out, err = capsys.readouterr()
-    assert "settled after 8 pairs: B is slower (samples/s)" in out
-    assert "settled after 8 pairs" in err
-    assert "B is slower: samples/s -10.0 %" in out
-    assert "every p is 2 times that of one" in out
-    assert asked["b"].arguments == ("--config", str(stored / "b.yaml"))
-    assert (asked["max_minutes"], str(asked["output_dir"])) == (3.0, "new")
-
-
-def test_a_thing_may_be_run_in_turn_with_itself(stored, run_in_turn, capsys):
-    asked = run_in_turn(1.0)
-    assert door.main(["--interleave", "a", "a"]) == 0
-    assert "no difference in samples/s larger than 2 %" in capsys.readouterr().out
-    assert asked["output_dir"].parts[:2] == ("runs", "compare")
-
-
-def test_runs_that_time_ended_are_not_called_settled(stored, run_in_turn, capsys):
-    run_in_turn(0.9, pairs_in_all=3)
-    assert door.main(["--interleave", "a", "b", "--max-minutes", "2"]) == 0
-    assert "not settled within 2 min" in capsys.readouterr().out
-
-
-def test_runs_that_turn_out_not_comparable_end_at_once(stored, run_in_turn, monkeypatch, capsys):
-    run_in_turn(0.9)
-    sides = pairs(8, 0.9)
-    other = {"num_threads": 2, "global_batch_size": 64}
-    b = [run.model_copy(update={"environment": other}) for run in sides[1]]
-    monkeypatch.setitem(globals(), "pairs", lambda n, factor: (sides[0], b))
-    assert door.main(["--interleave", "a", "b"]) == 0
-    assert "not comparable: different num_threads" in capsys.readouterr().out
-
-
-def test_revisions_are_run_with_the_flags_after_the_dashes(
-    stored, run_in_turn, monkeypatch, capsys
-):
-    asked = run_in_turn(0.9)
-
-    def side_at(revision, *, name, arguments, repository, tell):
-        return interleave.Side(name=f"{name} {revision} {repository.name}", arguments=arguments)
-
-    monkeypatch.setattr(revisions, "side_at", side_at)
-    argv = ["--revisions", "main", "HEAD~1", "--", "--recipe", "simple-cnn", "--quiet"]
-    assert door.main(argv) == 0
-    assert asked["a"].name == f"A main {stored.name}"
-    assert asked["b"].name == f"B HEAD~1 {stored.name}"
-    assert asked["b"].arguments == ("--recipe", "simple-cnn", "--quiet")
-    assert "A is main, B is HEAD~1" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("error", "status", "says"),
-    [
-        (RunFailedError("side A: the run diverged"), 1, "error: side A: the run diverged"),
-        (KeyboardInterrupt(), 130, "interrupted"),
-        (Terminated(), 143, "terminated"),
-    ],
-)
-def test_runs_that_fail_or_are_stopped_say_so(error, status, says, stored, run_in_turn, capsys):
-    run_in_turn(1.0, error=error)
-    with pytest.raises(SystemExit) as stop:
-        door.main(["--interleave", "a", "b"])
-    assert stop.value.code == status
-    assert capsys.readouterr().err == f"mnistbench: {says}\n"
+def test_a_gate_on_runs_that_diverged_is_status_2(stored, capsys):
+    for run in pairs(8, 1.0)[1][1:]:
+        text = record_json(run.model_copy(update={"status": "diverged"}))
+        (stored / "b" / run.run_id / "record.json").write_text(text)
+    assert door.main(["a", "b"]) == 0
+    capsys.readouterr()
+    _, err = refused(["a", "b", "--fail-if", "test_accuracy < 0.95"], capsys)
+    assert "cannot be judged" in err
+    assert "7 of 8 runs of B diverged or failed" in err
 
 
 def test_the_command_starts_without_torch_and_ends_with_its_status(stored):

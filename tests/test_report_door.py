@@ -130,6 +130,9 @@ def test_without_a_path_it_reads_the_folder_runs(runs, tmp_path, monkeypatch, ca
         (["--targets", "nan"], "targets: nan should be a fraction"),
         (["--rules", "--by-epoch"], "by_epoch: is a table of its own"),
         (["--per-run", "--targets", "0.9"], "per_run: is for the summary"),
+        (["--references", "nowhere", "--targets", "0.9"], "references: are for the summary"),
+        (["--references", "nowhere", "--rules"], "references: are for the summary"),
+        (["--references", "nowhere", "--by-epoch"], "references: are for the summary"),
     ],
 )
 def test_bad_input_is_one_line(argv, says, tmp_path, monkeypatch, capsys):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mnistbench.analysis.cells import NOT_MEASURED
 from mnistbench.analysis.comparison import Comparison, Row, judged
 from mnistbench.analysis.metrics import METRICS, Reading
+from mnistbench.analysis.refusals import mostly_unstable
 from mnistbench.analysis.samples import Level, Sample, ratio_of_medians
 from mnistbench.schema.benchmark_json import Benchmark, BenchmarkFile
 from mnistbench.schema.errors import InputError
@@ -15,7 +17,7 @@ from mnistbench.schema.errors import InputError
 __all__ = ["compare_benchmarks"]
 
 _HARDWARE = ("device", "threads", "machine")
-_CONDITIONS = ("dataset", "global_batch_size", "target_accuracy")
+_CONDITIONS = ("dataset", "global_batch_size", "num_steps", "target_accuracy")
 _MOST_ROUNDS = 500
 """Rounds of a side that are tested, evenly spaced: their comparisons grow with the square."""
 
@@ -24,7 +26,8 @@ def compare_benchmarks(a: BenchmarkFile, b: BenchmarkFile, *, force: bool = Fals
     """Compare the benchmarks that `a` and `b` both have, by the durations of their rounds.
 
     Without `force` there is no verdict between sessions on different hardware, nor between
-    benchmarks that say in `extra_info` that they ran on different data or the like.
+    benchmarks that both say in `extra_info` what they ran on, such as data, where that differs,
+    nor where most rounds of a side were ``unstable_runs``.
 
     Raises:
         InputError: they have no benchmark in common.
@@ -36,28 +39,45 @@ def compare_benchmarks(a: BenchmarkFile, b: BenchmarkFile, *, force: bool = Fals
     machine = _differing(_machine(a), _machine(b))
     notes, rows = _notes(a, b, machine), []
     for one, other in both:
-        data = _differing(*({k: x.extra_info.get(k) for k in _CONDITIONS} for x in (one, other)))
-        rows.append(_row(one, other, differing=() if force else (*machine, *data)))
+        data = _different_data(one, other)
+        row = _row(one, other)
+        rows.append(row if force else _refused(row, one, other, differing=(*machine, *data)))
         notes += [f"{one.fullname}: A and B differ in {_list(data)}"] if data else []
-    return judged(Comparison(rows=tuple(rows), notes=tuple(notes), counted="rounds"))
+    missing = () if force else sorted({x.fullname for x in a.benchmarks} - set(others))
+    return judged(
+        Comparison(rows=tuple(rows), notes=tuple(notes), counted="rounds", missing=tuple(missing))
+    )
 
 
-def _row(a: Benchmark, b: Benchmark, *, differing: Collection[str]) -> Row:
+def _refused(row: Row, a: Benchmark, b: Benchmark, *, differing: Collection[str]) -> Row:
+    """`row` with all that forbids a verdict on it, and what forbids to speak of B alone."""
+    of_b = _unstable("B", b)
+    why = [f"different {', '.join(differing)}" if differing else None, _unstable("A", a), of_b]
+    refusal = "; ".join(filter(None, why)) or None
+    return replace(row, refusal=refusal, b_problem=of_b, reason=refusal or row.reason)
+
+
+def _unstable(side: str, benchmark: Benchmark) -> str | None:
+    unstable, rounds = benchmark.extra_info.get("unstable_runs"), benchmark.stats.rounds
+    if not isinstance(unstable, int):
+        return None
+    return mostly_unstable(side, unstable=unstable, of=rounds, what="rounds")
+
+
+def _row(a: Benchmark, b: Benchmark) -> Row:
     level_a, level_b = (Level(x.stats.median, x.stats.rounds, x.stats.rounds) for x in (a, b))
-    refusal = f"different {', '.join(differing)}" if differing else None
-    sample, reason = None, refusal
+    sample, reason = None, None
     if a.stats.data and b.stats.data:
         readings = _readings(a.stats.data), _readings(b.stats.data)
         sample = Sample(METRICS["duration_s"], *readings, paired=False)
     else:
-        reason = refusal or "no single rounds stored; save with --benchmark-save-data"
+        reason = "no single rounds stored; save with --benchmark-save-data"
     return Row(
         name=a.fullname,
         metric="duration_s",
         a=level_a,
         b=level_b,
         sample=sample,
-        refusal=refusal,
         reason=reason,
         change=ratio_of_medians(level_a, level_b),
     )
@@ -72,6 +92,12 @@ def _machine(file: BenchmarkFile) -> dict[str, Any]:
     known = cpu if isinstance(cpu, dict) else {}
     brand = {"cpu": known.get("brand_raw"), "cores": known.get("count")}
     return brand | {name: info.get(name) for name in _HARDWARE}
+
+
+def _different_data(a: Benchmark, b: Benchmark) -> dict[str, str]:
+    """What both say that they ran on, where that differs."""
+    said = [x for x in _CONDITIONS if None not in (a.extra_info.get(x), b.extra_info.get(x))]
+    return _differing(*({name: x.extra_info[name] for name in said} for x in (a, b)))
 
 
 def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, str]:

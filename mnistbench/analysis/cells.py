@@ -145,7 +145,7 @@ def notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     if any(len(counted(group)) < len(group) for group in several):
         lines.append("a run that did not complete counts in the time to target only")
     lines += stability_notes(groups)
-    lines += [_protocol(g[0]) for g in groups if g[0].config["eval_split"] == "test"]
+    lines += [_protocol(g[0]) for g in groups if g[0].config.get("eval_split") == "test"]
     return list(dict.fromkeys(lines))
 
 

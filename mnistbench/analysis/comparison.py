@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mnistbench.analysis.differences import conditions, machine_problem, subject
+from mnistbench.analysis.differences import code_of, conditions, subject
 from mnistbench.analysis.looks import ALPHA, look_factor
 from mnistbench.analysis.metrics import METRICS, MetricName, target_of
+from mnistbench.analysis.refusals import machine_problem, problem_of_b, refusal
 from mnistbench.analysis.samples import Level, Sample, level
-from mnistbench.analysis.sides import Match, match_groups, sample_of
+from mnistbench.analysis.sides import Match, match_groups, readings, sample_of
 from mnistbench.analysis.significance import Shift, holm
 from mnistbench.analysis.stability import is_unstable
 from mnistbench.schema.record import RunRecord
@@ -21,6 +22,7 @@ __all__ = [
     "Verdict",
     "after_looks",
     "compare",
+    "compare_matches",
     "default_metrics",
     "judged",
 ]
@@ -40,6 +42,7 @@ class Row:
         b: the median of B.
         sample: the values; none where only medians are stored.
         refusal: why there is no verdict, whatever the values.
+        b_problem: why even the median of B alone tells nothing of B.
         change: from A to B as a fraction of A, for accuracies as a difference; with its interval.
         p: the chance of such a difference between equals, corrected for repeated looks.
         p_adjusted: `p` by Holm (1979) over the rows of the table.
@@ -56,6 +59,7 @@ class Row:
     b: Level
     sample: Sample | None = None
     refusal: str | None = None
+    b_problem: str | None = None
     change: Shift | None = None
     p: float | None = None
     p_adjusted: float | None = None
@@ -69,12 +73,13 @@ class Row:
 class Comparison:
     """Rows with their verdicts, and what has to be known with them.
 
-    `counted` is what a value is one of. `looked_at` was tested again and again while runs were
-    added; ``None`` for figures that were there before.
+    `missing` names what A has and B lacks. `counted` is what a value is one of. `looked_at` was
+    tested again and again while runs were added; ``None`` for figures that were there before.
     """
 
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
+    missing: tuple[str, ...] = ()
     counted: Literal["seeds", "rounds"] = "seeds"
     looked_at: MetricName | None = None
 
@@ -106,26 +111,41 @@ def compare(
         b: what is judged.
         metrics: the rows; by default `default_metrics`.
         target_accuracy: scores times to accuracy in place of each run's own target.
-        force: give verdicts also where the runs or the machine are not comparable.
+        force: give verdicts also where the runs or the machine are not comparable, and ask B for
+            nothing that only A has.
 
     Raises:
         InputError: a side is empty, or nothing on them belongs together.
     """
-    matches, left_out = match_groups(a, b)
-    names = dict.fromkeys(metrics or default_metrics(a, b, target_accuracy=target_accuracy))
+    matches = match_groups(a, b)
+    names = metrics or default_metrics(a, b, target_accuracy=target_accuracy)
+    found = compare_matches(
+        matches.found, metrics=names, target_accuracy=target_accuracy, force=force
+    )
+    notes = [*found.notes, *matches.notes]
+    for side, alone in (("A", matches.only_in_a), ("B", matches.only_in_b)):
+        notes += [f"only in {side}: {', '.join(alone)}"] if alone else []
+    return replace(found, notes=tuple(notes), missing=() if force else tuple(matches.only_in_a))
+
+
+def compare_matches(
+    matches: Sequence[Match],
+    *,
+    metrics: Sequence[MetricName],
+    target_accuracy: float | None = None,
+    force: bool = False,
+) -> Comparison:
+    """Compare what `matches` brought together; all else as for `compare`."""
     rows: list[Row] = []
     notes: list[str] = []
     for match in matches:
         differing = conditions(match.a, match.b, target_accuracy=target_accuracy)
-        machine = machine_problem(match.a, match.b, in_turn=bool(match.pairs))
-        for name in names:
+        for name in dict.fromkeys(metrics):
             row = _measured(match, name, target_accuracy)
-            why = [f"different {', '.join(differing)}"] if differing else []
-            why += [machine] if machine and METRICS[name].timed else []
-            rows.append(row if force else replace(row, refusal="; ".join(why) or None))
+            rows.append(row if force else _refused(row, match, target_accuracy))
         prefix = f"{match.name}: " if len(matches) > 1 else ""
-        notes += [prefix + note for note in _notes(match, differing, machine)]
-    return judged(Comparison(rows=tuple(rows), notes=(*notes, *left_out)))
+        notes += [prefix + note for note in _notes(match, differing)]
+    return judged(Comparison(rows=tuple(rows), notes=tuple(notes)))
 
 
 def default_metrics(
@@ -165,16 +185,21 @@ def judged(comparison: Comparison) -> Comparison:
 
 def _measured(match: Match, name: MetricName, target_accuracy: float | None) -> Row:
     metric = METRICS[name]
-    sample = sample_of(match, metric, target_accuracy)
     targets = {target_of(record, target_accuracy) for record in (*match.a, *match.b)}
     return Row(
         name=match.name,
         metric=name,
         target_accuracy=targets.pop() if metric.to_target and len(targets) == 1 else None,
-        a=level(sample.a, metric),
-        b=level(sample.b, metric),
-        sample=sample,
+        a=level(readings(match.a, metric, target_accuracy), metric),
+        b=level(readings(match.b, metric, target_accuracy), metric),
+        sample=sample_of(match, metric, target_accuracy),
     )
+
+
+def _refused(row: Row, match: Match, target_accuracy: float | None) -> Row:
+    metric = METRICS[row.metric]
+    why = refusal(match, metric, target_accuracy=target_accuracy)
+    return replace(row, refusal=why, b_problem=problem_of_b(match.b, metric))
 
 
 def _tested(row: Row, factor: int) -> Row:
@@ -196,20 +221,18 @@ def _with_verdict(row: Row, *, alpha: float, family: int) -> Row:
     sample = row.sample
     if sample is None or row.p_adjusted is None:
         return row
-    least, needed = sample.smallest_n(alpha / family), sample.runs_needed(alpha / family)
-    # of few runs the log-rank test's p is too small, where those of ranks cannot be small
-    sign = sample.direction() if row.p_adjusted < ALPHA and sample.n >= least else 0
+    sign = sample.direction() if row.p_adjusted < ALPHA else 0
     if sign:
         return replace(row, verdict=METRICS[row.metric].word(sign))
-    row = replace(
-        row, more_runs=max(least, needed or 0, sample.n) - sample.n, spread_known=needed is not None
-    )
-    if sample.n < least:
+    lacking, needed = sample.lacking(alpha / family), sample.runs_needed(alpha / family)
+    more = max(lacking, (needed or 0) - sample.n)
+    row = replace(row, more_runs=more, spread_known=needed is not None)
+    if lacking:
         return replace(row, reason=f"n = {sample.n} is too few")
     return replace(row, verdict="no difference seen")
 
 
-def _notes(match: Match, differing: dict[str, str], machine: str | None) -> list[str]:
+def _notes(match: Match, differing: dict[str, str]) -> list[str]:
     """What has to be said of the runs of `match` below the table."""
     notes = []
     if differing:
@@ -222,11 +245,14 @@ def _notes(match: Match, differing: dict[str, str], machine: str | None) -> list
         notes.append("A and B were run in turn and are compared pair by pair")
     for side, runs in (("A", match.a), ("B", match.b)):
         notes += _side_notes(side, runs)
-    return [*notes, *([machine] if machine else [])]
+    return [*notes, *filter(None, [machine_problem(match)])]
 
 
 def _side_notes(side: str, runs: Sequence[RunRecord]) -> list[str]:
     notes = []
+    commits = dict.fromkeys(map(code_of, runs))
+    if len(commits) > 1:
+        notes.append(f"several commits on side {side}: {', '.join(commits)}")
     ended = [f"seed {r.seed} {r.status}" for r in runs if r.status != "completed"]
     if ended:
         notes.append(

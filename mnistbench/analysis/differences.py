@@ -1,4 +1,4 @@
-"""How two sets of runs differ: in what must agree, in what is compared, in the machine itself."""
+"""How two sets of runs differ: in what must agree, and in what is compared."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from mnistbench.analysis.cells import NOT_MEASURED
-from mnistbench.analysis.stability import DRIFT_BOUND, is_unstable, level_difference
 from mnistbench.schema.record import RunRecord
+from mnistbench.schema.training_fields import SAME_RUN
 
-__all__ = ["conditions", "machine_problem", "subject", "surroundings"]
-
-_OUTCOME = ("seed", "output_dir", "data_dir", "require_target")
-"""Configuration values that change nothing about how a run goes."""
+__all__ = [
+    "code_of",
+    "conditions",
+    "subject",
+    "surroundings",
+]
 
 _HARDWARE = ("device_type", "device_name", "cpu_name", "num_processes", "num_threads")
-_SOFTWARE = (
-    *("mixed_precision", "launcher", "driver", "cuda", "cudnn"),
-    *("git_commit", "git_dirty"),
-)
+_SOFTWARE = ("mixed_precision", "launcher", "driver", "cuda", "cudnn")
 
 _MOST_SHOWN = 60
 
@@ -53,12 +52,12 @@ _CONDITIONS: Mapping[str, _Reader] = {
 }
 """What has to agree before figures may be compared."""
 
-_ELSEWHERE = {*_OUTCOME, *_CONDITIONS, "per_device_batch_size", "mixed_precision"}
+_ELSEWHERE = {*SAME_RUN, *_CONDITIONS, "per_device_batch_size", "mixed_precision"}
 """Configuration values that change nothing, or are known better as what they came to."""
 
 
 def surroundings(record: RunRecord) -> dict[str, Any]:
-    """All that `record` was run on and with, apart from its configuration."""
+    """All that `record` was run on and with, apart from its configuration and this code."""
     found = {name: read(record) for name, read in _CONDITIONS.items()}
     return found | {name: record.environment.get(name) for name in (*_SOFTWARE, "versions")}
 
@@ -83,27 +82,15 @@ def subject(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> dict[str, str]:
     runs = (*a, *b)
     names = dict.fromkeys(key for record in runs for key in record.config)
     readers = {name: _configured(name) for name in names if name not in _ELSEWHERE}
-    readers |= {name: _found(name) for name in _SOFTWARE} | {"git_commit": _commit}
+    readers |= {name: _found(name) for name in (*_SOFTWARE, "git_dirty")} | {"git_commit": _commit}
     readers |= {name: _version(name) for record in runs for name in _versions(record)}
     found = _differing(a, b, readers)
     return {name: f"{y} instead of {x}" for name, (x, y) in found.items()}
 
 
-def machine_problem(a: Sequence[RunRecord], b: Sequence[RunRecord], *, in_turn: bool) -> str | None:
-    """Why the machine itself forbids to compare times, if it does.
-
-    Its speed moved during most runs of a side, or was another for B than for A and the runs were
-    not taken in turn, which alone would be fair to both.
-    """
-    for side, runs in (("A", a), ("B", b)):
-        unstable = sum(map(is_unstable, runs))
-        if 2 * unstable > len(runs):
-            return f"the machine's own speed moved during {unstable} of {len(runs)} runs of {side}"
-    change = None if in_turn else level_difference(a, b)
-    if change is None or abs(change) <= DRIFT_BOUND:
-        return None
-    word = "faster" if change > 0 else "slower"
-    return f"the machine itself was {100 * abs(change):.0f} % {word} during B than during A"
+def code_of(record: RunRecord) -> str:
+    """The commit that `record` was run at, and whether there were changes on top of it."""
+    return (_commit(record) or "unknown") + " (dirty)" * bool(record.environment.get("git_dirty"))
 
 
 def _differing(

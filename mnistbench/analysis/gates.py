@@ -93,12 +93,13 @@ def parse_gate(text: str) -> Gate:
 
 
 def judge(comparison: Comparison, gates: Sequence[Gate]) -> list[Outcome]:
-    """What each of `gates` says of each row of its metric.
+    """What each of `gates` says of each row of its metric, and of what B lacks.
 
     A relative gate fires if the change is beyond its threshold and is no chance: the difference is
     significant at 5 %, adjusted by Holm (1979) over the gates. Where no change at all would be
     beyond it already, as in ``< 5%``, it is the difference to the threshold that has to be. With
-    fewer runs than any test needs, the estimate decides alone.
+    fewer runs than even a single test needs, the estimate decides alone; not so where runs are
+    added until it is settled.
     """
     asked = [(gate, row) for gate in gates for row in comparison.rows if row.metric == gate.metric]
     tested = [index for index, (gate, row) in enumerate(asked) if gate.relative and _known(row)]
@@ -106,11 +107,16 @@ def judge(comparison: Comparison, gates: Sequence[Gate]) -> list[Outcome]:
     adjusted = dict(zip(tested, holm(p_values), strict=True))
     alpha = ALPHA / comparison.look_factor / max(len(tested), 1)
     return [
-        _relative(gate, row, adjusted.get(index), alpha=alpha, counted=comparison.counted)
+        _relative(gate, row, adjusted.get(index), alpha=alpha, comparison=comparison)
         if gate.relative
         else _absolute(gate, row)
         for index, (gate, row) in enumerate(asked)
-    ]
+    ] + [_lacking(gate, comparison.missing) for gate in gates if comparison.missing]
+
+
+def _lacking(gate: Gate, missing: Sequence[str]) -> Outcome:
+    why = "B lacks what A has: run it, leave it out of A, or use --force"
+    return Outcome(gate=gate, name=", ".join(missing), state="cannot be judged", why=why)
 
 
 def _known(row: Row) -> bool:
@@ -136,40 +142,45 @@ def _change(row: Row) -> float | None:
 
 
 def _relative(
-    gate: Gate, row: Row, p_adjusted: float | None, *, alpha: float, counted: str
+    gate: Gate, row: Row, p_adjusted: float | None, *, alpha: float, comparison: Comparison
 ) -> Outcome:
     sample, change = row.sample, _change(row)
     if sample is None or p_adjusted is None or change is None:
         why = row.reason or "reached by neither side"
         return Outcome(gate=gate, name=row.name, state="cannot be judged", why=why)
-    beyond = gate.beyond(change)
-    least = sample.smallest_n(alpha)
-    state: Literal["fired", "passed", "not settled"] = "fired" if beyond else "passed"
-    why = change_text(row)
-    if sample.n < least:
-        why += f"; n = {sample.n} is too few for a test, the estimate decides ({least} needed)"
+    state: Literal["fired", "passed", "not settled"] = "passed"
+    if gate.beyond(change):
+        state = "fired" if p_adjusted < ALPHA else "not settled"
+    why = f"{change_text(row)}, n = {sample.n}"
+    lacking = sample.lacking(ALPHA)
+    if lacking and comparison.looked_at is None:
+        state = "fired" if gate.beyond(change) else "passed"
+        why += f": too few for a test, the estimate decides ({lacking} more needed)"
     else:
-        why += f", n = {sample.n}, p = {p_adjusted:.2g}"
-        if beyond and p_adjusted >= ALPHA:
-            state = "not settled"
-            needed = sample.runs_needed(alpha, change=gate.threshold or change)
-            more = f"{max(1, needed - sample.n)} more {counted}" if needed else f"more {counted}"
-            why += f"; not beyond chance: {more} on each side would settle it"
+        why += f", p = {p_adjusted:.2g}"
+    if state == "not settled":
+        needed = sample.runs_needed(alpha, change=gate.threshold or change)
+        more = max(1, sample.lacking(alpha), (needed or 0) - sample.n)
+        least = "" if needed else "at least "
+        why += f"; not beyond chance: {least}{more} more {comparison.counted} on each side "
+        why += "would settle it"
     return Outcome(
         gate=gate, name=row.name, state=state, why=why, value=change, p_adjusted=p_adjusted
     )
 
 
 def _absolute(gate: Gate, row: Row) -> Outcome:
-    missed = row.b.n > 0 and METRICS[row.metric].to_target and row.b.median is None
+    metric = METRICS[row.metric]
+    missed = row.b.n > 0 and metric.to_target and row.b.median is None
     value = math.inf if missed else row.b.median
-    if row.refusal or value is None:
-        why = row.refusal or row.reason or "not measured in B"
+    if row.b_problem or value is None:
+        unknown = "no target accuracy in B" if metric.to_target else "not measured in B"
+        why = row.b_problem or unknown
         return Outcome(gate=gate, name=row.name, state="cannot be judged", why=why)
     return Outcome(
         gate=gate,
         name=row.name,
         state="fired" if gate.beyond(value) else "passed",
-        why=f"B {value_text(row.b, METRICS[row.metric])}",
+        why=f"B {value_text(row.b, metric)}",
         value=value,
     )

@@ -13,6 +13,7 @@ from mnistbench.analysis.stability import is_unstable
 from mnistbench.analysis.statistics import Estimate, mean_interval
 from mnistbench.schema.record import Phase, RunRecord
 from mnistbench.schema.reference import ReferenceCurve
+from mnistbench.schema.training_fields import SAME_RUN
 
 __all__ = [
     "accuracy_by_epoch",
@@ -30,9 +31,6 @@ _SHOWN = ("device_name", "num_processes", "num_threads", "mixed_precision")
 """What tells environments apart and has a column of its own."""
 
 _CODE = ("git_commit", "git_dirty")
-
-_SAME_RUN = ("seed", "num_seeds", "output_dir", "data_dir", "require_target", "eval_batch_size")
-"""Configuration values in which the runs of one group may differ."""
 
 
 def group_runs(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
@@ -106,7 +104,7 @@ def accuracy_by_epoch(group: Sequence[RunRecord]) -> dict[int, Estimate]:
         {
             int(point.epoch): point.accuracy
             for point in record.eval_points
-            if point.split == record.config["eval_split"] and point.epoch == int(point.epoch)
+            if point.split == record.config.get("eval_split") and point.epoch == int(point.epoch)
         }
         for record in counted(group)
     ]
@@ -197,7 +195,7 @@ def _key(record: RunRecord) -> str:
 
 def _identity(record: RunRecord) -> dict[str, Any]:
     """All that makes a run this run, apart from its seed and its outcome."""
-    config = {k: v for k, v in record.config.items() if k not in _SAME_RUN}
+    config = {k: v for k, v in record.config.items() if k not in SAME_RUN}
     environment = {k: record.environment.get(k) for k in (*_SHOWN, *_CODE)}
     if environment["git_commit"]:
         environment["git_commit"] = str(environment["git_commit"])[:10]

@@ -44,13 +44,14 @@ def settled(
     b: Sequence[RunRecord],
     *,
     metric: MetricName = "samples_per_s",
-    min_effect: float = 0.02,
+    min_effect: float | None = None,
     target_accuracy: float | None = None,
 ) -> str | None:
     """Why no more runs are needed, if it is time to look and `metric` is settled.
 
     That is when A and B differ, or when the whole interval of the change lies within `min_effect`,
-    a fraction of A or, for accuracies, a difference; or, at any time, if there is nothing to test.
+    a fraction of A (by default 0.02) or, for accuracies, a difference (0.002); or, at any time, if
+    there is nothing to test.
     """
     sample = sample_of(as_one(a, b), METRICS[metric], target_accuracy)
     label, problem = METRICS[metric].label, sample.problem()
@@ -65,8 +66,9 @@ def settled(
     change = sample.change(confidence=1 - ALPHA / factor)
     if change is None or change.low is None or change.high is None:
         return None
-    if -min_effect < change.low and change.high < min_effect:
-        size = f"{100 * min_effect:g} {'%' if METRICS[metric].ratio else 'points'}"
+    effect = min_effect or (0.02 if METRICS[metric].ratio else 0.002)
+    if -effect < change.low and change.high < effect:
+        size = f"{100 * effect:g} {'%' if METRICS[metric].ratio else 'points'}"
         return f"{settled_after}: no difference in {label} larger than {size}"
     return None
 

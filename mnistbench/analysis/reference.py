@@ -21,6 +21,8 @@ __all__ = ["MIN_SEEDS", "build_reference", "check_against", "check_group"]
 MIN_SEEDS = 5
 _OUTSIDE = 0.01
 """How often an honest run may leave the band anywhere."""
+_TELLS_NOTHING = 0.5
+"""A band wider than this passes right and wrong alike, as where seeds leave chance by luck."""
 _AT_CHANCE = 0.15
 """Below this a net of ten classes tells nothing apart; one that always says "1" gets 11.35 %."""
 
@@ -57,7 +59,7 @@ def build_reference(records: Sequence[RunRecord], *, made_by: str) -> ReferenceC
     runs = list({r.seed: r for r in sorted(records, key=lambda r: r.created_at)}.values())
     name = runs[0].recipe.name if runs and runs[0].recipe else "no recipe"
     _check_runs(runs, name)
-    curves = [_curve(record, str(record.config["eval_split"])) for record in runs]
+    curves = [_curve(record, str(record.config.get("eval_split"))) for record in runs]
     shared = sorted(set.intersection(*(set(curve) for curve in curves)))
     if not shared:
         raise InputError(f"{name}: its runs share no evaluation; give all the same steps between")
@@ -83,16 +85,18 @@ def check_against(record: RunRecord, reference: ReferenceCurve) -> list[str] | N
     """Where the curve of `record` leaves the band of `reference`: a text for each evaluation.
 
     A curve may be a part of the reference's, and its evaluations others; those that both have are
-    held to the band, below which a run is wrong and above which it is suspiciously fast.
+    held to the band, below which a run is wrong and above which it is suspiciously fast. Where the
+    band is wider than half of all accuracies it can tell nothing, and is left out.
 
     Returns:
         No text where it stays inside; ``None`` where it cannot be checked: the run trains in
-        another way or on other data, or they share no evaluation.
+        another way or on other data, or they share no evaluation whose band tells something.
     """
     if record.dataset is None or _terms(record) != _terms_of(reference):
         return None
     curve = _curve(record, reference.split)
-    shared = [(point, curve[point.step]) for point in reference.points if point.step in curve]
+    telling = [p for p in reference.points if p.high - p.low <= _TELLS_NOTHING]
+    shared = [(point, curve[point.step]) for point in telling if point.step in curve]
     if not shared:
         return None
     return [
@@ -154,7 +158,7 @@ def _terms(record: RunRecord) -> dict[str, Any]:
     return {
         "sha256": record.dataset.sha256,
         "num_train": record.dataset.num_train,
-        "split": record.config["eval_split"],
+        "split": record.config.get("eval_split"),
         "global_batch_size": record.environment.get("global_batch_size"),
         "settings": curve_settings(record.config),
     }

@@ -151,11 +151,11 @@ RULES: tuple[Callable[[Sequence[RunRecord], float], RuleScore], ...] = (
 
 
 def _point(record: RunRecord, target: float) -> EvalPoint | None:
-    return point_at_target(record.eval_points, target, split=str(record.config["eval_split"]))
+    return point_at_target(record.eval_points, target, split=str(record.config.get("eval_split")))
 
 
 def _last(record: RunRecord) -> EvalPoint | None:
-    split = record.config["eval_split"]
+    split = record.config.get("eval_split")
     return next((p for p in reversed(record.eval_points) if p.split == split), None)
 
 

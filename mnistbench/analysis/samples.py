@@ -9,7 +9,7 @@ from statistics import median
 from typing import NamedTuple
 
 from mnistbench.analysis.metrics import Metric, Reading
-from mnistbench.analysis.significance import Shift, rank_test, seeds_needed, shift, smallest_n
+from mnistbench.analysis.significance import Shift, rank_test, seeds_needed, shift
 from mnistbench.analysis.survival import kaplan_meier_median, log_rank
 
 __all__ = ["Level", "Sample", "level", "ratio_of_medians"]
@@ -69,7 +69,8 @@ class Sample:
     def p_value(self) -> float:
         """The two-sided chance of such a difference between two things that are the same.
 
-        Ranks, paired or not; the log-rank test where a run was censored.
+        Ranks, paired or not; the log-rank test where a run was censored. Exact, so that few runs
+        give a p that cannot be small.
         """
         if self.censored:
             longest = _longest((*self.a, *self.b))
@@ -102,9 +103,12 @@ class Sample:
         )
         return share_a - share_b  # the fewer got there, the longer it takes
 
-    def smallest_n(self, alpha: float) -> int:
-        """The values a side needs before any difference could be significant at `alpha`."""
-        return smallest_n(paired=self.in_pairs, alpha=alpha)
+    def lacking(self, alpha: float) -> int:
+        """How many more each side needs for any difference at all to be significant at `alpha`."""
+        n_a, n_b, more = len(self.a), len(self.b), 0
+        while 2 / self._ways(n_a + more, n_b + more) >= alpha:
+            more += 1
+        return more
 
     def runs_needed(self, alpha: float, *, change: float | None = None) -> int | None:
         """Runs each side needs to find `change` in nine of ten comparisons tested at `alpha`.
@@ -128,6 +132,10 @@ class Sample:
         else:
             b = tuple(r._replace(value=r.value - change) for r in self.b)
         return replace(self, b=b)
+
+    def _ways(self, n_a: int, n_b: int) -> int:
+        """The outcomes that are equally likely where A and B are the same."""
+        return 2**n_a if self.in_pairs else math.comb(n_a + n_b, n_a)
 
     def _scaled(self, readings: Sequence[Reading]) -> list[float]:
         return [math.log(r.value) if self.metric.ratio else r.value for r in readings]

@@ -105,7 +105,7 @@ def score_target(group: Sequence[RunRecord], target: float) -> TargetScore:
 
 
 def _score(record: RunRecord, target: float) -> TimeToAccuracy | None:
-    return time_to_accuracy(record.eval_points, target, split=str(record.config["eval_split"]))
+    return time_to_accuracy(record.eval_points, target, split=str(record.config.get("eval_split")))
 
 
 def _median(values: Sequence[float], reached: Sequence[bool]) -> CensoredMedian:

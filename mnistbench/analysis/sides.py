@@ -5,29 +5,32 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from itertools import pairwise
+from typing import NamedTuple
 
 from mnistbench.analysis.differences import surroundings
 from mnistbench.analysis.groups import group_labels, group_runs, run_name
-from mnistbench.analysis.metrics import Metric
+from mnistbench.analysis.metrics import Metric, Reading
 from mnistbench.analysis.samples import Sample
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.record import RunRecord
+from mnistbench.schema.record import Phase, RunRecord
+from mnistbench.schema.training_fields import SAME_RUN
 
 __all__ = [
     "Match",
+    "Matches",
     "as_one",
     "in_turn",
     "match_groups",
+    "readings",
     "sample_of",
 ]
 
-_SAME_RUN = frozenset(
-    {"seed", "num_seeds", "output_dir", "data_dir", "require_target", "eval_batch_size"}
-)
-"""Configuration values in which runs of one configuration may differ."""
+_CODE = frozenset({"git_commit", "git_dirty"})
+_OF_THE_RUN: tuple[Phase, ...] = ("build", "compile", "train", "eval", "checkpoint", "profile")
+"""Phases that a run of one seed spends on itself, after it is said to have begun."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,27 +46,37 @@ class Match:
     pairs: tuple[tuple[RunRecord, RunRecord], ...]
 
 
+class Matches(NamedTuple):
+    """What belongs together, what only one side has, and lines on runs that count no further."""
+
+    found: list[Match]
+    only_in_a: list[str]
+    only_in_b: list[str]
+    notes: list[str]
+
+
 def as_one(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> Match:
     """All of `a` against all of `b`."""
     names = dict.fromkeys(run_name(record) for record in (*a[:1], *b[:1]))
     return Match(name=" / ".join(names), a=tuple(a), b=tuple(b), pairs=in_turn(a, b))
 
 
-def match_groups(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> tuple[list[Match], list[str]]:
-    """The groups of `a` and `b` that belong together, and lines on the runs that are left out.
+def match_groups(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> Matches:
+    """The groups of `a` and `b` that belong together, and what is left out.
 
-    One group on each side is compared as it is. Several are matched by all that is known of them,
-    then by their configuration, then by recipe, or model and loss, where that is unique.
+    Runs of one group may be of several commits, as a folder's are when one lands meanwhile. One
+    group on each side is compared as it is. Several are matched by all that is known of them, then
+    by their configuration, then by recipe, or model and loss, where that is unique.
 
     Raises:
         InputError: a side is empty, or nothing belongs together.
     """
     if not a or not b:
         raise InputError("compare: no run in " + ("A" if not a else "B"))
-    left, right = group_runs(a), group_runs(b)
+    left, right = _groups(a), _groups(b)
     notes = [*_repeats("A", a, left), *_repeats("B", b, right)]
     if len(left) == len(right) == 1:
-        return [as_one(left[0], right[0])], notes
+        return Matches([as_one(left[0], right[0])], [], [], notes)
     shared = set.intersection(*(set(record.config) for record in (*a, *b)))
     found = []
     for key in (_everything, _configuration, _name):
@@ -73,12 +86,10 @@ def match_groups(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> tuple[list[M
             right.remove(other)
     if not found:
         raise InputError(
-            f"compare: A ({_labels(left)}) and B ({_labels(right)}) have nothing in common; name "
-            "runs of one recipe, or of one configuration each"
+            f"compare: A ({', '.join(_labels(left))}) and B ({', '.join(_labels(right))}) have "
+            "nothing in common; name runs of one recipe, or of one configuration each"
         )
-    for side, rest in (("A", left), ("B", right)):
-        notes += [f"only in {side}: {_labels(rest)}"] if rest else []
-    return _numbered(found), notes
+    return Matches(_numbered(found), _labels(left), _labels(right), notes)
 
 
 def in_turn(
@@ -86,32 +97,54 @@ def in_turn(
 ) -> tuple[tuple[RunRecord, RunRecord], ...]:
     """The pairs of runs, A's first, if there are two or more and they were taken in turn.
 
-    That is if, by the times they began, each two that follow one another are one of each side.
+    That is if none began before the one before it had ended, and in this order each two that
+    follow one another are one of each side.
     """
     if len(a) != len(b) or len(a) < 2:
         return ()
-    began = [(_began(record), side, record) for side, runs in enumerate((a, b)) for record in runs]
-    times = {time for time, _, _ in began}
-    if None in times or len(times) < len(began):
+    runs = [(_began(record), side, record) for side, of_it in enumerate((a, b)) for record in of_it]
+    began = [(time, side, record) for time, side, record in runs if time]
+    if len({time for time, _, _ in began}) < len(runs):
         return ()
-    order = [(side, record) for _, side, record in sorted(began, key=lambda x: (x[0], x[1]))]
+    began.sort(key=lambda run: run[0])
+    if any(start + _length(run) > after for (start, _, run), (after, _, _) in pairwise(began)):
+        return ()
+    order = [(side, record) for _, side, record in began]
     twos = [dict(two) for two in zip(order[::2], order[1::2], strict=True)]
     return tuple((two[0], two[1]) for two in twos) if all(len(t) == 2 for t in twos) else ()
 
 
+def readings(
+    runs: Sequence[RunRecord], metric: Metric, target_accuracy: float | None
+) -> tuple[Reading, ...]:
+    """What `runs` measured of `metric`; those that did not are left out."""
+    found = (metric.read(record, target_accuracy) for record in runs)
+    return tuple(reading for reading in found if reading is not None)
+
+
 def sample_of(match: Match, metric: Metric, target_accuracy: float | None) -> Sample:
     """What the runs of `match` measured of `metric`; a pair that lacks one value is left out."""
+    if not match.pairs:
+        a, b = (readings(runs, metric, target_accuracy) for runs in (match.a, match.b))
+        return Sample(metric=metric, a=a, b=b, paired=False)
+    pairs = [readings(pair, metric, target_accuracy) for pair in match.pairs]
+    whole = [pair for pair in pairs if len(pair) == 2]
+    a, b = (tuple(pair[side] for pair in whole) for side in (0, 1))
+    return Sample(metric=metric, a=a, b=b, paired=True)
 
-    def read(runs: Sequence[RunRecord]) -> list[Any]:
-        return [metric.read(record, target_accuracy) for record in runs]
 
-    if match.pairs:
-        both = [two for two in map(tuple, map(read, match.pairs)) if None not in two]
-        return Sample(
-            metric=metric, a=tuple(x for x, _ in both), b=tuple(y for _, y in both), paired=True
-        )
-    a, b = (tuple(x for x in read(runs) if x is not None) for runs in (match.a, match.b))
-    return Sample(metric=metric, a=a, b=b, paired=False)
+def _groups(runs: Sequence[RunRecord]) -> list[list[RunRecord]]:
+    """As `group_runs` makes them, if all runs were of one commit."""
+    bare = []
+    for record in runs:
+        environment = {k: v for k, v in record.environment.items() if k not in _CODE}
+        bare.append(record.model_copy(update={"environment": environment}))
+    whole = {id(one): record for one, record in zip(bare, runs, strict=True)}
+    return [[whole[id(one)] for one in group] for group in group_runs(bare)]
+
+
+def _length(record: RunRecord) -> timedelta:
+    return timedelta(seconds=sum(record.phases_s.get(phase, 0.0) for phase in _OF_THE_RUN))
 
 
 def _repeats(
@@ -121,10 +154,10 @@ def _repeats(
     return [f"{side}: {number} repeated runs of a seed are left out; it counts once"] * (number > 0)
 
 
-def _labels(groups: Sequence[Sequence[RunRecord]]) -> str:
+def _labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     """Their names, without letting a terminal obey what a record holds."""
     labels = group_labels(groups)
-    return ", ".join(label if label.isprintable() else repr(label) for label in labels)
+    return [label if label.isprintable() else repr(label) for label in labels]
 
 
 def _numbered(matches: Sequence[Match]) -> list[Match]:
@@ -158,7 +191,7 @@ def _everything(record: RunRecord, *, shared: set[str]) -> str:
 
 
 def _configuration(record: RunRecord, *, shared: set[str]) -> str:
-    values = {k: record.config[k] for k in shared if k not in _SAME_RUN}
+    values = {k: record.config[k] for k in shared if k not in SAME_RUN}
     return json.dumps(values, sort_keys=True, default=str)
 
 

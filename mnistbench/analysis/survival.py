@@ -6,8 +6,10 @@ A run has a time, and whether it `reached` its target then; where not, the time 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
-from itertools import takewhile
+from itertools import combinations, takewhile
 from typing import NamedTuple
 
 from mnistbench.analysis.statistics import bootstrap_mean_interval, mean_interval
@@ -21,6 +23,7 @@ __all__ = [
 ]
 
 _RESAMPLES = 9999
+_MOST_SPLITS = 20_000
 _FEWEST_RUNS = 5
 """Below this, resampled runs with failures cover far less than they say."""
 _ENOUGH_FOR_BOOTSTRAP = 10
@@ -96,10 +99,15 @@ def log_rank(
     reached_a: Sequence[bool],
     times_b: Sequence[float],
     reached_b: Sequence[bool],
+    *,
+    seed: int = 0,
 ) -> float:
-    """Two-sided p of the log-rank test that A and B reach the target alike (Mantel 1966).
+    """Two-sided p of the log-rank test that A and B reach the target alike, by permutation.
 
-    Its normal approximation needs about ten arrivals. 1.0 where no run reached the target while
+    The statistic is Mantel's (1966), arrivals of A less those expected, as a sum of scores (Peto
+    and Peto 1972); its p is the share of all splits of the runs into two such sides that lie as
+    far from zero. Where these are above 20,000, 9,999 are drawn by `seed` and the one that was
+    seen is counted with them (Phipson and Smyth 2010). 1.0 where no run reached the target while
     runs of both sides were under way, which says nothing about either.
 
     Raises:
@@ -107,19 +115,28 @@ def log_rank(
     """
     _check(times_a, reached_a)
     _check(times_b, reached_b)
-    arrivals = [*_arrivals(times_a, reached_a), *_arrivals(times_b, reached_b)]
-    both_until = min(max(times_a), max(times_b))
-    if not any(arrival.time <= both_until for arrival in arrivals):
-        return 1.0
     import numpy as np
-    from scipy import stats
 
-    with np.errstate(invalid="ignore"):  # 0 / 0 where all arrive at once
-        p_value = stats.logrank(
-            stats.CensoredData.right_censored(times_a, ~np.array(reached_a, dtype=bool)),
-            stats.CensoredData.right_censored(times_b, ~np.array(reached_b, dtype=bool)),
-        ).pvalue
-    return 1.0 if math.isnan(p_value) else float(p_value)
+    scores = np.array(_log_rank_scores([*times_a, *times_b], [*reached_a, *reached_b]))
+    n, n_a = len(scores), len(times_a)
+    seen = abs(scores[:n_a].sum()) - _ROUNDING
+    if math.comb(n, n_a) <= _MOST_SPLITS:
+        splits = np.array(list(combinations(range(n), n_a)))
+        return float(np.mean(np.abs(scores[splits].sum(axis=1)) >= seen))
+    drawn = np.random.default_rng(seed).permuted(np.tile(scores, (_RESAMPLES, 1)), axis=1)
+    as_far = np.count_nonzero(np.abs(drawn[:, :n_a].sum(axis=1)) >= seen)
+    return float((1 + as_far) / (1 + _RESAMPLES))
+
+
+def _log_rank_scores(times: Sequence[float], reached: Sequence[bool]) -> list[float]:
+    """Of each run its arrival, 1 or 0, less those expected while it was under way (sum 0)."""
+    expected, hazards = 0.0, dict[float, float]()
+    arrivals = Counter(time for time, there in zip(times, reached, strict=True) if there)
+    ordered = sorted(times)
+    for time in sorted(set(times)):
+        expected += arrivals[time] / (len(times) - bisect_left(ordered, time))
+        hazards[time] = expected
+    return [there - hazards[time] for time, there in zip(times, reached, strict=True)]
 
 
 def expected_running_time(
@@ -130,6 +147,7 @@ def expected_running_time(
     ERT as in COCO (Hansen et al. 2021). Where every run got there it is the mean, with its
     bootstrap interval from ten runs on and Student's t below, where the ends of the former are
     absurd as soon as one run differs from the rest; of failures that never happened neither knows.
+    As no time is below 0, nor is `low`.
     Else the interval is of resampled runs, its percentiles moved outwards for the few runs
     (Hesterberg 2015): `high` is None where too many resamples have no success, both are None for
     fewer than five runs.
@@ -147,7 +165,7 @@ def expected_running_time(
         low, high = bootstrap_mean_interval(times, confidence=confidence, seed=seed)
     elif successes == n > 1:
         mean, half_width, _ = mean_interval(times, confidence=confidence)
-        low, high = mean - (half_width or 0.0), mean + (half_width or 0.0)
+        low, high = max(0.0, mean - (half_width or 0.0)), mean + (half_width or 0.0)
     elif n >= _FEWEST_RUNS:
         low, high = _resampled_ratio(times, reached, confidence, seed)
     return ExpectedTime(math.fsum(times) / successes, low, high, successes, n)

@@ -212,6 +212,8 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
             flat |= {f"{key}_{part}": inner for part, inner in value.items()}
         else:
             flat[key] = " ".join(map(str, value)) if isinstance(value, list) else value
+            if isinstance(flat[key], str):  # JSON escapes it, CSV does not
+                flat[key] = printable(flat[key])
     return flat
 
 

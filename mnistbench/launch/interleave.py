@@ -14,7 +14,7 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import check_writable
 
-__all__ = ["Side", "run_interleaved"]
+__all__ = ["Side", "check_turns", "run_interleaved"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ def run_interleaved(  # noqa: PLR0913 - two sides, where to, how long, and whom 
         RunFailedError: a run failed, diverged or was interrupted.
         KeyboardInterrupt: a signal came. In all these cases what was run stays in `output_dir`.
     """
-    _check(output_dir, max_minutes)
+    check_turns(output_dir, max_minutes)
     for side in (a, b):
         with _naming(side):
             check_arguments(
@@ -85,7 +85,12 @@ def run_interleaved(  # noqa: PLR0913 - two sides, where to, how long, and whom 
             return of_a, of_b
 
 
-def _check(output_dir: Path, max_minutes: float) -> None:
+def check_turns(output_dir: Path, max_minutes: float) -> None:
+    """Check, without writing, what `run_interleaved` is told apart from its sides.
+
+    Raises:
+        InputError: `max_minutes` is not above 0, or `output_dir` holds records or cannot be made.
+    """
     if not max_minutes > 0:  # NaN is not
         raise InputError(f"max_minutes: should be above 0 (got {max_minutes:g})")
     check_writable(output_dir)

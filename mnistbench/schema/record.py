@@ -1,18 +1,26 @@
 """What a run leaves: the record, strict in what it holds.
 
 A value that was not measured is ``None``: never a guess, never NaN. Durations are in seconds,
-accuracies are fractions in [0, 1]. Keys may be added within a schema version; a record of a newer
-version is refused by `mnistbench.schema.store.load_record`.
+accuracies are fractions in [0, 1]. A later release may add keys within a schema version, and reads
+what older ones wrote; an older release refuses a record that holds a key unknown to it, as it does
+one of a newer version (`mnistbench.schema.store.load_record`).
 """
 
 from __future__ import annotations
 
 import math
-import re
-import reprlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from mnistbench.schema.errors import one_line
 
 __all__ = [
     "PHASES",
@@ -58,11 +66,34 @@ _NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 Name = Annotated[str, Field(pattern=_NAME, max_length=200)]
 """A name as this package gives them: no markup, no path, nothing that a terminal obeys."""
 
-_NAMES = ("recipe", "dataset", "model", "loss", "optimizer")
-
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class _ReadOfConfig(_Part):
+    """What readers rely on in the open `config` of a record, as far as it is there."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    recipe: Name | None = None
+    dataset: Name | None = None
+    model: Name | None = None
+    loss: Name | None = None
+    optimizer: Name | None = None
+    lr_schedule: Name | None = None
+    eval_split: Literal["val", "test"] = "val"
+    target_accuracy: float | None = Field(None, gt=0, le=1)
+
+
+class _ReadOfEnvironment(_Part):
+    """The same of its open `environment`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    versions: dict[str, Any] | None = None
+    mixed_precision: str | None = None
+    global_batch_size: int | None = Field(None, ge=1)
 
 
 class RecipeInfo(_Part):
@@ -149,7 +180,8 @@ class Result(_Part):
 class RunRecord(_Part):
     """One run of one seed, as ``record.json`` holds it.
 
-    `config` and `environment` stay open mappings, so that an older reader can still show them.
+    `config` and `environment` stay open mappings, so that an older reader can still show them; of
+    what they hold, only that which readers rely on is checked.
     """
 
     schema_version: int = Field(SCHEMA_VERSION, ge=1)
@@ -175,14 +207,29 @@ class RunRecord(_Part):
 
     @field_validator("config")
     @classmethod
-    def _check_names(cls, config: dict[str, Any]) -> dict[str, Any]:
-        for key in _NAMES:
-            name = config.get(key)
-            if name is not None and not (isinstance(name, str) and re.match(_NAME, name)):
-                raise ValueError(f"{key} should be a name (got {reprlib.repr(name)})")
-        return config
+    def _check_config(cls, config: dict[str, Any]) -> dict[str, Any]:
+        return _checked(config, _ReadOfConfig)
+
+    @field_validator("environment")
+    @classmethod
+    def _check_environment(cls, environment: dict[str, Any]) -> dict[str, Any]:
+        return _checked(environment, _ReadOfEnvironment)
+
+    @model_validator(mode="after")
+    def _check_split(self) -> Self:
+        if self.eval_points and "eval_split" not in self.config:
+            raise ValueError("config: eval_split is missing, which its eval_points belong to")
+        return self
 
 
 def finite(value: float) -> float | None:
     """`value`, or ``None`` where it is NaN or infinite and strict JSON has no word for it."""
     return value if math.isfinite(value) else None
+
+
+def _checked(values: dict[str, Any], shape: type[_Part]) -> dict[str, Any]:
+    try:
+        shape.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(one_line(error)) from None
+    return values

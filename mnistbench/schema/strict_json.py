@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, NoReturn, TypeVar
@@ -42,7 +43,8 @@ def load_versioned(path: Path, shape: type[T], *, what: str, newest: int, max_by
     """The file at `path` as a `shape`, whose ``schema_version`` this version reads up to `newest`.
 
     Raises:
-        InputError: as `read_json`, or of a newer schema, or of another shape.
+        InputError: as `read_json`, or of a newer schema, or of another shape, such as with a key
+            that this version does not know.
     """
     values = read_json(path, max_bytes=max_bytes, what=what)
     if not isinstance(values, dict) or not isinstance(values.get("schema_version"), int):
@@ -55,7 +57,7 @@ def load_versioned(path: Path, shape: type[T], *, what: str, newest: int, max_by
     try:
         return shape.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{path}: not {what}: {one_line(error)}") from None
+        raise InputError(f"{path}: {_refusal(error, what)}") from None
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -77,6 +79,14 @@ def write_whole(path: Path, text: str) -> None:
             aside.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _refusal(error: ValidationError, what: str) -> str:
+    first = error.errors(include_url=False)[0]
+    if first["type"] != "extra_forbidden":
+        return f"not {what}: {one_line(error)}"
+    key = reprlib.repr(".".join(map(str, first["loc"])))
+    return f"unknown key {key}; written by a newer mnistbench? upgrade"
 
 
 def _refuse_constant(name: str) -> NoReturn:

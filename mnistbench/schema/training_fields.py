@@ -7,7 +7,7 @@ from typing import Any
 
 from mnistbench.schema.config import APPLIES_TO, RunConfig
 
-__all__ = ["NOT_TRAINING", "curve_settings"]
+__all__ = ["NOT_TRAINING", "SAME_RUN", "curve_settings"]
 
 NOT_TRAINING = frozenset(
     {
@@ -28,6 +28,11 @@ NOT_TRAINING = frozenset(
     }
 )
 """Fields that choose data, machine or report, not how a recipe trains."""
+
+SAME_RUN = frozenset(
+    {"seed", "num_seeds", "output_dir", "data_dir", "require_target", "eval_batch_size"}
+)
+"""Fields in which the runs of one group may differ: they are runs of one configuration still."""
 
 _NOT_THE_CURVE = NOT_TRAINING | {
     "loop",

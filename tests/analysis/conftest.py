@@ -1,5 +1,8 @@
 """Records as runs leave them, without running."""
 
+import random
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from mnistbench.schema.config import RunConfig
@@ -13,6 +16,8 @@ from mnistbench.schema.record import (
     Throughput,
     TrainPoint,
 )
+
+_START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -62,5 +67,39 @@ def make_record():
             "result": Result(test_accuracy=accuracies[-1], target_accuracy=target),
         }
         return RunRecord(**values | changes)
+
+    return make
+
+
+@pytest.fixture
+def make_side(make_record):
+    """Makes the runs of a side from their speeds; a minute apart from `minute` on."""
+
+    def make(speeds, *, minute=0, every=1, **changes):
+        accuracies = changes.pop("accuracies", (0.9, 0.95, 0.98))
+        return [
+            make_record(
+                seed,
+                accuracies,
+                throughput=Throughput(samples_per_s=speed),
+                created_at=(_START + timedelta(minutes=minute + every * seed)).isoformat(),
+                **changes,
+            )
+            for seed, speed in enumerate(speeds)
+        ]
+
+    return make
+
+
+@pytest.fixture
+def make_pairs(make_side):
+    """Makes A and B as runs taken in turn, on a machine that drifts, B `factor` times as fast."""
+
+    def make(n, *, factor=1.0, noise=0.01, seed=0, **changes):
+        draw = random.Random(seed)
+        drift = [1000 * (1 + 0.3 * draw.random()) for _ in range(n)]
+        a, b = ([speed * draw.lognormvariate(0, noise) for speed in drift] for _ in "AB")
+        b = [factor * speed for speed in b]
+        return make_side(a, every=2, **changes), make_side(b, minute=1, every=2, **changes)
 
     return make

@@ -6,6 +6,7 @@ import pytest
 
 from mnistbench.analysis.reference import build_reference
 from mnistbench.analysis.scoring import score_target
+from mnistbench.analysis.stability import DRIFT_BOUND
 from mnistbench.analysis.tables import render_epochs, render_rules, render_runs, render_targets
 from mnistbench.schema.record import Canary, CanaryReading, Result, Throughput
 from tests.analysis.table_text import cells
@@ -82,8 +83,11 @@ def test_a_machine_that_moved_marks_the_times_of_its_rows(make_record):
         moved = reading.model_copy(update={"matmul_flops_per_s": after})
         return Canary(before=reading, after=moved)
 
-    records = [make_record(s, canary=canary(80.0 if s < 2 else 99.0)) for s in range(5)]
-    records += [make_record(0, name="cnn4-ce", canary=canary(86.0))]
+    records = [
+        make_record(s, canary=canary(100 * (0.9 - DRIFT_BOUND) if s < 2 else 99.0))
+        for s in range(5)
+    ]
+    records += [make_record(0, name="cnn4-ce", canary=canary(100 * (1.01 - DRIFT_BOUND)))]
     text = render_runs(records, table_format="table")
     moved, still = cells(text)[:2]
     for column in ("samples/s", "time to target", "wall s"):
@@ -91,7 +95,7 @@ def test_a_machine_that_moved_marks_the_times_of_its_rows(make_record):
         assert "†" not in still[column]
     assert "†" not in moved["test acc %"]
     assert (
-        "† the machine's own speed moved by more than 15 % during 2 of 5 runs: "
+        f"† the machine's own speed moved by more than {100 * DRIFT_BOUND:g} % during 2 of 5 runs: "
         "these times are unstable" in text
     )
     rows = json.loads(render_runs(records, table_format="json"))
@@ -101,6 +105,19 @@ def test_a_machine_that_moved_marks_the_times_of_its_rows(make_record):
     assert first["median s"].endswith("†")
     (first, *_) = cells(render_rules(records, [], table_format="table"))
     assert first["time s"] == "6.20†"
+
+
+@pytest.mark.parametrize("table_format", ["table", "markdown", "csv", "json"])
+def test_runs_without_a_canary_are_reported_without_a_mark(make_record, table_format):
+    records = [make_record(seed, canary=None) for seed in range(3)]
+    for text in (
+        render_runs(records, table_format=table_format),
+        render_targets(records, [0.97], table_format=table_format),
+        render_rules(records, [], table_format=table_format),
+    ):
+        assert "simple-cnn" in text
+        assert "†" not in text
+        assert "unstable:" not in text
 
 
 def test_a_run_that_leaves_its_reference_band_says_where(make_record):

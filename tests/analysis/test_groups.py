@@ -22,6 +22,18 @@ def test_runs_that_differ_in_anything_but_the_seed_stay_apart(make_record):
     assert sizes == [4, 1, 1, 1, 1]
 
 
+def test_places_and_what_only_the_exit_status_reads_make_no_other_run(make_record):
+    def with_config(seed, **values):
+        return make_record(seed, config=make_record(seed).config | values)
+
+    same = [
+        make_record(0),
+        with_config(1, output_dir="elsewhere", data_dir="here"),
+        with_config(2, num_seeds=3, require_target=True, eval_batch_size=10),
+    ]
+    assert list(map(len, group_runs([*same, with_config(3, lr=0.5)]))) == [3, 1]
+
+
 def test_a_seed_that_was_run_again_is_no_second_sample(make_record):
     first = make_record(0, wall_s=10.0)
     again = make_record(0, wall_s=20.0, created_at="2026-02-01T00:00:00+00:00")

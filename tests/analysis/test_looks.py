@@ -8,7 +8,7 @@ import pytest
 
 from mnistbench.analysis.comparison import after_looks, compare
 from mnistbench.analysis.looks import look_factor, looks, settled
-from mnistbench.schema.record import Throughput
+from mnistbench.schema.record import Result, Throughput
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -71,6 +71,22 @@ def test_no_difference_ends_once_a_larger_one_is_ruled_out(make_pairs):
     assert n in list(islice(looks(), 8))
     assert reason == f"settled after {n} pairs: no difference in samples/s larger than 2 %"
     assert ended_after(a[:11], b[:11], min_effect=0.0001) == (11, None)
+
+
+def test_by_default_accuracies_have_to_be_ten_times_as_close(make_pairs):
+    def with_accuracies(runs, *accuracies):
+        results = [Result(test_accuracy=accuracies[n % len(accuracies)]) for n in range(len(runs))]
+        return [
+            r.model_copy(update={"result": result}) for r, result in zip(runs, results, strict=True)
+        ]
+
+    a, b = make_pairs(8)
+    a, b = with_accuracies(a, 0.98, 0.985), with_accuracies(b, 0.985, 0.98)
+    assert settled(a, b, metric="test_accuracy") is None
+    assert settled(a, b, metric="test_accuracy", min_effect=0.02)
+    assert settled(a, with_accuracies(b, 0.98, 0.985), metric="test_accuracy") == (
+        "settled after 8 pairs: no difference in test accuracy larger than 0.2 points"
+    )
 
 
 def test_between_looks_nothing_ends(make_pairs):

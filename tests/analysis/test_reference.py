@@ -134,6 +134,18 @@ def test_at_chance_no_curve_is_wrong_and_a_seed_may_leave_it_one_evaluation_soon
     assert first.high < 0.5 < second.high == third.high
 
 
+def test_evaluations_whose_band_is_wider_than_half_are_no_check(make_run):
+    lucky = [make_run(s, (a, 0.9 + s / 1000)) for s, a in enumerate((0.11, 0.5, 0.8, 0.85, 0.9))]
+    reference = reference_of(lucky)
+    wide, narrow = reference.points
+    assert wide.high - wide.low > 0.5 > narrow.high - narrow.low
+    assert check_against(make_run(9, (0.6,)), reference) is None
+    assert check_group([make_run(9, (0.6,))], [reference]) is None
+    assert check_against(make_run(9, (0.6, 0.902)), reference) == []
+    (text,) = check_against(make_run(9, (0.6, 0.6)), reference)
+    assert text.startswith("epoch 2 (")
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

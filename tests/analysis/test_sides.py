@@ -15,7 +15,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 def run(seed, created_at):
     return RunRecord(
-        run_id=f"run-{created_at}",
+        run_id=f"run-{seed}",
         status="completed",
         created_at=created_at,
         seed=seed,
@@ -61,10 +61,39 @@ def test_times_that_are_equal_or_no_times_are_no_pairs():
     assert in_turn(a, [record.model_copy(update={"created_at": "noon"}) for record in b]) == ()
 
 
+def test_runs_at_the_same_time_were_not_taken_in_turn():
+    a, b = sides("ABABAB")
+    for side in (a, b):
+        side[1] = side[1].model_copy(update={"phases_s": {"train": 0.6, "eval": 0.3}})
+    assert len(in_turn(a, b)) == 3
+    longer = b[0].model_copy(update={"phases_s": {"train": 0.6, "eval": 0.6}})
+    assert in_turn(a, [longer, *b[1:]]) == ()
+    started_long_ago = b[0].model_copy(update={"phases_s": {"import": 9.0, "data": 9.0}})
+    assert len(in_turn(a, [started_long_ago, *b[1:]])) == 3
+
+
+def at_commit(record, commit, *, dirty=False):
+    around = {"git_commit": commit, "git_dirty": dirty}
+    return record.model_copy(update={"environment": record.environment | around})
+
+
+def test_runs_of_one_configuration_are_one_group_whatever_their_commits(make_record):
+    a = [at_commit(make_record(seed), "x" * 40) for seed in range(2)]
+    a += [at_commit(make_record(seed), "y" * 40, dirty=True) for seed in (2, 3)]
+    b = [at_commit(make_record(seed), "z" * 40) for seed in range(4)]
+    (match,) = match_groups(a, b).found
+    assert (list(match.a), list(match.b)) == (a, b)
+    again = at_commit(make_record(0, created_at="2026-02-01T00:00:00+00:00"), "y" * 40)
+    found = match_groups([*a, again], b)
+    assert [record.seed for record in found.found[0].a] == [0, 1, 2, 3]
+    assert again in found.found[0].a
+    assert found.notes == ["A: 1 repeated runs of a seed are left out; it counts once"]
+
+
 def test_one_group_on_each_side_is_compared_whatever_it_differs_in(make_record):
-    ((match,), notes) = match_groups([make_record()], [make_record(name="cnn4-ce")])
-    assert match.name == "simple-cnn / cnn4-ce"
-    assert notes == []
+    found = match_groups([make_record()], [make_record(name="cnn4-ce")])
+    assert [match.name for match in found.found] == ["simple-cnn / cnn4-ce"]
+    assert found[1:] == ([], [], [])
 
 
 def test_several_groups_are_matched_by_configuration_then_by_name(make_record):
@@ -73,14 +102,14 @@ def test_several_groups_are_matched_by_configuration_then_by_name(make_record):
     other, newer = make_record(0, name="cnn4-ce"), make_record(0, name="cnn4-ce")
     newer = newer.model_copy(update={"config": newer.config | {"lr": 0.3}})
     alone = make_record(1, name="dnn4-ce")
-    matches, notes = match_groups([quick, slow, other, alone], [newer, slow, quick])
+    matches, *rest = match_groups([quick, slow, other, alone], [newer, slow, quick])
     assert [(match.a, match.b) for match in matches] == [
         ((quick,), (quick,)),
         ((slow,), (slow,)),
         ((other,), (newer,)),
     ]
     assert [match.name for match in matches] == ["simple-cnn #1", "simple-cnn #2", "cnn4-ce"]
-    assert notes == ["only in A: dnn4-ce on mnist"]
+    assert rest == [["dnn4-ce on mnist"], [], []]
 
 
 def test_revisions_that_know_other_settings_still_match_by_configuration(make_record):
@@ -94,8 +123,11 @@ def test_revisions_that_know_other_settings_still_match_by_configuration(make_re
         )
         for record in a
     ]
-    matches, _ = match_groups(a, b)
-    assert [match.name for match in matches] == ["simple-cnn", "cnn4-ce", "cnn4-mse"]
+    assert [match.name for match in match_groups(a, b).found] == [
+        "simple-cnn",
+        "cnn4-ce",
+        "cnn4-mse",
+    ]
 
 
 def test_nothing_in_common_is_an_error_that_names_both(make_record):
@@ -109,6 +141,6 @@ def test_nothing_in_common_is_an_error_that_names_both(make_record):
 
 def test_a_seed_run_again_is_told_of(make_record):
     again = make_record(0, created_at="2026-02-01T00:00:00+00:00")
-    ((match,), notes) = match_groups([make_record(0), again], [make_record(0)])
-    assert match.a == (again,)
-    assert notes == ["A: 1 repeated runs of a seed are left out; it counts once"]
+    found = match_groups([make_record(0), again], [make_record(0)])
+    assert found.found[0].a == (again,)
+    assert found.notes == ["A: 1 repeated runs of a seed are left out; it counts once"]

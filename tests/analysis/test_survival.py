@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from mnistbench.analysis import survival
 from mnistbench.analysis.statistics import bootstrap_mean_interval, median_interval
 from mnistbench.analysis.survival import expected_running_time, kaplan_meier_median, log_rank
 
@@ -45,7 +47,7 @@ def naive_median(times, reached):
 
 
 def naive_log_rank(times_a, reached_a, times_b, reached_b):
-    """Chi-squared: observed less expected arrivals of A, over the hypergeometric variance."""
+    """Observed less expected arrivals of A, and its square over the hypergeometric variance."""
     runs_a = list(zip(times_a, reached_a, strict=True))
     runs_b = list(zip(times_b, reached_b, strict=True))
     excess, variance = Fraction(0), Fraction(0)
@@ -56,7 +58,7 @@ def naive_log_rank(times_a, reached_a, times_b, reached_b):
         excess += came_a - Fraction(came * n_a, n)
         if n > 1:
             variance += Fraction(came * n_a * n_b * (n - came), n * n * (n - 1))
-    return float(excess**2 / variance) if variance else 0.0
+    return excess, float(excess**2 / variance) if variance else 0.0
 
 
 def test_freireichs_medians_are_the_published_ones():
@@ -70,8 +72,8 @@ def test_freireichs_medians_are_the_published_ones():
 
 def test_freireichs_log_rank_is_the_published_one():
     data = (*parse(SIX_MP), *parse(PLACEBO))
-    assert naive_log_rank(*data) == pytest.approx(16.79, abs=0.005)
-    assert log_rank(*data) == pytest.approx(stats.chi2.sf(16.793, 1), rel=1e-3)
+    assert naive_log_rank(*data)[1] == pytest.approx(16.79, abs=0.005)
+    assert log_rank(*data) == 1e-4  # the least that 9,999 splits can give; by chi-squared 4e-5
 
 
 @given(RUNS)
@@ -141,12 +143,47 @@ def test_a_few_runs_bound_no_median(n):
     assert kaplan_meier_median(times, [True] * (n - 1) + [False])[1:3] == (None, None)
 
 
-@given(RUNS, RUNS)
-def test_the_log_rank_p_is_that_of_a_plain_loop(runs_a, runs_b):
-    data = (*columns(runs_a), *columns(runs_b))
-    expected = stats.chi2.sf(naive_log_rank(*data), 1)
-    assert log_rank(*data) == pytest.approx(expected, rel=1e-6, abs=1e-9)
-    assert log_rank(*data[2:], *data[:2]) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+FEW_RUNS = st.lists(st.tuples(TIMES, st.booleans()), min_size=1, max_size=4)
+
+
+@given(FEW_RUNS, FEW_RUNS)
+def test_the_log_rank_p_is_that_of_a_plain_loop_over_all_splits(runs_a, runs_b):
+    runs = runs_a + runs_b
+
+    def excess(chosen):
+        side, rest = [runs[i] for i in chosen], [r for i, r in enumerate(runs) if i not in chosen]
+        return abs(naive_log_rank(*columns(side), *columns(rest))[0])
+
+    splits = list(combinations(range(len(runs)), len(runs_a)))
+    seen = excess(range(len(runs_a)))
+    expected = sum(excess(split) >= seen for split in splits) / len(splits)
+    assert log_rank(*columns(runs_a), *columns(runs_b)) == pytest.approx(expected)
+    assert log_rank(*columns(runs_b), *columns(runs_a)) == pytest.approx(expected)
+
+
+def test_of_many_splits_some_are_drawn_and_that_is_close_to_all_of_them(monkeypatch):
+    data = ([3.0, 9, 9, 4, 9, 2, 1, 8], [True, False, False] + [True] * 5, [9.0] * 7, [False] * 7)
+    exact = log_rank(*data)
+    monkeypatch.setattr(survival, "_MOST_SPLITS", 10)
+    assert log_rank(*data) != exact
+    assert log_rank(*data) == log_rank(*data)
+    assert log_rank(*data) == pytest.approx(exact, abs=3 * math.sqrt(exact / 9999))
+
+
+def test_few_arrivals_are_judged_as_by_fishers_exact_test():
+    ends = [30.0] * 10
+    p_value = log_rank(ends, [True] * 5 + [False] * 5, ends, [False] * 10)
+    assert p_value == pytest.approx(stats.fisher_exact([[5, 5], [0, 10]]).pvalue, abs=0.006)
+
+
+@pytest.mark.parametrize("n", [6, 10])
+def test_the_log_rank_rarely_tells_a_thing_with_few_arrivals_from_itself(n):
+    draw, false = np.random.default_rng(n), 0
+    for _ in range(400):
+        times = draw.exponential(100.0, 2 * n)
+        reached, times = times < 40.0, np.minimum(times, 40.0)  # a third gets there
+        false += log_rank(times[:n], reached[:n], times[n:], reached[n:]) < 0.05
+    assert false <= 20 + 2 * math.sqrt(19)  # 5 %, and the chance of 400 trials
 
 
 def test_the_log_rank_says_nothing_where_nothing_was_seen():
@@ -171,6 +208,11 @@ def test_expected_running_time_without_failures_is_the_mean_and_its_interval():
     result = expected_running_time(2 * times, [True] * 10, seed=2)
     expected = bootstrap_mean_interval(2 * times, seed=2)
     assert (result.time, result.low, result.high) == (4.5, *expected)
+
+
+def test_no_bound_of_expected_running_time_is_below_0():
+    result = expected_running_time([1.0, 3.0], [True, True])
+    assert result[:3] == pytest.approx((2.0, 0.0, 2 + 12.706), abs=1e-3)
 
 
 def test_the_bounds_of_expected_running_time_are_those_of_a_plain_loop():

@@ -102,7 +102,6 @@ def test_what_is_no_record_is_one_line_that_names_the_file(tmp_path, text, what)
         ("status", "fine"),
         ("phases_s", {"coffee": 1.0}),
         ("result", {"test_accuracy": 98.5}),
-        ("extra", 1),
         ("run_id", "../elsewhere"),
         ("config", {"model": "<script>alert(1)</script>"}),
         ("recipe", {"name": "simple\u001b[31m", "source": "a page"}),
@@ -113,6 +112,21 @@ def test_wrong_shapes_are_refused(record, tmp_path, key, value):
     (tmp_path / "record.json").write_text(json.dumps(values))
     with pytest.raises(InputError, match=key):
         load_record(tmp_path / "record.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [({"extra": 1}, "extra"), ({"result": {"f1\n": 0.9}}, r"result.f1\n"), ({"\x1b": 1}, r"\x1b")],
+)
+def test_an_unknown_key_is_taken_for_a_newer_releases_and_printed_safely(
+    record, tmp_path, change, key
+):
+    values = json.loads(record_json(record)) | change
+    (tmp_path / "record.json").write_text(json.dumps(values))
+    with pytest.raises(InputError) as error:
+        load_record(tmp_path / "record.json")
+    end = f"record.json: unknown key '{key}'; written by a newer mnistbench? upgrade"
+    assert str(error.value).endswith(end)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists, max_leaves=5))

@@ -3,7 +3,7 @@
 import pytest
 
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.training_fields import curve_settings
+from mnistbench.schema.training_fields import NOT_TRAINING, SAME_RUN, curve_settings
 
 
 def settings(**values):
@@ -51,6 +51,10 @@ def test_what_the_learning_depends_on_decides(change):
 def test_the_length_decides_where_the_schedule_is_spread_over_it(schedule):
     assert settings(lr_schedule=schedule, num_epochs=3) != settings(lr_schedule=schedule)
     assert settings(lr_schedule=schedule, max_steps=3) != settings(lr_schedule=schedule)
+
+
+def test_runs_of_one_group_differ_in_fields_that_exist_and_train_nothing():
+    assert RunConfig.model_fields.keys() >= NOT_TRAINING > SAME_RUN
 
 
 def test_settings_of_settings_and_of_older_records_are_the_same():

@@ -1,0 +1,144 @@
+"""The door to comparisons of runs in turn: when they end, what is told, and what is left."""
+
+import pytest
+
+from mnistbench import compare as door
+from mnistbench.launch import interleave, revisions
+from mnistbench.launch.runs import RunFailedError
+from mnistbench.schema.errors import Terminated
+from tests.compare_runs import pairs, refused, store_pairs
+
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+    """Folders a and b in the current folder, B a tenth slower."""
+    monkeypatch.chdir(tmp_path)
+    return store_pairs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["a", "a", "--max-minutes", "0"], "max_minutes: should be above 0"),
+        (["a", "b", "--output-dir", "a"], "already holds records"),
+        (["a", "missing"], "missing: does not exist"),
+    ],
+)
+def test_bad_input_to_runs_in_turn_leaves_no_file(argv, says, stored, capsys):
+    before = set(stored.rglob("*"))
+    assert says in refused(["--interleave", *argv], capsys)[1]
+    assert set(stored.rglob("*")) == before
+
+
+@pytest.fixture
+def run_in_turn(monkeypatch):
+    """Stands in for the runs of both sides; gives what was asked of it."""
+    asked = {}
+
+    def use(factor, pairs_in_all=64, error=None):
+        def run(a, b, *, output_dir, max_minutes, settled, tell):
+            asked.update(a=a, b=b, output_dir=output_dir, max_minutes=max_minutes)
+            if error:
+                raise error
+            of_a, of_b = pairs(pairs_in_all, factor)
+            for n in range(1, pairs_in_all + 1):
+                if reason := settled(of_a[:n], of_b[:n]):
+                    tell(reason)
+                    break
+            return of_a[:n], of_b[:n]
+
+        monkeypatch.setattr(interleave, "run_interleaved", run)
+        return asked
+
+    return use
+
+
+def test_runs_in_turn_end_when_settled_and_the_table_says_the_same(stored, run_in_turn, capsys):
+    (stored / "b.yaml").write_text("lr: 0.1\n")
+    asked = run_in_turn(0.9)
+    argv = ["--interleave", "a", "b.yaml", "--fail-if", "samples_per_s < -5%"]
+    assert door.main([*argv, "--max-minutes", "3", "--output-dir", "new"]) == 1
+    out, err = capsys.readouterr()
+    assert "settled after 8 pairs: B is slower (samples/s)" in out
+    assert "settled after 8 pairs" in err
+    assert "B is slower: samples/s -10.0 %" in out
+    assert "every p is 2 times that of one" in out
+    assert asked["b"].arguments == ("--config", str(stored / "b.yaml"))
+    assert (asked["max_minutes"], str(asked["output_dir"])) == (3.0, "new")
+
+
+def test_a_commit_that_lands_meanwhile_does_not_lose_the_runs(
+    stored, run_in_turn, monkeypatch, capsys
+):
+    def at_commits(runs):
+        return [
+            r.model_copy(
+                update={"environment": r.environment | {"git_commit": "xy"[r.seed > 3] * 40}}
+            )
+            for r in runs
+        ]
+
+    sides = [at_commits(side) for side in pairs(8, 0.9)]
+    run_in_turn(0.9, pairs_in_all=8)
+    monkeypatch.setitem(globals(), "pairs", lambda n, factor: sides)
+    assert door.main(["--interleave", "a", "b"]) == 0
+    out = capsys.readouterr().out
+    assert "B is slower: samples/s -10.0 %" in out
+    assert "n = 8 pairs" in out
+    assert "several commits on side B: xxxxxxxxxx, yyyyyyyyyy" in out
+
+
+def test_a_thing_may_be_run_in_turn_with_itself(stored, run_in_turn, capsys):
+    asked = run_in_turn(1.0)
+    assert door.main(["--interleave", "a", "a"]) == 0
+    assert "no difference in samples/s larger than 2 %" in capsys.readouterr().out
+    assert asked["output_dir"].parts[:2] == ("runs", "compare")
+
+
+def test_runs_that_time_ended_are_not_called_settled(stored, run_in_turn, capsys):
+    run_in_turn(0.9, pairs_in_all=3)
+    assert door.main(["--interleave", "a", "b", "--max-minutes", "2"]) == 0
+    assert "not settled within 2 min" in capsys.readouterr().out
+
+
+def test_runs_that_turn_out_not_comparable_end_at_once(stored, run_in_turn, monkeypatch, capsys):
+    run_in_turn(0.9)
+    sides = pairs(8, 0.9)
+    other = {"num_threads": 2, "global_batch_size": 64}
+    b = [run.model_copy(update={"environment": other}) for run in sides[1]]
+    monkeypatch.setitem(globals(), "pairs", lambda n, factor: (sides[0], b))
+    assert door.main(["--interleave", "a", "b"]) == 0
+    assert "not comparable: different num_threads" in capsys.readouterr().out
+
+
+def test_revisions_are_run_with_the_flags_after_the_dashes(
+    stored, run_in_turn, monkeypatch, capsys
+):
+    asked = run_in_turn(0.9)
+
+    def side_at(revision, *, name, arguments, repository, tell):
+        return interleave.Side(name=f"{name} {revision} {repository.name}", arguments=arguments)
+
+    monkeypatch.setattr(revisions, "side_at", side_at)
+    argv = ["--revisions", "main", "HEAD~1", "--", "--recipe", "simple-cnn", "--quiet"]
+    assert door.main(argv) == 0
+    assert asked["a"].name == f"A main {stored.name}"
+    assert asked["b"].name == f"B HEAD~1 {stored.name}"
+    assert asked["b"].arguments == ("--recipe", "simple-cnn", "--quiet")
+    assert "A is main, B is HEAD~1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "says"),
+    [
+        (RunFailedError("side A: the run diverged"), 1, "error: side A: the run diverged"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (Terminated(), 143, "terminated"),
+    ],
+)
+def test_runs_that_fail_or_are_stopped_say_so(error, status, says, stored, run_in_turn, capsys):
+    run_in_turn(1.0, error=error)
+    with pytest.raises(SystemExit) as stop:
+        door.main(["--interleave", "a", "b"])
+    assert stop.value.code == status
+    assert capsys.readouterr().err == f"mnistbench: {says}\n"
