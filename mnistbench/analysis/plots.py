@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mnistbench.analysis.groups import counted, group_labels, group_runs
-from mnistbench.analysis.statistics import mean_interval
+from mnistbench.analysis.statistics import median_interval
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 
@@ -37,9 +38,10 @@ _Curve: TypeAlias = tuple[list[float], list[float]]
 def plot_curves(records: Sequence[RunRecord], path: Path, *, accuracy_only: bool = False) -> None:
     """Accuracy by epoch and, unless `accuracy_only`, training loss, to `path`.
 
-    Runs that differ only in their seed are one line: their mean, with its 95 % interval (Student's
-    t at each evaluation) as a band from three runs on. A few lines have the accuracy that they
-    converge to drawn across; more than seven are told apart by style and marker as well.
+    Runs that differ only in their seed are one line: their median, with a band from three runs on:
+    its 95 % interval (`median_interval`) or, below six runs, from the smallest to the largest. Few
+    lines have the accuracy that they converge to drawn across; more than seven are told apart by
+    style and marker as well.
 
     Raises:
         InputError: `path` is neither PNG nor SVG, cannot be written, or no run was evaluated.
@@ -126,11 +128,11 @@ def _draw_accuracy(
         curves.append(([p.epoch for p in points], [100 * p.accuracy for p in points]))
     final = [accuracies[-1] for _, accuracies in curves if accuracies]
     if final:
-        mean = sum(final) / len(final)
-        label += f", converges to {mean:.2f} %" if across else f": {mean:.2f} %"
+        end = median(final)
+        label += f", converges to {end:.2f} %" if across else f": {end:.2f} %"
         if across:
-            axes.axhline(mean, color=look["color"], linestyle="--", linewidth=0.8)
-    _draw(axes, curves, look, label=label, most=100.0)
+            axes.axhline(end, color=look["color"], linestyle="--", linewidth=0.8)
+    _draw(axes, curves, look, label=label)
 
 
 def _smoothed(record: RunRecord) -> _Curve:
@@ -143,25 +145,24 @@ def _smoothed(record: RunRecord) -> _Curve:
 
 
 def _draw(
-    axes: Axes,
-    curves: Sequence[_Curve],
-    look: dict[str, Any],
-    *,
-    label: str | None = None,
-    most: float = math.inf,
+    axes: Axes, curves: Sequence[_Curve], look: dict[str, Any], *, label: str | None = None
 ) -> None:
-    """The mean of `curves` and its band, up to `most`; apart, where they share no evaluations."""
+    """The median of `curves` and its band; apart, where they share no evaluations."""
     style = look | {"markevery": max(len(curves[0][0]) // _MARKERS_A_LINE, 1)}
     if len({tuple(xs) for xs, _ in curves}) > 1:
         for index, curve in enumerate(curves):
             axes.plot(*curve, **style, linewidth=0.7, label=None if index else label)
         return
     epochs = curves[0][0]
-    columns = [mean_interval(column) for column in zip(*(ys for _, ys in curves), strict=True)]
-    means = [estimate.mean for estimate in columns]
-    axes.plot(epochs, means, **style, linewidth=1.4, label=label)
+    columns = list(zip(*(ys for _, ys in curves), strict=True))
+    axes.plot(epochs, [median(column) for column in columns], **style, linewidth=1.4, label=label)
     if len(curves) >= _BAND_RUNS:
-        halves = [estimate.half_width or 0.0 for estimate in columns]
-        low = [max(mean - half, 0.0) for mean, half in zip(means, halves, strict=True)]
-        high = [min(mean + half, most) for mean, half in zip(means, halves, strict=True)]
+        low, high = zip(*map(_band, columns), strict=True)
         axes.fill_between(epochs, low, high, color=look["color"], alpha=0.18, linewidth=0)
+
+
+def _band(values: Sequence[float]) -> tuple[float, float]:
+    found = median_interval(values)
+    if found.low is None or found.high is None:
+        return min(values), max(values)
+    return found.low, found.high
