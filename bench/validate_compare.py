@@ -34,6 +34,8 @@ SLOWDOWN = 0.05
 COMPARISONS = 200
 RUNS_EACH = 10
 PILOT = 8
+CALIBRATIONS = 8
+TRIAL_PAUSE_S = 5e-4
 
 
 class Turn(NamedTuple):
@@ -46,8 +48,8 @@ class Turn(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--turns", type=int, default=80)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--turns", type=int, default=70)
+    parser.add_argument("--steps", type=int, default=60)
     arguments = parser.parse_args()
     turns = take_turns(arguments.turns, arguments.steps)
     draw = random.Random(0)  # noqa: S311 - not for secrets
@@ -64,10 +66,13 @@ def take_turns(num_turns: int, num_steps: int) -> list[Turn]:
     turns = []
     with tempfile.TemporaryDirectory() as folder:
         config = RunConfig(
-            recipe="simple-cnn", dataset="mnist", max_steps=num_steps, output_dir=folder
+            model="simple-cnn",
+            dataset="mnist",
+            global_batch_size=512,
+            max_steps=num_steps,
+            output_dir=folder,
         )
-        step_s = median(train(config)[0].throughput.step_s_p50 for _ in range(3))
-        pause_s = max(SLOWDOWN * step_s - overhead_of_sleep_s(), 0.0)
+        pause_s = calibrated_pause_s(config)
         for seed in range(num_turns):
             order = [("plain", 0, 0.0), ("again", 1000, 0.0), ("slowed", 2000, pause_s)]
             order = order[seed % 3 :] + order[: seed % 3]
@@ -75,14 +80,15 @@ def take_turns(num_turns: int, num_steps: int) -> list[Turn]:
     return turns
 
 
-def overhead_of_sleep_s() -> float:
-    """What the shortest sleep takes more than asked for."""
-    took_s = []
-    for _ in range(500):
-        started = time.perf_counter()
-        time.sleep(1e-6)
-        took_s.append(time.perf_counter() - started)
-    return median(took_s)
+def calibrated_pause_s(config: RunConfig) -> float:
+    """The sleep that slows a step by `SLOWDOWN`: threads that were waiting cost more than it asks."""
+    plain_s, slowed_s = [], []
+    for seed in range(CALIBRATIONS):
+        plain_s.append(run(config, seed, 0.0).phases_s["train"])
+        slowed_s.append(run(config, seed, TRIAL_PAUSE_S).phases_s["train"])
+    step_s = median(plain_s) / config.max_steps
+    extra_s = median(b - a for a, b in zip(plain_s, slowed_s, strict=True)) / config.max_steps
+    return max(SLOWDOWN * step_s - (extra_s - TRIAL_PAUSE_S), 1e-6)
 
 
 def run(config: RunConfig, seed: int, pause_s: float) -> RunRecord:
@@ -170,7 +176,7 @@ def write(turns: Sequence[Turn], rows: Sequence[dict[str, str]], num_steps: int)
     environment = turns[0].plain.environment
     text = (
         f"`python -m bench.validate_compare`: {len(turns)} turns of three runs of {num_steps} "
-        f"steps of simple-cnn on MNIST; {environment['cpu_name']}, {environment['num_threads']} "
+        f"steps of simple-cnn (batch 512) on MNIST; {environment['cpu_name']}, {environment['num_threads']} "
         f"threads, torch {environment['versions']['torch']}. The slowed runs made "
         f"{100 * (ratio - 1):+.1f} % samples/s (median of turns).\n\n"
     )
