@@ -1,7 +1,7 @@
 """Does `compare` see differences where there are none, and does it find one that was planted?
 
 Real runs of one configuration are taken in turn: plain, plain again, and slowed by a sleep in each
-step. From these, 200 comparisons of the thing with itself are drawn, in turn and at random, and 200
+step. From these, 1,000 comparisons of the thing with itself are drawn, in turn and at random, and 1,000
 of plain against slowed, each with a pilot and then with as many pairs as `compare` asked for.
 
     python -m bench.validate_compare                     # about 8 minutes on two cores
@@ -31,11 +31,11 @@ from mnistbench.schema.record import RunRecord
 
 RESULTS = Path(__file__).parent / "results" / "compare"
 SLOWDOWN = 0.05
-COMPARISONS = 200
+COMPARISONS = 1000
 RUNS_EACH = 10
 PILOT = 8
-CALIBRATIONS = 8
-TRIAL_PAUSE_S = 5e-4
+CALIBRATIONS = 12
+TRIAL_PAUSES_S = (2e-4, 8e-4)
 
 
 class Turn(NamedTuple):
@@ -81,14 +81,22 @@ def take_turns(num_turns: int, num_steps: int) -> list[Turn]:
 
 
 def calibrated_pause_s(config: RunConfig) -> float:
-    """The sleep that slows a step by `SLOWDOWN`: threads that were waiting cost more than it asks."""
-    plain_s, slowed_s = [], []
+    """The sleep that slows a step by `SLOWDOWN`: waking the threads again costs time as well.
+
+    Interpolated between two trial sleeps, each in turn with plain runs, by their median steps.
+    """
+    plain_s, slower = [], {pause_s: [] for pause_s in TRIAL_PAUSES_S}
     for seed in range(CALIBRATIONS):
-        plain_s.append(run(config, seed, 0.0).phases_s["train"])
-        slowed_s.append(run(config, seed, TRIAL_PAUSE_S).phases_s["train"])
-    step_s = median(plain_s) / config.max_steps
-    extra_s = median(b - a for a, b in zip(plain_s, slowed_s, strict=True)) / config.max_steps
-    return max(SLOWDOWN * step_s - (extra_s - TRIAL_PAUSE_S), 1e-6)
+        plain_s.append(median_step_s(config, seed, 0.0))
+        for pause_s, found in slower.items():
+            found.append(median_step_s(config, seed, pause_s) / plain_s[-1] - 1)
+    (small_s, low), (large_s, high) = ((p, median(found)) for p, found in slower.items())
+    wanted_s = small_s + (SLOWDOWN - low) * (large_s - small_s) / (high - low)
+    return max(wanted_s, 1e-6)
+
+
+def median_step_s(config: RunConfig, seed: int, pause_s: float) -> float:
+    return run(config, seed, pause_s).throughput.step_s_p50
 
 
 def run(config: RunConfig, seed: int, pause_s: float) -> RunRecord:
@@ -176,9 +184,9 @@ def write(turns: Sequence[Turn], rows: Sequence[dict[str, str]], num_steps: int)
     environment = turns[0].plain.environment
     text = (
         f"`python -m bench.validate_compare`: {len(turns)} turns of three runs of {num_steps} "
-        f"steps of simple-cnn (batch 512) on MNIST; {environment['cpu_name']}, {environment['num_threads']} "
-        f"threads, torch {environment['versions']['torch']}. The slowed runs made "
-        f"{100 * (ratio - 1):+.1f} % samples/s (median of turns).\n\n"
+        f"steps of simple-cnn (batch 512) on MNIST; {environment['cpu_name']}, "
+        f"{environment['num_threads']} threads, torch {environment['versions']['torch']}. "
+        f"The slowed runs made {100 * (ratio - 1):+.1f} % samples/s (median of turns).\n\n"
     )
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "validation.md").write_text(text + render_table(rows, "markdown") + "\n")
