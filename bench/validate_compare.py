@@ -1,10 +1,10 @@
 """Does `compare` see differences where there are none, and does it find one that was planted?
 
 Real runs of one configuration are taken in turn: plain, plain again, and slowed by a sleep in each
-step. From these, 1,000 comparisons of the thing with itself are drawn, in turn and at random, and 1,000
-of plain against slowed, each with a pilot and then with as many pairs as `compare` asked for.
+step. From these are drawn 1,000 comparisons of the thing with itself, in turn and at random, and
+1,000 of plain against slowed, each with a pilot and then with as many pairs as `compare` asked for.
 
-    python -m bench.validate_compare                     # about 8 minutes on two cores
+    python -m bench.validate_compare                     # about 10 minutes on two cores
 """
 
 from __future__ import annotations
