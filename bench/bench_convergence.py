@@ -25,8 +25,11 @@ from bench.run_clock import CLOCK
 from mnistbench.analysis.cells import seconds
 from mnistbench.analysis.scoring import score_target
 
-SEEDS = {"smoke": 1, "quick": 2, "full": 6}
-SHORTER = {"smoke": {"max_steps": 8, "eval_every_steps": None}, "quick": {"num_epochs": 1}}
+SEEDS = {"smoke": 1, "quick": 1, "full": 6}
+SHORTER = {
+    "smoke": {"max_steps": 8, "eval_every_steps": None},
+    "quick": {"num_epochs": 1, "eval_every_steps": None},
+}
 
 
 @pytest.fixture(scope="module")

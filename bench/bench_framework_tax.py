@@ -23,7 +23,7 @@ ARTICLE, BARE = "articles' loop", "bare PyTorch, resident"
 STREAMING, RESIDENT = "stock, streaming", "stock, resident"
 CHANNELS_FIRST = "stock, resident, channels first"
 LOOPS = (ARTICLE, BARE, STREAMING, CHANNELS_FIRST, RESIDENT)
-STEPS = {"smoke": 10, "quick": 100, "full": 900}
+SAMPLES = {"smoke": 640, "quick": 12_800, "full": 57_600}
 ROUNDS = {"smoke": 1, "quick": 6, "full": 11}
 COMPARED_STEPS = 30
 
@@ -32,7 +32,7 @@ COMPARED_STEPS = 30
 def measured(request, budget, make_config, report, device):
     """Seconds of each loop in each round, after a round that does not count."""
     config = make_config(recipe=request.param, **RECIPES[request.param].settings)
-    steps = min(STEPS[budget], 60_000 // config.global_batch_size)
+    steps = max(SAMPLES[budget] // config.global_batch_size, 2)
 
     def ours(steps, **values):
         record = train(config.model_copy(update={"max_steps": steps} | values))[0]

@@ -65,7 +65,6 @@ QUICK = (
     Cell(loader="streaming"),
     Cell(mixed_precision="bf16"),
     Cell(model="cnn4", global_batch_size=512),
-    Cell(model="fast-cnn", global_batch_size=256),
     Cell(model="dnn5"),
     Cell(num_processes=1),
 )

@@ -41,8 +41,9 @@ def train_like_the_articles(
     order = epoch_order(len(dataset), seed=config.seed, epoch=0)
     loader = DataLoader(dataset, batch_size=config.global_batch_size, sampler=order.tolist())
     torch.manual_seed(config.seed)
+    model = build_model(config).to(device)  # before the loader draws a seed of its own
     batches = ((images.to(device), labels.to(device)) for images, labels in loader)
-    return _train(config, build_model(config).to(device), batches, num_steps=num_steps)
+    return _train(config, model, batches, num_steps=num_steps)
 
 
 def train_bare(
