@@ -208,6 +208,17 @@ def runs_still(process):
         return False
 
 
+@pytest.fixture
+def heard_signals():
+    """The usual reactions, also where the tests themselves run under nohup or in the background."""
+    usual = {signal.SIGINT: signal.default_int_handler}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {n: signal.signal(n, usual.get(n, signal.SIG_DFL)) for n in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize(
     ("sent", "raised"),
     [
@@ -216,7 +227,7 @@ def runs_still(process):
         (signal.SIGHUP, Terminated),
     ],
 )
-def test_a_signal_ends_the_child_and_what_it_started(tmp_path, sent, raised):
+def test_a_signal_ends_the_child_and_what_it_started(tmp_path, heard_signals, sent, raised):
     handler = signal.getsignal(sent)
     started = tmp_path / "started"
     processes = when_started(started, lambda: os.kill(os.getpid(), sent))
@@ -227,7 +238,7 @@ def test_a_signal_ends_the_child_and_what_it_started(tmp_path, sent, raised):
     assert signal.getsignal(sent) is handler
 
 
-def test_a_child_that_does_not_listen_is_killed(tmp_path, monkeypatch):
+def test_a_child_that_does_not_listen_is_killed(tmp_path, heard_signals, monkeypatch):
     monkeypatch.setattr(runs, "_GRACE_S", 0.1)
     started = tmp_path / "started"
     processes = when_started(started, lambda: os.kill(os.getpid(), signal.SIGTERM))
@@ -251,7 +262,7 @@ def test_any_exception_ends_the_child(tmp_path):
     assert_gone(processes)
 
 
-def test_a_signal_that_comes_while_the_child_starts_is_not_lost(monkeypatch):
+def test_a_signal_that_comes_while_the_child_starts_is_not_lost(heard_signals, monkeypatch):
     children = []
 
     def start(*args, **options):
