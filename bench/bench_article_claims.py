@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from bench.cells import HEADLINE, mean_text, run_info, spread
+from bench.cells import HEADLINE, accuracy_after, mean_text, run_info
 from bench.run_clock import CLOCK
 from mnistbench.analysis.cells import NOT_MEASURED, percent
-from mnistbench.schema.record import RunRecord
+from mnistbench.analysis.statistics import complete_mean
 from mnistbench.workload.recipes import RECIPES
 
 SEEDS = {"smoke": 1, "quick": 2, "full": 6}
@@ -135,12 +135,6 @@ def bench_claim(benchmark, measured, report, *, claim):
     benchmark.extra_info |= run_info(records) | {"claim": said.text, "verdict": verdict}
 
 
-def accuracy_after(record: RunRecord, epoch: int) -> float | None:
-    """Test accuracy after a whole epoch; ``None`` where the run was shorter."""
-    found = [p.accuracy for p in record.eval_points if p.epoch == epoch and p.split == "test"]
-    return found[0] if found else None
-
-
 def difference(value: float | None, other: float | None) -> float | None:
     return None if value is None or other is None else value - other
 
@@ -163,7 +157,7 @@ def tabulate_claim(section, said, *, dataset, values, verdict):
             "the article": said.text,
             "taken as %": f"{100 * said.low:g} to {100 * said.high:g}",
             "dataset": dataset,
-            "measured %": mean_text(spread(measured)),
+            "measured %": mean_text(complete_mean(measured)),
             "smallest, largest": extremes,
             "n": str(len(measured)) if measured else str(len(values)),
             "verdict": verdict,

@@ -12,18 +12,19 @@ import pytest
 
 from bench.cells import (
     HEADLINE,
+    accuracy_after,
     counted_text,
     mark,
     mean_text,
     reached_text,
     run_info,
-    spread,
     targets_rows,
 )
 from bench.loss_runs import LOSSES, SETTINGS, learning_rate
 from bench.run_clock import CLOCK
 from mnistbench.analysis.cells import seconds
 from mnistbench.analysis.scoring import score_target
+from mnistbench.analysis.statistics import complete_mean
 
 SEEDS = {"smoke": 1, "quick": 1, "full": 6}
 SHORTER = {
@@ -66,13 +67,14 @@ def tabulate_curves(section, head, records):
     """
     completed = [record for record in records if record.status == "completed"]
     curves = [[p for p in record.eval_points if p.split == "val"] for record in completed]
-    first = [[p.accuracy for p in curve if p.epoch == 1] for curve in curves]
     figures = {
-        "val % after epoch 1": spread([found[0] if found else None for found in first]),
-        "final val %": spread([curve[-1].accuracy for curve in curves]),
-        "best val %": spread([max(p.accuracy for p in curve) for curve in curves]),
-        "test %": spread([record.result.test_accuracy for record in completed]),
-        "area under error %": spread([fmean(1 - p.accuracy for p in curve) for curve in curves]),
+        "val % after epoch 1": complete_mean(accuracy_after(record, 1) for record in completed),
+        "final val %": complete_mean(curve[-1].accuracy for curve in curves),
+        "best val %": complete_mean(max(p.accuracy for p in curve) for curve in curves),
+        "test %": complete_mean(record.result.test_accuracy for record in completed),
+        "area under error %": complete_mean(
+            fmean(1 - p.accuracy for p in curve) for curve in curves
+        ),
     }
     cells = {name: mean_text(figure) for name, figure in figures.items()}
     time_s = score_target(records, HEADLINE).time_s

@@ -36,7 +36,6 @@ def measured(request, budget, make_config, report, device):
 
     def ours(steps, **values):
         record = train(config.model_copy(update={"max_steps": steps} | values))[0]
-        report.keep([record])
         return record.phases_s["train"], [point.loss for point in record.train_points]
 
     loops = {

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import pytest
 
-from bench.cells import counted_text, interval_text, mark, mean_text, ratio, run_info, spread
+from bench.cells import counted_text, interval_text, mark, mean_text, ratio, run_info
 from bench.run_clock import CLOCK
 from mnistbench.analysis.cells import NOT_MEASURED
+from mnistbench.analysis.statistics import complete_mean
 
 PLAIN = {
     "model": "cnn",
@@ -54,13 +55,15 @@ def bench_trick(benchmark, measured, report, *, trick):
     records, plain = measured[trick], measured[NO_TRICK]
     CLOCK.replay(benchmark, [record.phases_s["train"] for record in records])
     section = report.section("tricks")
-    accuracy = spread([r.result.test_accuracy for r in records if r.status == "completed"])
+    accuracy = complete_mean(
+        record.result.test_accuracy for record in records if record.status == "completed"
+    )
     pairs = [
         (record, other)
         for record, other in zip(records, plain, strict=True)
         if record.status == other.status == "completed"
     ]
-    gained = spread([a.result.test_accuracy - b.result.test_accuracy for a, b in pairs])
+    gained = complete_mean(a.result.test_accuracy - b.result.test_accuracy for a, b in pairs)
     cost = [a.phases_s["train"] / b.phases_s["train"] for a, b in pairs]
     section.add(
         {

@@ -9,15 +9,17 @@ from typing import Any
 from bench.suite_report import Section, SuiteReport
 from mnistbench.analysis.cells import estimate_text, median_text, percent
 from mnistbench.analysis.cells import seconds as seconds_text
+from mnistbench.analysis.groups import accuracy_by_epoch
 from mnistbench.analysis.scoring import score_target
 from mnistbench.analysis.stability import DRIFT_BOUND, is_unstable
-from mnistbench.analysis.statistics import Estimate, mean_interval, median_interval
+from mnistbench.analysis.statistics import Estimate, median_interval
 from mnistbench.analysis.survival import CensoredMedian
 from mnistbench.schema.record import RunRecord
 
 __all__ = [
     "HEADLINE",
     "TARGETS",
+    "accuracy_after",
     "counted_text",
     "interval_text",
     "mark",
@@ -25,7 +27,6 @@ __all__ = [
     "ratio",
     "reached_text",
     "run_info",
-    "spread",
     "targets_rows",
 ]
 
@@ -46,10 +47,10 @@ def ratio(value: float) -> str:
     return f"{value:.2f}"
 
 
-def spread(values: Sequence[float | None]) -> Estimate | None:
-    """Mean with interval; ``None`` where a run did not measure the value, or there is none."""
-    measured = [value for value in values if value is not None]
-    return mean_interval(measured) if measured and len(measured) == len(values) else None
+def accuracy_after(record: RunRecord, epoch: int) -> float | None:
+    """Accuracy on the eval split after a whole epoch; ``None`` where it was not read then."""
+    found = accuracy_by_epoch([record]).get(epoch)
+    return found.mean if found else None
 
 
 def mean_text(estimate: Estimate | None) -> str:

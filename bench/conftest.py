@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -103,18 +104,21 @@ def report(request) -> SuiteReport:
 
 
 @pytest.fixture(scope="session")
-def make_config(dataset, tmp_path_factory) -> Callable[..., RunConfig]:
-    """Makes a configuration whose runs go to a temporary folder."""
+def make_config(request, dataset, tmp_path_factory) -> Callable[..., RunConfig]:
+    """Makes a configuration with a folder of its own for its runs, below the report's if any."""
+    asked = request.config.getoption("--bench-report")
+    runs = Path(asked) / "runs" if asked else tmp_path_factory.mktemp("runs")
+    runs.mkdir(parents=True, exist_ok=True)
 
     def make(**values: Any) -> RunConfig:
-        folder = tmp_path_factory.mktemp("runs")
-        return RunConfig(**{"dataset": dataset, "output_dir": str(folder)} | values)
+        folder = tempfile.mkdtemp(prefix="runs-", dir=runs)
+        return RunConfig(**{"dataset": dataset, "output_dir": folder} | values)
 
     return make
 
 
 @pytest.fixture(scope="session")
-def train_in_turn(report) -> Callable[..., dict[Any, list[RunRecord]]]:
+def train_in_turn() -> Callable[..., dict[Any, list[RunRecord]]]:
     """Trains configurations over seeds, each seed of all of them before the next seed.
 
     A machine that drifts is so fair to all. What a suite trained already is not run again.
@@ -133,7 +137,6 @@ def train_in_turn(report) -> Callable[..., dict[Any, list[RunRecord]]]:
         for seed in range(num_seeds):
             for name, config in configs.items():
                 records[name].append(train_one(config, seed))
-        report.keep(record for runs in records.values() for record in runs)
         return records
 
     return run
@@ -159,6 +162,7 @@ def chosen(request) -> Callable[..., list[Any]]:
 def watched_machine(request, report, device):
     """Reads the host canary before and after each suite."""
     wait = torch.cuda.synchronize if device.type == "cuda" else None
+    others = [section.title for section in report.sections()]
     before = read_canary(device, synchronize=wait)
     yield
     canary = Canary(before=before, after=read_canary(device, synchronize=wait))
@@ -178,10 +182,12 @@ def watched_machine(request, report, device):
         unstable=moved > DRIFT_BOUND,
     )
     if moved > DRIFT_BOUND:
-        section.note(
-            f"† the machine's own speed moved by more than {100 * DRIFT_BOUND:.0f} % during this "
-            "suite: compare no times across its rows"
-        )
+        for written in report.sections():
+            if written.title == MACHINE or written.title not in others:
+                written.note(
+                    f"† the machine's own speed moved by {100 * moved:.0f} % during suite {suite}: "
+                    "compare no times across its rows"
+                )
 
 
 def _before_after(canary: Canary, name: str) -> str:

@@ -1,13 +1,12 @@
 """What the suites found, as tables below pytest-benchmark's own and as files.
 
-A suite adds rows to a section; a section keeps the text of each cell and the figures behind it, and
-the records that they come from.
+A suite adds rows to a section; a section keeps the text of each cell and the figures behind it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 from mnistbench.analysis.plots import plot_curves
 from mnistbench.analysis.tables import render_table
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.store import save_record
 from mnistbench.schema.strict_json import write_whole
 
 __all__ = ["MACHINE", "Section", "SuiteReport"]
@@ -26,7 +24,7 @@ MACHINE = "machine"
 
 @dataclass
 class Section:
-    """A table, its notes, and the records behind it."""
+    """A table, its notes, and the runs that its pictures are of."""
 
     title: str
     rows: list[Mapping[str, str]] = field(default_factory=list)
@@ -49,15 +47,10 @@ class SuiteReport:
 
     def __init__(self) -> None:
         self._sections: dict[str, Section] = {}
-        self._records: dict[str, RunRecord] = {}
 
     def section(self, title: str) -> Section:
         """The section called `title`, new or already begun."""
         return self._sections.setdefault(title, Section(title))
-
-    def keep(self, records: Iterable[RunRecord]) -> None:
-        """Records to be written beside the tables."""
-        self._records |= {record.run_id: record for record in records}
 
     def sections(self) -> list[Section]:
         """All sections that have rows, the machine's own at the end."""
@@ -65,7 +58,7 @@ class SuiteReport:
         return sorted(filled, key=lambda section: section.title == MACHINE)
 
     def write(self, folder: Path) -> None:
-        """Write ``report.md``, ``report.json``, a picture for each set of curves, and the records.
+        """Write ``report.md``, ``report.json`` and a picture for each set of curves.
 
         Raises:
             InputError: the folder cannot be written.
@@ -77,9 +70,6 @@ class SuiteReport:
         for section in sections:
             for name, records in section.pictures.items():
                 plot_curves(records, folder / f"{name}.png", accuracy_only=True)
-        for record in self._records.values():
-            if not (folder / "runs" / record.run_id).exists():
-                save_record(record, folder / "runs" / record.run_id)
 
 
 def _markdown(section: Section) -> str:

@@ -74,7 +74,9 @@ def test_durations_are_the_runs_train_clocks(done):
         for run_id, round_s in zip(
             benchmark["extra_info"]["run_ids"], benchmark["stats"]["data"], strict=True
         ):
-            record = json.loads((done[1] / "report" / "runs" / run_id / "record.json").read_text())
+            (path,) = (done[1] / "report" / "runs").rglob(f"{run_id}/record.json")
+            record = json.loads(path.read_text())
+            assert Path(record["config"]["output_dir"]) == path.parents[1]
             assert round_s == pytest.approx(record["phases_s"]["train"])
 
 

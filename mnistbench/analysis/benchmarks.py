@@ -8,9 +8,10 @@ from typing import Any
 
 from mnistbench.analysis.cells import NOT_MEASURED
 from mnistbench.analysis.comparison import Comparison, Row, judged
-from mnistbench.analysis.metrics import METRICS, Reading
+from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.refusals import mostly_unstable
 from mnistbench.analysis.samples import Level, Sample, ratio_of_medians
+from mnistbench.analysis.scoring import Reading
 from mnistbench.schema.benchmark_json import Benchmark, BenchmarkFile
 from mnistbench.schema.errors import InputError
 

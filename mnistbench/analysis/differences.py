@@ -111,5 +111,4 @@ def _brief(text: str) -> str:
 
 
 def _versions(record: RunRecord) -> Mapping[str, Any]:
-    versions = record.environment.get("versions")
-    return versions if isinstance(versions, dict) else {}
+    return record.environment.get("versions") or {}

@@ -10,7 +10,7 @@ from typing import Any
 from mnistbench.analysis.reference import check_group
 from mnistbench.analysis.scoring import TargetScore, score_target
 from mnistbench.analysis.stability import is_unstable
-from mnistbench.analysis.statistics import Estimate, mean_interval
+from mnistbench.analysis.statistics import Estimate, complete_mean, mean_interval
 from mnistbench.schema.record import Phase, RunRecord
 from mnistbench.schema.reference import ReferenceCurve
 from mnistbench.schema.training_fields import SAME_RUN
@@ -33,15 +33,20 @@ _SHOWN = ("device_name", "num_processes", "num_threads", "mixed_precision")
 _CODE = ("git_commit", "git_dirty")
 
 
-def group_runs(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
+def group_runs(
+    records: Iterable[RunRecord], *, across_commits: bool = False
+) -> list[list[RunRecord]]:
     """Runs that differ in nothing but their seed, together, in order of first appearance.
+
+    With `across_commits` they may be of several commits too, as a folder's are when one lands
+    meanwhile.
 
     A seed that was run again counts once: a repeat is no second sample. Its newest run counts, but
     one that was interrupted or failed never hides one that came to an end of its own.
     """
     groups: dict[str, dict[int, RunRecord]] = {}
     for record in records:
-        seeds = groups.setdefault(_key(record), {})
+        seeds = groups.setdefault(_key(record, across_commits=across_commits), {})
         before = seeds.get(record.seed)
         if before is None or _rank(before) <= _rank(record):
             seeds[record.seed] = record
@@ -189,8 +194,10 @@ def _status(group: Sequence[RunRecord]) -> str:
     return ", ".join(f"{number} {status}" for status, number in counts.most_common())
 
 
-def _key(record: RunRecord) -> str:
-    return json.dumps(_identity(record), sort_keys=True, default=str)
+def _key(record: RunRecord, *, across_commits: bool) -> str:
+    left_out = _CODE if across_commits else ()
+    identity = {k: v for k, v in _identity(record).items() if k not in left_out}
+    return json.dumps(identity, sort_keys=True, default=str)
 
 
 def _identity(record: RunRecord) -> dict[str, Any]:
@@ -221,9 +228,5 @@ def _wall_s(record: RunRecord, *, alone: bool) -> float:
 
 
 def _estimate(values: Iterable[float | None]) -> dict[str, Any] | None:
-    """Mean, half width and n; ``None`` unless every run measured the value."""
-    known = list(values)
-    measured = [value for value in known if value is not None]
-    if not measured or len(measured) < len(known):
-        return None
-    return mean_interval(measured)._asdict()
+    found = complete_mean(values)
+    return found and found._asdict()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from mnistbench.analysis.scoring import end_s, time_to_accuracy
+from mnistbench.analysis.cells import percent, seconds
+from mnistbench.analysis.scoring import Reading, reading_to_target
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["METRICS", "Metric", "MetricName", "Reading", "target_of"]
+__all__ = ["METRICS", "Metric", "MetricName", "target_of"]
 
 MetricName = Literal[
     "samples_per_s",
@@ -26,16 +26,6 @@ MetricName = Literal[
     "test_loss",
     "duration_s",
 ]
-
-
-class Reading(NamedTuple):
-    """A metric of one run; not `reached` means right-censored: more than `value`.
-
-    That is infinite for a run that diverged, which would not have got there in any time.
-    """
-
-    value: float
-    reached: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,29 +72,25 @@ def _of(value: Callable[[RunRecord], float | None]) -> Callable[..., Reading | N
 
 
 def _to_target(record: RunRecord, target: float | None, *, steps: bool = False) -> Reading | None:
-    """Train-clock seconds, or steps, to the target; censored at the end of a run that missed it."""
     target = target_of(record, target)
-    if target is None:
-        return None
-    split = str(record.config.get("eval_split"))
-    score = time_to_accuracy(record.eval_points, target, split=split)
-    if score is not None:
-        return Reading(score.steps if steps else score.time_s)
-    if record.status == "diverged":
-        return Reading(math.inf, reached=False)
-    return Reading(record.num_steps if steps else end_s(record), reached=False)
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.2f}"
+    return None if target is None else reading_to_target(record, target, steps=steps)
 
 
 def _ms(value_s: float) -> str:
     return f"{1000 * value_s:.3f}"
 
 
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2f}"
+def _accuracy(label: str, value: Callable[[RunRecord], float | None]) -> Metric:
+    return Metric(
+        label=label,
+        read=_of(value),
+        show=percent,
+        unit=" %",
+        higher_is_better=True,
+        ratio=False,
+        timed=False,
+        quality=True,
+    )
 
 
 METRICS: Mapping[MetricName, Metric] = {
@@ -121,13 +107,13 @@ METRICS: Mapping[MetricName, Metric] = {
         label="step p95", read=_of(lambda r: r.throughput.step_s_p95), show=_ms, unit=" ms"
     ),
     "train_s": Metric(
-        label="train time", read=_of(lambda r: r.phases_s.get("train")), show=_seconds, unit=" s"
+        label="train time", read=_of(lambda r: r.phases_s.get("train")), show=seconds, unit=" s"
     ),
-    "wall_s": Metric(label="wall time", read=_of(lambda r: r.wall_s), show=_seconds, unit=" s"),
+    "wall_s": Metric(label="wall time", read=_of(lambda r: r.wall_s), show=seconds, unit=" s"),
     "time_to_accuracy_s": Metric(
         label="time",
         read=_to_target,
-        show=_seconds,
+        show=seconds,
         unit=" s",
         to_target=True,
     ),
@@ -138,26 +124,8 @@ METRICS: Mapping[MetricName, Metric] = {
         timed=False,
         to_target=True,
     ),
-    "test_accuracy": Metric(
-        label="test accuracy",
-        read=_of(lambda r: r.result.test_accuracy),
-        show=_percent,
-        unit=" %",
-        higher_is_better=True,
-        ratio=False,
-        timed=False,
-        quality=True,
-    ),
-    "val_accuracy": Metric(
-        label="val accuracy",
-        read=_of(lambda r: r.result.val_accuracy),
-        show=_percent,
-        unit=" %",
-        higher_is_better=True,
-        ratio=False,
-        timed=False,
-        quality=True,
-    ),
+    "test_accuracy": _accuracy("test accuracy", lambda r: r.result.test_accuracy),
+    "val_accuracy": _accuracy("val accuracy", lambda r: r.result.val_accuracy),
     "test_loss": Metric(
         label="test loss",
         read=_of(lambda r: r.result.test_loss),

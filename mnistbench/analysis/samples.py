@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import NamedTuple
 
-from mnistbench.analysis.metrics import Metric, Reading
+from mnistbench.analysis.metrics import Metric
+from mnistbench.analysis.scoring import Reading, at_risk, median_reading
 from mnistbench.analysis.significance import Shift, rank_test, seeds_needed, shift
-from mnistbench.analysis.survival import kaplan_meier_median, log_rank
+from mnistbench.analysis.survival import log_rank
 
 __all__ = ["Level", "Sample", "level", "ratio_of_medians"]
 
@@ -73,8 +74,8 @@ class Sample:
         give a p that cannot be small.
         """
         if self.censored:
-            longest = _longest((*self.a, *self.b))
-            return log_rank(*_times(self.a, longest), *_times(self.b, longest))
+            both = (*self.a, *self.b)
+            return log_rank(*at_risk(self.a, among=both), *at_risk(self.b, among=both))
         return rank_test(self._scaled(self.a), self._scaled(self.b), paired=self.paired)
 
     def change(self, *, confidence: float = 0.95) -> Shift | None:
@@ -148,8 +149,7 @@ def level(readings: Sequence[Reading], metric: Metric) -> Level:
         return Level(None, 0, 0)
     if not metric.to_target:
         return Level(median(reading.value for reading in readings), len(readings), reached)
-    found = kaplan_meier_median(*_times(readings, _longest(readings)))
-    return Level(found.median, len(readings), reached)
+    return Level(median_reading(readings).median, len(readings), reached)
 
 
 def ratio_of_medians(a: Level, b: Level) -> Shift | None:
@@ -157,12 +157,3 @@ def ratio_of_medians(a: Level, b: Level) -> Shift | None:
     if a.median is None or b.median is None or a.median <= 0:
         return None
     return Shift(b.median / a.median - 1, None, None)
-
-
-def _times(readings: Sequence[Reading], longest: float) -> tuple[list[float], list[bool]]:
-    """Times for survival analysis: what never gets there stays at risk to the `longest` of all."""
-    return [min(r.value, longest) for r in readings], [r.reached for r in readings]
-
-
-def _longest(readings: Sequence[Reading]) -> float:
-    return max((r.value for r in readings if math.isfinite(r.value)), default=0.0)

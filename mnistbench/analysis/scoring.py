@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,13 +15,16 @@ from mnistbench.analysis.survival import (
 from mnistbench.schema.record import EvalPoint, RunRecord
 
 __all__ = [
+    "Reading",
     "TargetScore",
     "TimeToAccuracy",
+    "at_risk",
     "end_s",
+    "median_reading",
     "point_at_target",
+    "reading_to_target",
     "score_target",
     "time_to_accuracy",
-    "times_to_target",
 ]
 
 
@@ -29,6 +33,13 @@ class TimeToAccuracy(NamedTuple):
 
     time_s: float
     steps: int
+
+
+class Reading(NamedTuple):
+    """One figure of one run; not `reached` means right-censored: more than `value`."""
+
+    value: float
+    reached: bool = True
 
 
 class TargetScore(NamedTuple):
@@ -68,52 +79,61 @@ def end_s(record: RunRecord) -> float:
     return max([record.phases_s.get("train", 0.0), *evaluated])
 
 
-def times_to_target(group: Sequence[RunRecord], target: float) -> tuple[list[float], list[bool]]:
-    """Train-clock seconds of each run to `target` on its eval split, and whether it got there.
+def reading_to_target(record: RunRecord, target: float, *, steps: bool = False) -> Reading:
+    """Train-clock seconds, or optimizer `steps`, of one run to `target` on its eval split.
 
-    A run that did not is right-censored: its time is that of its end, be it completed, diverged,
-    interrupted or failed.
+    A run that did not get there is right-censored at its end; one that diverged would not have got
+    there in any time: at infinity.
     """
-    scores = [_score(record, target) for record in group]
-    times = [s.time_s if s else end_s(r) for r, s in zip(group, scores, strict=True)]
-    return times, [score is not None for score in scores]
+    split = str(record.config.get("eval_split"))
+    score = time_to_accuracy(record.eval_points, target, split=split)
+    if score is not None:
+        return Reading(score.steps if steps else score.time_s)
+    if record.status == "diverged":
+        return Reading(math.inf, reached=False)
+    return Reading(record.num_steps if steps else end_s(record), reached=False)
 
 
-def score_target(group: Sequence[RunRecord], target: float) -> TargetScore:
-    """Median time and steps of `group` to `target` with 95 % intervals, and the expected time.
+def at_risk(
+    readings: Sequence[Reading], *, among: Sequence[Reading]
+) -> tuple[list[float], list[bool]]:
+    """Times for survival analysis, and whether they were reached.
 
-    Medians are Kaplan and Meier's (1958). A diverged run would not have got there in any time: it
-    stays at risk to the end of the longest run, as competing risks do (Gooley et al. 1999), since
-    censoring it where it broke off would spread its share over the runs that went well. The
-    expected time charges it the seconds that it really took.
+    What never gets there stays at risk to the longest time `among` all that are compared, as
+    competing risks do (Gooley et al. 1999): to censor it where it broke off would spread its share
+    over the runs that went well.
+    """
+    longest = max((r.value for r in among if math.isfinite(r.value)), default=0.0)
+    return [min(r.value, longest) for r in readings], [r.reached for r in readings]
+
+
+def median_reading(readings: Sequence[Reading]) -> CensoredMedian:
+    """Kaplan and Meier's median (1958) of `readings`, with its 95 % interval.
 
     Raises:
-        ValueError: `group` is empty.
+        ValueError: there are none.
     """
-    times, reached = times_to_target(group, target)
-    scores = [_score(record, target) for record in group]
-    steps = [float(s.steps if s else r.num_steps) for r, s in zip(group, scores, strict=True)]
-    lost = [
-        record.status == "diverged" and not got for record, got in zip(group, reached, strict=True)
-    ]
-    return TargetScore(
-        target=target,
-        time_s=_median(_kept_at_risk(times, lost), reached),
-        steps=_median(_kept_at_risk(steps, lost), reached),
-        expected_s=expected_running_time(times, reached),
-    )
-
-
-def _score(record: RunRecord, target: float) -> TimeToAccuracy | None:
-    return time_to_accuracy(record.eval_points, target, split=str(record.config.get("eval_split")))
-
-
-def _median(values: Sequence[float], reached: Sequence[bool]) -> CensoredMedian:
+    values, reached = at_risk(readings, among=readings)
     if len(values) == 1:  # has no interval that would be worth the import of scipy
         return CensoredMedian(values[0] if reached[0] else None, None, None, sum(reached), 1)
     return kaplan_meier_median(values, reached)
 
 
-def _kept_at_risk(values: Sequence[float], lost: Sequence[bool]) -> list[float]:
-    longest = max(values)
-    return [longest if is_lost else value for value, is_lost in zip(values, lost, strict=True)]
+def score_target(group: Sequence[RunRecord], target: float) -> TargetScore:
+    """Median time and steps of `group` to `target`, and the expected time.
+
+    A diverged run counts in the medians as never there (see `at_risk`); the expected time charges
+    it the seconds that it really took.
+
+    Raises:
+        ValueError: `group` is empty.
+    """
+    times = [reading_to_target(record, target) for record in group]
+    steps = [reading_to_target(record, target, steps=True) for record in group]
+    spent_s = [t.value if t.reached else end_s(r) for t, r in zip(times, group, strict=True)]
+    return TargetScore(
+        target=target,
+        time_s=median_reading(times),
+        steps=median_reading(steps),
+        expected_s=expected_running_time(spent_s, [time.reached for time in times]),
+    )

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from mnistbench.analysis.differences import surroundings
 from mnistbench.analysis.groups import group_labels, group_runs, run_name
-from mnistbench.analysis.metrics import Metric, Reading
+from mnistbench.analysis.metrics import Metric
 from mnistbench.analysis.samples import Sample
+from mnistbench.analysis.scoring import Reading
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Phase, RunRecord
 from mnistbench.schema.training_fields import SAME_RUN
@@ -28,7 +29,6 @@ __all__ = [
     "sample_of",
 ]
 
-_CODE = frozenset({"git_commit", "git_dirty"})
 _OF_THE_RUN: tuple[Phase, ...] = ("build", "compile", "train", "eval", "checkpoint", "profile")
 """Phases that a run of one seed spends on itself, after it is said to have begun."""
 
@@ -73,7 +73,7 @@ def match_groups(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> Matches:
     """
     if not a or not b:
         raise InputError("compare: no run in " + ("A" if not a else "B"))
-    left, right = _groups(a), _groups(b)
+    left, right = (group_runs(side, across_commits=True) for side in (a, b))
     notes = [*_repeats("A", a, left), *_repeats("B", b, right)]
     if len(left) == len(right) == 1:
         return Matches([as_one(left[0], right[0])], [], [], notes)
@@ -131,16 +131,6 @@ def sample_of(match: Match, metric: Metric, target_accuracy: float | None) -> Sa
     whole = [pair for pair in pairs if len(pair) == 2]
     a, b = (tuple(pair[side] for pair in whole) for side in (0, 1))
     return Sample(metric=metric, a=a, b=b, paired=True)
-
-
-def _groups(runs: Sequence[RunRecord]) -> list[list[RunRecord]]:
-    """As `group_runs` makes them, if all runs were of one commit."""
-    bare = []
-    for record in runs:
-        environment = {k: v for k, v in record.environment.items() if k not in _CODE}
-        bare.append(record.model_copy(update={"environment": environment}))
-    whole = {id(one): record for one, record in zip(bare, runs, strict=True)}
-    return [[whole[id(one)] for one in group] for group in group_runs(bare)]
 
 
 def _length(record: RunRecord) -> timedelta:

@@ -24,6 +24,7 @@ from typing import NamedTuple
 from mnistbench.launch.interleave import Side
 from mnistbench.launch.runs import RunFailedError, run_child
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.folders import cache_folder
 
 __all__ = ["side_at"]
 
@@ -179,15 +180,7 @@ def _run(command: list[str]) -> None:
 
 
 def _cache_folder() -> Path:
-    """As for data sets: ``mnistbench`` in the user's cache folder."""
-    if cache := os.environ.get("XDG_CACHE_HOME"):
-        return Path(cache).absolute() / "mnistbench"
-    try:
-        return Path.home() / ".cache" / "mnistbench"
-    except RuntimeError:
-        raise InputError(
-            "revisions: no home folder to keep checkouts in; set XDG_CACHE_HOME"
-        ) from None
+    return cache_folder(otherwise="set XDG_CACHE_HOME")
 
 
 def _make_once(

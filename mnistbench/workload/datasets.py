@@ -16,6 +16,7 @@ from torchvision import datasets
 
 from mnistbench.schema.config import RunConfig, check_split
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.folders import cache_folder
 from mnistbench.schema.names import DatasetName
 from mnistbench.schema.record import Source
 from mnistbench.workload.download import DownloadError, download_set
@@ -160,12 +161,7 @@ def default_data_dir() -> Path:
     """
     if data_dir := os.environ.get("MNISTBENCH_DATA_DIR"):
         return Path(data_dir).expanduser()
-    if cache := os.environ.get("XDG_CACHE_HOME"):
-        return Path(cache) / "mnistbench"
-    try:
-        return Path.home() / ".cache" / "mnistbench"
-    except RuntimeError:
-        raise InputError("data_dir: no home folder to keep data in; use --data-dir") from None
+    return cache_folder(otherwise="use --data-dir")
 
 
 def find_files(name: DatasetName, data_dir: Path) -> bool:

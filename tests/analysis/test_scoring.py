@@ -1,8 +1,16 @@
 """Time to accuracy from stored curves, one run's and a group's."""
 
+import math
+
 import pytest
 
-from mnistbench.analysis.scoring import end_s, score_target, time_to_accuracy, times_to_target
+from mnistbench.analysis.scoring import (
+    Reading,
+    end_s,
+    reading_to_target,
+    score_target,
+    time_to_accuracy,
+)
 from mnistbench.analysis.survival import kaplan_meier_median
 
 
@@ -28,7 +36,12 @@ def test_a_run_that_never_got_there_is_censored_at_its_end(make_record):
         make_record(2, (0.9,), status="diverged", phases_s=phases | {"train": 2.5}),
         make_record(3, eval_points=[], status="failed", phases_s={}),
     ]
-    assert times_to_target(group, 0.97) == ([6.0, 6.1, 2.5, 0.0], [True, False, False, False])
+    assert [reading_to_target(record, 0.97) for record in group] == [
+        Reading(6.0),
+        Reading(6.1, reached=False),
+        Reading(math.inf, reached=False),
+        Reading(0.0, reached=False),
+    ]
     assert [end_s(record) for record in group] == [6.0, 6.1, 2.5, 0.0]
 
 

@@ -1,0 +1,59 @@
+"""Records as runs leave them, without running."""
+
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.record import (
+    PHASES,
+    DatasetInfo,
+    EvalPoint,
+    RecipeInfo,
+    Result,
+    RunRecord,
+    Throughput,
+    TrainPoint,
+)
+
+
+def make_record(seed=0, accuracies=(0.90, 0.95, 0.98), name="simple-cnn", **changes):
+    """A run over three epochs whose test accuracies are given; `changes` are keys of its record."""
+    target = changes.pop("target", 0.97)
+    points = [
+        EvalPoint(
+            step=10 * epoch,
+            epoch=epoch,
+            samples_seen=640 * epoch,
+            train_s=2.0 * epoch + seed / 10,
+            split="test",
+            loss=1 - accuracy,
+            accuracy=accuracy,
+        )
+        for epoch, accuracy in enumerate(accuracies, start=1)
+    ]
+    config = RunConfig(recipe=name, seed=seed, eval_split="test", target_accuracy=target)
+    values = {
+        "run_id": f"run-{name}-{seed}",
+        "status": "completed",
+        "created_at": "2026-01-01T00:00:00+00:00",
+        "seed": seed,
+        "recipe": RecipeInfo(name=name, source="a page"),
+        "config": config.model_dump(mode="json"),
+        "environment": {
+            "device_type": "cpu",
+            "num_processes": 2,
+            "num_threads": 1,
+            "mixed_precision": "no",
+            "global_batch_size": 64,
+        },
+        "dataset": DatasetInfo(
+            name="mnist", source="local", sha256="0", num_train=640, num_val=0, num_test=100
+        ),
+        "num_parameters": 8490,
+        "num_epochs": float(len(accuracies)),
+        "num_steps": 10 * len(accuracies),
+        "eval_points": points,
+        "train_points": [TrainPoint(step=s, epoch=s / 10, loss=1 / s) for s in range(1, 31)],
+        "phases_s": dict.fromkeys(PHASES, 0.0) | {"train": 6.0},
+        "wall_s": 10.0 + seed,
+        "throughput": Throughput(samples_per_s=1000.0 + 10 * seed),
+        "result": Result(test_accuracy=accuracies[-1], target_accuracy=target),
+    }
+    return RunRecord(**values | changes)
