@@ -19,7 +19,8 @@ from typing import Annotated, Any, TypedDict, TypeVar
 import tyro
 import yaml
 
-from mnistbench.schema.config import APPLIES_TO, RunConfig, config_from
+from mnistbench.schema.config import RunConfig, config_from
+from mnistbench.schema.config_rules import APPLIES_TO
 from mnistbench.schema.errors import InputError, SaidElsewhereError
 from mnistbench.workload.recipes import RECIPES
 
@@ -88,7 +89,8 @@ def run_flags(extra: Mapping[str, Any]) -> Any:
         default = field.get_default()
         shown = "none" if default in (None, ()) else str(default)
         argument = tyro.conf.arg(help=field.description, help_behavior_hint=f"(default: {shown})")
-        fields[name] = Annotated[field.annotation, argument]
+        annotation = bool if field.annotation == bool | None else field.annotation  # --x, --no-x
+        fields[name] = Annotated[annotation, argument]
     return TypedDict("RunFlags", fields, total=False)  # type: ignore[operator]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Literal
@@ -23,6 +25,7 @@ from mnistbench.cli import (
     show,
 )
 from mnistbench.instruments.clock import Ledger, process_age_s
+from mnistbench.instruments.compiled_steps import keep_compiled_steps
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import Terminated
 from mnistbench.schema.record import RunRecord
@@ -83,14 +86,31 @@ def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]
         format="mnistbench: %(message)s", level=logging.WARNING, stream=sys.stderr, force=True
     )
     logging.getLogger("mnistbench").setLevel(logging.ERROR if quiet else logging.INFO)
+    keep_compiled_steps()
     try:
-        with ledger.phase("import"):
+        with ledger.phase("import"), _uncollected():
             from mnistbench.engine.trainer import train
         return train(config, ledger=ledger, show_progress=not quiet)
     except KeyboardInterrupt as stop:
         terminated = isinstance(stop, Terminated)
         say("terminated" if terminated else "interrupted")
         raise SystemExit(143 if terminated else 130) from None
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Leave what is imported inside out of all garbage collections, in a process's first run.
+
+    They would go through half a million objects of torch again and again: while these are made, at
+    the end of each seed and of the process, and in any step that a full collection falls into.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+    if not gc.get_freeze_count():  # later, garbage of runs before would be kept as well
+        gc.freeze()
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

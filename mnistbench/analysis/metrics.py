@@ -18,6 +18,7 @@ MetricName = Literal[
     "step_s_p50",
     "step_s_p95",
     "train_s",
+    "train_eval_s",
     "wall_s",
     "time_to_accuracy_s",
     "steps_to_accuracy",
@@ -76,6 +77,12 @@ def _to_target(record: RunRecord, target: float | None, *, steps: bool = False) 
     return None if target is None else reading_to_target(record, target, steps=steps)
 
 
+def _train_eval_s(record: RunRecord) -> float | None:
+    """The time that a speed record is told in."""
+    train_s, eval_s = record.phases_s.get("train"), record.phases_s.get("eval")
+    return None if train_s is None or eval_s is None else train_s + eval_s
+
+
 def _ms(value_s: float) -> str:
     return f"{1000 * value_s:.3f}"
 
@@ -108,6 +115,12 @@ METRICS: Mapping[MetricName, Metric] = {
     ),
     "train_s": Metric(
         label="train time", read=_of(lambda r: r.phases_s.get("train")), show=seconds, unit=" s"
+    ),
+    "train_eval_s": Metric(
+        label="train and eval time",
+        read=_of(_train_eval_s),
+        show=lambda x: f"{x:.3f}",
+        unit=" s",
     ),
     "wall_s": Metric(label="wall time", read=_of(lambda r: r.wall_s), show=seconds, unit=" s"),
     "time_to_accuracy_s": Metric(

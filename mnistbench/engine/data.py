@@ -13,9 +13,16 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from mnistbench.engine.distributed import decide_together
-from mnistbench.schema.config import RunConfig, check_split
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.config_rules import check_split
 from mnistbench.schema.record import DatasetInfo
-from mnistbench.workload.batches import Batch, BatchPlan, resident_batches, streaming_batches
+from mnistbench.workload.batches import (
+    Batch,
+    BatchPlan,
+    mapped_batches,
+    resident_batches,
+    streaming_batches,
+)
 from mnistbench.workload.datasets import LoadedDataset, load_dataset, resolve_dataset
 
 __all__ = ["RunData", "place_data"]
@@ -42,6 +49,14 @@ class RunData:
         if self.train is not None:
             images, labels = self.train
             return resident_batches(plan, images=images, labels=labels)
+        if config.loader == "mapped":
+            return mapped_batches(
+                plan,
+                images=self.loaded.train.data,
+                labels=self.loaded.train.targets,
+                device=self.device,
+                read_ahead=self.loaded.read_ahead,
+            )
         dataset: Subset[Any] = Subset(self.loaded.train, range(self.info.num_train))
         return streaming_batches(
             plan, dataset=dataset, device=self.device, num_workers=config.num_workers

@@ -60,6 +60,8 @@ def _run_id(run: Run) -> str:
 
 def _environment(run: Run) -> dict[str, Any]:
     return describe_environment(run.accelerator.device) | {
+        "loop_floor": run.loop_floor,
+        "loop_floor_reason": run.loop_floor_reason,
         "num_processes": run.accelerator.num_processes,
         "distributed_type": run.accelerator.distributed_type.value,
         "mixed_precision": run.accelerator.mixed_precision,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -15,8 +16,8 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 
 from mnistbench.engine.data import RunData
-from mnistbench.engine.evaluation import Evaluation, Evaluator
-from mnistbench.engine.step import StockStep
+from mnistbench.engine.evaluation import Evaluation
+from mnistbench.engine.loops import build_loop
 from mnistbench.instruments.canary import read_canary
 from mnistbench.instruments.clock import EventTimer, Ledger, StepTimer
 from mnistbench.instruments.environment import device_name
@@ -24,14 +25,14 @@ from mnistbench.instruments.progress import Progress
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Canary, CanaryReading, EvalPoint, Status, finite
-from mnistbench.workload.augment import build_augment
-from mnistbench.workload.batches import Batch, BatchPlan, Preprocess
-from mnistbench.workload.losses import build_loss
+from mnistbench.workload.batches import Batch, BatchPlan
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
 from mnistbench.workload.schedules import lr_at
 
 __all__ = ["Run"]
+
+_log = logging.getLogger(__name__)
 
 
 class Run:
@@ -52,6 +53,8 @@ class Run:
         self.eval_points: list[EvalPoint] = []
         self.step = 0
         self.num_parameters: int | None = None
+        self.loop_floor: str | None = None
+        self.loop_floor_reason: str | None = None
         self.canary: Canary | None = None
         self.losses: list[Tensor] = []  # this process's, one tensor per stretch between evaluations
         self.timer: StepTimer | EventTimer = StepTimer()
@@ -71,6 +74,10 @@ class Run:
             self._build()
         with self.ledger.phase("compile"):
             self._warm_up()
+        self.loop_floor = self.train_step.floor
+        self.loop_floor_reason = self.train_step.floor_reason
+        if self.loop_floor_reason and self.accelerator.is_main_process:
+            _log.warning(f"the fast loop fell to {self.loop_floor}: {self.loop_floor_reason}")
 
     def _plan(self, global_batch_size: int) -> BatchPlan:
         num_train = self.data.info.num_train
@@ -95,30 +102,16 @@ class Run:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         model, optimizer = accelerator.prepare(model, build_optimizer(model, config))
         set_seed(config.seed, device_specific=True)  # dropout of its own on every process
-        loaded = self.data.loaded
-        mean, std = loaded.pixel_mean, loaded.pixel_std
-        loss_fn = build_loss(config)
-        self.train_step = StockStep(
-            accelerator=accelerator,
-            model=cast("nn.Module", torch.compile(model)) if config.compile else model,
-            optimizer=optimizer,
-            loss_fn=loss_fn,
-            preprocess=Preprocess(
-                mean=mean, std=std, augment=build_augment(config), seed=config.seed
-            ),
-        )
-        self.evaluator = Evaluator(
-            accelerator=accelerator,
-            model=accelerator.unwrap_model(model),  # DDP would wait for equal shards
-            loss_fn=loss_fn,
-            preprocess=Preprocess(mean=mean, std=std),
-            eval_batch_size=config.eval_batch_size,
+        self.train_step, self.evaluator = build_loop(
+            config, accelerator, loaded=self.data.loaded, model=model, optimizer=optimizer
         )
 
     def _warm_up(self) -> None:
         """Meet both shapes of an epoch, the full batch and the last one, before the clock runs."""
         try:
             self.train_step.warm_up(self.plan.edge_parts(), device=self.accelerator.device)
+            if self.train_step.floor == "compiled":
+                self.evaluator = self.evaluator.compiled(device=self.accelerator.device)
         except torch.OutOfMemoryError:
             raise InputError(
                 f"global_batch_size: {self.plan.global_batch_size} samples do not fit the device's "
@@ -188,17 +181,23 @@ class Run:
         self.losses.append(losses)
         with self.ledger.phase("train"):
             self.timer.start()
-            for index, batch in enumerate(itertools.islice(batches, stop - self.step)):
-                lr = lr_at(
-                    self.step,
-                    config=self.config,
-                    num_steps=self.plan.num_steps,
-                    steps_per_epoch=self.plan.steps_per_epoch,
-                )
-                losses[index] = self.train_step(batch, lr=lr)
-                self.step += 1
-                self.timer.mark()
+            first, at_once = self.step, self.train_step.steps_per_call
+            while self.step < stop:
+                group = list(itertools.islice(batches, min(at_once, stop - self.step)))
+                lrs = [self._lr(self.step + index) for index in range(len(group))]
+                for loss in self.train_step.many(group, lrs=lrs):
+                    losses[self.step - first] = loss
+                    self.step += 1
+                self.timer.mark(len(group))
                 progress.step(self.step)
+
+    def _lr(self, step: int) -> float:
+        return lr_at(
+            step,
+            config=self.config,
+            num_steps=self.plan.num_steps,
+            steps_per_epoch=self.plan.steps_per_epoch,
+        )
 
     def _evaluate(self, split: Literal["val", "test"]) -> Evaluation:
         images, labels = self.data.val if split == "val" else self.data.test

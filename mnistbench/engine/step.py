@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from mnistbench.workload.batches import Batch, Part
+from mnistbench.workload.batches import Batch, Part, Preprocess
 from mnistbench.workload.losses import LossFn
 
 __all__ = ["StockStep"]
@@ -24,7 +24,9 @@ class StockStep:
     model: nn.Module
     optimizer: Any
     loss_fn: LossFn
-    preprocess: Callable[[Tensor, Part], Tensor]
+    preprocess: Preprocess
+    floor: str = "stock"
+    floor_reason: str | None = None
 
     def __call__(self, batch: Batch, *, lr: float) -> Tensor:
         """Train on `batch` at `lr`; gives this process's weighted loss, detached, on the device."""
@@ -34,6 +36,15 @@ class StockStep:
         self.optimizer.step()
         self.optimizer.zero_grad()
         return loss
+
+    @property
+    def steps_per_call(self) -> int:
+        """Steps that `many` takes at once: always 1."""
+        return 1
+
+    def many(self, batches: Sequence[Batch], *, lrs: Sequence[float]) -> Sequence[Tensor]:
+        """Train on each of `batches` at its rate; gives their losses."""
+        return [self(batch, lr=lr) for batch, lr in zip(batches, lrs, strict=True)]
 
     def _backward(self, batch: Batch) -> Tensor:
         logits = self.model(self.preprocess(batch.images, batch.part))

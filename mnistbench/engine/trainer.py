@@ -11,6 +11,7 @@ from mnistbench.engine.data import place_data
 from mnistbench.engine.distributed import check_precision, decide_together, start_accelerator
 from mnistbench.engine.recording import record_of
 from mnistbench.engine.run import Run
+from mnistbench.engine.tuning import tuned
 from mnistbench.instruments.clock import Ledger
 from mnistbench.instruments.environment import set_threads
 from mnistbench.schema.config import RunConfig
@@ -65,7 +66,8 @@ def train(
         run = Run(
             one, accelerator=accelerator, data=data, ledger=ledger, show_progress=show_progress
         )
-        records.append(_record(run))
+        with tuned(one):
+            records.append(_record(run))
         accelerator.free_memory()
         ledger = Ledger(synchronize=ledger.synchronize)
     return records

@@ -114,10 +114,10 @@ class StepTimer:
         """Begin a window: what passed since the last step is no step's time."""
         self._last = time.perf_counter()
 
-    def mark(self) -> None:
-        """End a step."""
+    def mark(self, num_steps: int = 1) -> None:
+        """End a step, or `num_steps` made as one, which count as equally long."""
         now = time.perf_counter()
-        self._durations_s.append(now - self._last)
+        self._durations_s.extend(itertools.repeat((now - self._last) / num_steps, num_steps))
         self._last = now
 
     def durations_s(self) -> list[float]:
@@ -131,23 +131,24 @@ class EventTimer:
     def __init__(self, new_event: Callable[[], Any]) -> None:
         """`new_event` makes a timing event, such as ``torch.cuda.Event(enable_timing=True)``."""
         self._new_event = new_event
-        self._windows: list[list[Any]] = []
+        self._windows: list[list[tuple[Any, int]]] = []
 
     def start(self) -> None:
         """Begin a window."""
         self._windows.append([])
         self.mark()
 
-    def mark(self) -> None:
-        """End a step."""
+    def mark(self, num_steps: int = 1) -> None:
+        """End a step, or `num_steps` made as one, which count as equally long."""
         event = self._new_event()
         event.record()
-        self._windows[-1].append(event)
+        self._windows[-1].append((event, num_steps))
 
     def durations_s(self) -> list[float]:
         """All step durations so far [seconds]; the device must have been waited for."""
         return [
-            before.elapsed_time(after) / 1e3
+            before.elapsed_time(after) / 1e3 / num_steps
             for window in self._windows
-            for before, after in itertools.pairwise(window)
+            for (before, _), (after, num_steps) in itertools.pairwise(window)
+            for _ in range(num_steps)
         ]

@@ -12,11 +12,11 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mnistbench.schema.config_rules import TRAIN_IMAGES, check_split
 from mnistbench.schema.errors import InputError, one_line
 from mnistbench.schema.names import (
     AugmentName,
     DatasetChoice,
-    DatasetName,
     LossName,
     ModelName,
     OptimizerName,
@@ -24,50 +24,7 @@ from mnistbench.schema.names import (
     ScheduleName,
 )
 
-__all__ = ["APPLIES_TO", "TRAIN_IMAGES", "RunConfig", "check_split", "config_from"]
-
-TRAIN_IMAGES: Mapping[DatasetName, int] = {
-    "mnist": 60_000,
-    "fashion-mnist": 60_000,
-    "kmnist": 60_000,
-    "qmnist": 60_000,
-    "emnist-digits": 240_000,
-}
-"""Images in each published training file; ``synthetic`` has as many as are asked for."""
-
-APPLIES_TO: Mapping[str, tuple[str, frozenset[str]]] = {
-    **dict.fromkeys(
-        (
-            "conv_layers",
-            "linear_layers",
-            "channels",
-            "kernel_size",
-            "pooling",
-            "padding",
-            "batch_norm",
-        ),
-        ("model", frozenset({"cnn"})),
-    ),
-    "dropout": ("model", frozenset({"cnn", "mlp"})),
-    "label_smoothing": ("loss", frozenset({"label-smoothing", "kl"})),
-    "momentum": ("optimizer", frozenset({"sgd", "rmsprop", "muon"})),
-    "nesterov": ("optimizer", frozenset({"sgd", "muon"})),
-    "beta1": ("optimizer", frozenset({"adam", "adamw", "muon"})),
-    "beta2": ("optimizer", frozenset({"adam", "adamw", "muon"})),
-    "lr_warmup_steps": (
-        "lr_schedule",
-        frozenset({"constant", "step", "exponential", "cosine", "linear"}),
-    ),
-    "lr_decay": ("lr_schedule", frozenset({"step", "exponential"})),
-    "lr_decay_epochs": ("lr_schedule", frozenset({"step"})),
-    "num_workers": ("loader", frozenset({"streaming"})),
-    "synthetic_train_size": ("dataset", frozenset({"synthetic", "auto"})),
-    "synthetic_seed": ("dataset", frozenset({"synthetic", "auto"})),
-    "augment_shift_px": ("augment", frozenset({"shift"})),
-    "augment_rotate_deg": ("augment", frozenset({"rotate"})),
-    "augment_elastic_px": ("augment", frozenset({"elastic"})),
-}
-"""Fields that only some choices of another field read: field -> (that field, those choices)."""
+__all__ = ["RunConfig", "config_from"]
 
 _MAX_COUNT = 2**31 - 1
 
@@ -115,8 +72,10 @@ class RunConfig(BaseModel):
     pixel_std: float | None = Field(
         None, gt=0, le=1, description="Deviation dividing pixels; none is the data set's own."
     )
-    loader: Literal["streaming", "resident"] = Field(
-        "resident", description="Read through a DataLoader, or keep the whole set on the device."
+    loader: Literal["streaming", "resident", "mapped"] = Field(
+        "resident",
+        description="Read through a DataLoader, keep the whole set on the device, or gather from a "
+        "memory-mapped file, for sets larger than memory or device.",
     )
     num_workers: int = Field(
         0, ge=0, le=256, description="Worker processes of the streaming loader [processes]."
@@ -205,11 +164,41 @@ class RunConfig(BaseModel):
     mixed_precision: Literal["no", "bf16", "fp16", "fp8"] | None = Field(
         None, description="Arithmetic of the model; none is the launcher's choice."
     )
-    loop: Literal["stock"] = Field("stock", description="Training loop: stock is Accelerate's own.")
+    loop: Literal["fast", "stock"] = Field(
+        "fast", description="Training loop: stock makes each step by Accelerate's own calls."
+    )
     channels_last: bool = Field(
         True, description="Keep channels innermost in memory, which convolutions are faster with."
     )
-    compile: bool = Field(False, description="Compile the model, outside the train clock.")
+    compile: bool | None = Field(
+        None,
+        description="Compile the fast loop's step, or stock's model, outside the train clock; none "
+        "is the fast loop where a run on the CPU is long enough to repay it.",
+    )
+    cuda_graph: bool = Field(
+        True, description="Capture the fast loop's step as a CUDA graph, where there is CUDA."
+    )
+    steps_per_graph: int = Field(
+        1, ge=1, le=1000, description="Steps in one CUDA graph of the fast loop [steps]."
+    )
+    batch_last: bool = Field(
+        False,
+        description="Fast loop: run with the batch innermost, convolving by matrix products.",
+    )
+    fused_optimizer: bool = Field(
+        True, description="Fast loop: update all weights in one kernel, where torch has it."
+    )
+    matmul_precision: Literal["highest", "high", "medium"] = Field(
+        "highest",
+        description="Fast loop: torch's float32_matmul_precision; below highest, fp32 products may "
+        "run in TF32 or bf16.",
+    )
+    flush_denormals: bool = Field(
+        True, description="Fast loop: count numbers below 1.2e-38 as 0, on the CPU."
+    )
+    reuse_memory: bool = Field(
+        True, description="Fast loop: let the C library keep freed memory, on Linux."
+    )
     num_threads: int | None = Field(
         None,
         ge=1,
@@ -236,7 +225,8 @@ class RunConfig(BaseModel):
             return values
         for key, value in values.items():
             field = cls.model_fields.get(key)
-            if isinstance(value, bool) and field is not None and field.annotation is not bool:
+            takes_bool = field is None or field.annotation in (bool, bool | None)
+            if isinstance(value, bool) and not takes_bool:
                 raise ValueError(f"{key}: should not be true or false")
         if values.get("global_batch_size") is None and values.get("per_device_batch_size") is None:
             return values | {"global_batch_size": 64}
@@ -260,27 +250,6 @@ class RunConfig(BaseModel):
         elif self.dataset != "auto":
             check_split(self, TRAIN_IMAGES[self.dataset])
         return self
-
-
-def check_split(config: RunConfig, num_images: int, *, num_processes: int = 1) -> None:
-    """Check that a training file of `num_images` images holds val and one whole batch.
-
-    Raises:
-        InputError: no image, or less than a global batch, is left to train on.
-    """
-    num_train = num_images - config.val_size
-    if num_train < 1:
-        raise InputError(
-            f"val_size: {config.val_size} of {num_images} images leaves nothing to train on; "
-            f"use at most {num_images - 1}"
-        )
-    batch = config.global_batch_size or (config.per_device_batch_size or 1) * num_processes
-    if batch > num_train:
-        field = "global_batch_size" if config.global_batch_size else "per_device_batch_size"
-        raise InputError(
-            f"{field}: a step of {batch} samples is larger than the training split "
-            f"({num_train}); use a smaller batch"
-        )
 
 
 def config_from(values: Mapping[str, Any]) -> RunConfig:

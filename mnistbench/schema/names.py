@@ -35,6 +35,7 @@ ModelName = Literal[
     "linear",
     "example-cnn",
     "fast-cnn",
+    "speedrun-cnn",
 ]
 
 LossName = Literal[

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mnistbench.schema.config import APPLIES_TO, RunConfig
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.config_rules import APPLIES_TO
 
 __all__ = ["NOT_TRAINING", "SAME_RUN", "curve_settings"]
 
@@ -21,6 +22,13 @@ NOT_TRAINING = frozenset(
         "num_threads",
         "channels_last",
         "compile",
+        "cuda_graph",
+        "steps_per_graph",
+        "batch_last",
+        "fused_optimizer",
+        "matmul_precision",
+        "flush_denormals",
+        "reuse_memory",
         "target_accuracy",
         "require_target",
         "eval_batch_size",

@@ -1,4 +1,4 @@
-"""Batches: one order for any number of processes, and two ways to read it.
+"""Batches: one order for any number of processes, and three ways to read it.
 
 The order of samples depends on the seed and the epoch only. Each step's global batch is cut into
 one contiguous part per process, so 1, 2 or 8 processes train on the same batches.
@@ -6,14 +6,15 @@ one contiguous part per process, so 1, 2 or 8 processes train on the same batche
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms.v2.functional import pil_to_tensor
+from torchvision.transforms.functional import pil_to_tensor
 
 from mnistbench.workload.augment import Augment
 
@@ -23,6 +24,7 @@ __all__ = [
     "Part",
     "Preprocess",
     "epoch_order",
+    "mapped_batches",
     "resident_batches",
     "streaming_batches",
 ]
@@ -30,12 +32,15 @@ __all__ = [
 _STRIDE = 1_000_003
 """Keeps the orders of neighbouring (seed, epoch) pairs apart: more epochs than any run has."""
 
+_READ_AHEAD_STEPS = 100
+"""Steps for which images are asked for ahead, once a step had to wait for the disk."""
+
 
 class Part(NamedTuple):
     """What one process does in one step.
 
     Attributes:
-        indices: positions in the training split, int64 ``[b]``, on the CPU.
+        indices: positions in the training split, int32 ``[b]``, on the CPU.
         step: 0-based step of the run.
         offset: where the part begins in the global batch [samples].
         global_size: samples in the global batch.
@@ -81,7 +86,7 @@ class BatchPlan:
 
     def parts(self) -> Iterator[Part]:
         """This process's part of each step, in order."""
-        order = torch.empty(0, dtype=torch.int64)
+        order = torch.empty(0, dtype=torch.int32)
         for step in range(self.num_steps):
             epoch, position = divmod(step, self.steps_per_epoch)
             if position == 0:
@@ -89,8 +94,8 @@ class BatchPlan:
             yield self._part(order, step)
 
     def edge_parts(self) -> list[Part]:
-        """The first and the last part of an epoch: all shapes that a run meets."""
-        order = torch.arange(self.num_samples)
+        """The first and the last part of an epoch: all shapes that a run meets, as positions 0."""
+        order = torch.zeros(1, dtype=torch.int32).expand(self.num_samples)
         return [self._part(order, step) for step in (0, self.steps_per_epoch - 1)]
 
     def _part(self, order: Tensor, step: int) -> Part:
@@ -105,9 +110,10 @@ class BatchPlan:
 
 
 def epoch_order(num_samples: int, *, seed: int, epoch: int) -> Tensor:
-    """The order of one epoch: a permutation int64 ``[num_samples]``, the same on every device."""
+    """The order of one epoch: a permutation int32 ``[num_samples]``, the same on every device."""
     generator = torch.Generator().manual_seed(seed * _STRIDE + epoch)
-    return torch.randperm(num_samples, generator=generator)
+    # int64 would be the same permutation in twice the memory and time
+    return torch.randperm(num_samples, generator=generator, dtype=torch.int32)
 
 
 def resident_batches(plan: BatchPlan, *, images: Tensor, labels: Tensor) -> Iterator[Batch]:
@@ -149,6 +155,58 @@ def streaming_batches(
         )
 
 
+def mapped_batches(
+    plan: BatchPlan,
+    *,
+    images: Tensor,
+    labels: Tensor,
+    device: torch.device,
+    read_ahead: Callable[[Tensor], None] | None = None,
+) -> Iterator[Batch]:
+    """The same batches gathered from images that lie in a memory-mapped file.
+
+    Args:
+        plan: the order.
+        images: uint8 ``[N, 28, 28]`` in the file.
+        labels: int64 ``[N]`` in memory.
+        device: where the batches go.
+        read_ahead: takes the positions of the next batch and begins to read them, so that the disk
+            works while this batch is trained on; called as long as the disk is waited for now and
+            then, because it costs time where the file is in memory.
+    """
+    parts, reads_ahead_until = plan.parts(), 0
+    part = next(parts, None)
+    while part is not None:
+        waits = _disk_waits()
+        batch = Batch(
+            _moved(images.index_select(0, part.indices), device),
+            _moved(labels.index_select(0, part.indices), device),
+            part,
+        )
+        if _disk_waits() > waits:
+            reads_ahead_until = part.step + _READ_AHEAD_STEPS
+        upcoming = next(parts, None)
+        if read_ahead is not None and upcoming is not None and part.step < reads_ahead_until:
+            read_ahead(upcoming.indices)
+        yield batch
+        part = upcoming
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)  # else the copy would wait
+
+
+def _disk_waits() -> int:
+    """How often this process has waited for a page to come from the disk; 0 where none tells."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_majflt
+
+
 class Preprocess:
     """Turns uint8 images ``[b, 28, 28]`` into normalised float32 ``[b, 1, 28, 28]``."""
 
@@ -161,14 +219,23 @@ class Preprocess:
 
     def __call__(self, images: Tensor, part: Part | None = None) -> Tensor:
         """Images for a model; without `part`, as in an evaluation, nothing is augmented."""
-        pixels = images.unsqueeze(1).float()
-        if self._augment is None or part is None:
-            return pixels.mul_(1 / (255 * self._std)).sub_(self._mean / self._std)
+        return self.apply(images, None if part is None else self.draw(part))
+
+    def draw(self, part: Part) -> Tensor | None:
+        """The random numbers of `part`'s augmentation ``[b, K]``, on the CPU; None without any."""
+        if self._augment is None:
+            return None
         # drawn for the global batch, by step: the same noise for any number of processes
         self._generator.manual_seed(self._seed * _STRIDE + part.step)
         draws = self._augment.draw(self._generator, part.global_size)
-        mine = draws[part.offset : part.offset + len(images)]
-        changed = self._augment.apply(pixels.div_(255), mine)
+        return draws[part.offset : part.offset + len(part.indices)]
+
+    def apply(self, images: Tensor, draws: Tensor | None) -> Tensor:
+        """Images for a model, changed as `draws` say; nothing here looks at data from Python."""
+        pixels = images.unsqueeze(1).float()
+        if self._augment is None or draws is None:
+            return pixels.mul_(1 / (255 * self._std)).sub_(self._mean / self._std)
+        changed = self._augment.apply(pixels.div_(255), draws)
         return changed.sub_(self._mean).div_(self._std)
 
 

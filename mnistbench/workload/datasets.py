@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 from torchvision import datasets
 
-from mnistbench.schema.config import RunConfig, check_split
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.config_rules import check_split
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.folders import cache_folder
 from mnistbench.schema.names import DatasetName
 from mnistbench.schema.record import Source
+from mnistbench.workload.digit_images import DigitImages, content_sha256
 from mnistbench.workload.download import DownloadError, download_set
 from mnistbench.workload.generated import generate_digits
-from mnistbench.workload.raw_files import RAW_FILES, Digits, RawSet, missing_file, read_set
+from mnistbench.workload.mapped_files import DigitFile, MappedDigits, generated_file, upright_file
+from mnistbench.workload.raw_files import (
+    RAW_FILES,
+    Digits,
+    RawSet,
+    missing_file,
+    read_set,
+    upright,
+)
 
 __all__ = [
     "DATASETS",
     "TEST_IMAGES",
     "DatasetSpec",
-    "DigitImages",
-    "GeneratedDigits",
     "LoadedDataset",
     "default_data_dir",
     "find_files",
@@ -38,34 +43,6 @@ __all__ = [
 
 TEST_IMAGES = 10_000
 """Images in the generated test file."""
-
-
-class DigitImages(datasets.MNIST):  # type: ignore[misc]  # torchvision has no types
-    """Images and labels in memory, read one by one through torchvision's own ``__getitem__``.
-
-    Attributes:
-        data: images, uint8 ``[N, 28, 28]``, upright.
-        targets: labels, int64 ``[N]``, 0 to 9.
-    """
-
-    data: Tensor
-    targets: Tensor
-
-    def __init__(self, digits: Digits, *, train: bool, classes: Sequence[str]) -> None:
-        # MNIST's own constructor would read files, past the check that was made of them.
-        datasets.VisionDataset.__init__(self, "")
-        images, labels = digits
-        self.train = train
-        self.classes = list(classes)
-        self.data, self.targets = torch.from_numpy(images), torch.from_numpy(labels)
-
-
-class GeneratedDigits(DigitImages):
-    """The built-in drawn digits, as `mnistbench.workload.generated` makes them."""
-
-    def __init__(self, num_images: int, *, seed: int, train: bool) -> None:
-        digits = generate_digits(num_images, seed=seed, split="train" if train else "test")
-        super().__init__(digits, train=train, classes=datasets.MNIST.classes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +70,7 @@ class DatasetSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedDataset:
-    """A data set in memory, verified.
+    """A data set, verified.
 
     Attributes:
         train: the whole training file, of which val is the end.
@@ -102,6 +79,7 @@ class LoadedDataset:
             order, a byte for a label; tells contents apart whatever files they came in.
         pixel_mean: mean to take off pixels in [0, 1].
         pixel_std: deviation to divide them by.
+        read_ahead: of the training images, as `MappedDigits` has it.
     """
 
     train: DigitImages
@@ -109,6 +87,7 @@ class LoadedDataset:
     sha256: str
     pixel_mean: float
     pixel_std: float
+    read_ahead: Callable[[Tensor], None] | None = None
 
 
 # Means and deviations: the values in common use for each training file (MNIST's were checked); of
@@ -175,7 +154,7 @@ def find_files(name: DatasetName, data_dir: Path) -> bool:
         return True
     if missing_file(raw, data_dir) is not None:
         return False
-    read_set(raw, data_dir)
+    read_set(raw, data_dir, mapped=True)
     return True
 
 
@@ -188,12 +167,21 @@ def resolve_dataset(
     call from several processes at once, but meant for one per machine.
 
     Args:
-        config: `dataset` and `data_dir` are read.
+        config: `dataset` and `data_dir` are read, and what the mapped loader's file depends on.
         warn: takes the one line that says that, and why, the generated digits stand in.
 
     Raises:
-        InputError: files are damaged, or those of a set asked for by name cannot be had.
+        InputError: files are damaged, those of a set asked for by name cannot be had, or the mapped
+            loader's cannot be written.
     """
+    name, source = _find(config, warn)
+    file = _train_file(name, config)
+    if file is not None:
+        file.ensure()
+    return name, source
+
+
+def _find(config: RunConfig, warn: Callable[[str], None]) -> tuple[DatasetName, Source]:
     name: DatasetName = "mnist" if config.dataset == "auto" else config.dataset
     spec = DATASETS[name]
     if spec.raw is None:
@@ -223,8 +211,8 @@ def load_dataset(name: DatasetName, config: RunConfig) -> LoadedDataset:
 
     Args:
         name: as `resolve_dataset` decided.
-        config: `data_dir`, `pixel_mean`, `pixel_std`, `synthetic_seed` and `synthetic_train_size`
-            are read, and the sizes that `check_split` compares.
+        config: `data_dir`, `loader`, `pixel_mean`, `pixel_std`, `synthetic_seed` and
+            `synthetic_train_size` are read, and the sizes that `check_split` compares.
 
     Raises:
         InputError: files are missing or damaged, or too few images are left to train on.
@@ -234,16 +222,19 @@ def load_dataset(name: DatasetName, config: RunConfig) -> LoadedDataset:
     if spec.raw is not None:
         num_train = spec.raw.train.images.shape[0]
     check_split(config, num_train)
-    if spec.raw is None:
-        seed = config.synthetic_seed
-        train: DigitImages = GeneratedDigits(num_train, seed=seed, train=True)
-        test: DigitImages = GeneratedDigits(TEST_IMAGES, seed=seed, train=False)
-    else:
-        train, test = _read(spec, spec.raw, _data_dir(config))
+    file = _train_file(name, config)
+    mapped = None if file is None else file.open()
+    train_digits, test_digits = _digits(spec, config, mapped)
+    train = DigitImages(train_digits, train=True, classes=spec.classes)
+    test = DigitImages(test_digits, train=False, classes=spec.classes)
+    train_sha256, sha256 = content_sha256(train, test)
+    if mapped is not None:
+        mapped.check(train_sha256)
     return LoadedDataset(
         train=train,
         test=test,
-        sha256=_content_sha256(train, test),
+        sha256=sha256,
+        read_ahead=None if mapped is None else mapped.read_ahead,
         pixel_mean=spec.pixel_mean if config.pixel_mean is None else config.pixel_mean,
         pixel_std=spec.pixel_std if config.pixel_std is None else config.pixel_std,
     )
@@ -253,23 +244,28 @@ def _data_dir(config: RunConfig) -> Path:
     return default_data_dir() if config.data_dir is None else Path(config.data_dir).expanduser()
 
 
-def _read(spec: DatasetSpec, raw: RawSet, data_dir: Path) -> tuple[DigitImages, DigitImages]:
-    def upright(digits: Digits) -> Digits:
-        images, labels = digits
-        return np.ascontiguousarray(images.transpose(0, 2, 1)), labels
-
-    train, test = read_set(raw, data_dir)
+def _train_file(name: DatasetName, config: RunConfig) -> DigitFile | None:
+    """The mapped loader's own file, where it cannot read a published one as it lies."""
+    spec = DATASETS[name]
+    if config.loader != "mapped":
+        return None
+    if spec.raw is None:
+        return generated_file(config.synthetic_train_size, seed=config.synthetic_seed)
     if spec.is_transposed:
-        train, test = upright(train), upright(test)
-    return (
-        DigitImages(train, train=True, classes=spec.classes),
-        DigitImages(test, train=False, classes=spec.classes),
-    )
+        return upright_file(name, read_set(spec.raw, _data_dir(config), mapped=True)[0])
+    return None
 
 
-def _content_sha256(*parts: DigitImages) -> str:
-    digest = hashlib.sha256(usedforsecurity=False)
-    for part in parts:
-        digest.update(part.data.numpy().data)
-        digest.update(part.targets.to(torch.uint8).numpy().data)
-    return digest.hexdigest()
+def _digits(
+    spec: DatasetSpec, config: RunConfig, mapped: MappedDigits | None
+) -> tuple[Digits, Digits]:
+    """Train, taken from `mapped` where that is given, and test, both upright."""
+    known = None if mapped is None else (mapped.images, mapped.labels)
+    if spec.raw is None:
+        size, seed = config.synthetic_train_size, config.synthetic_seed
+        test = generate_digits(TEST_IMAGES, seed=seed, split="test")
+        return known or generate_digits(size, seed=seed, split="train"), test
+    train, test = read_set(spec.raw, _data_dir(config), mapped=config.loader == "mapped")
+    if spec.is_transposed:
+        return known or upright(train), upright(test)
+    return train, test

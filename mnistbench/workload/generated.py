@@ -70,14 +70,15 @@ _SCRATCH = 0.1  # images with a scratch [share]
 
 
 def generate_digits(
-    num_images: int, *, seed: int, split: Split
+    num_images: int, *, seed: int, split: Split, first: int = 0
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Draw the first `num_images` of a split.
+    """Draw `num_images` of a split, by default its first ones.
 
     Args:
         num_images: images wanted; memory beside the result does not grow with it.
         seed: 0 to 2**64 - 1; other seeds give other images in the same hands.
         split: ``train``, or ``test`` with handwriting of its own.
+        first: index of the first image wanted, so that a large set can be drawn in pieces.
 
     Returns:
         Images uint8 [N, 28, 28], ink 255 on 0, and labels int64 [N], 0 to 9.
@@ -85,9 +86,9 @@ def generate_digits(
     images = np.empty((num_images, IMAGE_SIDE, IMAGE_SIDE), np.uint8)
     labels = np.empty(num_images, np.int64)
     bank = _bank(split)
-    for first in range(0, num_images, CHUNK_IMAGES):
-        part = slice(first, min(first + CHUNK_IMAGES, num_images))
-        index = np.arange(part.start, part.stop, dtype=np.uint64)
+    for start in range(0, num_images, CHUNK_IMAGES):
+        part = slice(start, min(start + CHUNK_IMAGES, num_images))
+        index = np.arange(first + part.start, first + part.stop, dtype=np.uint64)
         words = _hash(_hash(_word(seed), _word(_SPLIT_KEYS[split]), index)[:, None], _counters(32))
         labels[part] = _draw(words, bank, images[part])
     return images, labels

@@ -23,6 +23,11 @@ def build_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.Optimize
     return OPTIMIZERS[config.optimizer](model, config)
 
 
+def _fused(config: RunConfig) -> bool | None:
+    """Whether all weights are updated in one kernel; None is torch's own choice."""
+    return True if config.loop == "fast" and config.fused_optimizer else None
+
+
 def _sgd(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
     """Stochastic gradient descent with (Nesterov) momentum; weight decay in the gradient."""
     return torch.optim.SGD(
@@ -31,6 +36,7 @@ def _sgd(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
         momentum=config.momentum,
         nesterov=config.nesterov,
         weight_decay=config.weight_decay,
+        fused=_fused(config),
     )
 
 
@@ -41,6 +47,7 @@ def _adam(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
         lr=config.lr,
         betas=(config.beta1, config.beta2),
         weight_decay=config.weight_decay,
+        fused=_fused(config),
     )
 
 
@@ -51,6 +58,7 @@ def _adamw(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
         lr=config.lr,
         betas=(config.beta1, config.beta2),
         weight_decay=config.weight_decay,
+        fused=_fused(config),
     )
 
 

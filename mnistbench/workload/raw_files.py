@@ -23,7 +23,16 @@ import numpy.typing as npt
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import DatasetName
 
-__all__ = ["RAW_FILES", "RawFile", "RawSet", "RawSplit", "missing_file", "read_set"]
+__all__ = [
+    "RAW_FILES",
+    "Digits",
+    "RawFile",
+    "RawSet",
+    "RawSplit",
+    "missing_file",
+    "read_set",
+    "upright",
+]
 
 Digits: TypeAlias = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 """Images uint8 [N, H, W] as they are stored, and labels int64 [N]."""
@@ -158,8 +167,13 @@ def missing_file(raw: RawSet, data_dir: Path) -> str | None:
     return next((f.path for f in raw.files if not os.access(data_dir / f.path, os.F_OK)), None)
 
 
-def read_set(raw: RawSet, data_dir: Path) -> tuple[Digits, Digits]:
+def read_set(raw: RawSet, data_dir: Path, *, mapped: bool = False) -> tuple[Digits, Digits]:
     """Read and check all files of a set.
+
+    Args:
+        raw: the files.
+        data_dir: the folder that they lie below.
+        mapped: leave the images in their files, mapped into memory to be read only.
 
     Returns:
         Train and test, each as images uint8 [N, H, W] and labels int64 [N], 0 to 9.
@@ -169,7 +183,8 @@ def read_set(raw: RawSet, data_dir: Path) -> tuple[Digits, Digits]:
             with it and the mend.
     """
     try:
-        return _read_split(raw.train, data_dir), _read_split(raw.test, data_dir)
+        train = _read_split(raw.train, data_dir, mapped=mapped)
+        return train, _read_split(raw.test, data_dir, mapped=mapped)
     except OSError as error:
         mend = "check its permissions, or use --dataset synthetic"
         if isinstance(error, FileNotFoundError):
@@ -177,7 +192,13 @@ def read_set(raw: RawSet, data_dir: Path) -> tuple[Digits, Digits]:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror}); {mend}") from None
 
 
-def _read_split(split: RawSplit, data_dir: Path) -> Digits:
+def upright(digits: Digits) -> Digits:
+    """`digits` whose images were stored with columns where others hold rows, turned, in memory."""
+    images, labels = digits
+    return np.ascontiguousarray(images.transpose(0, 2, 1)), labels
+
+
+def _read_split(split: RawSplit, data_dir: Path, *, mapped: bool) -> Digits:
     parts = (split.images, split.labels)
     sizes = [_header_sizes(file, data_dir) for file in parts]
     num_images, num_labels = sizes[0][0], sizes[1][0]
@@ -188,7 +209,7 @@ def _read_split(split: RawSplit, data_dir: Path) -> Digits:
         if num_images != num_labels:
             what = f"{num_images} images but {num_labels} labels"
         raise _damaged(data_dir / file.path, what)
-    images, fields = (_entries(file, data_dir) for file in parts)
+    images, fields = (_entries(file, data_dir, mapped=mapped) for file in parts)
     labels = fields.reshape(num_labels, -1)[:, 0].astype(np.int64)
     wrong = labels[(labels < 0) | (labels >= _NUM_CLASSES)]
     if wrong.size:
@@ -210,7 +231,7 @@ def _header_sizes(file: RawFile, data_dir: Path) -> tuple[int, ...]:
     return tuple(int.from_bytes(header[k : k + 4], "big") for k in range(4, length, 4))
 
 
-def _entries(file: RawFile, data_dir: Path) -> npt.NDArray[Any]:
+def _entries(file: RawFile, data_dir: Path, *, mapped: bool) -> npt.NDArray[Any]:
     """The entries of a file, shaped, once its size and checksum are right."""
     path = data_dir / file.path
     num_bytes = path.stat().st_size
@@ -218,7 +239,7 @@ def _entries(file: RawFile, data_dir: Path) -> npt.NDArray[Any]:
         raise _damaged(path, f"truncated: {num_bytes} of {file.num_bytes} bytes")
     if num_bytes > file.num_bytes:
         raise _damaged(path, f"longer than it should be: {num_bytes}, not {file.num_bytes} bytes")
-    data = np.fromfile(path, np.uint8)
+    data = np.memmap(path, np.uint8, "r") if mapped else np.fromfile(path, np.uint8)
     if file.digest is not None:
         algorithm, _, expected = file.digest.partition(":")
         found = hashlib.new(algorithm, data.data, usedforsecurity=False).hexdigest()

@@ -44,12 +44,16 @@ def check_parity(record, alone):
         assert ours.loss == pytest.approx(theirs.loss, rel=1e-3)
 
 
-def test_two_processes_by_torchrun_train_as_one(launch, small_config):
-    done, records = launch(*FLAGS)
+@pytest.mark.parametrize(
+    ("choice", "floor"), [(["--loop", "stock"], "stock"), (["--batch-last"], "compiled")]
+)
+def test_two_processes_by_torchrun_train_as_one(launch, small_config, choice, floor):
+    done, records = launch(*FLAGS, *choice)
     assert done.returncode == 0, done.stderr
     (record,) = records
     assert record.environment["num_processes"] == 2
     assert record.environment["launcher"] == "torchrun"
+    assert record.environment["loop_floor"] == floor
     assert record.environment["world_size"] == 2
     assert sum(record.phases_s.values()) == pytest.approx(record.wall_s, rel=0.01)
     assert done.stdout.count("record: ") == 1  # one process prints

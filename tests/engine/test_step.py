@@ -62,7 +62,7 @@ def test_a_step_is_torchs_own_update(make_run, one_thread):
     optimizer = torch.optim.SGD(twin.parameters(), lr=0.05, momentum=0.5)
     for batch in run.data.batches(run.plan, run.config):
         loss = run.train_step(batch, lr=0.05)
-        images = run.train_step.preprocess(batch.images, batch.part)
+        images = run.train_step.objective.preprocess(batch.images, batch.part)
         expected = torch.nn.functional.cross_entropy(twin(images), batch.labels)
         optimizer.zero_grad()
         expected.backward()
@@ -77,7 +77,7 @@ def test_an_evaluation_is_the_plain_count_and_mean(make_run):
     images, labels = run.data.val
     found = run.evaluator(images, labels, train_s=1.5, train_losses=torch.tensor([1.0, 3.0]))
     with torch.no_grad():
-        logits = run.evaluator.model(run.evaluator.preprocess(images))
+        logits = run.evaluator.logits(images)
     assert found.accuracy == (logits.argmax(1) == labels).sum().item() / len(labels)
     expected = torch.nn.functional.cross_entropy(logits, labels).item()
     assert found.loss == pytest.approx(expected, rel=1e-5)

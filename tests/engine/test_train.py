@@ -86,12 +86,16 @@ def test_seeds_follow_each_other_and_each_is_that_seeds_own_run(small_config, on
         assert sum(record.phases_s.values()) == pytest.approx(record.wall_s, rel=0.01)
 
 
-def test_loaders_give_the_same_losses(small_config, one_thread):
-    resident, streaming = (
-        train(small_config(loader=loader, num_epochs=2))[0] for loader in ("resident", "streaming")
+def test_loaders_give_the_same_losses(small_config, one_thread, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    resident, *others = (
+        train(small_config(loader=loader, num_epochs=2))[0]
+        for loader in ("resident", "streaming", "mapped")
     )
-    assert losses(resident) == losses(streaming)
-    assert resident.result == streaming.result
+    for record in others:
+        assert losses(record) == losses(resident)
+        assert record.result == resident.result
+        assert record.dataset == resident.dataset
 
 
 def test_precision_is_the_flags_and_on_record(small_config):
@@ -156,7 +160,8 @@ def test_a_failure_is_on_record_and_raised(small_config, tmp_path, monkeypatch):
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiling_changes_speed_not_losses(small_config):
     eager, compiled = (
-        train(small_config(model="simple-cnn", compile=choice))[0] for choice in (False, True)
+        train(small_config(model="simple-cnn", loop="stock", compile=choice))[0]
+        for choice in (False, True)
     )
     torch.testing.assert_close(
         torch.tensor(losses(compiled)), torch.tensor(losses(eager)), rtol=1e-4, atol=1e-4

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnistbench.schema.config import APPLIES_TO, RunConfig, check_split, config_from
+from mnistbench.schema.config import RunConfig, config_from
+from mnistbench.schema.config_rules import APPLIES_TO, check_split
 from mnistbench.schema.errors import InputError
 
 NUMBERS = {

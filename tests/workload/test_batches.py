@@ -1,4 +1,4 @@
-"""Batches: the same for any number of processes and either loader."""
+"""Batches: the same for any number of processes and any loader."""
 
 import pytest
 import torch
@@ -7,11 +7,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mnistbench.schema.config import RunConfig
+from mnistbench.workload import batches
 from mnistbench.workload.augment import build_augment
 from mnistbench.workload.batches import (
     BatchPlan,
     Preprocess,
     epoch_order,
+    mapped_batches,
     resident_batches,
     streaming_batches,
 )
@@ -129,6 +131,50 @@ def test_streaming_and_resident_give_the_same_batches(images, labels, num_worker
         assert ours.part.step == theirs.part.step == count
         count += 1
     assert count == 7
+
+
+@given(plans, st.integers(1, 3))
+def test_mapped_gives_the_batches_of_resident(values, num_processes):
+    generator = torch.Generator().manual_seed(2)
+    shape = (values["num_samples"] + 3, 28, 28)  # val lies behind train in the same file
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    labels = torch.arange(len(images)) % 10
+    for rank in range(num_processes):
+        plan = BatchPlan(**values, process_index=rank, num_processes=num_processes)
+        resident = resident_batches(plan, images=images, labels=labels)
+        mapped = mapped_batches(plan, images=images, labels=labels, device=torch.device("cpu"))
+        for ours, theirs in zip(mapped, resident, strict=True):
+            assert torch.equal(ours.images, theirs.images)
+            assert torch.equal(ours.labels, theirs.labels)
+            assert torch.equal(ours.part.indices, theirs.part.indices)
+            assert ours.part[1:] == theirs.part[1:]
+
+
+@pytest.mark.parametrize(
+    ("disk_waits", "read_ahead_before"),
+    [
+        ([0, 0, 0, 0, 0, 0, 0, 0], []),
+        # the second batch waits: that is asked for which two steps of reading ahead bring
+        ([4, 4, 4, 5, 5, 5, 5, 5], [2, 3]),
+    ],
+)
+def test_images_are_asked_for_ahead_only_after_a_wait(
+    images, labels, monkeypatch, disk_waits, read_ahead_before
+):
+    told = iter(disk_waits)
+    monkeypatch.setattr(batches, "_disk_waits", lambda: next(told))
+    monkeypatch.setattr(batches, "_READ_AHEAD_STEPS", 2)
+    plan = BatchPlan(num_samples=23, global_batch_size=8, num_steps=4, seed=3)
+    asked = []
+    read = mapped_batches(
+        plan,
+        images=images,
+        labels=labels,
+        device=torch.device("cpu"),
+        read_ahead=lambda rows: asked.append(rows.tolist()),
+    )
+    parts = [batch.part.indices.tolist() for batch in read]
+    assert asked == [parts[step] for step in read_ahead_before]
 
 
 def test_reading_a_stream_draws_nothing_from_the_runs_own_random_numbers(images, labels):

@@ -77,6 +77,16 @@ def test_a_larger_set_starts_with_the_smaller(
     np.testing.assert_array_equal(large[1][: len(small[1])], small[1])
 
 
+@settings(max_examples=15, deadline=None)
+@given(first=st.integers(0, 2000), size=st.integers(0, 300), split=st.sampled_from(SPLITS))
+def test_a_piece_from_the_middle_is_that_piece(
+    digits: dict[Split, Digits], first: int, size: int, split: Split
+) -> None:
+    piece = generate_digits(size, seed=0, split=split, first=first)
+    for ours, whole in zip(piece, digits[split], strict=True):
+        np.testing.assert_array_equal(ours, whole[first : first + size])
+
+
 @pytest.mark.parametrize("chunk_images", [1, 7, 300, 10_000])
 def test_no_byte_depends_on_the_chunks(
     monkeypatch: pytest.MonkeyPatch, digits: dict[Split, Digits], chunk_images: int

@@ -29,6 +29,7 @@ from mnistbench.workload.models.classics import (
 )
 from mnistbench.workload.models.configurable import build_cnn
 from mnistbench.workload.models.residual import build_resnet_mini
+from mnistbench.workload.models.speedrun import build_speedrun_cnn
 
 __all__ = ["MODELS", "build_model"]
 
@@ -45,6 +46,7 @@ MODELS: dict[ModelName, Callable[[RunConfig], nn.Module]] = {
     "linear": build_linear,
     "example-cnn": build_example_cnn,
     "fast-cnn": build_fast_cnn,
+    "speedrun-cnn": build_speedrun_cnn,
 }
 """Name on the command line -> what builds that network from a run's configuration."""
 

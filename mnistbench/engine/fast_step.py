@@ -1,0 +1,243 @@
+"""The fast training step: everything from pixels to new weights as one piece.
+
+Accelerate places the model and the processes; its per-step Python is not on the path. The whole
+update is written once and runs on one of three floors: replayed from a CUDA graph, compiled by
+inductor, or eagerly. All of them change the same tensors in place, so a batch that the floor was
+not made for (the smaller last one of an epoch) takes the eager one. Another floor, such as a
+hand-written kernel, is one more function of the same inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from mnistbench.engine.graph import CapturedSteps, StepInputs
+from mnistbench.schema.config import RunConfig
+from mnistbench.workload.batches import Batch, Part, Preprocess
+from mnistbench.workload.losses import LossFn
+from mnistbench.workload.updates import traceable_update
+
+__all__ = ["FastStep", "Floor", "Objective"]
+
+Floor = Literal["graph", "compiled", "eager"]
+"""How a step is run: replayed from a CUDA graph, compiled as one, or call by call."""
+
+
+class Objective(NamedTuple):
+    """What a step minimises, from pixels to the loss.
+
+    Attributes:
+        network: logits float32 ``[b, 10]`` of normalised images ``[b, 1, 28, 28]``.
+        loss_fn: mean loss ``[]`` of logits and labels int64 ``[b]``.
+        preprocess: makes the images of uint8 ``[b, 28, 28]``.
+    """
+
+    network: Callable[[Tensor], Tensor]
+    loss_fn: LossFn
+    preprocess: Preprocess
+
+
+class FastStep:
+    """One optimizer update on one batch.
+
+    Attributes:
+        model: owns the weights; not wrapped for several processes.
+        floor: how full batches are run.
+        floor_reason: why it is lower than asked for, if so.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        accelerator: Accelerator,
+        *,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        objective: Objective,
+    ) -> None:
+        """`objective` computes with `model`'s weights; `optimizer` is torch's, not prepared."""
+        self.model, self.optimizer, self.objective = model, optimizer, objective
+        self.floor: Floor = _floor(config, accelerator.device)
+        self.floor_reason: str | None = None
+        self._config, self._accelerator = config, accelerator
+        self._weights = [weight for weight in model.parameters() if weight.requires_grad]
+        self._full: tuple[int, float] | None = None
+        self._compiled: Callable[..., Tensor] | None = None
+        self._graph: CapturedSteps | None = None
+        self._lr = torch.tensor(config.lr, device=accelerator.device)
+
+    @property
+    def steps_per_call(self) -> int:
+        """Steps that `many` takes at once; 1 unless a CUDA graph holds several."""
+        return self._config.steps_per_graph if self.floor == "graph" else 1
+
+    def __call__(self, batch: Batch, *, lr: float) -> Tensor:
+        """Train on `batch` at `lr`; gives this process's weighted loss, detached, on the device."""
+        return self.many([batch], lrs=[lr])[0]
+
+    def many(self, batches: Sequence[Batch], *, lrs: Sequence[float]) -> Sequence[Tensor]:
+        """Train on each of `batches` at its rate; gives their losses."""
+        inputs = [self._inputs(batch) for batch in batches]
+        full = all(self._is_full(batch.part) for batch in batches)
+        if self._graph is not None and full and len(batches) == self.steps_per_call:
+            return list(self._graph.replay(inputs, lrs).clone())
+        step = self._compiled if self._compiled is not None and full else self.update
+        losses = []
+        for batch, given, lr in zip(batches, inputs, lrs, strict=True):
+            self._set_lr(lr)
+            losses.append(step(*given, batch.part.weight))
+        return losses
+
+    def update(self, images: Tensor, labels: Tensor, draws: Tensor | None, weight: float) -> Tensor:
+        """The whole step on images uint8 ``[b, 28, 28]``; gives the weighted loss, detached."""
+        loss, grads = self.gradients(images, labels, draws, weight)
+        self._apply(grads)
+        return loss
+
+    def gradients(
+        self, images: Tensor, labels: Tensor, draws: Tensor | None, weight: float
+    ) -> tuple[Tensor, Sequence[Tensor]]:
+        """The weighted loss, detached, and the mean over processes of each weight's gradient."""
+        network, loss_fn, preprocess = self.objective
+        loss = loss_fn(network(preprocess.apply(images, draws)), labels)
+        if weight != 1:
+            loss = loss * weight
+        grads = torch.autograd.grad(loss, self._weights)
+        return loss.detach(), self._mean_over_processes(grads)
+
+    def warm_up(self, parts: Sequence[Part], *, device: torch.device) -> None:
+        """Compile or capture the full batch, and meet the other shapes, on blank data.
+
+        `parts` are the first and the last of an epoch; the first is full. Weights, buffers,
+        optimizer state and random states are exactly as before when this returns.
+
+        Raises:
+            RuntimeError: the compiler failed where ``config.compile`` asks for it.
+        """
+        full = parts[0]
+        self._full = len(full.indices), full.weight
+        with self._unchanged(device):
+            for part in parts:
+                self._set_lr(self._config.lr)
+                self.update(*self._blank(part, device), part.weight)
+            try:
+                if self.floor == "compiled":
+                    self._compile(full, device)
+                elif self.floor == "graph":
+                    self._capture(full, device)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                if self.floor == "compiled" and self._config.compile:
+                    raise
+                self._fall(error)
+
+    def _compile(self, full: Part, device: torch.device) -> None:
+        """Compile the step as one, or all but the update where the optimizer cannot be traced."""
+        apply = traceable_update(self.optimizer, self._lr)
+
+        def whole(*inputs: Any) -> Tensor:
+            loss, grads = self.gradients(*inputs)
+            with torch.no_grad():
+                apply(grads)  # type: ignore[misc]
+            return loss
+
+        torch.compiler.reset()  # every run compiles anew, and dynamo counts that against a limit
+        with torch._dynamo.config.patch(trace_autograd_ops=True):  # noqa: SLF001
+            if apply is not None:
+                step = torch.compile(whole, fullgraph=True, dynamic=False)
+            else:
+                gradients = torch.compile(self.gradients, fullgraph=True, dynamic=False)
+
+                def step(*inputs: Any) -> Tensor:
+                    loss, grads = gradients(*inputs)
+                    self._apply(grads)
+                    return loss
+
+            for _ in range(2):  # the second finds what only the first changes
+                step(*self._blank(full, device), full.weight)
+        self._compiled = step
+
+    def _capture(self, full: Part, device: torch.device) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._lr
+            if "capturable" in group:
+                group["capturable"] = True
+        self._graph = CapturedSteps(
+            partial(self.update, weight=full.weight),
+            example=self._blank(full, device),
+            num_steps=self.steps_per_call,
+            lr=self._lr,
+        )
+
+    def _fall(self, error: RuntimeError) -> None:
+        self.floor_reason = f"{self.floor}: {str(error).strip().splitlines()[0]}"
+        self.floor, self._compiled, self._graph = "eager", None, None
+
+    def _apply(self, grads: Sequence[Tensor]) -> None:
+        for weight, grad in zip(self._weights, grads, strict=True):
+            # fused updates walk through memory and take the layouts to be the same
+            same = grad.stride() == weight.stride()
+            weight.grad = grad if same else torch.empty_like(weight).copy_(grad)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def _is_full(self, part: Part) -> bool:
+        return (len(part.indices), part.weight) == self._full
+
+    def _inputs(self, batch: Batch) -> StepInputs:
+        return batch.images, batch.labels, self.objective.preprocess.draw(batch.part)
+
+    def _blank(self, part: Part, device: torch.device) -> StepInputs:
+        count = len(part.indices)
+        images = torch.zeros(count, 28, 28, dtype=torch.uint8, device=device)
+        labels = torch.zeros(count, dtype=torch.int64, device=device)
+        return images, labels, self.objective.preprocess.draw(part)
+
+    def _set_lr(self, lr: float) -> None:
+        """For the compiled step, a tensor; for torch's optimizers, a number, unless captured."""
+        self._lr.fill_(lr)
+        for group in self.optimizer.param_groups:
+            if not isinstance(group["lr"], Tensor):
+                group["lr"] = lr
+
+    def _mean_over_processes(self, grads: Sequence[Tensor]) -> Sequence[Tensor]:
+        """All gradients in one message: these networks are too small to hide several."""
+        world = self._accelerator.num_processes
+        if world == 1:
+            return grads
+        flat = torch.cat([grad.reshape(-1) for grad in grads])
+        torch.distributed.all_reduce(flat)
+        parts = (flat / world).split([grad.numel() for grad in grads])
+        return [part.view_as(grad) for part, grad in zip(parts, grads, strict=True)]
+
+    @contextmanager
+    def _unchanged(self, device: torch.device) -> Iterator[None]:
+        """Put back whatever the steps inside change; optimizer state begins as zeros."""
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        before = [tensor.detach().clone() for tensor in tensors]
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+        with torch.no_grad():
+            for tensor, value in zip(tensors, before, strict=True):
+                tensor.copy_(value)
+            for state in self.optimizer.state.values():
+                for value in state.values():
+                    if isinstance(value, Tensor):
+                        value.zero_()
+
+
+def _floor(config: RunConfig, device: torch.device) -> Floor:
+    """The floor to try: unasked, compiling pays on a CPU with the batch innermost."""
+    if device.type == "cuda" and config.cuda_graph:
+        return "graph"
+    compile_by_default = device.type == "cpu" and config.batch_last
+    wanted = compile_by_default if config.compile is None else config.compile
+    return "compiled" if wanted else "eager"

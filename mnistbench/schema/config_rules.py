@@ -1,0 +1,98 @@
+"""What values of a run hang together: fields that only some choices read, and splits that fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.names import DatasetName
+
+__all__ = ["APPLIES_TO", "TRAIN_IMAGES", "check_split"]
+
+TRAIN_IMAGES: Mapping[DatasetName, int] = {
+    "mnist": 60_000,
+    "fashion-mnist": 60_000,
+    "kmnist": 60_000,
+    "qmnist": 60_000,
+    "emnist-digits": 240_000,
+}
+"""Images in each published training file; ``synthetic`` has as many as are asked for."""
+
+APPLIES_TO: Mapping[str, tuple[str, frozenset[str]]] = {
+    **dict.fromkeys(
+        (
+            "conv_layers",
+            "linear_layers",
+            "channels",
+            "kernel_size",
+            "pooling",
+            "padding",
+            "batch_norm",
+        ),
+        ("model", frozenset({"cnn"})),
+    ),
+    "dropout": ("model", frozenset({"cnn", "mlp"})),
+    "label_smoothing": ("loss", frozenset({"label-smoothing", "kl"})),
+    "momentum": ("optimizer", frozenset({"sgd", "rmsprop", "muon"})),
+    "nesterov": ("optimizer", frozenset({"sgd", "muon"})),
+    "beta1": ("optimizer", frozenset({"adam", "adamw", "muon"})),
+    "beta2": ("optimizer", frozenset({"adam", "adamw", "muon"})),
+    "lr_warmup_steps": (
+        "lr_schedule",
+        frozenset({"constant", "step", "exponential", "cosine", "linear"}),
+    ),
+    "lr_decay": ("lr_schedule", frozenset({"step", "exponential"})),
+    "lr_decay_epochs": ("lr_schedule", frozenset({"step"})),
+    "num_workers": ("loader", frozenset({"streaming"})),
+    "synthetic_train_size": ("dataset", frozenset({"synthetic", "auto"})),
+    "synthetic_seed": ("dataset", frozenset({"synthetic", "auto"})),
+    "augment_shift_px": ("augment", frozenset({"shift"})),
+    "augment_rotate_deg": ("augment", frozenset({"rotate"})),
+    "augment_elastic_px": ("augment", frozenset({"elastic"})),
+    **dict.fromkeys(
+        (
+            "cuda_graph",
+            "steps_per_graph",
+            "batch_last",
+            "fused_optimizer",
+            "matmul_precision",
+            "flush_denormals",
+            "reuse_memory",
+        ),
+        ("loop", frozenset({"fast"})),
+    ),
+}
+"""Fields that only some choices of another field read: field -> (that field, those choices)."""
+
+
+class _Split(Protocol):
+    """What `check_split` reads of a configuration."""
+
+    @property
+    def val_size(self) -> int: ...
+    @property
+    def global_batch_size(self) -> int | None: ...
+    @property
+    def per_device_batch_size(self) -> int | None: ...
+
+
+def check_split(config: _Split, num_images: int, *, num_processes: int = 1) -> None:
+    """Check that a training file of `num_images` images holds val and one whole batch.
+
+    Raises:
+        InputError: no image, or less than a global batch, is left to train on.
+    """
+    num_train = num_images - config.val_size
+    if num_train < 1:
+        raise InputError(
+            f"val_size: {config.val_size} of {num_images} images leaves nothing to train on; "
+            f"use at most {num_images - 1}"
+        )
+    batch = config.global_batch_size or (config.per_device_batch_size or 1) * num_processes
+    if batch > num_train:
+        field = "global_batch_size" if config.global_batch_size else "per_device_batch_size"
+        raise InputError(
+            f"{field}: a step of {batch} samples is larger than the training split "
+            f"({num_train}); use a smaller batch"
+        )

@@ -1,0 +1,51 @@
+"""Images and labels of one split as torchvision's data sets hold them, and their checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchvision import datasets
+
+from mnistbench.workload.raw_files import Digits
+
+__all__ = ["DigitImages", "content_sha256"]
+
+
+class DigitImages(datasets.MNIST):  # type: ignore[misc]  # torchvision has no types
+    """Images and labels, read one by one through torchvision's own ``__getitem__``.
+
+    Attributes:
+        data: images, uint8 ``[N, 28, 28]``, upright; with the mapped loader they lie in a file
+            and must not be written to.
+        targets: labels, int64 ``[N]``, 0 to 9.
+    """
+
+    data: Tensor
+    targets: Tensor
+
+    def __init__(self, digits: Digits, *, train: bool, classes: Sequence[str]) -> None:
+        # MNIST's own constructor would read files, past the check that was made of them.
+        datasets.VisionDataset.__init__(self, "")
+        images, labels = digits
+        self.train = train
+        self.classes = list(classes)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            self.data, self.targets = torch.from_numpy(images), torch.from_numpy(labels)
+
+
+def content_sha256(*parts: DigitImages) -> list[str]:
+    """Checksums of the bytes of the first of `parts`, then of the first two, and so on.
+
+    Of each part they are of its images and then of its labels, a byte for a label.
+    """
+    digest, found = hashlib.sha256(usedforsecurity=False), []
+    for part in parts:
+        digest.update(part.data.numpy().data)
+        digest.update(part.targets.to(torch.uint8).numpy().data)
+        found.append(digest.hexdigest())
+    return found

@@ -1,0 +1,203 @@
+"""Training sets that are written to a file once and read where they lie, mapped into memory.
+
+The kernel brings in the pages that are touched and drops them again where memory is short, so a
+set may be larger than memory. A file holds the images, then a byte for each label, then the sha256
+of both; it is written aside and renamed, so that any number of processes may want it at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import mmap
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.folders import cache_folder
+from mnistbench.schema.names import DatasetName
+from mnistbench.workload.generated import CHUNK_IMAGES, generate_digits
+from mnistbench.workload.raw_files import Digits, upright
+
+__all__ = ["DigitFile", "MappedDigits", "generated_file", "upright_file"]
+
+_log = logging.getLogger(__name__)
+
+_SIDE = 28
+_IMAGE_BYTES = _SIDE * _SIDE
+_SHA256_BYTES = 32
+_BLOCK_IMAGES = 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class MappedDigits:
+    """What a `DigitFile` holds; nothing is read from it before it is touched.
+
+    Attributes:
+        images: uint8 ``[N, 28, 28]`` in the file, read-only.
+        labels: int64 ``[N]``, in memory.
+        path: the file.
+        sha256: of the bytes of images and labels, a byte for a label, when they were written.
+        read_ahead: takes the positions, int ``[b]``, of images that will be touched soon, and asks
+            the kernel to begin reading them; none where the system has no such call.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    path: Path
+    sha256: str
+    read_ahead: Callable[[Tensor], None] | None
+
+    def check(self, sha256: str) -> None:
+        """Check that the bytes that are there now have the checksum they were written with.
+
+        Raises:
+            InputError: they have not.
+        """
+        if sha256 != self.sha256:
+            raise InputError(f"{self.path}: checksum mismatch; delete it and run again")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DigitFile:
+    """Where a training set lies as one file, and how it is made.
+
+    Attributes:
+        path: its place; the name has to tell all that the content follows from.
+        num_images: images in it.
+        blocks: makes the content anew, in pieces that fit memory.
+    """
+
+    path: Path
+    num_images: int
+    blocks: Callable[[], Iterable[Digits]]
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the whole file [bytes]."""
+        return self.num_images * (_IMAGE_BYTES + 1) + _SHA256_BYTES
+
+    def ensure(self) -> None:
+        """Write the file, unless one of the right size is there.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        try:
+            if self.path.exists() and self.path.stat().st_size == self.num_bytes:
+                return
+            _log.info(f"writing {self.num_bytes / 1e6:,.0f} MB to {self.path}, kept for later runs")
+            self._write()
+        except OSError as error:
+            raise InputError(
+                f"{self.path}: cannot be written ({error.strerror}); make room for "
+                f"{self.num_bytes / 1e6:,.0f} MB there, point XDG_CACHE_HOME to another folder, or "
+                "use --loader resident"
+            ) from None
+
+    def open(self) -> MappedDigits:
+        """Map the file into memory, written before if need be.
+
+        Raises:
+            InputError: it cannot be written or read.
+        """
+        self.ensure()
+        try:
+            with self.path.open("rb") as stream:
+                memory = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        except OSError as error:
+            mend = "check its permissions, or use --loader resident"
+            raise InputError(f"{self.path}: cannot be read ({error.strerror}); {mend}") from None
+        data = np.frombuffer(memory, np.uint8)
+        images, labels, sha256 = np.split(data, (len(data) - self._tail_bytes, -_SHA256_BYTES))
+        return MappedDigits(
+            images=images.reshape(self.num_images, _SIDE, _SIDE),
+            labels=labels.astype(np.int64),
+            path=self.path,
+            sha256=sha256.tobytes().hex(),
+            read_ahead=partial(_read_ahead, memory) if hasattr(memory, "madvise") else None,
+        )
+
+    @property
+    def _tail_bytes(self) -> int:
+        return self.num_images + _SHA256_BYTES
+
+    def _write(self) -> None:
+        # not flushed to the disk: the checksum finds out what a crash may leave
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        aside = self.path.with_name(f".{self.path.name}-{token_hex(4)}")
+        digest, all_labels = hashlib.sha256(usedforsecurity=False), bytearray()
+        try:
+            with aside.open("xb") as stream:
+                for images, labels in self.blocks():
+                    stream.write(images.data)
+                    digest.update(images.data)
+                    all_labels += labels.astype(np.uint8).data
+                digest.update(all_labels)
+                stream.write(all_labels + digest.digest())
+            aside.replace(self.path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def generated_file(num_images: int, *, seed: int) -> DigitFile:
+    """The first `num_images` of the generated digits' train split, below the user's cache folder.
+
+    Its name holds a checksum of the first of them, for the day when the generator changes.
+
+    Raises:
+        InputError: the user has no home folder.
+    """
+
+    def blocks() -> Iterator[Digits]:
+        for first in range(0, num_images, _BLOCK_IMAGES):
+            size = min(_BLOCK_IMAGES, num_images - first)
+            yield generate_digits(size, seed=seed, split="train", first=first)
+
+    start, _ = generate_digits(CHUNK_IMAGES, seed=seed, split="train")
+    name = f"synthetic-seed{seed}-{num_images}-{_code(start)}"
+    return DigitFile(path=_folder() / name, num_images=num_images, blocks=blocks)
+
+
+def upright_file(name: DatasetName, digits: Digits) -> DigitFile:
+    """A published training set that is stored with columns for rows, turned; named by its bytes.
+
+    Raises:
+        InputError: the user has no home folder.
+    """
+    images, labels = digits
+
+    def blocks() -> Iterator[Digits]:
+        for first in range(0, len(images), _BLOCK_IMAGES):
+            part = slice(first, first + _BLOCK_IMAGES)
+            yield upright((images[part], labels[part]))
+
+    path = _folder() / f"{name}-{len(images)}-{_code(images, labels)}"
+    return DigitFile(path=path, num_images=len(images), blocks=blocks)
+
+
+def _folder() -> Path:
+    return cache_folder(otherwise="set XDG_CACHE_HOME, or use --loader resident") / "mapped"
+
+
+def _code(*arrays: npt.NDArray[Any]) -> str:
+    digest = hashlib.sha256(usedforsecurity=False)
+    for array in arrays:
+        digest.update(array.data)
+    return digest.hexdigest()[:16]
+
+
+def _read_ahead(memory: mmap.mmap, rows: Tensor) -> None:
+    """Begin to read the images at `rows` of the file in `memory`, without waiting for them."""
+    for row in rows.tolist():
+        start = row * _IMAGE_BYTES
+        page = start - start % mmap.PAGESIZE
+        memory.madvise(mmap.MADV_WILLNEED, page, start + _IMAGE_BYTES - page)

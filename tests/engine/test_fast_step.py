@@ -1,0 +1,148 @@
+"""The fast loop: the stock loop's curve on every floor, and no trace of its warm-up."""
+
+import copy
+import shutil
+from typing import get_args
+
+import pytest
+import torch
+
+from mnistbench.engine.data import place_data
+from mnistbench.engine.distributed import start_accelerator
+from mnistbench.engine.run import Run
+from mnistbench.engine.trainer import train
+from mnistbench.instruments.clock import Ledger
+from mnistbench.schema.names import LossName, OptimizerName
+
+needs_compiler = pytest.mark.skipif(
+    shutil.which("g++") is None, reason="torch.compile needs a C++ compiler"
+)
+MODELS = ["simple-cnn", "cnn2", "resnet-mini"]  # the last has batch norm
+
+
+@pytest.fixture
+def curves(small_config):
+    """The training losses of both loops; 300 images in batches of 64 leave a smaller last one."""
+
+    def make(**values):
+        records = [train(small_config(loop=loop, **values))[0] for loop in ("stock", "fast")]
+        assert [record.status for record in records] == ["completed"] * 2
+        return [torch.tensor([p.loss for p in record.train_points]) for record in records], records
+
+    return make
+
+
+def assert_same_curve(losses, *, rtol=1e-4):
+    stock, fast = losses
+    torch.testing.assert_close(fast, stock, rtol=rtol, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_eager_steps_draw_the_stock_curve(curves, model):
+    losses, (_, fast) = curves(model=model, num_epochs=2, augment=("shift", "rotate"))
+    assert_same_curve(losses)
+    assert fast.environment["loop_floor"] == "eager"
+
+
+@pytest.mark.parametrize("loss", get_args(LossName))
+def test_every_loss_draws_the_stock_curve(curves, loss):
+    losses, _ = curves(model="simple-cnn", loss=loss)
+    assert_same_curve(losses)
+
+
+@pytest.mark.parametrize("optimizer", get_args(OptimizerName))
+@pytest.mark.parametrize("fused_optimizer", [True, False])
+def test_every_optimizer_draws_the_stock_curve(curves, optimizer, fused_optimizer):
+    losses, _ = curves(
+        model="cnn2", optimizer=optimizer, lr=0.003, weight_decay=0.01, lr_schedule="linear",
+        fused_optimizer=fused_optimizer,
+    )  # fmt: skip
+    assert_same_curve(losses)
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"model": "simple-cnn", "batch_last": True, "optimizer": "adam", "lr": 0.003},
+        {"model": "speedrun-cnn", "batch_last": True, "loss": "label-smoothing", "nesterov": True},
+        {"model": "linear", "compile": True, "optimizer": "muon", "augment": ("shift",)},
+    ],
+    ids=lambda values: values["model"],
+)
+def test_compiled_steps_draw_the_stock_curve(curves, values):
+    losses, (_, fast) = curves(num_epochs=2, **values)
+    assert_same_curve(losses, rtol=1e-3)  # batch norm multiplies rounding
+    assert fast.environment["loop_floor"] == "compiled"
+
+
+@needs_compiler
+@pytest.mark.parametrize("loss", get_args(LossName))
+def test_every_loss_compiles(curves, loss):
+    losses, (_, fast) = curves(model="linear", loss=loss, compile=True)
+    assert_same_curve(losses)
+    assert fast.environment["loop_floor"] == "compiled"
+
+
+@pytest.fixture
+def make_run(small_config):
+    """A run that is built, not warmed up."""
+
+    def make(**values):
+        config = small_config(**values)
+        accelerator = start_accelerator(config)
+        data = place_data(config, accelerator)
+        run = Run(config, accelerator=accelerator, data=data, ledger=Ledger())
+        run._build()
+        return run
+
+    return make
+
+
+def state(run):
+    return copy.deepcopy(run.evaluator.model.state_dict()), torch.get_rng_state()
+
+
+def weights_after(run, *, warm):
+    """Every weight and buffer after an epoch, and the next random number."""
+    if warm:
+        run._warm_up()
+    for batch in run.data.batches(run.plan, run.config):
+        run.train_step(batch, lr=0.01)
+    return [tensor.clone() for tensor in run.evaluator.model.state_dict().values()], torch.rand(3)
+
+
+@pytest.mark.parametrize("optimizer", get_args(OptimizerName))
+@pytest.mark.parametrize("model", ["resnet-mini", "example-cnn"])  # batch norm; dropout
+def test_warming_up_changes_nothing_that_training_sees(make_run, model, optimizer, one_thread):
+    values = {"model": model, "optimizer": optimizer, "weight_decay": 0.01, "lr": 0.003}
+    (cold, cold_draw), (warm, warm_draw) = (
+        weights_after(make_run(**values), warm=warm) for warm in (False, True)
+    )
+    assert torch.equal(cold_draw, warm_draw)
+    assert all(torch.equal(*pair) for pair in zip(cold, warm, strict=True))
+
+
+@needs_compiler
+def test_compiling_leaves_no_trace(make_run):
+    run = make_run(model="speedrun-cnn", batch_last=True, optimizer="adam")
+    before, random = state(run)
+    run._warm_up()
+    after, random_after = state(run)
+    assert torch.equal(random, random_after)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    states = run.train_step.optimizer.state.values()
+    assert states
+    assert not any(value.count_nonzero() for one in states for value in one.values())
+
+
+def test_a_step_that_does_not_compile_falls_and_is_said(small_config, monkeypatch, caplog):
+    def broken(*_, **__):
+        raise RuntimeError("no compiler\nand more")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    (record,) = train(small_config(model="speedrun-cnn", batch_last=True))
+    assert record.status == "completed"
+    assert record.environment["loop_floor"] == "eager"
+    assert record.environment["loop_floor_reason"] == "compiled: no compiler"
+    assert "fell to eager: compiled: no compiler" in caplog.text
