@@ -1,4 +1,4 @@
-"""Throughput: model x global batch x loader x precision x compile, in this process and in others.
+"""Throughput: model x batch x loader x loop x precision x compile, in this process and in others.
 
 Each run trains a fixed number of steps; its own clock leaves warm-up, compiler and start-up out,
 also where a real launcher starts it. The machine's speed drifts, so all chosen cells run once in
@@ -37,6 +37,7 @@ class Cell:
     model: str = "simple-cnn"
     global_batch_size: int = 64
     loader: str = "resident"
+    loop: str = "stock"
     mixed_precision: str = "no"
     compile: bool = False
     num_processes: int = 0
@@ -46,7 +47,8 @@ class Cell:
         launched = f"launched x {self.num_processes}" if self.num_processes else ""
         compiled = "compiled" if self.compile else ""
         precision = "" if self.mixed_precision == "no" else self.mixed_precision
-        parts = (self.model, str(self.global_batch_size), self.loader)
+        loop = "" if self.loop == "stock" else self.loop
+        parts = (self.model, str(self.global_batch_size), self.loader, loop)
         return ", ".join(part for part in (*parts, precision, compiled, launched) if part)
 
     def config_values(self) -> dict[str, object]:
@@ -54,8 +56,10 @@ class Cell:
             "model": self.model,
             "global_batch_size": self.global_batch_size,
             "loader": self.loader,
+            "loop": self.loop,
             "mixed_precision": self.mixed_precision,
             "compile": self.compile,
+            "batch_last": self.loop == "fast" and self.compile,  # what compiling pays with
         }
 
 
@@ -63,13 +67,15 @@ QUICK = (
     Cell(),
     Cell(global_batch_size=512),
     Cell(loader="streaming"),
+    Cell(loop="fast"),
     Cell(mixed_precision="bf16"),
     Cell(model="cnn4", global_batch_size=512),
+    Cell(model="cnn4", global_batch_size=512, loop="fast"),
     Cell(model="dnn5"),
     Cell(num_processes=1),
 )
 CELLS = {
-    "smoke": (Cell(), Cell(loader="streaming"), Cell(num_processes=1)),
+    "smoke": (Cell(), Cell(loader="streaming"), Cell(loop="fast"), Cell(num_processes=1)),
     "quick": QUICK,
     "full": tuple(
         dict.fromkeys(
@@ -81,13 +87,14 @@ CELLS = {
                         model=model,
                         global_batch_size=batch,
                         loader=loader,
+                        loop=loop,
                         mixed_precision=precision,
                         compile=compiled,
                     )
-                    for model, batch, loader, precision, compiled in itertools.product(
+                    for model, batch, (loader, loop), precision, compiled in itertools.product(
                         ("simple-cnn", "cnn4", "fast-cnn", "dnn5"),
                         (64, 512),
-                        ("resident", "streaming"),
+                        (("resident", "stock"), ("streaming", "stock"), ("resident", "fast")),
                         ("no", "bf16"),
                         (False, True),
                     )
@@ -163,7 +170,8 @@ def tabulate_cell(section, cell, rounds, *, first):
             "model": cell.model,
             "batch": str(cell.global_batch_size),
             "loader": cell.loader,
-            "loop": records[0].config["loop"],
+            "loop": cell.loop,
+            "run as": environment["loop_floor"],
             "precision": environment["mixed_precision"],
             "compiled": "yes" if cell.compile else "no",
             "started by": environment["launcher"],

@@ -10,6 +10,7 @@ nothing told of their accuracy before the last has ended. Claimed or not, the at
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -168,6 +169,7 @@ def _cold(config: RunConfig, seed: int, work_dir: Path) -> RunRecord:
 def _warm(config: RunConfig, num_seeds: int, output_dir: Path) -> list[RunRecord]:
     from mnistbench.engine.trainer import train
 
+    gc.freeze()  # as the door does: torch's half a million objects are not worth a collection
     return train(config.model_copy(update={"num_seeds": num_seeds, "output_dir": str(output_dir)}))
 
 

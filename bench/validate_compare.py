@@ -67,6 +67,7 @@ def take_turns(num_turns: int, num_steps: int) -> list[Turn]:
         config = RunConfig(
             model="simple-cnn",
             dataset="mnist",
+            loop="stock",  # the loop whose step can be slowed from outside
             global_batch_size=512,
             max_steps=num_steps,
             output_dir=folder,

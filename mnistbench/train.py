@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import os
@@ -86,6 +87,8 @@ def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]
         format="mnistbench: %(message)s", level=logging.WARNING, stream=sys.stderr, force=True
     )
     logging.getLogger("mnistbench").setLevel(logging.ERROR if quiet else logging.INFO)
+    # torch's compiler warns on a CPU that it found no CUDA
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     keep_compiled_steps()
     try:
         with ledger.phase("import"), _uncollected():
@@ -111,6 +114,7 @@ def _uncollected() -> Iterator[None]:
         gc.enable()
     if not gc.get_freeze_count():  # later, garbage of runs before would be kept as well
         gc.freeze()
+        atexit.register(gc.freeze)  # at its end a process has no use for its compiler's either
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

@@ -145,7 +145,7 @@ def notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     if any(len(counted(group)) < len(group) for group in several):
         lines.append("a run that did not complete counts in the time to target only")
     lines += stability_notes(groups)
-    lines += [_protocol(g[0]) for g in groups if g[0].config.get("eval_split") == "test"]
+    lines += [_protocol(g[0]) for g in groups if _reads_test_more_than_once(g[0])]
     return list(dict.fromkeys(lines))
 
 
@@ -180,6 +180,10 @@ def _reference_text(check: Mapping[str, Any] | None) -> str:
     return (
         f"{check['left']} of {check['checked']} left, seed {check['seeds'][0]} at {check['first']}"
     )
+
+
+def _reads_test_more_than_once(record: RunRecord) -> bool:
+    return sum(point.split == "test" for point in record.eval_points) > 1
 
 
 def _protocol(record: RunRecord) -> str:

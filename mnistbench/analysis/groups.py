@@ -157,9 +157,15 @@ def _what(first: RunRecord) -> dict[str, Any]:
         "source": first.dataset.source if first.dataset else None,
         "device": _hardware(first),
         "precision": first.environment.get("mixed_precision"),
-        "loop": f"{first.config.get('loop')}/{first.config.get('loader')}",
+        "loop": f"{_loop(first)}/{first.config.get('loader')}",
         "global_batch_size": first.environment.get("global_batch_size"),
     }
+
+
+def _loop(record: RunRecord) -> str:
+    """The loop, and how its steps were run."""
+    loop, floor = str(record.config.get("loop")), record.environment.get("loop_floor")
+    return loop if floor in {None, loop} else f"{loop} {floor}"
 
 
 def _which(group: Sequence[RunRecord]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from mnistbench.engine.evaluation import Evaluator
 from mnistbench.engine.fast_step import FastStep, Objective
 from mnistbench.engine.step import StockStep
 from mnistbench.schema.config import RunConfig
-from mnistbench.workload.augment import build_augment
+from mnistbench.workload.augment import build_augment, shifted_views
 from mnistbench.workload.batch_last import BatchLast
 from mnistbench.workload.batches import Preprocess
 from mnistbench.workload.datasets import LoadedDataset
@@ -48,7 +48,8 @@ def build_loop(
     step, network = make(config, accelerator, model, optimizer, preprocess)
 
     def logits(images: Tensor) -> Tensor:
-        return network(plain(images))
+        views = shifted_views(images, config.eval_shift_px)
+        return torch.stack([network(plain(view)) for view in views]).mean(dim=0)
 
     evaluator = Evaluator(
         accelerator=accelerator,

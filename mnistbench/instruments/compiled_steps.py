@@ -6,7 +6,7 @@ import hashlib
 import os
 import platform
 from contextlib import suppress
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from mnistbench.schema.errors import InputError
@@ -30,7 +30,7 @@ def keep_compiled_steps() -> None:
     ``TORCHINDUCTOR_CACHE_DIR`` wins where it is set; without a home that can be written to,
     PyTorch's place stays. To be called before anything is compiled; imports no torch.
     """
-    with suppress(InputError):
+    with suppress(InputError, PackageNotFoundError):
         kept = cache_folder(otherwise="keep nothing") / "compiled"
         check_writable(kept)
         folder = kept / f"torch-{version('torch')}-{_processor()}"

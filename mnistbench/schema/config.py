@@ -97,7 +97,10 @@ class RunConfig(BaseModel):
     conv_layers: int = Field(2, ge=2, le=4, description="Convolutions of model cnn [layers].")
     linear_layers: int = Field(2, ge=2, le=4, description="Linear layers of model cnn [layers].")
     channels: int = Field(
-        16, ge=1, le=1024, description="Channels of model cnn's first convolution; then doubled."
+        16,
+        ge=1,
+        le=1024,
+        description="First convolution's channels in models cnn and speedrun-cnn.",
     )
     kernel_size: int = Field(
         3, ge=1, le=64, description="Side of model cnn's square kernels [pixels]."
@@ -215,6 +218,12 @@ class RunConfig(BaseModel):
     )
     eval_batch_size: int = Field(
         1000, ge=1, le=_MAX_COUNT, description="Samples per forward pass of an evaluation."
+    )
+    eval_shift_px: int = Field(
+        0,
+        ge=0,
+        le=14,
+        description="Evaluate by the mean logits of an image and its four shifts so far [pixels].",
     )
     output_dir: str = Field("runs", min_length=1, description="Folder that gets one per run.")
 

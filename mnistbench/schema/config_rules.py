@@ -24,7 +24,6 @@ APPLIES_TO: Mapping[str, tuple[str, frozenset[str]]] = {
         (
             "conv_layers",
             "linear_layers",
-            "channels",
             "kernel_size",
             "pooling",
             "padding",
@@ -32,6 +31,7 @@ APPLIES_TO: Mapping[str, tuple[str, frozenset[str]]] = {
         ),
         ("model", frozenset({"cnn"})),
     ),
+    "channels": ("model", frozenset({"cnn", "speedrun-cnn"})),
     "dropout": ("model", frozenset({"cnn", "mlp"})),
     "label_smoothing": ("loss", frozenset({"label-smoothing", "kl"})),
     "momentum": ("optimizer", frozenset({"sgd", "rmsprop", "muon"})),

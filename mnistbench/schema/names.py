@@ -68,4 +68,6 @@ RecipeName = Literal[
     "simple-cnn",
     "example-cnn",
     "fast-cnn",
+    "speedrun-99",
+    "speedrun-99.5",
 ]

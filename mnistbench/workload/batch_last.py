@@ -119,7 +119,10 @@ def _patches(features: Tensor, kernel: torch.Size, stride: int) -> Tensor:
             1,
         ),
     )
-    return seen.reshape(channels * kernel[0] * kernel[1], -1)
+    copied = seen.contiguous()
+    # not a view: that would have inductor copy along flat indices, dividing for every element
+    size = (channels * kernel[0] * kernel[1], rows * columns * batch)
+    return copied.as_strided(size, (size[1], 1))
 
 
 def _overlapped(grad_patches: Tensor, shape: torch.Size, stride: int) -> Tensor:

@@ -79,7 +79,8 @@ class LoadedDataset:
             order, a byte for a label; tells contents apart whatever files they came in.
         pixel_mean: mean to take off pixels in [0, 1].
         pixel_std: deviation to divide them by.
-        read_ahead: of the training images, as `MappedDigits` has it.
+        read_ahead: has the kernel begin to read training images at positions, int ``[b]``, of a
+            mapped file; none where they are in memory, or in a file as small as published sets.
     """
 
     train: DigitImages
@@ -230,6 +231,7 @@ def load_dataset(name: DatasetName, config: RunConfig) -> LoadedDataset:
     train_sha256, sha256 = content_sha256(train, test)
     if mapped is not None:
         mapped.check(train_sha256)
+        mapped.expect_any_order()
     return LoadedDataset(
         train=train,
         test=test,

@@ -12,7 +12,6 @@ import logging
 import mmap
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -46,15 +45,14 @@ class MappedDigits:
         labels: int64 ``[N]``, in memory.
         path: the file.
         sha256: of the bytes of images and labels, a byte for a label, when they were written.
-        read_ahead: takes the positions, int ``[b]``, of images that will be touched soon, and asks
-            the kernel to begin reading them; none where the system has no such call.
+        memory: the whole file.
     """
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
     path: Path
     sha256: str
-    read_ahead: Callable[[Tensor], None] | None
+    memory: mmap.mmap
 
     def check(self, sha256: str) -> None:
         """Check that the bytes that are there now have the checksum they were written with.
@@ -64,6 +62,23 @@ class MappedDigits:
         """
         if sha256 != self.sha256:
             raise InputError(f"{self.path}: checksum mismatch; delete it and run again")
+
+    def expect_any_order(self) -> None:
+        """Tell the kernel not to read on behind each image that is touched, some MiB for nothing.
+
+        As long as images are touched in their order, such as for a checksum, it should do that.
+        """
+        if hasattr(self.memory, "madvise"):
+            self.memory.madvise(mmap.MADV_RANDOM)
+
+    def read_ahead(self, rows: Tensor) -> None:
+        """Have the kernel begin to read the images at `rows`, int ``[b]``, without waiting."""
+        if not hasattr(self.memory, "madvise"):
+            return
+        for row in rows.tolist():
+            start = row * _IMAGE_BYTES
+            page = start - start % mmap.PAGESIZE
+            self.memory.madvise(mmap.MADV_WILLNEED, page, start + _IMAGE_BYTES - page)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +138,7 @@ class DigitFile:
             labels=labels.astype(np.int64),
             path=self.path,
             sha256=sha256.tobytes().hex(),
-            read_ahead=partial(_read_ahead, memory) if hasattr(memory, "madvise") else None,
+            memory=memory,
         )
 
     @property
@@ -193,11 +208,3 @@ def _code(*arrays: npt.NDArray[Any]) -> str:
     for array in arrays:
         digest.update(array.data)
     return digest.hexdigest()[:16]
-
-
-def _read_ahead(memory: mmap.mmap, rows: Tensor) -> None:
-    """Begin to read the images at `rows` of the file in `memory`, without waiting for them."""
-    for row in rows.tolist():
-        start = row * _IMAGE_BYTES
-        page = start - start % mmap.PAGESIZE
-        memory.madvise(mmap.MADV_WILLNEED, page, start + _IMAGE_BYTES - page)

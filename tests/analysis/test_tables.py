@@ -26,7 +26,7 @@ def test_one_run_is_one_row_with_its_figures(make_record):
         "dataset": "mnist (local)",
         "device": "cpu × 2 × 1 threads",
         "precision": "no",
-        "loop": "stock/resident",
+        "loop": "fast/resident",
         "samples/s": "1,000",
         "epochs": "3",
         "val acc %": "–",

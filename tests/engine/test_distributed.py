@@ -60,6 +60,15 @@ def test_two_processes_by_torchrun_train_as_one(launch, small_config, choice, fl
     check_parity(record, train(expected_config(small_config))[0])
 
 
+def test_two_processes_train_from_one_mapped_file(launch, small_config, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    done, records = launch(*FLAGS, "--loader", "mapped")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("kept for later runs") == 1  # one process writes
+    assert len(list((tmp_path / "cache").rglob("synthetic-*"))) == 1
+    check_parity(records[0], train(expected_config(small_config))[0])
+
+
 @pytest.mark.parametrize("num_processes", [1, 2])
 def test_accelerate_launch_does_the_same_run(launch, small_config, num_processes):
     done, records = launch(*FLAGS, launcher="accelerate", num_processes=num_processes)

@@ -59,8 +59,10 @@ PARAMETERS = {
     "linear": dense(PIXELS, 10),
     "example-cnn": 1_199_882,
     "fast-cnn": 215_194,
+    "speedrun-cnn": 109_050,
 }
-LETTERS = {nn.Conv2d: "c", nn.MaxPool2d: "m", nn.AvgPool2d: "a", nn.BatchNorm2d: "b"}
+LETTERS = {nn.Conv2d: "c", nn.MaxPool2d: "m", nn.AvgPool2d: "a"}
+LETTERS |= {nn.BatchNorm2d: "b", nn.BatchNorm1d: "b"}
 LETTERS |= {nn.ReLU: "r", nn.Tanh: "t", nn.Dropout: "d", nn.Flatten: "-", nn.Linear: "l"}
 LAYOUTS = {
     "cnn4": "cccc-lrlrlrl",
@@ -74,6 +76,7 @@ LAYOUTS = {
     "linear": "-l",
     "example-cnn": "crcrmd-lrdl",
     "fast-cnn": "cmrcmr-lrl",
+    "speedrun-cnn": "cbrcbr-lbrl",
 }
 
 

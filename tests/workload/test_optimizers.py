@@ -41,6 +41,7 @@ def _one_thread():
 
 def config_of(name: OptimizerName, **changes: object) -> RunConfig:
     values = {
+        "loop": "stock",  # torch's own defaults
         "optimizer": name,
         "lr": LR,
         "momentum": 0.7,
