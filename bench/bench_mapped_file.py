@@ -42,7 +42,7 @@ READINGS = (RESIDENT, CACHED, FROM_DISK, BLIND)
 ALONE, TRAINING = "nothing", "simple-cnn"
 IMAGES = {"smoke": 20_000, "quick": 600_000, "full": 600_000}
 SAMPLES = {"smoke": 1_024, "quick": 8_192, "full": 16_384}
-ROUNDS = {"smoke": 1, "quick": 6, "full": 11}
+ROUNDS = {"smoke": 1, "quick": 3, "full": 11}
 BATCH = 256
 
 

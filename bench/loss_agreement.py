@@ -9,7 +9,7 @@ import torch
 __all__ = ["LOOSE", "loss_differences"]
 
 LOOSE = 0.05
-"""Largest relative difference where products are rounded to fewer digits than those of fp32."""
+"""Largest relative difference of losses where rounding alone moves the weights visibly."""
 
 
 def loss_differences(

@@ -1,6 +1,7 @@
 """What tests of several rooms share: small runs, real processes, and where MNIST lies."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,17 @@ def mnist_dir():
     if not folder or not (Path(folder) / "MNIST").is_dir():
         pytest.skip("needs real MNIST: point MNISTBENCH_DATA_DIR to its folder")
     return folder
+
+
+@pytest.fixture
+def heard_signals():
+    """The usual reactions, also where the tests themselves run under nohup or in the background."""
+    usual = {signal.SIGINT: signal.default_int_handler}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {n: signal.signal(n, usual.get(n, signal.SIG_DFL)) for n in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -208,17 +208,6 @@ def runs_still(process):
         return False
 
 
-@pytest.fixture
-def heard_signals():
-    """The usual reactions, also where the tests themselves run under nohup or in the background."""
-    usual = {signal.SIGINT: signal.default_int_handler}
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {n: signal.signal(n, usual.get(n, signal.SIG_DFL)) for n in numbers}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 @pytest.mark.parametrize(
     ("sent", "raised"),
     [
