@@ -14,7 +14,8 @@ from mnistbench.schema.config import RunConfig
 __all__ = ["tuned"]
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h of the GNU C library
-_DEFAULTS = {_M_TRIM_THRESHOLD: 128 * 1024, _M_TOP_PAD: 0, _M_MMAP_THRESHOLD: 128 * 1024}
+# the library's own adjustment, which ends once a value is set, would have come to these
+_ADJUSTED = {_M_TRIM_THRESHOLD: 2**26, _M_TOP_PAD: 2**17, _M_MMAP_THRESHOLD: 2**25}
 _KEEP_ALL = {_M_TRIM_THRESHOLD: 2**30, _M_TOP_PAD: 2**28, _M_MMAP_THRESHOLD: 2**30}
 
 
@@ -24,8 +25,9 @@ def tuned(config: RunConfig) -> Iterator[None]:
 
     ``reuse_memory`` tells the GNU C library to keep freed memory: features of some MiB are else
     given back to the system after every step, and each page of them is fetched and zeroed anew.
-    ``flush_denormals`` keeps the processor out of its slow path for tiny numbers, and
-    ``matmul_precision`` is torch's own setting for fp32 products.
+    ``flush_denormals`` keeps the calling thread, and those it starts from then on, out of the
+    processor's slow path for tiny numbers; ``matmul_precision`` is torch's own setting for fp32
+    products.
     """
     if config.loop != "fast":
         yield
@@ -40,7 +42,7 @@ def tuned(config: RunConfig) -> Iterator[None]:
         torch.set_flush_denormal(False)  # torch cannot tell what it was; off is its default
         torch.set_float32_matmul_precision(precision)
         if reuse:
-            _set_malloc(_DEFAULTS)
+            _set_malloc(_ADJUSTED)
 
 
 def _set_malloc(values: dict[int, int]) -> bool:
