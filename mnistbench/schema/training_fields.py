@@ -20,6 +20,7 @@ NOT_TRAINING = frozenset(
         "loader",
         "num_workers",
         "num_threads",
+        "loop",
         "channels_last",
         "compile",
         "cuda_graph",
@@ -43,7 +44,6 @@ SAME_RUN = frozenset(
 """Fields in which the runs of one group may differ: they are runs of one configuration still."""
 
 _NOT_THE_CURVE = NOT_TRAINING | {
-    "loop",
     "mixed_precision",
     "stop_at_target",
     "eval_every_steps",
