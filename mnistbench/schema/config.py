@@ -176,7 +176,7 @@ class RunConfig(BaseModel):
     compile: bool | None = Field(
         None,
         description="Compile the fast loop's step, or stock's model, outside the train clock; none "
-        "is the fast loop where a run on the CPU is long enough to repay it.",
+        "compiles with --batch-last on the CPU, where it pays.",
     )
     cuda_graph: bool = Field(
         True, description="Capture the fast loop's step as a CUDA graph, where there is CUDA."

@@ -8,7 +8,7 @@ from typing import Protocol
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import DatasetName
 
-__all__ = ["APPLIES_TO", "TRAIN_IMAGES", "check_split"]
+__all__ = ["APPLIES_TO", "FAST_LOOP_FIELDS", "TRAIN_IMAGES", "check_split"]
 
 TRAIN_IMAGES: Mapping[DatasetName, int] = {
     "mnist": 60_000,
@@ -18,6 +18,17 @@ TRAIN_IMAGES: Mapping[DatasetName, int] = {
     "emnist-digits": 240_000,
 }
 """Images in each published training file; ``synthetic`` has as many as are asked for."""
+
+FAST_LOOP_FIELDS = (
+    "cuda_graph",
+    "steps_per_graph",
+    "batch_last",
+    "fused_optimizer",
+    "matmul_precision",
+    "flush_denormals",
+    "reuse_memory",
+)
+"""Fields that say how the fast loop runs a step; none changes what it learns."""
 
 APPLIES_TO: Mapping[str, tuple[str, frozenset[str]]] = {
     **dict.fromkeys(
@@ -50,18 +61,7 @@ APPLIES_TO: Mapping[str, tuple[str, frozenset[str]]] = {
     "augment_shift_px": ("augment", frozenset({"shift"})),
     "augment_rotate_deg": ("augment", frozenset({"rotate"})),
     "augment_elastic_px": ("augment", frozenset({"elastic"})),
-    **dict.fromkeys(
-        (
-            "cuda_graph",
-            "steps_per_graph",
-            "batch_last",
-            "fused_optimizer",
-            "matmul_precision",
-            "flush_denormals",
-            "reuse_memory",
-        ),
-        ("loop", frozenset({"fast"})),
-    ),
+    **dict.fromkeys(FAST_LOOP_FIELDS, ("loop", frozenset({"fast"}))),
 }
 """Fields that only some choices of another field read: field -> (that field, those choices)."""
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.config_rules import APPLIES_TO
+from mnistbench.schema.config_rules import APPLIES_TO, FAST_LOOP_FIELDS
 
 __all__ = ["NOT_TRAINING", "SAME_RUN", "curve_settings"]
 
@@ -23,13 +23,7 @@ NOT_TRAINING = frozenset(
         "loop",
         "channels_last",
         "compile",
-        "cuda_graph",
-        "steps_per_graph",
-        "batch_last",
-        "fused_optimizer",
-        "matmul_precision",
-        "flush_denormals",
-        "reuse_memory",
+        *FAST_LOOP_FIELDS,
         "target_accuracy",
         "require_target",
         "eval_batch_size",

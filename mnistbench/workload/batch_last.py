@@ -60,7 +60,7 @@ def _plain_layers(model: nn.Module) -> list[nn.Module]:
             layers += _plain_layers(layer)
             continue
         if type(layer) not in _FORWARD or not _is_plain(layer):
-            raise InputError(f"batch_last: cannot run {layer}; use --no-batch-last")
+            raise InputError(f"batch_last: cannot run {type(layer).__name__}; use --no-batch-last")
         layers.append(layer)
     return layers
 
@@ -200,7 +200,7 @@ def _conv(layer: nn.Conv2d, features: Tensor, dtype: _Dtype) -> Tensor:
     if down or across:
         features = functional.pad(features, (0, 0, across, across, down, down))
     if layer.stride[0] != layer.stride[1]:
-        raise InputError(f"batch_last: cannot run {layer}; use --no-batch-last")
+        raise InputError(f"batch_last: cannot run {type(layer).__name__}; use --no-batch-last")
     features = features.to(dtype).contiguous()
     made = cast("Tensor", _Convolve.apply(features, layer.weight, layer.stride[0])).float()
     return made if layer.bias is None else made + layer.bias[:, None, None, None]
