@@ -119,7 +119,8 @@ def test_the_ladders_show_every_ingredient_of_the_fast_loop():
 @pytest.mark.parametrize("device_type", STAGES)
 def test_every_row_is_a_valid_run(network, device_type):
     for values in ladder(device_type).values():
-        RunConfig(recipe=network, **RECIPES[network].settings | values)
+        config = RunConfig(recipe=network, **RECIPES[network].settings | values)
+        assert {name: getattr(config, name) for name in values} == values
 
 
 def test_budgets_differ_in_the_rows_that_are_compiled():

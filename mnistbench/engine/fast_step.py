@@ -123,9 +123,13 @@ class FastStep:
         """
         full = parts[0]
         self._full = len(full.indices), full.weight
+        if self.floor == "graph" and self._config.optimizer == "muon":
+            self._fall("torch's Muon reads its learning rate on the host")
+        if self.floor == "graph":
+            self._read_on_device()
         with self._unchanged(device):
+            self._set_lr(self._config.lr)
             for part in parts:
-                self._set_lr(self._config.lr)
                 self.update(*self._blank(part, device), part.weight)
             try:
                 if self.floor == "compiled":
@@ -137,7 +141,7 @@ class FastStep:
             except RuntimeError as error:
                 if self.floor == "compiled" and self._config.compile:
                     raise
-                self._fall(error)
+                self._fall(str(error))
 
     def _compile(self, full: Part, device: torch.device) -> None:
         """Compile the step as one, or all but the update where the optimizer cannot be traced."""
@@ -170,11 +174,14 @@ class FastStep:
 
         self._compiled = unchecked
 
-    def _capture(self, full: Part, device: torch.device) -> None:
+    def _read_on_device(self) -> None:
+        """Have the optimizer read its rate and count its steps where a graph can."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr
             if "capturable" in group:
                 group["capturable"] = True
+
+    def _capture(self, full: Part, device: torch.device) -> None:
         self._graph = CapturedSteps(
             partial(self.update, weight=full.weight),
             example=self._blank(full, device),
@@ -182,9 +189,13 @@ class FastStep:
             lr=self._lr,
         )
 
-    def _fall(self, error: RuntimeError) -> None:
-        self.floor_reason = f"{self.floor}: {str(error).strip().splitlines()[0]}"
+    def _fall(self, reason: str) -> None:
+        self.floor_reason = f"{self.floor}: {reason.strip().splitlines()[0]}"
         self.floor, self._compiled, self._graph = "eager", None, None
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._config.lr
+            if "capturable" in group:
+                group["capturable"] = False
 
     def _apply(self, grads: Sequence[Tensor]) -> None:
         for weight, grad in zip(self._weights, grads, strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -22,9 +21,10 @@ from mnistbench.workload.losses import build_loss
 
 __all__ = ["Step", "build_loop"]
 
-_log = logging.getLogger(__name__)
-
 Step = StockStep | FastStep
+
+Network = Callable[[Tensor], Tensor]
+"""Normalised images ``[B, 1, 28, 28]`` to logits ``[B, 10]``."""
 
 
 def build_loop(
@@ -40,12 +40,32 @@ def build_loop(
     Raises:
         InputError: the model cannot be run as ``config.batch_last`` asks.
     """
-    mean, std = loaded.pixel_mean, loaded.pixel_std
-    preprocess = Preprocess(mean=mean, std=std, augment=build_augment(config), seed=config.seed)
-    plain = Preprocess(mean=mean, std=std)
-    stock = config.loop == "stock" or _why_stock(config, accelerator)
-    make = _stock if stock else _fast
-    step, network = make(config, accelerator, model, optimizer, preprocess)
+    preprocess, plain = (
+        Preprocess(mean=loaded.pixel_mean, std=loaded.pixel_std, augment=augment, seed=config.seed)
+        for augment in (build_augment(config), None)
+    )
+    step: Step
+    why_stock = _why_stock(accelerator)
+    if config.loop == "stock" or why_stock:
+        network: Network = accelerator.unwrap_model(model)
+        step = StockStep(
+            accelerator=accelerator,
+            model=cast("nn.Module", torch.compile(model)) if config.compile else model,
+            optimizer=optimizer,
+            loss_fn=build_loss(config),
+            preprocess=preprocess,
+            floor_reason=None if config.loop == "stock" else why_stock,
+        )
+    else:
+        inner = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+        network = _network(config, accelerator, inner)
+        step = FastStep(
+            config,
+            accelerator,
+            model=inner,
+            optimizer=optimizer.optimizer,
+            objective=Objective(network, build_loss(config), preprocess),
+        )
 
     def logits(images: Tensor) -> Tensor:
         views = shifted_views(images, config.eval_shift_px)
@@ -61,61 +81,25 @@ def build_loop(
     return step, evaluator
 
 
-def _why_stock(config: RunConfig, accelerator: Accelerator) -> str | None:
-    """Why a run that asks for the fast loop does not get it, if so."""
-    if config.loop == "fast" and accelerator.mixed_precision in {"fp16", "fp8"}:
+def _why_stock(accelerator: Accelerator) -> str | None:
+    """Why the fast loop cannot be had, if so."""
+    if accelerator.mixed_precision in {"fp16", "fp8"}:
         return f"{accelerator.mixed_precision} needs Accelerate's own backward and optimizer"
     return None
 
 
-_Made = tuple[Step, Callable[[Tensor], Tensor]]
-
-
-def _stock(
-    config: RunConfig,
-    accelerator: Accelerator,
-    model: nn.Module,
-    optimizer: Any,
-    preprocess: Preprocess,
-) -> _Made:
-    step = StockStep(
-        accelerator=accelerator,
-        model=cast("nn.Module", torch.compile(model)) if config.compile else model,
-        optimizer=optimizer,
-        loss_fn=build_loss(config),
-        preprocess=preprocess,
-        floor_reason=_why_stock(config, accelerator),
-    )
-    return step, accelerator.unwrap_model(model)
-
-
-def _fast(
-    config: RunConfig,
-    accelerator: Accelerator,
-    model: nn.Module,
-    optimizer: Any,
-    preprocess: Preprocess,
-) -> _Made:
-    inner = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+def _network(config: RunConfig, accelerator: Accelerator, model: nn.Module) -> Network:
+    """The fast loop's way from normalised images to logits float32, in the precision asked for."""
     bf16 = accelerator.mixed_precision == "bf16"
-    forward: Callable[[Tensor], Tensor] = inner
     if config.batch_last and accelerator.device.type == "cpu":
-        forward = BatchLast(inner, dtype=torch.bfloat16 if bf16 else torch.float32)
-        bf16 = False  # it casts by itself
+        return BatchLast(model, dtype=torch.bfloat16 if bf16 else torch.float32)
 
     def network(images: Tensor) -> Tensor:
         # a cache of cast weights would outlive the step in a captured graph
         with torch.autocast(
             accelerator.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False
         ):
-            logits = forward(images)
+            logits: Tensor = model(images)
         return logits.float()
 
-    step = FastStep(
-        config,
-        accelerator,
-        model=inner,
-        optimizer=optimizer.optimizer,
-        objective=Objective(network, build_loss(config), preprocess),
-    )
-    return step, network
+    return network

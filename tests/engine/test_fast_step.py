@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 import torch
 
+from mnistbench.engine import fast_step
 from mnistbench.engine.data import place_data
 from mnistbench.engine.distributed import start_accelerator
 from mnistbench.engine.run import Run
@@ -146,3 +147,20 @@ def test_a_step_that_does_not_compile_falls_and_is_said(small_config, monkeypatc
     assert record.environment["loop_floor"] == "eager"
     assert record.environment["loop_floor_reason"] == "compiled: no compiler"
     assert "fell to eager: compiled: no compiler" in caplog.text
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+def test_a_graph_that_cannot_be_captured_falls_to_the_same_curve(curves, monkeypatch, optimizer):
+    values = {"model": "cnn2", "optimizer": optimizer, "lr": 0.003, "lr_schedule": "linear"}
+    expected, _ = curves(**values)
+
+    def no_graph(*_, **__):
+        raise RuntimeError("no capture here")
+
+    monkeypatch.setattr(fast_step, "_floor", lambda *_: "graph")
+    monkeypatch.setattr(fast_step, "CapturedSteps", no_graph)
+    losses, (_, fast) = curves(**values)
+    assert_same_curve(losses)
+    assert torch.equal(losses[1], expected[1])
+    assert fast.environment["loop_floor"] == "eager"
+    assert fast.environment["loop_floor_reason"].startswith("graph: ")
