@@ -43,8 +43,12 @@ def show(text: str) -> None:
     try:
         print(text, flush=True)  # noqa: T201
     except BrokenPipeError:
-        # what the interpreter flushes at its end must have somewhere to go
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_stdout()
+
+
+def _close_stdout() -> None:
+    """Nobody reads on; what the interpreter flushes at its end must have somewhere to go."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
@@ -57,7 +61,8 @@ def exit_on_input_error(*, quiet: Callable[[], bool] = lambda: False) -> Iterato
         yield
     except InputError as error:
         if isinstance(error, SaidElsewhereError) or quiet():
-            time.sleep(_PATIENCE_S)  # a launcher ends all processes as soon as one has gone
+            with contextlib.suppress(KeyboardInterrupt):  # being told to end is no other error
+                time.sleep(_PATIENCE_S)  # a launcher ends all processes as soon as one has gone
         else:
             say(f"error: {' '.join(str(error).split())}")
         raise SystemExit(2) from None
@@ -73,6 +78,9 @@ def parse(flags: type[T], argv: Sequence[str], *, prog: str, description: str) -
     try:
         with contextlib.redirect_stderr(stderr):
             return tyro.cli(flags, args=list(argv), prog=prog, description=description)
+    except BrokenPipeError:  # of --help
+        _close_stdout()
+        raise SystemExit(0) from None
     except SystemExit as stop:
         if not stop.code:
             raise

@@ -27,12 +27,16 @@ from mnistbench.cli import (
 )
 from mnistbench.instruments.clock import Ledger, process_age_s
 from mnistbench.instruments.compiled_steps import keep_compiled_steps
+from mnistbench.instruments.parent import PARENT, end_with_parent
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.errors import Terminated
+from mnistbench.schema.errors import ProcessLostError, Terminated
 from mnistbench.schema.record import RunRecord
 from mnistbench.workload.recipes import RECIPES
 
 __all__ = ["main"]
+
+_LAUNCHED = {PARENT, "ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"}
+"""Variables by which a sweep, `accelerate launch` and torchrun can be known."""
 
 _DESCRIPTION = "Train one of the networks through Accelerate and measure it."
 
@@ -82,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]:
+    if _LAUNCHED & os.environ.keys():
+        end_with_parent()  # a launcher that is killed, and often one that is told to end, just goes
     signal.signal(signal.SIGTERM, _terminate)
     logging.basicConfig(
         format="mnistbench: %(message)s", level=logging.WARNING, stream=sys.stderr, force=True
@@ -90,10 +96,15 @@ def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]
     # torch's compiler warns on a CPU that it found no CUDA
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     keep_compiled_steps()
+    # where processes wait in vain, torch warns with a stack trace at each try: one line is enough
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         with ledger.phase("import"), _uncollected():
             from mnistbench.engine.trainer import train
         return train(config, ledger=ledger, show_progress=not quiet)
+    except ProcessLostError as error:
+        say(f"error: {error}")
+        raise SystemExit(1) from None
     except KeyboardInterrupt as stop:
         terminated = isinstance(stop, Terminated)
         say("terminated" if terminated else "interrupted")
@@ -122,11 +133,11 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _another_process_says_it() -> bool:
-    """Before processes have met, all of them find the same thing wrong, and the first says so."""
+    """Before they have met, all processes find the same wrong: one on each machine says so."""
     distributed = sys.modules.get("torch.distributed")
     met = distributed is not None and distributed.is_initialized()
     several = os.environ.get("WORLD_SIZE", "1") != "1"
-    return several and not met and os.environ.get("RANK", "0") != "0"
+    return several and not met and os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def _render(records: Sequence[RunRecord], output_format: str) -> str:

@@ -69,11 +69,11 @@ def heard_signals():
 def launch(tmp_path):
     """Runs ``mnistbench.train`` by a real launcher; gives its process and its records."""
 
-    def run(*flags, launcher="torchrun", num_processes=2, folder=None):
+    def run(*flags, launcher="torchrun", num_processes=2, folder=None, module="mnistbench.train"):
         folder = folder or tmp_path / f"launched-{launcher}-{num_processes}"
         arguments = [*flags, "--output-dir", str(folder)]
         if launcher == "torchrun":
-            command = torchrun_command("mnistbench.train", arguments, num_processes=num_processes)
+            command = torchrun_command(module, arguments, num_processes=num_processes)
         else:
             command = [
                 *(sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"),

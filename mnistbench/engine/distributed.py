@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable
-from pathlib import Path
+import re
+import signal
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.commands.config.config_args import default_config_file, load_config_from_file
 from accelerate.state import AcceleratorState, GradientState
-from accelerate.utils import DynamoBackend, broadcast_object_list
+from accelerate.utils import DistributedType, DynamoBackend, broadcast_object_list
 
+from mnistbench.engine.meeting import check_meeting_point, in_time, who
+from mnistbench.instruments.environment import local_world_size
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.errors import InputError, SaidElsewhereError
+from mnistbench.schema.errors import InputError, ProcessLostError, SaidElsewhereError
 
 __all__ = [
+    "check_batch",
     "check_precision",
     "decide_together",
-    "launch_defaults",
+    "exchange_errors",
+    "shards_weights",
     "start_accelerator",
     "uses_cpu",
 ]
@@ -32,6 +38,8 @@ _LAUNCH_HINT = (
     "and use `accelerate launch --multi_gpu --num_processes N -m mnistbench.train`"
 )
 _RENDEZVOUS = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+_GLOO_SAYS = re.compile(r"gloo|connection (closed|reset) by peer", re.IGNORECASE)
+_GLOO_WAITED = re.compile(r"Timed out waiting (\d+)ms")
 
 
 def uses_cpu() -> bool:
@@ -55,20 +63,48 @@ def check_precision(config: RunConfig) -> str:
     return precision
 
 
+def check_batch(config: RunConfig, num_processes: int) -> None:
+    """Check that every process gets an equal part of a step's samples.
+
+    Raises:
+        InputError: the global batch does not divide by `num_processes`.
+    """
+    batch = config.global_batch_size
+    if batch is None or batch % num_processes == 0:
+        return
+    below = batch - batch % num_processes
+    sizes = f"{below} or {below + num_processes}" if below else str(num_processes)
+    raise InputError(
+        f"global_batch_size: {batch} samples cannot be shared equally by {num_processes} "
+        f"processes; use --global-batch-size {sizes}"
+    )
+
+
 def start_accelerator(config: RunConfig) -> Accelerator:
     """Accelerate, with the processes that the launcher promised.
 
     Raises:
         InputError: several processes were launched that would not know each other, the precision
-            does not fit the device, or the launcher asks for gradient accumulation.
+            does not fit the device, the batch not the processes, or the launcher asks for what
+            the configuration has to ask for.
+        ProcessLostError: the processes did not meet in ``config.process_timeout_s``.
     """
     precision = check_precision(config)
     world_size = _world_size()
+    check_batch(config, world_size)
+    _check_devices()
     _forget_other_precision(precision)
     try:
         # cpu=True also makes several processes one group; without it each would train alone
-        accelerator = Accelerator(mixed_precision=precision, cpu=uses_cpu())
+        with exchange_errors(), _unwarned():
+            accelerator = Accelerator(
+                mixed_precision=precision,
+                cpu=uses_cpu(),
+                kwargs_handlers=[in_time(config.process_timeout_s)] if world_size > 1 else None,
+            )
     except (ValueError, ImportError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"accelerate: {str(error).splitlines()[0]}") from None
     if accelerator.num_processes != world_size:
         raise InputError(
@@ -81,16 +117,92 @@ def start_accelerator(config: RunConfig) -> Accelerator:
     return accelerator
 
 
+def shards_weights(accelerator: Accelerator) -> bool:
+    """Whether each process holds a share of the weights only, as FSDP has it."""
+    return bool(accelerator.distributed_type == DistributedType.FSDP)
+
+
+@contextmanager
+def exchange_errors() -> Iterator[None]:
+    """Turn what the backend says inside, when another process is lost, into one line.
+
+    Raises:
+        ProcessLostError: another process has gone, or did not answer in ``process_timeout_s``.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, ProcessLostError) or not _is_loss(error):
+            raise
+        _outlive_the_launcher()
+        raise ProcessLostError(_what_was_lost(str(error))) from error
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Without Accelerate's remark on the threads that it sets; the run sets its own."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
+        yield
+
+
+def _is_loss(error: RuntimeError) -> bool:
+    return isinstance(error, torch.distributed.DistError) or bool(_GLOO_SAYS.search(str(error)))
+
+
+def _what_was_lost(said: str) -> str:
+    waited = _GLOO_WAITED.search(said)
+    if waited:
+        return (
+            f"{who()}: another process did not answer within {int(waited[1]) / 1000:g} s; see what "
+            "it does, and if it is only slow raise --process-timeout-s"
+        )
+    if "connectFullMesh" in said:
+        return (
+            f"{who()}: the processes met, but cannot connect to each other; name the network "
+            "between the machines in GLOO_SOCKET_IFNAME (see `ip address`)"
+        )
+    if re.search(r"by peer|Broken pipe", said):
+        return f"{who()}: another process of the run has gone; see what it said"
+    return f"{who()}: an exchange failed: {said.splitlines()[0]}"
+
+
+def _outlive_the_launcher() -> None:
+    """Launchers end all processes once one has gone; this one ends by itself, after its record."""
+    try:
+        if callable(signal.getsignal(signal.SIGTERM)):
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    except ValueError:
+        return  # only the main thread is told of signals
+
+
+def _check_devices() -> None:
+    """Refuse more processes than GPUs on this machine: NCCL gives none of them an answer.
+
+    Raises:
+        InputError: a GPU would be shared.
+    """
+    if uses_cpu() or not torch.cuda.is_available():
+        return
+    here, gpus = local_world_size(), torch.cuda.device_count()
+    if here > gpus:
+        raise InputError(
+            f"num_processes: {here} on this machine, which has {gpus} GPU(s); launch one for each, "
+            "or set ACCELERATE_USE_CPU=true"
+        )
+
+
 def _check_launch_choices(accelerator: Accelerator) -> None:
     """Refuse what a launcher can switch on behind the back of the configuration.
 
     Raises:
-        InputError: gradient accumulation, a compiler or another way to share out a model than DDP.
+        InputError: gradient accumulation, a compiler, or a way to share out a model that is
+            neither DDP nor FSDP2.
     """
     if accelerator.gradient_accumulation_steps != 1:
         raise InputError(
-            "ACCELERATE_GRADIENT_ACCUMULATION_STEPS: accumulation would change the global batch; "
-            "unset it and choose --global-batch-size"
+            "ACCELERATE_GRADIENT_ACCUMULATION_STEPS: the launcher's accumulation would change the "
+            "global batch; unset it and use --gradient-accumulation-steps"
         )
     backend = accelerator.state.dynamo_plugin.backend
     if backend != DynamoBackend.NO:
@@ -98,8 +210,21 @@ def _check_launch_choices(accelerator: Accelerator) -> None:
             f"dynamo_backend: the launcher asks for {backend.value}; leave it out and use --compile"
         )
     kind = accelerator.distributed_type.value
-    if kind != "NO" and not kind.startswith("MULTI_"):
-        raise InputError(f"distributed_type: {kind} is not supported; launch with MULTI_GPU or NO")
+    if kind == "FSDP":
+        version = accelerator.state.fsdp_plugin.fsdp_version
+        if version != 2:
+            raise InputError(
+                f"fsdp_version: {version} is not supported; set fsdp_version: 2 in fsdp_config"
+            )
+    elif os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
+        raise InputError(
+            f"distributed_type: the launcher asks for FSDP, which {accelerator.device.type} "
+            "processes do not do; use MULTI_GPU"
+        )
+    elif kind != "NO" and not kind.startswith("MULTI_"):
+        raise InputError(
+            f"distributed_type: {kind} is not supported; launch with MULTI_GPU, FSDP or NO"
+        )
 
 
 def decide_together(accelerator: Accelerator, decide: Callable[[], T]) -> T:
@@ -123,23 +248,6 @@ def decide_together(accelerator: Accelerator, decide: Callable[[], T]) -> T:
     return value  # type: ignore[return-value]
 
 
-def launch_defaults() -> str | None:
-    """What the user's own Accelerate configuration file says, if there is one.
-
-    Raises:
-        InputError: the file is there but Accelerate cannot read it.
-    """
-    path = Path(default_config_file)
-    if not path.exists():
-        return None
-    try:
-        config = load_config_from_file(str(path))
-    except Exception as error:  # Accelerate raises whatever its YAML reader met
-        raise InputError(f"{path}: not readable by Accelerate ({error})") from None
-    kind = getattr(config.distributed_type, "value", config.distributed_type)
-    return f"{path}: {kind}, {config.num_processes} process(es), {config.mixed_precision}"
-
-
 def _world_size() -> int:
     text = os.environ.get("WORLD_SIZE", "1")
     if not text.isdigit() or int(text) < 1:
@@ -150,6 +258,8 @@ def _world_size() -> int:
             f"WORLD_SIZE is {text} but {missing[0]} is not set: this is not a launcher's process; "
             f"{_LAUNCH_HINT}"
         )
+    if int(text) > 1:
+        check_meeting_point(int(text))
     return int(text)
 
 

@@ -20,12 +20,14 @@ __all__ = ["Evaluation", "Evaluator"]
 class Evaluation:
     """What one evaluation found, the same on every process.
 
-    `train_s` is the train clock of the slowest process [seconds], `train_loss` the mean training
-    loss since the evaluation before; losses may be NaN or infinite.
+    `num_samples` images were counted; `train_s` is the train clock of the slowest process
+    [seconds], `train_loss` the mean training loss since the evaluation before; losses may be NaN or
+    infinite.
     """
 
     accuracy: float
     loss: float
+    num_samples: int
     train_s: float
     train_loss: float
 
@@ -35,7 +37,8 @@ class Evaluator:
     """Counts correct answers and sums losses on the device, each process over its own shard.
 
     `logits` gives logits ``[b, 10]`` of images uint8 ``[b, 28, 28]`` by the weights of `model`;
-    `whole_logits`, where given, is a faster form of it for batches of `eval_batch_size`.
+    `whole_logits`, where given, is a faster form of it for batches of `eval_batch_size`. Where the
+    weights are shared out, processes must ask for logits `in_step`, each as often as the others.
     """
 
     accelerator: Accelerator
@@ -44,6 +47,7 @@ class Evaluator:
     loss_fn: LossFn
     eval_batch_size: int
     whole_logits: Callable[[Tensor], Tensor] | None = None
+    in_step: bool = False
 
     def compiled(self, *, device: torch.device) -> Evaluator:
         """The same evaluator with batches of `eval_batch_size` compiled, on blank images."""
@@ -71,12 +75,16 @@ class Evaluator:
         self._share_buffers()
         low, high = rank * len(images) // world, (rank + 1) * len(images) // world
         self._count(images[low:high], labels[low:high], sums)
+        if self.in_step:
+            largest = -(-len(images) // world)
+            self._keep_step(images, -(-largest // self.eval_batch_size), done=high - low)
         sums[3] = train_losses.sum()
         sums[4 + rank] = train_s
         correct, loss, count, train_loss, *clocks = self.accelerator.reduce(sums, "sum").tolist()
         return Evaluation(
             accuracy=correct / count,
             loss=loss / count,
+            num_samples=round(count),
             train_s=max(clocks),
             train_loss=train_loss / world / max(len(train_losses), 1),
         )
@@ -98,6 +106,12 @@ class Evaluator:
                 sums[0] += (logits.argmax(dim=1) == expected).sum()
                 sums[1] += self.loss_fn(logits, expected) * len(batch)
                 sums[2] += len(batch)
+
+    def _keep_step(self, images: Tensor, num_batches: int, *, done: int) -> None:
+        """Ask for logits that nobody needs where this process's shard had fewer batches."""
+        with self._evaluating():
+            for _ in range(num_batches - -(-done // self.eval_batch_size)):
+                self.logits(images[:1])
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:

@@ -12,15 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from mnistbench.engine.graph import CapturedSteps, StepInputs
+from mnistbench.engine.exchange import Exchange, pairwise_sum
+from mnistbench.engine.graph import CapturedSteps
 from mnistbench.schema.config import RunConfig
-from mnistbench.workload.batches import Batch, Part, Preprocess
+from mnistbench.workload.batches import Batch, Part, Piece, Preprocess, StepInputs, pieces
 from mnistbench.workload.losses import LossFn
 from mnistbench.workload.updates import traceable_update
 
@@ -44,6 +45,10 @@ class Objective(NamedTuple):
     preprocess: Preprocess
 
 
+LossAndGradients = tuple[Tensor, Sequence[Tensor]]
+"""A loss ``[]``, detached, and the gradient of it by each weight."""
+
+
 class FastStep:
     """One optimizer update on one batch.
 
@@ -51,6 +56,7 @@ class FastStep:
         model: owns the weights; not wrapped for several processes.
         floor: how full batches are run.
         floor_reason: why it is lower than asked for, if so.
+        exchange: takes the mean of the processes' gradients.
     """
 
     def __init__(
@@ -66,7 +72,8 @@ class FastStep:
         self.model, self.optimizer, self.objective = model, optimizer, objective
         self.floor: Floor = _floor(config, accelerator.device)
         self.floor_reason: str | None = None
-        self._config, self._accelerator = config, accelerator
+        self.exchange = Exchange(accelerator.num_processes, exact=config.exact_parity)
+        self._config, self._alone = config, accelerator.num_processes == 1
         self._weights = [weight for weight in model.parameters() if weight.requires_grad]
         self._full: tuple[int, float] | None = None
         self._compiled: Callable[..., Tensor] | None = None
@@ -98,19 +105,23 @@ class FastStep:
     def update(self, images: Tensor, labels: Tensor, draws: Tensor | None, weight: float) -> Tensor:
         """The whole step on images uint8 ``[b, 28, 28]``; gives the weighted loss, detached."""
         loss, grads = self.gradients(images, labels, draws, weight)
-        self._apply(grads)
+        self._apply(self.exchange(grads))
         return loss
 
     def gradients(
         self, images: Tensor, labels: Tensor, draws: Tensor | None, weight: float
-    ) -> tuple[Tensor, Sequence[Tensor]]:
-        """The weighted loss, detached, and the mean over processes of each weight's gradient."""
+    ) -> LossAndGradients:
+        """This process's weighted loss, detached, and each weight's gradient of it."""
+        number = self._config.gradient_accumulation_steps
+        cut = pieces((images, labels, draws), number)
+        return pairwise_sum((self._gradients(piece, weight) for piece in cut), _add)
+
+    def _gradients(self, piece: Piece, weight: float) -> LossAndGradients:
         network, loss_fn, preprocess = self.objective
-        loss = loss_fn(network(preprocess.apply(images, draws)), labels)
-        if weight != 1:
-            loss = loss * weight
-        grads = torch.autograd.grad(loss, self._weights)
-        return loss.detach(), self._mean_over_processes(grads)
+        loss = loss_fn(network(preprocess.apply(piece.images, piece.draws)), piece.labels)
+        if piece.share * weight != 1:
+            loss = loss * (piece.share * weight)
+        return loss.detach(), torch.autograd.grad(loss, self._weights)
 
     def warm_up(self, parts: Sequence[Part], *, device: torch.device) -> None:
         """Compile or capture the full batch, and meet the other shapes, on blank data.
@@ -144,26 +155,33 @@ class FastStep:
                 self._fall(str(error))
 
     def _compile(self, full: Part, device: torch.device) -> None:
-        """Compile the step as one, or all but the update where the optimizer cannot be traced."""
+        """Compile the step as one, but for what cannot be: some updates, and the exchange."""
         apply = traceable_update(self.optimizer, self._lr)
+
+        def update(grads: Sequence[Tensor]) -> None:
+            with torch.no_grad():
+                apply(grads)  # type: ignore[misc]
 
         def whole(*inputs: Any) -> Tensor:
             loss, grads = self.gradients(*inputs)
-            with torch.no_grad():
-                apply(grads)  # type: ignore[misc]
+            update(grads)
             return loss
 
         torch.compiler.reset()  # every run compiles anew, and dynamo counts that against a limit
+        compiled: Any = partial(torch.compile, fullgraph=True, dynamic=False)
         with torch._dynamo.config.patch(trace_autograd_ops=True):  # noqa: SLF001
-            if apply is not None:
-                step = torch.compile(whole, fullgraph=True, dynamic=False)
+            if apply is not None and self._alone:
+                step: Callable[..., Tensor] = compiled(whole)
             else:
-                gradients = torch.compile(self.gradients, fullgraph=True, dynamic=False)
+                gradients = compiled(self.gradients)
+                finish = self._apply if apply is None else compiled(update)
 
-                def step(*inputs: Any) -> Tensor:
+                def in_parts(*inputs: Any) -> Tensor:
                     loss, grads = gradients(*inputs)
-                    self._apply(grads)
-                    return loss
+                    finish(self.exchange(grads))
+                    return cast("Tensor", loss)
+
+                step = in_parts
 
             for _ in range(2):  # the second finds what only the first changes
                 step(*self._blank(full, device), full.weight)
@@ -224,16 +242,6 @@ class FastStep:
             if not isinstance(group["lr"], Tensor):
                 group["lr"] = lr
 
-    def _mean_over_processes(self, grads: Sequence[Tensor]) -> Sequence[Tensor]:
-        """All gradients in one message: these networks are too small to hide several."""
-        world = self._accelerator.num_processes
-        if world == 1:
-            return grads
-        flat = torch.cat([grad.reshape(-1) for grad in grads])
-        torch.distributed.all_reduce(flat)
-        parts = (flat / world).split([grad.numel() for grad in grads])
-        return [part.view_as(grad) for part, grad in zip(parts, grads, strict=True)]
-
     @contextmanager
     def _unchanged(self, device: torch.device) -> Iterator[None]:
         """Put back whatever the steps inside change; optimizer state begins as zeros."""
@@ -248,6 +256,10 @@ class FastStep:
                 for value in state.values():
                     if isinstance(value, Tensor):
                         value.zero_()
+
+
+def _add(a: LossAndGradients, b: LossAndGradients) -> LossAndGradients:
+    return a[0] + b[0], [one + other for one, other in zip(a[1], b[1], strict=True)]
 
 
 def _floor(config: RunConfig, device: torch.device) -> Floor:

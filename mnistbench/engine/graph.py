@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["CapturedSteps", "StepInputs"]
+from mnistbench.workload.batches import StepInputs
 
-StepInputs = tuple[Tensor, Tensor, Tensor | None]
-"""Images uint8 ``[b, 28, 28]``, labels int64 ``[b]`` and, with augmentation, its random draws."""
+__all__ = ["CapturedSteps"]
 
 _EAGER_STEPS = 3
 

@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from mnistbench.engine.distributed import shards_weights
 from mnistbench.engine.evaluation import Evaluator
 from mnistbench.engine.fast_step import FastStep, Objective
 from mnistbench.engine.step import StockStep
@@ -54,6 +55,7 @@ def build_loop(
             optimizer=optimizer,
             loss_fn=build_loss(config),
             preprocess=preprocess,
+            accumulation_steps=config.gradient_accumulation_steps,
             floor_reason=None if config.loop == "stock" else why_stock,
         )
     else:
@@ -77,6 +79,7 @@ def build_loop(
         logits=logits,
         loss_fn=build_loss(config),
         eval_batch_size=config.eval_batch_size,
+        in_step=shards_weights(accelerator),
     )
     return step, evaluator
 
@@ -85,6 +88,8 @@ def _why_stock(accelerator: Accelerator) -> str | None:
     """Why the fast loop cannot be had, if so."""
     if accelerator.mixed_precision in {"fp16", "fp8"}:
         return f"{accelerator.mixed_precision} needs Accelerate's own backward and optimizer"
+    if shards_weights(accelerator):
+        return "FSDP holds a share of the weights on each process"
     return None
 
 

@@ -9,9 +9,18 @@ from typing import Any
 import torch
 
 from mnistbench.analysis.scoring import time_to_accuracy
+from mnistbench.engine.exchange import pairwise_sum
 from mnistbench.engine.run import Run
 from mnistbench.instruments.environment import describe_environment
-from mnistbench.schema.record import Result, RunRecord, Status, Throughput, TrainPoint, finite
+from mnistbench.schema.record import (
+    Result,
+    RunRecord,
+    Status,
+    StepSplit,
+    Throughput,
+    TrainPoint,
+    finite,
+)
 from mnistbench.workload.recipes import describe
 
 __all__ = ["record_of"]
@@ -48,6 +57,7 @@ def record_of(run: Run, status: Status, *, error: str | None = None) -> RunRecor
         phases_s=dict(run.ledger.phases_s),
         wall_s=wall_s,
         canary=run.canary,
+        link=run.link,
         throughput=throughput,
         result=_result(run),
     )
@@ -66,6 +76,7 @@ def _environment(run: Run) -> dict[str, Any]:
         "distributed_type": run.accelerator.distributed_type.value,
         "mixed_precision": run.accelerator.mixed_precision,
         "global_batch_size": run.plan.global_batch_size,
+        "lr_peak": run.config.lr * run.lr_factor,
     }
 
 
@@ -86,6 +97,33 @@ def _throughput(run: Run, *, together: bool) -> Throughput:
         samples_per_s=run.plan.samples_seen(run.step) / train_s,
         step_s_p50=p50 if timed else None,
         step_s_p95=p95 if timed else None,
+        step_split=_step_split(run, durations, together=together) if timed else None,
+    )
+
+
+def _step_split(run: Run, durations: list[float], *, together: bool) -> StepSplit | None:
+    """Computing, exchange and wait, told apart without comparing clocks.
+
+    The process that comes last to an exchange waits for nobody: the shortest that any process saw
+    is the exchange itself, and what the others saw beyond that was waiting.
+    """
+    exchanges = [0.0] * len(durations)
+    if run.accelerator.num_processes > 1:
+        if run.exchange_timer is None or not together:
+            return None
+        exchanges = run.exchange_timer.durations_s()
+    mine = torch.tensor([durations, exchanges], dtype=torch.float64, device=run.accelerator.device)
+    steps, inside = run.accelerator.gather(mine.unsqueeze(0)).cpu().unbind(dim=1)  # [P, S] each
+    outside, shortest = steps - inside, inside.amin(dim=0)
+    parts = {
+        "compute_s": outside.mean(dim=0),
+        "communication_s": shortest,
+        "wait_s": (inside - shortest).mean(dim=0),
+        "skew_s": outside.amax(dim=0) - outside.amin(dim=0),
+    }
+    return StepSplit(
+        **{name: max(part.quantile(0.5).item(), 0.0) for name, part in parts.items()},
+        slowest_process=int(inside.sum(dim=1).argmin()),
     )
 
 
@@ -95,7 +133,8 @@ def _train_points(run: Run, *, together: bool) -> list[TrainPoint]:
         return []
     losses = torch.cat(run.losses)[: run.step]
     if together and run.accelerator.num_processes > 1:
-        losses = run.accelerator.reduce(losses, "mean")
+        every = run.accelerator.gather(losses.unsqueeze(0))
+        losses = pairwise_sum(every, torch.add) / len(every)  # as one process adds its batches
     window = -(-run.step // _MAX_TRAIN_POINTS)
     points, step = [], 0
     for part in torch.split(losses.cpu(), window):

@@ -16,19 +16,21 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 
 from mnistbench.engine.data import RunData
+from mnistbench.engine.distributed import shards_weights
 from mnistbench.engine.evaluation import Evaluation
+from mnistbench.engine.fast_step import FastStep
 from mnistbench.engine.loops import build_loop
 from mnistbench.instruments.canary import read_canary
-from mnistbench.instruments.clock import EventTimer, Ledger, StepTimer
+from mnistbench.instruments.clock import EventTimer, Ledger, StepTimer, Timer
 from mnistbench.instruments.environment import device_name
 from mnistbench.instruments.progress import Progress
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.record import Canary, CanaryReading, EvalPoint, Status, finite
+from mnistbench.schema.record import Canary, CanaryReading, EvalPoint, Link, Status, finite
 from mnistbench.workload.batches import Batch, BatchPlan
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
-from mnistbench.workload.schedules import lr_at
+from mnistbench.workload.schedules import lr_at, lr_factor
 
 __all__ = ["Run"]
 
@@ -56,10 +58,11 @@ class Run:
         self.loop_floor: str | None = None
         self.loop_floor_reason: str | None = None
         self.canary: Canary | None = None
+        self.link: Link | None = None
         self.losses: list[Tensor] = []  # this process's, one tensor per stretch between evaluations
-        self.timer: StepTimer | EventTimer = StepTimer()
-        if accelerator.device.type == "cuda":
-            self.timer = EventTimer(partial(torch.cuda.Event, enable_timing=True))
+        self.timer = self._new_timer()
+        self.exchange_timer: Timer | None = None
+        self.lr_factor = lr_factor(config, accelerator.num_processes)
         self._show_progress = show_progress and accelerator.is_local_main_process
         per_device = (config.per_device_batch_size or 0) * accelerator.num_processes
         self.plan = self._plan(config.global_batch_size or per_device)
@@ -74,10 +77,22 @@ class Run:
             self._build()
         with self.ledger.phase("compile"):
             self._warm_up()
+        self._time_exchanges()
         self.loop_floor = self.train_step.floor
         self.loop_floor_reason = self.train_step.floor_reason
         if self.loop_floor_reason and self.accelerator.is_main_process:
             _log.warning(f"the fast loop fell to {self.loop_floor}: {self.loop_floor_reason}")
+
+    def _time_exchanges(self) -> None:
+        """Where they have a time of their own: DDP makes them while it computes, a graph within."""
+        step = self.train_step
+        if isinstance(step, FastStep) and step.floor != "graph" and self.plan.num_processes > 1:
+            self.exchange_timer = step.exchange.timer = self._new_timer()
+
+    def _new_timer(self) -> Timer:
+        if self.accelerator.device.type == "cuda":
+            return EventTimer(partial(torch.cuda.Event, enable_timing=True))
+        return StepTimer()
 
     def _plan(self, global_batch_size: int) -> BatchPlan:
         num_train = self.data.info.num_train
@@ -94,6 +109,8 @@ class Run:
     def _build(self) -> None:
         config, accelerator = self.config, self.accelerator
         set_seed(config.seed)  # the same weights on every process
+        if shards_weights(accelerator):  # FSDP2 has neither
+            config = config.model_copy(update={"channels_last": False, "fused_optimizer": False})
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         model = build_model(config).to(accelerator.device).to(memory_format=layout)
         self.num_parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -192,7 +209,7 @@ class Run:
                 progress.step(self.step)
 
     def _lr(self, step: int) -> float:
-        return lr_at(
+        return self.lr_factor * lr_at(
             step,
             config=self.config,
             num_steps=self.plan.num_steps,
@@ -218,6 +235,7 @@ class Run:
             split=split,
             loss=finite(evaluation.loss),
             accuracy=evaluation.accuracy,
+            num_samples=evaluation.num_samples,
         )
         self.eval_points.append(point)
         return evaluation

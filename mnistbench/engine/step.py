@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from mnistbench.workload.batches import Batch, Part, Preprocess
+from mnistbench.workload.batches import Batch, Part, Piece, Preprocess, pieces
 from mnistbench.workload.losses import LossFn
 
 __all__ = ["StockStep"]
@@ -25,6 +25,7 @@ class StockStep:
     optimizer: Any
     loss_fn: LossFn
     preprocess: Preprocess
+    accumulation_steps: int = 1
     floor: str = "stock"
     floor_reason: str | None = None
 
@@ -47,10 +48,19 @@ class StockStep:
         return [self(batch, lr=lr) for batch, lr in zip(batches, lrs, strict=True)]
 
     def _backward(self, batch: Batch) -> Tensor:
-        logits = self.model(self.preprocess(batch.images, batch.part))
-        loss = self.loss_fn(logits, batch.labels)
-        if batch.part.weight != 1:
-            loss = loss * batch.part.weight
+        inputs = batch.images, batch.labels, self.preprocess.draw(batch.part)
+        total = torch.zeros((), device=batch.images.device)
+        *before, last = pieces(inputs, self.accumulation_steps)
+        for piece in before:
+            with self.accelerator.no_sync(self.model):
+                total += self._backward_piece(piece, batch.part.weight)
+        return total + self._backward_piece(last, batch.part.weight)
+
+    def _backward_piece(self, piece: Piece, weight: float) -> Tensor:
+        logits = self.model(self.preprocess.apply(piece.images, piece.draws))
+        loss = self.loss_fn(logits, piece.labels)
+        if piece.share * weight != 1:
+            loss = loss * (piece.share * weight)
         self.accelerator.backward(loss)
         return loss.detach()
 

@@ -8,7 +8,13 @@ from pathlib import Path
 import torch
 
 from mnistbench.engine.data import place_data
-from mnistbench.engine.distributed import check_precision, decide_together, start_accelerator
+from mnistbench.engine.distributed import (
+    check_precision,
+    decide_together,
+    exchange_errors,
+    start_accelerator,
+)
+from mnistbench.engine.link import measure_link
 from mnistbench.engine.recording import record_of
 from mnistbench.engine.run import Run
 from mnistbench.engine.tuning import tuned
@@ -43,9 +49,14 @@ def train(
 
     Raises:
         InputError: the input has to be mended; nothing was trained or written.
+        ProcessLostError: other processes did not come, or were lost; what was done is on record.
         KeyboardInterrupt: a signal came; what was done until then is on record.
     """
-    ledger = ledger or Ledger()
+    with exchange_errors():
+        return _train(config, ledger or Ledger(), show_progress=show_progress)
+
+
+def _train(config: RunConfig, ledger: Ledger, *, show_progress: bool) -> list[RunRecord]:
     check_precision(config)
     with torch.device("meta"):
         build_model(config)  # a network that cannot be built is found before any work is done
@@ -55,6 +66,8 @@ def train(
     if accelerator.device.type != "cpu":
         ledger.synchronize = torch.accelerator.synchronize
     decide_together(accelerator, lambda: check_writable(_output_dir(config)))
+    with ledger.phase("startup"):
+        link = measure_link(accelerator)
     with ledger.phase("data"):
         data = place_data(config, accelerator)
     scaler = accelerator.scaler and accelerator.scaler.state_dict()
@@ -66,6 +79,7 @@ def train(
         run = Run(
             one, accelerator=accelerator, data=data, ledger=ledger, show_progress=show_progress
         )
+        run.link = link
         with tuned(one):
             records.append(_record(run))
         accelerator.free_memory()
@@ -76,10 +90,11 @@ def train(
 def _record(run: Run) -> RunRecord:
     """Prepare and train `run` to its end, whatever that is, and put it on record."""
     try:
-        run.prepare()
-        if run.accelerator.is_main_process:
-            _log.info(run.summary())
-        status = run.train()
+        with exchange_errors():
+            run.prepare()
+            if run.accelerator.is_main_process:
+                _log.info(run.summary())
+            status = run.train()
     except InputError:
         raise
     except BaseException as error:

@@ -13,7 +13,7 @@ from typing import Any
 
 from mnistbench.schema.record import PHASES, Phase
 
-__all__ = ["EventTimer", "Ledger", "StepTimer", "process_age_s"]
+__all__ = ["EventTimer", "Ledger", "StepTimer", "Timer", "process_age_s"]
 
 _TOLERANCE = 0.01
 _CLOCK_TICK_S = 0.02
@@ -152,3 +152,7 @@ class EventTimer:
             for (before, _), (after, num_steps) in itertools.pairwise(window)
             for _ in range(num_steps)
         ]
+
+
+Timer = StepTimer | EventTimer
+"""Either: what a device's steps are timed by."""

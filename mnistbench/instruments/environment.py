@@ -12,29 +12,28 @@ from typing import Any
 import psutil
 import torch
 
+from mnistbench.instruments.cores import usable_cores
+
 __all__ = [
     "describe_environment",
     "device_name",
     "launcher",
     "local_world_size",
+    "num_machines",
     "set_threads",
-    "usable_cores",
 ]
 
 _PACKAGES = ("mnistbench", "torch", "torchvision", "accelerate", "numpy")
 
 
-def usable_cores() -> int:
-    """Cores this process may use: affinity and cgroup quota respected, at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    quota = _cgroup_cores()
-    return max(1, min(cores or 1, quota or cores or 1))
-
-
 def local_world_size() -> int:
     """Processes of this run on this machine, as the launcher says; 1 without one."""
-    value = os.environ.get("LOCAL_WORLD_SIZE", "1")
-    return int(value) if value.isdigit() and int(value) > 0 else 1
+    return max(1, _whole("LOCAL_WORLD_SIZE", 1))
+
+
+def num_machines() -> int:
+    """Machines of this run, as torchrun (its agents) or SLURM says; 1 without them."""
+    return max(1, _whole("GROUP_WORLD_SIZE", _whole("SLURM_NNODES", 1)))
 
 
 def set_threads(num_threads: int | None) -> int:
@@ -86,10 +85,19 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "num_threads": torch.get_num_threads(),
         "memory_bytes": psutil.virtual_memory().total,
         "load_average_1min": psutil.getloadavg()[0],
+        # what a sweep that runs several side by side tells its children
+        "measured_alone": os.environ.get("MNISTBENCH_SHARED_CORES") != "1",
         "launcher": launcher(),
-        "world_size": int(os.environ.get("WORLD_SIZE", "1")),
+        "num_machines": num_machines(),
+        "restarts": _whole("TORCHELASTIC_RESTART_COUNT", 0),
+        "world_size": _whole("WORLD_SIZE", 1),
         **_git(),
     }
+
+
+def _whole(variable: str, otherwise: int) -> int:
+    value = os.environ.get(variable, "")
+    return int(value) if value.isdigit() else otherwise
 
 
 def _version(package: str) -> str | None:
@@ -106,15 +114,6 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _cgroup_cores() -> int | None:
-    """Whole cores of the cgroup v2 quota, rounded up; ``None`` where there is no limit."""
-    limit = Path("/sys/fs/cgroup/cpu.max")
-    if not limit.exists():
-        return None
-    quota, _, period = limit.read_text().partition(" ")
-    return None if quota == "max" else -(-int(quota) // int(period))
 
 
 def _driver() -> str | None:

@@ -159,6 +159,17 @@ class RunConfig(BaseModel):
     per_device_batch_size: int | None = Field(
         None, ge=1, le=_MAX_COUNT, description="Samples in a step on each process [samples]."
     )
+    gradient_accumulation_steps: int = Field(
+        1,
+        ge=1,
+        le=_MAX_COUNT,
+        description="Batches that each process cuts its part of a step into, to save memory; the "
+        "samples in a step stay the same [batches].",
+    )
+    lr_scaling: Literal["none", "sqrt", "linear"] = Field(
+        "none",
+        description="With --per-device-batch-size: lr times the processes, or times their root.",
+    )
 
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, order and noise.")
     num_seeds: int = Field(
@@ -188,6 +199,11 @@ class RunConfig(BaseModel):
         False,
         description="Fast loop: run with the batch innermost, convolving by matrix products.",
     )
+    exact_parity: bool = Field(
+        False,
+        description="Fast loop: add gradients in one fixed order, so that runs with as many "
+        "processes times accumulated batches give the same bits.",
+    )
     fused_optimizer: bool = Field(
         True, description="Fast loop: update all weights in one kernel, where torch has it."
     )
@@ -207,6 +223,12 @@ class RunConfig(BaseModel):
         ge=1,
         le=4096,
         description="CPU threads per process; none is all cores divided over the local processes.",
+    )
+    process_timeout_s: float = Field(
+        300.0,
+        gt=0,
+        le=86_400,
+        description="Longest wait for the other processes, to meet and in each exchange [seconds].",
     )
     target_accuracy: float | None = Field(
         None, gt=0, le=1, description="Accuracy to time the run to [fraction]."
@@ -245,6 +267,8 @@ class RunConfig(BaseModel):
     def _check_together(self) -> Self:
         if self.global_batch_size is not None and self.per_device_batch_size is not None:
             raise ValueError("global_batch_size: set either this or per_device_batch_size")
+        if self.lr_scaling != "none" and self.per_device_batch_size is None:
+            raise ValueError("lr_scaling: has no effect without --per-device-batch-size")
         if self.eval_split == "val" and self.val_size == 0:
             raise ValueError("val_size: 0 leaves no val; use --val-size 10000 or --eval-split test")
         if self.nesterov and self.momentum == 0:

@@ -23,6 +23,7 @@ FAST_LOOP_FIELDS = (
     "cuda_graph",
     "steps_per_graph",
     "batch_last",
+    "exact_parity",
     "fused_optimizer",
     "matmul_precision",
     "flush_denormals",

@@ -1,4 +1,4 @@
-"""What stops a run from outside: input to mend, or a signal."""
+"""What stops a run from outside: input to mend, another process's end, or a signal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import reprlib
 
 from pydantic import ValidationError
 
-__all__ = ["InputError", "SaidElsewhereError", "Terminated", "one_line"]
+__all__ = ["InputError", "ProcessLostError", "SaidElsewhereError", "Terminated", "one_line"]
 
 
 class InputError(ValueError):
@@ -18,6 +18,13 @@ class InputError(ValueError):
 
 class SaidElsewhereError(InputError):
     """An `InputError` that the main process of the run raises and tells as well."""
+
+
+class ProcessLostError(RuntimeError):
+    """Other processes of the run did not come, have gone or do not answer.
+
+    The door prints it, one line on each process left, and exits with status 1.
+    """
 
 
 class Terminated(KeyboardInterrupt):

@@ -29,6 +29,7 @@ __all__ = [
     "CanaryReading",
     "DatasetInfo",
     "EvalPoint",
+    "Link",
     "Name",
     "Phase",
     "RecipeInfo",
@@ -36,6 +37,7 @@ __all__ = [
     "RunRecord",
     "Source",
     "Status",
+    "StepSplit",
     "Throughput",
     "TrainPoint",
     "finite",
@@ -94,6 +96,9 @@ class _ReadOfEnvironment(_Part):
     versions: dict[str, Any] | None = None
     mixed_precision: str | None = None
     global_batch_size: int | None = Field(None, ge=1)
+    num_processes: int | None = Field(None, ge=1)
+    measured_alone: bool | None = None
+    lr_peak: float | None = Field(None, gt=0)
 
 
 class RecipeInfo(_Part):
@@ -122,7 +127,8 @@ class EvalPoint(_Part):
 
     `train_s` is the train clock of the slowest process when it began; on the main process's clocks,
     `eval_s` is the sum of all evaluations up to its end and `wall_s` what had passed then since the
-    process started. Records from before these clocks were kept have ``None`` there.
+    process started; `num_samples` is how many images were counted, over all processes. Records from
+    before these were kept have ``None`` there.
     """
 
     step: int = Field(ge=0)
@@ -134,6 +140,7 @@ class EvalPoint(_Part):
     split: Literal["train", "val", "test"]
     loss: float | None
     accuracy: float = Field(ge=0, le=1)
+    num_samples: int | None = Field(None, ge=1)
 
 
 class TrainPoint(_Part):
@@ -158,12 +165,39 @@ class Canary(_Part):
     after: CanaryReading
 
 
+class Link(_Part):
+    """What joins the processes, as an all-reduce round a ring of P finds it.
+
+    ``2 (P - 1) latency_s + 2 (P - 1) / P · bytes / bandwidth_bytes_per_s`` seconds.
+    """
+
+    latency_s: float = Field(ge=0)
+    bandwidth_bytes_per_s: float = Field(gt=0)
+
+
+class StepSplit(_Part):
+    """Where the time of a step goes, with several processes: medians over steps [seconds].
+
+    `compute_s` and `wait_s` are means over processes; `communication_s` is the exchange of the
+    process that came last, which waits for nobody; `wait_s` is what it took the others beyond that.
+    `skew_s` is the slowest process's computing less the fastest's, `slowest_process` the one that
+    waited least in all.
+    """
+
+    compute_s: float = Field(ge=0)
+    communication_s: float = Field(ge=0)
+    wait_s: float = Field(ge=0)
+    skew_s: float = Field(ge=0)
+    slowest_process: int = Field(ge=0)
+
+
 class Throughput(_Part):
     """Speed on the train clock: all samples over all of it; step durations at two quantiles."""
 
     samples_per_s: float | None = Field(None, ge=0)
     step_s_p50: float | None = Field(None, ge=0)
     step_s_p95: float | None = Field(None, ge=0)
+    step_split: StepSplit | None = None
 
 
 class Result(_Part):
@@ -202,6 +236,7 @@ class RunRecord(_Part):
     phases_s: dict[Phase, float]
     wall_s: float = Field(ge=0)
     canary: Canary | None = None
+    link: Link | None = None
     throughput: Throughput = Throughput()
     result: Result = Result()
 

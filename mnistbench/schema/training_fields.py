@@ -20,6 +20,8 @@ NOT_TRAINING = frozenset(
         "loader",
         "num_workers",
         "num_threads",
+        "gradient_accumulation_steps",
+        "process_timeout_s",
         "loop",
         "channels_last",
         "compile",
@@ -33,7 +35,15 @@ NOT_TRAINING = frozenset(
 """Fields that choose data, machine or report, not how a recipe trains."""
 
 SAME_RUN = frozenset(
-    {"seed", "num_seeds", "output_dir", "data_dir", "require_target", "eval_batch_size"}
+    {
+        "seed",
+        "num_seeds",
+        "output_dir",
+        "data_dir",
+        "require_target",
+        "eval_batch_size",
+        "process_timeout_s",
+    }
 )
 """Fields in which the runs of one group may differ: they are runs of one configuration still."""
 

@@ -22,9 +22,12 @@ __all__ = [
     "Batch",
     "BatchPlan",
     "Part",
+    "Piece",
     "Preprocess",
+    "StepInputs",
     "epoch_order",
     "mapped_batches",
+    "pieces",
     "resident_batches",
     "streaming_batches",
 ]
@@ -61,6 +64,30 @@ class Batch(NamedTuple):
     images: Tensor
     labels: Tensor
     part: Part
+
+
+StepInputs = tuple[Tensor, Tensor, Tensor | None]
+"""Images uint8 ``[b, 28, 28]``, labels int64 ``[b]`` and, with augmentation, its random draws."""
+
+
+class Piece(NamedTuple):
+    """Part of `StepInputs`, and which `share` of their samples it holds."""
+
+    images: Tensor
+    labels: Tensor
+    draws: Tensor | None
+    share: float
+
+
+def pieces(inputs: StepInputs, number: int) -> Iterator[Piece]:
+    """Cut `inputs` into `number` pieces as even as can be, or one per sample if these are fewer."""
+    images, labels, draws = inputs
+    count = len(images)
+    number = min(number, count)
+    for index in range(number):
+        cut = slice(index * count // number, (index + 1) * count // number)
+        share = (cut.stop - cut.start) / count
+        yield Piece(images[cut], labels[cut], None if draws is None else draws[cut], share)
 
 
 @dataclass(frozen=True, kw_only=True)

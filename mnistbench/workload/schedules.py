@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.names import ScheduleName
 
-__all__ = ["SCHEDULES", "Moment", "lr_at"]
+__all__ = ["SCHEDULES", "Moment", "lr_at", "lr_factor"]
 
 _RISE_SHARE = 0.3
 _START_FACTOR = 1 / 25
@@ -38,6 +38,15 @@ class Moment:
     def elapsed(self) -> float:
         """Share of the schedule's steps that lie behind this one, at most 1."""
         return min(self.step / self.num_steps, 1.0)
+
+
+def lr_factor(config: RunConfig, num_processes: int) -> float:
+    """What ``config.lr_scaling`` multiplies the learning rate by, as the batch grows by processes.
+
+    ``linear``: Goyal et al. 2017; ``sqrt``: Krizhevsky 2014.
+    """
+    factors = {"none": 1.0, "sqrt": math.sqrt(num_processes), "linear": float(num_processes)}
+    return factors[config.lr_scaling]
 
 
 def lr_at(step: int, *, config: RunConfig, num_steps: int, steps_per_epoch: int) -> float:

@@ -1,0 +1,160 @@
+"""What Accelerate's launch configuration files say, and what would go wrong with one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from accelerate.commands.config.config_args import default_config_file, load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+
+from mnistbench.schema.errors import InputError
+
+__all__ = ["LaunchConfig", "launch_defaults", "read_launch_config"]
+
+_DEFAULT_PORT = 29_500
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchConfig:
+    """What `accelerate launch` would start, as far as it can be checked before."""
+
+    path: Path
+    distributed_type: str
+    use_cpu: bool
+    mixed_precision: str
+    num_processes: int
+    num_machines: int
+    machine_rank: int
+    main_process_ip: str | None
+    main_process_port: int
+
+    def with_flags(self, **flags: Any) -> LaunchConfig:
+        """This, with the flags of `accelerate launch` that are not ``None`` over it."""
+        return replace(self, **{name: value for name, value in flags.items() if value is not None})
+
+    def summary(self) -> str:
+        """One line on what it starts."""
+        device = "CPU" if self.use_cpu else "GPU"
+        return (
+            f"{self.path}: {self.distributed_type} on the {device}, {self.num_processes} "
+            f"process(es) on {self.num_machines} machine(s), {self.mixed_precision}"
+        )
+
+    def check_processes(self) -> str:
+        """How many processes each machine starts.
+
+        Raises:
+            InputError: other than `num_processes` would start, or they would not be one run.
+        """
+        if self.distributed_type == "MULTI_CPU":
+            raise InputError(
+                "distributed_type: MULTI_CPU starts one process without MPI; use MULTI_GPU with "
+                "use_cpu: true"
+            )
+        if self.distributed_type == "NO" and self.num_processes > 1:
+            raise InputError(
+                f"num_processes: NO starts one process, not {self.num_processes}; use MULTI_GPU, "
+                "also on the CPU"
+            )
+        if self.num_processes % self.num_machines:
+            raise InputError(
+                f"num_processes: {self.num_processes} in all do not divide over "
+                f"{self.num_machines} machines, and Accelerate would start fewer"
+            )
+        if not 0 <= self.machine_rank < self.num_machines:
+            raise InputError(
+                f"machine_rank: {self.machine_rank} of {self.num_machines} machines; they count "
+                "from 0"
+            )
+        return f"{self.num_processes // self.num_machines} on this machine"
+
+    def check_devices(self) -> str:
+        """What they run on.
+
+        Raises:
+            InputError: this machine has fewer GPUs than processes, or a precision does not fit.
+        """
+        if self.use_cpu:
+            if self.mixed_precision in {"fp16", "fp8"}:
+                raise InputError(
+                    f"mixed_precision: {self.mixed_precision} does not run on the CPU; use bf16 or "
+                    "'no'"
+                )
+            return "CPU"
+        wanted, found = self.num_processes // self.num_machines, torch.cuda.device_count()
+        if found < wanted:
+            raise InputError(
+                f"num_processes: {wanted} on this machine, which has {found} GPU(s); lower it, or "
+                "set use_cpu: true"
+            )
+        return f"{found} GPU(s) for {wanted} process(es)"
+
+
+def read_launch_config(path: Path) -> LaunchConfig:
+    """What the file at `path` says, by Accelerate's own reader and checks.
+
+    Raises:
+        InputError: there is no such file, Accelerate does not take it, or a number is none.
+    """
+    given = _load(path)
+    arguments = launch_command_parser().parse_args(["--config_file", str(path), "-m", "mnistbench"])
+    _guarded(path, lambda: _validate_launch_command(arguments))
+    return LaunchConfig(
+        path=path,
+        distributed_type=str(getattr(given.distributed_type, "value", given.distributed_type)),
+        use_cpu=bool(given.use_cpu),
+        mixed_precision=str(given.mixed_precision or "no"),
+        num_processes=_whole(given, "num_processes", least=1),
+        num_machines=_whole(given, "num_machines", least=1),
+        machine_rank=_whole(given, "machine_rank", least=0),
+        main_process_ip=given.main_process_ip,
+        main_process_port=(
+            _DEFAULT_PORT
+            if given.main_process_port is None
+            else _whole(given, "main_process_port", least=0)
+        ),
+    )
+
+
+def launch_defaults() -> str | None:
+    """What the user's own Accelerate configuration file says, if there is one.
+
+    Raises:
+        InputError: the file is there but Accelerate cannot read it.
+    """
+    path = Path(default_config_file)
+    if not path.exists():
+        return None
+    config = _load(path)
+    kind = getattr(config.distributed_type, "value", config.distributed_type)
+    return f"{path}: {kind}, {config.num_processes} process(es), {config.mixed_precision}"
+
+
+def _load(path: Path) -> Any:
+    return _guarded(path, lambda: load_config_from_file(str(path)))
+
+
+def _guarded(path: Path, read: Callable[[], Any]) -> Any:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        return read()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise InputError(f"{path}{line}: malformed YAML") from None
+    except Exception as error:  # Accelerate raises whatever its reader met
+        said = " ".join(str(error).split()).replace(str(path), "it")
+        raise InputError(f"{path}: not taken by Accelerate: {said}") from None
+
+
+def _whole(given: Any, name: str, *, least: int) -> int:
+    value = getattr(given, name)
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{name}: should be a whole number from {least} on (got {value!r})")
+    return value

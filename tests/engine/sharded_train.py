@@ -1,0 +1,28 @@
+"""``mnistbench.train`` with FSDP2 on CPU processes, which Accelerate does for GPUs only."""
+
+import sys
+
+from accelerate import Accelerator
+from torch.distributed.fsdp import fully_shard
+
+import mnistbench.train
+from mnistbench.engine import loops, run
+
+
+def prepare(self, model, optimizer):
+    """What Accelerate does: shards the weights, and has the optimizer hold what came of them."""
+    before = {weight: name for name, weight in model.named_parameters()}
+    for layer in model.modules():
+        if list(layer.parameters(recurse=False)):
+            fully_shard(layer)
+    fully_shard(model)
+    after = dict(model.named_parameters())
+    for group in optimizer.param_groups:
+        group["params"] = [after[before[weight]] for weight in group["params"]]
+    return model, self.prepare_optimizer(optimizer)
+
+
+if __name__ == "__main__":
+    Accelerator.prepare = prepare
+    run.shards_weights = loops.shards_weights = lambda accelerator: True
+    sys.exit(mnistbench.train.main())
