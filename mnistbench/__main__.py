@@ -11,6 +11,7 @@ _DOORS = {
     "train": "train a network and measure it",
     "report": "show what runs reached",
     "compare": "tell whether one is faster than another",
+    "sweep": "train every combination of values, in any number of goes",
     "doctor": "check devices, launcher, data and disk",
 }
 

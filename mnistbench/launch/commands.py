@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-__all__ = ["cpu_environment", "torchrun_command"]
+__all__ = ["cpu_environment", "device_environment", "torchrun_command"]
+
+_GPU_FILES = ("/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 
 
 def torchrun_command(module: str, arguments: Sequence[str], *, num_processes: int) -> list[str]:
@@ -29,3 +32,10 @@ def torchrun_command(module: str, arguments: Sequence[str], *, num_processes: in
 def cpu_environment() -> Mapping[str, str]:
     """This environment, with Accelerate told to make one group of several CPU processes."""
     return os.environ | {"ACCELERATE_USE_CPU": "true"}
+
+
+def device_environment() -> Mapping[str, str]:
+    """This environment, or `cpu_environment` where there is no GPU and nothing was told."""
+    if "ACCELERATE_USE_CPU" in os.environ or any(Path(file).exists() for file in _GPU_FILES):
+        return dict(os.environ)
+    return cpu_environment()

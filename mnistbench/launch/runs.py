@@ -1,33 +1,21 @@
-"""One run in a process of its own, of this code or of another checkout's, and the record it left.
-
-No child outlives its parent's interest: whatever ends the wait (an error, Ctrl-C, SIGTERM, a closed
-terminal) ends the child and everything it started.
-"""
+"""One run in a process of its own, of this code or of another checkout's, and its record."""
 
 from __future__ import annotations
 
 import functools
 import os
-import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryFile
-from types import FrameType
 
-from mnistbench.schema.errors import InputError, Terminated
+from mnistbench.launch.children import run_child
+from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import load_record
 
-__all__ = ["RunFailedError", "check_arguments", "run_child", "run_once"]
+__all__ = ["RunFailedError", "check_arguments", "last_words", "run_child", "run_once"]
 
-_GRACE_S = 10.0
-"""What a child has to put itself on record after SIGTERM, before SIGKILL."""
-
-_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _COMPLAINT = "mnistbench: error: "
 
 
@@ -91,39 +79,12 @@ def check_arguments(
         raise RunFailedError(says or f"flags could not be checked (exit status {status})")
 
 
-def run_child(
-    command: Sequence[str], *, environment: Mapping[str, str] | None = None
-) -> tuple[int, str]:
-    """Run `command` to its end, without input or output, and leave nothing of it behind.
-
-    Args:
-        command: program and arguments.
-        environment: the child's, in place of this process's own.
-
-    Returns:
-        Its exit status (minus the signal's number if one killed it) and what it said on stderr.
-
-    Raises:
-        InputError: the program cannot be started.
-        KeyboardInterrupt: a signal came, `Terminated` for SIGTERM and SIGHUP.
-    """
-    arrived: list[int] = []
-    # Signals are noted while the child starts and is cleaned up, and raise in between: at no moment
-    # can one lead past the clean-up.
-    with TemporaryFile() as log, _on_stop(lambda number, _: arrived.append(number)):
-        child = _start(command, environment=environment, stderr=log.fileno())
-        try:
-            with _on_stop(_raise):
-                if arrived:
-                    _raise(arrived[0], None)
-                child.wait()
-        finally:
-            _end(child)
-        log.seek(0)
-        said = log.read().decode(errors="replace")
-    if arrived:
-        _raise(arrived[0], None)
-    return child.returncode, said
+def last_words(said: str) -> str | None:
+    """Why a run ended, from what it `said` on stderr: its complaint, else its last line, if any."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    complaints = [line for line in lines if line.startswith(_COMPLAINT)]
+    last = (complaints or lines or [""])[-1]
+    return last.removeprefix(_COMPLAINT) or None
 
 
 def _train(
@@ -137,7 +98,7 @@ def _train(
     status, said = run_child(
         [*command, "-m", "mnistbench.train", *arguments], environment=_environment(package_root)
     )
-    says = _last_line(said)
+    says = last_words(said)
     if status == 2:
         raise InputError(says or f"{python}: refused its input without a word")
     return status, says
@@ -158,7 +119,7 @@ def _require_code(python: str, package_root: Path) -> None:
     except OSError as error:
         raise InputError(f"{python}: cannot be started ({error.strerror})") from None
     if done.returncode:
-        why = _last_line(done.stderr) or f"exit status {done.returncode}"
+        why = last_words(done.stderr) or f"exit status {done.returncode}"
         raise InputError(f"{package_root}: its mnistbench cannot be imported ({why})")
     found = Path(done.stdout.strip()).resolve()
     if found != (package_root / "mnistbench" / "__init__.py").resolve():
@@ -177,61 +138,3 @@ def _environment(package_root: Path | None) -> Mapping[str, str]:
 
 def _records(output_dir: Path) -> list[Path]:
     return sorted(output_dir.glob("*/record.json"))
-
-
-def _last_line(said: str) -> str | None:
-    """The door's own complaint, else whatever came last."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    complaints = [line for line in lines if line.startswith(_COMPLAINT)]
-    last = (complaints or lines or [""])[-1]
-    return last.removeprefix(_COMPLAINT) or None
-
-
-def _start(
-    command: Sequence[str], *, environment: Mapping[str, str] | None, stderr: int
-) -> subprocess.Popen[bytes]:
-    try:
-        return subprocess.Popen(  # noqa: S603 - our own command
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,  # a file: a pipe would wait for whoever else the child gave it to
-            start_new_session=True,  # one group, which can be signalled as one
-        )
-    except OSError as error:
-        raise InputError(f"{command[0]}: cannot be started ({error.strerror})") from None
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """End the child, first politely so that it leaves its record, and all of its group."""
-    with suppress(ProcessLookupError):
-        if child.poll() is None:
-            os.killpg(child.pid, signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                child.wait(_GRACE_S)
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-
-
-@contextmanager
-def _on_stop(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
-    """Send stop signals to `handler` inside; those that are ignored (``nohup``) stay so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers, and only it is interrupted
-        return
-    before = {number: signal.getsignal(number) for number in _STOPS}
-    taken = {
-        number: old for number, old in before.items() if old not in (None, signal.SIG_IGN)
-    }  # None is a handler that was not set by Python, and could not be put back
-    try:
-        for number in taken:
-            signal.signal(number, handler)
-        yield
-    finally:
-        for number, old in taken.items():
-            signal.signal(number, old)
-
-
-def _raise(number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt if number == signal.SIGINT else Terminated

@@ -1,0 +1,108 @@
+"""One attempt at a cell: its command, and what it left."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from mnistbench.instruments.parent import PARENT
+from mnistbench.launch.cells import Attempt, Cell
+from mnistbench.launch.children import Child, wait_for
+from mnistbench.launch.commands import device_environment, torchrun_command
+from mnistbench.launch.runs import last_words
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.store import load_record
+
+__all__ = ["SHARED_CORES", "ended", "run_cell", "start_cell"]
+
+SHARED_CORES = "MNISTBENCH_SHARED_CORES"
+"""Variable that tells a run that it is not alone on its cores."""
+
+# what torchrun, whose own status is always 1, says of the process that ended first
+_REFUSED = re.compile(r"Root Cause.*exitcode\s*:\s*2\b", re.DOTALL)
+_KILLED = re.compile(r"Root Cause.*traceback\s*:\s*Signal (\d+)", re.DOTALL)
+_ITS_WORDS = re.compile(r"^[EW]\d{4} .*/elastic/", re.MULTILINE)
+
+
+def run_cell(
+    cell: Cell, *, folder: Path, num_threads: int | None = None, shared_cores: bool = False
+) -> Attempt:
+    """Run `cell` in a child process, or in several by torchrun, to its end.
+
+    Args:
+        cell: what to run.
+        folder: a new folder for it; a record comes to ``folder/<run_id>/record.json``.
+        num_threads: CPU threads of each process, unless the cell has its own; none leaves it to
+            the run, which divides all cores over its processes.
+        shared_cores: put on record that other runs shared the cores.
+
+    Raises:
+        InputError: `folder` cannot be written.
+        KeyboardInterrupt: a signal came (`Terminated` for SIGTERM and SIGHUP); the child has ended.
+    """
+    child = wait_for(
+        lambda: start_cell(cell, folder=folder, num_threads=num_threads, shared_cores=shared_cores)
+    )
+    return ended(cell, child, folder=folder)
+
+
+def start_cell(
+    cell: Cell,
+    *,
+    folder: Path,
+    num_threads: int | None = None,
+    shared_cores: bool = False,
+) -> Child:
+    """Start what `run_cell` waits for; end it by `end_all`, then ask `ended`."""
+    config_file = folder.absolute() / "cell.yaml"
+    try:
+        folder.mkdir(parents=True)
+        values = cell.config.model_dump(mode="json")
+        config_file.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{config_file}: cannot be written ({error.strerror})") from None
+    arguments = ["--config", str(config_file), "--output-dir", str(folder.absolute()), "--quiet"]
+    if num_threads is not None and cell.config.num_threads is None:
+        arguments += ["--num-threads", str(num_threads)]
+    environment = _environment(cell, shared_cores=shared_cores)
+    return Child(_command(cell, arguments), environment=environment)
+
+
+def ended(cell: Cell, child: Child, *, folder: Path) -> Attempt:
+    """What `child` made of `cell` in `folder`, once it has ended."""
+    records = sorted(folder.glob("*/record.json"))
+    if records:
+        try:
+            return Attempt(cell, load_record(records[0]))
+        except InputError as error:
+            return Attempt(cell, None, str(error))
+    refused = child.status == 2 or bool(_REFUSED.search(child.said))
+    return Attempt(cell, None, _why(child), refused)
+
+
+def _why(child: Child) -> str:
+    """Why `child` left no record, in one line."""
+    if killed := _KILLED.search(child.said):
+        return f"a process of the run was ended by signal {killed[1]}"
+    if child.status is not None and child.status < 0:
+        return f"the run was ended by signal {-child.status}"
+    said = last_words(_ITS_WORDS.split(child.said)[0])
+    return said or f"the run left no record (exit status {child.status})"
+
+
+def _command(cell: Cell, arguments: list[str]) -> list[str]:
+    if cell.num_processes == 1:
+        return [sys.executable, "-m", "mnistbench.train", *arguments]
+    launcher = torchrun_command("mnistbench.train", arguments, num_processes=cell.num_processes)
+    return [sys.executable, "-m", "mnistbench.launch.tied", *launcher]
+
+
+def _environment(cell: Cell, *, shared_cores: bool) -> Mapping[str, str]:
+    usual = device_environment() if cell.num_processes > 1 else os.environ
+    told = {SHARED_CORES: "1"} if shared_cores else {}
+    return {**usual, PARENT: str(os.getpid()), **told}

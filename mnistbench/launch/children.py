@@ -1,0 +1,180 @@
+"""Child processes, none of which outlives its parent's interest.
+
+Whatever ends the wait for one (an error, Ctrl-C, SIGTERM, a closed terminal) ends it and everything
+it started.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from tempfile import TemporaryFile
+from time import monotonic
+from types import FrameType
+
+from mnistbench.schema.errors import InputError, Terminated
+
+__all__ = ["Child", "end_all", "held_stops", "raised_stops", "run_child", "wait_for"]
+
+_GRACE_S = 10.0
+"""What children have to put themselves on record after SIGTERM, before SIGKILL."""
+
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Child:
+    """A command that runs in a session of its own, without input or output.
+
+    Who starts one ends it by `end_all`, also where it has ended by itself: what it started may not
+    have.
+
+    Attributes:
+        said: what it said on stderr, once it was ended.
+    """
+
+    def __init__(
+        self, command: Sequence[str], *, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Start `command`, in this process's environment or in another.
+
+        Raises:
+            InputError: the program cannot be started.
+        """
+        self.said = ""
+        self._log = TemporaryFile()  # noqa: SIM115 - closed by `kill`
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._log,  # a file: a pipe would wait for whoever else was given it
+                start_new_session=True,  # one group, which can be signalled as one
+            )
+        except OSError as error:
+            self._log.close()
+            raise InputError(f"{command[0]}: cannot be started ({error.strerror})") from None
+
+    @property
+    def status(self) -> int | None:
+        """Exit status, minus the signal's number if one killed it; none while it runs."""
+        return self._process.poll()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Whether it ended within `timeout_s`; without one, wait for its end."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout_s)
+        return self.status is not None
+
+    def signal(self, number: int) -> None:
+        """Send a signal to it and to all of its group that still run."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+    def kill(self) -> None:
+        """End it and all of its group at once, and note what it said."""
+        self.signal(signal.SIGKILL)
+        self._process.wait()
+        if not self._log.closed:
+            with self._log as log:
+                log.seek(0)
+                self.said = log.read().decode(errors="replace")
+
+
+def run_child(
+    command: Sequence[str], *, environment: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """Run `command` to its end, without input or output, and leave nothing of it behind.
+
+    Args:
+        command: program and arguments.
+        environment: the child's, in place of this process's own.
+
+    Returns:
+        Its exit status (minus the signal's number if one killed it) and what it said on stderr.
+
+    Raises:
+        InputError: the program cannot be started.
+        KeyboardInterrupt: a signal came, `Terminated` for SIGTERM and SIGHUP.
+    """
+    child = wait_for(lambda: Child(command, environment=environment))
+    return child.status or 0, child.said
+
+
+def wait_for(start: Callable[[], Child]) -> Child:
+    """The child that `start` makes, after its end.
+
+    Raises:
+        KeyboardInterrupt: a signal came (`Terminated` for SIGTERM and SIGHUP); it was ended.
+    """
+    # Signals are held while the child starts and is cleaned up, and raise in between: at no moment
+    # can one lead past the clean-up.
+    with held_stops() as arrived:
+        child = start()
+        try:
+            with raised_stops():
+                if arrived:
+                    _raise(arrived[0], None)
+                child.wait()
+        finally:
+            end_all([child])
+    return child
+
+
+def end_all(children: Sequence[Child]) -> None:
+    """End `children`, first politely so that they leave their records, and all of their groups."""
+    for child in children:
+        if child.status is None:
+            child.signal(signal.SIGTERM)
+    patience = monotonic() + _GRACE_S
+    for child in children:
+        child.wait(max(0.0, patience - monotonic()))
+        child.kill()
+
+
+@contextmanager
+def held_stops() -> Iterator[list[int]]:
+    """Hold stop signals back inside, give those that have arrived, and raise the first at the end.
+
+    Raises:
+        KeyboardInterrupt: one came, `Terminated` for SIGTERM and SIGHUP.
+    """
+    arrived: list[int] = []
+    with _on_stop(lambda number, _: arrived.append(number)):
+        yield arrived
+    if arrived:
+        _raise(arrived[0], None)
+
+
+@contextmanager
+def raised_stops() -> Iterator[None]:
+    """Let stop signals raise inside: KeyboardInterrupt, `Terminated` for SIGTERM and SIGHUP."""
+    with _on_stop(_raise):
+        yield
+
+
+@contextmanager
+def _on_stop(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Send stop signals to `handler` inside; those that are ignored (``nohup``) stay so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers, and only it is interrupted
+        return
+    before = {number: signal.getsignal(number) for number in _STOPS}
+    taken = {
+        number: old for number, old in before.items() if old not in (None, signal.SIG_IGN)
+    }  # None is a handler that was not set by Python, and could not be put back
+    try:
+        for number in taken:
+            signal.signal(number, handler)
+        yield
+    finally:
+        for number, old in taken.items():
+            signal.signal(number, old)
+
+
+def _raise(number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated

@@ -1,0 +1,144 @@
+"""From lists of values on a command line to the cells they span."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, get_args
+
+from mnistbench.launch.cells import Cell
+from mnistbench.schema.config import RunConfig, config_from
+from mnistbench.schema.config_rules import TRAIN_IMAGES, check_split
+from mnistbench.schema.errors import InputError
+
+__all__ = ["cells_of", "values_of"]
+
+_MOST_CELLS = 100_000
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+
+def values_of(name: str, text: str) -> tuple[Any, ...]:
+    """The values that `text` lists for the field `name` of `RunConfig`, or for ``processes``.
+
+    Values are joined by commas; ``0..9`` is every whole number from 0 to 9, ``true`` and ``false``
+    are switches, ``none`` leaves a field to itself, ``shift+rotate`` joins changes of ``augment``.
+    What a value may be is left to the configuration.
+
+    Raises:
+        InputError: a value is empty, or not of the field's kind where only text could tell.
+    """
+    annotation = int if name == "processes" else RunConfig.model_fields[name].annotation
+    kinds = get_args(annotation) if type(None) in get_args(annotation) else (annotation,)
+    values: list[Any] = []
+    if name == "data_dir":
+        return (text,)  # a path may have commas
+    for word in text.split(","):
+        if not word:
+            raise InputError(f"{name}: an empty value in {text!r}; separate values by one comma")
+        if int in kinds and ".." in word:
+            values.extend(_range(name, word))
+        else:
+            values.append(_value(name, word, kinds))
+    return tuple(dict.fromkeys(values))
+
+
+def cells_of(
+    axes: Mapping[str, Sequence[Any]], *, read: Callable[[Mapping[str, Any]], RunConfig]
+) -> list[Cell]:
+    """Every combination of the values of `axes` as a cell, each once, seed after seed.
+
+    Seeds are the outermost loop, so that on a machine that drifts what is compared runs in turn.
+
+    Args:
+        axes: field of `RunConfig`, or ``processes``, to its values.
+        read: makes a configuration of one value for each field, such as `mnistbench.cli` does.
+
+    Raises:
+        InputError: a combination contradicts itself, which names it, or there are too many.
+    """
+    num_cells = math.prod(map(len, axes.values()))
+    _check_size(num_cells)
+    varied = [name for name, values in axes.items() if len(values) > 1]
+    cells: dict[str, Cell] = {}
+    for combination in itertools.product(*axes.values()):
+        given = dict(zip(axes, combination, strict=True))
+        num_processes = given.pop("processes", 1)
+        try:
+            config = read(given)
+            _check_processes(config, num_processes)
+        except InputError as error:
+            where = {**given, "processes": num_processes}
+            raise InputError(_named({name: where[name] for name in varied}, error)) from None
+        _check_size(num_cells * config.num_seeds)
+        cells.update((cell.id, cell) for cell in _one_per_seed(config, num_processes))
+    return sorted(cells.values(), key=lambda cell: cell.config.seed)
+
+
+def _check_size(num_cells: int) -> None:
+    if num_cells > _MOST_CELLS:
+        raise InputError(f"the grid has {num_cells:,} cells; at most {_MOST_CELLS:,}")
+
+
+def _one_per_seed(config: RunConfig, num_processes: int) -> Iterator[Cell]:
+    for seed in range(config.seed, config.seed + config.num_seeds):
+        one = config_from(config.model_dump() | {"seed": seed, "num_seeds": 1})
+        yield Cell(config=one, num_processes=num_processes)
+
+
+def _check_processes(config: RunConfig, num_processes: int) -> None:
+    if num_processes < 1:
+        raise InputError(f"processes: should be at least 1 (got {num_processes})")
+    batch = config.global_batch_size
+    if batch is not None and batch % num_processes:
+        fits = num_processes * -(-batch // num_processes)
+        raise InputError(
+            f"global_batch_size: {batch} does not divide by {num_processes} processes; use {fits}"
+        )
+    if config.dataset == "synthetic":
+        check_split(config, config.synthetic_train_size, num_processes=num_processes)
+    elif config.dataset != "auto":
+        check_split(config, TRAIN_IMAGES[config.dataset], num_processes=num_processes)
+
+
+def _range(name: str, word: str) -> range:
+    match = _RANGE.fullmatch(word)
+    if match is None:
+        raise InputError(f"{name}: {word!r} is no range; write it as 0..9")
+    first, last = map(int, match.groups())
+    if last < first:
+        raise InputError(f"{name}: {word} runs backwards; write {last}..{first}")
+    if last - first >= _MOST_CELLS:
+        raise InputError(f"{name}: {word} has more than {_MOST_CELLS:,} values")
+    return range(first, last + 1)
+
+
+def _value(name: str, word: str, kinds: tuple[Any, ...]) -> Any:
+    if name == "augment":
+        return () if word == "none" else tuple(word.split("+"))
+    if word == "none" and type(None) in kinds:
+        return None
+    if bool in kinds:
+        if word.lower() not in {"true", "false"}:
+            raise InputError(f"{name}: should be true or false (got {word!r})")
+        return word.lower() == "true"
+    if name == "processes":
+        if not word.isdecimal():
+            raise InputError(f"processes: should be a whole number (got {word!r})")
+        return int(word)
+    return word  # pydantic reads numbers from text, and refuses in its own words
+
+
+def _named(where: Mapping[str, Any], error: InputError) -> str:
+    """The complaint with the cell it is of, if there are several."""
+    flags = [f"--{name.replace('_', '-')} {_shown(value)}" for name, value in where.items()]
+    return f"cell {' '.join(flags)}: {error}" if flags else str(error)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "+".join(value) or "none"
+    return (
+        "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    )

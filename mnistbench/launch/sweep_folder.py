@@ -1,0 +1,162 @@
+"""The folder of a sweep: what was asked, what is done, and what a killed sweep left.
+
+``sweep.json`` names the cells, ``cells/<id>/record.json`` is the result of one. A run writes to
+``.running/<id>-<token>/`` and is moved by one rename, so that a cell is there once or not at all,
+whenever a sweep is killed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mnistbench.launch.cells import Cell
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.record import RunRecord
+from mnistbench.schema.store import check_writable, load_record
+from mnistbench.schema.strict_json import load_versioned, write_whole
+
+__all__ = ["DONE", "PlannedCell", "SweepFolder", "SweepPlan"]
+
+DONE = frozenset({"completed", "diverged"})
+"""Statuses of a run that another try would not better."""
+
+_VERSION = 1
+_MAX_PLAN_BYTES = 256 * 2**20
+
+
+class PlannedCell(BaseModel):
+    """A cell as ``sweep.json`` names it: values that differ from the defaults of `RunConfig`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    id: str
+    values: dict[str, Any]
+    num_processes: int = Field(ge=1)
+
+
+class SweepPlan(BaseModel):
+    """``sweep.json``: every grid that was asked for in a folder, and their cells."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    schema_version: int = Field(_VERSION, ge=1)
+    grids: list[dict[str, str]] = []
+    cells: list[PlannedCell] = []
+
+
+class SweepFolder:
+    """The folder of a sweep; nothing is written before `opened`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.running = path / ".running"
+
+    def record_path(self, cell: Cell) -> Path:
+        """Where the result of `cell` lies, once it is done."""
+        return self._path / "cells" / cell.id / "record.json"
+
+    def load(self, cell: Cell) -> RunRecord | None:
+        """The result of `cell`, or ``None`` if it is not done.
+
+        Raises:
+            InputError: something lies there that is no result.
+        """
+        path = self.record_path(cell)
+        if not path.exists():
+            return None
+        record = load_record(path)
+        if record.status not in DONE:
+            raise InputError(f"{path}: is of a run that {record.status}; remove its folder")
+        return record
+
+    @contextmanager
+    def opened(self, cells: Sequence[Cell], *, grid: Mapping[str, str]) -> Iterator[None]:
+        """Have the folder for one sweep alone, with `cells` in its plan and all runs kept.
+
+        Runs that had ended when an earlier sweep was killed are adopted; the rest of what it left,
+        and of what this one leaves, is removed.
+
+        Raises:
+            InputError: another sweep has it, it cannot be written, or holds another ``sweep.json``.
+        """
+        check_writable(self._path)
+        with _one_line(self._path):
+            self._path.mkdir(parents=True, exist_ok=True)
+            lock = (self._path / ".lock").open("w")
+        with lock:
+            self._take(lock.fileno())
+            self._plan(cells, grid)
+            for left in self.running.glob("*"):
+                self._adopt(left)
+            try:
+                yield
+            finally:
+                shutil.rmtree(self.running, ignore_errors=True)
+
+    def adopt(self, cell: Cell) -> None:
+        """Keep the record that an attempt at `cell` left in `running`; remove all else of it.
+
+        Raises:
+            InputError: it cannot be moved.
+        """
+        for folder in self.running.glob(f"{cell.id}-*"):
+            self._adopt(folder)
+
+    def _take(self, lock: int) -> None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however
+        except BlockingIOError:
+            raise InputError(
+                f"{self._path}: another sweep runs in this folder; wait for it, or choose another "
+                "--output-dir"
+            ) from None
+
+    def _plan(self, cells: Sequence[Cell], grid: Mapping[str, str]) -> None:
+        path = self._path / "sweep.json"
+        before = SweepPlan()
+        if path.exists():
+            before = load_versioned(
+                path, SweepPlan, what="a sweep", newest=_VERSION, max_bytes=_MAX_PLAN_BYTES
+            )
+        planned = {cell.id: cell for cell in before.cells}
+        for cell in cells:
+            planned.setdefault(
+                cell.id,
+                PlannedCell(id=cell.id, values=cell.values, num_processes=cell.num_processes),
+            )
+        grids = [*before.grids, *([dict(grid)] if dict(grid) not in before.grids else [])]
+        plan = SweepPlan(grids=grids, cells=list(planned.values()))
+        if plan != before:
+            write_whole(path, plan.model_dump_json(indent=1) + "\n")
+
+    def _adopt(self, folder: Path) -> None:
+        cell_id, _, _ = folder.name.rpartition("-")
+        target = self._path / "cells" / cell_id
+        with _one_line(self._path):
+            for path in sorted(folder.glob("*/record.json")):
+                if not target.exists() and _is_done(path):
+                    target.parent.mkdir(exist_ok=True)
+                    path.parent.rename(target)
+            shutil.rmtree(folder)
+
+
+def _is_done(path: Path) -> bool:
+    try:
+        return load_record(path).status in DONE
+    except InputError:  # half a record is none
+        return False
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{error.filename or path}: {error.strerror}") from None

@@ -1,0 +1,96 @@
+"""What is told while a sweep runs: a line for each cell that ends, and the time left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+from mnistbench.launch.cells import Cell, as_text
+from mnistbench.schema.record import RunRecord
+
+__all__ = ["Progress", "names", "time_left_s"]
+
+
+class Progress:
+    """Counts the cells of a sweep as they end, and tells of each."""
+
+    def __init__(self, cells: Sequence[Cell], *, jobs: int, tell: Callable[[str], None]) -> None:
+        """Count `cells`, of which `jobs` run side by side, into `tell`, line by line."""
+        self.num_done = 0
+        self._num_cells, self._names = len(cells), names(cells)
+        self._jobs = jobs
+        self._tell = tell
+        self._started = monotonic()
+        self._num_ended = self._num_failed = 0
+
+    def done_before(self, num_cells: int) -> None:
+        """Count cells that an earlier sweep has done."""
+        self.num_done += num_cells
+        if num_cells:
+            self._tell(f"{num_cells} of {self._num_cells} cells were done before")
+
+    def done(self, cell: Cell, record: RunRecord) -> None:
+        """Tell what `cell` has reached."""
+        self.num_done += 1
+        self._end(f"{self._names[cell.id]} {_reached(record)}, {record.wall_s:.1f} s")
+
+    def again(self, cell: Cell, error: str) -> None:
+        """Tell that `cell` failed, and will be tried again."""
+        self._tell(f"{self._names[cell.id]} failed and will be tried again: {error}")
+
+    def failed(self, cell: Cell, error: str) -> None:
+        """Tell that `cell` failed for good."""
+        self._num_failed += 1
+        self._end(f"{self._names[cell.id]} FAILED: {error}")
+
+    def _end(self, line: str) -> None:
+        self._num_ended += 1
+        num_left = self._num_cells - self.num_done - self._num_failed
+        left_s = time_left_s(
+            monotonic() - self._started,
+            num_ended=self._num_ended,
+            num_left=num_left,
+            jobs=self._jobs,
+        )
+        left = f"; about {_duration(left_s)} left" if num_left else ""
+        self._tell(f"{self.num_done} of {self._num_cells} done: {line}{left}")
+
+
+def names(cells: Sequence[Cell]) -> dict[str, str]:
+    """What tells each of `cells` from the others, by its id; of one alone, its slug."""
+    values = [
+        {**cell.config.model_dump(mode="json"), "processes": cell.num_processes} for cell in cells
+    ]
+    varying = [name for name in values[0] if len({str(one[name]) for one in values}) > 1]
+    return {
+        cell.id: ", ".join(f"{name} {as_text(one[name])}" for name in varying) or cell.slug
+        for cell, one in zip(cells, values, strict=True)
+    }
+
+
+def time_left_s(elapsed_s: float, *, num_ended: int, num_left: int, jobs: int) -> float:
+    """Estimate of what `num_left` cells need at the pace of the `num_ended` before them [seconds].
+
+    With `jobs` cells side by side they end about that many at a time: the first to end has taken
+    as long as all `jobs` that began with it.
+    """
+    return elapsed_s / -(-num_ended // jobs) * -(-num_left // jobs)
+
+
+def _reached(record: RunRecord) -> str:
+    if record.status == "diverged":
+        return "diverged"
+    result = record.result
+    accuracy = result.test_accuracy if result.val_accuracy is None else result.val_accuracy
+    split = "test" if result.val_accuracy is None else "val"
+    return "–" if accuracy is None else f"{100 * accuracy:.2f} % on {split}"
+
+
+def _duration(seconds: float) -> str:
+    """Two units at most: ``12 s``, ``2 min 30 s``, ``1 h 5 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,203 @@
+"""The door to sweeps: every combination of the values given, each once, in any number of goes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, make_dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypedDict
+
+import tyro
+
+from mnistbench.analysis.metrics import METRICS
+from mnistbench.analysis.selection import check_metric, render_selection
+from mnistbench.analysis.tables import TableFormat, data_text, render_runs, render_table
+from mnistbench.cli import exit_on_input_error, parse, read_config, say, show
+from mnistbench.launch.cells import Cell, Executor
+from mnistbench.launch.children import raised_stops
+from mnistbench.launch.grid import cells_of, values_of
+from mnistbench.launch.local_executor import LocalExecutor
+from mnistbench.launch.sweep_folder import SweepFolder
+from mnistbench.launch.sweep_progress import Progress
+from mnistbench.launch.sweeping import Failure, run_sweep
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.errors import InputError, Terminated
+from mnistbench.schema.record import RunRecord
+
+__all__ = ["main"]
+
+_DESCRIPTION = (
+    "Train every combination of the values given, each once. Values are joined by commas; 0..9 is "
+    "a range of whole numbers; shift+rotate is one value of --augment. The same command goes on "
+    "where a sweep was stopped; other values add cells to it."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    """The door's own flags."""
+
+    config: Path | None = None
+    """YAML file of values, over the recipe's; flags go over it."""
+    output_dir: Path = Path("runs/sweep")
+    """Folder of the sweep; cells that it holds already are not run again."""
+    executor: Literal["local", "ray"] = "local"
+    """What runs the cells: this machine, or Ray, on one or on many."""
+    ray_address: str | None = None
+    """Ray cluster to run on, such as auto; none starts a local one."""
+    jobs: int | None = None
+    """Cells side by side, which share the cores: their times are marked. None is 1, or Ray's."""
+    retries: int = 1
+    """How many more times a failed cell is tried."""
+    select: str | None = None
+    """Choose the best configuration by this, such as val_accuracy, and say how surely it is."""
+    format: TableFormat = "table"
+    """How to print the rows."""
+    dry_run: bool = False
+    """Print the cells and which are done, and end."""
+    quiet: bool = False
+    """No progress on stderr, only failures."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the door with `argv`; exit status 1 if a cell failed."""
+    with exit_on_input_error():
+        options, grid = _parse(sys.argv[1:] if argv is None else argv)
+        cells = cells_of(
+            {name: values_of(name, text) for name, text in grid.items()},
+            read=partial(read_config, config_file=options.config),
+        )
+        folder = SweepFolder(options.output_dir)
+        if options.dry_run:
+            show(_plan(cells, folder, options.format))
+            return 0
+        failures = _sweep(cells, folder, grid, options)
+        records = [record for cell in cells if (record := folder.load(cell))]
+        if records:
+            show(_conclusion(records, options))
+    if failures:
+        say(f"{len(failures)} of {len(cells)} cells failed; the same command tries them again")
+    return 1 if failures else 0
+
+
+def _sweep(
+    cells: Sequence[Cell], folder: SweepFolder, grid: Mapping[str, str], options: _Options
+) -> list[Failure]:
+    progress = Progress(cells, jobs=options.jobs or 1, tell=_silent if options.quiet else say)
+    told = {**grid, **({"config": str(options.config)} if options.config else {})}
+    try:
+        with raised_stops(), folder.opened(cells, grid=told):
+            failures = run_sweep(
+                cells,
+                folder=folder,
+                executor=_executor(options),
+                retries=options.retries,
+                progress=progress,
+            )
+    except KeyboardInterrupt as stop:
+        terminated = isinstance(stop, Terminated)
+        say(
+            f"{'terminated' if terminated else 'interrupted'}: {progress.num_done} of "
+            f"{len(cells)} cells are done; the same command goes on"
+        )
+        raise SystemExit(143 if terminated else 130) from None
+    for failure in failures if options.quiet else ():
+        say(f"{failure.cell.slug} FAILED: {failure.error}")
+    return failures
+
+
+def _executor(options: _Options) -> Executor:
+    if options.executor == "local":
+        return LocalExecutor(jobs=options.jobs or 1)
+    from mnistbench.launch.ray_executor import RayExecutor
+
+    return RayExecutor(address=options.ray_address, jobs=options.jobs)
+
+
+def _plan(cells: Sequence[Cell], folder: SweepFolder, table_format: TableFormat) -> str:
+    states = ["done" if folder.load(cell) else "to run" for cell in cells]
+    rows = [{"cell": cell.id, "state": state} for cell, state in zip(cells, states, strict=True)]
+    if table_format in {"json", "csv"}:
+        return data_text(rows, table_format)
+    return render_table(rows, table_format)
+
+
+def _conclusion(records: Sequence[RunRecord], options: _Options) -> str:
+    if options.select is None:
+        return render_runs(records, table_format=options.format)
+    return render_selection(records, metric=options.select, table_format=options.format)
+
+
+def _parse(argv: Sequence[str]) -> tuple[_Options, dict[str, str]]:
+    """The door's own flags, and the text of each other one that was typed."""
+    flags = parse(_flags(), _spelled_out(argv), prog="mnistbench.sweep", description=_DESCRIPTION)
+    _check(flags.options)
+    return flags.options, dict(flags.grid)
+
+
+def _check(options: _Options) -> None:
+    if options.jobs is not None and options.jobs < 1:
+        raise InputError(f"jobs: should be at least 1 (got {options.jobs})")
+    if options.retries < 0:
+        raise InputError(f"retries: should be at least 0 (got {options.retries})")
+    if options.ray_address is not None and options.executor != "ray":
+        raise InputError("ray_address: has no effect without --executor ray")
+    if options.select is None:
+        return
+    metric = METRICS[check_metric(options.select)]
+    if metric.timed and options.executor == "local" and (options.jobs or 1) > 1:
+        raise InputError(
+            f"select: {options.select} depends on speed, and cells side by side spoil each "
+            "other's; leave --jobs out"
+        )
+
+
+def _flags() -> Any:
+    """The door's own flags beside a list of values for each field of `RunConfig`."""
+    lists = {"processes": _values("Processes that run a cell, on this machine.", default="1")}
+    for name, field in RunConfig.model_fields.items():
+        if name != "output_dir":
+            default = field.get_default()
+            shown = "none" if default in (None, ()) else str(default).lower()
+            lists[name] = _values(field.description or "", default=shown)
+    grid = TypedDict("Grid", lists, total=False)  # type: ignore[misc]
+    here = tyro.conf.arg(name="")
+    return make_dataclass(
+        "SweepFlags",
+        [("options", Annotated[_Options, here]), ("grid", Annotated[grid, here])],
+    )
+
+
+def _values(text: str, *, default: str) -> Any:
+    hint = f"(default: {default})"
+    return Annotated[str, tyro.conf.arg(help=text, help_behavior_hint=hint, metavar="VALUE,…")]
+
+
+def _spelled_out(argv: Sequence[str]) -> list[str]:
+    """`argv` with ``--x`` and ``--no-x`` of switches, as train has them, as ``--x true|false``."""
+    switches = {
+        name
+        for name, field in RunConfig.model_fields.items()
+        if field.annotation in (bool, bool | None)
+    }
+    spelled: list[str] = []
+    for word, following in zip(argv, [*argv[1:], "--"], strict=True):
+        name = word.removeprefix("--").replace("-", "_")
+        bare = word.startswith("--") and following.startswith("--")
+        if bare and name in switches:
+            spelled += [word, "true"]
+        elif bare and name.removeprefix("no_") in switches:
+            spelled += [f"--{word.removeprefix('--no-')}", "false"]
+        else:
+            spelled.append(word)
+    return spelled
+
+
+def _silent(_line: str) -> None:
+    """Tell nobody."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

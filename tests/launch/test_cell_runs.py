@@ -1,0 +1,115 @@
+"""What is made of a run that left no record, also of one that torchrun started."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from mnistbench.launch import commands
+from mnistbench.launch.cell_runs import ended, run_cell
+from mnistbench.launch.cells import Cell
+from mnistbench.schema.config import RunConfig
+from tests.launch.sweep_parts import leave, make_cells
+
+TORCHRUN = """
+*****************************************
+Setting OMP_NUM_THREADS environment variable for each process to be 1 in default
+*****************************************
+{said}
+W1123 02:27:02.091000 24779 torch/distributed/elastic/multiprocessing/api.py:1028] Sending process
+E1123 02:27:02.095000 24779 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode
+Traceback (most recent call last):
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+============================================================
+mnistbench.train FAILED
+------------------------------------------------------------
+Failures:
+[1]:
+  rank      : 1 (local_rank: 1)
+  exitcode  : -15 (pid: 24788)  (SIGTERM)
+  traceback : Signal 15 (SIGTERM) received by PID 24788
+------------------------------------------------------------
+Root Cause (first observed failure):
+[0]:
+  rank      : 0 (local_rank: 0)
+  exitcode  : {status} (pid: 24787)
+  traceback : {traceback}
+============================================================
+"""
+NONE = "To enable traceback see: https://pytorch.org/docs/stable/elastic/errors.html"
+
+
+def torchrun(said="", status=1, traceback=NONE):
+    """The end of a torchrun whose rank 0 ended first."""
+    text = TORCHRUN.format(said=said, status=status, traceback=traceback)
+    return SimpleNamespace(status=1, said=text)
+
+
+@pytest.mark.parametrize(
+    ("child", "error", "refused"),
+    [
+        (torchrun("mnistbench: error: lr: too high", 2), "lr: too high", True),
+        (torchrun("mnistbench: error: a process is lost", 1), "a process is lost", False),
+        (torchrun("Traceback\nValueError: boom"), "ValueError: boom", False),
+        (
+            torchrun(status=-9, traceback="Signal 9 (SIGKILL) received by PID 24787"),
+            "a process of the run was ended by signal 9",
+            False,
+        ),
+    ],
+)
+def test_torchruns_report_becomes_one_line(tmp_path, child, error, refused):
+    attempt = ended(make_cells(1)[0], child, folder=tmp_path)
+    assert (attempt.record, attempt.error, attempt.refused) == (None, error, refused)
+
+
+def test_a_record_that_cannot_be_read_is_an_error(tmp_path):
+    (cell,) = make_cells(1)
+    leave(tmp_path, cell)
+    (path,) = tmp_path.glob("*/*/record.json")
+    path.write_text("{}")
+    attempt = ended(cell, SimpleNamespace(status=0, said=""), folder=path.parents[1])
+    assert attempt.error == f"{path}: not a record: no schema_version"
+
+
+def test_several_real_processes_run_a_cell_and_leave_one_record(tmp_path, small_config):
+    config = small_config(model="linear", max_steps=2, output_dir="nowhere", num_threads=None)
+    cell = Cell(config=config, num_processes=2)
+    attempt = run_cell(cell, folder=tmp_path / "new", num_threads=1, shared_cores=True)
+    record = attempt.record
+    assert (record.status, record.num_steps, record.config["seed"]) == ("completed", 2, 0)
+    environment = record.environment
+    assert (environment["num_processes"], environment["num_threads"]) == (2, 1)
+    assert environment["measured_alone"] is False
+    assert [path.parent.name for path in tmp_path.rglob("record.json")] == [record.run_id]
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("told", "gpu", "expected"),
+    [(None, False, "true"), (None, True, None), ("false", False, "false")],
+)
+def test_several_processes_are_told_of_the_cpu_where_there_is_no_gpu(
+    tmp_path, monkeypatch, told, gpu, expected
+):
+    monkeypatch.delenv("ACCELERATE_USE_CPU")
+    if told:
+        monkeypatch.setenv("ACCELERATE_USE_CPU", told)
+    monkeypatch.setattr(commands, "_GPU_FILES", (str(tmp_path) if gpu else "no such file",))
+    assert commands.device_environment().get("ACCELERATE_USE_CPU") == expected
+
+
+def test_values_reach_the_run_as_they_are(tmp_path):
+    """Through a file: what a flag would refuse as unread is as the recipe has it."""
+    values = {"optimizer": "adam", "momentum": 0.8, "lr": 1e-05, "augment": ("shift",)}
+    cell = Cell(
+        config=RunConfig(
+            dataset="synthetic",
+            synthetic_train_size=1100,
+            val_size=100,
+            max_steps=1,
+            model="linear",
+            **values,
+        )
+    )
+    record = run_cell(cell, folder=tmp_path / "new").record
+    assert Cell(config=RunConfig(**record.config)).id == cell.id

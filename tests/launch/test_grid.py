@@ -1,0 +1,115 @@
+"""From lists of values to cells."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mnistbench.launch.grid import cells_of, values_of
+from mnistbench.schema.config import config_from
+from mnistbench.schema.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "values"),
+    [
+        ("seed", "0..3", (0, 1, 2, 3)),
+        ("seed", "7..7", (7,)),
+        ("seed", "0..1,9", (0, 1, "9")),
+        ("max_steps", "1..2,none", (1, 2, None)),
+        ("processes", "1,2,4", (1, 2, 4)),
+        ("processes", "1..3", (1, 2, 3)),
+        ("lr", "0.1,1e-3", ("0.1", "1e-3")),
+        ("lr", "0.1,0.1", ("0.1",)),
+        ("nesterov", "true,False", (True, False)),
+        ("compile", "none,true", (None, True)),
+        ("lr_scaling", "none,linear", ("none", "linear")),
+        ("augment", "none,shift,shift+rotate", ((), ("shift",), ("shift", "rotate"))),
+        ("data_dir", "a,b", ("a,b",)),
+        ("recipe", "cnn4-ce,none", ("cnn4-ce", None)),
+    ],
+)
+def test_text_is_a_list_of_values(name, text, values):
+    assert values_of(name, text) == values
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("seed", "1,,2", "seed: an empty value"),
+        ("lr", "", "lr: an empty value"),
+        ("seed", "3..1", "seed: 3..1 runs backwards; write 1..3"),
+        ("seed", "1..x", "seed: '1..x' is no range"),
+        ("seed", "0..100000", "seed: 0..100000 has more than 100,000 values"),
+        ("nesterov", "maybe", "nesterov: should be true or false"),
+        ("processes", "two", "processes: should be a whole number"),
+        ("processes", "-1", "processes: should be a whole number"),
+    ],
+)
+def test_text_that_is_no_list_is_refused_by_the_name_of_its_flag(name, text, says):
+    with pytest.raises(InputError, match=re.escape(says)):
+        values_of(name, text)
+
+
+def cells(read=config_from, **axes):
+    return cells_of({name: values_of(name, text) for name, text in axes.items()}, read=read)
+
+
+def test_cells_are_every_combination_seed_after_seed():
+    found = cells(processes="1,2", seed="0..1", lr="0.1,0.2")
+    assert [(c.config.seed, c.num_processes, c.config.lr) for c in found] == [
+        (seed, processes, lr) for seed in (0, 1) for processes in (1, 2) for lr in (0.1, 0.2)
+    ]
+
+
+def test_no_list_is_the_one_default_cell():
+    (only,) = cells()
+    assert only.config == config_from({})
+
+
+def test_identical_cells_are_one():
+    assert len(cells(seed="0..3,2..5,1", lr="0.1,1e-1,0.10")) == 6
+
+
+def test_num_seeds_makes_cells_as_it_makes_runs():
+    assert [c.config.seed for c in cells(seed="3", num_seeds="2")] == [3, 4]
+    assert {c.config.num_seeds for c in cells(num_seeds="2")} == {1}
+
+
+@given(st.permutations(["seed", "lr", "model", "processes"]))
+def test_the_same_grid_in_another_order_is_the_same_cells(order):
+    texts = {"seed": "0..1", "lr": "0.1,0.2", "model": "mlp,linear", "processes": "1,2"}
+    turned = {name: ",".join(reversed(texts[name].split(","))) for name in order}
+    assert {c.id for c in cells(**turned)} == {c.id for c in cells(**texts)}
+
+
+@pytest.mark.parametrize(
+    ("axes", "says"),
+    [
+        ({"lr": "0.1,-1"}, "cell --lr -1: lr: should be greater than 0"),
+        ({"lr": "-1", "seed": "0..1"}, "cell --seed 0: lr: should be greater than 0"),
+        ({"lr": "-1"}, "lr: should be greater than 0"),
+        ({"loss": "mse,no-such"}, "cell --loss no-such: loss: should be"),
+        (
+            {"nesterov": "false,true", "momentum": "0.5,0"},
+            "cell --nesterov true --momentum 0: nesterov: needs a momentum above 0",
+        ),
+        (
+            {"global_batch_size": "64,50", "processes": "1,4"},
+            "cell --global-batch-size 50 --processes 4: global_batch_size: 50",
+        ),
+        ({"processes": "0"}, "processes: should be at least 1"),
+        (
+            {"dataset": "mnist", "per_device_batch_size": "30000", "processes": "1,2"},
+            "cell --processes 2: per_device_batch_size: a step of 60000 samples is larger",
+        ),
+        ({"seed": "0..99999", "lr": "1,2"}, "the grid has 200,000 cells; at most 100,000"),
+        ({"num_seeds": "100000", "lr": "1,2"}, "the grid has 200,000 cells; at most 100,000"),
+        ({"seed": "2147483647", "num_seeds": "2"}, "seed: should be less than 2147483648"),
+    ],
+)
+def test_a_cell_that_cannot_be_is_named(axes, says):
+    with pytest.raises(InputError) as refused:
+        cells(**axes)
+    assert str(refused.value).startswith(says)

@@ -1,0 +1,152 @@
+"""The folder of a sweep: its plan, its results, and what a killed sweep leaves."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mnistbench.launch.sweep_folder import SweepFolder
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.store import find_records, save_record
+from tests.launch.sweep_parts import leave, make_cells, record_of
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return SweepFolder(tmp_path / "sweep")
+
+
+def test_a_result_is_there_once_it_was_adopted(folder, tmp_path):
+    first, second = make_cells(2)
+    with folder.opened([first, second], grid={}):
+        record = leave(folder.running, first)
+        assert folder.load(first) is None
+        folder.adopt(first)
+        assert folder.load(first) == record
+    assert folder.load(second) is None
+    assert find_records([tmp_path]) == [folder.record_path(first)]
+    assert not folder.running.exists()
+
+
+@pytest.mark.parametrize("status", ["failed", "interrupted"])
+def test_what_did_not_end_is_no_result(folder, status):
+    (cell,) = make_cells(1)
+    with folder.opened([cell], grid={}):
+        leave(folder.running, cell, status)
+        folder.adopt(cell)
+        assert not list(folder.running.iterdir())
+    assert folder.load(cell) is None
+
+
+def test_runs_that_had_ended_when_a_sweep_was_killed_are_adopted(folder):
+    done, twice, halfway, broken, failed = make_cells(5)
+    leave(folder.running, done, "diverged")
+    records = [leave(folder.running, twice, wall_s=wall_s) for wall_s in (1.0, 2.0)]
+    (folder.running / f"{halfway.id}-0123abcd" / "run").mkdir(parents=True)
+    path = folder.running / f"{broken.id}-0123abcd" / "run" / "record.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"schema_version": 1, "run_id":')
+    leave(folder.running, failed, "failed")
+    with folder.opened([], grid={}):
+        assert folder.load(done).status == "diverged"
+        assert folder.load(twice) in records
+        assert [folder.load(cell) for cell in (halfway, broken, failed)] == [None] * 3
+        assert not list(folder.running.iterdir())
+
+
+def test_a_result_is_never_replaced(folder):
+    (cell,) = make_cells(1)
+    with folder.opened([cell], grid={}):
+        first = leave(folder.running, cell, wall_s=1.0)
+        folder.adopt(cell)
+        leave(folder.running, cell, wall_s=2.0)
+        folder.adopt(cell)
+        assert folder.load(cell) == first
+        assert not list(folder.running.iterdir())
+
+
+def test_a_record_of_a_run_that_failed_among_the_results_is_refused(folder):
+    (cell,) = make_cells(1)
+    save_record(record_of(cell, "failed"), folder.record_path(cell).parent)
+    with pytest.raises(InputError, match=r"record\.json: is of a run that failed; remove"):
+        folder.load(cell)
+
+
+def test_the_plan_names_grids_and_cells_and_grows(folder, tmp_path):
+    plan = tmp_path / "sweep" / "sweep.json"
+    cells = make_cells(3)
+    with folder.opened(cells[:2], grid={"seed": "0..1"}):
+        before = plan.read_text()
+    with folder.opened(cells[:2], grid={"seed": "0..1"}):
+        assert plan.read_text() == before
+    with folder.opened(cells[1:], grid={"seed": "1..2"}):
+        values = json.loads(plan.read_text())
+    assert values["grids"] == [{"seed": "0..1"}, {"seed": "1..2"}]
+    assert [cell["id"] for cell in values["cells"]] == [cell.id for cell in cells]
+    assert values["cells"][2] == {"id": cells[2].id, "values": {"seed": 2}, "num_processes": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "not a sweep"),
+        ('{"schema_version": 2}', "schema 2 is newer than this version reads"),
+        ('{"schema_version": 1, "cells": [{"id": "x"}]}', "not a sweep: cells.0.values"),
+    ],
+)
+def test_another_plan_is_refused_and_left_as_it_is(folder, tmp_path, text, says):
+    plan = tmp_path / "sweep" / "sweep.json"
+    plan.parent.mkdir()
+    plan.write_text(text)
+    with pytest.raises(InputError, match=says), folder.opened(make_cells(1), grid={}):
+        pytest.fail("opened")
+    assert plan.read_text() == text
+
+
+def test_one_sweep_at_a_time_has_the_folder(folder, tmp_path):
+    path = tmp_path / "sweep"
+    with (
+        folder.opened([], grid={}),
+        pytest.raises(InputError, match="another sweep runs in this folder"),
+        SweepFolder(path).opened([], grid={}),
+    ):
+        pytest.fail("opened twice")
+    with SweepFolder(path).opened([], grid={}):
+        assert (path / "sweep.json").exists()
+
+
+def test_the_lock_of_a_killed_sweep_is_gone_with_it(folder, tmp_path):
+    code = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from mnistbench.launch.sweep_folder import SweepFolder\n"
+        "with SweepFolder(Path(sys.argv[1])).opened([], grid={}):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, tmp_path / "sweep"], check=False)
+    assert killed.returncode == -9
+    with folder.opened([], grid={}):
+        assert folder.load(make_cells(1)[0]) is None
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(InputError, match="file is not a folder"),
+        SweepFolder(tmp_path / "file" / "sweep").opened([], grid={}),
+    ):
+        pytest.fail("opened")
+
+
+def test_a_result_that_cannot_be_kept_is_one_line(folder, monkeypatch):
+    (cell,) = make_cells(1)
+
+    def full(self, target):
+        raise OSError(28, os.strerror(28), str(target))
+
+    with folder.opened([cell], grid={}):
+        leave(folder.running, cell)
+        monkeypatch.setattr("pathlib.Path.rename", full)
+        with pytest.raises(InputError, match="No space left on device"):
+            folder.adopt(cell)
