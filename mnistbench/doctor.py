@@ -1,4 +1,7 @@
-"""The door to diagnosis: devices, threads, versions, launcher, data, disk; or one network."""
+"""The door to diagnosis: devices, threads, versions, launcher, data, disk; or one network.
+
+Before a launch: a launch configuration, and whether the machines that it names reach each other.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,24 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mnistbench.analysis.tables import render_table
 from mnistbench.cli import exit_on_input_error, parse, show
 from mnistbench.launch.commands import cpu_environment, torchrun_command
+from mnistbench.launch.roll_call import answer_roll, call_roll
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import ModelName
 from mnistbench.schema.store import check_writable
 
+if TYPE_CHECKING:
+    from mnistbench.engine.launch_config import LaunchConfig
+
 __all__ = ["main"]
 
 _LAUNCH_TIMEOUT_S = 120
+_LONGEST_WAIT_S = 86_400
 _LEAST_DISK_BYTES = 500 * 2**20
 
 
@@ -34,6 +42,17 @@ class _Flags:
     """Folder that runs would be written to."""
     launch: bool = True
     """Start two processes to see whether they find each other (some seconds)."""
+    launch_config: Path | None = None
+    """Check this file for `accelerate launch` instead; with several machines, run this on each of
+    them at the same time, just before the launch."""
+    machine_rank: int | None = None
+    """This machine's place among those of --launch-config; none is the file's."""
+    main_process_ip: str | None = None
+    """Address of machine 0 for --launch-config; none is the file's."""
+    main_process_port: int | None = None
+    """Port on machine 0 for --launch-config; none is the file's."""
+    timeout_s: float = 60.0
+    """Longest wait for the other machines of --launch-config [seconds]."""
 
 
 class _Finding(NamedTuple):
@@ -54,10 +73,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if flags.model is not None:
             show(_model_summary(flags.model))
             return 0
-        findings = [*_machine(), *_data(flags.data_dir), _disk(flags.output_dir)]
-        findings.append(_launch_defaults())
-        if flags.launch:
-            findings.append(_launcher())
+        if flags.launch_config is not None:
+            findings = _before_launch(flags.launch_config, flags)
+        else:
+            findings = [*_machine(), *_data(flags.data_dir), _disk(flags.output_dir)]
+            findings.append(_launch_defaults())
+            if flags.launch:
+                findings.append(_launcher())
     rows = [
         {"check": f.check, "": "BROKEN" if f.broken else "ok", "found": f.detail} for f in findings
     ]
@@ -133,7 +155,7 @@ def _disk(output_dir: Path) -> _Finding:
 
 
 def _launch_defaults() -> _Finding:
-    from mnistbench.engine.distributed import launch_defaults
+    from mnistbench.engine.launch_config import launch_defaults
 
     return _finding(
         "launch defaults",
@@ -162,6 +184,44 @@ def _launcher() -> _Finding:
         lines = [line for line in done.stderr.splitlines() if "rror" in line] or ["no message"]
         return _Finding("launcher", True, f"two processes do not see each other: {lines[0]}")
     return _Finding("launcher", False, "two CPU processes see each other")
+
+
+def _before_launch(path: Path, flags: _Flags) -> list[_Finding]:
+    """What would go wrong with a launch; an unreadable file raises `InputError`."""
+    from mnistbench.engine.launch_config import read_launch_config
+
+    config = read_launch_config(path).with_flags(
+        machine_rank=flags.machine_rank,
+        main_process_ip=flags.main_process_ip,
+        main_process_port=flags.main_process_port,
+    )
+    findings = [
+        _Finding("launch config", False, config.summary()),
+        _finding("processes", config.check_processes),
+        _finding("devices", config.check_devices),
+    ]
+    if any(finding.broken for finding in findings):
+        return findings  # nothing to meet for; the other machines find the same or miss this one
+    return [*findings, _finding("machines", lambda: _meet(config, flags.timeout_s))]
+
+
+def _meet(config: LaunchConfig, timeout_s: float) -> str:
+    """Call the other machines, or answer; with one, Accelerate finds a free port by itself."""
+    address, port, number = config.main_process_ip, config.main_process_port, config.num_machines
+    if number == 1:
+        return "one"
+    if address is None:
+        raise InputError("main_process_ip: not set; give --main-process-ip, machine 0's address")
+    if not 0 < port < 2**16:
+        raise InputError(f"main_process_port: should be from 1 to 65535 (got {port})")
+    if not 0 < timeout_s <= _LONGEST_WAIT_S:
+        raise InputError(f"timeout_s: should be from 0 to {_LONGEST_WAIT_S} (got {timeout_s})")
+    if config.machine_rank == 0:
+        call_roll(port, num_machines=number, timeout_s=timeout_s)
+    else:
+        rank = config.machine_rank
+        answer_roll(address, port, machine_rank=rank, num_machines=number, timeout_s=timeout_s)
+    return f"all {number} met at {address}:{port}"
 
 
 def _finding(check: str, look: Callable[[], str]) -> _Finding:

@@ -94,18 +94,7 @@ def start_accelerator(config: RunConfig) -> Accelerator:
     check_batch(config, world_size)
     _check_devices()
     _forget_other_precision(precision)
-    try:
-        # cpu=True also makes several processes one group; without it each would train alone
-        with exchange_errors(), _unwarned():
-            accelerator = Accelerator(
-                mixed_precision=precision,
-                cpu=uses_cpu(),
-                kwargs_handlers=[in_time(config.process_timeout_s)] if world_size > 1 else None,
-            )
-    except (ValueError, ImportError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"accelerate: {str(error).splitlines()[0]}") from None
+    accelerator = _met(config, precision, world_size=world_size)
     if accelerator.num_processes != world_size:
         raise InputError(
             f"WORLD_SIZE is {world_size} but Accelerate sees {accelerator.num_processes} "
@@ -115,6 +104,22 @@ def start_accelerator(config: RunConfig) -> Accelerator:
         atexit.register(_leave_group)
     _check_launch_choices(accelerator)
     return accelerator
+
+
+def _met(config: RunConfig, precision: str, *, world_size: int) -> Accelerator:
+    """Accelerate, once the processes have met."""
+    try:
+        with exchange_errors(), _unwarned():
+            # cpu=True also makes several processes one group; without it each would train alone
+            return Accelerator(
+                mixed_precision=precision,
+                cpu=uses_cpu(),
+                kwargs_handlers=[in_time(config.process_timeout_s)] if world_size > 1 else None,
+            )
+    except InputError:
+        raise
+    except (ValueError, ImportError) as error:
+        raise InputError(f"accelerate: {str(error).splitlines()[0]}") from None
 
 
 def shards_weights(accelerator: Accelerator) -> bool:

@@ -11,6 +11,7 @@ import torch
 import yaml
 from accelerate.commands.config.config_args import default_config_file, load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils import is_fp8_available
 
 from mnistbench.schema.errors import InputError
 
@@ -91,6 +92,10 @@ class LaunchConfig:
             raise InputError(
                 f"num_processes: {wanted} on this machine, which has {found} GPU(s); lower it, or "
                 "set use_cpu: true"
+            )
+        if self.mixed_precision == "fp8" and not is_fp8_available():
+            raise InputError(
+                "mixed_precision: fp8 needs torchao or Transformer Engine; pip install torchao"
             )
         return f"{found} GPU(s) for {wanted} process(es)"
 

@@ -1,6 +1,5 @@
 """The cluster file: as Ray takes it, each key explained, its command one that sweeps."""
 
-import json
 import re
 import shlex
 from pathlib import Path
@@ -18,8 +17,9 @@ def test_ray_takes_the_file_and_starts_every_worker():
         "ray.autoscaler._private.util", reason='needs Ray: pip install "mnistbench[ray]"'
     )
     config = yaml.safe_load(FILE.read_text())
-    util.validate_config(config)
-    (nodes,) = util.prepare_config(config)["available_node_types"].values()
+    prepared = util.prepare_config(config)
+    util.validate_config(prepared)
+    (nodes,) = prepared["available_node_types"].values()
     assert nodes["min_workers"] == len(config["provider"]["worker_ips"])
 
 

@@ -6,26 +6,36 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
+from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
 
 from mnistbench.launch import ray_executor
+from mnistbench.launch.cells import Cell
 from mnistbench.launch.ray_executor import RayExecutor
+from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.store import find_records, load_record
 from tests.conftest import SMALL
 
 WAIT_S = 90
+CELL = Cell(config=RunConfig())
 
 
 @pytest.fixture
-def needs_ray(monkeypatch, tmp_path):
+def needs_ray(monkeypatch):
     pytest.importorskip("ray", reason='needs Ray: pip install "mnistbench[ray]"')
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("HOME", str(tmp_path))  # where Ray keeps the token of a cluster
     for name in ("RAY_ADDRESS", "RAY_AUTH_MODE"):
         monkeypatch.delenv(name, raising=False)
+    # pytest's own folders are too long for the sockets
+    with TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        monkeypatch.setenv("TMPDIR", folder)  # a killed worker cannot tidy up
+        monkeypatch.setenv("HOME", folder)  # where Ray keeps the token of a cluster
+        yield
 
 
 @pytest.fixture
@@ -57,13 +67,12 @@ def family(pid):
     return [process, *process.children(recursive=True)]
 
 
-def runs_among(processes):
+def with_argument(argument, processes):
+    """Those of `processes` that still run and were started with `argument`."""
     found = []
     for process in processes:
-        try:
-            found += [process] if "mnistbench.train" in process.cmdline() else []
-        except psutil.Error:
-            continue
+        with suppress(psutil.Error):
+            found += [process] if any(argument in part for part in process.cmdline()) else []
     return found
 
 
@@ -102,7 +111,7 @@ def start_sweep(tmp_path):
 def test_cells_of_a_killed_node_are_run_on_another(cluster, start_sweep, tmp_path):
     sweep = start_sweep("--ray-address", cluster.address)
     (worker,) = cluster.worker_nodes
-    lost = wait_until(lambda: runs_among(processes_of(worker)))
+    lost = wait_until(lambda: with_argument("mnistbench.train", processes_of(worker)))
     for process in processes_of(worker):
         if process.pid not in {run.pid for run in lost}:  # these end by themselves
             process.kill()
@@ -123,9 +132,9 @@ def test_a_local_ray_ends_with_its_sweep_and_its_cells_have_the_machine(
     log = tmp_path / "log"
     wait_until(lambda: "1 of 4 done" in log.read_text())
     started = family(sweep.pid)
-    (gcs,) = [process for process in started if process.name() == "gcs_server"]
+    (gcs,) = with_argument("/gcs_server", started)
     assert gcs.environ()["RAY_USAGE_STATS_ENABLED"] == "0"  # Ray tells nobody that it is used
-    assert len(runs_among(started)) <= 1
+    assert len(with_argument("mnistbench.train", started)) <= 1
     sweep.send_signal(signal.SIGTERM)
     assert sweep.wait(WAIT_S) == 143
     assert not psutil.wait_procs(started, timeout=WAIT_S)[1]
@@ -139,7 +148,7 @@ def test_an_address_that_does_not_answer_is_refused_in_bounded_time(needs_ray, m
     executor = RayExecutor(address="127.0.0.1:1", jobs=None)
     began = time.monotonic()
     with pytest.raises(InputError, match=r"no Ray answers at 127\.0\.0\.1:1 within 3 s; start"):
-        next(executor.run([], folder=None))
+        next(executor.run([CELL], folder=None))
     executor.close()
     assert time.monotonic() - began < WAIT_S
 
@@ -147,7 +156,13 @@ def test_an_address_that_does_not_answer_is_refused_in_bounded_time(needs_ray, m
 def test_an_address_that_is_none_is_refused_in_rays_words(needs_ray):
     executor = RayExecutor(address="nonsense", jobs=None)
     with pytest.raises(InputError, match=r"ray_address: nonsense: .*Invalid address"):
-        next(executor.run([], folder=None))
+        next(executor.run([CELL], folder=None))
+
+
+def test_no_ray_is_started_for_nothing(needs_ray):
+    executor = RayExecutor(address="nonsense", jobs=None)
+    assert list(executor.run([], folder=None)) == []
+    executor.close()
 
 
 def test_a_missing_ray_is_one_line_with_the_mend(monkeypatch):
