@@ -14,9 +14,9 @@ import yaml
 from accelerate.commands.launch import launch_command_parser
 
 from mnistbench import doctor, train
-from mnistbench.engine.distributed import check_batch
 from mnistbench.engine.launch_config import read_launch_config
 from mnistbench.schema.config import config_from
+from mnistbench.schema.config_rules import check_batch
 from mnistbench.schema.errors import InputError
 
 FOLDER = Path(__file__).parents[1] / "launch_configs"

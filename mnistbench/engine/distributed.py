@@ -19,10 +19,10 @@ from accelerate.utils import DistributedType, DynamoBackend, broadcast_object_li
 from mnistbench.engine.meeting import check_meeting_point, in_time, who
 from mnistbench.instruments.environment import local_world_size
 from mnistbench.schema.config import RunConfig
+from mnistbench.schema.config_rules import check_batch
 from mnistbench.schema.errors import InputError, ProcessLostError, SaidElsewhereError
 
 __all__ = [
-    "check_batch",
     "check_precision",
     "decide_together",
     "exchange_errors",
@@ -61,23 +61,6 @@ def check_precision(config: RunConfig) -> str:
             "use --mixed-precision bf16 or no"
         )
     return precision
-
-
-def check_batch(config: RunConfig, num_processes: int) -> None:
-    """Check that every process gets an equal part of a step's samples.
-
-    Raises:
-        InputError: the global batch does not divide by `num_processes`.
-    """
-    batch = config.global_batch_size
-    if batch is None or batch % num_processes == 0:
-        return
-    below = batch - batch % num_processes
-    sizes = f"{below} or {below + num_processes}" if below else str(num_processes)
-    raise InputError(
-        f"global_batch_size: {batch} samples cannot be shared equally by {num_processes} "
-        f"processes; use --global-batch-size {sizes}"
-    )
 
 
 def start_accelerator(config: RunConfig) -> Accelerator:

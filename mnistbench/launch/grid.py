@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from mnistbench.launch.cells import Cell
 from mnistbench.schema.config import RunConfig, config_from
-from mnistbench.schema.config_rules import TRAIN_IMAGES, check_split
+from mnistbench.schema.config_rules import check_batch, check_known_split
 from mnistbench.schema.errors import InputError
 
 __all__ = ["cells_of", "values_of"]
@@ -90,16 +90,8 @@ def _one_per_seed(config: RunConfig, num_processes: int) -> Iterator[Cell]:
 def _check_processes(config: RunConfig, num_processes: int) -> None:
     if num_processes < 1:
         raise InputError(f"processes: should be at least 1 (got {num_processes})")
-    batch = config.global_batch_size
-    if batch is not None and batch % num_processes:
-        fits = num_processes * -(-batch // num_processes)
-        raise InputError(
-            f"global_batch_size: {batch} does not divide by {num_processes} processes; use {fits}"
-        )
-    if config.dataset == "synthetic":
-        check_split(config, config.synthetic_train_size, num_processes=num_processes)
-    elif config.dataset != "auto":
-        check_split(config, TRAIN_IMAGES[config.dataset], num_processes=num_processes)
+    check_batch(config, num_processes)
+    check_known_split(config, num_processes=num_processes)
 
 
 def _range(name: str, word: str) -> range:

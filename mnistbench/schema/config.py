@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mnistbench.schema.config_rules import TRAIN_IMAGES, check_split
+from mnistbench.schema.config_rules import check_known_split
 from mnistbench.schema.errors import InputError, one_line
 from mnistbench.schema.names import (
     AugmentName,
@@ -278,10 +278,7 @@ class RunConfig(BaseModel):
         if self.target_accuracy is None and (self.require_target or self.stop_at_target):
             field = "require_target" if self.require_target else "stop_at_target"
             raise ValueError(f"{field}: needs --target-accuracy")
-        if self.dataset == "synthetic":
-            check_split(self, self.synthetic_train_size)
-        elif self.dataset != "auto":
-            check_split(self, TRAIN_IMAGES[self.dataset])
+        check_known_split(self)
         return self
 
 

@@ -6,9 +6,16 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.names import DatasetName
+from mnistbench.schema.names import DatasetChoice, DatasetName
 
-__all__ = ["APPLIES_TO", "FAST_LOOP_FIELDS", "TRAIN_IMAGES", "check_split"]
+__all__ = [
+    "APPLIES_TO",
+    "FAST_LOOP_FIELDS",
+    "TRAIN_IMAGES",
+    "check_batch",
+    "check_known_split",
+    "check_split",
+]
 
 TRAIN_IMAGES: Mapping[DatasetName, int] = {
     "mnist": 60_000,
@@ -67,9 +74,13 @@ APPLIES_TO: Mapping[str, tuple[str, frozenset[str]]] = {
 """Fields that only some choices of another field read: field -> (that field, those choices)."""
 
 
-class _Split(Protocol):
-    """What `check_split` reads of a configuration."""
+class _Sizes(Protocol):
+    """What these checks read of a configuration."""
 
+    @property
+    def dataset(self) -> DatasetChoice: ...
+    @property
+    def synthetic_train_size(self) -> int: ...
     @property
     def val_size(self) -> int: ...
     @property
@@ -78,7 +89,7 @@ class _Split(Protocol):
     def per_device_batch_size(self) -> int | None: ...
 
 
-def check_split(config: _Split, num_images: int, *, num_processes: int = 1) -> None:
+def check_split(config: _Sizes, num_images: int, *, num_processes: int = 1) -> None:
     """Check that a training file of `num_images` images holds val and one whole batch.
 
     Raises:
@@ -97,3 +108,32 @@ def check_split(config: _Split, num_images: int, *, num_processes: int = 1) -> N
             f"{field}: a step of {batch} samples is larger than the training split "
             f"({num_train}); use a smaller batch"
         )
+
+
+def check_known_split(config: _Sizes, *, num_processes: int = 1) -> None:
+    """`check_split` where the data set's size is known before it is read.
+
+    Raises:
+        InputError: as `check_split`.
+    """
+    if config.dataset == "synthetic":
+        check_split(config, config.synthetic_train_size, num_processes=num_processes)
+    elif config.dataset != "auto":
+        check_split(config, TRAIN_IMAGES[config.dataset], num_processes=num_processes)
+
+
+def check_batch(config: _Sizes, num_processes: int) -> None:
+    """Check that every process gets an equal part of a step's samples.
+
+    Raises:
+        InputError: the global batch does not divide by `num_processes`.
+    """
+    batch = config.global_batch_size
+    if batch is None or batch % num_processes == 0:
+        return
+    below = batch - batch % num_processes
+    sizes = f"{below} or {below + num_processes}" if below else str(num_processes)
+    raise InputError(
+        f"global_batch_size: {batch} samples cannot be shared equally by {num_processes} "
+        f"processes; use --global-batch-size {sizes}"
+    )

@@ -12,8 +12,9 @@ from contextlib import ExitStack, contextmanager
 import pytest
 import torch
 
-from mnistbench.engine.distributed import check_batch, exchange_errors, start_accelerator
+from mnistbench.engine.distributed import exchange_errors, start_accelerator
 from mnistbench.schema.config import RunConfig
+from mnistbench.schema.config_rules import check_batch
 from mnistbench.schema.errors import InputError, ProcessLostError
 from mnistbench.schema.store import find_records, load_record
 from tests.processes import free_port, rendezvous, training
