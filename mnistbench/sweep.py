@@ -20,7 +20,7 @@ from mnistbench.launch.children import raised_stops
 from mnistbench.launch.grid import cells_of, values_of
 from mnistbench.launch.local_executor import LocalExecutor
 from mnistbench.launch.sweep_folder import SweepFolder
-from mnistbench.launch.sweep_progress import Progress
+from mnistbench.launch.sweep_progress import Progress, names
 from mnistbench.launch.sweeping import Failure, run_sweep
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError, Terminated
@@ -104,7 +104,7 @@ def _sweep(
         )
         raise SystemExit(143 if terminated else 130) from None
     for failure in failures if options.quiet else ():
-        say(f"{failure.cell.slug} FAILED: {failure.error}")
+        say(f"{names(cells)[failure.cell.id]} FAILED: {failure.error}")
     return failures
 
 

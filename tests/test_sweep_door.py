@@ -82,7 +82,7 @@ def test_a_failed_cell_is_told_and_is_status_1(stand_in, sweep, quiet):
     status, out, told = sweep("--seed", "0..2", *quiet)
     assert status == 1
     assert "simple-cnn" in out
-    assert "simple-cnn-seed-1 FAILED: no luck" in "\n".join(told)
+    assert "seed 1 FAILED: no luck" in "\n".join(told)
     assert told[-1] == "1 of 3 cells failed; the same command tries them again"
     assert len(told) == (2 if quiet else 5)
     assert [seed for _, seed in stand_in.started()] == [0, 1, 2, 1]

@@ -7,13 +7,14 @@ from typing import Any
 
 from mnistbench.analysis.groups import counted, summarise
 from mnistbench.analysis.rules import RuleScore
-from mnistbench.analysis.stability import DRIFT_BOUND, is_unstable
+from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
 
 __all__ = [
     "MEDIAN_NOTE",
     "NOT_MEASURED",
+    "batch_text",
     "estimate_text",
     "goal",
     "median_text",
@@ -22,13 +23,11 @@ __all__ = [
     "run_cells",
     "score_cells",
     "seconds",
-    "stability_notes",
     "target_cells",
 ]
 
 NOT_MEASURED = "–"
 MEDIAN_NOTE = "(95 % interval; – where so few runs give none)"
-_UNSTABLE = "†"
 
 
 def run_cells(
@@ -37,19 +36,20 @@ def run_cells(
     """A row of the main table: column -> text."""
     row = summarise(group, references=references)
     data = f"{row['dataset']} ({row['source']})" if row["dataset"] else NOT_MEASURED
-    counting = row["completed"] or row["n"]
+    counting, mark = row["completed"] or row["n"], time_mark(group)
 
     def mean(key: str, show: Callable[[float], str]) -> str:
         return estimate_text(row[key], show)
 
     def marked(text: str) -> str:
-        return text + _UNSTABLE if row["unstable_runs"] and text != NOT_MEASURED else text
+        return text + mark if text != NOT_MEASURED else text
 
     return {
         "recipe": row["recipe"],
         "differs in": differs,
         "dataset": data,
         "device": row["device"],
+        "batch": batch_text(row),
         "precision": row["precision"] or NOT_MEASURED,
         "loop": row["loop"],
         "samples/s": marked(mean("samples_per_s", lambda x: f"{x:,.0f}")),
@@ -64,9 +64,9 @@ def run_cells(
     }
 
 
-def target_cells(values: Mapping[str, Any], *, unstable: bool) -> dict[str, str]:
-    """What `target_values` says of one target: column -> text."""
-    time, mark = values["time_to_accuracy_s"], _UNSTABLE if unstable else ""
+def target_cells(values: Mapping[str, Any], *, mark: str) -> dict[str, str]:
+    """What `target_values` says of one target, times with `mark`: column -> text."""
+    time = values["time_to_accuracy_s"]
     expected = {"median": values["expected_time_s"]["time"]} | values["expected_time_s"]
     alone = time["of"] == 1
     return {
@@ -77,17 +77,30 @@ def target_cells(values: Mapping[str, Any], *, unstable: bool) -> dict[str, str]
     }
 
 
-def score_cells(score: RuleScore, *, unstable: bool) -> dict[str, str]:
-    """What one rule says: column -> text."""
+def score_cells(score: RuleScore, *, mark: str) -> dict[str, str]:
+    """What one rule says, a time with `mark`: column -> text."""
     time = NOT_MEASURED if score.time_s is None else seconds(score.time_s)
     return {
         "rule": score.rule,
         "clock": score.clock,
         "aggregate": score.aggregate,
-        "time s": time + (_UNSTABLE if unstable and score.time_s is not None else ""),
+        "time s": time + (mark if score.time_s is not None else ""),
         "n": str(score.n),
         "remark": score.remark,
     }
+
+
+def batch_text(row: Mapping[str, Any]) -> str:
+    """How the batch of a step was set, and what that made of the learning rate.
+
+    ``64 in all`` is the same step on any number of processes; ``64 each = 128`` grows with them.
+    """
+    total, each = row["global_batch_size"], row["per_device_batch_size"]
+    if total is None:
+        return NOT_MEASURED
+    if row["num_processes"] in {None, 1}:
+        return str(total)
+    return f"{total} in all" if each is None else f"{each} each = {total}, {_lr_text(row)}"
 
 
 def percent(share: float) -> str:
@@ -144,20 +157,9 @@ def notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
         lines.append(f"time to target is the median over all seeds {MEDIAN_NOTE}")
     if any(len(counted(group)) < len(group) for group in several):
         lines.append("a run that did not complete counts in the time to target only")
-    lines += stability_notes(groups)
+    lines += mark_notes(groups)
     lines += [_protocol(g[0]) for g in groups if _reads_test_more_than_once(g[0])]
     return list(dict.fromkeys(lines))
-
-
-def stability_notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
-    """What the mark on times means, where one was set."""
-    marked = [record for group in groups if any(map(is_unstable, group)) for record in group]
-    moved = sum(map(is_unstable, marked))
-    if not marked:
-        return []
-    change = f"the machine's own speed moved by more than {100 * DRIFT_BOUND:g} %"
-    when = "the run" if len(marked) == 1 else f"{moved} of {len(marked)} runs"
-    return [f"{_UNSTABLE} {change} during {when}: these times are unstable"]
 
 
 def _target_text(row: Mapping[str, Any]) -> str:
@@ -168,6 +170,13 @@ def _target_text(row: Mapping[str, Any]) -> str:
     unit = "" if score["median"] is None else " s"
     count = "" if alone else f", {score['reached']} of {score['of']}"
     return f"{median_text(score, seconds, alone=alone)}{unit} to {goal(target)}{count}"
+
+
+def _lr_text(row: Mapping[str, Any]) -> str:
+    rule, factor = row["lr_scaling"], row["lr_factor"]
+    if rule in {None, "none"}:
+        return "lr as given"
+    return f"lr scaled ({rule})" if factor is None else f"lr × {factor:.3g} ({rule})"
 
 
 def _reference_text(check: Mapping[str, Any] | None) -> str:

@@ -8,8 +8,9 @@ from mnistbench.analysis.cells import NOT_MEASURED, goal
 from mnistbench.analysis.comparison import Row
 from mnistbench.analysis.metrics import METRICS, Metric
 from mnistbench.analysis.samples import Level
+from mnistbench.analysis.significance import Shift
 
-__all__ = ["change_text", "label_text", "needed_text", "number_text", "value_text"]
+__all__ = ["change_text", "label_text", "needed_text", "number_text", "shift_text", "value_text"]
 
 
 def label_text(row: Row) -> str:
@@ -33,9 +34,14 @@ def change_text(row: Row, *, prefix: str = "95 % interval ") -> str:
     """The change from A to B with its interval: ``-5.1 % (95 % interval -6.0 to -4.2)``."""
     if row.change is None:
         return _unreached(row)
-    estimate, low, high = (None if x is None else _signed(row, x) for x in row.change)
-    unit = "%" if METRICS[row.metric].ratio else "points"
-    interval = f" ({prefix}{low} to {high})" if low is not None and high is not None else ""
+    return shift_text(row.change, METRICS[row.metric], prefix=prefix)
+
+
+def shift_text(change: Shift, metric: Metric, *, prefix: str = "95 % interval ") -> str:
+    """A change of `metric` with its interval, where it has one; ∞ is an end without a bound."""
+    estimate, low, high = (None if x is None else _signed(x, metric) for x in change)
+    unit = "%" if metric.ratio else "points"
+    interval = f" ({prefix}{low or '-∞'} to {high or '∞'})" if low or high else ""
     return f"{estimate} {unit}{interval}"
 
 
@@ -66,6 +72,6 @@ def _unreached(row: Row) -> str:
     return NOT_MEASURED
 
 
-def _signed(row: Row, change: float) -> str:
-    decimals = 1 if METRICS[row.metric].ratio else 2
+def _signed(change: float, metric: Metric) -> str:
+    decimals = 1 if metric.ratio else 2
     return f"{100 * change:+.{decimals}f}" if math.isfinite(change) else NOT_MEASURED

@@ -9,7 +9,7 @@ from typing import Any
 
 from mnistbench.analysis.reference import check_group
 from mnistbench.analysis.scoring import TargetScore, score_target
-from mnistbench.analysis.stability import is_unstable
+from mnistbench.analysis.stability import is_unstable, ran_beside_others
 from mnistbench.analysis.statistics import Estimate, complete_mean, mean_interval
 from mnistbench.schema.record import Phase, RunRecord
 from mnistbench.schema.reference import ReferenceCurve
@@ -158,8 +158,24 @@ def _what(first: RunRecord) -> dict[str, Any]:
         "device": _hardware(first),
         "precision": first.environment.get("mixed_precision"),
         "loop": f"{_loop(first)}/{first.config.get('loader')}",
-        "global_batch_size": first.environment.get("global_batch_size"),
+        **_batch(first),
     }
+
+
+def _batch(record: RunRecord) -> dict[str, Any]:
+    """The samples of a step, and how they and the learning rate grow with the processes."""
+    return {
+        "global_batch_size": record.environment.get("global_batch_size"),
+        "per_device_batch_size": record.config.get("per_device_batch_size"),
+        "num_processes": record.environment.get("num_processes"),
+        "lr_scaling": record.config.get("lr_scaling"),
+        "lr_factor": _quotient(record.environment.get("lr_peak"), record.config.get("lr")),
+    }
+
+
+def _quotient(part: Any, whole: Any) -> float | None:
+    known = isinstance(part, int | float) and isinstance(whole, int | float) and whole > 0
+    return part / whole if known else None
 
 
 def _loop(record: RunRecord) -> str:
@@ -170,8 +186,10 @@ def _loop(record: RunRecord) -> str:
 
 def _which(group: Sequence[RunRecord]) -> dict[str, Any]:
     known = [record for record in group if record.canary]
+    told = [record for record in group if record.environment.get("measured_alone") is not None]
     return {
         "unstable_runs": sum(map(is_unstable, known)) if known else None,
+        "runs_beside_others": sum(map(ran_beside_others, told)) if told else None,
         "n": len(group),
         "completed": sum(record.status == "completed" for record in group),
         "seeds": [r.seed for r in group],

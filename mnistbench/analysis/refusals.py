@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from mnistbench.analysis.differences import conditions
 from mnistbench.analysis.metrics import Metric
 from mnistbench.analysis.sides import Match
-from mnistbench.analysis.stability import DRIFT_BOUND, is_unstable, level_difference
+from mnistbench.analysis.stability import (
+    DRIFT_BOUND,
+    is_unstable,
+    level_difference,
+    ran_beside_others,
+)
 from mnistbench.schema.record import RunRecord
 
 __all__ = ["machine_problem", "mostly_unstable", "not_alike", "problem_of_b", "refusal"]
@@ -24,7 +29,7 @@ def refusal(match: Match, metric: Metric, *, target_accuracy: float | None = Non
 def problem_of_b(b: Sequence[RunRecord], metric: Metric) -> str | None:
     """What forbids to say anything of B alone by its median, if anything does."""
     lost = None if metric.to_target else _lost("B", b)
-    return lost or (_unstable("B", b) if metric.timed else None)
+    return lost or (_spoiled("B", b) if metric.timed else None)
 
 
 def not_alike(
@@ -44,13 +49,13 @@ def not_alike(
 def machine_problem(match: Match) -> str | None:
     """Why the machine itself forbids to compare times, if it does.
 
-    Its speed moved during most runs of a side, or was another for B than for A and the runs were
-    not taken in turn, which alone would be fair to both.
+    Other runs shared its cores on purpose, its speed moved during most runs of a side, or was
+    another for B than for A and the runs were not taken in turn, which alone would be fair to both.
     """
-    unstable = _unstable("A", match.a) or _unstable("B", match.b)
-    change = None if unstable or match.pairs else level_difference(match.a, match.b)
+    spoiled = _spoiled("A", match.a) or _spoiled("B", match.b)
+    change = None if spoiled or match.pairs else level_difference(match.a, match.b)
     if change is None or abs(change) <= DRIFT_BOUND:
-        return unstable
+        return spoiled
     word = "faster" if change > 0 else "slower"
     return f"the machine itself was {100 * abs(change):.0f} % {word} during B than during A"
 
@@ -62,7 +67,10 @@ def mostly_unstable(side: str, *, unstable: int, of: int, what: str = "runs") ->
     return f"the machine's own speed moved during {unstable} of {of} {what} of {side}"
 
 
-def _unstable(side: str, runs: Sequence[RunRecord]) -> str | None:
+def _spoiled(side: str, runs: Sequence[RunRecord]) -> str | None:
+    beside = sum(map(ran_beside_others, runs))
+    if beside:
+        return f"{beside} of {len(runs)} runs of {side} were measured beside other runs"
     return mostly_unstable(side, unstable=sum(map(is_unstable, runs)), of=len(runs))
 
 

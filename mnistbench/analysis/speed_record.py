@@ -14,6 +14,7 @@ from typing import NamedTuple
 from mnistbench.analysis.cells import goal
 from mnistbench.analysis.groups import differences, group_labels, group_runs
 from mnistbench.analysis.significance import beats_target
+from mnistbench.analysis.stability import ran_beside_others
 from mnistbench.analysis.statistics import MedianEstimate, median_interval
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
@@ -67,7 +68,8 @@ def speed_runs(records: Sequence[RunRecord]) -> list[SpeedRun]:
 
     Raises:
         InputError: no run, a seed twice, several configurations, or a run that stopped at its
-            target or read the test set more than once: no claim can be made of these.
+            target, shared its cores or read the test set more than once: no claim can be made of
+            these.
     """
     if not records:
         raise InputError("speed record: no run to claim it with")
@@ -116,6 +118,10 @@ def judge_claim(runs: Sequence[SpeedRun], target: float) -> SpeedClaim:
 def _speed_run(record: RunRecord) -> SpeedRun:
     if record.config.get("stop_at_target"):
         raise InputError("speed record: stop_at_target ends each run elsewhere; fix the steps")
+    if ran_beside_others(record):
+        raise InputError(
+            f"speed record: seed {record.seed} was measured beside other runs; run it alone"
+        )
     num_read = sum(point.split == "test" for point in record.eval_points)
     if num_read > 1:
         raise InputError(

@@ -19,7 +19,6 @@ from mnistbench.analysis.cells import (
     percent,
     run_cells,
     score_cells,
-    stability_notes,
     target_cells,
 )
 from mnistbench.analysis.escaping import markdown, printable
@@ -35,7 +34,7 @@ from mnistbench.analysis.groups import (
 )
 from mnistbench.analysis.rules import score_rules
 from mnistbench.analysis.scoring import score_target
-from mnistbench.analysis.stability import is_unstable
+from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
@@ -43,6 +42,7 @@ from mnistbench.schema.reference import ReferenceCurve
 __all__ = [
     "NOT_MEASURED",
     "TableFormat",
+    "data_text",
     "render_epochs",
     "render_rules",
     "render_runs",
@@ -71,7 +71,7 @@ def render_runs(
     """
     groups = [[record] for record in records] if per_run else group_runs(records)
     if table_format in {"json", "csv"}:
-        return _data([summarise(g, references=references) for g in groups], table_format)
+        return data_text([summarise(g, references=references) for g in groups], table_format)
     differing = differences(groups)
     rows = [run_cells(g, text, references) for g, text in zip(groups, differing, strict=True)]
     return _table(rows, notes(groups), table_format)
@@ -93,14 +93,14 @@ def render_targets(
     ]
     if table_format in {"json", "csv"}:
         values = [identify(g) | {"target_accuracy": t} | score for g, _, t, score in scored]
-        return _data(values, table_format)
+        return data_text(values, table_format)
     rows = [
-        _lead(g, d) | {"target": goal(t)} | target_cells(s, unstable=_unstable(g))
+        _lead(g, d) | {"target": goal(t)} | target_cells(s, mark=time_mark(g))
         for g, d, t, s in scored
     ]
     several = any(len(group) > 1 for group in groups)
     below = [f"medians over all seeds {MEDIAN_NOTE}"] if several else []
-    return _table(rows, [*below, *stability_notes(groups)], table_format)
+    return _table(rows, [*below, *mark_notes(groups)], table_format)
 
 
 def render_rules(
@@ -124,12 +124,12 @@ def render_rules(
         raise InputError("rules: no run has a target; give one, such as --targets 0.97")
     if table_format in {"json", "csv"}:
         values = [identify(g) | {"target_accuracy": t} | s._asdict() for g, _, t, s in scored]
-        return _data(values, table_format)
+        return data_text(values, table_format)
     rows = [
-        _lead(g, d) | {"target": goal(t)} | score_cells(s, unstable=_unstable(g))
+        _lead(g, d) | {"target": goal(t)} | score_cells(s, mark=time_mark(g))
         for g, d, t, s in scored
     ]
-    return _table(rows, stability_notes(groups), table_format)
+    return _table(rows, mark_notes(groups), table_format)
 
 
 def render_epochs(records: Sequence[RunRecord], *, table_format: TableFormat) -> str:
@@ -151,7 +151,7 @@ def render_epochs(records: Sequence[RunRecord], *, table_format: TableFormat) ->
         raise InputError("by_epoch: no run was evaluated after a whole epoch; leave it out")
     values = [{"run": run, "epoch": epoch} | e._asdict() for (epoch, run), e in found.items()]
     if table_format in {"json", "csv"}:
-        return _data(values, table_format)
+        return data_text(values, table_format)
     cells = {key: estimate_text(e._asdict(), percent) for key, e in found.items()}
     rows = [
         {"epoch": str(epoch)} | {label: cells.get((epoch, label), NOT_MEASURED) for label in labels}
@@ -166,6 +166,13 @@ def render_table(rows: Sequence[Mapping[str, str]], table_format: TableFormat) -
     rows = [{safe(k): safe(v) for k, v in row.items()} for row in rows]
     style = "pipe" if table_format == "markdown" else "simple"
     return tabulate(rows, headers="keys", tablefmt=style, disable_numparse=True)
+
+
+def data_text(values: Sequence[Mapping[str, Any]], table_format: TableFormat) -> str:
+    """`values`, a mapping for each row, as JSON or, with the parts of each in columns, as CSV."""
+    if table_format == "json":
+        return json.dumps(values, indent=1, allow_nan=False)
+    return _csv([_flat(row) for row in values])
 
 
 def _table(
@@ -185,12 +192,6 @@ def _table(
     return "\n".join([render_table(kept, table_format), *lines])
 
 
-def _data(values: Sequence[Mapping[str, Any]], table_format: TableFormat) -> str:
-    if table_format == "json":
-        return json.dumps(values, indent=1, allow_nan=False)
-    return _csv([_flat(row) for row in values])
-
-
 def _lead(group: Sequence[RunRecord], differs: str) -> dict[str, str]:
     data = group[0].dataset.name if group[0].dataset else NOT_MEASURED
     return {"recipe": run_name(group[0]), "differs in": differs, "dataset": data}
@@ -199,10 +200,6 @@ def _lead(group: Sequence[RunRecord], differs: str) -> dict[str, str]:
 def _own_target(group: Sequence[RunRecord]) -> list[float]:
     target = group[0].result.target_accuracy
     return [] if target is None else [target]
-
-
-def _unstable(group: Sequence[RunRecord]) -> bool:
-    return any(map(is_unstable, group))
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -107,6 +107,88 @@ def test_a_machine_that_moved_marks_the_times_of_its_rows(make_record):
     assert first["time s"] == "6.20†"
 
 
+def test_runs_beside_others_mark_their_times_and_count_in_steps_and_accuracies(make_record):
+    alone = make_record().environment | {"measured_alone": True}
+    shared = alone | {"measured_alone": False}
+    records = [make_record(s, environment=shared if s < 2 else alone) for s in range(5)]
+    records += [make_record(0, name="cnn4-ce", environment=alone)]
+    text = render_runs(records, table_format="table")
+    marked, clean = cells(text)[:2]
+    for column in ("samples/s", "time to target", "wall s"):
+        assert marked[column].endswith("‡")
+        assert "‡" not in clean[column]
+    assert marked["test acc %"] == "98.00 ± 0.00"
+    assert "‡ measured beside other runs (2 of 5 runs): no time verdict" in text
+    rows = json.loads(render_runs(records, table_format="json"))
+    assert [row["runs_beside_others"] for row in rows] == [2, 0]
+    assert rows[0]["test_accuracy"]["n"] == 5
+    (untold,) = json.loads(render_runs([make_record()], table_format="json"))
+    assert untold["runs_beside_others"] is None
+    (first, *_) = cells(render_targets(records, [0.97], table_format="table"))
+    assert first["median s"].endswith("‡")
+    assert "‡" not in first["steps"]
+    (first, *_) = cells(render_rules(records, [], table_format="table"))
+    assert first["time s"] == "6.20‡"
+
+
+def test_a_time_carries_both_marks_where_both_things_spoiled_it(make_record):
+    slow, fast = (CanaryReading(matmul_flops_per_s=x, copy_bytes_per_s=x) for x in (1.0, 2.0))
+    environment = make_record().environment | {"measured_alone": False}
+    record = make_record(environment=environment, canary=Canary(before=fast, after=slow))
+    text = render_runs([record], table_format="table")
+    assert cells(text)[0]["samples/s"] == "1,000†‡"
+    assert "during the run: these times are unstable" in text
+    assert "‡ measured beside other runs (the run): no time verdict" in text
+
+
+@pytest.mark.parametrize(
+    ("environment", "config", "expected"),
+    [
+        ({"num_processes": 1}, {}, "64"),
+        ({"num_processes": 1, "lr_peak": 0.1}, {"per_device_batch_size": 64}, "64"),
+        ({"num_processes": 4}, {}, "64 in all"),
+        ({"lr_peak": 0.1}, {"per_device_batch_size": 32}, "32 each = 64, lr as given"),
+        (
+            {"lr_peak": 0.2},
+            {"per_device_batch_size": 32, "lr_scaling": "linear"},
+            "32 each = 64, lr × 2 (linear)",
+        ),
+        (
+            {"lr_peak": 0.1 * 2**0.5},
+            {"per_device_batch_size": 32, "lr_scaling": "sqrt"},
+            "32 each = 64, lr × 1.41 (sqrt)",
+        ),
+        (
+            {},
+            {"per_device_batch_size": 32, "lr_scaling": "linear"},
+            "32 each = 64, lr scaled (linear)",
+        ),
+        ({"global_batch_size": None}, {}, "–"),
+    ],
+)
+def test_the_table_says_how_the_batch_was_set(make_record, environment, config, expected):
+    made = make_record()
+    config = made.config | {"lr": 0.1, "lr_scaling": "none", "per_device_batch_size": None} | config
+    record = make_record(config=config, environment=made.environment | environment)
+    (row, *_) = cells(render_runs([record], table_format="table"))
+    assert row["batch"] == expected
+
+
+def test_data_rows_have_the_batch_and_the_learning_rate_factor_in_full(make_record):
+    made = make_record()
+    config = made.config | {"lr": 0.1, "per_device_batch_size": 32, "lr_scaling": "sqrt"}
+    environment = made.environment | {"lr_peak": 0.1 * 2**0.5}
+    (row,) = json.loads(
+        render_runs([make_record(config=config, environment=environment)], table_format="json")
+    )
+    assert row["lr_factor"] == pytest.approx(2**0.5)
+    assert (row["global_batch_size"], row["per_device_batch_size"], row["num_processes"]) == (
+        64,
+        32,
+        2,
+    )
+
+
 @pytest.mark.parametrize("table_format", ["table", "markdown", "csv", "json"])
 def test_runs_without_a_canary_are_reported_without_a_mark(make_record, table_format):
     records = [make_record(seed, canary=None) for seed in range(3)]

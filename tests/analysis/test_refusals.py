@@ -120,3 +120,20 @@ def test_a_machine_that_was_slower_for_b_is_a_reason_unless_the_runs_were_in_tur
         for side, speed in zip(make_pairs(8), (1e9, 7e8), strict=True)
     ]
     assert row(compare(*in_turn), "samples_per_s").reason is None
+
+
+def test_times_of_runs_beside_others_get_no_verdict_but_steps_and_accuracies_do(make_pairs):
+    a, b = make_pairs(10, factor=0.9)
+    shared = b[0].environment | {"measured_alone": False}
+    b[3] = b[3].model_copy(update={"environment": shared})
+    names = ["samples_per_s", "time_to_accuracy_s", "steps_to_accuracy", "test_accuracy"]
+    why = "1 of 10 runs of B were measured beside other runs"
+    table = compare(a, b, metrics=names)
+    assert [r.reason for r in table.rows[:2]] == [why, why]
+    assert why in table.notes
+    assert [r.verdict for r in table.rows[2:]] == ["no difference seen"] * 2
+    assert row(table, "samples_per_s").b_problem == why
+    assert row(table, "test_accuracy").b_problem is None
+    (speed,) = compare(b, a, metrics=["samples_per_s"]).rows
+    assert speed.reason == why.replace("B", "A")
+    assert row(compare(a, b, metrics=names, force=True), "samples_per_s").verdict == "slower"

@@ -130,6 +130,13 @@ def test_runs_that_stop_at_the_target_are_refused(make_run):
         speed_runs([stopping])
 
 
+def test_runs_measured_beside_others_are_refused(make_run):
+    record = make_run(7)
+    shared = {"environment": record.environment | {"measured_alone": False}}
+    with pytest.raises(InputError, match="seed 7 was measured beside other runs; run it alone"):
+        speed_runs([record.model_copy(update=shared)])
+
+
 def test_a_seed_that_was_run_twice_is_no_second_sample(make_run):
     with pytest.raises(InputError, match="seed 3 was run twice"):
         speed_runs([make_run(3), make_run(4), make_run(3)])

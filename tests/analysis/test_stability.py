@@ -1,6 +1,14 @@
 import pytest
 
-from mnistbench.analysis.stability import DRIFT_BOUND, drift, is_unstable, level_difference
+from mnistbench.analysis.stability import (
+    DRIFT_BOUND,
+    drift,
+    is_unstable,
+    level_difference,
+    mark_notes,
+    ran_beside_others,
+    time_mark,
+)
 from mnistbench.schema.record import Canary, CanaryReading
 
 
@@ -29,6 +37,15 @@ def test_a_run_is_unstable_only_past_the_bound(make_record):
 
 def test_a_run_without_a_canary_is_not_called_unstable(make_record):
     assert not is_unstable(make_record())
+
+
+@pytest.mark.parametrize(("told", "beside"), [(True, False), (False, True), (None, False)])
+def test_only_a_run_that_says_so_ran_beside_others(make_record, told, beside):
+    environment = make_record().environment | ({} if told is None else {"measured_alone": told})
+    record = make_record(environment=environment)
+    assert ran_beside_others(record) == beside
+    assert time_mark([record]) == "‡" * beside
+    assert bool(mark_notes([[record]])) == beside
 
 
 def test_levels_compare_the_machine_between_two_sets_of_runs(make_record):

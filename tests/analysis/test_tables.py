@@ -25,6 +25,7 @@ def test_one_run_is_one_row_with_its_figures(make_record):
         "recipe": "simple-cnn",
         "dataset": "mnist (local)",
         "device": "cpu × 2 × 1 threads",
+        "batch": "64 in all",
         "precision": "no",
         "loop": "fast/resident",
         "samples/s": "1,000",
