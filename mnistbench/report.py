@@ -11,6 +11,8 @@ from typing import Literal
 import tyro
 
 from mnistbench.analysis.plots import plot_curves
+from mnistbench.analysis.scaling.study import study_scaling
+from mnistbench.analysis.scaling.table import render_scaling
 from mnistbench.analysis.tables import render_epochs, render_rules, render_runs, render_targets
 from mnistbench.cli import exit_on_input_error, parse, show
 from mnistbench.schema.errors import InputError
@@ -37,6 +39,14 @@ class _Flags:
     """Score the stored curves at these accuracies instead, such as 0.95 0.97 0.99 [fractions]."""
     rules: bool = False
     """Score them by the rules of MLPerf, AlgoPerf, DAWNBench and airbench as well, side by side."""
+    scaling: bool = False
+    """Compare several processes with one, and predict what more of them would gain."""
+    target_accuracy: float | None = None
+    """Accuracy that --scaling reads times at [fraction]. Default: what the runs were told."""
+    fit_on: tuple[int, ...] = ()
+    """Fit the model of --scaling on these process counts, and check it on the others."""
+    hold_out_slowest_link: bool = False
+    """Fit the model of --scaling without the slowest of several links, and check it on that."""
     per_run: bool = False
     """A row for each run in the summary, instead of one for all seeds of the same run."""
     references: Path | None = None
@@ -63,6 +73,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _render(records: Sequence[RunRecord], flags: _Flags) -> str:
+    if flags.scaling:
+        reports = study_scaling(
+            records,
+            target=flags.target_accuracy,
+            fit_on=flags.fit_on,
+            hold_out_slowest_link=flags.hold_out_slowest_link,
+        )
+        return render_scaling(reports, table_format=flags.format)
     if flags.by_epoch:
         return render_epochs(records, table_format=flags.format)
     if flags.rules:
@@ -93,9 +111,36 @@ def _check(flags: _Flags) -> None:
         raise InputError(
             "references: are for the summary; leave out --by-epoch, --targets and --rules"
         )
-    for target in flags.targets:
-        if not 0 < target <= 1:
-            raise InputError(f"targets: {target:g} should be a fraction in (0, 1], such as 0.97")
+    for name, targets in (("targets", flags.targets), ("target_accuracy", _own_target(flags))):
+        for target in targets:
+            if not 0 < target <= 1:
+                raise InputError(f"{name}: {target:g} should be a fraction in (0, 1], such as 0.97")
+    _check_scaling(flags)
+
+
+def _check_scaling(flags: _Flags) -> None:
+    for_scaling = {
+        "target_accuracy": flags.target_accuracy is not None,
+        "fit_on": bool(flags.fit_on),
+        "hold_out_slowest_link": flags.hold_out_slowest_link,
+    }
+    if not flags.scaling and any(for_scaling.values()):
+        name = next(name for name, given in for_scaling.items() if given)
+        raise InputError(f"{name}: has no effect without --scaling")
+    others = {
+        "--by-epoch": flags.by_epoch,
+        "--targets": bool(flags.targets),
+        "--rules": flags.rules,
+        "--per-run": flags.per_run,
+        "--references": flags.references is not None,
+    }
+    if flags.scaling and any(others.values()):
+        given = ", ".join(flag for flag, is_given in others.items() if is_given)
+        raise InputError(f"scaling: is a report of its own; leave out {given}")
+
+
+def _own_target(flags: _Flags) -> tuple[float, ...]:
+    return () if flags.target_accuracy is None else (flags.target_accuracy,)
 
 
 if __name__ == "__main__":

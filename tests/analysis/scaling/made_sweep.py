@@ -1,0 +1,116 @@
+"""Records of a sweep over processes and batches, drawn from a cost model that is known."""
+
+import math
+import random
+from dataclasses import replace
+
+from mnistbench.analysis.scaling.model import CostModel, Setting, predict_step
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.record import EvalPoint, Link, Result, StepSplit, Throughput
+from tests.made_records import make_record
+
+__all__ = ["LINK", "TRUTH", "make_run", "make_sweep", "simulated_step_s"]
+
+TRUTH = CostModel(
+    fixed_s=2e-3,
+    per_sample_s=5e-5,
+    thread_power=0.7,
+    call_s=3e-4,
+    link_share=1.0,
+    wait_share=0.05,
+    num_bytes=4 * 100_000,
+)
+LINK = Link(latency_s=5e-5, bandwidth_bytes_per_s=2e9)
+MIN_STEPS, NOISE_BATCH = 100, 500
+
+
+def make_sweep(processes=(1, 2, 4), batches=(64, 256), seeds=range(5), **values):
+    """A run for each setup and seed; see `make_run`."""
+    return [
+        make_run(count, batch, seed, **values)
+        for count in processes
+        for batch in batches
+        for seed in seeds
+    ]
+
+
+def make_run(count, batch, seed, *, truth=TRUTH, link=LINK, noise=0.02, threads=1, **values):
+    """A run of `count` processes whose figures are those of `truth` times lognormal `noise`."""
+    cores, split = values.pop("cores", 2), values.pop("split", True)
+    threads = threads(count) if callable(threads) else threads
+    draw = random.Random(f"{values.pop('draw', 0)} {count} {batch} {seed} {threads} {link}")
+    link = link if count > 1 else None
+    setting = Setting(
+        num_processes=count,
+        global_batch_size=batch,
+        num_threads=threads,
+        contention=max(1.0, count * threads / cores) if cores else 1.0,
+        link=link,
+    )
+    parts = [x * draw.lognormvariate(0, noise) for x in predict_step(truth, setting)]
+    steps = round(_steps(batch, random.Random(f"{seed} {batch}"), values.pop("step_noise", 0.03)))
+    base = make_record(seed)
+    config = RunConfig(seed=seed, global_batch_size=batch, num_threads=threads, eval_split="test")
+    config = config.model_dump(mode="json") | values.pop("config", {})
+    environment = base.environment | {
+        "num_processes": count,
+        "num_threads": threads,
+        "num_usable_cores": cores,
+        "global_batch_size": batch,
+        "device_type": "cpu" if cores else "cuda",
+    }
+    changes = {
+        "run_id": f"run-{count}-{batch}-{seed}",
+        "config": config,
+        "environment": environment | values.pop("environment", {}),
+        "dataset": base.dataset.model_copy(update={"num_train": 50_000}),
+        "num_parameters": truth.num_bytes // 4,
+        "num_steps": 2 * steps,
+        "link": link,
+        "eval_points": _curve(steps, sum(parts), reached=values.pop("reached", True)),
+        "throughput": Throughput(
+            samples_per_s=batch / sum(parts),
+            step_s_p50=sum(parts),
+            step_split=_split(parts, count) if split else None,
+        ),
+        "result": Result(target_accuracy=0.97),
+    }
+    return base.model_copy(update=changes | values)
+
+
+def simulated_step_s(count, batch, *, truth=TRUTH, link=LINK, contention=1.0, threads=1):
+    """What the truth says of a setting, without noise."""
+    setting = Setting(num_processes=count, global_batch_size=batch, link=link)
+    setting = replace(setting, contention=contention, num_threads=threads)
+    return predict_step(truth, setting).step_s
+
+
+def _steps(batch, draw, noise):
+    return MIN_STEPS * (1 + NOISE_BATCH / batch) * math.exp(draw.gauss(0, noise))
+
+
+def _curve(steps, step_s, *, reached):
+    accuracies = (0.5, 0.98 if reached else 0.6)
+    return [
+        EvalPoint(
+            step=step,
+            epoch=1.0,
+            samples_seen=step,
+            train_s=step * step_s,
+            split="test",
+            loss=1.0,
+            accuracy=accuracy,
+        )
+        for step, accuracy in zip((steps // 2, steps), accuracies, strict=True)
+    ]
+
+
+def _split(parts, count):
+    compute_s, communication_s, wait_s = parts
+    return StepSplit(
+        compute_s=compute_s,
+        communication_s=communication_s,
+        wait_s=wait_s,
+        skew_s=2 * wait_s,
+        slowest_process=count - 1,
+    )
