@@ -103,8 +103,9 @@ def _sweep(
             f"{len(cells)} cells are done; the same command goes on"
         )
         raise SystemExit(143 if terminated else 130) from None
+    named = names(cells)
     for failure in failures if options.quiet else ():
-        say(f"{names(cells)[failure.cell.id]} FAILED: {failure.error}")
+        say(f"{named[failure.cell.id]} FAILED: {failure.error}")
     return failures
 
 
@@ -158,7 +159,7 @@ def _flags() -> Any:
     """The door's own flags beside a list of values for each field of `RunConfig`."""
     lists = {"processes": _values("Processes that run a cell, on this machine.", default="1")}
     for name, field in RunConfig.model_fields.items():
-        if name != "output_dir":
+        if name not in {"output_dir", "require_target"}:
             default = field.get_default()
             shown = "none" if default in (None, ()) else str(default).lower()
             lists[name] = _values(field.description or "", default=shown)

@@ -103,6 +103,7 @@ def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]
             from mnistbench.engine.trainer import train
         return train(config, ledger=ledger, show_progress=not quiet)
     except ProcessLostError as error:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a launcher's: the end is near anyhow
         say(f"error: {error}")
         raise SystemExit(1) from None
     except KeyboardInterrupt as stop:
@@ -133,11 +134,11 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _another_process_says_it() -> bool:
-    """Before they have met, all processes find the same wrong: one on each machine says so."""
+    """Before they have met, a launcher's processes find the same wrong: one a machine says so."""
     distributed = sys.modules.get("torch.distributed")
     met = distributed is not None and distributed.is_initialized()
-    several = os.environ.get("WORLD_SIZE", "1") != "1"
-    return several and not met and os.environ.get("LOCAL_RANK", "0") != "0"
+    launched = "TORCHELASTIC_RUN_ID" in os.environ  # others may have been told other things
+    return launched and not met and os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def _render(records: Sequence[RunRecord], output_format: str) -> str:

@@ -75,7 +75,8 @@ def place_data(config: RunConfig, accelerator: Accelerator) -> RunData:
         resolve_dataset(config.model_copy(update={"dataset": name}), warn=_log.warning)
     accelerator.wait_for_everyone()
     loaded = load_dataset(name, config)
-    check_split(config, len(loaded.train), num_processes=accelerator.num_processes)
+    count, processes = len(loaded.train), accelerator.num_processes
+    decide_together(accelerator, lambda: check_split(config, count, num_processes=processes))
     images, labels = loaded.train.data, loaded.train.targets
     num_train = len(images) - config.val_size
     device = accelerator.device

@@ -6,6 +6,7 @@ import atexit
 import os
 import re
 import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import DistributedType, DynamoBackend, broadcast_object_list
 
 from mnistbench.engine.meeting import check_meeting_point, in_time, who
+from mnistbench.instruments.cores import cpu_is_asked_for
 from mnistbench.instruments.environment import local_world_size
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_batch
@@ -26,6 +28,7 @@ __all__ = [
     "check_precision",
     "decide_together",
     "exchange_errors",
+    "same_sigterm",
     "shards_weights",
     "start_accelerator",
     "uses_cpu",
@@ -44,8 +47,7 @@ _GLOO_WAITED = re.compile(r"Timed out waiting (\d+)ms")
 
 def uses_cpu() -> bool:
     """Whether runs of this process are on the CPU: told to by Accelerate, or nothing else here."""
-    told = os.environ.get("ACCELERATE_USE_CPU", "").lower() in {"1", "true", "yes", "on"}
-    return told or not torch.accelerator.is_available()
+    return cpu_is_asked_for() or not torch.accelerator.is_available()
 
 
 def check_precision(config: RunConfig) -> str:
@@ -153,6 +155,17 @@ def _what_was_lost(said: str) -> str:
     if re.search(r"by peer|Broken pipe", said):
         return f"{who()}: another process of the run has gone; see what it said"
     return f"{who()}: an exchange failed: {said.splitlines()[0]}"
+
+
+@contextmanager
+def same_sigterm() -> Iterator[None]:
+    """Leave the reaction to SIGTERM as it was, whatever `exchange_errors` did to it inside."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _outlive_the_launcher() -> None:

@@ -38,11 +38,13 @@ class Objective(NamedTuple):
         network: logits float32 ``[b, 10]`` of normalised images ``[b, 1, 28, 28]``.
         loss_fn: mean loss ``[]`` of logits and labels int64 ``[b]``.
         preprocess: makes the images of uint8 ``[b, 28, 28]``.
+        num_pieces: into which a process cuts its part of a step.
     """
 
     network: Callable[[Tensor], Tensor]
     loss_fn: LossFn
     preprocess: Preprocess
+    num_pieces: int = 1
 
 
 LossAndGradients = tuple[Tensor, Sequence[Tensor]]
@@ -112,12 +114,11 @@ class FastStep:
         self, images: Tensor, labels: Tensor, draws: Tensor | None, weight: float
     ) -> LossAndGradients:
         """This process's weighted loss, detached, and each weight's gradient of it."""
-        number = self._config.gradient_accumulation_steps
-        cut = pieces((images, labels, draws), number)
+        cut = pieces((images, labels, draws), self.objective.num_pieces)
         return pairwise_sum((self._gradients(piece, weight) for piece in cut), _add)
 
     def _gradients(self, piece: Piece, weight: float) -> LossAndGradients:
-        network, loss_fn, preprocess = self.objective
+        network, loss_fn, preprocess, _ = self.objective
         loss = loss_fn(network(preprocess.apply(piece.images, piece.draws)), piece.labels)
         if piece.share * weight != 1:
             loss = loss * (piece.share * weight)

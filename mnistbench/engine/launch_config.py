@@ -9,7 +9,11 @@ from typing import Any
 
 import torch
 import yaml
-from accelerate.commands.config.config_args import default_config_file, load_config_from_file
+from accelerate.commands.config.config_args import (
+    ClusterConfig,
+    default_config_file,
+    load_config_from_file,
+)
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils import is_fp8_available
 
@@ -107,6 +111,8 @@ def read_launch_config(path: Path) -> LaunchConfig:
         InputError: there is no such file, Accelerate does not take it, or a number is none.
     """
     given = _load(path)
+    if not isinstance(given, ClusterConfig):
+        raise InputError(f"{path}: compute_environment: only LOCAL_MACHINE is supported")
     arguments = launch_command_parser().parse_args(["--config_file", str(path), "-m", "mnistbench"])
     _guarded(path, lambda: _validate_launch_command(arguments))
     return LaunchConfig(

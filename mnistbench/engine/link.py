@@ -10,7 +10,7 @@ from accelerate import Accelerator
 
 from mnistbench.schema.record import Link
 
-__all__ = ["measure_link"]
+__all__ = ["link_of", "measure_link"]
 
 _REPEATS = 7
 _LONG_ENOUGH_S = 5e-3
@@ -34,10 +34,16 @@ def measure_link(accelerator: Accelerator) -> Link | None:
     while long_s < max(_LONG_ENOUGH_S, _TIMES_LATENCY * short_s) and count < _LAST_COUNT:
         count *= 4
         long_s = _all_reduce_s(accelerator, count)
+    return link_of(short_s, long_s, num_bytes=4 * count, num_processes=world)
+
+
+def link_of(short_s: float, long_s: float, *, num_bytes: int, num_processes: int) -> Link:
+    """The link over which almost nothing takes `short_s` seconds and `num_bytes` `long_s`."""
+    others = 2 * (num_processes - 1)
     carried_s = long_s - short_s if long_s > short_s else long_s
     return Link(
-        latency_s=short_s / (2 * (world - 1)),
-        bandwidth_bytes_per_s=2 * (world - 1) / world * 4 * count / carried_s,
+        latency_s=short_s / others,
+        bandwidth_bytes_per_s=others / num_processes * num_bytes / carried_s,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -14,6 +14,7 @@ from mnistbench.engine.evaluation import Evaluator
 from mnistbench.engine.fast_step import FastStep, Objective
 from mnistbench.engine.step import StockStep
 from mnistbench.schema.config import RunConfig
+from mnistbench.schema.errors import InputError
 from mnistbench.workload.augment import build_augment, shifted_views
 from mnistbench.workload.batch_last import BatchLast
 from mnistbench.workload.batches import Preprocess
@@ -39,12 +40,13 @@ def build_loop(
     """The step and the evaluator of ``config.loop``; `model` and `optimizer` as prepared.
 
     Raises:
-        InputError: the model cannot be run as ``config.batch_last`` asks.
+        InputError: the model cannot be run as ``config.batch_last`` or ``exact_parity`` asks.
     """
     preprocess, plain = (
         Preprocess(mean=loaded.pixel_mean, std=loaded.pixel_std, augment=augment, seed=config.seed)
         for augment in (build_augment(config), None)
     )
+    num_pieces = _num_pieces(config, accelerator.num_processes)
     step: Step
     why_stock = _why_stock(accelerator)
     if config.loop == "stock" or why_stock:
@@ -55,18 +57,20 @@ def build_loop(
             optimizer=optimizer,
             loss_fn=build_loss(config),
             preprocess=preprocess,
-            accumulation_steps=config.gradient_accumulation_steps,
+            num_pieces=num_pieces,
             floor_reason=None if config.loop == "stock" else why_stock,
         )
     else:
         inner = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+        if config.exact_parity:
+            _check_exact(inner, (accelerator.num_processes, num_pieces))
         network = _network(config, accelerator, inner)
         step = FastStep(
             config,
             accelerator,
             model=inner,
             optimizer=optimizer.optimizer,
-            objective=Objective(network, build_loss(config), preprocess),
+            objective=Objective(network, build_loss(config), preprocess, num_pieces),
         )
 
     def logits(images: Tensor) -> Tensor:
@@ -82,6 +86,33 @@ def build_loop(
         in_step=shards_weights(accelerator),
     )
     return step, evaluator
+
+
+def _num_pieces(config: RunConfig, num_processes: int) -> int:
+    """Batches that each process cuts a step into: not more than it has samples."""
+    samples = config.per_device_batch_size or (config.global_batch_size or 1) // num_processes
+    return min(config.gradient_accumulation_steps, samples)
+
+
+def _check_exact(model: nn.Module, counts: Sequence[int]) -> None:
+    """Refuse what `exact_parity` cannot promise.
+
+    Raises:
+        InputError: sums in pairs, or layers whose work differs with the pieces, are in the way.
+    """
+    if any(count & (count - 1) for count in counts):
+        raise InputError(
+            "exact_parity: needs powers of two, not "
+            f"{counts[0]} processes with {counts[1]} pieces each; choose other numbers"
+        )
+    for layer in model.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) or (  # noqa: SLF001
+            isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p > 0  # noqa: SLF001
+        ):
+            raise InputError(
+                f"exact_parity: {type(layer).__name__} goes by the process and its batch; "
+                "leave it out of the model, or exact_parity off"
+            )
 
 
 def _why_stock(accelerator: Accelerator) -> str | None:

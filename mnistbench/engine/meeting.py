@@ -130,7 +130,7 @@ def _why_apart(waited_s: float) -> str:
     where, waited = f"{address}:{port}", f"within {waited_s:g} s"
     try:
         socket.create_connection((address, int(port)), timeout=_CALL_S).close()
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):  # the latter of names such as 10.0.0..1
         return f"{who()}: MASTER_ADDR {address!r} is not a name or address known on this machine"
     except OSError as error:
         return (

@@ -7,6 +7,7 @@ from statistics import quantiles
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mnistbench.analysis.scoring import time_to_accuracy
 from mnistbench.engine.exchange import pairwise_sum
@@ -23,7 +24,7 @@ from mnistbench.schema.record import (
 )
 from mnistbench.workload.recipes import describe
 
-__all__ = ["record_of"]
+__all__ = ["record_of", "split_of"]
 
 _MAX_TRAIN_POINTS = 200
 
@@ -105,7 +106,8 @@ def _step_split(run: Run, durations: list[float], *, together: bool) -> StepSpli
     """Computing, exchange and wait, told apart without comparing clocks.
 
     The process that comes last to an exchange waits for nobody: the shortest that any process saw
-    is the exchange itself, and what the others saw beyond that was waiting.
+    is the exchange itself, and what the others saw beyond that was waiting. ``None`` where the
+    exchange has no time of its own.
     """
     exchanges = [0.0] * len(durations)
     if run.accelerator.num_processes > 1:
@@ -113,7 +115,12 @@ def _step_split(run: Run, durations: list[float], *, together: bool) -> StepSpli
             return None
         exchanges = run.exchange_timer.durations_s()
     mine = torch.tensor([durations, exchanges], dtype=torch.float64, device=run.accelerator.device)
-    steps, inside = run.accelerator.gather(mine.unsqueeze(0)).cpu().unbind(dim=1)  # [P, S] each
+    steps, inside = run.accelerator.gather(mine.unsqueeze(0)).cpu().unbind(dim=1)
+    return split_of(steps, inside)
+
+
+def split_of(steps: Tensor, inside: Tensor) -> StepSplit:
+    """The split of steps that took `steps` seconds ``[P, S]``, `inside` the exchange ``[P, S]``."""
     outside, shortest = steps - inside, inside.amin(dim=0)
     parts = {
         "compute_s": outside.mean(dim=0),

@@ -25,7 +25,7 @@ class StockStep:
     optimizer: Any
     loss_fn: LossFn
     preprocess: Preprocess
-    accumulation_steps: int = 1
+    num_pieces: int = 1
     floor: str = "stock"
     floor_reason: str | None = None
 
@@ -50,7 +50,7 @@ class StockStep:
     def _backward(self, batch: Batch) -> Tensor:
         inputs = batch.images, batch.labels, self.preprocess.draw(batch.part)
         total = torch.zeros((), device=batch.images.device)
-        *before, last = pieces(inputs, self.accumulation_steps)
+        *before, last = pieces(inputs, self.num_pieces)
         for piece in before:
             with self.accelerator.no_sync(self.model):
                 total += self._backward_piece(piece, batch.part.weight)

@@ -12,6 +12,7 @@ from mnistbench.engine.distributed import (
     check_precision,
     decide_together,
     exchange_errors,
+    same_sigterm,
     start_accelerator,
 )
 from mnistbench.engine.link import measure_link
@@ -52,7 +53,7 @@ def train(
         ProcessLostError: other processes did not come, or were lost; what was done is on record.
         KeyboardInterrupt: a signal came; what was done until then is on record.
     """
-    with exchange_errors():
+    with same_sigterm(), exchange_errors():
         return _train(config, ledger or Ledger(), show_progress=show_progress)
 
 
@@ -95,13 +96,14 @@ def _record(run: Run) -> RunRecord:
             if run.accelerator.is_main_process:
                 _log.info(run.summary())
             status = run.train()
+            error = "a loss was not finite" if status == "diverged" else None
+            record = record_of(run, status, error=error)
     except InputError:
         raise
-    except BaseException as error:
-        stopped: Status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        _save(run, record_of(run, stopped, error=f"{type(error).__name__}: {error}".rstrip(": ")))
+    except BaseException as stop:
+        stopped: Status = "interrupted" if isinstance(stop, KeyboardInterrupt) else "failed"
+        _save(run, record_of(run, stopped, error=f"{type(stop).__name__}: {stop}".rstrip(": ")))
         raise
-    record = record_of(run, status, error="a loss was not finite" if status == "diverged" else None)
     mismatch = run.ledger.check(record.wall_s)
     if mismatch:
         _log.warning(mismatch)

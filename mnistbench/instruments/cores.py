@@ -1,11 +1,21 @@
-"""How many cores there are for a process to use."""
+"""What a process may compute on: cores, whether alone on them, and whether no GPU is wanted."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-__all__ = ["usable_cores"]
+__all__ = ["SHARED_CORES", "cpu_is_asked_for", "usable_cores"]
+
+SHARED_CORES = "MNISTBENCH_SHARED_CORES"
+"""Variable by which who starts several runs side by side says so: 1."""
+
+_TRUE = frozenset({"y", "yes", "t", "true", "on", "1"})  # as Accelerate reads it
+
+
+def cpu_is_asked_for() -> bool:
+    """Whether ``ACCELERATE_USE_CPU`` says that no GPU is to be used."""
+    return os.environ.get("ACCELERATE_USE_CPU", "").lower() in _TRUE
 
 
 def usable_cores() -> int:

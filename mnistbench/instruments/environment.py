@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import torch
 
-from mnistbench.instruments.cores import usable_cores
+from mnistbench.instruments.cores import SHARED_CORES, usable_cores
 
 __all__ = [
     "describe_environment",
@@ -31,9 +31,11 @@ def local_world_size() -> int:
     return max(1, _whole("LOCAL_WORLD_SIZE", 1))
 
 
-def num_machines() -> int:
-    """Machines of this run, as torchrun (its agents) or SLURM says; 1 without them."""
-    return max(1, _whole("GROUP_WORLD_SIZE", _whole("SLURM_NNODES", 1)))
+def num_machines() -> int | None:
+    """Machines of this run, as its launcher says; ``None`` for several processes without one."""
+    if _whole("WORLD_SIZE", 1) == 1:
+        return 1
+    return _whole("GROUP_WORLD_SIZE", _whole("SLURM_STEP_NUM_NODES", 0)) or None
 
 
 def set_threads(num_threads: int | None) -> int:
@@ -86,7 +88,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "load_average_1min": psutil.getloadavg()[0],
         # what a sweep that runs several side by side tells its children
-        "measured_alone": os.environ.get("MNISTBENCH_SHARED_CORES") != "1",
+        "measured_alone": os.environ.get(SHARED_CORES) != "1",
         "launcher": launcher(),
         "num_machines": num_machines(),
         "restarts": _whole("TORCHELASTIC_RESTART_COUNT", 0),

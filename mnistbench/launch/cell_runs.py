@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from mnistbench.instruments.cores import SHARED_CORES
 from mnistbench.instruments.parent import PARENT
 from mnistbench.launch.cells import Attempt, Cell
 from mnistbench.launch.children import Child, wait_for
@@ -18,12 +19,8 @@ from mnistbench.launch.runs import last_words
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.store import load_record
 
-__all__ = ["SHARED_CORES", "ended", "run_cell", "start_cell"]
+__all__ = ["ended", "run_cell", "start_cell"]
 
-SHARED_CORES = "MNISTBENCH_SHARED_CORES"
-"""Variable that tells a run that it is not alone on its cores."""
-
-# what torchrun, whose own status is always 1, says of the process that ended first
 _REFUSED = re.compile(r"Root Cause.*exitcode\s*:\s*2\b", re.DOTALL)
 _KILLED = re.compile(r"Root Cause.*traceback\s*:\s*Signal (\d+)", re.DOTALL)
 _ITS_WORDS = re.compile(r"^[EW]\d{4} .*/elastic/", re.MULTILINE)

@@ -18,7 +18,7 @@ from mnistbench.workload.recipes import RECIPES
 
 __all__ = ["Attempt", "Cell", "Executor", "as_text", "attempt_folder"]
 
-_WHERE = frozenset({"output_dir", "data_dir", "num_seeds"})
+_WHERE = frozenset({"output_dir", "data_dir", "num_seeds", "process_timeout_s", "require_target"})
 _KINDS = ("model", "loss", "optimizer", "lr_schedule", "augment")
 """Fields whose values say by themselves what they are; they come first in a slug."""
 

@@ -212,7 +212,7 @@ def _placed(cell: Cell) -> Cell:
     """`cell`, with its data where a process of another folder finds them."""
     if cell.config.data_dir is None:
         return cell
-    absolute = str(Path(cell.config.data_dir).absolute())
+    absolute = str(Path(cell.config.data_dir).expanduser().absolute())
     return replace(cell, config=cell.config.model_copy(update={"data_dir": absolute}))
 
 

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from mnistbench import __version__
-from mnistbench.instruments.cores import usable_cores
+from mnistbench.instruments.cores import cpu_is_asked_for, usable_cores
 from mnistbench.launch.cell_runs import ended, start_cell
 from mnistbench.launch.cells import Attempt, Cell, attempt_folder
 from mnistbench.launch.children import end_all
@@ -20,7 +20,6 @@ from mnistbench.schema.store import record_json
 __all__ = ["Node", "Outcome", "Request", "nodes_of", "request_of", "run_on_worker", "told_workers"]
 
 _LOOK_S = 0.1
-_TRUE = frozenset({"y", "yes", "t", "true", "on", "1"})  # as Accelerate reads it
 _TOLD = ("MNISTBENCH_DATA_DIR", "ACCELERATE_USE_CPU")
 
 
@@ -54,7 +53,7 @@ def nodes_of(listed: Sequence[Mapping[str, Any]]) -> list[Node]:
     They have no GPUs where ``ACCELERATE_USE_CPU`` says that none are to be used.
     """
     alive = [entry for entry in listed if entry["Alive"]]
-    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in _TRUE
+    on_cpu = cpu_is_asked_for()
     nodes = [
         Node(
             id=entry["NodeID"],

@@ -16,7 +16,7 @@ from mnistbench.schema.errors import InputError
 __all__ = ["answer_roll", "call_roll"]
 
 _GREETING = "mnistbench roll call"
-_ALL_HERE = "all here"
+_HEARD, _ALL_HERE = "heard", "all here"
 _LONGEST_LINE = 1000
 _LISTEN_S, _RETRY_S = 2.0, 0.2
 
@@ -60,15 +60,21 @@ def answer_roll(
     deadline = time.monotonic() + timeout_s
     with _connect(address, port, deadline) as connection:
         connection.settimeout(max(deadline - time.monotonic(), 0) + _LISTEN_S)
-        try:
+        lines = connection.makefile("r", encoding="utf-8", errors="replace", newline="\n")
+        heard = verdict = ""
+        with suppress(OSError):
             connection.sendall(f"{_GREETING} {machine_rank}/{num_machines}\n".encode())
-            verdict = _read_line(connection)
-        except OSError:
-            verdict = ""
+            heard = lines.readline(_LONGEST_LINE).strip()
+            verdict = lines.readline(_LONGEST_LINE).strip() if heard == _HEARD else heard
     if verdict == _ALL_HERE:
         return
     if verdict.startswith("machine_rank:"):
         raise InputError(verdict)
+    if heard == _HEARD:
+        raise InputError(
+            f"machine_rank: machine 0 answered, but not all machines called it within {timeout_s:g}"
+            " s; run doctor on every machine at the same time"
+        )
     raise InputError(
         f"main_process_port: what answers at {address}:{port} is not `mnistbench doctor` of "
         "machine 0; start it there, or use a free port"
@@ -98,9 +104,12 @@ def _rank_of(caller: socket.socket, num_machines: int) -> int | None:
             theirs = said.removeprefix(_GREETING).strip()
             wrong = f"machine_rank: machine 0 knows 0 to {num_machines - 1}, not {theirs!r}"
             caller.sendall(f"{wrong}; use one file on all\n".encode())
-        return known.get(said)
+        rank = known.get(said)
+        if rank is not None:
+            caller.sendall(f"{_HEARD}\n".encode())
     except OSError:
         return None
+    return rank
 
 
 def _connect(address: str, port: int, deadline: float) -> socket.socket:
@@ -109,7 +118,7 @@ def _connect(address: str, port: int, deadline: float) -> socket.socket:
         try:
             left_s = max(deadline - time.monotonic(), _RETRY_S)
             return socket.create_connection((address, port), timeout=left_s)
-        except socket.gaierror:
+        except (socket.gaierror, UnicodeError):  # the latter of names such as 10.0.0..1
             wrong = "is not a name or address known on this machine"
         except OSError as error:
             wrong = f"does not answer at port {port} ({error.strerror or error})"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +93,15 @@ class SweepFolder:
         with lock:
             self._take(lock.fileno())
             self._plan(cells, grid)
-            for left in self.running.glob("*"):
-                self._adopt(left)
+            self._settle()
             try:
                 yield
             finally:
-                shutil.rmtree(self.running, ignore_errors=True)
+                # what ended while the sweep was told to end counts as well; what cannot be kept
+                # now is for the next one
+                with suppress(InputError):
+                    self._settle()
+                    shutil.rmtree(self.running, ignore_errors=True)
 
     def adopt(self, cell: Cell) -> None:
         """Keep the record that an attempt at `cell` left in `running`; remove all else of it.
@@ -116,6 +119,11 @@ class SweepFolder:
             raise InputError(
                 f"{self._path}: another sweep runs in this folder; wait for it, or choose another "
                 "--output-dir"
+            ) from None
+        except OSError as error:
+            raise InputError(
+                f"{self._path}: files cannot be locked there ({error.strerror}), which keeps two "
+                "sweeps apart; choose an --output-dir on another disk"
             ) from None
 
     def _plan(self, cells: Sequence[Cell], grid: Mapping[str, str]) -> None:
@@ -136,12 +144,16 @@ class SweepFolder:
         if plan != before:
             write_whole(path, plan.model_dump_json(indent=1) + "\n")
 
+    def _settle(self) -> None:
+        for left in sorted(self.running.glob("*")):
+            self._adopt(left)
+
     def _adopt(self, folder: Path) -> None:
         cell_id, _, _ = folder.name.rpartition("-")
         target = self._path / "cells" / cell_id
         with _one_line(self._path):
             for path in sorted(folder.glob("*/record.json")):
-                if not target.exists() and _is_done(path):
+                if not (target / "record.json").exists() and _is_done(path):
                     target.parent.mkdir(exist_ok=True)
                     path.parent.rename(target)
             shutil.rmtree(folder)

@@ -163,8 +163,8 @@ class RunConfig(BaseModel):
         1,
         ge=1,
         le=_MAX_COUNT,
-        description="Batches that each process cuts its part of a step into, to save memory; the "
-        "samples in a step stay the same [batches].",
+        description="Batches that each process cuts its part of a step into, to save memory: same "
+        "samples, and same curve but for batch norm and dropout [batches].",
     )
     lr_scaling: Literal["none", "sqrt", "linear"] = Field(
         "none",
@@ -201,8 +201,8 @@ class RunConfig(BaseModel):
     )
     exact_parity: bool = Field(
         False,
-        description="Fast loop: add gradients in one fixed order, so that runs with as many "
-        "processes times accumulated batches give the same bits.",
+        description="Fast loop: add gradients in one fixed order: the same bits where processes "
+        "times accumulated batches are the same power of two.",
     )
     fused_optimizer: bool = Field(
         True, description="Fast loop: update all weights in one kernel, where torch has it."

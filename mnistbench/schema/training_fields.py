@@ -20,7 +20,6 @@ NOT_TRAINING = frozenset(
         "loader",
         "num_workers",
         "num_threads",
-        "gradient_accumulation_steps",
         "process_timeout_s",
         "loop",
         "channels_last",

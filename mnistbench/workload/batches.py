@@ -80,13 +80,17 @@ class Piece(NamedTuple):
 
 
 def pieces(inputs: StepInputs, number: int) -> Iterator[Piece]:
-    """Cut `inputs` into `number` pieces as even as can be, or one per sample if these are fewer."""
+    """Cut `inputs` into `number` pieces, as even as can be.
+
+    Where samples are fewer, some pieces repeat one at share 0: every process has as many pieces.
+    """
     images, labels, draws = inputs
     count = len(images)
-    number = min(number, count)
     for index in range(number):
         cut = slice(index * count // number, (index + 1) * count // number)
         share = (cut.stop - cut.start) / count
+        if not share:
+            cut = slice(0, 1)
         yield Piece(images[cut], labels[cut], None if draws is None else draws[cut], share)
 
 

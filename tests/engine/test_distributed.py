@@ -98,6 +98,15 @@ def test_what_only_the_main_process_found_is_said_once(launch, tmp_path):
     assert "is not a folder" in said[0]
 
 
+def test_more_than_all_samples_in_a_step_is_said_once(launch):
+    done, records = launch(*FLAGS, "--per-device-batch-size", "160")
+    assert done.returncode != 0
+    assert records == []
+    said = [line for line in done.stderr.splitlines() if "mnistbench: error" in line]
+    assert len(said) == 1
+    assert "per_device_batch_size: a step of 320 samples is larger than the training" in said[0]
+
+
 def test_a_network_with_batch_norm_trains_on_two_processes(launch, small_config):
     done, (record,) = launch(*FLAGS, "--model", "resnet-mini")
     assert done.returncode == 0, done.stderr

@@ -4,20 +4,21 @@ import pytest
 import torch
 
 from mnistbench.engine.trainer import train
+from mnistbench.schema.errors import InputError
 
 # 320 training images in batches of 48 (the last of 32), and 99 of val: not all divides by four
 VALUES = {
     "synthetic_train_size": 419,
     "val_size": 99,
     "global_batch_size": 48,
-    "num_epochs": 2,
+    "num_epochs": 1,
     "lr": 0.05,
     "lr_schedule": "cosine",
     "augment": ("shift",),
 }
 FLAGS = [
     *("--dataset", "synthetic", "--synthetic-train-size", "419", "--val-size", "99"),
-    *("--global-batch-size", "48", "--num-epochs", "2", "--lr", "0.05", "--num-threads", "1"),
+    *("--global-batch-size", "48", "--num-epochs", "1", "--lr", "0.05", "--num-threads", "1"),
     *("--lr-schedule", "cosine", "--augment", "shift"),
 ]
 
@@ -38,7 +39,7 @@ def test_equal_pieces_give_equal_bits(launch, small_config, num_processes):
     (alone,) = train(small_config(**VALUES, exact_parity=True, gradient_accumulation_steps=4))
     assert torch.equal(losses(records[0]), losses(alone))
     assert counts(records[0]) == counts(alone)
-    assert [count for _, count, _ in counts(alone)] == [99, 99, 10_000]
+    assert [count for _, count, _ in counts(alone)] == [99, 10_000]
 
 
 def test_the_stock_loop_on_four_processes_in_pieces_is_the_same_run(launch, small_config):
@@ -62,7 +63,6 @@ def test_per_device_batches_grow_with_the_processes_and_so_may_the_rate(launch):
     split = record.throughput.step_split
     assert split.compute_s > 0
     assert split.communication_s > 0
-    assert split.slowest_process in {0, 1}
     assert record.link.latency_s > 0
     assert record.link.bandwidth_bytes_per_s > 0
 
@@ -78,7 +78,7 @@ def test_weights_that_fsdp_shares_out_train_as_one(launch, small_config):
 
 
 @pytest.mark.parametrize("loop", ["fast", "stock"])
-@pytest.mark.parametrize("pieces", [2, 3, 100])
+@pytest.mark.parametrize("pieces", [2, 3, 40])  # more than the last batch has samples
 def test_accumulated_batches_train_as_one(small_config, loop, pieces):
     cut = train(small_config(**VALUES, loop=loop, gradient_accumulation_steps=pieces))[0]
     whole = train(small_config(**VALUES, loop=loop))[0]
@@ -99,3 +99,16 @@ def test_a_process_alone_waits_for_nobody(small_config):
     assert split.compute_s == pytest.approx(record.throughput.step_s_p50)
     assert (split.communication_s, split.wait_s, split.skew_s) == (0, 0, 0)
     assert record.link is None
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"model": "resnet-mini"}, "exact_parity: BatchNorm2d goes by the process"),
+        ({"model": "mlp", "dropout": 0.5}, "exact_parity: Dropout goes by the process"),
+        ({"gradient_accumulation_steps": 3}, "needs powers of two, not 1 processes with 3 pieces"),
+    ],
+)
+def test_what_exact_parity_cannot_promise_is_refused(small_config, values, complaint):
+    with pytest.raises(InputError, match=complaint):
+        train(small_config(exact_parity=True, **values))

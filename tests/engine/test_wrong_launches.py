@@ -36,6 +36,11 @@ def silent_program(port):
         ({"ACCELERATE_MIXED_PRECISION": "fp16"}, [], "fp16 does not run on the CPU"),
         (rendezvous(0, port=1), ["--global-batch-size", "63"], "use --global-batch-size 62 or 64"),
         (
+            rendezvous(1, port=1) | {"LOCAL_RANK": "1", "MASTER_PORT": "none"},
+            [],
+            "MASTER_PORT: should be a whole number, 1 to 65535 (got 'none')",
+        ),
+        (
             rendezvous(0, port=1, num_processes=301),
             ["--global-batch-size", "300"],
             "300 samples cannot be shared equally by 301 processes; use --global-batch-size 301",

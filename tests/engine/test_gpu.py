@@ -1,0 +1,52 @@
+"""The single-GPU launch configurations, by the real launcher: do they train the curve of fp32?"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mnistbench.schema.store import find_records, load_record
+
+CONFIGS = Path(__file__).parents[2] / "launch_configs"
+FLAGS = [
+    *("--dataset", "synthetic", "--synthetic-train-size", "2000", "--val-size", "100"),
+    *("--model", "simple-cnn", "--num-epochs", "2", "--lr", "0.05"),
+]
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+def trained(name, folder, *flags):
+    command = [
+        *(sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"),
+        *("--config_file", str(CONFIGS / f"{name}.yaml"), "-m", "mnistbench.train"),
+        *(*FLAGS, *flags, "--output-dir", str(folder)),
+    ]
+    environment = {k: v for k, v in os.environ.items() if k != "ACCELERATE_USE_CPU"}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (path,) = find_records([folder])
+    return load_record(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "tolerance"),
+    [("gpu_1", "no", 0.02), ("gpu_1_bf16", "bf16", 0.1), ("gpu_1_fp16", "fp16", 0.05)],
+)
+@pytest.mark.parametrize("loop", ["fast", "stock"])
+def test_a_gpu_trains_the_curve_of_the_cpu(tmp_path, name, precision, tolerance, loop):
+    record = trained(name, tmp_path / "gpu", "--loop", loop)
+    assert record.environment["device_type"] == "cuda"
+    assert record.environment["mixed_precision"] == precision
+    cpu = trained("cpu_1", tmp_path / "cpu", "--loop", "stock")
+    torch.testing.assert_close(
+        torch.tensor([point.loss for point in record.train_points]),
+        torch.tensor([point.loss for point in cpu.train_points]),
+        rtol=tolerance,
+        atol=tolerance,
+    )
