@@ -78,7 +78,7 @@ def test_weights_that_fsdp_shares_out_train_as_one(launch, small_config):
 
 
 @pytest.mark.parametrize("loop", ["fast", "stock"])
-@pytest.mark.parametrize("pieces", [2, 3, 40])  # more than the last batch has samples
+@pytest.mark.parametrize("pieces", [3, 40])  # more than the last batch has samples
 def test_accumulated_batches_train_as_one(small_config, loop, pieces):
     cut = train(small_config(**VALUES, loop=loop, gradient_accumulation_steps=pieces))[0]
     whole = train(small_config(**VALUES, loop=loop))[0]
