@@ -11,7 +11,7 @@ from typing import Literal
 import tyro
 
 from mnistbench.analysis.plots import plot_curves
-from mnistbench.analysis.scaling.study import study_scaling
+from mnistbench.analysis.scaling.study import Choice, study_scaling
 from mnistbench.analysis.scaling.table import render_scaling
 from mnistbench.analysis.tables import render_epochs, render_rules, render_runs, render_targets
 from mnistbench.cli import exit_on_input_error, parse, show
@@ -76,9 +76,8 @@ def _render(records: Sequence[RunRecord], flags: _Flags) -> str:
     if flags.scaling:
         reports = study_scaling(
             records,
+            Choice(fit_on=flags.fit_on, hold_out_slowest_link=flags.hold_out_slowest_link),
             target=flags.target_accuracy,
-            fit_on=flags.fit_on,
-            hold_out_slowest_link=flags.hold_out_slowest_link,
         )
         return render_scaling(reports, table_format=flags.format)
     if flags.by_epoch:

@@ -70,7 +70,9 @@ def drawn_medians(
     """Kaplan and Meier's medians (1958) of resampled `groups`: ``[draws, groups]``, or infinity.
 
     The runs of a group are drawn with replacement (Efron 1981 for censored data); have
-    `FEWEST_FOR_MEDIANS` of them.
+    `FEWEST_FOR_MEDIANS` of them. Percentiles of such draws are too narrow by the degrees of freedom
+    and by Student's t: draws are moved away from the group's own median for that, as ratios
+    (Hesterberg 2015).
 
     Args:
         groups: as there, readings of times that may be censored.
@@ -90,7 +92,7 @@ def drawn_medians(
         random = np.random.default_rng(seed if paired else [seed, column])
         n = len(group)
         counts = random.multinomial(n, [1 / n] * n, size=draws)
-        drawn[:, column] = _medians(group, counts)
+        drawn[:, column] = _widened(_medians(group, counts), group)
     return drawn
 
 
@@ -113,20 +115,20 @@ def best_shares(drawn: _Numbers, *, higher_is_better: bool) -> list[float]:
 def change_range(
     drawn: _Numbers, *, best: int, other: int, ratio: bool, confidence: float = 0.95
 ) -> Range:
-    """The interval of the change from group `best` to `other`: percentiles of `drawn`.
+    """The interval of the change from group `best` to `other`, by percentiles of `drawn`.
 
-    A fraction of the former if `ratio`, else the difference. ``None`` where a draw that counts for
-    that end did not reach what is timed.
+    A fraction of the former if `ratio`, else the difference. ``None`` where, in a draw that counts
+    for that end, one of them did not reach what is timed.
     """
     import numpy as np
 
     a, b = drawn[:, best], drawn[:, other]
-    missed = np.isinf(a) | np.isinf(b)
+    neither = np.isinf(a) & np.isinf(b)  # it may be any change
     with np.errstate(invalid="ignore", divide="ignore"):
-        change = b / a - 1 if ratio else b - a
+        change = np.where(np.isinf(a), -np.inf, b / a - 1 if ratio else b - a)
     tail = (1 - confidence) / 2
     ends = [
-        float(np.quantile(np.where(missed, open_end, change), share, method="inverted_cdf"))
+        float(np.quantile(np.where(neither, open_end, change), share, method="inverted_cdf"))
         for open_end, share in ((-np.inf, tail), (np.inf, 1 - tail))
     ]
     low, high = (end if np.isfinite(end) else None for end in ends)
@@ -146,6 +148,20 @@ def _medians(group: Sequence[Reading], counts: NDArray[np.int64]) -> _Numbers:
     first = _first_time(times, (survival <= 0.5 + _ROUNDING) & (arrived > 0))
     second = _first_time(times, (survival < 0.5 - _ROUNDING) & (arrived > 0))
     return np.where(np.isinf(second), first, (first + second) / 2)
+
+
+def _widened(medians: _Numbers, group: Sequence[Reading]) -> _Numbers:
+    """`medians` farther from that of `group`, where it has one that is not zero."""
+    import numpy as np
+    from scipy.special import ndtri, stdtrit
+
+    n = len(group)
+    (centre,) = _medians(group, np.ones((1, n), dtype=np.int64))
+    if n < 2 or not 0 < centre < np.inf:
+        return medians
+    power = np.sqrt(n / (n - 1)) * stdtrit(n - 1, 0.975) / ndtri(0.975)
+    wider: _Numbers = centre * (medians / centre) ** power
+    return wider
 
 
 def _first_time(times: _Numbers, there: NDArray[np.bool_]) -> _Numbers:

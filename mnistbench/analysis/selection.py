@@ -58,7 +58,8 @@ def render_selection(
     if table_format == "csv":
         return data_text(values, table_format)
     if table_format == "json":
-        return json.dumps(_choice(chosen) | {"rows": values, "notes": notes}, indent=1)
+        choice = _choice(chosen) | {"rows": values, "notes": notes}
+        return json.dumps(choice, indent=1, allow_nan=False)
     rows = [_cells(c, v, chosen) for c, v in zip(chosen.candidates, values, strict=True)]
     same = {name for name in _IF_THEY_VARY if len({row[name] for row in rows}) == 1}
     table = render_table(

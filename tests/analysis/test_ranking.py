@@ -85,6 +85,18 @@ def test_a_resampled_median_is_kaplan_and_meiers_of_the_runs_drawn(runs):
     assert found == (np.inf if expected is None else pytest.approx(expected))
 
 
+def test_intervals_of_a_ratio_of_medians_cover_what_they_say_and_are_no_wider():
+    draw, covered, widths = np.random.default_rng(3), 0, []
+    for trial in range(300):
+        groups = [[Reading(float(x)) for x in np.exp(0.3 * draw.normal(size=7))] for _ in "AB"]
+        drawn = drawn_medians(groups, paired=False, draws=499, seed=trial)
+        low, high = change_range(drawn, best=0, other=1, ratio=True)
+        covered += low <= 0 <= high
+        widths.append(np.log((1 + high) / (1 + low)))
+    assert 0.92 <= covered / 300 < 1
+    assert np.median(widths) < 2 * 2 * 1.96 * 0.3 * 1.25 * np.sqrt(2 / 7)  # twice the normal's
+
+
 def test_a_run_that_never_gets_there_is_at_no_time():
     never = Reading(np.inf, reached=False)
     group = [Reading(10.0), Reading(12.0), never, never, never]
@@ -94,6 +106,15 @@ def test_a_run_that_never_gets_there_is_at_no_time():
     assert sum(shares) == pytest.approx(1)
     assert 0 < shares[0] < 0.5
     assert change_range(drawn, best=1, other=0, ratio=True)[1] is None
+
+
+def test_a_side_that_is_not_reached_opens_its_end_only():
+    reached = [1.0, 1.1, 0.9]
+    drawn = np.array([[1.0, x] for x in (*reached, np.inf)])
+    low, high = change_range(drawn, best=0, other=1, ratio=True)
+    assert (low, high) == (pytest.approx(-0.1), None)
+    low, high = change_range(drawn[:, ::-1], best=0, other=1, ratio=True)
+    assert (low, high) == (None, pytest.approx(1 / 0.9 - 1))
 
 
 def test_draws_in_which_several_are_the_best_are_shared():

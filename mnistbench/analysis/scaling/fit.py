@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from mnistbench.analysis.scaling.model import (
     CostModel,
@@ -17,44 +17,20 @@ from mnistbench.analysis.scaling.model import (
     predict_step,
     ring_s,
 )
-from mnistbench.schema.record import Link
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from mnistbench.analysis.scaling.model import Numbers
 
-    Numbers: TypeAlias = NDArray[np.float64]
-
-__all__ = ["Fit", "fit_cost_model"]
-
-_TELLING = 1.5
-"""Exchanges have to differ by this factor before the link's share in them can be told."""
-
-_THREAD_POWERS = tuple(-0.5 + 0.05 * index for index in range(31))
-"""From threads that are in each other's way to threads that share out samples perfectly."""
-
-_NO_LIMIT = 1e30
-"""Bytes per second of a link whose bandwidth was not seen to cost anything."""
-
-
-def fit_cost_model(times: Sequence[StepTime], num_bytes: int) -> CostModel:
-    """The `CostModel` nearest to `times` in relative errors of the step, none of it negative.
-
-    Non-negative least squares (Lawson and Hanson 1974). What the settings cannot tell apart is not
-    fitted: the link counts in full unless several were measured, and threads are taken to share
-    out samples perfectly unless their number varied at a known load.
-
-    Raises:
-        ValueError: no times.
-    """
-    if not times:
-        raise ValueError("a model needs at least one time to be fitted on")
-    return Fit(tuple(times), num_bytes).model
+__all__ = ["Fit"]
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A fit on `times`: which parameters these can tell, the `model`, and how near it comes."""
+    """The cost model nearest to `times`, which parameters these can tell, and how near it comes.
+
+    Non-negative least squares (Lawson and Hanson 1974) of relative errors of the step. What the
+    settings cannot tell apart is not fitted: the link counts in full unless several were measured.
+    """
 
     times: tuple[StepTime, ...]
     num_bytes: int
@@ -71,11 +47,19 @@ class Fit:
 
         return np.array([[t.step_s, t.communication_s or 0.0, t.wait_s or 0.0] for t in self.times])
 
+    @cached_property
+    def used(self) -> list[StepTime]:
+        """Those of `times` that are fitted on: not a step whose exchange cannot be told."""
+        return [
+            t
+            for t in self.times
+            if t.setting.num_processes == 1 or t.is_split or self.exchange_known
+        ]
+
     @property
     def num_free(self) -> int:
         """Measured figures beyond the parameters fitted on them."""
-        parameters = len(self._columns) + (len(self._powers) > 1) + any(self._split)
-        return self._num_figures - parameters
+        return self._num_figures - len(self._columns) - any(t.is_split for t in self.times)
 
     @property
     def residual(self) -> float | None:
@@ -95,65 +79,84 @@ class Fit:
         return math.sqrt(square * self._num_figures / self.num_free)
 
     @property
+    def exchange_known(self) -> bool:
+        """Whether the model can say what an exchange costs."""
+        return bool(self._several) and all(t.setting.link for t in self._several)
+
+    @property
     def _num_figures(self) -> int:
-        known = [t for t in self.times if t.setting.num_processes == 1 or self._exchange_known]
-        return sum(3 if t.is_split else 1 for t in known)
+        return sum(2 + self.exchange_known if t.is_split else 1 for t in self.used)
 
     @property
     def assumptions(self) -> list[str]:
-        """What the model takes for granted because `times` could not tell it."""
+        """What the model takes for granted because `times` could not tell it, and the mend."""
+        if not self._several:
+            return ["fitted on one process alone: what an exchange costs is not known"]
         said = []
-        if self._threads_vary and len(self._powers) == 1:
-            said.append("threads are taken to share out samples perfectly")
-        if len(self._loads) == 1:
-            said.append("one load was measured, so that compute is known at no other")
-        if self._several and not self._split:
+        if len(self._batches) == 1:
+            said.append(
+                "each process had the same batch everywhere, and computing is known at no other; "
+                "sweep with --num-threads 1 or a second --global-batch-size"
+            )
+        if not self._split:
             said.append("a step's parts were not measured, and waiting counts as computing")
-        if not self._exchange_known:
-            said.append("neither the link nor several process counts tell what an exchange costs")
+        if self._split and "several" not in self._columns:
+            said.append("a process is taken to compute as fast beside others as alone")
+        if not self.exchange_known:
+            said.append(
+                "what an exchange costs is not known: no link was measured between processes with "
+                "a core each"
+            )
         return said
 
-    def solve(self, values: Numbers) -> CostModel:
+    def solve(self, values: Numbers, *, link_factor: float = 1.0) -> CostModel:
         """The model of other figures in the same settings.
 
         Args:
             values: step, communication and wait of each [S, 3], in seconds.
+            link_factor: by how much slower the links are than they were found to be.
         """
-        model, at_bound = self._best(values, self._columns)
-        if at_bound:  # exchanges take less than their link: part of it is hidden, not none
-            columns = tuple("ring" if name == "call" else name for name in self._columns)
-            model, _ = self._best(values, columns)
-        return model
-
-    def _best(self, values: Numbers, columns: tuple[str, ...]) -> tuple[CostModel, bool]:
-        from scipy.optimize import nnls
-
-        solved = []
-        for power in self._powers:
-            matrix, target, scale = self._equations(values, columns, power)
-            parameters, error = nnls(matrix / scale[:, None], target / scale)
-            solved.append((float(error), power, parameters.tolist()))
-        _, power, parameters = min(solved)
-        found = dict(zip(columns, parameters, strict=True))
-        at_bound = found.get("call") == 0 and "ring" not in columns and self._linked
-        return self._model(found, power, values), at_bound
-
-    def _model(self, found: dict[str, float], power: float, values: Numbers) -> CostModel:
-        link = None
-        if "latency" in found:
-            speed = 1 / found["per_byte"] if found["per_byte"] else _NO_LIMIT
-            link = Link(latency_s=found["latency"], bandwidth_bytes_per_s=speed)
+        columns = self._columns
+        found = self._best(values, columns, link_factor=link_factor)
+        if found.get("call") == 0 and "ring" not in columns:
+            # exchanges take less than their link: part of it is hidden, not none
+            columns = tuple("ring" if name == "call" else name for name in columns)
+            found = self._best(values, columns, link_factor=link_factor)
         return CostModel(
             fixed_s=found.get("fixed", 0.0),
             per_sample_s=found["per_sample"],
-            thread_power=power,
+            several_s=found.get("several", 0.0),
             call_s=found.get("call", 0.0),
-            link_share=found.get("ring", 1.0),
+            link_share=found.get("ring", 1.0) * link_factor,
             wait_share=self._wait_share(values),
             num_bytes=self.num_bytes,
-            link=link,
-            only_load=None if "fixed" in self._columns else self._loads[0],
+            only_local_batch=None if "fixed" in columns else self._batches[0],
         )
+
+    def _best(
+        self, values: Numbers, columns: Sequence[str], *, link_factor: float
+    ) -> dict[str, float]:
+        """The parameters named by `columns`, in seconds, or as a share of the link."""
+        import numpy as np
+        from scipy.optimize import nnls
+
+        rows: list[dict[str, float]] = []
+        target: list[float] = []
+        scale: list[float] = []
+        for time, (step_s, communication_s, wait_s) in zip(self.times, values, strict=True):
+            local, shared = self._coefficients(time.setting, link_factor=link_factor)
+            known = 0.0 if "ring" in columns else shared["ring"]
+            if time.is_split:
+                rows += [local, shared]
+                target += [step_s - communication_s - wait_s, communication_s - known]
+            elif time in self.used:
+                rows.append(local | shared)
+                target.append(step_s - known)
+            scale += [step_s] * (len(rows) - len(scale))
+        matrix = np.array([[row.get(name, 0.0) for name in columns] for row in rows])
+        matrix, wanted = matrix / np.array(scale)[:, None], np.maximum(target, 0.0) / scale
+        parameters, _ = nnls(matrix, wanted)
+        return dict(zip(columns, parameters.tolist(), strict=True))
 
     def _wait_share(self, values: Numbers) -> float:
         """The wait as a share of what the last of so many is expected to be late."""
@@ -165,58 +168,26 @@ class Fit:
                 expected += expected_maximum(time.setting.num_processes) * local_s / step_s
         return max(0.0, float(waited / expected)) if expected > 0 else 0.0
 
-    def _equations(
-        self, values: Numbers, columns: Sequence[str], power: float
-    ) -> tuple[Numbers, Numbers, Numbers]:
-        """Coefficients [R, C] of `columns`, what they should come to [R], and a step's time [R]."""
-        import numpy as np
-
-        rows: list[dict[str, float]] = []
-        target: list[float] = []
-        scale: list[float] = []
-        for time, (step_s, communication_s, wait_s) in zip(self.times, values, strict=True):
-            local, shared = self._coefficients(time.setting, power)
-            known = 0.0 if {"ring", "latency"} & {*columns} else shared["ring"]
-            if time.is_split:
-                rows += [local, shared]
-                target += [step_s - communication_s - wait_s, communication_s - known]
-            elif time.setting.num_processes == 1 or self._exchange_known:
-                rows.append(local | shared)
-                target.append(step_s - known)
-            scale += [step_s] * (len(rows) - len(scale))
-        matrix = [[row.get(name, 0.0) for name in columns] for row in rows]
-        return np.array(matrix), np.maximum(target, 0.0), np.array(scale)
-
     def _coefficients(
-        self, setting: Setting, power: float
+        self, setting: Setting, *, link_factor: float
     ) -> tuple[dict[str, float], dict[str, float]]:
         """Of what a process does alone, and of the exchange."""
-        local = {
-            "fixed": setting.contention,
-            "per_sample": setting.contention * setting.load(power),
-        }
-        if setting.num_processes == 1:
+        crowd, count, link = setting.contention, setting.num_processes, setting.link
+        local = {"fixed": crowd, "per_sample": crowd * setting.local_batch}
+        if count == 1:
             return local, {"ring": 0.0}
-        others = 2.0 * (setting.num_processes - 1)
-        link = setting.link
-        return local, {
-            "call": setting.contention,
-            "ring": ring_s(link, setting.num_processes, self.num_bytes) if link else 0.0,
-            "latency": others,
-            "per_byte": others / setting.num_processes * self.num_bytes,
-        }
+        ring = ring_s(link, count, num_bytes=self.num_bytes) if link else 0.0
+        return local | {"several": crowd}, {"call": crowd, "ring": link_factor * ring}
 
     @cached_property
     def _columns(self) -> tuple[str, ...]:
         """The parameters that these settings can tell."""
-        local = ("fixed", "per_sample") if len(self._loads) > 1 else ("per_sample",)
-        alone = [t for t in self.times if t.setting.num_processes == 1]
-        told = self._split or (self._several and len(_distinct_loads(alone, 1.0)) > 1)
-        if not told:
+        alone = _local_batches([t for t in self.times if t.setting.num_processes == 1])
+        local = ("fixed", "per_sample") if len(self._batches) > 1 else ("per_sample",)
+        if alone and self._split and max(len(alone), len(_local_batches(self._split))) > 1:
+            local = (*local, "several")
+        if not self.exchange_known or (not self._split and len(alone) < 2):
             return local
-        if not self._linked:
-            counts = {t.setting.num_processes for t in self._several}
-            return (*local, "latency", "per_byte") if len(counts) > 1 else local
         return (*local, "call", "ring") if self._links_vary else (*local, "call")
 
     @cached_property
@@ -229,49 +200,22 @@ class Fit:
 
     @property
     def _links_vary(self) -> bool:
-        """Whether as many processes were measured over links that differ.
+        """Whether as many processes were measured over several links.
 
         More processes make the exchange longer too, but also the call where they share cores.
         """
-        rings: dict[int, list[float]] = {}
-        for setting in (t.setting for t in self._split):
-            if setting.link:
-                seconds = ring_s(setting.link, setting.num_processes, self.num_bytes)
-                rings.setdefault(setting.num_processes, []).append(seconds)
-        return any(max(found) > _TELLING * min(found) for found in rings.values())
-
-    @property
-    def _exchange_known(self) -> bool:
-        return self._linked or "latency" in self._columns
-
-    @property
-    def _linked(self) -> bool:
-        return all(t.setting.link for t in self._several)
-
-    @property
-    def _threads_vary(self) -> bool:
-        return len({t.setting.num_threads for t in self.times}) > 1
+        found = {(t.setting.num_processes, t.setting.link) for t in self._split}
+        return len(found) > len({count for count, _ in found})
 
     @cached_property
-    def _loads(self) -> list[float]:
-        """Loads that differ, threads taken as perfect."""
-        return _distinct_loads(self.times, 1.0)
-
-    @cached_property
-    def _powers(self) -> tuple[float, ...]:
-        """Powers of the threads to choose among; 1 alone where the times cannot tell."""
-        by_threads: dict[int, list[StepTime]] = {}
-        for time in self.times:
-            by_threads.setdefault(time.setting.num_threads, []).append(time)
-        known = any(len(_distinct_loads(times, 0.0)) > 1 for times in by_threads.values())
-        if len(by_threads) == 1 or not known:
-            return (1.0,)
-        return _THREAD_POWERS
+    def _batches(self) -> list[float]:
+        return _local_batches(self.times)
 
 
-def _distinct_loads(times: Sequence[StepTime], power: float) -> list[float]:
-    loads: list[float] = []
-    for load in sorted(t.setting.load(power) for t in times):
-        if not loads or not alike(load, loads[-1]):
-            loads.append(load)
-    return loads
+def _local_batches(times: Sequence[StepTime]) -> list[float]:
+    """Samples of each process that differ, rising."""
+    found: list[float] = []
+    for batch in sorted(t.setting.local_batch for t in times):
+        if not found or not alike(batch, found[-1]):
+            found.append(batch)
+    return found

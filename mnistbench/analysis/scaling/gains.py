@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import NamedTuple
 
-from mnistbench.analysis.scaling.prediction import Figure, Scaling
+from mnistbench.analysis.ranking import FEWEST_FOR_MEDIANS, change_range, drawn_medians
+from mnistbench.analysis.scaling.prediction import SCALINGS, Figure, Scaling
 from mnistbench.analysis.scaling.setups import Setup
-from mnistbench.analysis.scaling.steps import FEWEST_SEEDS, interval, resampled_medians, widened
 from mnistbench.analysis.scoring import median_reading, reading_to_target
 from mnistbench.analysis.statistics import Estimate, complete_mean
 from mnistbench.analysis.survival import CensoredMedian
 from mnistbench.schema.record import RunRecord, StepSplit
 
 __all__ = ["Gain", "Measured", "measure"]
-
-_SCALINGS: tuple[Scaling, ...] = ("strong", "weak")
 
 
 class Gain(NamedTuple):
@@ -27,6 +25,7 @@ class Gain(NamedTuple):
         scaling: strong with the same global batch, weak with the same batch on each process.
         base: the setup of one process.
         base_step_s: its mean step; ``None`` where not measured.
+        workers: threads, or accelerators, over those of `base`.
         speed: in samples per second, with its 95 % interval; ``None`` where not measured.
         time: in time to the target, as a ratio of medians; ``None`` where one was not reached.
         hardware: the part of that from the time of a step.
@@ -36,17 +35,28 @@ class Gain(NamedTuple):
     scaling: Scaling
     base: Setup
     base_step_s: float | None
+    workers: float
     speed: Figure | None
     time: Figure | None
     hardware: Figure | None
     steps: Figure | None
+
+    @property
+    def efficiency(self) -> float | None:
+        """Samples per second gained for each of `workers`."""
+        return self.speed.value / self.workers if self.speed else None
+
+    @property
+    def time_efficiency(self) -> float | None:
+        """Time to the target gained for each of `workers`."""
+        return self.time.value / self.workers if self.time else None
 
 
 class Measured(NamedTuple):
     """What was measured of a setup, and its gains over one process.
 
     Times are of runs that had the cores to themselves, `steps` to the target of all; `step_s` is
-    the mean step, `split` holds means over runs, with the process that most of them found slowest.
+    the mean step, `split` where it goes, with the process that most runs found slowest.
     """
 
     setup: Setup
@@ -60,28 +70,27 @@ class Measured(NamedTuple):
 
 def measure(setups: Sequence[Setup], target: float) -> list[Measured]:
     """What was measured of each of `setups`, compared with one process among them."""
-    return [_measured(setup, setups, target) for setup in setups]
+    return [_measured(setup, setups, target=target) for setup in setups]
 
 
-def _measured(setup: Setup, setups: Sequence[Setup], target: float) -> Measured:
+def _measured(setup: Setup, setups: Sequence[Setup], *, target: float) -> Measured:
     gains = []
-    for scaling in _SCALINGS if setup.num_processes > 1 else ():
-        base = _base(setup, setups, scaling)
+    for scaling in SCALINGS if setup.num_processes > 1 else ():
+        base = _base(setup, setups, scaling=scaling)
         if base is not None:
-            gains.append(_gain(scaling, base, setup, target))
-    speed = _mean_speed(setup)
+            gains.append(_gain(base, setup, scaling=scaling, target=target))
     return Measured(
         setup=setup,
-        samples_per_s=speed,
+        samples_per_s=complete_mean(run.throughput.samples_per_s for run in setup.timed),
         step_s=_mean_step_s(setup),
         time_s=_median(setup.alone, target, steps=False) if setup.alone else None,
         steps=_median(setup.runs, target, steps=True),
-        split=_split(setup),
+        split=_mean_split(setup),
         gains=tuple(gains),
     )
 
 
-def _base(setup: Setup, setups: Sequence[Setup], scaling: Scaling) -> Setup | None:
+def _base(setup: Setup, setups: Sequence[Setup], *, scaling: Scaling) -> Setup | None:
     """The setup of one process to compare with: of as many threads, else of the most."""
     parts = setup.num_processes if scaling == "weak" else 1
     alone = [
@@ -93,32 +102,23 @@ def _base(setup: Setup, setups: Sequence[Setup], scaling: Scaling) -> Setup | No
     return max(same or alone, key=lambda s: s.num_threads, default=None)
 
 
-def _gain(scaling: Scaling, base: Setup, setup: Setup, target: float) -> Gain:
+def _gain(base: Setup, setup: Setup, *, scaling: Scaling, target: float) -> Gain:
     speed = _speed_ratio(base.timed, setup.timed)
     growth = base.global_batch_size / setup.global_batch_size
     return Gain(
         scaling=scaling,
         base=base,
         base_step_s=_mean_step_s(base),
+        workers=setup.num_workers / base.num_workers,
         speed=speed,
-        time=_median_ratio(base.alone, setup.alone, target, steps=False),
-        hardware=speed and _times(speed, growth),
-        steps=_median_ratio(base.runs, setup.runs, target, steps=True),
+        time=_median_ratio(base.alone, setup.alone, target=target, steps=False),
+        hardware=speed and speed.times(growth),
+        steps=_median_ratio(base.runs, setup.runs, target=target, steps=True),
     )
 
 
-def _mean_speed(setup: Setup) -> Estimate | None:
-    return complete_mean(run.throughput.samples_per_s for run in setup.timed)
-
-
 def _mean_step_s(setup: Setup) -> float | None:
-    speed = _mean_speed(setup)
-    return setup.global_batch_size / speed.mean if speed else None
-
-
-def _times(figure: Figure, factor: float) -> Figure:
-    low, high = (None if x is None else factor * x for x in (figure.low, figure.high))
-    return Figure(factor * figure.value, low, high)
+    return fmean(time.step_s for time in setup.step_times) if setup.step_times else None
 
 
 def _median(runs: Sequence[RunRecord], target: float, *, steps: bool) -> CensoredMedian:
@@ -144,33 +144,34 @@ def _speed_ratio(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> Figure | Non
 
 
 def _median_ratio(
-    a: Sequence[RunRecord], b: Sequence[RunRecord], target: float, *, steps: bool
+    a: Sequence[RunRecord], b: Sequence[RunRecord], *, target: float, steps: bool
 ) -> Figure | None:
-    """The median time, or number of `steps`, of `a` over that of `b`; resampled by seeds."""
+    """The median time, or number of `steps`, of `a` over that of `b`; drawn again over seeds.
+
+    Runs of one seed are on the same batches: the same seeds on both sides are drawn in pairs.
+    """
     if not a or not b:
         return None
     sides = [[reading_to_target(run, target, steps=steps) for run in side] for side in (a, b)]
     medians = [median_reading(side).median for side in sides]
     if not medians[0] or not medians[1]:
         return None
-    value, n = medians[0] / medians[1], min(len(a), len(b))
-    if n < FEWEST_SEEDS:
+    value = medians[0] / medians[1]
+    if min(len(a), len(b)) < FEWEST_FOR_MEDIANS:
         return Figure(value, None, None)
-    import numpy as np
+    paired = [run.seed for run in a] == [run.seed for run in b]
+    drawn = drawn_medians(sides, paired=paired)
+    low, high = change_range(drawn, best=1, other=0, ratio=True)
+    return Figure(
+        value,
+        None if low is None else min(1 + low, value),
+        None if high is None else max(1 + high, value),
+    )
 
-    drawn = [
-        resampled_medians(side, seeds=[run.seed for run in runs])
-        for side, runs in zip(sides, (a, b), strict=True)
-    ]
-    with np.errstate(divide="ignore", invalid="ignore"):  # neither reached: no ratio, no bounds
-        change = np.log(drawn[0]) - np.log(drawn[1])
-    return Figure(value, *interval(widened(change, math.log(value), n), math.log(value)))
 
-
-def _split(setup: Setup) -> StepSplit | None:
-    found = [run.throughput.step_split for run in setup.timed]
-    splits = [split for split in found if split is not None]
-    if not splits or len(splits) < len(found):
+def _mean_split(setup: Setup) -> StepSplit | None:
+    splits = [split for split in setup.splits if split is not None]
+    if not splits or len(splits) < len(setup.splits):
         return None
     slowest = [split.slowest_process for split in splits]
     return StepSplit(

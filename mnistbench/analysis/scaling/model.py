@@ -1,10 +1,11 @@
 """A cost model of a data-parallel step: fitted on a few process counts, it predicts others.
 
-A step of P processes, each with b samples on t threads, takes seconds:
+A step of P processes, each with b samples, takes seconds:
 
-- compute: ``contention · (fixed_s + per_sample_s · b / t ** thread_power)``, linear in the samples
-  as in Paleo (Qi, Sparks and Talwalkar 2017), where ``contention`` is threads per core once there
-  are more threads than cores;
+- compute: ``contention · (fixed_s + per_sample_s · b)``, linear in the samples as in Paleo (Qi,
+  Sparks and Talwalkar 2017), where ``contention`` is threads per core once there are more threads
+  than cores; with several processes ``contention · several_s`` more, for gradients that are joined
+  and cores that are woken and shared;
 - communication: ``contention · call_s + link_share · ring``, an all-reduce round a ring (Patarasuk
   and Yuan 2009) over the link's latency and bandwidth (Thakur, Rabenseifner and Gropp 2005), plus
   what each process spends on the call itself;
@@ -16,9 +17,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mnistbench.schema.record import Link
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Numbers: TypeAlias = NDArray[np.float64]
 
 __all__ = [
     "CostModel",
@@ -32,7 +41,7 @@ __all__ = [
 ]
 
 _SAME = 1.01
-"""Loads within this factor are one load."""
+"""Local batches within this factor are one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +50,6 @@ class Setting:
 
     num_processes: int
     global_batch_size: int
-    num_threads: int = 1
     contention: float = 1.0
     link: Link | None = None
 
@@ -49,10 +57,6 @@ class Setting:
     def local_batch(self) -> float:
         """Samples in a step of each process."""
         return self.global_batch_size / self.num_processes
-
-    def load(self, thread_power: float) -> float:
-        """What each thread has to do, in samples, if threads share them out to that power."""
-        return float(self.local_batch / self.num_threads**thread_power)
 
 
 class StepTime(NamedTuple):
@@ -84,33 +88,31 @@ class StepParts(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class CostModel:
-    """Parameters of the model, none negative but `thread_power`; times in seconds.
+    """Parameters of the model, none negative; times in seconds.
 
     Attributes:
         fixed_s: compute of a step without samples.
-        per_sample_s: and of each sample, on one thread.
-        thread_power: 1 where threads share out the samples perfectly, 0 where they do not help.
+        per_sample_s: and of each sample.
+        several_s: and of a process that is not the only one.
         call_s: an exchange's cost beyond its link.
         link_share: how much of the link's time is seen; below 1 where computing hides it.
         wait_share: deviation of a process's compute, as a share of it.
         num_bytes: exchanged in a step.
-        link: as fitted, where none was measured; ``None`` if that could not be told either.
-        only_load: samples per thread of each process that compute is known at, where one load was
-            measured and its fixed part could not be told; ``None`` if any can be predicted.
+        only_local_batch: samples of each process that compute is known at, where one such number
+            was measured and the fixed part could not be told; ``None`` if any can be predicted.
     """
 
     fixed_s: float
     per_sample_s: float
-    thread_power: float
+    several_s: float
     call_s: float
     link_share: float
     wait_share: float
     num_bytes: int
-    link: Link | None = None
-    only_load: float | None = None
+    only_local_batch: float | None = None
 
 
-def ring_s(link: Link, num_processes: int, num_bytes: int) -> float:
+def ring_s(link: Link, num_processes: int, *, num_bytes: int) -> float:
     """Seconds of an all-reduce of `num_bytes` round a ring; 0 for one process."""
     others = 2 * (num_processes - 1)
     carried = others / num_processes * num_bytes
@@ -125,23 +127,25 @@ def expected_maximum(num_processes: int) -> float:
 def predict_step(model: CostModel, setting: Setting) -> StepParts | None:
     """Seconds of a step in `setting`; ``None`` where `model` knows nothing of it.
 
-    That is another load than the only one that was measured, or several processes over a link that
-    neither `setting` nor `model` knows.
+    That is another local batch than the only one that was measured, or several processes over a
+    link that is not known.
     """
-    load = setting.load(model.thread_power)
-    if model.only_load is not None and not alike(load, model.only_load):
+    batch = setting.local_batch
+    if model.only_local_batch is not None and not alike(batch, model.only_local_batch):
         return None
-    compute_s = setting.contention * (model.fixed_s + model.per_sample_s * load)
-    if setting.num_processes == 1:
+    several = setting.num_processes > 1
+    compute_s = setting.contention * (
+        model.fixed_s + model.per_sample_s * batch + model.several_s * several
+    )
+    if not several:
         return StepParts(compute_s, 0.0, 0.0)
-    link = setting.link or model.link
-    if link is None:
+    if setting.link is None:
         return None
-    ring = ring_s(link, setting.num_processes, model.num_bytes)
+    ring = ring_s(setting.link, setting.num_processes, num_bytes=model.num_bytes)
     wait_s = model.wait_share * expected_maximum(setting.num_processes) * compute_s
     return StepParts(compute_s, setting.contention * model.call_s + model.link_share * ring, wait_s)
 
 
 def alike(a: float, b: float) -> bool:
-    """Whether two loads are one but for rounding, of an uneven batch too."""
+    """Whether two local batches are one but for rounding, of an uneven batch too."""
     return max(a, b) <= _SAME * min(a, b)

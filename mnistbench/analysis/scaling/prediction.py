@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from mnistbench.analysis.scaling.fit import Fit
 from mnistbench.analysis.scaling.model import (
@@ -16,34 +16,41 @@ from mnistbench.analysis.scaling.model import (
     StepParts,
     StepTime,
     predict_step,
+    ring_s,
 )
-from mnistbench.analysis.scaling.steps import RESAMPLES, StepsToTarget, interval
+from mnistbench.analysis.scaling.steps import RESAMPLES, StepsToTarget
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
 
+    from mnistbench.analysis.scaling.model import Numbers
     from mnistbench.analysis.scaling.setups import Setup
 
-    Numbers: TypeAlias = NDArray[np.float64]
-
-__all__ = ["MOST_PROCESSES", "NO_GAIN", "Figure", "Outlook", "Predicted", "Predictor", "Scaling"]
+__all__ = ["SCALINGS", "Figure", "Predicted", "Predictor", "Scaling"]
 
 Scaling = Literal["strong", "weak"]
 
-MOST_PROCESSES = 1024
-"""Up to here is predicted."""
+SCALINGS: tuple[Scaling, ...] = ("strong", "weak")
 
-NO_GAIN = 1.05
-"""Processes that save less than this factor are no gain."""
+_NO_BOUND = 100.0
+"""Logarithms beyond this, infinite ones too, bound nothing."""
+
+
+_LEAST_PART = 0.1
+"""Of the mean: what takes a run even less counts as much, as its logarithm has no end."""
 
 
 class Figure(NamedTuple):
-    """A predicted figure and its 95 % interval; None for a bound that is not known."""
+    """A figure and its 95 % interval; None for a bound that is not known."""
 
     value: float
     low: float | None
     high: float | None
+
+    def times(self, factor: float) -> Figure:
+        """All of it times `factor`, above 0."""
+        low, high = (None if x is None else factor * x for x in (self.low, self.high))
+        return Figure(factor * self.value, low, high)
 
 
 class Predicted(NamedTuple):
@@ -56,28 +63,13 @@ class Predicted(NamedTuple):
     time_s: Figure | None
 
 
-class Outlook(NamedTuple):
-    """Predictions from one process upwards, and where they stop to gain.
-
-    `scaling` is strong where the global batch stays, weak where it grows with the processes from
-    `base_batch` samples; `useful` is the number of processes beyond which no more of them gain,
-    with its 95 % interval.
-    """
-
-    scaling: Scaling
-    base_batch: int
-    rows: tuple[Predicted, ...]
-    useful: int
-    useful_low: int | None
-    useful_high: int | None
-
-
 @dataclass(frozen=True)
 class Predictor:
     """The cost model of some setups, and of what it would have been with other runs.
 
-    Intervals hold the spread between runs, resampled, and how far the model is from the setups that
-    it was fitted on, where there are more of these than it has parameters.
+    Intervals hold the spread between runs, drawn again, and how far the model is from the setups
+    that it was fitted on, where there are more figures than it has parameters. There are none where
+    no setup was run twice.
     """
 
     setups: tuple[Setup, ...]
@@ -89,56 +81,32 @@ class Predictor:
         """The fit on the mean step of each setup."""
         return Fit(tuple(map(_mean_time, self.setups)), self.num_bytes)
 
-    @property
-    def repeated(self) -> bool:
-        """Whether a setup was run more than once, so that runs have a spread."""
-        return any(len(setup.step_times) > 1 for setup in self.setups)
-
     def predict(self, setting: Setting) -> Predicted | None:
         """What the model says of `setting`; ``None`` where it knows nothing of it."""
         parts = predict_step(self.fit.model, setting)
         if parts is None or parts.step_s <= 0:
             return None
         batch = setting.global_batch_size
-        drawn, centre = self._drawn_steps(setting), math.log(parts.step_s)
-        speed = Figure(batch / parts.step_s, None, None)
-        if drawn is not None:
-            low, high = interval(math.log(batch) - drawn, math.log(batch) - centre)
-            speed = Figure(batch / parts.step_s, low, high)
+        drawn = self._drawn_steps(setting)
+        speeds = None if drawn is None else math.log(batch) - drawn
         steps = self.steps.at(batch)
-        return Predicted(setting, parts, speed, steps, self._time(setting, parts, steps))
+        return Predicted(
+            setting,
+            parts,
+            _figure(batch / parts.step_s, speeds),
+            steps,
+            None if steps is None else _figure(steps * parts.step_s, self._drawn_time(setting)),
+        )
 
-    def outlook(self, scaling: Scaling, base: Setting, *, num_train: int) -> Outlook | None:
-        """Predictions for 1, 2, 4 and so on up to 1,024 processes; ``None`` where it has none.
+    def drawn_cost(self, setting: Setting, *, in_time: bool) -> Numbers | None:
+        """The logarithm of the seconds to the target, or of a sample, of other runs [RESAMPLES].
 
-        Each has cores of its own and the threads and link of `base`. A fixed global batch ends at a
-        sample for each process, a growing one at `num_train` samples.
+        Without how far the model is off, which settings have in common; ``None`` if not known.
         """
-        rows: list[Predicted] = []
-        count = 1
-        while count <= MOST_PROCESSES:
-            batch = base.global_batch_size * (count if scaling == "weak" else 1)
-            if count > batch or batch > num_train:
-                break
-            row = self.predict(replace(base, num_processes=count, global_batch_size=batch))
-            if row is not None:
-                rows.append(row)
-            count *= 2
-        if not rows or rows[0].setting.num_processes > 1 or len(rows) < 2:
-            return None
-        return Outlook(scaling, base.global_batch_size, tuple(rows), *self._useful(rows))
-
-    def _time(self, setting: Setting, parts: StepParts, steps: float | None) -> Figure | None:
-        if steps is None:
-            return None
-        time_s = steps * parts.step_s
-        drawn, drawn_steps = self._drawn_steps(setting), self._drawn_counts(setting)
-        if drawn is None or drawn_steps is None:
-            return Figure(time_s, None, None)
-        return Figure(time_s, *interval(drawn + drawn_steps, math.log(time_s)))
-
-    def _drawn_counts(self, setting: Setting) -> Numbers | None:
-        return self.steps.drawn_at(setting.global_batch_size)
+        if in_time:
+            return self._drawn_time(setting, residual=False)
+        drawn = self._drawn_steps(setting, residual=False)
+        return None if drawn is None else drawn - math.log(setting.global_batch_size)
 
     def _drawn_steps(self, setting: Setting, *, residual: bool = True) -> Numbers | None:
         """The logarithm of a step's seconds, as other runs would have it [RESAMPLES]."""
@@ -157,104 +125,106 @@ class Predictor:
         noise = np.random.default_rng(key).standard_t(self.fit.num_free, RESAMPLES)
         return logarithms + self.fit.residual * noise
 
+    def _drawn_time(self, setting: Setting, *, residual: bool = True) -> Numbers | None:
+        """The logarithm of the seconds to the target, likewise."""
+        drawn = self._drawn_steps(setting, residual=residual)
+        counts = self.steps.drawn_at(setting.global_batch_size)
+        return None if drawn is None or counts is None else drawn + counts
+
     @cached_property
     def _known(self) -> dict[Setting, Numbers]:
         return {}
 
     @cached_property
     def _models(self) -> list[CostModel]:
-        """Models of other runs, resampled from those of all setups alike.
+        """Models of other runs, drawn from those of all setups alike; none if none was run twice.
 
-        What a run differs by from others of its setup is pooled as logarithms over the setups, each
-        made as wide as the few runs have narrowed it (Davison and Hinkley 1997, §6.3). Where no
-        setup was run twice, runs are taken to differ by as much as from the model; none if that is
-        not known either.
+        What a run differs by from the mean of its setup, in all its parts together, is pooled over
+        setups of one process and over those of several, each made as wide as the few runs have
+        narrowed it (Davison and Hinkley 1997, §6.3).
         """
         import numpy as np
 
         draw = np.random.default_rng(len(self.setups))
-        figures = [[time[1:] for time in setup.step_times] for setup in self.setups]
-        pools = [_spread([[f[part] for f in runs] for runs in figures]) for part in range(3)]
-        if not self.repeated:
-            if self.fit.residual is None:
-                return []
-            pools = [self.fit.residual * draw.normal(size=RESAMPLES)] * 3
+        pools = [_spread(self.setups, several=several) for several in (False, True)]
+        if not any(map(len, pools)):
+            return []
         values = np.tile(self.fit.measured, (RESAMPLES, 1, 1))
-        for part, pool in enumerate(pools):
-            for index, setup in enumerate(self.setups):
-                if len(pool):
-                    noise = draw.choice(pool, size=(RESAMPLES, len(setup.step_times)))
-                    values[:, index, part] *= np.exp(noise.mean(axis=1))
-        models = [self.fit.solve(drawn) for drawn in values]
+        for index, setup in enumerate(self.setups):
+            pool = pools[setup.num_processes > 1]
+            if len(pool):
+                chosen = draw.integers(len(pool), size=(RESAMPLES, len(setup.step_times)))
+                values[:, index] *= np.exp(pool[chosen].mean(axis=1))
         factors = self._drawn_links(draw)
         return [
-            replace(model, link_share=model.link_share * factor)
-            for model, factor in zip(models, factors, strict=True)
+            self.fit.solve(drawn, link_factor=factor)
+            for drawn, factor in zip(values, factors, strict=True)
         ]
 
     def _drawn_links(self, draw: np.random.Generator) -> list[float]:
-        """By how much other runs would have found the link slower [RESAMPLES]."""
+        """By how much other runs would have found their link slower, in the median [RESAMPLES]."""
         import numpy as np
 
-        rings = [setup.exchanges_s(self.num_bytes) for setup in self.setups]
-        pool = _spread(rings)
-        if not len(pool):
+        ratios = [
+            ring_s(run.link, 2, num_bytes=self.num_bytes) / whole_s
+            for setup in self.setups
+            if setup.link and (whole_s := ring_s(setup.link, 2, num_bytes=self.num_bytes)) > 0
+            for run in setup.timed
+            if run.link
+        ]
+        if not ratios:
             return [1.0] * RESAMPLES
-        fewest = min(len(found) for found in rings if found)
-        drawn = draw.choice(pool, size=(RESAMPLES, fewest))
-        return [float(factor) for factor in np.exp(drawn.mean(axis=1))]
-
-    def _useful(self, rows: Sequence[Predicted]) -> tuple[int, int | None, int | None]:
-        """From where on no more processes gain, and its interval over what was drawn."""
-        import numpy as np
-
-        counts = [row.setting.num_processes for row in rows]
-        timed = all(row.time_s is not None for row in rows)
-        costs = [row.time_s.value if row.time_s else 1 / row.samples_per_s.value for row in rows]
-        useful = counts[_first_good(costs)]
-        drawn = [self._drawn_cost(row.setting, timed=timed) for row in rows]
-        if any(column is None for column in drawn):
-            return useful, None, None
-        table = np.exp(np.stack([column for column in drawn if column is not None], axis=1))
-        found = np.array([counts[_first_good(line)] for line in table.tolist()])
-        low, high = np.quantile(found, [0.025, 0.975], method="inverted_cdf")
-        return useful, min(useful, int(low)), max(useful, int(high))
-
-    def _drawn_cost(self, setting: Setting, *, timed: bool) -> Numbers | None:
-        steps = self._drawn_steps(setting, residual=False)
-        if not timed:
-            return steps
-        counts = self._drawn_counts(setting)
-        return None if steps is None or counts is None else steps + counts
+        drawn = draw.choice(ratios, size=(RESAMPLES, len(ratios)))
+        return [float(factor) for factor in np.median(drawn, axis=1)]
 
 
-def _first_good(costs: Sequence[float]) -> int:
-    """The first that is within `NO_GAIN` of the best."""
-    best = min(costs)
-    return next(i for i, cost in enumerate(costs) if cost <= NO_GAIN * best)
+def _figure(value: float, logarithms: Numbers | None) -> Figure:
+    """`value` with the 95 % interval of what has these `logarithms`, itself among it.
+
+    A bound is None where so many are infinite.
+    """
+    if logarithms is None:
+        return Figure(value, None, None)
+    import numpy as np
+
+    low, high = np.quantile(logarithms, [0.025, 0.975], method="inverted_cdf")
+    if math.isnan(low) or math.isnan(high):
+        return Figure(value, None, None)
+    centre = math.log(value)
+    return Figure(value, _exp(min(low, centre)), _exp(max(high, centre)))
+
+
+def _exp(logarithm: float) -> float | None:
+    return math.exp(logarithm) if abs(logarithm) < _NO_BOUND else None
 
 
 def _mean_time(setup: Setup) -> StepTime:
     times = setup.step_times
-    step_s = math.exp(fmean(math.log(time.step_s) for time in times))
-    if any(time.communication_s is None for time in times):
-        return StepTime(setup.setting, step_s, None, None)
+    communication = [t.communication_s for t in times if t.communication_s is not None]
+    wait = [t.wait_s for t in times if t.wait_s is not None]
+    split = len(communication) == len(times)
     return StepTime(
         setup.setting,
-        step_s,
-        fmean(time.communication_s or 0.0 for time in times),
-        fmean(time.wait_s or 0.0 for time in times),
+        fmean(time.step_s for time in times),
+        fmean(communication) if split else None,
+        fmean(wait) if split else None,
     )
 
 
-def _spread(setups: Sequence[Sequence[float | None]]) -> Numbers:
-    """By how much single runs differ from the mean of their setup, in logarithms."""
+def _spread(setups: Sequence[Setup], *, several: bool) -> Numbers:
+    """How single runs of one process, or of several, differ from the mean of their setup [N, 3].
+
+    In logarithms of step, communication and wait; 0 where a part is not known or nothing.
+    """
     import numpy as np
 
-    pool: list[float] = []
-    for values in setups:
-        if len(values) > 1 and all(values):
-            logarithms = np.log(np.array(values, dtype=float))
-            wider = math.sqrt(len(values) / (len(values) - 1))
-            pool += (wider * (logarithms - logarithms.mean())).tolist()
-    return np.array(pool)
+    pool: list[Numbers] = []
+    for setup in setups:
+        n = len(setup.step_times)
+        if n > 1 and (setup.num_processes > 1) == several:
+            runs = np.array([[t[1], t[2] or 0.0, t[3] or 0.0] for t in setup.step_times])
+            mean = runs.mean(axis=0)
+            ratios = np.where(mean > 0, runs / np.where(mean > 0, mean, 1.0), 1.0)
+            logarithms = np.log(np.maximum(ratios, _LEAST_PART))
+            pool.append(math.sqrt(n / (n - 1)) * (logarithms - logarithms.mean(axis=0)))
+    return np.concatenate(pool) if pool else np.empty((0, 3))

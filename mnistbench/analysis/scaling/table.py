@@ -1,32 +1,32 @@
-"""Scaling reports as text: tables and verdicts for a terminal or Markdown, or data in full."""
+"""Scaling reports as text: verdicts and tables for a terminal or Markdown, or data in full."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
 
 from mnistbench.analysis.cells import NOT_MEASURED, estimate_text, goal, median_text, seconds
 from mnistbench.analysis.escaping import markdown, printable
 from mnistbench.analysis.scaling.gains import Gain, Measured
 from mnistbench.analysis.scaling.notes import link_text, scaling_notes
-from mnistbench.analysis.scaling.prediction import Figure, Outlook, Predicted
+from mnistbench.analysis.scaling.outlook import Outlook
+from mnistbench.analysis.scaling.prediction import Figure, Predicted
 from mnistbench.analysis.scaling.setups import Setup
 from mnistbench.analysis.scaling.study import Check, ScalingReport
-from mnistbench.analysis.scaling.values import (
-    held_out_values,
-    measured_values,
-    model_values,
-    predicted_values,
-)
 from mnistbench.analysis.scaling.verdict import check_line, verdict_lines
-from mnistbench.analysis.stability import time_mark
+from mnistbench.analysis.stability import is_unstable, time_mark
 from mnistbench.analysis.tables import TableFormat, data_text, render_table
 
 __all__ = ["render_scaling"]
 
+_PARTS = ("compute", "communication", "wait", "skew")
+
 
 def render_scaling(reports: Sequence[ScalingReport], *, table_format: TableFormat) -> str:
-    """What was measured, where a step's time goes, what is predicted, the verdicts and the notes.
+    """The verdicts, what was measured, what is predicted, and the notes.
 
     JSON has an object for each report; CSV a row for each row of its tables, named by `table`.
     """
@@ -40,34 +40,35 @@ def render_scaling(reports: Sequence[ScalingReport], *, table_format: TableForma
 
 def _text(report: ScalingReport, table_format: TableFormat, *, named: bool) -> str:
     target = report.target
-    several_links = len({link_text(s.link) for s in report.family.setups if s.link}) > 1
     tables = {
-        "Measured": [
-            _measured_cells(row, gain, target)
-            for row in report.measured
-            for gain in row.gains or (None,)
+        "Measured": [_measured_cells(row, target) for row in report.measured],
+        "Against one process": [
+            _gain_cells(row, gain, target) for row in report.measured for gain in row.gains
         ],
-        "A step": [_step_cells(row) for row in report.measured],
+        "Held out": [_check_cells(check, target) for check in report.checks],
         "Predicted": [
             _outlook_cells(outlook, row, target)
             for outlook in report.outlooks
             for row in outlook.rows
         ],
-        "Held out": [_check_cells(check, target) for check in report.checks],
     }
     safe = markdown if table_format == "markdown" else printable
-    parts = [safe(report.family.name)] if named else []
-    parts += [
-        f"{title}:\n\n{render_table(_without_link(rows, several_links), table_format)}"
+    end = "\n\n" if table_format == "markdown" else "\n"  # Markdown joins single lines
+    checked = check_line(report)
+    lines = [*verdict_lines(report), *([checked] if checked else [])]
+    one_link = not any(setup.link_rank for setup in report.family.setups)
+    shown = [
+        f"{title}:\n\n{render_table(_without_link(rows) if one_link else rows, table_format)}"
         for title, rows in tables.items()
         if rows
     ]
-    lines = [line for line in (*verdict_lines(report), check_line(report)) if line]
-    for told in (lines, scaling_notes(report)):
-        # single line breaks are lost in Markdown
-        end = "\n\n" if table_format == "markdown" else "\n"
-        parts.append(end.join(map(safe, told)))
-    return "\n\n".join(parts)
+    parts = [
+        safe(report.family.name) if named else "",
+        end.join(map(safe, lines)),
+        *shown,
+        end.join(map(safe, scaling_notes(report))),
+    ]
+    return "\n\n".join(filter(None, parts))
 
 
 def _lead(setup: Setup) -> dict[str, str]:
@@ -78,57 +79,51 @@ def _lead(setup: Setup) -> dict[str, str]:
     }
 
 
-def _without_link(rows: Sequence[Mapping[str, str]], several: bool) -> list[dict[str, str]]:
-    """`rows` with their link only where this tells some apart."""
-    return [{k: v for k, v in row.items() if several or k != "link"} for row in rows]
+def _without_link(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    return [{k: v for k, v in row.items() if k != "link"} for row in rows]
 
 
-def _measured_cells(row: Measured, gain: Gain | None, target: float) -> dict[str, str]:
-    setup, time = row.setup, row.time_s
-    mark = time_mark(setup.alone)
+def _measured_cells(row: Measured, target: float) -> dict[str, str]:
+    setup, time, split = row.setup, row.time_s, row.split
+    mark, n, timed = time_mark(setup.alone), len(setup.runs), len(setup.timed)
     speed = estimate_text(row.samples_per_s and row.samples_per_s._asdict(), _count)
-    alone = len(setup.runs) == 1
-    ratios = gain or Gain("strong", setup, None, None, None, None, None)
+    parts = {name: _ms(getattr(split, f"{name}_s") if split else None) for name in _PARTS}
+    slowest = str(split.slowest_process) if split and setup.num_processes > 1 else NOT_MEASURED
     return _lead(setup) | {
-        "n": str(len(setup.runs)),
+        "n": str(n) if timed == n else f"{n}, {timed} timed",
         "samples/s": speed + (mark if row.samples_per_s else ""),
         f"s to {goal(target)}": NOT_MEASURED
         if time is None
         else median_text(time._asdict(), seconds, alone=time.n == 1) + mark,
-        "steps": median_text(row.steps._asdict(), _count, alone=alone),
-        "scaling": gain.scaling if gain else NOT_MEASURED,
-        "× samples/s": _ratio(ratios.speed),
-        "efficiency %": _efficiency(ratios.speed, setup.num_processes),
-        f"× to {goal(target)}": _ratio(ratios.time),
-        f"efficiency % to {goal(target)}": _efficiency(ratios.time, setup.num_processes),
-        "= step time": _ratio(ratios.hardware, bounds=False),
-        "× steps": _ratio(ratios.steps, bounds=False),
+        "steps": median_text(row.steps._asdict(), _count, alone=n == 1),
+        "step ms": _ms(row.step_s),
+        **parts,
+        "slowest process": slowest,
     }
 
 
-def _step_cells(row: Measured) -> dict[str, str]:
-    split = row.split
-    values: Sequence[float | None] = [None] * 4
-    if split:
-        values = (split.compute_s, split.communication_s, split.wait_s, split.skew_s)
-    several = row.setup.num_processes > 1
+def _gain_cells(row: Measured, gain: Gain, target: float) -> dict[str, str]:
     return _lead(row.setup) | {
-        "step ms (mean)": _ms(row.step_s),
-        **dict(zip(("compute", "communication", "wait", "skew"), map(_ms, values), strict=True)),
-        "slowest process": str(split.slowest_process) if split and several else NOT_MEASURED,
+        "scaling": gain.scaling,
+        "one process": f"{gain.base.shape}, {gain.base.global_batch_size}",
+        "× samples/s": _bounded(gain.speed, _ratio),
+        "efficiency %": _percent(gain.efficiency),
+        f"× to {goal(target)}": _bounded(gain.time, _ratio),
+        f"efficiency % to {goal(target)}": _percent(gain.time_efficiency),
+        "= step time": _bounded(gain.hardware, _ratio),
+        "× steps": _bounded(gain.steps, _ratio),
     }
 
 
 def _outlook_cells(outlook: Outlook, row: Predicted, target: float) -> dict[str, str]:
-    first, processes = outlook.rows[0].samples_per_s.value, row.setting.num_processes
     compute_s, communication_s, wait_s = row.parts
     return {
         "scaling": f"{outlook.scaling}, {outlook.base_batch}",
-        "processes": f"{processes:,}",
+        "processes": f"{row.setting.num_processes:,}",
         "global batch": f"{row.setting.global_batch_size:,}",
         "samples/s": _bounded(row.samples_per_s, _count),
-        "efficiency %": f"{100 * row.samples_per_s.value / first / processes:.0f}",
-        f"s to {goal(target)}": _bounded(row.time_s, lambda x: f"{x:.3g}"),
+        "efficiency %": _percent(outlook.efficiency(row)),
+        f"s to {goal(target)}": _bounded(row.time_s, _brief),
         "compute ms": _ms(compute_s),
         "communication ms": _ms(communication_s),
         "wait ms": _ms(wait_s),
@@ -141,25 +136,17 @@ def _check_cells(check: Check, target: float) -> dict[str, str]:
     return _lead(measured.setup) | {
         "samples/s": _count(speed.mean) if speed else NOT_MEASURED,
         "predicted": _bounded(predicted and predicted.samples_per_s, _count),
-        "error %": _error(check.speed_error),
+        "error %": _signed(check.speed_error),
         "step ms": _ms(measured.step_s),
         "step predicted": _ms(predicted and predicted.parts.step_s),
-        "step error %": _error(check.step_error),
-        f"s to {goal(target)}": _seconds(time and time.median),
-        "s predicted": _bounded(predicted and predicted.time_s, lambda x: f"{x:.3g}"),
-        "s error %": _error(check.time_error),
+        "step error %": _signed(check.step_error),
+        f"s to {goal(target)}": seconds(time.median) if time and time.median else NOT_MEASURED,
+        "s predicted": _bounded(predicted and predicted.time_s, _brief),
+        "s error %": _signed(check.time_error),
     }
 
 
-def _ratio(figure: Figure | None, *, bounds: bool = True) -> str:
-    if figure is None:
-        return NOT_MEASURED
-    if not bounds:
-        return f"{figure.value:.2f}"
-    return _bounded(figure, lambda x: f"{x:.2f}")
-
-
-def _bounded(figure: Figure | None, show: Any) -> str:
+def _bounded(figure: Figure | None, show: Callable[[float], str]) -> str:
     if figure is None:
         return NOT_MEASURED
     if figure.low is None and figure.high is None:
@@ -168,20 +155,24 @@ def _bounded(figure: Figure | None, show: Any) -> str:
     return f"{show(figure.value)} ({low}–{'∞' if figure.high is None else show(figure.high)})"
 
 
-def _efficiency(figure: Figure | None, num_processes: int) -> str:
-    return NOT_MEASURED if figure is None else f"{100 * figure.value / num_processes:.0f}"
+def _percent(share: float | None) -> str:
+    return NOT_MEASURED if share is None else f"{100 * share:.0f}"
 
 
-def _error(error: float | None) -> str:
+def _signed(error: float | None) -> str:
     return NOT_MEASURED if error is None else f"{100 * error:+.0f}"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _brief(value: float) -> str:
+    return f"{value:.3g}"
 
 
 def _count(value: float) -> str:
     return f"{value:,.0f}"
-
-
-def _seconds(value: float | None) -> str:
-    return NOT_MEASURED if value is None else seconds(value)
 
 
 def _ms(value: float | None) -> str:
@@ -189,24 +180,96 @@ def _ms(value: float | None) -> str:
 
 
 def _values(report: ScalingReport) -> dict[str, Any]:
+    """A report in full precision, times in seconds."""
     return {
         "configuration": report.family.name,
         "target_accuracy": report.target,
-        "measured": measured_values(report),
-        "model": model_values(report),
-        "predicted": predicted_values(report),
-        "held_out": held_out_values(report),
         "verdicts": verdict_lines(report),
         "check": check_line(report),
+        **_rows(report),
+        "model": _model_values(report),
         "notes": scaling_notes(report),
     }
 
 
 def _csv_rows(report: ScalingReport) -> list[dict[str, Any]]:
-    tables = {
-        "measured": measured_values(report),
-        "predicted": predicted_values(report),
-        "held_out": held_out_values(report),
-    }
     lead = {"configuration": report.family.name, "target_accuracy": report.target}
-    return [{"table": table} | lead | row for table, rows in tables.items() for row in rows]
+    return [{"table": name} | lead | row for name, rows in _rows(report).items() for row in rows]
+
+
+def _rows(report: ScalingReport) -> dict[str, list[dict[str, Any]]]:
+    """The rows of all tables; figures and other parts are mappings of their own."""
+    return {
+        "measured": [_measured_values(row) for row in report.measured],
+        "gains": [
+            _setup_values(row.setup)
+            | {"base_threads": gain.base.num_threads}
+            | _plain(gain, without=("base", "base_step_s"))
+            | {"efficiency": gain.efficiency, "time_efficiency": gain.time_efficiency}
+            for row in report.measured
+            for gain in row.gains
+        ],
+        "held_out": [_check_values(check) for check in report.checks],
+        "predicted": [
+            _plain(outlook, without=("rows",))
+            | _predicted_values(row)
+            | {"efficiency": outlook.efficiency(row)}
+            for outlook in report.outlooks
+            for row in outlook.rows
+        ],
+    }
+
+
+def _measured_values(row: Measured) -> dict[str, Any]:
+    counts = {"n": len(row.setup.runs), "timed": len(row.setup.timed)}
+    unstable = {"unstable_runs": sum(map(is_unstable, row.setup.timed))}
+    return _setup_values(row.setup) | counts | unstable | _plain(row, without=("setup", "gains"))
+
+
+def _setup_values(setup: Setup) -> dict[str, Any]:
+    names = ("num_processes", "num_machines", "num_threads", "global_batch_size")
+    return {name: getattr(setup, name) for name in names} | {"link": _value(setup.link)}
+
+
+def _check_values(check: Check) -> dict[str, Any]:
+    errors = ("speed_error", "step_error", "time_error")
+    predicted = _predicted_values(check.predicted) if check.predicted else {}
+    return (
+        {"held_out_by": check.reason}
+        | _setup_values(check.measured.setup)
+        | predicted
+        | {name: getattr(check, name) for name in errors}
+    )
+
+
+def _predicted_values(row: Predicted) -> dict[str, Any]:
+    setting = {name: _value(value) for name, value in asdict(row.setting).items()}
+    parts = {"step_s": row.parts.step_s, **row.parts._asdict()}
+    return setting | parts | _plain(row, without=("setting", "parts"))
+
+
+def _model_values(report: ScalingReport) -> dict[str, Any] | None:
+    """The fitted parameters; ``None`` without a fit."""
+    if report.predictor is None:
+        return None
+    fit, steps = report.predictor.fit, report.predictor.steps
+    return {
+        "fitted_on": [f"{s.shape}, batch {s.global_batch_size}" for s in report.predictor.setups],
+        **asdict(fit.model),
+        "residual": fit.residual,
+        "free_figures": fit.num_free,
+        "min_steps": steps.curve and steps.curve[0],
+        "noise_batch": steps.noise_batch,
+        "assumptions": fit.assumptions,
+    }
+
+
+def _plain(row: NamedTuple, *, without: Sequence[str]) -> dict[str, Any]:
+    return {k: _value(v) for k, v in row._asdict().items() if k not in without}
+
+
+def _value(value: Any) -> Any:
+    """`value` as JSON has it: figures and what records hold by their names."""
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    return value._asdict() if hasattr(value, "_asdict") else value

@@ -9,12 +9,12 @@ from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import EvalPoint, Link, Result, StepSplit, Throughput
 from tests.made_records import make_record
 
-__all__ = ["LINK", "TRUTH", "make_run", "make_sweep", "simulated_step_s"]
+__all__ = ["LINK", "TRUTH", "make_run", "make_sweep", "true_step_s"]
 
 TRUTH = CostModel(
     fixed_s=2e-3,
     per_sample_s=5e-5,
-    thread_power=0.7,
+    several_s=1e-3,
     call_s=3e-4,
     link_share=1.0,
     wait_share=0.05,
@@ -43,11 +43,11 @@ def make_run(count, batch, seed, *, truth=TRUTH, link=LINK, noise=0.02, threads=
     setting = Setting(
         num_processes=count,
         global_batch_size=batch,
-        num_threads=threads,
         contention=max(1.0, count * threads / cores) if cores else 1.0,
         link=link,
     )
-    parts = [x * draw.lognormvariate(0, noise) for x in predict_step(truth, setting)]
+    threaded = replace(truth, per_sample_s=truth.per_sample_s / threads**0.7)
+    parts = [x * draw.lognormvariate(0, noise) for x in predict_step(threaded, setting)]
     steps = round(_steps(batch, random.Random(f"{seed} {batch}"), values.pop("step_noise", 0.03)))
     base = make_record(seed)
     config = RunConfig(seed=seed, global_batch_size=batch, num_threads=threads, eval_split="test")
@@ -78,11 +78,10 @@ def make_run(count, batch, seed, *, truth=TRUTH, link=LINK, noise=0.02, threads=
     return base.model_copy(update=changes | values)
 
 
-def simulated_step_s(count, batch, *, truth=TRUTH, link=LINK, contention=1.0, threads=1):
+def true_step_s(count, batch, *, truth=TRUTH, link=LINK, contention=1.0):
     """What the truth says of a setting, without noise."""
     setting = Setting(num_processes=count, global_batch_size=batch, link=link)
-    setting = replace(setting, contention=contention, num_threads=threads)
-    return predict_step(truth, setting).step_s
+    return predict_step(truth, replace(setting, contention=contention)).step_s
 
 
 def _steps(batch, draw, noise):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from mnistbench.analysis.scaling.families import families_of
 from mnistbench.analysis.scaling.gains import measure
-from mnistbench.analysis.scaling.setups import families_of
 from mnistbench.schema.record import Throughput
-from tests.analysis.scaling.made_sweep import make_sweep, simulated_step_s
+from tests.analysis.scaling.made_sweep import make_sweep, true_step_s
 
 
 def rows_of(records, target=0.97):
@@ -25,7 +25,7 @@ def gain_of(records, processes, batch, scaling="strong"):
 
 def test_strong_scaling_gains_by_the_step_alone():
     gain = gain_of(make_sweep(noise=0.0), 2, 256)
-    expected = simulated_step_s(1, 256) / simulated_step_s(2, 256)
+    expected = true_step_s(1, 256) / true_step_s(2, 256)
     assert gain.speed.value == pytest.approx(expected)
     assert gain.hardware.value == pytest.approx(expected)
     assert gain.steps == (1, 1, 1)  # a seed takes as many steps on any processes
@@ -34,7 +34,7 @@ def test_strong_scaling_gains_by_the_step_alone():
 
 def test_weak_scaling_splits_into_a_longer_step_and_fewer_of_them():
     gain = gain_of(make_sweep(noise=0.0, step_noise=0.0), 4, 256, "weak")
-    longer = simulated_step_s(1, 64) / simulated_step_s(4, 256, contention=2)
+    longer = true_step_s(1, 64) / true_step_s(4, 256, contention=2)
     fewer = (1 + 500 / 64) / (1 + 500 / 256)
     assert gain.base.global_batch_size == 64
     assert gain.hardware.value == pytest.approx(longer)

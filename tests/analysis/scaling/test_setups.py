@@ -2,9 +2,10 @@
 
 import pytest
 
-from mnistbench.analysis.scaling.setups import families_of, target_of
+from mnistbench.analysis.scaling.families import families_of
+from mnistbench.analysis.scaling.setups import target_of
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.record import Link, Result
+from mnistbench.schema.record import Canary, CanaryReading, Link, Result
 from tests.analysis.scaling.made_sweep import LINK, make_run, make_sweep
 
 
@@ -32,9 +33,10 @@ def test_runs_are_told_apart_by_processes_threads_and_batch():
 def test_cores_are_shared_once_there_are_more_threads():
     by_count = {s.num_processes: s for s in setups_of(make_sweep(batches=(64,)))}
     assert [by_count[n].setting.contention for n in (1, 2, 4)] == [1, 1, 2]
-    assert [by_count[n].cores_used for n in (1, 2, 4)] == [1, 2, 2]
-    on_gpus = setups_of(make_sweep(batches=(64,), cores=None))
-    assert {s.setting.contention for s in on_gpus} == {1}
+    assert [by_count[n].num_workers for n in (1, 2, 4)] == [1, 2, 4]
+    on_gpus = setups_of(make_sweep(batches=(64,), cores=None, threads=lambda n: 16 // n))
+    assert {(s.setting.contention, s.num_threads) for s in on_gpus} == {(1, 1)}
+    assert [s.num_workers for s in on_gpus] == [1, 2, 4]
     on_two_machines = make_sweep(batches=(64,), environment={"num_machines": 2})
     assert {s.setting.contention for s in setups_of(on_two_machines)} == {1}
 
@@ -59,21 +61,85 @@ def test_with_a_learning_rate_that_follows_the_processes_batches_per_device_stay
     assert len(families_of([*weak(32), *weak(64)])) == 2
 
 
+def slower(factor):
+    return Link(latency_s=5e-5 * factor, bandwidth_bytes_per_s=2e9 / factor)
+
+
+def ranks_of(records, **options):
+    (family,) = families_of(records, **options)
+    return [(s.link, s.link_rank) for s in family.setups]
+
+
 def test_links_are_one_until_a_gap_tells_them_apart():
-    noisy = [Link(latency_s=5e-5 * x, bandwidth_bytes_per_s=2e9 / x) for x in (1, 1.5, 2)]
-    slow = Link(latency_s=5e-4, bandwidth_bytes_per_s=1e8)
+    alone = make_sweep(processes=(1,), batches=(64,))
+    noisy = [make_run(2, 64, seed, link=slower(x)) for seed, x in enumerate((1, 2, 4))]
+    assert ranks_of([*alone, *noisy]) == [(None, 0), (slower(2), 0)]
+    cables = [make_run(2, 64, seed, link=slower(x)) for x in (1, 5, 30) for seed in range(3)]
+    assert [rank for _, rank in ranks_of([*alone, *cables])] == [0, 0, 1, 2]
+    slow = [make_run(2, 64, seed, link=slower(40)) for seed in range(3)]
+    assert ranks_of([*alone, *noisy, *slow]) == [(None, 0), (slower(2), 0), (slower(40), 1)]
+
+
+def test_a_narrower_gap_tells_links_apart_where_there_are_several_for_sure():
     records = make_sweep(processes=(1,), batches=(64,))
-    records += [make_run(2, 64, seed, link=link) for seed, link in enumerate(noisy)]
-    assert [s.link for s in setups_of(records)] == [None, noisy[1]]
-    records += [make_run(2, 64, seed, link=slow) for seed in range(3)]
-    assert [s.link for s in setups_of(records)] == [None, noisy[1], slow]
+    records += [make_run(2, 64, seed, link=slower(x)) for seed, x in enumerate((1, 1.5, 2, 5, 6))]
+    assert ranks_of(records)[1:] == [(slower(2), 0)]
+    found = ranks_of([*records, make_run(2, 64, 9, link=slower(7))], several_links=True)[1:]
+    assert found == [(slower(1.5), 0), (slower(6), 1)]
 
 
-def test_a_run_whose_link_was_not_measured_joins_the_only_one():
+def test_a_link_is_one_over_all_batches_of_as_many_processes():
+    records = make_sweep(processes=(1,))
+    records += [make_run(2, 64, seed, link=slower(1)) for seed in range(2)]
+    records += [make_run(2, 256, seed, link=slower(3)) for seed in range(3)]
+    assert ranks_of(records)[2:] == 2 * [(slower(3), 0)]
+
+
+def test_a_link_measured_while_processes_share_a_core_is_none():
+    records = make_sweep(batches=(64,))
+    records += [make_run(4, 64, seed, link=slower(100)) for seed in range(5, 8)]
+    assert ranks_of(records) == [(None, 0), (LINK, 0), (None, 0)]
+
+
+@pytest.mark.parametrize(
+    "spoiled", [{"status": "interrupted"}, {"environment": {"measured_alone": False}}]
+)
+def test_spoiled_runs_tell_no_link(spoiled):
     records = make_sweep(processes=(1, 2), batches=(64,))
-    records.append(make_run(2, 64, 9, link=LINK).model_copy(update={"link": None}))
-    setups = setups_of(records)
-    assert [(len(s.runs), s.link) for s in setups] == [(5, None), (6, LINK)]
+    records += [make_run(2, 64, seed, link=slower(50), **spoiled) for seed in range(5, 7)]
+    assert [(len(s.runs), s.link) for s in setups_of(records)] == [(5, None), (7, LINK)]
+
+
+def test_a_run_that_did_not_learn_its_link_joins_the_only_one_or_is_replaced():
+    records = make_sweep(processes=(1, 2), batches=(64,))
+    lost = {"link": None, "status": "failed"}
+    records += [make_run(2, 64, seed).model_copy(update=lost) for seed in (0, 9)]
+    assert [(len(s.runs), s.link) for s in setups_of(records)] == [(5, None), (6, LINK)]
+    records += [make_run(2, 64, seed, link=slower(40)) for seed in range(5)]
+    found = [(len(s.runs), s.link) for s in setups_of(records)[1:]]
+    assert found == [(6, LINK), (5, slower(40))]
+
+
+def test_parts_of_a_step_come_to_its_mean():
+    (run,) = make_sweep(processes=(2,), batches=(64,), seeds=[0])
+    slow = run.throughput.model_copy(update={"samples_per_s": run.throughput.samples_per_s / 1.5})
+    records = [make_run(1, 64, 0), run.model_copy(update={"throughput": slow})]
+    (_, two) = setups_of(records)
+    (split,), (time,) = two.splits, two.step_times
+    before = run.throughput.step_split
+    assert split.compute_s + split.communication_s + split.wait_s == pytest.approx(time.step_s)
+    assert split.compute_s == pytest.approx(1.5 * before.compute_s)
+    assert (time.communication_s, time.wait_s) == (split.communication_s, split.wait_s)
+
+
+def test_most_unstable_runs_make_a_setup_unstable():
+    slow = CanaryReading(matmul_flops_per_s=1.0, copy_bytes_per_s=1.0)
+    fast = CanaryReading(matmul_flops_per_s=2.0, copy_bytes_per_s=1.0)
+    moved = Canary(before=slow, after=fast)
+    records = make_sweep(processes=(1, 2), batches=(64,), seeds=range(4))
+    for index in (0, 1, 4, 5, 6):
+        records[index] = records[index].model_copy(update={"canary": moved})
+    assert [s.mostly_unstable for s in setups_of(records)] == [False, True]
 
 
 def test_a_seed_counts_once_by_its_newest_run_that_ended_and_was_alone():
