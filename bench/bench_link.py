@@ -26,9 +26,9 @@ from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import find_records, load_record
 
 PORT = 29_500
-ROUNDS = {"smoke": 1, "quick": 3, "full": 7}
-STEPS = {"smoke": 20, "quick": 150, "full": 600}
-RATES = {"smoke": (20,), "quick": (5, 20, 100), "full": (3, 10, 30, 100, 300, 1_000)}
+ROUNDS = {"smoke": 1, "quick": 3, "full": 5}
+STEPS = {"smoke": 20, "quick": 150, "full": 300}
+RATES = {"smoke": (20,), "quick": (5, 20, 100), "full": (10, 30, 100, 1_000)}
 DELAYS_MS = {"smoke": (), "quick": (2.0,), "full": (0.5, 2.0, 10.0)}
 FAST_MEGABITS_PER_S = 1_000
 BYTES_PER_NUMBER = 4
