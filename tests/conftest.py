@@ -1,5 +1,6 @@
 """What tests of several rooms share: small runs, real processes, and where MNIST lies."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -27,6 +28,12 @@ SMALL = {
     "global_batch_size": 64,
     "num_threads": 1,
 }
+
+
+def pytest_collection_finish():
+    """Leave what was imported out of garbage collections, of which each run makes one."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
