@@ -22,8 +22,9 @@ import pytest
 
 from bench.cells import interval_text, ratio
 from bench.run_clock import CLOCK
+from mnistbench.launch.children import run_child
 from mnistbench.launch.commands import cpu_environment
-from mnistbench.launch.runs import RunFailedError, run_child
+from mnistbench.launch.runs import RunFailedError
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import find_records, load_record

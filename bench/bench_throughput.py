@@ -21,8 +21,8 @@ from bench.cells import interval_text, mark, ratio, run_info
 from bench.run_clock import CLOCK
 from mnistbench.cli import config_yaml
 from mnistbench.engine.trainer import train
+from mnistbench.launch.children import run_child
 from mnistbench.launch.commands import cpu_environment
-from mnistbench.launch.runs import run_child
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import find_records, load_record

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from mnistbench.engine.distributed import shards_weights
+from mnistbench.engine.distributed import decide_together, shards_weights
 from mnistbench.engine.evaluation import Evaluator
 from mnistbench.engine.fast_step import FastStep, Objective
 from mnistbench.engine.step import StockStep
@@ -63,7 +63,8 @@ def build_loop(
     else:
         inner = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
         if config.exact_parity:
-            _check_exact(inner, (accelerator.num_processes, num_pieces))
+            counts = accelerator.num_processes, num_pieces
+            decide_together(accelerator, lambda: _check_exact(inner, counts))
         network = _network(config, accelerator, inner)
         step = FastStep(
             config,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -49,12 +50,13 @@ class StockStep:
 
     def _backward(self, batch: Batch) -> Tensor:
         inputs = batch.images, batch.labels, self.preprocess.draw(batch.part)
-        total = torch.zeros((), device=batch.images.device)
         *before, last = pieces(inputs, self.num_pieces)
+        losses = []
         for piece in before:
             with self.accelerator.no_sync(self.model):
-                total += self._backward_piece(piece, batch.part.weight)
-        return total + self._backward_piece(last, batch.part.weight)
+                losses.append(self._backward_piece(piece, batch.part.weight))
+        losses.append(self._backward_piece(last, batch.part.weight))
+        return reduce(torch.add, losses)
 
     def _backward_piece(self, piece: Piece, weight: float) -> Tensor:
         logits = self.model(self.preprocess.apply(piece.images, piece.draws))

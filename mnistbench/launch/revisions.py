@@ -21,8 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from mnistbench.launch.children import run_child
 from mnistbench.launch.interleave import Side
-from mnistbench.launch.runs import RunFailedError, run_child
+from mnistbench.launch.runs import RunFailedError
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.folders import cache_folder
 

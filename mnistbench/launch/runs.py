@@ -14,7 +14,7 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import load_record
 
-__all__ = ["RunFailedError", "check_arguments", "last_words", "run_child", "run_once"]
+__all__ = ["RunFailedError", "check_arguments", "last_words", "run_once"]
 
 _COMPLAINT = "mnistbench: error: "
 

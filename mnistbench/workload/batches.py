@@ -84,6 +84,9 @@ def pieces(inputs: StepInputs, number: int) -> Iterator[Piece]:
 
     Where samples are fewer, some pieces repeat one at share 0: every process has as many pieces.
     """
+    if number == 1:  # the usual case, once a step
+        yield Piece(*inputs, 1.0)
+        return
     images, labels, draws = inputs
     count = len(images)
     for index in range(number):
