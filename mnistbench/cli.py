@@ -22,20 +22,24 @@ import yaml
 from mnistbench.schema.config import RunConfig, config_from
 from mnistbench.schema.config_rules import APPLIES_TO
 from mnistbench.schema.errors import InputError, SaidElsewhereError
+from mnistbench.schema.plain_yaml import read_yaml
 from mnistbench.workload.recipes import RECIPES
 
 __all__ = ["config_yaml", "exit_on_input_error", "parse", "read_config", "run_flags", "say", "show"]
 
 T = TypeVar("T")
 
-_MAX_YAML_BYTES = 2**20
 _PATIENCE_S = 2.0
 _BATCH_SIZES = frozenset({"global_batch_size", "per_device_batch_size"})
 
 
 def say(line: str) -> None:
-    """Tell the user something on stderr, where it cannot mix with results."""
-    print(f"mnistbench: {line}", file=sys.stderr, flush=True)  # noqa: T201
+    """Tell the user something on stderr, in one line, where it cannot mix with results.
+
+    Of file names and of what files hold, nothing is obeyed by a terminal.
+    """
+    safe = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    print(f"mnistbench: {safe}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def show(text: str) -> None:
@@ -108,7 +112,7 @@ def read_config(given: Mapping[str, Any], config_file: Path | None) -> RunConfig
     Raises:
         InputError: one line on the first thing that is wrong.
     """
-    from_file = _read_yaml(config_file) if config_file else {}
+    from_file = _read_values(config_file) if config_file else {}
     if given.keys() >= _BATCH_SIZES:
         raise InputError("global_batch_size: set either this or --per-device-batch-size")
     name = given.get("recipe", from_file.get("recipe"))
@@ -122,7 +126,8 @@ def read_config(given: Mapping[str, Any], config_file: Path | None) -> RunConfig
         config = config_from(values)
     except InputError as error:
         field = re.split(r"[:.]", str(error))[0]
-        if field in from_file and field not in given:
+        unknown = field not in RunConfig.model_fields  # of flags, the parser refuses these
+        if (field in from_file or unknown) and field not in given:
             raise InputError(f"{config_file}: {error}") from None
         raise
     _check_applies(given, config)
@@ -149,24 +154,8 @@ def _check_applies(given: Mapping[str, Any], config: RunConfig) -> None:
             )
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > _MAX_YAML_BYTES:
-            raise InputError(f"{path}: too large for a configuration")
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file; --config takes YAML") from None
-    except RecursionError:
-        raise InputError(f"{path}: nested too deeply for a configuration") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not valid"
-        raise InputError(f"{path}{line}: malformed YAML: {problem}") from None
-    except (ValueError, AttributeError) as error:  # PyYAML's own on impossible dates and numbers
-        raise InputError(f"{path}: malformed YAML: {error}") from None
+def _read_values(path: Path) -> dict[str, Any]:
+    values = read_yaml(path, what="a configuration")
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):

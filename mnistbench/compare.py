@@ -127,6 +127,7 @@ def _refuse_set_here(train_flags: Sequence[str]) -> None:
 
 def _stored(flags: _Flags, gates: Sequence[Gate]) -> Comparison:
     a, b = flags.paths
+    found = [find_records([path]) for path in (a, b)]
     if a.resolve() == b.resolve():
         raise InputError(f"A and B are the same: {a}; name two")
     benchmarks = [None if path.is_dir() else _benchmarks(path) for path in (a, b)]
@@ -135,7 +136,6 @@ def _stored(flags: _Flags, gates: Sequence[Gate]) -> Comparison:
         return compare_benchmarks(benchmarks[0], benchmarks[1], force=flags.force)
     if benchmarks[0] or benchmarks[1]:
         raise InputError("compare: a benchmark file compares with another only, not with records")
-    found = [find_records([path]) for path in (a, b)]
     if shared := {path.resolve() for path in found[0]} & {path.resolve() for path in found[1]}:
         raise InputError(f"A and B are not apart: both hold {sorted(shared)[0]}")
     of_a, of_b = ([load_record(path) for path in paths] for paths in found)
@@ -144,8 +144,6 @@ def _stored(flags: _Flags, gates: Sequence[Gate]) -> Comparison:
 
 
 def _benchmarks(path: Path) -> BenchmarkFile | None:
-    if not path.exists():
-        raise InputError(f"{path}: does not exist")
     if path.suffix in {".yaml", ".yml"}:
         raise InputError(f"{path}: a configuration has no figures; run it with --interleave")
     return load_benchmarks(path)

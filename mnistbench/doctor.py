@@ -5,6 +5,7 @@ Before a launch: a launch configuration, and whether the machines that it names 
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -145,7 +146,9 @@ def _data(data_dir: Path | None) -> list[_Finding]:
 def _disk(output_dir: Path) -> _Finding:
     def check() -> str:
         check_writable(output_dir)
-        existing = next(p for p in (output_dir, *output_dir.absolute().parents) if p.exists())
+        existing = next(
+            p for p in (output_dir, *output_dir.absolute().parents) if os.access(p, os.F_OK)
+        )
         free = shutil.disk_usage(existing).free
         if free < _LEAST_DISK_BYTES:
             raise InputError(f"only {free / 2**20:.0f} MiB free for {output_dir}; make room")

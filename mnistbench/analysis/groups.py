@@ -11,7 +11,7 @@ from mnistbench.analysis.reference import check_group
 from mnistbench.analysis.scoring import TargetScore, score_target
 from mnistbench.analysis.stability import is_unstable, ran_beside_others
 from mnistbench.analysis.statistics import Estimate, complete_mean, mean_interval
-from mnistbench.schema.record import Phase, RunRecord
+from mnistbench.schema.record import Phase, RunRecord, finite
 from mnistbench.schema.reference import ReferenceCurve
 from mnistbench.schema.training_fields import SAME_RUN
 
@@ -175,7 +175,7 @@ def _batch(record: RunRecord) -> dict[str, Any]:
 
 def _quotient(part: Any, whole: Any) -> float | None:
     known = isinstance(part, int | float) and isinstance(whole, int | float) and whole > 0
-    return part / whole if known else None
+    return finite(part / whole) if known else None
 
 
 def _loop(record: RunRecord) -> str:

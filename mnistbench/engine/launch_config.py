@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import reprlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from accelerate.commands.config.config_args import (
     ClusterConfig,
     default_config_file,
     load_config_from_file,
 )
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
-from accelerate.utils import is_fp8_available
+from accelerate.utils import DistributedType, is_fp8_available
 
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.plain_yaml import read_yaml
+from mnistbench.schema.strict_json import read_json
 
 __all__ = ["LaunchConfig", "launch_defaults", "read_launch_config"]
 
 _DEFAULT_PORT = 29_500
+_MAX_JSON_BYTES = 2**17
+_PRECISIONS = ("no", "bf16", "fp16", "fp8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,28 +113,19 @@ def read_launch_config(path: Path) -> LaunchConfig:
     """What the file at `path` says, by Accelerate's own reader and checks.
 
     Raises:
-        InputError: there is no such file, Accelerate does not take it, or a number is none.
+        InputError: it cannot be read, Accelerate does not take it, or a value is of another kind
+            than it should be.
     """
     given = _load(path)
     if not isinstance(given, ClusterConfig):
         raise InputError(f"{path}: compute_environment: only LOCAL_MACHINE is supported")
-    arguments = launch_command_parser().parse_args(["--config_file", str(path), "-m", "mnistbench"])
+    try:
+        config = _checked(path, given)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    arguments = launch_command_parser().parse_args([f"--config_file={path}", "-m", "mnistbench"])
     _guarded(path, lambda: _validate_launch_command(arguments))
-    return LaunchConfig(
-        path=path,
-        distributed_type=str(getattr(given.distributed_type, "value", given.distributed_type)),
-        use_cpu=bool(given.use_cpu),
-        mixed_precision=str(given.mixed_precision or "no"),
-        num_processes=_whole(given, "num_processes", least=1),
-        num_machines=_whole(given, "num_machines", least=1),
-        machine_rank=_whole(given, "machine_rank", least=0),
-        main_process_ip=given.main_process_ip,
-        main_process_port=(
-            _DEFAULT_PORT
-            if given.main_process_port is None
-            else _whole(given, "main_process_port", least=0)
-        ),
-    )
+    return config
 
 
 def launch_defaults() -> str | None:
@@ -139,7 +135,7 @@ def launch_defaults() -> str | None:
         InputError: the file is there but Accelerate cannot read it.
     """
     path = Path(default_config_file)
-    if not path.exists():
+    if not os.access(path, os.F_OK):
         return None
     config = _load(path)
     kind = getattr(config.distributed_type, "value", config.distributed_type)
@@ -147,25 +143,60 @@ def launch_defaults() -> str | None:
 
 
 def _load(path: Path) -> Any:
+    """What Accelerate makes of the file, which is read with care before it reads it without."""
+    what = "a launch configuration"
+    if path.suffix == ".json":
+        read_json(path, max_bytes=_MAX_JSON_BYTES, what=what)
+    else:
+        read_yaml(path, what=what)
     return _guarded(path, lambda: load_config_from_file(str(path)))
 
 
 def _guarded(path: Path, read: Callable[[], Any]) -> Any:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
     try:
         return read()
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise InputError(f"{path}{line}: malformed YAML") from None
     except Exception as error:  # Accelerate raises whatever its reader met
         said = " ".join(str(error).split()).replace(str(path), "it")
         raise InputError(f"{path}: not taken by Accelerate: {said}") from None
 
 
+def _checked(path: Path, given: ClusterConfig) -> LaunchConfig:
+    """What `given` says, strictly: Accelerate itself takes anything for anything."""
+    port, address = given.main_process_port, given.main_process_ip
+    return LaunchConfig(
+        path=path,
+        distributed_type=_one_of(given.distributed_type, DistributedType, "distributed_type"),
+        use_cpu=_one_of(given.use_cpu, (False, True), "use_cpu"),
+        mixed_precision=_one_of(given.mixed_precision or "no", _PRECISIONS, "mixed_precision"),
+        num_processes=_whole(given, "num_processes", least=1),
+        num_machines=_whole(given, "num_machines", least=1),
+        machine_rank=_whole(given, "machine_rank", least=0),
+        main_process_ip=address if address is None else _text(address, "main_process_ip"),
+        main_process_port=(
+            _DEFAULT_PORT if port is None else _whole(given, "main_process_port", least=0)
+        ),
+    )
+
+
+def _one_of(value: Any, choices: Iterable[Any], name: str) -> Any:
+    """The plain value of `value`, which is one of `choices` and of its type: 0 is not false."""
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
+        known = ", ".join(str(getattr(choice, "value", choice)) for choice in choices)
+        quoted = "; YAML reads a bare NO as false: quote it" if value is False else ""
+        raise InputError(f"{name}: should be one of {known} (got {reprlib.repr(value)}){quoted}")
+    return getattr(value, "value", value)
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"{name}: should be text (got {reprlib.repr(value)})")
+    return value
+
+
 def _whole(given: Any, name: str, *, least: int) -> int:
     value = getattr(given, name)
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name}: should be a whole number from {least} on (got {value!r})")
+        raise InputError(
+            f"{name}: should be a whole number from {least} on (got {reprlib.repr(value)})"
+        )
     return value

@@ -8,6 +8,7 @@ whenever a sweep is killed.
 from __future__ import annotations
 
 import fcntl
+import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -69,8 +70,9 @@ class SweepFolder:
             InputError: something lies there that is no result.
         """
         path = self.record_path(cell)
-        if not path.exists():
-            return None
+        with _one_line(path):
+            if not path.exists():
+                return None
         record = load_record(path)
         if record.status not in DONE:
             raise InputError(f"{path}: is of a run that {record.status}; remove its folder")
@@ -142,7 +144,7 @@ class SweepFolder:
         grids = [*before.grids, *([dict(grid)] if dict(grid) not in before.grids else [])]
         plan = SweepPlan(grids=grids, cells=list(planned.values()))
         if plan != before:
-            write_whole(path, plan.model_dump_json(indent=1) + "\n")
+            write_whole(path, json.dumps(plan.model_dump(mode="json"), indent=1) + "\n")
 
     def _settle(self) -> None:
         for left in sorted(self.running.glob("*")):
@@ -171,4 +173,4 @@ def _one_line(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"{error.filename or path}: {error.strerror}") from None
+        raise InputError(f"{error.filename or path}: {error.strerror or error}") from None

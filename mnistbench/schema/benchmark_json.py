@@ -5,6 +5,8 @@ Only what is compared is declared; all else in the file is ignored.
 
 from __future__ import annotations
 
+import reprlib
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,10 +63,10 @@ def load_benchmarks(path: Path) -> BenchmarkFile | None:
         found = BenchmarkFile.model_validate(values)
     except ValidationError as error:
         raise InputError(f"{path}: not a benchmark file: {one_line(error)}") from None
-    names = [benchmark.fullname for benchmark in found.benchmarks]
-    if not names:
+    counts = Counter(benchmark.fullname for benchmark in found.benchmarks)
+    if not counts:
         raise InputError(f"{path}: holds no benchmark; run pytest with --benchmark-json again")
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{path}: holds {twice!r} twice; keep one of them")
+    name, count = counts.most_common(1)[0]
+    if count > 1:
+        raise InputError(f"{path}: holds {reprlib.repr(name)} twice; keep one of them")
     return found

@@ -5,38 +5,51 @@ from __future__ import annotations
 import json
 import os
 import reprlib
+from collections import Counter
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from mnistbench.schema.bounded_text import MAX_DEPTH, read_text
 from mnistbench.schema.errors import InputError, one_line
 
 __all__ = ["load_versioned", "read_json", "write_whole"]
 
 T = TypeVar("T", bound=BaseModel)
 
+_MOST_DIGITS = 20
+_LARGEST = 1e100
+"""What is squared and summed over is finite still; float32 ends at 3.4e38."""
+
 
 def read_json(path: Path, *, max_bytes: int, what: str) -> Any:
     """What the file at `path` holds; `what` names it with its article, such as "a record".
 
     Raises:
-        InputError: not readable, above `max_bytes`, nested too deeply, or not strict JSON (which
-            has neither NaN nor infinities).
+        InputError: as `read_text`, or nested more than `MAX_DEPTH` deep, or not strict JSON: with
+            NaN, an infinity or a number too large to reckon with (beyond 1e100, or whole and of
+            more than 64 bits), or with a key twice in one object.
     """
+    text = read_text(path, max_bytes=max_bytes, what=what)
+    if not text.strip():
+        raise InputError(f"{path}: not {what}: the file is empty")
     try:
-        if path.stat().st_size > max_bytes:
-            raise InputError(f"{path}: too large for {what}")
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        value = json.loads(
+            text,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=_whole,
+            object_pairs_hook=_each_once,
+        )
+        _check_depth(value)
     except RecursionError:
-        raise InputError(f"{path}: nested too deeply for {what}") from None
-    except ValueError as error:  # JSON and UTF-8 errors are ValueErrors, and so is InputError
-        raise (
-            error if isinstance(error, InputError) else InputError(f"{path}: not {what}: {error}")
-        ) from None
+        deepest = f"{MAX_DEPTH} levels at most"
+        raise InputError(f"{path}: nested too deeply for {what}: {deepest}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not {what}: {error}") from None
+    return value
 
 
 def load_versioned(path: Path, shape: type[T], *, what: str, newest: int, max_bytes: int) -> T:
@@ -91,3 +104,40 @@ def _refusal(error: ValidationError, what: str) -> str:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not strict JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if abs(value) > _LARGEST:
+        raise ValueError(f"{reprlib.repr(text)} is too large a number")
+    return value
+
+
+def _whole(text: str) -> int:
+    # Python's have no end, but what is worked out from them has, and so has their text
+    if len(text) > _MOST_DIGITS or not -(2**63) <= (value := int(text)) < 2**64:
+        raise ValueError(f"{reprlib.repr(text)} is too large a number")
+    return value
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        raise ValueError(f"key {reprlib.repr(counts.most_common(1)[0][0])} is there twice")
+    return values
+
+
+def _check_depth(value: Any) -> None:
+    """Raise RecursionError, as json does much deeper, where it would be one for a later reader."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        outer = [v.values() if isinstance(v, dict) else v for v in level if _holds(v)]
+        level = [inner for values in outer for inner in values]
+        if not level:
+            return
+    raise RecursionError
+
+
+def _holds(value: Any) -> bool:
+    return isinstance(value, dict | list)

@@ -23,7 +23,7 @@ from torch import Tensor
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.folders import cache_folder
 from mnistbench.schema.names import DatasetName
-from mnistbench.workload.generated import CHUNK_IMAGES, generate_digits
+from mnistbench.workload.generated import CHUNK_IMAGES, NUM_CLASSES, generate_digits
 from mnistbench.workload.raw_files import Digits, upright
 
 __all__ = ["DigitFile", "MappedDigits", "generated_file", "upright_file"]
@@ -58,10 +58,12 @@ class MappedDigits:
         """Check that the bytes that are there now have the checksum they were written with.
 
         Raises:
-            InputError: they have not.
+            InputError: they have not, or have labels above 9, which no run writes.
         """
         if sha256 != self.sha256:
             raise InputError(f"{self.path}: checksum mismatch; delete it and run again")
+        if (self.labels >= NUM_CLASSES).any():
+            raise InputError(f"{self.path}: label out of range 0 to 9; delete it and run again")
 
     def expect_any_order(self) -> None:
         """Tell the kernel not to read on behind each image that is touched, some MiB for nothing.

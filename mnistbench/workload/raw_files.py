@@ -221,6 +221,8 @@ def _header_sizes(file: RawFile, data_dir: Path) -> tuple[int, ...]:
     """The sizes that a file's header gives, once it is a header of the right type."""
     path = data_dir / file.path
     length = len(file.header)
+    if path.exists() and not path.is_file():  # one may wait for ever to open a pipe
+        raise _damaged(path, "cannot be read (no regular file)")
     with path.open("rb") as stream:
         header = stream.read(length)
     if header[:4] != file.header[: len(header[:4])]:

@@ -223,3 +223,11 @@ def test_a_run_that_leaves_its_reference_band_says_where(make_record):
     (row,) = json.loads(render_runs([wrong], table_format="json", references=[reference]))
     assert row["reference"] == {"checked": 1, "left": 1, "seeds": [8], "first": where}
     assert json.loads(render_runs([wrong], table_format="json"))[0]["reference"] is None
+
+
+def test_a_learning_rate_factor_beyond_all_numbers_is_not_known(make_record):
+    made = make_record()
+    config, environment = made.config | {"lr": 1e-320}, made.environment | {"lr_peak": 1.0}
+    record = make_record(config=config, environment=environment)
+    (row,) = json.loads(render_runs([record], table_format="json"))
+    assert row["lr_factor"] is None

@@ -35,3 +35,11 @@ def test_the_command_in_its_header_is_a_sweep_that_could_start(tmp_path, monkeyp
     (command,) = re.findall(r"'(mnistbench sweep [^']*)'", FILE.read_text())
     assert main([*shlex.split(command)[2:], "--dry-run"]) == 0
     assert capsys.readouterr().out.count("to run") == 15
+
+
+def test_ray_tells_nobody_that_it_is_used():
+    config = yaml.safe_load(FILE.read_text())
+    starts = config["head_start_ray_commands"] + config["worker_start_ray_commands"]
+    starts = [command for command in starts if "ray start" in command]
+    assert len(starts) == 2
+    assert all("RAY_USAGE_STATS_ENABLED=0; ray start" in command for command in starts)

@@ -167,3 +167,20 @@ def test_a_missing_ray_is_one_line_with_the_mend(monkeypatch):
     monkeypatch.setattr(ray_executor, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r'Ray is not installed; pip install "mnistbench\[ray\]"'):
         RayExecutor(address=None, jobs=None)
+
+
+@pytest.mark.parametrize(("said", "is_told"), [(None, "0"), ("1", "1")])
+def test_ray_tells_nobody_that_it_is_used_unless_the_user_says_so(
+    needs_ray, monkeypatch, said, is_told
+):
+    def start(address):
+        raise InputError("started")
+
+    monkeypatch.setattr(ray_executor, "_start", start)
+    if said is None:
+        monkeypatch.delenv("RAY_USAGE_STATS_ENABLED")  # which the fixture has set
+    else:
+        monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", said)
+    with pytest.raises(InputError, match="started"):
+        next(RayExecutor(address=None, jobs=None).run([CELL], folder=None))
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == is_told

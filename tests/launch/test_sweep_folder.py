@@ -105,6 +105,27 @@ def test_another_plan_is_refused_and_left_as_it_is(folder, tmp_path, text, says)
     assert plan.read_text() == text
 
 
+def test_a_plan_names_folders_whose_names_are_no_unicode(folder, tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    (cell,) = make_cells(1)
+    for seed in ("0", "1"):  # it is read as well
+        with folder.opened([cell], grid={"data_dir": name, "seed": seed}):
+            plan = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
+    assert [grid["data_dir"] for grid in plan["grids"]] == [name, name]
+
+
+def test_what_cannot_be_removed_is_one_line_with_a_reason(folder, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    folder.running.mkdir(parents=True)
+    (folder.running / "x-0").symlink_to(tmp_path / "elsewhere")
+    with (
+        pytest.raises(InputError, match="symbolic link"),
+        folder.opened([], grid={}),
+    ):
+        pytest.fail("opened")
+    assert (tmp_path / "elsewhere").exists()
+
+
 def test_one_sweep_at_a_time_has_the_folder(folder, tmp_path):
     path = tmp_path / "sweep"
     with (

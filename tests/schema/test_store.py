@@ -66,6 +66,15 @@ def test_a_read_only_folder_is_found_before_work(tmp_path):
         check_writable(tmp_path / "runs")
 
 
+@needs_user
+def test_a_folder_that_may_not_be_entered_is_one_line(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0)
+    with pytest.raises(InputError, match="cannot be read"):
+        find_records([tmp_path / "closed" / "record.json"])
+    with pytest.raises(InputError, match="no right to write"):
+        check_writable(tmp_path / "closed" / "runs")
+
+
 def test_check_writable_writes_nothing(tmp_path):
     check_writable(tmp_path / "a" / "b")
     assert list(tmp_path.iterdir()) == []
