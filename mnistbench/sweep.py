@@ -159,7 +159,7 @@ def _flags() -> Any:
     """The door's own flags beside a list of values for each field of `RunConfig`."""
     lists = {"processes": _values("Processes that run a cell, on this machine.", default="1")}
     for name, field in RunConfig.model_fields.items():
-        if name not in {"output_dir", "require_target"}:
+        if name not in {"output_dir", "require_target", "resume"}:
             default = field.get_default()
             shown = "none" if default in (None, ()) else str(default).lower()
             lists[name] = _values(field.description or "", default=shown)

@@ -29,7 +29,7 @@ from mnistbench.instruments.clock import Ledger, process_age_s
 from mnistbench.instruments.compiled_steps import keep_compiled_steps
 from mnistbench.instruments.parent import PARENT, end_with_parent
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.errors import ProcessLostError, Terminated
+from mnistbench.schema.errors import RunError, Terminated
 from mnistbench.schema.record import RunRecord
 from mnistbench.workload.recipes import RECIPES
 
@@ -80,8 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             show(config_yaml(config))
             return 0
         records = _train(config, ledger, quiet=bool(door["quiet"]))
-    if os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0":
-        show(_render(records, door["format"] or "table"))
+    if _is_main():
+        show(_render(records, door["format"] or "table", Path(config.output_dir).expanduser()))
     return _status(records, config)
 
 
@@ -102,13 +102,17 @@ def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]
         with ledger.phase("import"), _uncollected():
             from mnistbench.engine.trainer import train
         return train(config, ledger=ledger, show_progress=not quiet)
-    except ProcessLostError as error:
+    except RunError as error:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a launcher's: the end is near anyhow
-        say(f"error: {error}")
+        if str(error):  # else the main process says it
+            say(f"error: {error}")
         raise SystemExit(1) from None
     except KeyboardInterrupt as stop:
         terminated = isinstance(stop, Terminated)
-        say("terminated" if terminated else "interrupted")
+        how = "terminated" if terminated else "interrupted"
+        goes_on = "; --resume latest goes on" if ", saved in" in str(stop) else ""
+        if _is_main() or not str(stop):  # who stopped together need not say it each
+            say(" ".join(filter(None, [how, str(stop)])) + goes_on)
         raise SystemExit(143 if terminated else 130) from None
 
 
@@ -129,6 +133,10 @@ def _uncollected() -> Iterator[None]:
         atexit.register(gc.freeze)  # at its end a process has no use for its compiler's either
 
 
+def _is_main() -> bool:
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+
+
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
     raise Terminated
 
@@ -141,7 +149,7 @@ def _another_process_says_it() -> bool:
     return launched and not met and os.environ.get("LOCAL_RANK", "0") != "0"
 
 
-def _render(records: Sequence[RunRecord], output_format: str) -> str:
+def _render(records: Sequence[RunRecord], output_format: str, folder: Path) -> str:
     if output_format == "json":
         from mnistbench.schema.store import record_json
 
@@ -152,7 +160,6 @@ def _render(records: Sequence[RunRecord], output_format: str) -> str:
     table = render_runs(
         records, table_format="markdown" if output_format == "markdown" else "table"
     )
-    folder = Path(str(records[0].config["output_dir"])).expanduser()
     paths = [f"record: {folder / r.run_id / 'record.json'}" for r in records if not _unsaved(r)]
     return "\n".join([table, *(["", *paths] if output_format == "markdown" else paths)])
 

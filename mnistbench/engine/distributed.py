@@ -17,7 +17,12 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import DistributedType, DynamoBackend, broadcast_object_list
 
-from mnistbench.engine.meeting import check_meeting_point, in_time, who
+from mnistbench.engine.meeting import (
+    check_meeting_point,
+    in_time,
+    silent_processes,
+    who,
+)
 from mnistbench.instruments.cores import cpu_is_asked_for
 from mnistbench.instruments.environment import local_world_size
 from mnistbench.schema.config import RunConfig
@@ -143,9 +148,11 @@ def _is_loss(error: RuntimeError) -> bool:
 def _what_was_lost(said: str) -> str:
     waited = _GLOO_WAITED.search(said)
     if waited:
+        silent = silent_processes()
+        named = " and ".join(f"process {n}" for n in silent) or "another process"
         return (
-            f"{who()}: another process did not answer within {int(waited[1]) / 1000:g} s; see what "
-            "it does, and if it is only slow raise --process-timeout-s"
+            f"{who()}: {named} did not answer within {int(waited[1]) / 1000:g} s; see what it "
+            "does, and if it is only slow raise --process-timeout-s"
         )
     if "connectFullMesh" in said:
         return (

@@ -21,7 +21,7 @@ from mnistbench.workload.batches import Preprocess
 from mnistbench.workload.datasets import LoadedDataset
 from mnistbench.workload.losses import build_loss
 
-__all__ = ["Step", "build_loop"]
+__all__ = ["Step", "build_loop", "goes_by_process"]
 
 Step = StockStep | FastStep
 
@@ -106,14 +106,19 @@ def _check_exact(model: nn.Module, counts: Sequence[int]) -> None:
             "exact_parity: needs powers of two, not "
             f"{counts[0]} processes with {counts[1]} pieces each; choose other numbers"
         )
+    layer = goes_by_process(model)
+    if layer:
+        raise InputError(f"exact_parity: {layer}; leave it out of the model, or exact_parity off")
+
+
+def goes_by_process(model: nn.Module) -> str | None:
+    """Why another number of processes would train `model` otherwise, if so, in words."""
     for layer in model.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm) or (  # noqa: SLF001
             isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p > 0  # noqa: SLF001
         ):
-            raise InputError(
-                f"exact_parity: {type(layer).__name__} goes by the process and its batch; "
-                "leave it out of the model, or exact_parity off"
-            )
+            return f"{type(layer).__name__} goes by the process and its batch"
+    return None
 
 
 def _why_stock(accelerator: Accelerator) -> str | None:

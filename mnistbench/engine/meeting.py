@@ -21,7 +21,7 @@ from torch.distributed.rendezvous import register_rendezvous_handler, rendezvous
 
 from mnistbench.schema.errors import InputError, ProcessLostError
 
-__all__ = ["check_meeting_point", "in_time", "who"]
+__all__ = ["check_meeting_point", "in_time", "silent_processes", "who"]
 
 Meeting = tuple[Any, int, int]
 """The store where processes leave word for each other, this one's index, and their number."""
@@ -30,6 +30,8 @@ _SCHEME = "mnistbench"
 _LONGER_THAN_ANY = timedelta(days=7)
 _CALL_S = 2.0
 _POLL_S = 0.01
+_met: list[Any] = []
+"""The store of this life, once all have met."""
 
 
 def in_time(timeout_s: float) -> InitProcessGroupKwargs:
@@ -61,6 +63,29 @@ def who() -> str:
     return f"process {os.environ.get('RANK', '0')} of {os.environ.get('WORLD_SIZE', '1')}"
 
 
+def silent_processes() -> list[int]:
+    """The processes of the run that leave no word when all that can are asked to; none if unknown.
+
+    Those whose exchange has failed call this at about the same time.
+    """
+    number, mine = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    if number == 2:
+        return [1 - mine]
+    if not _met:
+        return []
+    silent: list[int] = []
+
+    def ask() -> None:
+        _met[0].set(f"alive-{mine}", "yes")
+        time.sleep(_CALL_S / 2)
+        silent.extend(n for n in range(number) if not _word(_met[0], f"alive-{n}"))
+
+    thread = threading.Thread(target=ask, daemon=True)  # who keeps the store may be the silent one
+    thread.start()
+    thread.join(_CALL_S)
+    return silent
+
+
 def _meet(_url: str, timeout: timedelta, **_: Any) -> Iterator[Meeting]:
     """PyTorch's ``env://``, in a thread that can be left behind."""
     came: list[Meeting] = []
@@ -82,6 +107,7 @@ def _meet(_url: str, timeout: timedelta, **_: Any) -> Iterator[Meeting]:
         raise ProcessLostError(_why_refused(failed[0])) from failed[0]
     if not came:
         raise ProcessLostError(_why_apart(timeout.total_seconds()))
+    _met[:] = [came[0][0]]
     yield came[0]
 
 

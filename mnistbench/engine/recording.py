@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from secrets import token_hex
 from statistics import quantiles
 from typing import Any
 
@@ -12,7 +11,9 @@ from torch import Tensor
 from mnistbench.analysis.scoring import time_to_accuracy
 from mnistbench.engine.exchange import pairwise_sum
 from mnistbench.engine.run import Run
+from mnistbench.instruments.anonymity import without_names
 from mnistbench.instruments.environment import describe_environment
+from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import (
     Result,
     RunRecord,
@@ -29,11 +30,16 @@ __all__ = ["record_of", "split_of"]
 _MAX_TRAIN_POINTS = 200
 
 
-def record_of(run: Run, status: Status, *, error: str | None = None) -> RunRecord:
-    """The record of `run`; where it ended by itself, every process must call this."""
-    together = status in {"completed", "diverged"}  # else other processes may be gone
+def record_of(
+    run: Run, status: Status, *, error: str | None = None, measured: bool = True
+) -> RunRecord:
+    """The record of `run`; where all processes ended it together, each must call this.
+
+    Not `measured` is for another thread than the run's: what would wait for the device is left out.
+    """
+    together = status in {"completed", "diverged"} or run.stop_signal > 0  # else some may be gone
     throughput, train_points = Throughput(), list[TrainPoint]()
-    if status == "failed":
+    if status == "failed" or not measured:
         run.ledger.synchronize = None  # a device that failed may never answer again
     else:
         throughput = _throughput(run, together=together)
@@ -41,13 +47,14 @@ def record_of(run: Run, status: Status, *, error: str | None = None) -> RunRecor
     environment = _environment(run)
     wall_s = run.ledger.close()
     return RunRecord(
-        run_id=_run_id(run),
+        run_id=run.run_id,
+        invocation=run.invocation.id,
         status=status,
-        error=error,
-        created_at=run.created_at.isoformat(timespec="milliseconds"),
+        error=without_names(error) if error and run.config.anonymize else error,
+        created_at=run.created_at,
         seed=run.config.seed,
         recipe=describe(run.config),
-        config=run.config.model_dump(mode="json"),
+        config=_config(run),
         environment=environment,
         dataset=run.data.info,
         num_parameters=run.num_parameters,
@@ -59,14 +66,19 @@ def record_of(run: Run, status: Status, *, error: str | None = None) -> RunRecor
         wall_s=wall_s,
         canary=run.canary,
         link=run.link,
+        interruptions=run.interruptions,
+        checkpoints=run.saver.counts,
         throughput=throughput,
         result=_result(run),
     )
 
 
-def _run_id(run: Run) -> str:
-    name = run.config.recipe or run.config.model
-    return f"{run.created_at:%Y%m%d-%H%M%S}-{name}-seed{run.config.seed}-{token_hex(2)}"
+def _config(run: Run) -> dict[str, Any]:
+    values = run.config.model_dump(mode="json")
+    if run.config.anonymize:
+        plain = RunConfig()
+        values |= {"output_dir": plain.output_dir, "data_dir": plain.data_dir}
+    return values
 
 
 def _environment(run: Run) -> dict[str, Any]:
@@ -138,7 +150,7 @@ def _train_points(run: Run, *, together: bool) -> list[TrainPoint]:
     """Means of the training loss over at most two hundred equal windows of steps."""
     if not run.step:
         return []
-    losses = torch.cat(run.losses)[: run.step]
+    losses = run.losses.until(run.step)
     if together and run.accelerator.num_processes > 1:
         every = run.accelerator.gather(losses.unsqueeze(0))
         losses = pairwise_sum(every, torch.add) / len(every)  # as one process adds its batches

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,11 +17,16 @@ from mnistbench.engine.distributed import (
     start_accelerator,
 )
 from mnistbench.engine.link import measure_link
+from mnistbench.engine.memory import memory_errors
 from mnistbench.engine.recording import record_of
+from mnistbench.engine.resuming import Earlier, find_earlier, new_invocation
 from mnistbench.engine.run import Run
+from mnistbench.engine.stopping import exit_now, noted_stops, stop_error
+from mnistbench.engine.training import Training
 from mnistbench.engine.tuning import tuned
 from mnistbench.instruments.clock import Ledger
 from mnistbench.instruments.environment import set_threads
+from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord, Status
@@ -50,7 +56,8 @@ def train(
 
     Raises:
         InputError: the input has to be mended; nothing was trained or written.
-        ProcessLostError: other processes did not come, or were lost; what was done is on record.
+        RunError: the run could not go on (other processes lost, memory, the disk); what was done is
+            on record.
         KeyboardInterrupt: a signal came; what was done until then is on record.
     """
     with same_sigterm(), exchange_errors():
@@ -67,37 +74,53 @@ def _train(config: RunConfig, ledger: Ledger, *, show_progress: bool) -> list[Ru
     if accelerator.device.type != "cpu":
         ledger.synchronize = torch.accelerator.synchronize
     decide_together(accelerator, lambda: check_writable(_output_dir(config)))
+    earlier = decide_together(accelerator, lambda: find_earlier(config))
+    invocation = decide_together(accelerator, lambda: new_invocation(config))
+    if earlier:
+        invocation = invocation._replace(id=earlier.newest.state.invocation)
     with ledger.phase("startup"):
         link = measure_link(accelerator)
     with ledger.phase("data"):
         data = place_data(config, accelerator)
     scaler = accelerator.scaler and accelerator.scaler.state_dict()
-    records = []
+    records: list[RunRecord] = []
     for seed in range(config.seed, config.seed + config.num_seeds):
+        done = decide_together(accelerator, partial(_of_seed, earlier, seed))
+        if isinstance(done, RunRecord):
+            records.append(done)
+            continue
         if scaler:
             accelerator.scaler.load_state_dict(scaler)  # no seed inherits another's loss scale
-        one = config.model_copy(update={"seed": seed, "num_seeds": 1})
+        one = config.model_copy(update={"seed": seed, "num_seeds": 1, "resume": None})
         run = Run(
             one, accelerator=accelerator, data=data, ledger=ledger, show_progress=show_progress
         )
-        run.link = link
+        run.invocation, run.link = invocation, link
         with tuned(one):
-            records.append(_record(run))
+            records.append(_record(run, done))
+        if run.stop_signal and len(records) < config.num_seeds:
+            raise stop_error(run.stop_signal)  # it came when this seed was done
         accelerator.free_memory()
         ledger = Ledger(synchronize=ledger.synchronize)
     return records
 
 
-def _record(run: Run) -> RunRecord:
+def _of_seed(earlier: Earlier | None, seed: int) -> RunRecord | SavedRun | None:
+    return earlier.of_seed(seed) if earlier else None
+
+
+def _record(run: Run, saved: SavedRun | None) -> RunRecord:
     """Prepare and train `run` to its end, whatever that is, and put it on record."""
     try:
-        with exchange_errors():
+        with exchange_errors(), memory_errors(run.config, run.plan.global_batch_size):
             run.prepare()
+            if saved:
+                run.resume(saved)
             if run.accelerator.is_main_process:
                 _log.info(run.summary())
-            status = run.train()
-            error = "a loss was not finite" if status == "diverged" else None
-            record = record_of(run, status, error=error)
+            with noted_stops(partial(_give_up, run)) as stops:
+                status = Training(run, stops)()
+            record = record_of(run, status, error=run.what_is_wrong())
     except InputError:
         raise
     except BaseException as stop:
@@ -110,11 +133,18 @@ def _record(run: Run) -> RunRecord:
     return _save(run, record)
 
 
+def _give_up(run: Run, number: int) -> None:
+    """End the process at signal `number` though its main thread does not come back."""
+    said = f"ended at once by signal {number}: its step did not end in time"
+    _save(run, record_of(run, "interrupted", error=said, measured=False))
+    exit_now(number)
+
+
 def _save(run: Run, record: RunRecord) -> RunRecord:
     """Write `record` on the main process; where that fails, the run still counts and says so."""
     if run.accelerator.is_main_process:
         try:
-            save_record(record, _output_dir(run.config) / record.run_id)
+            save_record(record, run.saver.run_folder)
         except InputError as error:
             _log.error(f"not saved: {error}")
             return record.model_copy(update={"error": f"not saved: {error}"})

@@ -6,7 +6,7 @@ import itertools
 import os
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,17 @@ class Ledger:
         """Seconds since the start, by the clock apart from the phases'."""
         return _wall_now_s() - self._wall_started
 
+    def state(self) -> tuple[list[float], float]:
+        """The seconds of all phases, in the order of `PHASES`, and of the wall clock, up to now."""
+        wall_s = self.close()
+        return [self.phases_s[name] for name in PHASES], wall_s
+
+    def carry(self, phases_s: Sequence[float], wall_s: float) -> None:
+        """Count what `state` gave in an earlier life of the run as if it had been in this one."""
+        for name, spent in zip(PHASES, phases_s, strict=True):
+            self.phases_s[name] += spent
+        self._wall_started -= wall_s
+
     def close(self) -> float:
         """Charge what is running and return the wall seconds since the start."""
         self._switch(self._running)
@@ -120,6 +131,10 @@ class StepTimer:
         self._durations_s.extend(itertools.repeat((now - self._last) / num_steps, num_steps))
         self._last = now
 
+    def carry(self, durations_s: Iterable[float]) -> None:
+        """Take over durations of an earlier life of the run, before any step."""
+        self._durations_s.extend(durations_s)
+
     def durations_s(self) -> list[float]:
         """All step durations so far [seconds]."""
         return list(self._durations_s)
@@ -131,7 +146,12 @@ class EventTimer:
     def __init__(self, new_event: Callable[[], Any]) -> None:
         """`new_event` makes a timing event, such as ``torch.cuda.Event(enable_timing=True)``."""
         self._new_event = new_event
+        self._carried_s: list[float] = []
         self._windows: list[list[tuple[Any, int]]] = []
+
+    def carry(self, durations_s: Iterable[float]) -> None:
+        """Take over durations of an earlier life of the run, before any step."""
+        self._carried_s.extend(durations_s)
 
     def start(self) -> None:
         """Begin a window."""
@@ -146,7 +166,7 @@ class EventTimer:
 
     def durations_s(self) -> list[float]:
         """All step durations so far [seconds]; the device must have been waited for."""
-        return [
+        return self._carried_s + [
             before.elapsed_time(after) / 1e3 / num_steps
             for window in self._windows
             for (before, _), (after, num_steps) in itertools.pairwise(window)

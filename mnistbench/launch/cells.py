@@ -14,11 +14,12 @@ from typing import Any, NamedTuple, Protocol
 
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import RunRecord
+from mnistbench.schema.training_fields import BOOKKEEPING
 from mnistbench.workload.recipes import RECIPES
 
 __all__ = ["Attempt", "Cell", "Executor", "as_text", "attempt_folder"]
 
-_WHERE = frozenset({"output_dir", "data_dir", "num_seeds", "process_timeout_s", "require_target"})
+_WHERE = BOOKKEEPING | {"num_seeds"}
 _KINDS = ("model", "loss", "optimizer", "lr_schedule", "augment")
 """Fields whose values say by themselves what they are; they come first in a slug."""
 

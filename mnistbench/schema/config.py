@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mnistbench.schema.config_rules import check_known_split
+from mnistbench.schema.config_rules import check_known_split, check_together
 from mnistbench.schema.errors import InputError, one_line
 from mnistbench.schema.names import (
     AugmentName,
@@ -33,8 +33,8 @@ class RunConfig(BaseModel):
     """Everything that decides a run; keyword-only, immutable, valid once it exists.
 
     Raises:
-        pydantic.ValidationError: a value is of the wrong type or out of its range, or two values
-            contradict each other. `config_from` gives the same as one `InputError` line.
+        pydantic.ValidationError: a value is of the wrong type or range, or two contradict each
+            other. `config_from` gives the same as one `InputError` line.
     """
 
     model_config = ConfigDict(
@@ -248,6 +248,24 @@ class RunConfig(BaseModel):
         description="Evaluate by the mean logits of an image and its four shifts so far [pixels].",
     )
     output_dir: str = Field("runs", min_length=1, description="Folder that gets one per run.")
+    checkpoint_every_steps: int | None = Field(
+        None,
+        ge=1,
+        le=_MAX_COUNT,
+        description="Steps between checkpoints; none saves only at a signal [steps].",
+    )
+    resume: str | None = Field(
+        None,
+        min_length=1,
+        description="Go on from: latest (in --output-dir; none begins anew), a run's folder, or a "
+        "checkpoint's.",
+    )
+    on_checkpoint_error: Literal["stop", "continue"] = Field(
+        "stop", description="What to do where a checkpoint cannot be saved, such as on a full disk."
+    )
+    anonymize: bool = Field(
+        False, description="Leave names of host, user and their folders out of the record."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -265,19 +283,7 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        if self.global_batch_size is not None and self.per_device_batch_size is not None:
-            raise ValueError("global_batch_size: set either this or per_device_batch_size")
-        if self.lr_scaling != "none" and self.per_device_batch_size is None:
-            raise ValueError("lr_scaling: has no effect without --per-device-batch-size")
-        if self.eval_split == "val" and self.val_size == 0:
-            raise ValueError("val_size: 0 leaves no val; use --val-size 10000 or --eval-split test")
-        if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov: needs a momentum above 0")
-        if len(set(self.augment)) != len(self.augment):
-            raise ValueError("augment: names one change twice")
-        if self.target_accuracy is None and (self.require_target or self.stop_at_target):
-            field = "require_target" if self.require_target else "stop_at_target"
-            raise ValueError(f"{field}: needs --target-accuracy")
+        check_together(self)
         check_known_split(self)
         return self
 
@@ -285,8 +291,7 @@ class RunConfig(BaseModel):
 def config_from(values: Mapping[str, Any]) -> RunConfig:
     """Validate `values` (field name -> value) into a `RunConfig`.
 
-    Args:
-        values: as read from flags or a file; fields left out keep their defaults.
+    Fields left out keep their defaults.
 
     Raises:
         InputError: one line naming the first wrong field, what is wrong and its value.

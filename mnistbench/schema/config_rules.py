@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from mnistbench.schema.errors import InputError
@@ -15,6 +15,7 @@ __all__ = [
     "check_batch",
     "check_known_split",
     "check_split",
+    "check_together",
 ]
 
 TRAIN_IMAGES: Mapping[DatasetName, int] = {
@@ -87,6 +88,48 @@ class _Sizes(Protocol):
     def global_batch_size(self) -> int | None: ...
     @property
     def per_device_batch_size(self) -> int | None: ...
+
+
+class _Choices(_Sizes, Protocol):
+    """What may contradict each other."""
+
+    @property
+    def lr_scaling(self) -> str: ...
+    @property
+    def eval_split(self) -> str: ...
+    @property
+    def nesterov(self) -> bool: ...
+    @property
+    def momentum(self) -> float: ...
+    @property
+    def augment(self) -> Sequence[str]: ...
+    @property
+    def target_accuracy(self) -> float | None: ...
+    @property
+    def require_target(self) -> bool: ...
+    @property
+    def stop_at_target(self) -> bool: ...
+
+
+def check_together(config: _Choices) -> None:
+    """Check that no two values contradict each other.
+
+    Raises:
+        ValueError: two do; it begins with the field to mend.
+    """
+    if config.global_batch_size is not None and config.per_device_batch_size is not None:
+        raise ValueError("global_batch_size: set either this or per_device_batch_size")
+    if config.lr_scaling != "none" and config.per_device_batch_size is None:
+        raise ValueError("lr_scaling: has no effect without --per-device-batch-size")
+    if config.eval_split == "val" and config.val_size == 0:
+        raise ValueError("val_size: 0 leaves no val; use --val-size 10000 or --eval-split test")
+    if config.nesterov and config.momentum == 0:
+        raise ValueError("nesterov: needs a momentum above 0")
+    if len(set(config.augment)) != len(config.augment):
+        raise ValueError("augment: names one change twice")
+    if config.target_accuracy is None and (config.require_target or config.stop_at_target):
+        field = "require_target" if config.require_target else "stop_at_target"
+        raise ValueError(f"{field}: needs --target-accuracy")
 
 
 def check_split(config: _Sizes, num_images: int, *, num_processes: int = 1) -> None:

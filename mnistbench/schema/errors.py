@@ -6,7 +6,16 @@ import reprlib
 
 from pydantic import ValidationError
 
-__all__ = ["InputError", "ProcessLostError", "SaidElsewhereError", "Terminated", "one_line"]
+__all__ = [
+    "InputError",
+    "ProcessLostError",
+    "RunError",
+    "SaidElsewhereError",
+    "Terminated",
+    "one_line",
+]
+
+_LONGEST_NAME = 80
 
 
 class InputError(ValueError):
@@ -20,11 +29,15 @@ class SaidElsewhereError(InputError):
     """An `InputError` that the main process of the run raises and tells as well."""
 
 
-class ProcessLostError(RuntimeError):
-    """Other processes of the run did not come, have gone or do not answer.
+class RunError(RuntimeError):
+    """Why a run that had begun cannot go on, in one line.
 
-    The door prints it, one line on each process left, and exits with status 1.
+    The door prints it, without a traceback, and exits with status 1.
     """
+
+
+class ProcessLostError(RunError):
+    """Other processes of the run did not come, have gone or do not answer."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -34,7 +47,7 @@ class Terminated(KeyboardInterrupt):
 def one_line(error: ValidationError) -> str:
     """The first of pydantic's errors as ``field: what (got value)``."""
     first = error.errors(include_url=False)[0]
-    path = ".".join(str(part) for part in first["loc"] if isinstance(part, int | str))
+    path = ".".join(map(_step, first["loc"]))
     if first["type"] == "value_error":
         return str(first["ctx"]["error"]) if not path else f"{path}: {first['ctx']['error']}"
     if first["type"] == "extra_forbidden":
@@ -42,3 +55,9 @@ def one_line(error: ValidationError) -> str:
     got = reprlib.repr(first["input"])
     message = first["msg"].replace("Input should", "should")
     return f"{path}: {message} (got {got})"
+
+
+def _step(part: int | str) -> str:
+    """A field's name as it is; a key that could spoil the line came from a file, and is quoted."""
+    text = str(part)
+    return text if text.isprintable() and len(text) <= _LONGEST_NAME else reprlib.repr(text)

@@ -27,8 +27,10 @@ __all__ = [
     "SCHEMA_VERSION",
     "Canary",
     "CanaryReading",
+    "CheckpointCounts",
     "DatasetInfo",
     "EvalPoint",
+    "Interruption",
     "Link",
     "Name",
     "Phase",
@@ -38,6 +40,7 @@ __all__ = [
     "Source",
     "Status",
     "StepSplit",
+    "StopSignal",
     "Throughput",
     "TrainPoint",
     "finite",
@@ -62,6 +65,7 @@ PHASES: tuple[Phase, ...] = Phase.__args__  # type: ignore[attr-defined]
 
 Source = Literal["local", "downloaded", "generated"]
 Status = Literal["completed", "diverged", "interrupted", "failed"]
+StopSignal = Literal["SIGINT", "SIGTERM"]
 
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
@@ -211,15 +215,39 @@ class Result(_Part):
     steps_to_accuracy: int | None = Field(None, ge=0)
 
 
+class Interruption(_Part):
+    """Where a run had ended and went on later: at the checkpoint of `step`.
+
+    `cause` is the signal that it was saved at; ``None`` is a run that ended without a word, of
+    which what came after that checkpoint is in no time here. `num_processes` is how many had run
+    it until then; times of day are in ISO 8601.
+    """
+
+    step: int = Field(ge=0)
+    cause: StopSignal | None
+    saved_at: str
+    resumed_at: str
+    num_processes: int = Field(ge=1)
+
+
+class CheckpointCounts(_Part):
+    """How many checkpoints were saved, and how many could not be."""
+
+    saved: int = Field(0, ge=0)
+    failed: int = Field(0, ge=0)
+
+
 class RunRecord(_Part):
     """One run of one seed, as ``record.json`` holds it.
 
     `config` and `environment` stay open mappings, so that an older reader can still show them; of
-    what they hold, only that which readers rely on is checked.
+    what they hold, only that which readers rely on is checked. Runs of one `invocation` are the
+    seeds of one command.
     """
 
     schema_version: int = Field(SCHEMA_VERSION, ge=1)
     run_id: Name
+    invocation: Name | None = None
     status: Status
     error: str | None = None
     created_at: str
@@ -237,6 +265,8 @@ class RunRecord(_Part):
     wall_s: float = Field(ge=0)
     canary: Canary | None = None
     link: Link | None = None
+    interruptions: list[Interruption] = []
+    checkpoints: CheckpointCounts = CheckpointCounts()
     throughput: Throughput = Throughput()
     result: Result = Result()
 

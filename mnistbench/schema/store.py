@@ -11,7 +11,14 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import SCHEMA_VERSION, RunRecord
 from mnistbench.schema.strict_json import load_versioned, write_whole
 
-__all__ = ["check_writable", "find_records", "load_record", "record_json", "save_record"]
+__all__ = [
+    "RECORD_NAME",
+    "check_writable",
+    "find_records",
+    "load_record",
+    "record_json",
+    "save_record",
+]
 
 RECORD_NAME = "record.json"
 _MAX_RECORD_BYTES = 64 * 2**20
@@ -25,14 +32,21 @@ def record_json(record: RunRecord) -> str:
 def save_record(record: RunRecord, folder: Path) -> Path:
     """Write `record` to ``folder/record.json``, whole or not at all; `folder` is made.
 
+    A run that went on takes the place of its own record of when it was stopped.
+
     Raises:
-        InputError: a record lies there already, or the folder cannot be written.
+        InputError: another record lies there already, or the folder cannot be written.
     """
     path = folder / RECORD_NAME
-    if path.exists():
+    if path.exists() and not _went_on(load_record(path), record):
         raise InputError(f"{path}: already holds a record; choose another --output-dir")
     write_whole(path, record_json(record))
     return path
+
+
+def _went_on(before: RunRecord, record: RunRecord) -> bool:
+    same = before.run_id == record.run_id and record.interruptions
+    return bool(same) and before.status in {"interrupted", "failed"}
 
 
 def check_writable(folder: Path, *, name: str = "output_dir") -> None:
@@ -42,7 +56,8 @@ def check_writable(folder: Path, *, name: str = "output_dir") -> None:
         InputError: something on the way is a file or may not be written; `name` is the option's.
     """
     existing = folder
-    while not existing.exists() and existing != existing.parent:
+    # os.access, for Path.exists raises where a folder on the way may not be entered
+    while not os.access(existing, os.F_OK) and existing != existing.parent:
         existing = existing.parent
     if not existing.is_dir():
         raise InputError(f"{name}: {existing} is not a folder; choose another")
@@ -65,17 +80,23 @@ def find_records(paths: Iterable[Path]) -> list[Path]:
     """Every ``record.json`` among `paths`: files as named, folders searched all the way down.
 
     Raises:
-        InputError: a path does not exist, or a folder holds no record.
+        InputError: a path does not exist or may not be read, or a folder holds no record.
     """
     found: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            inside = sorted(path.rglob(RECORD_NAME))
-            if not inside:
-                raise InputError(f"{path}: no {RECORD_NAME} in this folder; make a run first")
-            found.extend(inside)
-        elif path.exists():
-            found.append(path)
-        else:
-            raise InputError(f"{path}: does not exist")
+        try:
+            found.extend(_records_at(path))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     return list(dict.fromkeys(found))
+
+
+def _records_at(path: Path) -> list[Path]:
+    if path.is_dir():
+        inside = sorted(path.rglob(RECORD_NAME))
+        if not inside:
+            raise InputError(f"{path}: no {RECORD_NAME} in this folder; make a run first")
+        return inside
+    if not path.exists():
+        raise InputError(f"{path}: does not exist")
+    return [path]

@@ -8,42 +8,43 @@ from typing import Any
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import APPLIES_TO, FAST_LOOP_FIELDS
 
-__all__ = ["NOT_TRAINING", "SAME_RUN", "curve_settings"]
+__all__ = ["BOOKKEEPING", "NOT_TRAINING", "SAME_RUN", "curve_settings"]
+
+BOOKKEEPING = frozenset(
+    {
+        "data_dir",
+        "output_dir",
+        "process_timeout_s",
+        "require_target",
+        "checkpoint_every_steps",
+        "resume",
+        "on_checkpoint_error",
+        "anonymize",
+    }
+)
+"""Fields that change neither what a run does nor how fast: a resumed run may have others."""
 
 NOT_TRAINING = frozenset(
     {
         "recipe",
         "dataset",
-        "data_dir",
         "seed",
         "num_seeds",
         "loader",
         "num_workers",
         "num_threads",
-        "process_timeout_s",
         "loop",
         "channels_last",
         "compile",
         *FAST_LOOP_FIELDS,
         "target_accuracy",
-        "require_target",
         "eval_batch_size",
-        "output_dir",
+        *BOOKKEEPING,
     }
 )
 """Fields that choose data, machine or report, not how a recipe trains."""
 
-SAME_RUN = frozenset(
-    {
-        "seed",
-        "num_seeds",
-        "output_dir",
-        "data_dir",
-        "require_target",
-        "eval_batch_size",
-        "process_timeout_s",
-    }
-)
+SAME_RUN = BOOKKEEPING | {"seed", "num_seeds", "eval_batch_size"}
 """Fields in which the runs of one group may differ: they are runs of one configuration still."""
 
 _NOT_THE_CURVE = NOT_TRAINING | {

@@ -6,9 +6,10 @@ one contiguous part per process, so 1, 2 or 8 processes train on the same batche
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -107,6 +108,11 @@ class BatchPlan:
     seed: int
     process_index: int = 0
     num_processes: int = 1
+    first_step: int = 0
+
+    def after(self, step: int) -> BatchPlan:
+        """What is left of the plan after `step` steps: the batches are the same."""
+        return replace(self, first_step=step)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -121,9 +127,9 @@ class BatchPlan:
     def parts(self) -> Iterator[Part]:
         """This process's part of each step, in order."""
         order = torch.empty(0, dtype=torch.int32)
-        for step in range(self.num_steps):
+        for step in range(self.first_step, self.num_steps):
             epoch, position = divmod(step, self.steps_per_epoch)
-            if position == 0:
+            if position == 0 or step == self.first_step:
                 order = epoch_order(self.num_samples, seed=self.seed, epoch=epoch)
             yield self._part(order, step)
 
@@ -181,6 +187,7 @@ def streaming_batches(
         num_workers=num_workers,
         collate_fn=_collate,
         pin_memory=device.type == "cuda",
+        worker_init_fn=_leave_signals,
         generator=torch.Generator(),  # else each epoch would draw from the run's own stream
     )
     for (images, labels), part in zip(loader, plan.parts(), strict=True):
@@ -283,7 +290,14 @@ class _IndexLists:
         return (part.indices.tolist() for part in self._plan.parts())
 
     def __len__(self) -> int:
-        return self._plan.num_steps
+        return self._plan.num_steps - self._plan.first_step
+
+
+def _leave_signals(_worker: int) -> None:
+    """The run's own process reacts to signals, and ends its workers when it ends."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _collate(samples: Iterable[tuple[Any, int]]) -> tuple[Tensor, Tensor]:

@@ -99,7 +99,7 @@ def test_a_busy_port_is_one_line_on_each_process(tmp_path):
     [
         ("stock", signal.SIGKILL, "another process of the run has gone"),
         ("fast", signal.SIGKILL, "another process of the run has gone"),
-        ("fast", signal.SIGSTOP, "another process did not answer within 3 s"),
+        ("fast", signal.SIGSTOP, "process 1 did not answer within 3 s"),
     ],
 )
 def test_who_is_left_says_so_and_is_on_record_as_failed(loop, fault, wrong, tmp_path):

@@ -1,0 +1,240 @@
+"""A run's state as files, and back into a run that was built and warmed up anew.
+
+Tensors are safetensors and the rest is JSON, so that reading a checkpoint runs nothing in it.
+Values are put where the new run has its own, in place: a compiled or captured step reads there.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, cast
+
+import safetensors.torch
+import torch
+from accelerate.utils import gather_object
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from mnistbench.schema.checkpoint import CheckpointState, SavedRun
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.record import Interruption, StopSignal
+from mnistbench.schema.training_fields import BOOKKEEPING
+
+if TYPE_CHECKING:
+    from mnistbench.engine.run import Run
+
+__all__ = ["checkpoint_files", "restore"]
+
+Named = Mapping[str, Tensor]
+
+
+def checkpoint_files(run: Run, *, cause: int = 0) -> dict[str, bytes]:
+    """All files of a checkpoint of `run` as it stands; every process must call this.
+
+    `cause` is the number of the signal that the run ends at, if it does.
+    """
+    processes: list[bytes] = gather_object([_packed(_of_process(run))])
+    everyone = {
+        f"{index}.{name}": tensor
+        for index, packed in enumerate(processes)
+        for name, tensor in safetensors.torch.load(packed).items()
+    }
+    return {
+        "model.safetensors": _packed(run.model.state_dict()),
+        "optimizer.safetensors": _packed(dict(_of_optimizer(run.optimizer))),
+        "processes.safetensors": _packed(everyone),
+        "state.json": _state(run, cause).model_dump_json(indent=1).encode(),
+    }
+
+
+def restore(run: Run, saved: SavedRun) -> None:
+    """Bring `run`, which is built and warmed up, to where `saved` was.
+
+    Where another number of processes had saved, losses are the mean of theirs, and what is timed
+    step by step begins anew.
+
+    Raises:
+        InputError: a tensor is not what this run has in its place.
+    """
+    model, optimizer, processes = (
+        _unpacked(saved, name)
+        for name in ("model.safetensors", "optimizer.safetensors", "processes.safetensors")
+    )
+    state, index = saved.state, run.plan.process_index
+    _take_over(run, saved)
+    try:
+        _fill_model(run.model, model)
+        _fill_optimizer(run.optimizer, optimizer)
+        own = [_with_prefix(processes, f"{i}.") for i in range(state.num_processes)]
+        if state.num_processes == run.plan.num_processes:
+            _fill_process(run, own[index])
+        else:
+            _fill_other_process(run, own)
+        if run.accelerator.scaler is not None and state.scaler is not None:
+            run.accelerator.scaler.load_state_dict(dict(state.scaler))
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        said = str(error).splitlines()[0]
+        raise InputError(f"{saved.path}: does not fit this run ({said})") from None
+
+
+def _state(run: Run, cause: int) -> CheckpointState:
+    scaler, counts = run.accelerator.scaler, run.saver.counts
+    return CheckpointState(
+        run_id=run.run_id,
+        invocation=run.invocation.id,
+        config=run.invocation.config.model_dump(mode="json", exclude=set(BOOKKEEPING)),
+        seed=run.config.seed,
+        created_at=run.created_at,
+        saved_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        cause=cast("StopSignal", signal.Signals(cause).name) if cause else None,
+        num_processes=run.plan.num_processes,
+        global_batch_size=run.plan.global_batch_size,
+        mixed_precision=run.accelerator.mixed_precision,
+        dataset=run.data.info,
+        step=run.step,
+        eval_points=run.eval_points,
+        interruptions=run.interruptions,
+        counts=counts.model_copy(update={"saved": counts.saved + 1}),
+        scaler=None if scaler is None else scaler.state_dict(),
+    )
+
+
+def _packed(tensors: Named) -> bytes:
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return safetensors.torch.save(plain)
+
+
+def _take_over(run: Run, saved: SavedRun) -> None:
+    state = saved.state
+    run.run_id, run.created_at, run.step = state.run_id, state.created_at, state.step
+    run.eval_points = list(state.eval_points)
+    interruption = Interruption(
+        step=state.step,
+        cause=state.cause,
+        saved_at=state.saved_at,
+        resumed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        num_processes=state.num_processes,
+    )
+    run.interruptions = [*state.interruptions, interruption]
+    run.saver.resumed(saved.path, state.counts)
+
+
+def _unpacked(saved: SavedRun, name: str) -> Named:
+    try:
+        return safetensors.torch.load(saved.files[name])
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise InputError(f"{saved.path / name}: not safetensors ({error})") from None
+
+
+def _of_process(run: Run) -> Named:
+    phases_s, wall_s = run.ledger.state()
+    exchanges = run.exchange_timer.durations_s() if run.exchange_timer else []
+    device = run.accelerator.device
+    on_device = {"device_random": torch.cuda.get_rng_state(device)} if _is_cuda(device) else {}
+    return {
+        "random": torch.get_rng_state(),
+        "losses": run.losses.until(run.step),
+        "steps_s": torch.tensor(run.timer.durations_s(), dtype=torch.float64),
+        "exchanges_s": torch.tensor(exchanges, dtype=torch.float64),
+        "phases_s": torch.tensor(phases_s, dtype=torch.float64),
+        "wall_s": torch.tensor(wall_s, dtype=torch.float64),
+        **on_device,
+    }
+
+
+def _fill_process(run: Run, own: Named) -> None:
+    _check_counted(run, own)
+    torch.set_rng_state(own["random"])
+    if _is_cuda(run.accelerator.device):
+        torch.cuda.set_rng_state(own["device_random"], run.accelerator.device)
+    run.losses.carry(own["losses"].to(run.accelerator.device))
+    run.timer.carry(own["steps_s"].tolist())
+    if run.exchange_timer is not None:
+        run.exchange_timer.carry(own["exchanges_s"].tolist())
+    run.ledger.carry(own["phases_s"].tolist(), own["wall_s"].item())
+
+
+def _fill_other_process(run: Run, own: Sequence[Named]) -> None:
+    for one in own:
+        _check_counted(run, one)
+    losses = torch.stack([one["losses"] for one in own]).mean(dim=0)
+    run.losses.carry(losses.to(run.accelerator.device))
+    slowest = max(own, key=lambda one: one["phases_s"].sum().item())
+    run.ledger.carry(slowest["phases_s"].tolist(), slowest["wall_s"].item())
+
+
+def _check_counted(run: Run, own: Named) -> None:
+    if len(own["losses"]) != run.step:
+        raise ValueError(f"{len(own['losses'])} losses of {run.step} steps")
+    for name in ("steps_s", "exchanges_s", "phases_s", "wall_s"):
+        if not bool(((own[name] >= 0) & own[name].isfinite()).all()):
+            raise ValueError(f"{name} are not durations")
+
+
+def _fill_model(model: nn.Module, values: Named) -> None:
+    places = model.state_dict()
+    if places.keys() != values.keys():
+        name = min(places.keys() ^ values.keys())
+        raise ValueError(f"{name} is in one model only")
+    for name, place in places.items():
+        _check_like(name, place, values[name])
+        place.copy_(values[name])
+
+
+def _of_optimizer(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
+    for index, (_, weight) in enumerate(_weights(optimizer)):
+        for name, value in optimizer.state.get(weight, {}).items():
+            if value is not None:
+                yield f"{index}.{name}", value
+
+
+@torch.no_grad()
+def _fill_optimizer(optimizer: torch.optim.Optimizer, values: Named) -> None:
+    left = dict(values)
+    for index, (group, weight) in enumerate(_weights(optimizer)):
+        state = optimizer.state[weight] if _with_prefix(values, f"{index}.") else {}
+        for name, value in _with_prefix(values, f"{index}.").items():
+            del left[f"{index}.{name}"]
+            if isinstance(state.get(name), Tensor):
+                _check_like(name, state[name], value)
+                state[name].copy_(value)
+            else:
+                state[name] = _placed(name, value, group, weight)
+    if left:
+        raise ValueError(f"optimizer has no place for {min(left)}")
+
+
+def _placed(name: str, value: Tensor, group: Mapping[str, object], weight: Tensor) -> Tensor:
+    """`value` where and as the optimizer would have made it."""
+    if value.numel() not in {1, weight.numel()}:
+        raise ValueError(f"{name} has {value.numel()} values for {weight.numel()} weights")
+    if name == "step" and not (group.get("capturable") or group.get("fused")):
+        return value.clone()  # read on the host
+    same_shape = value.shape == weight.shape
+    place = torch.empty_like(weight if same_shape else value, dtype=value.dtype)
+    return place.to(weight.device).copy_(value)
+
+
+def _weights(
+    optimizer: torch.optim.Optimizer,
+) -> Iterator[tuple[Mapping[str, object], Tensor]]:
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            yield group, weight
+
+
+def _check_like(name: str, place: Tensor, value: Tensor) -> None:
+    if (place.shape, place.dtype) != (value.shape, value.dtype):
+        raise ValueError(
+            f"{name} is {value.dtype} {list(value.shape)}, not {place.dtype} {list(place.shape)}"
+        )
+
+
+def _with_prefix(values: Named, prefix: str) -> Named:
+    return {n.removeprefix(prefix): v for n, v in values.items() if n.startswith(prefix)}
+
+
+def _is_cuda(device: torch.device) -> bool:
+    return device.type == "cuda"

@@ -1,0 +1,49 @@
+"""Where memory does not suffice: one line with the batch to try."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.errors import RunError
+
+__all__ = ["is_out_of_memory", "memory_errors", "smaller_batch"]
+
+_HOST_SAYS = ("not enough memory", "can't allocate memory", "Cannot allocate memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device's memory, or the host's, did not suffice."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(said in str(error) for said in _HOST_SAYS)
+
+
+def smaller_batch(config: RunConfig, global_batch_size: int) -> str:
+    """What did not fit, and what to try: the same step in pieces, or half of it."""
+    pieces = 2 * config.gradient_accumulation_steps
+    field = "global_batch_size" if config.global_batch_size else "per_device_batch_size"
+    half = max((config.global_batch_size or config.per_device_batch_size or 1) // 2, 1)
+    return (
+        f"{field}: a step of {global_batch_size} samples does not fit in memory; try "
+        f"--gradient-accumulation-steps {pieces}, which trains the same curve in pieces, or "
+        f"--{field.replace('_', '-')} {half}"
+    )
+
+
+@contextmanager
+def memory_errors(config: RunConfig, global_batch_size: int) -> Iterator[None]:
+    """Turn running out of memory inside into one line.
+
+    Raises:
+        RunError: as `smaller_batch` has it.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RunError(smaller_batch(config, global_batch_size)) from None

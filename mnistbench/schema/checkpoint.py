@@ -1,0 +1,141 @@
+"""What a checkpoint holds beside tensors, and which of a run's checkpoints can be trusted.
+
+A run keeps them in ``checkpoints/`` of its folder, each a sealed folder named by a number that
+only grows: ``0007-step-00000350``. ``model.safetensors`` are the weights and buffers, by torch's
+names; ``optimizer.safetensors`` its state; ``processes.safetensors`` what each process has of its
+own; ``state.json`` the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.record import (
+    CheckpointCounts,
+    DatasetInfo,
+    EvalPoint,
+    Interruption,
+    Name,
+    StopSignal,
+)
+from mnistbench.schema.sealed_folder import is_aside, unseal
+from mnistbench.schema.strict_json import load_versioned
+
+__all__ = [
+    "CHECKPOINTS",
+    "FILES",
+    "CheckpointState",
+    "SavedRun",
+    "checkpoint_name",
+    "checkpoints_of",
+    "load_checkpoint",
+    "load_newest",
+    "number_of",
+]
+
+CHECKPOINTS = "checkpoints"
+FILES = ("model.safetensors", "optimizer.safetensors", "processes.safetensors", "state.json")
+_SCHEMA_VERSION = 1
+_MAX_STATE_BYTES = 64 * 2**20
+
+
+class CheckpointState(BaseModel):
+    """``state.json``: whose checkpoint this is, and how far it had come.
+
+    `config` is of the whole invocation, with all of its seeds, but for what may differ when it goes
+    on; `seed` is this run's.
+    `global_batch_size`, `mixed_precision` and `dataset` are as they came out. `scaler` is the
+    gradient scaler's state, where there is one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    schema_version: int = Field(_SCHEMA_VERSION, ge=1)
+    run_id: Name
+    invocation: Name
+    config: dict[str, Any]
+    seed: int
+    created_at: str
+    saved_at: str
+    cause: StopSignal | None
+    num_processes: int = Field(ge=1)
+    global_batch_size: int = Field(ge=1)
+    mixed_precision: str
+    dataset: DatasetInfo
+    step: int = Field(ge=0)
+    eval_points: list[EvalPoint]
+    interruptions: list[Interruption]
+    counts: CheckpointCounts
+    scaler: dict[str, int | float] | None
+
+
+class SavedRun(NamedTuple):
+    """A checkpoint as it was read, every bit checked.
+
+    Attributes:
+        path: its folder, in ``checkpoints/`` of its run's.
+        state: what ``state.json`` says.
+        files: content of each of `FILES`.
+    """
+
+    path: Path
+    state: CheckpointState
+    files: dict[str, bytes]
+
+    @property
+    def run_folder(self) -> Path:
+        """The folder of its run."""
+        return self.path.parent.parent
+
+
+def checkpoint_name(number: int, step: int) -> str:
+    """The folder of the `number`-th checkpoint of a run, at `step`; names sort as they came."""
+    return f"{number:04d}-step-{step:08d}"
+
+
+def checkpoints_of(run_folder: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first, whether whole or not; none where there are none."""
+    folder = run_folder / CHECKPOINTS
+    if not folder.is_dir():
+        return []
+    found = (path for path in folder.iterdir() if path.is_dir() and not is_aside(path))
+    return sorted(found, key=lambda path: (number_of(path), path.name))
+
+
+def number_of(path: Path) -> int:
+    """Which of its run's checkpoints `path` is; -1 is none of ours."""
+    number = path.name.partition("-")[0]
+    return int(number) if number.isdecimal() else -1
+
+
+def load_checkpoint(path: Path) -> SavedRun:
+    """Read one checkpoint, every bit checked.
+
+    Raises:
+        InputError: a file is missing, damaged or of another checkpoint, or of a newer version.
+    """
+    files = unseal(path, FILES)
+    state = load_versioned(
+        path / "state.json",
+        CheckpointState,
+        what="a checkpoint",
+        newest=_SCHEMA_VERSION,
+        max_bytes=_MAX_STATE_BYTES,
+    )
+    return SavedRun(path, state, files)
+
+
+def load_newest(run_folder: Path) -> tuple[SavedRun | None, Sequence[str]]:
+    """The newest checkpoint of a run that can be trusted, and why each newer one cannot."""
+    skipped: list[str] = []
+    for path in reversed(checkpoints_of(run_folder)):
+        try:
+            return load_checkpoint(path), skipped
+        except InputError as error:
+            skipped.append(str(error))
+    return None, skipped

@@ -1,0 +1,87 @@
+"""Losses and weights that are not finite: noticed by all at one step, before anything is saved."""
+
+import pytest
+import torch
+from safetensors.torch import load
+
+from mnistbench.engine.lookout import Lookout
+from mnistbench.engine.trainer import train
+from mnistbench.schema.checkpoint import checkpoints_of, load_newest
+
+WEIGHTS = (torch.ones(3), torch.ones(2, 2))
+
+
+class Alone:
+    num_processes = 1
+
+
+def look(losses, weights=WEIGHTS, lookout=None):
+    lookout = lookout or Lookout(Alone())
+    return lookout.look(torch.tensor(losses), weights, elapsed_s=0.01, signal=0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_the_first_bad_step_of_a_window_is_named(value):
+    assert look([1.0, 2.0]).bad_step is None
+    assert look([1.0, value, 2.0, value]).bad_step == 2
+    assert look([1.0, 2.0, 3.0], [torch.ones(2), torch.tensor([1.0, value])]).bad_step == 3
+    assert look([], [torch.tensor(value)]).bad_step == 1
+
+
+def test_windows_grow_to_half_a_second_and_hold_whole_graphs():
+    lookout = Lookout(Alone(), at_once=3)
+    sizes = []
+    for _ in range(8):
+        sizes.append(lookout.window_steps)
+        lookout.look(
+            torch.zeros(lookout.window_steps),
+            WEIGHTS,
+            elapsed_s=0.01 * lookout.window_steps,
+            signal=0,
+        )
+    assert sizes == [3, 6, 12, 24, 48, 48, 48, 48]
+
+
+@pytest.mark.parametrize("loop", ["fast", "stock"])
+def test_a_poisoned_step_ends_the_run_before_anything_is_saved(
+    small_config, monkeypatch, tmp_path, loop
+):
+    poison(monkeypatch, step=7)
+    (record,) = train(
+        small_config(num_epochs=4, checkpoint_every_steps=2, loop=loop, target_accuracy=0.9999)
+    )
+    assert record.status == "diverged"
+    assert record.error == "the loss or a weight was not finite at step 8"
+    assert record.result.time_to_accuracy_s is None
+    assert [point.step for point in record.eval_points] == [5]
+    folder = tmp_path / "runs" / record.run_id
+    saved, skipped = load_newest(folder)
+    assert (saved.state.step, list(skipped)) == (6, [])
+    weights = load(saved.files["model.safetensors"])
+    assert all(bool(weight.isfinite().all()) for weight in weights.values())
+    assert len(checkpoints_of(folder)) == 2
+
+
+def poison(monkeypatch, *, step):
+    """Make every pixel of the batch of `step`, from 0, NaN."""
+    from mnistbench.workload.batches import Preprocess
+
+    plain_draw, plain_apply, bad = Preprocess.draw, Preprocess.apply, []
+
+    def draw(self, part):
+        bad[:] = [part.step == step]
+        return plain_draw(self, part)
+
+    def apply(self, images, draws):
+        values = plain_apply(self, images, draws)
+        return values * float("nan") if bad and bad[0] else values
+
+    monkeypatch.setattr(Preprocess, "draw", draw)
+    monkeypatch.setattr(Preprocess, "apply", apply)
+
+
+def test_a_run_that_diverged_is_over_and_is_not_trained_again(small_config, monkeypatch):
+    poison(monkeypatch, step=7)
+    values = {"num_epochs": 4, "checkpoint_every_steps": 2}
+    (record,) = train(small_config(**values))
+    assert train(small_config(**values, resume="latest")) == [record]
