@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: train test bench lint clean
+.PHONY: train test bench chaos lint clean
 
 train: $(VENV)/.installed ## train simple-cnn through Accelerate; ARGS="--num-seeds 3" adds flags
 	$(BIN)/accelerate launch -m mnistbench.train --recipe simple-cnn $(ARGS)
@@ -15,6 +15,9 @@ test: $(VENV)/.installed ## the whole test suite
 
 bench: $(VENV)/.installed ## the benchmark suites
 	$(BIN)/python -m pytest bench/ --benchmark-only $(ARGS)
+
+chaos: $(VENV)/.installed ## interrupt runs at random, have them go on, compare the bits
+	$(BIN)/python -m bench.chaos $(ARGS)
 
 lint: $(VENV)/.installed ## style, types, floors
 	$(BIN)/ruff check .

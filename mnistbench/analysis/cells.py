@@ -157,6 +157,9 @@ def notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
         lines.append(f"time to target is the median over all seeds {MEDIAN_NOTE}")
     if any(len(counted(group)) < len(group) for group in several):
         lines.append("a run that did not complete counts in the time to target only")
+    resumed = sum(bool(record.interruptions) for group in groups for record in group)
+    if resumed:
+        lines.append(f"{resumed} run(s) were interrupted and went on; time between does not count")
     lines += mark_notes(groups)
     lines += [_protocol(g[0]) for g in groups if _reads_test_more_than_once(g[0])]
     return list(dict.fromkeys(lines))

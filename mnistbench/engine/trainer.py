@@ -14,6 +14,7 @@ from mnistbench.engine.distributed import (
     decide_together,
     exchange_errors,
     same_sigterm,
+    shards_weights,
     start_accelerator,
 )
 from mnistbench.engine.link import measure_link
@@ -71,6 +72,11 @@ def _train(config: RunConfig, ledger: Ledger, *, show_progress: bool) -> list[Ru
     with ledger.phase("startup"):
         accelerator = start_accelerator(config)
         set_threads(config.num_threads)
+    if shards_weights(accelerator) and (config.checkpoint_every_steps or config.resume):
+        raise InputError(
+            "checkpoint_every_steps: weights that FSDP shares out cannot be saved; launch with "
+            "MULTI_GPU, or leave it and --resume out"
+        )
     if accelerator.device.type != "cpu":
         ledger.synchronize = torch.accelerator.synchronize
     decide_together(accelerator, lambda: check_writable(_output_dir(config)))

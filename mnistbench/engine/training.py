@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mnistbench.engine.checkpoint import checkpoint_files
+from mnistbench.engine.distributed import shards_weights
 from mnistbench.engine.evaluation import Evaluation
 from mnistbench.engine.lookout import Lookout
 from mnistbench.engine.run import Run
@@ -154,9 +155,10 @@ class Training:
         if run.bad_step is not None:
             return False
         if run.stop_signal:
-            failed = run.saver.counts.failed
-            self._save(cause=run.stop_signal)
-            saved = "not saved" if run.saver.counts.failed > failed else "saved"
+            counts = run.saver.counts
+            if not shards_weights(run.accelerator):
+                self._save(cause=run.stop_signal)
+            saved = "saved" if run.saver.counts.saved > counts.saved else "not saved"
             said = f"after step {run.step:,} of {run.plan.num_steps:,}, {saved}"
             raise stop_error(run.stop_signal, f"{said} in {run.saver.run_folder}")
         return True

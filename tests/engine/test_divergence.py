@@ -7,6 +7,8 @@ from safetensors.torch import load
 from mnistbench.engine.lookout import Lookout
 from mnistbench.engine.trainer import train
 from mnistbench.schema.checkpoint import checkpoints_of, load_newest
+from tests.engine.poisoned_train import poison
+from tests.processes import SMALL_FLAGS
 
 WEIGHTS = (torch.ones(3), torch.ones(2, 2))
 
@@ -46,7 +48,7 @@ def test_windows_grow_to_half_a_second_and_hold_whole_graphs():
 def test_a_poisoned_step_ends_the_run_before_anything_is_saved(
     small_config, monkeypatch, tmp_path, loop
 ):
-    poison(monkeypatch, step=7)
+    poison(step=7, patch=monkeypatch.setattr)
     (record,) = train(
         small_config(num_epochs=4, checkpoint_every_steps=2, loop=loop, target_accuracy=0.9999)
     )
@@ -62,26 +64,18 @@ def test_a_poisoned_step_ends_the_run_before_anything_is_saved(
     assert len(checkpoints_of(folder)) == 2
 
 
-def poison(monkeypatch, *, step):
-    """Make every pixel of the batch of `step`, from 0, NaN."""
-    from mnistbench.workload.batches import Preprocess
-
-    plain_draw, plain_apply, bad = Preprocess.draw, Preprocess.apply, []
-
-    def draw(self, part):
-        bad[:] = [part.step == step]
-        return plain_draw(self, part)
-
-    def apply(self, images, draws):
-        values = plain_apply(self, images, draws)
-        return values * float("nan") if bad and bad[0] else values
-
-    monkeypatch.setattr(Preprocess, "draw", draw)
-    monkeypatch.setattr(Preprocess, "apply", apply)
+def test_all_processes_notice_what_one_has_seen(launch):
+    flags = [*SMALL_FLAGS, "--model", "linear", "--num-epochs", "9", "--loop", "stock"]
+    done, (record,) = launch(*flags, module="tests.engine.poisoned_train")
+    assert done.returncode == 1
+    assert record.status == "diverged"
+    assert record.error == "the loss or a weight was not finite at step 8"
+    assert "exitcode  : 1" in done.stderr  # each ended by itself, and none was lost
+    assert "mnistbench: error" not in done.stderr
 
 
 def test_a_run_that_diverged_is_over_and_is_not_trained_again(small_config, monkeypatch):
-    poison(monkeypatch, step=7)
+    poison(step=7, patch=monkeypatch.setattr)
     values = {"num_epochs": 4, "checkpoint_every_steps": 2}
     (record,) = train(small_config(**values))
     assert train(small_config(**values, resume="latest")) == [record]

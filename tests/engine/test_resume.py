@@ -15,6 +15,7 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.sealed_folder import seal
 from mnistbench.schema.store import find_records, load_record
 from tests.engine.interrupted import LATEST, bits, end_of, interrupt
+from tests.processes import SMALL_FLAGS
 
 # 15 steps: 5 in an epoch, the last of each smaller
 VALUES = {
@@ -230,6 +231,24 @@ def test_pieces_may_differ_where_the_curve_does_not(small_config, monkeypatch):
     assert record.interruptions[0].step == 3
     for ours, theirs in zip(record.eval_points, whole.eval_points, strict=True):
         assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)
+
+
+def test_another_number_of_processes_goes_on_where_the_curve_does_not_depend_on_it(
+    launch, small_config, tmp_path
+):
+    flags = [*SMALL_FLAGS, "--model", "mlp", "--max-steps", "5", "--checkpoint-every-steps", "3"]
+    done, (by_two,) = launch(*flags, folder=tmp_path / "runs")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "runs" / by_two.run_id
+    shutil.rmtree(checkpoints_of(folder)[-1])  # as if it had been killed after its third step
+    (folder / "record.json").unlink()
+    values = {"model": "mlp", "max_steps": 5}
+    record = train(small_config(**values | LATEST))[0]
+    assert [(i.step, i.num_processes) for i in record.interruptions] == [(3, 2)]
+    assert record.run_id == by_two.run_id
+    alone = train(small_config(**values, output_dir=str(tmp_path / "alone")))[0]
+    ours, theirs = ([p.loss for p in one.train_points] for one in (record, alone))
+    assert ours == pytest.approx(theirs, rel=1e-4)
 
 
 HOSTILE = {
