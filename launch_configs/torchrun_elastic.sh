@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # When: one to four machines that may come, go or fail. As many as are there train; when one is
 # lost or comes back, all processes are started again, up to three times. With
-# --checkpoint-every-steps the run then goes on from its last checkpoint (by another number of
-# processes unless its model has batch norm or dropout), else it begins anew.
+# --checkpoint-every-steps N --resume latest, and an --output-dir of its own that all machines see,
+# the run then goes on from its last checkpoint (by another number of processes unless its model has
+# batch norm or dropout), else it begins anew.
 # The global batch has to divide by every number of processes that can come about.
 #
 # On each machine, HEAD being the address of one of them that stays:

@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         records = _train(config, ledger, quiet=bool(door["quiet"]))
     if _is_main():
-        show(_render(records, door["format"] or "table", Path(config.output_dir).expanduser()))
+        show(_render(records, door["format"] or "table", config))
     return _status(records, config)
 
 
@@ -149,7 +149,7 @@ def _another_process_says_it() -> bool:
     return launched and not met and os.environ.get("LOCAL_RANK", "0") != "0"
 
 
-def _render(records: Sequence[RunRecord], output_format: str, folder: Path) -> str:
+def _render(records: Sequence[RunRecord], output_format: str, config: RunConfig) -> str:
     if output_format == "json":
         from mnistbench.schema.store import record_json
 
@@ -160,6 +160,8 @@ def _render(records: Sequence[RunRecord], output_format: str, folder: Path) -> s
     table = render_runs(
         records, table_format="markdown" if output_format == "markdown" else "table"
     )
+    told = config.output_dir if config.anonymize else str(records[0].config["output_dir"])
+    folder = Path(told).expanduser()
     paths = [f"record: {folder / r.run_id / 'record.json'}" for r in records if not _unsaved(r)]
     return "\n".join([table, *(["", *paths] if output_format == "markdown" else paths)])
 

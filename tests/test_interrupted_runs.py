@@ -83,6 +83,30 @@ def test_launchers_that_start_a_run_again_have_it_go_on(tmp_path):
     assert record.interruptions[0].step >= 50
 
 
+def test_a_signal_to_the_whole_group_is_the_runs_own_and_not_its_workers(tmp_path):
+    flags = (*LONG, "--loader", "streaming", "--num-workers", "2")
+    command = [sys.executable, "-m", "mnistbench.train", *SMALL_FLAGS, *flags]
+    said = tmp_path / "said"
+    with said.open("w") as stderr:
+        child = subprocess.Popen(
+            [*command, "--output-dir", str(tmp_path / "runs")],
+            env=cpu_environment(),
+            stderr=stderr,
+            start_new_session=True,
+        )
+    try:
+        wait_until(lambda: "mnistbench: training" in said.read_text())
+        time.sleep(1)
+        os.killpg(child.pid, signal.SIGTERM)
+        assert child.wait(7) == 143
+    finally:
+        child.kill()
+    last = said.read_text().splitlines()[-1]
+    assert last.startswith("mnistbench: terminated after step ")
+    assert last.endswith("; --resume latest goes on")
+    assert the_record(tmp_path / "runs").checkpoints.saved == 1
+
+
 def test_a_second_signal_ends_it_at_once(tmp_path):
     slow = ("--model", "cnn4", "--global-batch-size", "5000", "--num-epochs", "900")
     flags = ("--synthetic-train-size", "5100", *slow)
@@ -185,7 +209,7 @@ def test_a_folder_that_vanishes_is_made_again(tmp_path):
 
 
 def test_a_folder_that_becomes_a_file_ends_the_run_in_one_line(tmp_path):
-    flags = (*LONG, "--checkpoint-every-steps", "50")
+    flags = (*LONG, "--checkpoint-every-steps", "50", "--loader", "streaming", "--num-workers", "1")
     with training(*flags, variables={}, folder=tmp_path) as process:
         wait_until(lambda: list((tmp_path / "runs").glob("*/checkpoints/0*")))
         (folder,) = (tmp_path / "runs").iterdir()

@@ -233,7 +233,7 @@ def test_a_diverged_run_is_status_1_and_on_record(capsys):
     assert door.main(argv) == 1
     record = json.loads(capsys.readouterr().out)
     assert record["status"] == "diverged"
-    assert record["eval_points"][-1]["loss"] is None
+    assert record["error"].startswith("the loss or a weight was not finite at step ")
     assert record["result"]["time_to_accuracy_s"] is None
 
 

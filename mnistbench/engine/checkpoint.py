@@ -31,11 +31,13 @@ Named = Mapping[str, Tensor]
 
 
 def checkpoint_files(run: Run, *, cause: int = 0) -> dict[str, bytes]:
-    """All files of a checkpoint of `run` as it stands; every process must call this.
+    """All files of a checkpoint of `run` as it stands, on the main process; all must call this.
 
     `cause` is the number of the signal that the run ends at, if it does.
     """
     processes: list[bytes] = gather_object([_packed(_of_process(run))])
+    if not run.accelerator.is_main_process:
+        return {}
     everyone = {
         f"{index}.{name}": tensor
         for index, packed in enumerate(processes)
@@ -63,11 +65,11 @@ def restore(run: Run, saved: SavedRun) -> None:
         for name in ("model.safetensors", "optimizer.safetensors", "processes.safetensors")
     )
     state, index = saved.state, run.plan.process_index
-    _take_over(run, saved)
     try:
+        own = [_with_prefix(processes, f"{i}.") for i in range(state.num_processes)]
+        _check_processes(own, step=state.step, last=run.plan.num_steps)
         _fill_model(run.model, model)
         _fill_optimizer(run.optimizer, optimizer)
-        own = [_with_prefix(processes, f"{i}.") for i in range(state.num_processes)]
         if state.num_processes == run.plan.num_processes:
             _fill_process(run, own[index])
         else:
@@ -77,6 +79,7 @@ def restore(run: Run, saved: SavedRun) -> None:
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         said = str(error).splitlines()[0]
         raise InputError(f"{saved.path}: does not fit this run ({said})") from None
+    _take_over(run, saved)
 
 
 def _state(run: Run, cause: int) -> CheckpointState:
@@ -92,6 +95,8 @@ def _state(run: Run, cause: int) -> CheckpointState:
         num_processes=run.plan.num_processes,
         global_batch_size=run.plan.global_batch_size,
         mixed_precision=run.accelerator.mixed_precision,
+        device_type=run.accelerator.device.type,
+        loop_floor=run.train_step.floor,
         dataset=run.data.info,
         step=run.step,
         eval_points=run.eval_points,
@@ -124,15 +129,16 @@ def _take_over(run: Run, saved: SavedRun) -> None:
 def _unpacked(saved: SavedRun, name: str) -> Named:
     try:
         return safetensors.torch.load(saved.files[name])
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise InputError(f"{saved.path / name}: not safetensors ({error})") from None
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        said = str(error).splitlines()[0]
+        raise InputError(f"{saved.path / name}: not safetensors ({said})") from None
 
 
 def _of_process(run: Run) -> Named:
     phases_s, wall_s = run.ledger.state()
     exchanges = run.exchange_timer.durations_s() if run.exchange_timer else []
     device = run.accelerator.device
-    on_device = {"device_random": torch.cuda.get_rng_state(device)} if _is_cuda(device) else {}
+    on_device = {"device_random": _device_random(device)} if device.type != "cpu" else {}
     return {
         "random": torch.get_rng_state(),
         "losses": run.losses.until(run.step),
@@ -145,10 +151,9 @@ def _of_process(run: Run) -> Named:
 
 
 def _fill_process(run: Run, own: Named) -> None:
-    _check_counted(run, own)
     torch.set_rng_state(own["random"])
-    if _is_cuda(run.accelerator.device):
-        torch.cuda.set_rng_state(own["device_random"], run.accelerator.device)
+    if run.accelerator.device.type != "cpu":
+        torch.get_device_module(run.accelerator.device).set_rng_state(own["device_random"])
     run.losses.carry(own["losses"].to(run.accelerator.device))
     run.timer.carry(own["steps_s"].tolist())
     if run.exchange_timer is not None:
@@ -157,20 +162,22 @@ def _fill_process(run: Run, own: Named) -> None:
 
 
 def _fill_other_process(run: Run, own: Sequence[Named]) -> None:
-    for one in own:
-        _check_counted(run, one)
     losses = torch.stack([one["losses"] for one in own]).mean(dim=0)
     run.losses.carry(losses.to(run.accelerator.device))
     slowest = max(own, key=lambda one: one["phases_s"].sum().item())
     run.ledger.carry(slowest["phases_s"].tolist(), slowest["wall_s"].item())
 
 
-def _check_counted(run: Run, own: Named) -> None:
-    if len(own["losses"]) != run.step:
-        raise ValueError(f"{len(own['losses'])} losses of {run.step} steps")
-    for name in ("steps_s", "exchanges_s", "phases_s", "wall_s"):
-        if not bool(((own[name] >= 0) & own[name].isfinite()).all()):
-            raise ValueError(f"{name} are not durations")
+def _check_processes(own: Sequence[Named], *, step: int, last: int) -> None:
+    """What a checkpoint says of its processes, checked for all of them by each."""
+    if step > last:
+        raise ValueError(f"it is at step {step} of {last}")
+    for one in own:
+        if one["losses"].shape != (step,) or one["losses"].dtype != torch.float32:
+            raise ValueError(f"it has not one loss for each of {step} steps")
+        for name in ("steps_s", "exchanges_s", "phases_s", "wall_s"):
+            if not bool(((one[name] >= 0) & one[name].isfinite()).all()):
+                raise ValueError(f"{name} are not durations")
 
 
 def _fill_model(model: nn.Module, values: Named) -> None:
@@ -208,7 +215,7 @@ def _fill_optimizer(optimizer: torch.optim.Optimizer, values: Named) -> None:
 
 def _placed(name: str, value: Tensor, group: Mapping[str, object], weight: Tensor) -> Tensor:
     """`value` where and as the optimizer would have made it."""
-    if value.numel() not in {1, weight.numel()}:
+    if value.numel() not in {1, weight.numel()} or not value.is_floating_point():
         raise ValueError(f"{name} has {value.numel()} values for {weight.numel()} weights")
     if name == "step" and not (group.get("capturable") or group.get("fused")):
         return value.clone()  # read on the host
@@ -236,5 +243,6 @@ def _with_prefix(values: Named, prefix: str) -> Named:
     return {n.removeprefix(prefix): v for n, v in values.items() if n.startswith(prefix)}
 
 
-def _is_cuda(device: torch.device) -> bool:
-    return device.type == "cuda"
+def _device_random(device: torch.device) -> Tensor:
+    state: Tensor = torch.get_device_module(device).get_rng_state()
+    return state

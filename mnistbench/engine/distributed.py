@@ -27,7 +27,12 @@ from mnistbench.instruments.cores import cpu_is_asked_for
 from mnistbench.instruments.environment import local_world_size
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_batch
-from mnistbench.schema.errors import InputError, ProcessLostError, SaidElsewhereError
+from mnistbench.schema.errors import (
+    InputError,
+    ProcessLostError,
+    RunError,
+    SaidElsewhereError,
+)
 
 __all__ = [
     "check_precision",
@@ -127,7 +132,7 @@ def exchange_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if isinstance(error, ProcessLostError) or not _is_loss(error):
+        if isinstance(error, RunError) or not _is_loss(error):
             raise
         _outlive_the_launcher()
         raise ProcessLostError(_what_was_lost(str(error))) from error

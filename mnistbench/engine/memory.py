@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether a device's memory, or the host's, did not suffice."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return isinstance(error, RuntimeError) and any(said in str(error) for said in _HOST_SAYS)
 
 
@@ -26,7 +29,9 @@ def smaller_batch(config: RunConfig, global_batch_size: int) -> str:
     """What did not fit, and what to try: the same step in pieces, or half of it."""
     pieces = 2 * config.gradient_accumulation_steps
     field = "global_batch_size" if config.global_batch_size else "per_device_batch_size"
-    half = max((config.global_batch_size or config.per_device_batch_size or 1) // 2, 1)
+    half = (config.global_batch_size or config.per_device_batch_size or 1) // 2
+    if not half:
+        return f"{field}: one sample does not fit in memory; try a smaller --model"
     return (
         f"{field}: a step of {global_batch_size} samples does not fit in memory; try "
         f"--gradient-accumulation-steps {pieces}, which trains the same curve in pieces, or "
@@ -43,7 +48,7 @@ def memory_errors(config: RunConfig, global_batch_size: int) -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, OSError) as error:
         if not is_out_of_memory(error):
             raise
         raise RunError(smaller_batch(config, global_batch_size)) from None

@@ -37,7 +37,7 @@ def record_of(
 
     Not `measured` is for another thread than the run's: what would wait for the device is left out.
     """
-    together = status in {"completed", "diverged"} or run.stop_signal > 0  # else some may be gone
+    together = status in {"completed", "diverged"} or run.stopped_together  # else some may be gone
     throughput, train_points = Throughput(), list[TrainPoint]()
     if status == "failed" or not measured:
         run.ledger.synchronize = None  # a device that failed may never answer again
@@ -50,7 +50,7 @@ def record_of(
         run_id=run.run_id,
         invocation=run.invocation.id,
         status=status,
-        error=without_names(error) if error and run.config.anonymize else error,
+        error=_said(run, error),
         created_at=run.created_at,
         seed=run.config.seed,
         recipe=describe(run.config),
@@ -73,6 +73,10 @@ def record_of(
     )
 
 
+def _said(run: Run, text: str | None) -> str | None:
+    return without_names(text) if text and run.config.anonymize else text
+
+
 def _config(run: Run) -> dict[str, Any]:
     values = run.config.model_dump(mode="json")
     if run.config.anonymize:
@@ -84,7 +88,7 @@ def _config(run: Run) -> dict[str, Any]:
 def _environment(run: Run) -> dict[str, Any]:
     return describe_environment(run.accelerator.device) | {
         "loop_floor": run.loop_floor,
-        "loop_floor_reason": run.loop_floor_reason,
+        "loop_floor_reason": _said(run, run.loop_floor_reason),
         "num_processes": run.accelerator.num_processes,
         "distributed_type": run.accelerator.distributed_type.value,
         "mixed_precision": run.accelerator.mixed_precision,
@@ -126,6 +130,8 @@ def _step_split(run: Run, durations: list[float], *, together: bool) -> StepSpli
         if run.exchange_timer is None or not together:
             return None
         exchanges = run.exchange_timer.durations_s()
+        if len(exchanges) != len(durations):  # of two lives on different floors
+            return None
     mine = torch.tensor([durations, exchanges], dtype=torch.float64, device=run.accelerator.device)
     steps, inside = run.accelerator.gather(mine.unsqueeze(0)).cpu().unbind(dim=1)
     return split_of(steps, inside)

@@ -6,9 +6,11 @@ seeds from their records, goes on with the one that was under way, and trains th
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import reprlib
+from collections.abc import Mapping
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, NamedTuple
@@ -47,33 +49,22 @@ class Invocation(NamedTuple):
 
 
 class Earlier(NamedTuple):
-    """An invocation to go on with; `newest` is the checkpoint that was named or found."""
+    """What there is of an invocation to go on with.
 
-    newest: SavedRun
+    Attributes:
+        invocation: its id.
+        folder: where its runs have their folders.
+        seeds: by seed, the record of a run that has ended, or where it can go on.
+    """
 
-    def of_seed(self, seed: int) -> RunRecord | SavedRun | None:
-        """What there is of a seed: its record if it has ended, else where it can go on.
-
-        Raises:
-            InputError: something there is damaged.
-        """
-        state, folder = self.newest.state, self.newest.run_folder
-        folders = [path for path in folder.parent.glob(f"*-seed{seed}-*") if path != folder]
-        for run_folder in [*([folder] if state.seed == seed else []), *folders]:
-            record = _ended(run_folder)
-            if record and (record.invocation, record.seed) == (state.invocation, seed):
-                return record
-            if run_folder == folder:
-                return self.newest
-            saved = _newest(run_folder) if checkpoints_of(run_folder) else None
-            if saved and (saved.state.invocation, saved.state.seed) == (state.invocation, seed):
-                return saved
-        return None
+    invocation: str
+    folder: Path
+    seeds: Mapping[int, RunRecord | SavedRun]
 
 
 def new_invocation(config: RunConfig) -> Invocation:
     """An invocation of its own; what a launcher starts again gets the same id each time."""
-    return Invocation(_launch_id() or token_hex(8), config)
+    return Invocation(_launch_id(config) or token_hex(8), config)
 
 
 def find_earlier(config: RunConfig) -> Earlier | None:
@@ -86,25 +77,73 @@ def find_earlier(config: RunConfig) -> Earlier | None:
     if config.resume is None and not (restarted and config.checkpoint_every_steps):
         return None
     folder = Path(config.output_dir).expanduser()
-    if config.resume is None:
-        newest = next((s for s in _runs(folder) if s.state.invocation == _launch_id()), None)
-    elif config.resume == "latest":
-        newest = next(_runs(folder), None)
-    else:
-        newest = _named(Path(config.resume).expanduser())
+    try:
+        if config.resume is None:
+            newest = _of_this_launch(folder, config)
+        elif config.resume == "latest":
+            newest = _latest(folder, config)
+        else:
+            newest = _named(Path(config.resume).expanduser(), newest_of_run=restarted)
+    except OSError as error:
+        raise InputError(f"resume: {error.filename or folder}: {error.strerror}") from None
     if newest is None:
         _log.info(f"no checkpoint in {folder} to go on from: the run begins anew")
         return None
-    _check_config(newest, config)
-    return Earlier(newest)
+    _refuse(newest, _differing(newest, config))
+    return _earlier(newest, config)
 
 
-def _runs(folder: Path) -> Iterator[SavedRun]:
-    """The newest checkpoint of each run in `folder`, the last saved first."""
+def _earlier(newest: SavedRun, config: RunConfig) -> Earlier:
+    state, own = newest.state, newest.run_folder
+    found: dict[int, RunRecord | SavedRun] = {}
+    beside = own.parent.iterdir() if config.num_seeds > 1 else ()
+    for run_folder in [*beside, own]:
+        record = _ended(run_folder, state.invocation)
+        if record:
+            found[record.seed] = record
+        elif run_folder == own:
+            found[state.seed] = newest
+        elif checkpoints_of(run_folder):
+            saved, _ = load_newest(run_folder)
+            if saved and saved.state.invocation == state.invocation:
+                found.setdefault(saved.state.seed, saved)
+    return Earlier(state.invocation, own.parent, found)
+
+
+def _ended(run_folder: Path, invocation: str) -> RunRecord | None:
+    """The record of a run of `invocation` that has ended by itself; others are not our business."""
+    path = run_folder / RECORD_NAME
+    try:
+        record = load_record(path) if path.is_file() else None
+    except InputError as error:
+        _log.warning(f"skipped: {error}")
+        return None
+    if record is None or record.invocation != invocation:
+        return None
+    return record if record.status in {"completed", "diverged"} else None
+
+
+def _runs(folder: Path) -> list[Path]:
+    """The folders of runs with checkpoints in `folder`, the last saved first."""
     last = {path.parent: checkpoints_of(path.parent) for path in folder.glob(f"*/{CHECKPOINTS}")}
     saved = {run: paths[-1].stat().st_mtime_ns for run, paths in last.items() if paths}
-    for run in sorted(saved, key=lambda run: (saved[run], run.name), reverse=True):
-        yield _newest(run)
+    return sorted(saved, key=lambda run: (saved[run], run.name), reverse=True)
+
+
+def _of_this_launch(folder: Path, config: RunConfig) -> SavedRun | None:
+    found = (load_newest(run)[0] for run in _runs(folder))
+    wanted = _launch_id(config)
+    return next((saved for saved in found if saved and saved.state.invocation == wanted), None)
+
+
+def _latest(folder: Path, config: RunConfig) -> SavedRun | None:
+    """The last saved run of this configuration; if there is none, that of whatever is there."""
+    runs = _runs(folder)
+    for run in runs:
+        saved, _ = load_newest(run)
+        if saved is None or not _differing(saved, config):
+            return _newest(run)
+    return _newest(runs[0]) if runs else None
 
 
 def _newest(run_folder: Path) -> SavedRun:
@@ -119,9 +158,12 @@ def _newest(run_folder: Path) -> SavedRun:
     return saved
 
 
-def _named(path: Path) -> SavedRun:
+def _named(path: Path, *, newest_of_run: bool) -> SavedRun:
+    """The checkpoint at `path`; a launcher that starts a run again means how far that has come."""
     if checkpoints_of(path):
         return _newest(path)
+    if path.parent.name == CHECKPOINTS and newest_of_run:
+        return _newest(path.parent.parent)
     if path.parent.name == CHECKPOINTS and path.is_dir():
         return load_checkpoint(path)
     what = "no run's folder, and no checkpoint's" if path.exists() else "not there"
@@ -130,21 +172,14 @@ def _named(path: Path) -> SavedRun:
     )
 
 
-def _ended(run_folder: Path) -> RunRecord | None:
-    path = run_folder / RECORD_NAME
-    record = load_record(path) if path.exists() else None
-    return record if record and record.status in {"completed", "diverged"} else None
-
-
-def _check_config(saved: SavedRun, config: RunConfig) -> None:
+def _differing(saved: SavedRun, config: RunConfig) -> dict[str, tuple[Any, Any]]:
     asked = config.model_dump(mode="json")
     there = RunConfig().model_dump(mode="json") | saved.state.config  # fields added since then
-    differing = {
+    return {
         name: (there.get(name), asked.get(name))
         for name in sorted(there.keys() | asked.keys())
         if name not in BOOKKEEPING | _PARITY and there.get(name) != asked.get(name)
     }
-    _refuse(saved, differing)
 
 
 def check_same(saved: SavedRun, found: Mapping[str, Any], *, parity: str | None) -> None:
@@ -176,7 +211,8 @@ def _refuse(saved: SavedRun, differing: Mapping[str, tuple[Any, Any]], because: 
     if not differing:
         return
     named = [
-        f"{name} {there} there, {asked} here" for name, (there, asked) in list(differing.items())
+        f"{name} {_short(there)} there, {_short(asked)} here"
+        for name, (there, asked) in differing.items()
     ]
     more = len(named) - _MOST_NAMED
     text = ", ".join(named[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
@@ -186,9 +222,18 @@ def _refuse(saved: SavedRun, differing: Mapping[str, tuple[Any, Any]], because: 
     )
 
 
-def _launch_id() -> str | None:
-    """A name for all that one launcher starts, also again; none without a launcher."""
+def _short(value: Any) -> str:
+    return value[:80] if isinstance(value, str) else reprlib.repr(value)
+
+
+def _launch_id(config: RunConfig) -> str | None:
+    """A name for all that one launcher starts for `config`, also again; none without a launcher."""
     if launcher() == "python":
         return None
-    parent = psutil.Process(os.getppid())
-    return f"launch-{parent.pid}-{parent.create_time() * 1000:.0f}"
+    decides = config.model_dump_json(exclude=set(BOOKKEEPING))
+    digest = hashlib.sha256(decides.encode(), usedforsecurity=False).hexdigest()[:12]
+    try:
+        parent = psutil.Process(os.getppid())
+        return f"launch-{parent.pid}-{parent.create_time() * 1000:.0f}-{digest}"
+    except psutil.Error:  # it has gone, or is not to be seen from this container
+        return None

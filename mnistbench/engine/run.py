@@ -20,7 +20,7 @@ from mnistbench.engine.fast_step import FastStep
 from mnistbench.engine.loops import build_loop, goes_by_process
 from mnistbench.engine.losses_seen import LossesSeen
 from mnistbench.engine.memory import is_out_of_memory, smaller_batch
-from mnistbench.engine.resuming import Invocation, check_same
+from mnistbench.engine.resuming import check_same, new_invocation
 from mnistbench.engine.saving import Saver
 from mnistbench.instruments.clock import EventTimer, Ledger, StepTimer, Timer
 from mnistbench.instruments.environment import device_name
@@ -65,8 +65,9 @@ class Run:
         self.step = 0
         self.bad_step: int | None = None
         self.stop_signal = 0
+        self.stopped_together = False
         self.interruptions: list[Interruption] = []
-        self.invocation = Invocation(self.run_id, config)
+        self.invocation = new_invocation(config)
         self.num_parameters: int | None = None
         self.loop_floor: str | None = None
         self.loop_floor_reason: str | None = None
@@ -113,10 +114,13 @@ class Run:
             "gradient_accumulation_steps": self.config.gradient_accumulation_steps,
             "global_batch_size": self.plan.global_batch_size,
             "mixed_precision": self.accelerator.mixed_precision,
+            "device_type": self.accelerator.device.type,
+            "loop_floor": self.loop_floor,
             "dataset": self.data.info.sha256[:12],
         }
         parity = goes_by_process(self.model)
         decide_together(self.accelerator, lambda: check_same(saved, found, parity=parity))
+        decide_together(self.accelerator, lambda: self.saver.take(saved.run_folder))
         restore(self, saved)
         if self.accelerator.is_main_process:
             _log.info(f"going on from step {self.step:,} of {saved.run_folder}")

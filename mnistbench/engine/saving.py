@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from time import monotonic, sleep
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
@@ -16,7 +19,7 @@ from mnistbench.schema.checkpoint import (
     checkpoints_of,
     number_of,
 )
-from mnistbench.schema.errors import RunError
+from mnistbench.schema.errors import InputError, RunError
 from mnistbench.schema.record import CheckpointCounts
 from mnistbench.schema.sealed_folder import is_aside, seal
 
@@ -24,6 +27,10 @@ __all__ = ["Saver"]
 
 _log = logging.getLogger(__name__)
 _KEPT = 2
+_LOCK_S = 15.0
+"""A life of the run that was told to end has gone by then."""
+
+_POLL_S = 0.1
 
 
 class Saver:
@@ -38,15 +45,49 @@ class Saver:
         """`go_on` says that training goes on where a checkpoint cannot be saved."""
         self.counts = CheckpointCounts()
         self.run_folder, self._accelerator, self._go_on = run_folder, accelerator, go_on
-        self._kept: list[Path] = []
+        self._not_ours: set[Path] = set()
         self._number: int | None = None
+        self._lock: int | None = None
+
+    def __enter__(self) -> Saver:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the run's folder to others."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def take(self, run_folder: Path) -> None:
+        """Have the folder of a run that is to go on for this process alone.
+
+        Raises:
+            InputError: another one goes on with it, and does not end soon.
+        """
+        self.run_folder = run_folder
+        deadline = monotonic() + _LOCK_S
+        while not self._locked():
+            if monotonic() > deadline:
+                raise InputError(f"resume: {run_folder} is under way in another process; end it")
+            sleep(_POLL_S)
+
+    def _locked(self) -> bool:
+        """Whether the folder is ours, or is on a disk that knows no locks."""
+        descriptor = os.open(self.run_folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process
+        except OSError as error:
+            os.close(descriptor)
+            return not isinstance(error, BlockingIOError)
+        self._lock = descriptor
+        return True
 
     def resumed(self, path: Path, counts: CheckpointCounts) -> None:
         """Go on from the checkpoint at `path`, which stays until two newer ones are there."""
         self.run_folder, self.counts = path.parent.parent, counts
-        number = number_of(path)
         # what is newer could not be trusted: it neither counts nor is in the way
-        self._kept = [p for p in checkpoints_of(self.run_folder) if number_of(p) <= number]
+        newer = (p for p in checkpoints_of(self.run_folder) if number_of(p) > number_of(path))
+        self._not_ours = set(newer)
 
     def save(self, step: int, files: Mapping[str, bytes], *, go_on: bool = False) -> None:
         """Save `files` as the checkpoint of `step`; every process must call this.
@@ -70,7 +111,11 @@ class Saver:
             _log.warning(said)
 
     def _what_there_is(self) -> str:
-        return f"the last good one is {self._kept[-1]}" if self._kept else "there is none yet"
+        kept = self._kept()
+        return f"the last good one is {kept[-1]}" if kept else "there is none yet"
+
+    def _kept(self) -> list[Path]:
+        return [path for path in checkpoints_of(self.run_folder) if path not in self._not_ours]
 
     def _on_main(self, write: Callable[[], None]) -> str | None:
         """Why the main process could not `write`, if so, told to all."""
@@ -88,12 +133,12 @@ class Saver:
         folder = self.run_folder / CHECKPOINTS
         if self._number is None:
             self._number = self._first_number(folder)
-        path = folder / checkpoint_name(self._number, step)
-        seal(path, files)
+        seal(folder / checkpoint_name(self._number, step), files)
         self._number += 1
-        self._kept.append(path)
-        while len(self._kept) > _KEPT:
-            shutil.rmtree(self._kept.pop(0), ignore_errors=True)
+        if self._lock is None:
+            self._locked()
+        for path in self._kept()[:-_KEPT]:
+            shutil.rmtree(path, ignore_errors=True)
 
     def _first_number(self, folder: Path) -> int:
         for path in folder.glob(".*"):

@@ -106,7 +106,8 @@ def noted_stops(give_up: Callable[[int], None]) -> Iterator[Stops]:
     finally:
         stops.put_back()
         signal.set_wakeup_fd(wakeup)
-        told.close()  # which ends the watcher
+        told.shutdown(socket.SHUT_RDWR)  # ends the watcher, though forked workers hold copies
+        told.close()
         watcher.join()
         heard.close()
 

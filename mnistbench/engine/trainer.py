@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from functools import partial
 from pathlib import Path
+from threading import Thread
 
 import torch
 
@@ -20,7 +21,7 @@ from mnistbench.engine.distributed import (
 from mnistbench.engine.link import measure_link
 from mnistbench.engine.memory import memory_errors
 from mnistbench.engine.recording import record_of
-from mnistbench.engine.resuming import Earlier, find_earlier, new_invocation
+from mnistbench.engine.resuming import Invocation, find_earlier, new_invocation
 from mnistbench.engine.run import Run
 from mnistbench.engine.stopping import exit_now, noted_stops, stop_error
 from mnistbench.engine.training import Training
@@ -37,6 +38,7 @@ from mnistbench.workload.models import build_model
 __all__ = ["train"]
 
 _log = logging.getLogger(__name__)
+_LAST_WORDS_S = 1.0
 
 
 def train(
@@ -81,9 +83,11 @@ def _train(config: RunConfig, ledger: Ledger, *, show_progress: bool) -> list[Ru
         ledger.synchronize = torch.accelerator.synchronize
     decide_together(accelerator, lambda: check_writable(_output_dir(config)))
     earlier = decide_together(accelerator, lambda: find_earlier(config))
+    if earlier:
+        config = config.model_copy(update={"output_dir": str(earlier.folder)})
     invocation = decide_together(accelerator, lambda: new_invocation(config))
     if earlier:
-        invocation = invocation._replace(id=earlier.newest.state.invocation)
+        invocation = Invocation(earlier.invocation, config)
     with ledger.phase("startup"):
         link = measure_link(accelerator)
     with ledger.phase("data"):
@@ -91,7 +95,7 @@ def _train(config: RunConfig, ledger: Ledger, *, show_progress: bool) -> list[Ru
     scaler = accelerator.scaler and accelerator.scaler.state_dict()
     records: list[RunRecord] = []
     for seed in range(config.seed, config.seed + config.num_seeds):
-        done = decide_together(accelerator, partial(_of_seed, earlier, seed))
+        done = earlier.seeds.get(seed) if earlier else None
         if isinstance(done, RunRecord):
             records.append(done)
             continue
@@ -102,17 +106,13 @@ def _train(config: RunConfig, ledger: Ledger, *, show_progress: bool) -> list[Ru
             one, accelerator=accelerator, data=data, ledger=ledger, show_progress=show_progress
         )
         run.invocation, run.link = invocation, link
-        with tuned(one):
+        with tuned(one), run.saver:
             records.append(_record(run, done))
         if run.stop_signal and len(records) < config.num_seeds:
             raise stop_error(run.stop_signal)  # it came when this seed was done
         accelerator.free_memory()
         ledger = Ledger(synchronize=ledger.synchronize)
     return records
-
-
-def _of_seed(earlier: Earlier | None, seed: int) -> RunRecord | SavedRun | None:
-    return earlier.of_seed(seed) if earlier else None
 
 
 def _record(run: Run, saved: SavedRun | None) -> RunRecord:
@@ -126,10 +126,13 @@ def _record(run: Run, saved: SavedRun | None) -> RunRecord:
                 _log.info(run.summary())
             with noted_stops(partial(_give_up, run)) as stops:
                 status = Training(run, stops)()
-            record = record_of(run, status, error=run.what_is_wrong())
+            wrong = run.what_is_wrong() if status == "diverged" else None
+            record = record_of(run, status, error=wrong)
     except InputError:
         raise
     except BaseException as stop:
+        if saved and not run.interruptions:
+            raise  # it has not gone on yet, and its record stands
         stopped: Status = "interrupted" if isinstance(stop, KeyboardInterrupt) else "failed"
         _save(run, record_of(run, stopped, error=f"{type(stop).__name__}: {stop}".rstrip(": ")))
         raise
@@ -142,7 +145,13 @@ def _record(run: Run, saved: SavedRun | None) -> RunRecord:
 def _give_up(run: Run, number: int) -> None:
     """End the process at signal `number` though its main thread does not come back."""
     said = f"ended at once by signal {number}: its step did not end in time"
-    _save(run, record_of(run, "interrupted", error=said, measured=False))
+
+    def put_on_record() -> None:
+        _save(run, record_of(run, "interrupted", error=said, measured=False))
+
+    last_words = Thread(target=put_on_record, daemon=True)  # the disk may be what is waited for
+    last_words.start()
+    last_words.join(_LAST_WORDS_S)
     exit_now(number)
 
 

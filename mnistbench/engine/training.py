@@ -86,9 +86,9 @@ class Training:
                 self._save()
         if "test" not in {split, run.eval_points[-1].split}:
             self._evaluate("test")
-        if self._save_every:
-            self._save()
         self._agree(_NO_LOSSES)
+        if self._save_every or run.stop_signal:  # so that a command with more seeds can go on
+            self._save(at_end=True)
         return "completed"
 
     def _is_over(self) -> bool:
@@ -156,10 +156,10 @@ class Training:
             return False
         if run.stop_signal:
             counts = run.saver.counts
-            if not shards_weights(run.accelerator):
-                self._save(cause=run.stop_signal)
+            self._save(cause=run.stop_signal, at_end=True)
             saved = "saved" if run.saver.counts.saved > counts.saved else "not saved"
             said = f"after step {run.step:,} of {run.plan.num_steps:,}, {saved}"
+            run.stopped_together = True
             raise stop_error(run.stop_signal, f"{said} in {run.saver.run_folder}")
         return True
 
@@ -176,11 +176,13 @@ class Training:
         if sight.bad_step is not None:
             run.bad_step = run.step - len(losses) + sight.bad_step
 
-    def _save(self, *, cause: int = 0) -> None:
-        """Save a checkpoint; one that a signal asks for may fail, as the run ends anyhow."""
+    def _save(self, *, cause: int = 0, at_end: bool = False) -> None:
+        """Save a checkpoint; one at the end may fail, as nothing depends on it."""
         run = self._run
+        if shards_weights(run.accelerator):
+            return
         with run.ledger.phase("checkpoint"):
-            run.saver.save(run.step, checkpoint_files(run, cause=cause), go_on=bool(cause))
+            run.saver.save(run.step, checkpoint_files(run, cause=cause), go_on=at_end)
 
     def _evaluate(self, split: Literal["val", "test"]) -> Evaluation:
         run = self._run

@@ -67,7 +67,7 @@ def cells_of(
         num_processes = given.pop("processes", 1)
         try:
             config = read(given)
-            _check_processes(config, num_processes)
+            _check_cell(config, num_processes)
         except InputError as error:
             where = {**given, "processes": num_processes}
             raise InputError(_named({name: where[name] for name in varied}, error)) from None
@@ -87,7 +87,9 @@ def _one_per_seed(config: RunConfig, num_processes: int) -> Iterator[Cell]:
         yield Cell(config=one, num_processes=num_processes)
 
 
-def _check_processes(config: RunConfig, num_processes: int) -> None:
+def _check_cell(config: RunConfig, num_processes: int) -> None:
+    if config.resume:
+        raise InputError("resume: a sweep goes on by itself; leave it out")
     if num_processes < 1:
         raise InputError(f"processes: should be at least 1 (got {num_processes})")
     check_batch(config, num_processes)

@@ -12,10 +12,11 @@ import yaml
 from mnistbench.schema.config import config_from
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.store import find_records, load_record
+from mnistbench.schema.training_fields import BOOKKEEPING
 
 __all__ = ["arguments_of"]
 
-_SET_PER_RUN = frozenset({"seed", "num_seeds", "output_dir"})
+_SET_PER_RUN = BOOKKEEPING - {"data_dir"} | {"seed", "num_seeds"}
 
 
 def arguments_of(path: Path, *, work_dir: Path) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ class CheckpointState(BaseModel):
 
     `config` is of the whole invocation, with all of its seeds, but for what may differ when it goes
     on; `seed` is this run's.
-    `global_batch_size`, `mixed_precision` and `dataset` are as they came out. `scaler` is the
+    What follows `num_processes` is as it came out. `scaler` is the
     gradient scaler's state, where there is one.
     """
 
@@ -63,9 +63,11 @@ class CheckpointState(BaseModel):
     created_at: str
     saved_at: str
     cause: StopSignal | None
-    num_processes: int = Field(ge=1)
+    num_processes: int = Field(ge=1, le=65_536)
     global_batch_size: int = Field(ge=1)
     mixed_precision: str
+    device_type: str
+    loop_floor: str
     dataset: DatasetInfo
     step: int = Field(ge=0)
     eval_points: list[EvalPoint]

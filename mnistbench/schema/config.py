@@ -257,8 +257,7 @@ class RunConfig(BaseModel):
     resume: str | None = Field(
         None,
         min_length=1,
-        description="Go on from: latest (in --output-dir; none begins anew), a run's folder, or a "
-        "checkpoint's.",
+        description="Go on: latest (of --output-dir), or the folder of a run or checkpoint.",
     )
     on_checkpoint_error: Literal["stop", "continue"] = Field(
         "stop", description="What to do where a checkpoint cannot be saved, such as on a full disk."
@@ -290,8 +289,6 @@ class RunConfig(BaseModel):
 
 def config_from(values: Mapping[str, Any]) -> RunConfig:
     """Validate `values` (field name -> value) into a `RunConfig`.
-
-    Fields left out keep their defaults.
 
     Raises:
         InputError: one line naming the first wrong field, what is wrong and its value.

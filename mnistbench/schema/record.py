@@ -218,9 +218,8 @@ class Result(_Part):
 class Interruption(_Part):
     """Where a run had ended and went on later: at the checkpoint of `step`.
 
-    `cause` is the signal that it was saved at; ``None`` is a run that ended without a word, of
-    which what came after that checkpoint is in no time here. `num_processes` is how many had run
-    it until then; times of day are in ISO 8601.
+    `cause` is the signal that it was saved at; ``None`` is an end without a word: what came after
+    that checkpoint is in no time here. `num_processes` is of before; times of day are in ISO 8601.
     """
 
     step: int = Field(ge=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -20,7 +21,10 @@ __all__ = ["MANIFEST", "is_aside", "seal", "unseal"]
 
 MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 2**16
-_MAX_FILE_BYTES = 2**32
+_MAX_FILE_BYTES = 2**30
+_NOT_TO_BE_HAD = {errno.EINVAL, errno.ENOTSUP, errno.EACCES}
+"""What some network disks, and folders that may not be listed, answer to being synced."""
+
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -54,6 +58,7 @@ def seal(folder: Path, files: Mapping[str, bytes]) -> None:
         OSError: it cannot be made, or there is one already; nothing is left of the attempt.
     """
     aside = folder.with_name(f".{folder.name}-{token_hex(4)}")
+    new_folders = [parent for parent in aside.parents if not parent.exists()]
     aside.mkdir(parents=True)
     try:
         for name, content in files.items():
@@ -68,7 +73,8 @@ def seal(folder: Path, files: Mapping[str, bytes]) -> None:
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    _sync(folder.parent)
+    for parent in (folder, *new_folders):
+        _sync(parent.parent)
 
 
 def is_aside(path: Path) -> bool:
@@ -131,8 +137,12 @@ def _sync(folder: Path) -> None:
     """Have the names in `folder` on the disk too, where the system can (not on Windows)."""
     if os.name != "posix":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_TO_BE_HAD:
+            raise

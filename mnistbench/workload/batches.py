@@ -294,10 +294,10 @@ class _IndexLists:
 
 
 def _leave_signals(_worker: int) -> None:
-    """The run's own process reacts to signals, and ends its workers when it ends."""
+    """Signals to a whole group are for the run's own process, which needs its workers still."""
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _collate(samples: Iterable[tuple[Any, int]]) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """A run that was interrupted and resumed is, to the bit, the run without interruption."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load, save
 
+from mnistbench.engine.resuming import new_invocation
 from mnistbench.engine.trainer import train
 from mnistbench.instruments.progress import Progress
 from mnistbench.schema.checkpoint import FILES, checkpoints_of
@@ -94,7 +96,7 @@ def test_killed_at_any_call_that_saves_it_goes_on_from_the_one_before(
         """As good as SIGKILL: nothing is tidied up."""
 
     whole = train(small_config(**VALUES, output_dir=str(tmp_path / "whole")))[0]
-    for number in (9, 13, 14, 15):  # the first and last file of the second, the folder, its name
+    for number in (12, 16, 17, 18):  # the first and last file of the second, the folder, its name
         config = small_config(**VALUES, output_dir=str(tmp_path / f"runs-{number}"))
         with monkeypatch.context() as patch:
             patch.setattr(shutil, "rmtree", lambda *_args, **_kwargs: None)
@@ -124,6 +126,56 @@ def fail_at(patch, error, number):
 
     patch.setattr(os, "fsync", counted(os.fsync))
     patch.setattr(Path, "rename", counted(Path.rename))
+
+
+def test_two_lives_of_one_run_do_not_mix(small_config, monkeypatch, run_folder):
+    interrupt(monkeypatch, small_config(**VALUES), at_step=3)
+    monkeypatch.setattr("mnistbench.engine.saving._LOCK_S", 0.2)
+    other = os.open(run_folder(), os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    before = (run_folder() / "record.json").read_text()
+    with pytest.raises(InputError, match="is under way in another process"):
+        train(small_config(**VALUES | LATEST))
+    os.close(other)
+    assert (run_folder() / "record.json").read_text() == before
+    assert train(small_config(**VALUES | LATEST))[0].interruptions[0].step == 3
+
+
+def test_an_interruption_before_it_goes_on_leaves_the_record(small_config, monkeypatch, tmp_path):
+    interrupt(monkeypatch, small_config(**VALUES), at_step=3)
+    (path,) = find_records([tmp_path / "runs"])
+    before = path.read_text()
+
+    def stop(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    for place in ("mnistbench.engine.run.build_model", "mnistbench.engine.run.restore"):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, stop)
+            with pytest.raises(KeyboardInterrupt):
+                train(small_config(**VALUES | LATEST))
+        assert find_records([tmp_path / "runs"]) == [path]
+        assert path.read_text() == before
+
+
+def test_latest_is_the_last_of_the_same_configuration(small_config, monkeypatch):
+    interrupt(monkeypatch, small_config(**VALUES), at_step=3)
+    interrupt(monkeypatch, small_config(**VALUES, seed=1), at_step=2)
+    (record,) = train(small_config(**VALUES | LATEST))
+    assert (record.seed, record.interruptions[0].step) == (0, 3)
+
+
+def test_what_one_launcher_starts_is_told_apart(small_config, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")  # as accelerate launch does
+    fast, slow = small_config(lr=0.5), small_config(lr=0.01)
+    assert new_invocation(fast).id == new_invocation(fast).id
+    assert new_invocation(fast).id != new_invocation(slow).id
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    interrupt(monkeypatch, small_config(**VALUES), at_step=3)
+    other = small_config(**VALUES, seed=1)
+    interrupt(monkeypatch, other, at_step=4)
+    assert train(small_config(**VALUES))[0].interruptions[0].step == 3
+    assert train(other)[0].interruptions[0].step == 4
 
 
 def test_a_run_that_stopped_at_its_target_is_over(small_config, monkeypatch, tmp_path):
@@ -256,6 +308,10 @@ HOSTILE = {
     "an unknown key": ({"run": "me"}, "unknown key 'run'"),
     "a path for a name": ({"run_id": "../../x"}, "run_id: "),
     "more steps than losses": ({"step": 4}, "does not fit this run"),
+    "more steps than the run has": ({"step": 10**9}, "it is at step 1000000000 of 15"),
+    "a world of processes": ({"num_processes": 10**15}, "num_processes: should be less"),
+    "another device": ({"device_type": "cuda"}, "device_type cuda there, cpu here"),
+    "another floor": ({"loop_floor": "graph"}, "loop_floor graph there, eager here"),
     "another number of processes": ({"num_processes": 2}, "num_processes 2 there, 1 here"),
 }
 
@@ -281,6 +337,22 @@ MADE_UP = {
     "state for no weight": ("optimizer.safetensors", lambda t: save({"99.step": t["0.step"]})),
     "state of another shape": ("optimizer.safetensors", other_shape),
     "no random state": ("processes.safetensors", lambda _: save({})),
+    "durations that are none": (
+        "processes.safetensors",
+        lambda t: save(t | {"0.steps_s": -t["0.steps_s"]}),
+    ),
+    "state that is whole numbers": (
+        "optimizer.safetensors",
+        lambda t: save(t | {"0.exp_avg": t["0.exp_avg"].long()}),
+    ),
+    "a shape beyond all memory": (
+        "model.safetensors",
+        lambda _: (
+            (62).to_bytes(8, "little")
+            + b'{"a":{"dtype":"F32","shape":[0,1099511627776,1099511627776],'
+            + b'"data_offsets":[0,0]}}'
+        ),
+    ),
     "a pickle": ("model.safetensors", lambda _: b"\x80\x04cos\nsystem\n(S'touch owned'\ntR."),
 }
 
