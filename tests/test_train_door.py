@@ -88,6 +88,10 @@ BAD = [
     (["--dataset", "mnist", "--synthetic-train-size", "9"], "has no effect with --dataset mnist"),
     (["--config", "missing.yaml"], "missing.yaml: cannot be read"),
     (["--format", "xml"], "xml"),
+    (["--checkpoint-every-steps", "0"], "checkpoint_every_steps: should be greater"),
+    (["--on-checkpoint-error", "retry"], "retry"),
+    (["--resume", ""], "resume: "),
+    ([*SMALL, "--resume", "nowhere"], "resume: nowhere is not there; use latest, RUN or"),
     (["--recipe", "simple-cnn", "--recipe", "zz"], "zz"),
 ]
 

@@ -26,7 +26,7 @@ from mnistbench.instruments.clock import EventTimer, Ledger, StepTimer, Timer
 from mnistbench.instruments.environment import device_name
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.errors import InputError
+from mnistbench.schema.errors import InputError, SaidElsewhereError
 from mnistbench.schema.record import (
     Canary,
     EvalPoint,
@@ -121,7 +121,12 @@ class Run:
         parity = goes_by_process(self.model)
         decide_together(self.accelerator, lambda: check_same(saved, found, parity=parity))
         decide_together(self.accelerator, lambda: self.saver.take(saved.run_folder))
-        restore(self, saved)
+        try:
+            restore(self, saved)
+        except InputError as error:
+            if self.accelerator.is_main_process:
+                raise
+            raise SaidElsewhereError(str(error)) from None
         if self.accelerator.is_main_process:
             _log.info(f"going on from step {self.step:,} of {saved.run_folder}")
 

@@ -1,6 +1,7 @@
 """The single-GPU launch configurations, by the real launcher: do they train the curve of fp32?"""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mnistbench.schema.checkpoint import checkpoints_of
 from mnistbench.schema.store import find_records, load_record
 
 CONFIGS = Path(__file__).parents[2] / "launch_configs"
@@ -49,4 +51,24 @@ def test_a_gpu_trains_the_curve_of_the_cpu(tmp_path, name, precision, tolerance,
         torch.tensor([point.loss for point in cpu.train_points]),
         rtol=tolerance,
         atol=tolerance,
+    )
+
+
+@pytest.mark.parametrize("name", ["gpu_1", "gpu_1_fp16"])
+@pytest.mark.parametrize("loop", ["fast", "stock"])
+def test_a_run_on_a_gpu_goes_on(tmp_path, name, loop):
+    flags = ("--loop", loop, "--checkpoint-every-steps", "25", "--steps-per-graph", "4")
+    flags = flags if loop == "fast" else flags[:4]
+    whole = trained(name, tmp_path, *flags)
+    folder = tmp_path / whole.run_id
+    shutil.rmtree(checkpoints_of(folder)[-1])  # as if it had been killed after step 50
+    (folder / "record.json").unlink()
+    resumed = trained(name, tmp_path, *flags, "--resume", "latest")
+    assert resumed.run_id == whole.run_id
+    assert resumed.interruptions[0].step == 50
+    torch.testing.assert_close(
+        torch.tensor([point.loss for point in resumed.train_points]),
+        torch.tensor([point.loss for point in whole.train_points]),
+        rtol=1e-3,  # some kernels add in whatever order
+        atol=1e-3,
     )

@@ -113,3 +113,8 @@ def test_a_cell_that_cannot_be_is_named(axes, says):
     with pytest.raises(InputError) as refused:
         cells(**axes)
     assert str(refused.value).startswith(says)
+
+
+def test_a_sweep_goes_on_by_itself():
+    with pytest.raises(InputError, match="resume: a sweep goes on by itself"):
+        cells_of({"seed": (0,)}, read=lambda given: config_from({"resume": "latest", **given}))
