@@ -108,6 +108,8 @@ def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]
             say(f"error: {error}")
         raise SystemExit(1) from None
     except KeyboardInterrupt as stop:
+        for number in (signal.SIGINT, signal.SIGTERM):  # as above
+            signal.signal(number, signal.SIG_IGN)
         terminated = isinstance(stop, Terminated)
         how = "terminated" if terminated else "interrupted"
         goes_on = "; --resume latest goes on" if ", saved in" in str(stop) else ""
@@ -160,10 +162,17 @@ def _render(records: Sequence[RunRecord], output_format: str, config: RunConfig)
     table = render_runs(
         records, table_format="markdown" if output_format == "markdown" else "table"
     )
-    told = config.output_dir if config.anonymize else str(records[0].config["output_dir"])
-    folder = Path(told).expanduser()
+    folder = _folder_of_runs(config)
     paths = [f"record: {folder / r.run_id / 'record.json'}" for r in records if not _unsaved(r)]
     return "\n".join([table, *(["", *paths] if output_format == "markdown" else paths)])
+
+
+def _folder_of_runs(config: RunConfig) -> Path:
+    """Where the runs of `config` have their folders: a run that goes on stays where it is."""
+    if config.resume in {None, "latest"}:
+        return Path(config.output_dir).expanduser()
+    path = Path(str(config.resume)).expanduser()
+    return (path.parent.parent if path.parent.name == "checkpoints" else path).parent
 
 
 def _unsaved(record: RunRecord) -> bool:

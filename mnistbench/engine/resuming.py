@@ -11,6 +11,7 @@ import logging
 import os
 import reprlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from mnistbench.schema.checkpoint import (
     checkpoints_of,
     load_checkpoint,
     load_newest,
+    newest_state,
 )
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
@@ -59,7 +61,7 @@ class Earlier(NamedTuple):
 
     invocation: str
     folder: Path
-    seeds: Mapping[int, RunRecord | SavedRun]
+    seeds: dict[int, RunRecord | SavedRun]
 
 
 def new_invocation(config: RunConfig) -> Invocation:
@@ -84,40 +86,34 @@ def find_earlier(config: RunConfig) -> Earlier | None:
             newest = _latest(folder, config)
         else:
             newest = _named(Path(config.resume).expanduser(), newest_of_run=restarted)
+        if newest is None:
+            _log.info(f"no checkpoint in {folder} to go on from: the run begins anew")
+            return None
+        _refuse(newest, _differing(newest.state, config))
+        return _earlier(newest, config)
     except OSError as error:
         raise InputError(f"resume: {error.filename or folder}: {error.strerror}") from None
-    if newest is None:
-        _log.info(f"no checkpoint in {folder} to go on from: the run begins anew")
-        return None
-    _refuse(newest, _differing(newest, config))
-    return _earlier(newest, config)
 
 
 def _earlier(newest: SavedRun, config: RunConfig) -> Earlier:
     state, own = newest.state, newest.run_folder
-    found: dict[int, RunRecord | SavedRun] = {}
-    beside = own.parent.iterdir() if config.num_seeds > 1 else ()
-    for run_folder in [*beside, own]:
-        record = _ended(run_folder, state.invocation)
-        if record:
-            found[record.seed] = record
-        elif run_folder == own:
-            found[state.seed] = newest
-        elif checkpoints_of(run_folder):
-            saved, _ = load_newest(run_folder)
-            if saved and saved.state.invocation == state.invocation:
-                found.setdefault(saved.state.seed, saved)
+    record = _ended(own, state.invocation)
+    found: dict[int, RunRecord | SavedRun] = {state.seed: record or newest}
+    for run_folder in own.parent.iterdir() if config.num_seeds > 1 else ():
+        with suppress(InputError, OSError):  # a neighbour that cannot be read is none of ours
+            record = _ended(run_folder, state.invocation)
+            other = newest_state(run_folder)
+            if record:
+                found[record.seed] = record
+            elif other and other.invocation == state.invocation:
+                found.setdefault(other.seed, _newest(run_folder))
     return Earlier(state.invocation, own.parent, found)
 
 
 def _ended(run_folder: Path, invocation: str) -> RunRecord | None:
-    """The record of a run of `invocation` that has ended by itself; others are not our business."""
+    """The record of a run of `invocation` that has ended by itself."""
     path = run_folder / RECORD_NAME
-    try:
-        record = load_record(path) if path.is_file() else None
-    except InputError as error:
-        _log.warning(f"skipped: {error}")
-        return None
+    record = load_record(path) if path.is_file() else None
     if record is None or record.invocation != invocation:
         return None
     return record if record.status in {"completed", "diverged"} else None
@@ -131,17 +127,20 @@ def _runs(folder: Path) -> list[Path]:
 
 
 def _of_this_launch(folder: Path, config: RunConfig) -> SavedRun | None:
-    found = (load_newest(run)[0] for run in _runs(folder))
     wanted = _launch_id(config)
-    return next((saved for saved in found if saved and saved.state.invocation == wanted), None)
+    for run in _runs(folder):
+        state = newest_state(run)
+        if state and state.invocation == wanted:
+            return _newest(run)
+    return None
 
 
 def _latest(folder: Path, config: RunConfig) -> SavedRun | None:
     """The last saved run of this configuration; if there is none, that of whatever is there."""
     runs = _runs(folder)
     for run in runs:
-        saved, _ = load_newest(run)
-        if saved is None or not _differing(saved, config):
+        state = newest_state(run)
+        if state and not _differing(state, config):
             return _newest(run)
     return _newest(runs[0]) if runs else None
 
@@ -172,9 +171,9 @@ def _named(path: Path, *, newest_of_run: bool) -> SavedRun:
     )
 
 
-def _differing(saved: SavedRun, config: RunConfig) -> dict[str, tuple[Any, Any]]:
+def _differing(state: CheckpointState, config: RunConfig) -> dict[str, tuple[Any, Any]]:
     asked = config.model_dump(mode="json")
-    there = RunConfig().model_dump(mode="json") | saved.state.config  # fields added since then
+    there = RunConfig().model_dump(mode="json") | state.config  # fields added since then
     return {
         name: (there.get(name), asked.get(name))
         for name in sorted(there.keys() | asked.keys())
@@ -232,8 +231,13 @@ def _launch_id(config: RunConfig) -> str | None:
         return None
     decides = config.model_dump_json(exclude=set(BOOKKEEPING))
     digest = hashlib.sha256(decides.encode(), usedforsecurity=False).hexdigest()[:12]
+    parent = os.getppid()
+    stat = Path(f"/proc/{parent}/stat")
     try:
-        parent = psutil.Process(os.getppid())
-        return f"launch-{parent.pid}-{parent.create_time() * 1000:.0f}-{digest}"
-    except psutil.Error:  # it has gone, or is not to be seen from this container
+        if stat.exists():  # its start since boot, which no change of the clock moves
+            began = stat.read_text().rpartition(")")[2].split()[19]
+        else:
+            began = f"{psutil.Process(parent).create_time():.2f}"
+    except (OSError, psutil.Error):  # it has gone, or is not to be seen from this container
         return None
+    return f"launch-{parent}-{began}-{digest}"

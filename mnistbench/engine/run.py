@@ -120,7 +120,8 @@ class Run:
         }
         parity = goes_by_process(self.model)
         decide_together(self.accelerator, lambda: check_same(saved, found, parity=parity))
-        decide_together(self.accelerator, lambda: self.saver.take(saved.run_folder))
+        patience_s = self.config.process_timeout_s / 2  # the others wait for it
+        decide_together(self.accelerator, lambda: self.saver.take(saved, patience_s=patience_s))
         try:
             restore(self, saved)
         except InputError as error:

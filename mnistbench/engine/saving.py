@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic, sleep
@@ -15,6 +16,7 @@ from accelerate.utils import broadcast_object_list
 
 from mnistbench.schema.checkpoint import (
     CHECKPOINTS,
+    SavedRun,
     checkpoint_name,
     checkpoints_of,
     number_of,
@@ -54,25 +56,39 @@ class Saver:
 
     def __exit__(self, *_: object) -> None:
         """Leave the run's folder to others."""
-        if self._lock is not None:
+        if self._lock is not None and sys.platform != "win32":
+            import fcntl
+
+            fcntl.flock(self._lock, fcntl.LOCK_UN)  # forked workers may hold it still
             os.close(self._lock)
             self._lock = None
 
-    def take(self, run_folder: Path) -> None:
+    def take(self, saved: SavedRun, *, patience_s: float) -> None:
         """Have the folder of a run that is to go on for this process alone.
 
         Raises:
-            InputError: another one goes on with it, and does not end soon.
+            InputError: another one goes on with it, and does not end in time; or it did after
+                `saved` was chosen.
         """
-        self.run_folder = run_folder
-        deadline = monotonic() + _LOCK_S
-        while not self._locked():
-            if monotonic() > deadline:
-                raise InputError(f"resume: {run_folder} is under way in another process; end it")
-            sleep(_POLL_S)
+        folder = self.run_folder = saved.run_folder
+        deadline = monotonic() + min(patience_s, _LOCK_S)
+        try:
+            while not self._locked():
+                if monotonic() > deadline:
+                    raise InputError(f"resume: {folder} is under way in another process; end it")
+                sleep(_POLL_S)
+            newest = [path.name for path in checkpoints_of(folder)][-1:]
+        except OSError as error:
+            raise InputError(f"resume: {folder}: {error.strerror}") from None
+        if newest and newest != [saved.newest]:
+            raise InputError(f"resume: {folder} went on meanwhile; give the same command again")
 
     def _locked(self) -> bool:
-        """Whether the folder is ours, or is on a disk that knows no locks."""
+        """Whether the folder is ours, or where there are no locks."""
+        if sys.platform == "win32":
+            return True
+        import fcntl
+
         descriptor = os.open(self.run_folder, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process
@@ -85,7 +101,7 @@ class Saver:
     def resumed(self, path: Path, counts: CheckpointCounts) -> None:
         """Go on from the checkpoint at `path`, which stays until two newer ones are there."""
         self.run_folder, self.counts = path.parent.parent, counts
-        # what is newer could not be trusted: it neither counts nor is in the way
+        # what is newer was not to be trusted, or not to be gone on from: it does not count
         newer = (p for p in checkpoints_of(self.run_folder) if number_of(p) > number_of(path))
         self._not_ours = set(newer)
 
@@ -135,8 +151,8 @@ class Saver:
             self._number = self._first_number(folder)
         seal(folder / checkpoint_name(self._number, step), files)
         self._number += 1
-        if self._lock is None:
-            self._locked()
+        if self._lock is None and not self._locked():
+            raise OSError(errno.EBUSY, "another process goes on with it", str(folder))
         for path in self._kept()[:-_KEPT]:
             shutil.rmtree(path, ignore_errors=True)
 

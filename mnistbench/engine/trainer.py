@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -81,10 +82,10 @@ def _train(config: RunConfig, ledger: Ledger, *, show_progress: bool) -> list[Ru
         )
     if accelerator.device.type != "cpu":
         ledger.synchronize = torch.accelerator.synchronize
-    decide_together(accelerator, lambda: check_writable(_output_dir(config)))
     earlier = decide_together(accelerator, lambda: find_earlier(config))
     if earlier:
         config = config.model_copy(update={"output_dir": str(earlier.folder)})
+    decide_together(accelerator, lambda: check_writable(_output_dir(config)))
     invocation = decide_together(accelerator, lambda: new_invocation(config))
     if earlier:
         invocation = Invocation(earlier.invocation, config)
@@ -95,7 +96,7 @@ def _train(config: RunConfig, ledger: Ledger, *, show_progress: bool) -> list[Ru
     scaler = accelerator.scaler and accelerator.scaler.state_dict()
     records: list[RunRecord] = []
     for seed in range(config.seed, config.seed + config.num_seeds):
-        done = earlier.seeds.get(seed) if earlier else None
+        done = earlier.seeds.pop(seed, None) if earlier else None
         if isinstance(done, RunRecord):
             records.append(done)
             continue
@@ -109,7 +110,8 @@ def _train(config: RunConfig, ledger: Ledger, *, show_progress: bool) -> list[Ru
         with tuned(one), run.saver:
             records.append(_record(run, done))
         if run.stop_signal and len(records) < config.num_seeds:
-            raise stop_error(run.stop_signal)  # it came when this seed was done
+            said = f"after seed {seed}, saved in {run.saver.run_folder}"
+            raise stop_error(run.stop_signal, said if accelerator.is_main_process else "")
         accelerator.free_memory()
         ledger = Ledger(synchronize=ledger.synchronize)
     return records
@@ -117,29 +119,31 @@ def _train(config: RunConfig, ledger: Ledger, *, show_progress: bool) -> list[Ru
 
 def _record(run: Run, saved: SavedRun | None) -> RunRecord:
     """Prepare and train `run` to its end, whatever that is, and put it on record."""
-    try:
-        with exchange_errors(), memory_errors(run.config, run.plan.global_batch_size):
-            run.prepare()
-            if saved:
-                run.resume(saved)
-            if run.accelerator.is_main_process:
-                _log.info(run.summary())
-            with noted_stops(partial(_give_up, run)) as stops:
+    with ExitStack() as noted:  # until it is on record: a launcher may pass a signal on late
+        try:
+            with exchange_errors(), memory_errors(run.config, run.plan.global_batch_size):
+                run.prepare()
+                if saved:
+                    run.resume(saved)
+                if run.accelerator.is_main_process:
+                    _log.info(run.summary())
+                stops = noted.enter_context(noted_stops(partial(_give_up, run)))
                 status = Training(run, stops)()
-            wrong = run.what_is_wrong() if status == "diverged" else None
-            record = record_of(run, status, error=wrong)
-    except InputError:
-        raise
-    except BaseException as stop:
-        if saved and not run.interruptions:
-            raise  # it has not gone on yet, and its record stands
-        stopped: Status = "interrupted" if isinstance(stop, KeyboardInterrupt) else "failed"
-        _save(run, record_of(run, stopped, error=f"{type(stop).__name__}: {stop}".rstrip(": ")))
-        raise
-    mismatch = run.ledger.check(record.wall_s)
-    if mismatch:
-        _log.warning(mismatch)
-    return _save(run, record)
+                wrong = run.what_is_wrong() if status == "diverged" else None
+                record = record_of(run, status, error=wrong)
+        except InputError:
+            raise
+        except BaseException as stop:
+            if saved and not run.interruptions:
+                raise  # it has not gone on yet, and its record stands
+            stopped: Status = "interrupted" if isinstance(stop, KeyboardInterrupt) else "failed"
+            said = f"{type(stop).__name__}: {stop}".rstrip(": ")
+            _save(run, record_of(run, stopped, error=said))
+            raise
+        mismatch = run.ledger.check(record.wall_s)
+        if mismatch:
+            _log.warning(mismatch)
+        return _save(run, record)
 
 
 def _give_up(run: Run, number: int) -> None:

@@ -8,6 +8,7 @@ own; ``state.json`` the rest.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from mnistbench.schema.record import (
     Name,
     StopSignal,
 )
-from mnistbench.schema.sealed_folder import is_aside, unseal
+from mnistbench.schema.sealed_folder import unseal
 from mnistbench.schema.strict_json import load_versioned
 
 __all__ = [
@@ -35,11 +36,14 @@ __all__ = [
     "checkpoints_of",
     "load_checkpoint",
     "load_newest",
+    "newest_state",
     "number_of",
 ]
 
 CHECKPOINTS = "checkpoints"
-FILES = ("model.safetensors", "optimizer.safetensors", "processes.safetensors", "state.json")
+_STATE = "state.json"
+FILES = ("model.safetensors", "optimizer.safetensors", "processes.safetensors", _STATE)
+_NAME = re.compile(r"(\d{4,18})-step-\d{8,18}")
 _SCHEMA_VERSION = 1
 _MAX_STATE_BYTES = 64 * 2**20
 
@@ -81,11 +85,13 @@ class SavedRun(NamedTuple):
 
     Attributes:
         path: its folder, in ``checkpoints/`` of its run's.
+        newest: name of the newest folder there, which may be another's, when it was read.
         state: what ``state.json`` says.
         files: content of each of `FILES`.
     """
 
     path: Path
+    newest: str
     state: CheckpointState
     files: dict[str, bytes]
 
@@ -105,14 +111,25 @@ def checkpoints_of(run_folder: Path) -> list[Path]:
     folder = run_folder / CHECKPOINTS
     if not folder.is_dir():
         return []
-    found = (path for path in folder.iterdir() if path.is_dir() and not is_aside(path))
-    return sorted(found, key=lambda path: (number_of(path), path.name))
+    found = (path for path in folder.iterdir() if number_of(path) >= 0 and path.is_dir())
+    return sorted(found, key=number_of)
 
 
 def number_of(path: Path) -> int:
-    """Which of its run's checkpoints `path` is; -1 is none of ours."""
-    number = path.name.partition("-")[0]
-    return int(number) if number.isdecimal() else -1
+    """Which of its run's checkpoints `path` is, by its name; -1 is none of ours."""
+    name = _NAME.fullmatch(path.name)
+    return int(name[1]) if name else -1
+
+
+def newest_state(run_folder: Path) -> CheckpointState | None:
+    """What the newest whole ``state.json`` of a run says, its tensors unread; none without one."""
+    for path in reversed(checkpoints_of(run_folder)):
+        try:
+            unseal(path, [_STATE])
+            return _read_state(path)
+        except InputError:
+            continue  # `load_newest` says why, if the run turns out to be the one that is wanted
+    return None
 
 
 def load_checkpoint(path: Path) -> SavedRun:
@@ -122,14 +139,18 @@ def load_checkpoint(path: Path) -> SavedRun:
         InputError: a file is missing, damaged or of another checkpoint, or of a newer version.
     """
     files = unseal(path, FILES)
-    state = load_versioned(
-        path / "state.json",
+    newest = [found.name for found in checkpoints_of(path.parent.parent)][-1:] or [path.name]
+    return SavedRun(path, newest[0], _read_state(path), files)
+
+
+def _read_state(path: Path) -> CheckpointState:
+    return load_versioned(
+        path / _STATE,
         CheckpointState,
         what="a checkpoint",
         newest=_SCHEMA_VERSION,
         max_bytes=_MAX_STATE_BYTES,
     )
-    return SavedRun(path, state, files)
 
 
 def load_newest(run_folder: Path) -> tuple[SavedRun | None, Sequence[str]]:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterable, Mapping
@@ -21,7 +22,7 @@ __all__ = ["MANIFEST", "is_aside", "seal", "unseal"]
 
 MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 2**16
-_MAX_FILE_BYTES = 2**30
+_MAX_FILE_BYTES = 2**36
 _NOT_TO_BE_HAD = {errno.EINVAL, errno.ENOTSUP, errno.EACCES}
 """What some network disks, and folders that may not be listed, answer to being synced."""
 
@@ -55,7 +56,7 @@ def seal(folder: Path, files: Mapping[str, bytes]) -> None:
     """Make `folder` with `files` (name -> content) in it, on the disk and whole, or not at all.
 
     Raises:
-        OSError: it cannot be made, or there is one already; nothing is left of the attempt.
+        OSError: it cannot be made, or there is one already.
     """
     aside = folder.with_name(f".{folder.name}-{token_hex(4)}")
     new_folders = [parent for parent in aside.parents if not parent.exists()]
@@ -79,7 +80,7 @@ def seal(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def is_aside(path: Path) -> bool:
     """Whether `path` is what a `seal` left that was killed."""
-    return path.name.startswith(".")
+    return bool(re.fullmatch(r"\..+-[0-9a-f]{8}", path.name))
 
 
 def unseal(folder: Path, names: Iterable[str]) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ import pytest
 from safetensors.torch import load, save
 
 from mnistbench.engine.resuming import new_invocation
+from mnistbench.engine.run import Run
 from mnistbench.engine.trainer import train
 from mnistbench.instruments.progress import Progress
 from mnistbench.schema.checkpoint import FILES, checkpoints_of
@@ -139,6 +140,51 @@ def test_two_lives_of_one_run_do_not_mix(small_config, monkeypatch, run_folder):
     os.close(other)
     assert (run_folder() / "record.json").read_text() == before
     assert train(small_config(**VALUES | LATEST))[0].interruptions[0].step == 3
+
+
+def test_a_run_that_went_on_meanwhile_is_not_gone_on_with_from_before(
+    small_config, monkeypatch, run_folder
+):
+    interrupt(monkeypatch, small_config(**VALUES), at_step=3)
+    (path,) = checkpoints_of(run_folder())
+
+    plain = Run.prepare
+
+    def prepare(self):
+        plain(self)
+        shutil.copytree(path, path.with_name("0002-step-00000007"))  # by the life before
+
+    monkeypatch.setattr(Run, "prepare", prepare)
+    with pytest.raises(InputError, match="went on meanwhile; give the same command again"):
+        train(small_config(**VALUES | LATEST))
+
+
+def test_what_lies_beside_checkpoints_is_left_alone(small_config, monkeypatch, run_folder):
+    interrupt(monkeypatch, small_config(**VALUES), at_step=3)
+    (path,) = checkpoints_of(run_folder())
+    for name in ("best", "0001-keep", ".snapshot"):
+        shutil.copytree(path, path.with_name(name))
+    train(small_config(**VALUES | LATEST))
+    left = {p.name for p in path.parent.iterdir()} - {p.name for p in checkpoints_of(run_folder())}
+    assert left == {"best", "0001-keep", ".snapshot"}
+    again = train(small_config(**VALUES, resume=str(path.with_name("best"))))[0]
+    assert again.status == "completed"
+
+
+def test_its_own_damaged_record_is_found_before_it_trains(small_config, monkeypatch, run_folder):
+    interrupt(monkeypatch, small_config(**VALUES), at_step=3)
+    (run_folder() / "record.json").write_text("{")
+    with pytest.raises(InputError, match="not a record"):
+        train(small_config(**VALUES | LATEST))
+
+
+def test_damage_to_another_run_does_not_matter(small_config, monkeypatch, tmp_path):
+    interrupt(monkeypatch, small_config(**VALUES), at_step=3)
+    interrupt(monkeypatch, small_config(**VALUES, lr=0.5), at_step=3)
+    other = max((tmp_path / "runs").iterdir(), key=lambda p: (p / "checkpoints").stat().st_mtime)
+    (checkpoints_of(other)[0] / "model.safetensors").unlink()
+    (record,) = train(small_config(**VALUES | LATEST))
+    assert (record.config["lr"], record.interruptions[0].step) == (0.01, 3)
 
 
 def test_an_interruption_before_it_goes_on_leaves_the_record(small_config, monkeypatch, tmp_path):

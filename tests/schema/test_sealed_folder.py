@@ -130,5 +130,6 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_what_a_killed_seal_left_is_known():
-    assert is_aside(Path("runs/.0002-step-00000008-abcd"))
+    assert is_aside(Path("runs/.0002-step-00000008-0123abcd"))
+    assert not is_aside(Path("runs/.snapshot"))
     assert not is_aside(Path("runs/0002-step-00000008"))
