@@ -7,7 +7,6 @@ one contiguous part per process, so 1, 2 or 8 processes train on the same batche
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.functional import pil_to_tensor
 
 from mnistbench.workload.augment import Augment
+from mnistbench.workload.mapped_files import disk_waits
 
 __all__ = [
     "Batch",
@@ -218,13 +218,13 @@ def mapped_batches(
     parts, reads_ahead_until = plan.parts(), 0
     part = next(parts, None)
     while part is not None:
-        waits = _disk_waits()
+        waits = disk_waits()
         batch = Batch(
             _moved(images.index_select(0, part.indices), device),
             _moved(labels.index_select(0, part.indices), device),
             part,
         )
-        if _disk_waits() > waits:
+        if disk_waits() > waits:
             reads_ahead_until = part.step + _READ_AHEAD_STEPS
         upcoming = next(parts, None)
         if read_ahead is not None and upcoming is not None and part.step < reads_ahead_until:
@@ -237,15 +237,6 @@ def _moved(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)  # else the copy would wait
-
-
-def _disk_waits() -> int:
-    """How often this process has waited for a page to come from the disk; 0 where none tells."""
-    if sys.platform == "win32":
-        return 0
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_majflt
 
 
 class Preprocess:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import mmap
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from mnistbench.schema.names import DatasetName
 from mnistbench.workload.generated import CHUNK_IMAGES, NUM_CLASSES, generate_digits
 from mnistbench.workload.raw_files import Digits, upright
 
-__all__ = ["DigitFile", "MappedDigits", "generated_file", "upright_file"]
+__all__ = ["DigitFile", "MappedDigits", "disk_waits", "generated_file", "upright_file"]
 
 _log = logging.getLogger(__name__)
 
@@ -210,3 +211,12 @@ def _code(*arrays: npt.NDArray[Any]) -> str:
     for array in arrays:
         digest.update(array.data)
     return digest.hexdigest()[:16]
+
+
+def disk_waits() -> int:
+    """How often this process has waited for a page to come from the disk; 0 where none tells."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_majflt

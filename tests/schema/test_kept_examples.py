@@ -89,4 +89,5 @@ def test_the_same_of_a_newer_schema_is_refused(path, tmp_path):
 
 def test_what_a_run_writes_is_strict_json():
     for path in EXAMPLES:
-        json.loads(record_json(load_record(path)), parse_constant=pytest.fail)
+        values = json.loads(record_json(load_record(path)), parse_constant=pytest.fail)
+        assert values["run_id"] == load_record(path).run_id

@@ -162,7 +162,7 @@ def test_images_are_asked_for_ahead_only_after_a_wait(
     images, labels, monkeypatch, disk_waits, read_ahead_before
 ):
     told = iter(disk_waits)
-    monkeypatch.setattr(batches, "_disk_waits", lambda: next(told))
+    monkeypatch.setattr(batches, "disk_waits", lambda: next(told))
     monkeypatch.setattr(batches, "_READ_AHEAD_STEPS", 2)
     plan = BatchPlan(num_samples=23, global_batch_size=8, num_steps=4, seed=3)
     asked = []
