@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from secrets import token_hex
 from typing import Any
@@ -69,16 +70,15 @@ def silent_processes() -> list[int]:
     Those whose exchange has failed call this at about the same time.
     """
     number, mine = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    if number == 2:
-        return [1 - mine]
-    if not _met:
-        return []
+    if number <= 2 or not _met:
+        return [1 - mine] if number == 2 else []
     silent: list[int] = []
 
     def ask() -> None:
-        _met[0].set(f"alive-{mine}", "yes")
-        time.sleep(_CALL_S / 2)
-        silent.extend(n for n in range(number) if not _word(_met[0], f"alive-{n}"))
+        with suppress(RuntimeError):  # who keeps the store has gone with it
+            _met[0].set(f"alive-{mine}", "yes")
+            time.sleep(_CALL_S / 2)
+            silent.extend(n for n in range(number) if not _word(_met[0], f"alive-{n}"))
 
     thread = threading.Thread(target=ask, daemon=True)  # who keeps the store may be the silent one
     thread.start()
