@@ -109,9 +109,9 @@ def _train(config: RunConfig, ledger: Ledger, *, show_progress: bool) -> list[Ru
         run.invocation, run.link = invocation, link
         with tuned(one), run.saver:
             records.append(_record(run, done))
-        if run.stop_signal and len(records) < config.num_seeds:
-            said = f"after seed {seed}, saved in {run.saver.run_folder}"
-            raise stop_error(run.stop_signal, said if accelerator.is_main_process else "")
+        if len(records) < config.num_seeds and (asked := _asked_by_any(run)):
+            saved = ", saved" if run.saver.counts.saved else ""
+            raise stop_error(asked, f"after seed {seed}{saved} in {run.saver.run_folder}")
         accelerator.free_memory()
         ledger = Ledger(synchronize=ledger.synchronize)
     return records
@@ -143,7 +143,15 @@ def _record(run: Run, saved: SavedRun | None) -> RunRecord:
         mismatch = run.ledger.check(record.wall_s)
         if mismatch:
             _log.warning(mismatch)
-        return _save(run, record)
+        record = _save(run, record)
+        run.stop_signal = run.stop_signal or stops.asked  # one that came after the last look
+        return record
+
+
+def _asked_by_any(run: Run) -> int:
+    """The signal that was sent to any of the processes, the same answer on all; 0 for none."""
+    mine = torch.tensor([run.stop_signal], device=run.accelerator.device)
+    return int(run.accelerator.gather(mine).max())
 
 
 def _give_up(run: Run, number: int) -> None:

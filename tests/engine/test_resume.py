@@ -1,9 +1,11 @@
 """A run that was interrupted and resumed is, to the bit, the run without interruption."""
 
 import fcntl
+import importlib
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -254,6 +256,27 @@ def test_seeds_that_ended_are_taken_from_their_records(small_config, monkeypatch
     assert train(small_config(**values | LATEST)) == records
     alone = train(small_config(**values | {"seed": 5, "num_seeds": 1}))[0]
     assert bits(records[1]) == bits(alone)
+
+
+@pytest.mark.parametrize("place", ["trainer.save_record", "training.read_canary"])
+def test_a_signal_when_a_seed_is_done_is_not_lost(small_config, monkeypatch, tmp_path, place):
+    sent, plain = [], importlib.import_module(f"mnistbench.engine.{place.split('.')[0]}")
+    real = getattr(plain, place.split(".")[1])
+
+    def call(*args, **kwargs):
+        sent.append(place)
+        if len(sent) == (2 if "canary" in place else 1):  # the one after training, or the record's
+            signal.raise_signal(signal.SIGINT)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(plain, real.__name__, call)
+    values = {"num_seeds": 3, "checkpoint_every_steps": 4}
+    with pytest.raises(KeyboardInterrupt, match="after seed 0, saved in"):
+        train(small_config(**values))
+    (path,) = find_records([tmp_path / "runs"])
+    assert load_record(path).status == "completed"
+    records = train(small_config(**values | LATEST))
+    assert [(r.seed, r.status) for r in records] == [(n, "completed") for n in range(3)]
 
 
 def test_without_a_checkpoint_latest_begins_anew(small_config):
