@@ -24,6 +24,7 @@ from mnistbench.engine.resuming import check_same, new_invocation
 from mnistbench.engine.saving import Saver
 from mnistbench.instruments.clock import EventTimer, Ledger, StepTimer, Timer
 from mnistbench.instruments.environment import device_name
+from mnistbench.instruments.hooks import Hooks
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError, SaidElsewhereError
@@ -56,6 +57,7 @@ class Run:
         show_progress: bool = False,
     ) -> None:
         """`config.seed` is this run's seed; nothing is built before `prepare`."""
+        self.hooks = Hooks([])
         self.config, self.accelerator, self.data, self.ledger = config, accelerator, data, ledger
         now = datetime.now(UTC)
         self.created_at = now.isoformat(timespec="milliseconds")
@@ -74,7 +76,7 @@ class Run:
         self.canary: Canary | None = None
         self.link: Link | None = None
         self.losses = LossesSeen(accelerator.device)
-        self.timer = self._new_timer()
+        self.timer = self.new_timer()
         self.exchange_timer: Timer | None = None
         self.lr_factor = lr_factor(config, accelerator.num_processes)
         self.show_progress = show_progress and accelerator.is_local_main_process
@@ -85,6 +87,36 @@ class Run:
             accelerator,
             go_on=config.on_checkpoint_error == "continue",
         )
+
+    @property
+    def run_folder(self) -> Path:
+        """Where all its files go."""
+        return self.saver.run_folder
+
+    @property
+    def num_steps(self) -> int:
+        """Steps that it is to make."""
+        return self.plan.num_steps
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in one pass over the training split."""
+        return self.plan.steps_per_epoch
+
+    @property
+    def global_batch_size(self) -> int:
+        """Samples in a step over all processes."""
+        return self.plan.global_batch_size
+
+    @property
+    def is_main_process(self) -> bool:
+        """Whether this process writes the record."""
+        return bool(self.accelerator.is_main_process)
+
+    @property
+    def process_index(self) -> int:
+        """This process's number among all."""
+        return int(self.accelerator.process_index)
 
     def prepare(self) -> None:
         """Build the workload and warm it up, outside the train clock.
@@ -142,9 +174,10 @@ class Run:
         """Where they have a time of their own: DDP makes them while it computes, a graph within."""
         step = self.train_step
         if isinstance(step, FastStep) and step.floor != "graph" and self.plan.num_processes > 1:
-            self.exchange_timer = step.exchange.timer = self._new_timer()
+            self.exchange_timer = step.exchange.timer = self.new_timer()
 
-    def _new_timer(self) -> Timer:
+    def new_timer(self) -> Timer:
+        """What times this device's steps."""
         if self.accelerator.device.type == "cuda":
             return EventTimer(partial(torch.cuda.Event, enable_timing=True))
         return StepTimer()

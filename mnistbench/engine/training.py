@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -58,12 +58,14 @@ class Training:
                 after the same step.
             RunError: a checkpoint could not be saved.
         """
-        before = self._read_canary()
-        try:
-            status = self._train()
-        finally:
-            self._progress.close()
-        self._run.canary = Canary(before=before, after=self._read_canary())
+        run = self._run
+        with run.hooks.around("run", run):
+            before = self._read_canary()
+            try:
+                status = self._train()
+            finally:
+                self._progress.close()
+            run.canary = Canary(before=before, after=self._read_canary())
         return status
 
     def _read_canary(self) -> CanaryReading:
@@ -71,25 +73,35 @@ class Training:
         return read_canary(run.accelerator.device, synchronize=run.ledger.synchronize)
 
     def _train(self) -> Status:
-        run, split = self._run, self._run.config.eval_split
+        run = self._run
         batches = run.data.batches(run.plan.after(run.step), run.config)
         while not self._is_over():
-            if self._is_to_evaluate():
-                evaluation = self._evaluate(split)
-                self._progress.show(run.step, self._shown(evaluation))
-                well = math.isfinite(evaluation.loss) and self._look(_NO_LOSSES)
-            else:
-                well = self._look(self._train_window(batches))
-            if not well:
-                return "diverged"
-            if self._is_to_save():
-                self._save()
-        if "test" not in {split, run.eval_points[-1].split}:
+            with run.hooks.around("epoch", run):
+                if not self._train_epoch(batches):
+                    return "diverged"
+        if "test" not in {run.config.eval_split, run.eval_points[-1].split}:
             self._evaluate("test")
         self._agree(_NO_LOSSES)
         if self._save_every or run.stop_signal:  # so that a command with more seeds can go on
             self._save(at_end=True)
         return "completed"
+
+    def _train_epoch(self, batches: Iterator[Batch]) -> bool:
+        """Train to the end of the epoch, or of the run; whether all is well."""
+        run = self._run
+        end = run.step + run.steps_per_epoch - run.step % run.steps_per_epoch
+        while not self._is_over() and (run.step < end or self._is_to_evaluate()):
+            if self._is_to_evaluate():
+                evaluation = self._evaluate(run.config.eval_split)
+                self._progress.show(run.step, self._shown(evaluation))
+                well = math.isfinite(evaluation.loss) and self._look(_NO_LOSSES)
+            else:
+                well = self._look(self._train_window(batches, self._window_end(end)))
+            if not well:
+                return False
+            if self._is_to_save():
+                self._save()
+        return True
 
     def _is_over(self) -> bool:
         """Whether nothing is left to train, or the run is to stop where it is."""
@@ -113,31 +125,44 @@ class Training:
         here = self._run.step, self._run.config.eval_split
         return next((p for p in self._run.eval_points[-2:] if (p.step, p.split) == here), None)
 
-    def _window_end(self) -> int:
+    def _window_end(self, epoch_end: int) -> int:
         """The step up to which nothing but training is to do."""
-        step, last = self._run.step, self._run.plan.num_steps
+        step, last = self._run.step, self._run.num_steps
         ends = [
             every * (step // every + 1) for every in (self._eval_every, self._save_every or last)
         ]
-        return min(*ends, last, step + self._lookout.window_steps)
+        return min(*ends, epoch_end, last, step + self._lookout.window_steps)
 
-    def _train_window(self, batches: Iterator[Batch]) -> Tensor:
-        """Train to the window's end; gives this process's losses."""
-        run, first, end = self._run, self._run.step, self._window_end()
+    def _train_window(self, batches: Iterator[Batch], end: int) -> Tensor:
+        """Train to step `end`; gives this process's losses."""
+        run, first = self._run, self._run.step
         losses, began_s = run.losses.window(end - first), run.ledger.spent_s("train")
+        train = self._train_watched if run.hooks.watch_steps else self._train_some
         with run.ledger.phase("train"):
             run.timer.start()
-            at_once = run.train_step.steps_per_call
             while run.step < end:
-                group = list(itertools.islice(batches, min(at_once, end - run.step)))
-                lrs = [self._lr(run.step + index) for index in range(len(group))]
-                for loss in run.train_step.many(group, lrs=lrs):
+                for loss in train(batches, end):
                     losses[run.step - first] = loss
                     run.step += 1
-                run.timer.mark(len(group))
                 self._progress.step(run.step)
         self._window_s = run.ledger.spent_s("train") - began_s
         return losses
+
+    def _train_some(self, batches: Iterator[Batch], end: int) -> Sequence[Tensor]:
+        """Make the steps that are made as one, up to `end`; gives their losses."""
+        run = self._run
+        number = min(run.train_step.steps_per_call, end - run.step)
+        group = list(itertools.islice(batches, number))
+        lrs = [self._lr(run.step + index) for index in range(len(group))]
+        losses = run.train_step.many(group, lrs=lrs)
+        run.timer.mark(len(group))
+        return losses
+
+    def _train_watched(self, batches: Iterator[Batch], end: int) -> Sequence[Tensor]:
+        """The same with hooks around it, and these not in its time."""
+        with self._run.hooks.around("step", self._run):
+            self._run.timer.start()
+            return self._train_some(batches, end)
 
     def _lr(self, step: int) -> float:
         run = self._run
@@ -181,10 +206,14 @@ class Training:
         run = self._run
         if shards_weights(run.accelerator):
             return
-        with run.ledger.phase("checkpoint"):
+        with run.hooks.around("checkpoint", run), run.ledger.phase("checkpoint"):
             run.saver.save(run.step, checkpoint_files(run, cause=cause), go_on=at_end)
 
     def _evaluate(self, split: Literal["val", "test"]) -> Evaluation:
+        with self._run.hooks.around("eval", self._run):
+            return self._evaluate_unwatched(split)
+
+    def _evaluate_unwatched(self, split: Literal["val", "test"]) -> Evaluation:
         run = self._run
         images, labels = run.data.val if split == "val" else run.data.test
         since = run.eval_points[-1].step if run.eval_points else 0

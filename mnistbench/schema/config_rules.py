@@ -70,6 +70,8 @@ APPLIES_TO: Mapping[str, tuple[str, frozenset[str]]] = {
     "augment_shift_px": ("augment", frozenset({"shift"})),
     "augment_rotate_deg": ("augment", frozenset({"rotate"})),
     "augment_elastic_px": ("augment", frozenset({"elastic"})),
+    "profile_steps": ("profile", frozenset({"torch", "memory", "sampling", "nvtx"})),
+    "profile_details": ("profile", frozenset({"torch"})),
     **dict.fromkeys(FAST_LOOP_FIELDS, ("loop", frozenset({"fast"}))),
 }
 """Fields that only some choices of another field read: field -> (that field, those choices)."""
@@ -104,6 +106,8 @@ class _Choices(_Sizes, Protocol):
     @property
     def augment(self) -> Sequence[str]: ...
     @property
+    def profile_steps(self) -> str | None: ...
+    @property
     def target_accuracy(self) -> float | None: ...
     @property
     def require_target(self) -> bool: ...
@@ -127,6 +131,10 @@ def check_together(config: _Choices) -> None:
         raise ValueError("nesterov: needs a momentum above 0")
     if len(set(config.augment)) != len(config.augment):
         raise ValueError("augment: names one change twice")
+    if config.profile_steps is not None:
+        first, last = map(int, config.profile_steps.split(":"))
+        if not 1 <= first < last:  # the step before the first warms the profiler up
+            raise ValueError("profile_steps: should be A:B with 1 <= A < B, such as 5:10")
     if config.target_accuracy is None and (config.require_target or config.stop_at_target):
         field = "require_target" if config.require_target else "stop_at_target"
         raise ValueError(f"{field}: needs --target-accuracy")

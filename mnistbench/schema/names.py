@@ -14,8 +14,10 @@ __all__ = [
     "LossName",
     "ModelName",
     "OptimizerName",
+    "ProfileKind",
     "RecipeName",
     "ScheduleName",
+    "TrackerName",
 ]
 
 DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "qmnist", "emnist-digits", "synthetic"]
@@ -71,3 +73,10 @@ RecipeName = Literal[
     "speedrun-99",
     "speedrun-99.5",
 ]
+
+ProfileKind = Literal["torch", "memory", "sampling", "nvtx"]
+
+TrackerName = Literal[
+    "tensorboard", "wandb", "trackio", "comet_ml", "aim", "mlflow", "clearml", "dvclive", "swanlab"
+]
+"""Accelerate's names for the trackers that it knows."""

@@ -11,16 +11,11 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mnistbench.schema.errors import one_line
+from mnistbench.schema.insight import Profile, StepCosts, Telemetry
+from mnistbench.schema.part import Part
 
 __all__ = [
     "PHASES",
@@ -73,11 +68,7 @@ Name = Annotated[str, Field(pattern=_NAME, max_length=200)]
 """A name as this package gives them: no markup, no path, nothing that a terminal obeys."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
-
-
-class _ReadOfConfig(_Part):
+class _ReadOfConfig(Part):
     """What readers rely on in the open `config` of a record, as far as it is there."""
 
     model_config = ConfigDict(extra="ignore")
@@ -92,7 +83,7 @@ class _ReadOfConfig(_Part):
     target_accuracy: float | None = Field(None, gt=0, le=1)
 
 
-class _ReadOfEnvironment(_Part):
+class _ReadOfEnvironment(Part):
     """The same of its open `environment`."""
 
     model_config = ConfigDict(extra="ignore")
@@ -105,17 +96,17 @@ class _ReadOfEnvironment(_Part):
     lr_peak: float | None = Field(None, gt=0)
 
 
-class RecipeInfo(_Part):
+class RecipeInfo(Part):
     """The recipe a run started from, and which of its values were changed."""
 
     name: Name
     source: str
     claim: str | None = None
     claimed_accuracy: float | None = Field(None, ge=0, le=1)
-    changed: list[str] = []
+    changed: list[str] = Field(default_factory=list)
 
 
-class DatasetInfo(_Part):
+class DatasetInfo(Part):
     """The data a run really used; counts are images, `sha256` is of all pixels and labels."""
 
     name: Name
@@ -126,7 +117,7 @@ class DatasetInfo(_Part):
     num_test: int = Field(ge=0)
 
 
-class EvalPoint(_Part):
+class EvalPoint(Part):
     """One evaluation.
 
     `train_s` is the train clock of the slowest process when it began; on the main process's clocks,
@@ -147,7 +138,7 @@ class EvalPoint(_Part):
     num_samples: int | None = Field(None, ge=1)
 
 
-class TrainPoint(_Part):
+class TrainPoint(Part):
     """Mean training loss over the steps after the last point, up to and with `step`."""
 
     step: int = Field(ge=1)
@@ -155,21 +146,21 @@ class TrainPoint(_Part):
     loss: float | None
 
 
-class CanaryReading(_Part):
+class CanaryReading(Part):
     """How fast the machine did two fixed pieces of work: a matrix product and a memory copy."""
 
     matmul_flops_per_s: float = Field(gt=0)
     copy_bytes_per_s: float = Field(gt=0)
 
 
-class Canary(_Part):
+class Canary(Part):
     """The machine's own speed right before and right after a run trained (main process)."""
 
     before: CanaryReading
     after: CanaryReading
 
 
-class Link(_Part):
+class Link(Part):
     """What joins the processes, as an all-reduce round a ring of P finds it.
 
     ``2 (P - 1) latency_s + 2 (P - 1) / P · bytes / bandwidth_bytes_per_s`` seconds.
@@ -179,7 +170,7 @@ class Link(_Part):
     bandwidth_bytes_per_s: float = Field(gt=0)
 
 
-class StepSplit(_Part):
+class StepSplit(Part):
     """Where the time of a step goes, with several processes: medians over steps [seconds].
 
     `compute_s` and `wait_s` are means over processes; `communication_s` is the exchange of the
@@ -195,7 +186,7 @@ class StepSplit(_Part):
     slowest_process: int = Field(ge=0)
 
 
-class Throughput(_Part):
+class Throughput(Part):
     """Speed on the train clock: all samples over all of it; step durations at two quantiles."""
 
     samples_per_s: float | None = Field(None, ge=0)
@@ -204,7 +195,7 @@ class Throughput(_Part):
     step_split: StepSplit | None = None
 
 
-class Result(_Part):
+class Result(Part):
     """What the run reached; the times belong to `target_accuracy` on the run's eval split."""
 
     test_accuracy: float | None = Field(None, ge=0, le=1)
@@ -215,7 +206,7 @@ class Result(_Part):
     steps_to_accuracy: int | None = Field(None, ge=0)
 
 
-class Interruption(_Part):
+class Interruption(Part):
     """Where a run had ended and went on later: at the checkpoint of `step`.
 
     `cause` is the signal that it was saved at; ``None`` is an end without a word: what came after
@@ -229,14 +220,14 @@ class Interruption(_Part):
     num_processes: int = Field(ge=1)
 
 
-class CheckpointCounts(_Part):
+class CheckpointCounts(Part):
     """How many checkpoints were saved, and how many could not be."""
 
     saved: int = Field(0, ge=0)
     failed: int = Field(0, ge=0)
 
 
-class RunRecord(_Part):
+class RunRecord(Part):
     """One run of one seed, as ``record.json`` holds it.
 
     `config` and `environment` stay open mappings, so that an older reader can still show them; of
@@ -258,14 +249,17 @@ class RunRecord(_Part):
     num_parameters: int | None = Field(None, ge=0)
     num_epochs: float = Field(0.0, ge=0)
     num_steps: int = Field(0, ge=0)
-    eval_points: list[EvalPoint] = []
-    train_points: list[TrainPoint] = []
+    eval_points: list[EvalPoint] = Field(default_factory=list)
+    train_points: list[TrainPoint] = Field(default_factory=list)
     phases_s: dict[Phase, float]
     wall_s: float = Field(ge=0)
     canary: Canary | None = None
     link: Link | None = None
-    interruptions: list[Interruption] = []
+    interruptions: list[Interruption] = Field(default_factory=list)
     checkpoints: CheckpointCounts = CheckpointCounts()
+    telemetry: Telemetry | None = None
+    profile: Profile | None = None
+    step_costs: StepCosts | None = None
     throughput: Throughput = Throughput()
     result: Result = Result()
 
@@ -291,7 +285,7 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _checked(values: dict[str, Any], shape: type[_Part]) -> dict[str, Any]:
+def _checked(values: dict[str, Any], shape: type[Part]) -> dict[str, Any]:
     try:
         shape.model_validate(values)
     except ValidationError as error:

@@ -19,6 +19,9 @@ BOOKKEEPING = frozenset(
         "checkpoint_every_steps",
         "resume",
         "on_checkpoint_error",
+        "diagnose",
+        "log_with",
+        "mllog",
         "anonymize",
     }
 )
@@ -39,6 +42,9 @@ NOT_TRAINING = frozenset(
         *FAST_LOOP_FIELDS,
         "target_accuracy",
         "eval_batch_size",
+        "profile",
+        "profile_steps",
+        "profile_details",
         *BOOKKEEPING,
     }
 )
