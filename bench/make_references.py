@@ -6,8 +6,8 @@ r"""Reference curves from records: one for each recipe and data set, to ``bench/
     done
     python -m bench.make_references runs/references      # records, or folders searched for them
 
-Runs of changed recipes, other settings or no recipe are left out. A recipe needs five seeds; ten
-or more make a band that is worth having.
+Runs of changed recipes, other settings or no recipe, and profiled ones, are left out. A recipe
+needs five seeds; ten or more make a band that is worth having.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mnistbench.analysis.reference import build_reference
+from mnistbench.analysis.stability import is_profiled
 from mnistbench.cli import exit_on_input_error, show
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
@@ -55,6 +56,8 @@ def _by_recipe(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
     """
     groups: dict[str, list[RunRecord]] = {}
     for record in records:
+        if is_profiled(record):
+            continue
         if record.recipe and not record.recipe.changed and record.dataset:
             groups.setdefault(f"{record.recipe.name}-{record.dataset.name}", []).append(record)
     if not groups:

@@ -14,7 +14,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypedDict, TypeVar
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypedDict,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import tyro
 import yaml
@@ -81,7 +90,9 @@ def parse(flags: type[T], argv: Sequence[str], *, prog: str, description: str) -
     stderr = io.StringIO()
     try:
         with contextlib.redirect_stderr(stderr):
-            return tyro.cli(flags, args=list(argv), prog=prog, description=description)
+            return tyro.cli(
+                flags, args=_one_by_one(argv, flags), prog=prog, description=description
+            )
     except BrokenPipeError:  # of --help
         _close_stdout()
         raise SystemExit(0) from None
@@ -89,6 +100,25 @@ def parse(flags: type[T], argv: Sequence[str], *, prog: str, description: str) -
         if not stop.code:
             raise
     raise InputError(_complaint(stderr.getvalue()) + f"; see {prog} --help")
+
+
+def _one_by_one(argv: Sequence[str], flags: Any) -> list[str]:
+    """`argv` with ``--x a,b`` as ``--x a b``, where x takes several of some names."""
+    several = {name for name, kind in get_type_hints(flags).items() if _takes_names(kind)}
+    words: list[str] = []
+    takes_names = False
+    for word in argv:
+        flag, equals, value = word.partition("=")
+        if word.startswith("--"):
+            takes_names = flag.removeprefix("--").replace("-", "_") in several
+            words += [flag, *value.split(",")] if takes_names and equals else [word]
+        else:
+            words += filter(None, word.split(",")) if takes_names else [word]
+    return words
+
+
+def _takes_names(kind: Any) -> bool:
+    return get_origin(kind) is tuple and get_origin(get_args(kind)[0]) is Literal
 
 
 def run_flags(extra: Mapping[str, Any]) -> Any:

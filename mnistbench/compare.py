@@ -123,6 +123,8 @@ def _refuse_set_here(train_flags: Sequence[str]) -> None:
                 f"{name} after --: seeds and folders are set for each pair of runs; leave it out, "
                 "or give compare's own --output-dir before the --"
             )
+        if name == "--profile":
+            raise InputError("--profile after --: profiled runs are not compared; leave it out")
 
 
 def _stored(flags: _Flags, gates: Sequence[Gate]) -> Comparison:

@@ -157,6 +157,7 @@ def _render(records: Sequence[RunRecord], output_format: str, config: RunConfig)
 
         texts = [record_json(record).rstrip("\n") for record in records]
         return texts[0] if len(texts) == 1 else "[" + ",\n".join(texts) + "]"
+    from mnistbench.analysis.profile_table import render_profile
     from mnistbench.analysis.tables import render_runs
 
     table = render_runs(
@@ -164,7 +165,8 @@ def _render(records: Sequence[RunRecord], output_format: str, config: RunConfig)
     )
     folder = _folder_of_runs(config)
     paths = [f"record: {folder / r.run_id / 'record.json'}" for r in records if not _unsaved(r)]
-    return "\n".join([table, *(["", *paths] if output_format == "markdown" else paths)])
+    below = [*filter(None, map(render_profile, records)), *paths]
+    return "\n".join([table, *(["", *below] if output_format == "markdown" else below)])
 
 
 def _folder_of_runs(config: RunConfig) -> Path:

@@ -38,19 +38,20 @@ def record_of(
     Not `measured` is for another thread than the run's: what would wait for the device is left out.
     """
     together = status in {"completed", "diverged"} or run.stopped_together  # else some may be gone
-    throughput, train_points = Throughput(), list[TrainPoint]()
+    throughput, train_points, durations_s = Throughput(), list[TrainPoint](), list[float]()
     if status == "failed" or not measured:
         run.ledger.synchronize = None  # a device that failed may never answer again
     else:
         throughput = _throughput(run, together=together)
         train_points = _train_points(run, together=together)
+        durations_s = run.timer.durations_s()
     environment = _environment(run)
     wall_s = run.ledger.close()
     return RunRecord(
         run_id=run.run_id,
         invocation=run.invocation.id,
         status=status,
-        error=_said(run, error),
+        error=_said(run, error or (run.watch.complaint() if status == "completed" else None)),
         created_at=run.created_at,
         seed=run.config.seed,
         recipe=describe(run.config),
@@ -68,6 +69,9 @@ def record_of(
         link=run.link,
         interruptions=run.interruptions,
         checkpoints=run.saver.counts,
+        telemetry=run.telemetry,
+        profile=run.watch.profile(run.config, durations_s, run.run_folder),
+        step_costs=run.step_costs,
         throughput=throughput,
         result=_result(run),
     )

@@ -22,18 +22,16 @@ from mnistbench.engine.losses_seen import LossesSeen
 from mnistbench.engine.memory import is_out_of_memory, smaller_batch
 from mnistbench.engine.resuming import check_same, new_invocation
 from mnistbench.engine.saving import Saver
+from mnistbench.engine.watching import Watch
 from mnistbench.instruments.clock import EventTimer, Ledger, StepTimer, Timer
-from mnistbench.instruments.environment import device_name
+from mnistbench.instruments.environment import device_name, local_world_size
 from mnistbench.instruments.hooks import Hooks
+from mnistbench.instruments.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError, SaidElsewhereError
-from mnistbench.schema.record import (
-    Canary,
-    EvalPoint,
-    Interruption,
-    Link,
-)
+from mnistbench.schema.insight import StepCosts, Telemetry
+from mnistbench.schema.record import Canary, EvalPoint, Interruption, Link
 from mnistbench.workload.batches import BatchPlan
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
@@ -56,13 +54,12 @@ class Run:
         ledger: Ledger,
         show_progress: bool = False,
     ) -> None:
-        """`config.seed` is this run's seed; nothing is built before `prepare`."""
-        self.hooks = Hooks([])
+        """`config.seed` is this run's seed; nothing is built before `prepare`.
+
+        Every process must call this.
+        """
         self.config, self.accelerator, self.data, self.ledger = config, accelerator, data, ledger
-        now = datetime.now(UTC)
-        self.created_at = now.isoformat(timespec="milliseconds")
-        name = f"{config.recipe or config.model}-seed{config.seed}"
-        self.run_id = f"{now:%Y%m%d-%H%M%S}-{name}-{token_hex(2)}"
+        self.created_at, self.run_id = decide_together(accelerator, partial(_new_name, config))
         self.eval_points: list[EvalPoint] = []
         self.step = 0
         self.bad_step: int | None = None
@@ -75,6 +72,10 @@ class Run:
         self.loop_floor_reason: str | None = None
         self.canary: Canary | None = None
         self.link: Link | None = None
+        self.telemeter: Telemeter | None = None
+        self.telemetry: Telemetry | None = None
+        self.step_costs: StepCosts | None = None
+        self.watch = Watch()
         self.losses = LossesSeen(accelerator.device)
         self.timer = self.new_timer()
         self.exchange_timer: Timer | None = None
@@ -87,6 +88,11 @@ class Run:
             accelerator,
             go_on=config.on_checkpoint_error == "continue",
         )
+
+    @property
+    def hooks(self) -> Hooks:
+        """All that watches it."""
+        return self.watch.hooks
 
     @property
     def run_folder(self) -> Path:
@@ -160,8 +166,15 @@ class Run:
             if self.accelerator.is_main_process:
                 raise
             raise SaidElsewhereError(str(error)) from None
+        self.saver.run_folder = saved.run_folder  # on the main process it is that already
         if self.accelerator.is_main_process:
             _log.info(f"going on from step {self.step:,} of {saved.run_folder}")
+
+    def contention(self) -> float | None:
+        """The share of the main process's cores, and its neighbours', that others took."""
+        threads = torch.get_num_threads() if self.accelerator.device.type == "cpu" else 1
+        wanted = threads * local_world_size()
+        return self.telemeter.contention(wanted_cores=wanted) if self.telemeter else None
 
     def what_is_wrong(self) -> str | None:
         """Why a run diverged, in words; none of one that did not."""
@@ -238,3 +251,11 @@ class Run:
             f"{self.accelerator.num_processes} process(es) on {device_name(device)} with "
             f"{torch.get_num_threads()} thread(s) each"
         )
+
+
+def _new_name(config: RunConfig) -> tuple[str, str]:
+    """Now, in ISO 8601, and a name for a run that begins now."""
+    now = datetime.now(UTC)
+    name = f"{config.recipe or config.model}-seed{config.seed}"
+    run_id = f"{now:%Y%m%d-%H%M%S}-{name}-{token_hex(2)}"
+    return now.isoformat(timespec="milliseconds"), run_id

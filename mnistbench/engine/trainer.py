@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from threading import Thread
 
 import torch
+from accelerate import Accelerator
 
 from mnistbench.engine.data import place_data
+from mnistbench.engine.diagnosis import diagnose
 from mnistbench.engine.distributed import (
     check_precision,
     decide_together,
@@ -21,14 +24,18 @@ from mnistbench.engine.distributed import (
 )
 from mnistbench.engine.link import measure_link
 from mnistbench.engine.memory import memory_errors
+from mnistbench.engine.profiling import profiled_steps
 from mnistbench.engine.recording import record_of
 from mnistbench.engine.resuming import Invocation, find_earlier, new_invocation
 from mnistbench.engine.run import Run
 from mnistbench.engine.stopping import exit_now, noted_stops, stop_error
 from mnistbench.engine.training import Training
 from mnistbench.engine.tuning import tuned
+from mnistbench.engine.watching import Watch, check_watching
 from mnistbench.instruments.clock import Ledger
 from mnistbench.instruments.environment import set_threads
+from mnistbench.instruments.hooks import Hook
+from mnistbench.instruments.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
@@ -47,6 +54,7 @@ def train(
     *,
     ledger: Ledger | None = None,
     show_progress: bool = False,
+    hooks: Sequence[Hook] = (),
 ) -> list[RunRecord]:
     """Run `config` once for each of its seeds and leave a folder with a record for each.
 
@@ -54,6 +62,7 @@ def train(
         config: what to run.
         ledger: a clock that already counts the start of the process; a new one by default.
         show_progress: draw a progress bar on stderr, where that is a terminal.
+        hooks: are told of the moments of each run, on every process.
 
     Returns:
         The records, on every process; only the main process writes them to ``output_dir``.
@@ -65,27 +74,27 @@ def train(
         KeyboardInterrupt: a signal came; what was done until then is on record.
     """
     with same_sigterm(), exchange_errors():
-        return _train(config, ledger or Ledger(), show_progress=show_progress)
+        return _train(config, ledger or Ledger(), show_progress=show_progress, hooks=hooks)
 
 
-def _train(config: RunConfig, ledger: Ledger, *, show_progress: bool) -> list[RunRecord]:
+def _train(
+    config: RunConfig, ledger: Ledger, *, show_progress: bool, hooks: Sequence[Hook]
+) -> list[RunRecord]:
     check_precision(config)
     with torch.device("meta"):
         build_model(config)  # a network that cannot be built is found before any work is done
     with ledger.phase("startup"):
         accelerator = start_accelerator(config)
         set_threads(config.num_threads)
-    if shards_weights(accelerator) and (config.checkpoint_every_steps or config.resume):
-        raise InputError(
-            "checkpoint_every_steps: weights that FSDP shares out cannot be saved; launch with "
-            "MULTI_GPU, or leave it and --resume out"
-        )
+    _check_sharding(config, accelerator)
+    decide_together(accelerator, lambda: check_watching(config, accelerator))
     if accelerator.device.type != "cpu":
         ledger.synchronize = torch.accelerator.synchronize
     earlier = decide_together(accelerator, lambda: find_earlier(config))
     if earlier:
         config = config.model_copy(update={"output_dir": str(earlier.folder)})
     decide_together(accelerator, lambda: check_writable(_output_dir(config)))
+    telemeter = Telemeter(accelerator.device) if accelerator.is_main_process else None
     invocation = decide_together(accelerator, lambda: new_invocation(config))
     if earlier:
         invocation = Invocation(earlier.invocation, config)
@@ -106,9 +115,9 @@ def _train(config: RunConfig, ledger: Ledger, *, show_progress: bool) -> list[Ru
         run = Run(
             one, accelerator=accelerator, data=data, ledger=ledger, show_progress=show_progress
         )
-        run.invocation, run.link = invocation, link
+        run.invocation, run.link, run.telemeter = invocation, link, telemeter
         with tuned(one), run.saver:
-            records.append(_record(run, done))
+            records.append(_record(run, done, hooks))
         if len(records) < config.num_seeds and (asked := _asked_by_any(run)):
             saved = ", saved" if run.saver.counts.saved else ""
             raise stop_error(asked, f"after seed {seed}{saved} in {run.saver.run_folder}")
@@ -117,18 +126,35 @@ def _train(config: RunConfig, ledger: Ledger, *, show_progress: bool) -> list[Ru
     return records
 
 
-def _record(run: Run, saved: SavedRun | None) -> RunRecord:
+def _check_sharding(config: RunConfig, accelerator: Accelerator) -> None:
+    """Refuse what cannot be had where FSDP shares weights out."""
+    if not shards_weights(accelerator):
+        return
+    mend = "launch with MULTI_GPU, or leave it out"
+    if config.checkpoint_every_steps or config.resume:
+        name = "checkpoint_every_steps" if config.checkpoint_every_steps else "resume"
+        raise InputError(f"{name}: weights that FSDP shares out cannot be saved; {mend}")
+    if config.diagnose:
+        raise InputError(f"diagnose: steps of a network that FSDP shares out are not told; {mend}")
+
+
+def _record(run: Run, saved: SavedRun | None, hooks: Sequence[Hook]) -> RunRecord:
     """Prepare and train `run` to its end, whatever that is, and put it on record."""
     with ExitStack() as noted:  # until it is on record: a launcher may pass a signal on late
         try:
             with exchange_errors(), memory_errors(run.config, run.plan.global_batch_size):
+                config, num_steps = run.config, run.plan.num_steps
+                steps = decide_together(run.accelerator, lambda: profiled_steps(config, num_steps))
                 run.prepare()
+                run.watch = Watch.over(run, steps=steps, added=hooks)
                 if saved:
                     run.resume(saved)
                 if run.accelerator.is_main_process:
                     _log.info(run.summary())
                 stops = noted.enter_context(noted_stops(partial(_give_up, run)))
                 status = Training(run, stops)()
+                if config.diagnose and status == "completed":
+                    run.step_costs = diagnose(run)
                 wrong = run.what_is_wrong() if status == "diverged" else None
                 record = record_of(run, status, error=wrong)
         except InputError:

@@ -61,10 +61,13 @@ class Training:
         run = self._run
         with run.hooks.around("run", run):
             before = self._read_canary()
+            if run.telemeter:
+                run.telemeter.begin()
             try:
                 status = self._train()
             finally:
                 self._progress.close()
+                run.telemetry = run.telemeter.reading() if run.telemeter else None
             run.canary = Canary(before=before, after=self._read_canary())
         return status
 
@@ -191,6 +194,8 @@ class Training:
     def _agree(self, losses: Tensor) -> None:
         """Have all processes know what any of them sees, and note it in the run."""
         run = self._run
+        if run.telemeter:
+            run.telemeter.sample()
         sight = self._lookout.look(
             losses,
             run.model.parameters(),

@@ -66,7 +66,7 @@ class Hook:
 
     Every process calls its hooks. What they do is not on the train clock, but what they do to the
     process is: a run with a hook that surrounds steps is marked as profiled, and is in no
-    comparison. An exception ends the run. Methods that a subclass leaves as they are are not called.
+    comparison. An exception ends the run. Methods that no subclass changes are not called.
     """
 
     def run(self, watched: Watched) -> AbstractContextManager[object]:

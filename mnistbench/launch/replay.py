@@ -11,20 +11,23 @@ import yaml
 
 from mnistbench.schema.config import config_from
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.plain_yaml import read_yaml
 from mnistbench.schema.store import find_records, load_record
 from mnistbench.schema.training_fields import BOOKKEEPING
 
 __all__ = ["arguments_of"]
 
-_SET_PER_RUN = BOOKKEEPING - {"data_dir"} | {"seed", "num_seeds"}
+_WATCHING = {"profile", "profile_steps", "profile_details"}  # runs to be compared are not watched
+_SET_PER_RUN = BOOKKEEPING - {"data_dir"} | {"seed", "num_seeds"} | _WATCHING
 
 
 def arguments_of(path: Path, *, work_dir: Path) -> tuple[str, ...]:
     """Flags of ``train`` that run again what `path` holds.
 
-    Of a record everything is kept but seed and output folder, and what its configuration left open
-    is as it came out then: the data set that ``auto`` found, the precision a launcher chose. A
-    data folder that is not on this machine gives way to the default one.
+    Of a record everything is kept but seed, output folder and what watched it: a profiled run is in
+    no comparison. What its configuration left open is as it came out then: the data set that
+    ``auto`` found, the precision a launcher chose. A data folder that is not on this machine gives
+    way to the default one.
 
     Args:
         path: a ``record.json``, a folder with records of one configuration, whatever their seeds,
@@ -33,10 +36,11 @@ def arguments_of(path: Path, *, work_dir: Path) -> tuple[str, ...]:
         work_dir: gets the configuration of a record as a file; made if it is not there.
 
     Raises:
-        InputError: `path` holds no record or several configurations, or a record cannot be run
-            by this version in one process.
+        InputError: `path` holds no record or several configurations, a file asks for a profile,
+            or a record cannot be run by this version in one process.
     """
     if path.suffix in {".yaml", ".yml"} and path.is_file():
+        _refuse_profile(path)
         return ("--config", str(path.absolute()))
     found = find_records([path])
     first, *others = (_values(record) for record in found)
@@ -50,6 +54,15 @@ def arguments_of(path: Path, *, work_dir: Path) -> tuple[str, ...]:
     except OSError as error:
         raise InputError(f"{target}: cannot be written ({error.strerror})") from None
     return ("--config", str(target))
+
+
+def _refuse_profile(path: Path) -> None:
+    try:
+        values = read_yaml(path, what="a configuration")
+    except InputError:  # the run that reads it says so
+        return
+    if isinstance(values, dict) and values.get("profile"):
+        raise InputError(f"{path}: profile: costs time, and such runs are in no comparison")
 
 
 def _values(path: Path) -> dict[str, Any]:

@@ -72,3 +72,15 @@ def test_a_run_on_a_gpu_goes_on(tmp_path, name, loop):
         rtol=1e-3,  # some kernels add in whatever order
         atol=1e-3,
     )
+
+
+@pytest.mark.parametrize("loop", ["fast", "stock"])
+def test_a_gpu_is_profiled_and_diagnosed(tmp_path, loop):
+    flags = ("--loop", loop, "--profile", "torch", "memory", "nvtx", "--profile-steps", "8:12")
+    record = trained("gpu_1", tmp_path, *flags, "--steps-per-graph", "2", "--diagnose")
+    endings = {name.rpartition(".")[2] for name in record.profile.files}
+    assert {"json", "txt", "csv", "pickle"} <= endings
+    assert any(operator.device_s for operator in record.profile.operators)
+    assert record.step_costs.flops > 0
+    assert record.step_costs.step_s > 0
+    assert record.telemetry.device_memory_peak_bytes > 0

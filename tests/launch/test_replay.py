@@ -156,3 +156,28 @@ def test_a_yaml_file_is_passed_on_from_anywhere(resolve, tmp_path, monkeypatch):
     (tmp_path / "fast.yml").write_text("recipe: cnn4-ce\nlr: 0.5\nseed: 3\n")
     config = resolve(Path("fast.yml"), "--seed", "0")
     assert (config.model, config.lr, config.seed) == ("cnn4", 0.5, 0)
+
+
+def test_a_profiled_run_is_run_again_without_its_profile(leave, resolve, tmp_path):
+    watched = {"profile": ("torch",), "profile_steps": "5:10", "profile_details": ("stacks",)}
+    path = leave(lr=0.5, diagnose=True, **watched)
+    assert resolve(path) == RunConfig(lr=0.5)
+    leave("again", lr=0.5)
+    assert resolve(tmp_path / "runs") == RunConfig(lr=0.5)
+
+
+@pytest.mark.parametrize(("value", "refused"), [("[torch]", True), ("[]", False), ("null", False)])
+def test_a_file_that_asks_for_a_profile_is_refused(tmp_path, value, refused):
+    file = tmp_path / "traced.yaml"
+    file.write_text(f"lr: 0.5\nprofile: {value}\n")
+    if not refused:
+        assert arguments_of(file, work_dir=tmp_path) == ("--config", str(file))
+        return
+    with pytest.raises(InputError, match=r"traced\.yaml: profile: costs time"):
+        arguments_of(file, work_dir=tmp_path)
+
+
+def test_a_file_that_cannot_be_read_is_left_to_the_run_to_refuse(tmp_path):
+    file = tmp_path / "broken.yaml"
+    file.write_text("profile: [torch\n")
+    assert arguments_of(file, work_dir=tmp_path) == ("--config", str(file))

@@ -1,0 +1,147 @@
+"""What hooks cost: nothing while there are none, and how much each profiler slows its steps down.
+
+A training loop that knows no hooks takes turns with the real one, window by window of one run, in
+the order A B B A. Profilers are compared with the unwatched steps of their own runs.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from contextlib import contextmanager
+from statistics import median
+from unittest.mock import patch
+
+import pytest
+
+from bench.cells import interval_text, mark, ratio, run_info
+from bench.run_clock import CLOCK
+from mnistbench.engine.trainer import train
+from mnistbench.engine.training import Training
+from mnistbench.instruments.hooks import Hook
+
+WINDOW_STEPS = {"smoke": 5, "quick": 40, "full": 100}
+PAIRS = {"smoke": 2, "quick": 60, "full": 200}
+ROUNDS = {"smoke": 1, "quick": 6, "full": 12}
+PROFILERS = {
+    "torch": {"profile": ("torch",)},
+    "torch, with stacks": {"profile": ("torch",), "profile_details": ("shapes", "stacks")},
+    "memory": {"profile": ("memory",)},
+    "sampling": {"profile": ("sampling",)},
+}
+HOOKS = ("none", "one that does nothing at each step")
+
+
+class Idle(Hook):
+    """Surrounds each step with nothing."""
+
+    @contextmanager
+    def step(self, watched):  # noqa: ARG002 - as Hook has it
+        yield
+
+
+def without_hooks(training: Training, batches, end: int):
+    """`Training._train_window` as it would be if there were no hooks."""
+    run, first = training._run, training._run.step  # noqa: SLF001 - the loop to compare with
+    losses, began_s = run.losses.window(end - first), run.ledger.spent_s("train")
+    with run.ledger.phase("train"):
+        run.timer.start()
+        at_once = run.train_step.steps_per_call
+        while run.step < end:
+            group = list(itertools.islice(batches, min(at_once, end - run.step)))
+            lrs = [training._lr(run.step + index) for index in range(len(group))]  # noqa: SLF001
+            for loss in run.train_step.many(group, lrs=lrs):
+                losses[run.step - first] = loss
+                run.step += 1
+            run.timer.mark(len(group))
+            training._progress.step(run.step)  # noqa: SLF001
+    training._window_s = run.ledger.spent_s("train") - began_s  # noqa: SLF001
+    return losses
+
+
+@pytest.fixture(scope="module", params=HOOKS)
+def measured(request, budget, make_config, report):
+    """Seconds per step of windows with and without hooks in the loop, in pairs."""
+    steps, pairs = WINDOW_STEPS[budget], PAIRS[budget]
+    config = make_config(
+        model="simple-cnn",
+        max_steps=2 * (pairs + 1) * steps,
+        num_epochs=1000,
+        eval_every_steps=steps,  # a window lasts from one to the next
+        val_size=1,
+    )
+    with_hooks, taken = Training._train_window, []  # noqa: SLF001 - as above
+
+    def in_turn(training, batches, end):
+        loops = [without_hooks, with_hooks]
+        number = len(taken)
+        loop = loops[(number + number // 2) % 2]  # A B B A
+        began = training._run.step  # noqa: SLF001
+        losses = loop(training, batches, end)
+        seconds = training._window_s / (training._run.step - began)  # noqa: SLF001
+        taken.append((loop is with_hooks, seconds))
+        return losses
+
+    hooks = [] if request.param == "none" else [Idle()]
+    with patch.object(Training, "_train_window", in_turn):
+        [record] = train(config, hooks=hooks)
+    found = pair_up(taken[2:])
+    tabulate(report.section("hooks"), request.param, found, record)
+    return found, record
+
+
+def pair_up(taken) -> list[tuple[float, float]]:
+    """Seconds per step without and with hooks of two windows beside each other."""
+    beside = [dict(two) for two in zip(taken[::2], taken[1::2], strict=False)]
+    return [(times[False], times[True]) for times in beside if len(times) == 2]
+
+
+def tabulate(section, which: str, pairs: Sequence[tuple[float, float]], record) -> None:
+    ratios = [with_hooks / without for without, with_hooks in pairs]
+    section.add(
+        {
+            "hooks": which,
+            "µs per step, no hooks in the loop": f"{1e6 * median(p[0] for p in pairs):,.1f}",
+            "with": f"{1e6 * median(p[1] for p in pairs):,.1f}",
+            "times as long": interval_text(ratios, lambda x: f"{x:.4f}") + mark(section, [record]),
+            "n": str(len(pairs)),
+        },
+        hooks=which,
+        ratios=ratios,
+    )
+    section.note("medians over pairs of windows beside each other (95 % interval)")
+
+
+@pytest.mark.benchmark(group="hooks", timer=CLOCK)
+def bench_step(benchmark, measured):
+    pairs, record = measured
+    CLOCK.replay(benchmark, [with_hooks for _, with_hooks in pairs])
+    benchmark.extra_info |= run_info([record])
+
+
+@pytest.mark.parametrize("profiler", PROFILERS)
+@pytest.mark.benchmark(group="profilers", timer=CLOCK)
+def bench_profiler(benchmark, budget, make_config, report, profiler):
+    steps = max(4 * WINDOW_STEPS[budget], 20)
+    records = [
+        train(make_config(model="simple-cnn", max_steps=steps, seed=seed, **PROFILERS[profiler]))[0]
+        for seed in range(ROUNDS[budget])
+    ]
+    slowdowns = [record.profile.slowdown for record in records]
+    section = report.section("profilers")
+    section.add(
+        {
+            "profiler": profiler,
+            "steps": f"{records[0].profile.first_step}:{records[0].profile.end_step} of {steps}",
+            "times as long": interval_text(slowdowns, ratio) + mark(section, records),
+            "s to start, stop and write": interval_text(
+                [record.phases_s["profile"] for record in records], lambda x: f"{x:.2f}"
+            ),
+            "n": str(len(records)),
+        },
+        profiler=profiler,
+        slowdowns=slowdowns,
+    )
+    section.note("the median profiled step by the median of the run's others, medians over runs")
+    CLOCK.replay(benchmark, [record.phases_s["train"] for record in records])
+    benchmark.extra_info |= run_info(records)

@@ -1,0 +1,169 @@
+"""What limits a run: the largest part of a step's time, with its evidence and what to try next.
+
+A step's time is what it waits for its batch, what it exchanges with other processes, what calls
+cost whatever the batch, and the work itself. The work is arithmetic or memory traffic, by which of
+them alone would take longer at this machine's ceilings (the roofline model of Williams, Waterman
+and Patterson, 2009, operator by operator).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from mnistbench.analysis.groups import group_labels
+from mnistbench.schema.insight import StepCosts
+from mnistbench.schema.record import RunRecord
+
+__all__ = ["LIMITS", "Limit", "Verdict", "limits", "limits_line", "limits_notes", "step_shares"]
+
+Limit = Literal[
+    "loader-bound",
+    "launch-bound",
+    "compute-bound",
+    "memory-bound",
+    "communication-bound",
+    "host-noise",
+]
+LIMITS: tuple[Limit, ...] = Limit.__args__  # type: ignore[attr-defined]
+"""All that a run can be found to be limited by."""
+
+CONTENTION_BOUND = 0.2
+"""Share of its cores that others may take before nothing else can be said of a run."""
+
+
+class Verdict(NamedTuple):
+    """What limits a run.
+
+    Attributes:
+        name: one of `LIMITS`.
+        evidence: the figures that say so.
+        advice: the one flag to try next, if there is one.
+    """
+
+    name: Limit
+    evidence: str
+    advice: str | None
+
+
+def limits(record: RunRecord) -> Verdict | None:
+    """The verdict on a run that was diagnosed; ``None`` on others."""
+    costs = record.step_costs
+    if costs is None:
+        return None
+    if (costs.contention or 0.0) >= CONTENTION_BOUND:
+        name: Limit = "host-noise"
+    else:
+        shares = step_shares(costs)
+        name = max(shares, key=lambda limit: shares[limit])
+    return Verdict(name, _evidence(name, costs), _advice(name, record))
+
+
+def limits_line(record: RunRecord) -> str | None:
+    """The verdict in one line; ``None`` for a run that was not diagnosed."""
+    found = limits(record)
+    if found is None:
+        return None
+    advice = f"; try {found.advice}" if found.advice else ""
+    return f"{found.name}: {found.evidence}{advice}"
+
+
+def limits_notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
+    """For each group with diagnosed runs, what limits most of them, and one of these in figures."""
+    lines = []
+    for group, label in zip(groups, group_labels(groups), strict=True):
+        found = [(verdict.name, record) for record in group if (verdict := limits(record))]
+        if not found:
+            continue
+        (name, number), *_ = Counter(name for name, _ in found).most_common(1)
+        said = next(limits_line(record) for limit, record in found if limit == name)
+        which = f"{label}: " if len(groups) > 1 else ""
+        count = f" ({number} of {len(found)} runs)" if len(found) > 1 else ""
+        lines.append(f"{which}{said}{count}")
+    return lines
+
+
+def step_shares(costs: StepCosts) -> dict[Limit, float]:
+    """Each limit's part of a step's time, as fractions that add up to 1.
+
+    Parts that are longer than the step together, as medians of noisy times may be, are scaled down.
+    """
+    fixed: dict[Limit, float] = {
+        "loader-bound": costs.loader_s,
+        "launch-bound": costs.overhead_s or 0.0,
+        "communication-bound": costs.communication_s or 0.0,
+    }
+    total = max(costs.step_s, sum(fixed.values()))
+    work = 1 - sum(fixed.values()) / total
+    ideal = costs.arithmetic_s + costs.traffic_s
+    arithmetic = costs.arithmetic_s / ideal if ideal else 0.0
+    return {
+        **{limit: part / total for limit, part in fixed.items()},
+        "compute-bound": work * arithmetic,
+        "memory-bound": work * (1 - arithmetic),
+    }
+
+
+def _evidence(name: Limit, costs: StepCosts) -> str:
+    step = f"a step's {1e3 * costs.step_s:.3g} ms"
+    if name == "host-noise":
+        return f"others took {costs.contention or 0.0:.0%} of the cores that this run was to use"
+    share = f"{step_shares(costs)[name]:.0%} of {step}"
+    if name == "loader-bound":
+        return f"{share} are waiting for the batch"
+    if name == "communication-bound":
+        return f"{share} are exchanging gradients and waiting for the other processes"
+    if name == "launch-bound":
+        return f"{share} are calls, which take as long for a batch of two samples"
+    if name == "compute-bound":
+        speed, peak = costs.flops / costs.step_s, costs.ceilings.matmul_flops_per_s
+        what = f"arithmetic, at {speed / 1e9:.3g} of {peak / 1e9:.3g} GFLOP/s"
+    else:
+        speed, peak = costs.traffic_bytes / costs.step_s, costs.ceilings.copy_bytes_per_s
+        what = f"moving data, at {speed / 1e9:.3g} GB/s where a large copy makes {peak / 1e9:.3g}"
+    return f"{share} are {what} ({speed / peak:.0%})"
+
+
+def _advice(name: Limit, record: RunRecord) -> str | None:
+    """The flag that takes on the limit first, among those that are not set yet."""
+    config, floor = record.config, record.environment.get("loop_floor")
+    on_cpu = record.environment.get("device_type") == "cpu"
+    candidates: Mapping[Limit, list[tuple[bool, str]]] = {
+        "loader-bound": [
+            (config.get("loader") != "resident", "--loader resident"),
+            (True, _larger_batch(record)),
+        ],
+        "launch-bound": [
+            (floor == "stock" and config.get("loop") == "stock", "--loop fast"),
+            (floor == "eager", "--compile" if on_cpu else "--cuda-graph"),
+            (floor == "graph", f"--steps-per-graph {_more_steps(config)}"),
+            (True, _larger_batch(record)),
+        ],
+        "compute-bound": [
+            (record.environment.get("mixed_precision") == "no", "--mixed-precision bf16"),
+            (on_cpu and not config.get("batch_last") and floor != "stock", "--batch-last"),
+            (True, "more processes"),
+        ],
+        "memory-bound": [
+            (floor == "stock" and config.get("loop") == "stock", "--loop fast"),
+            (floor == "eager", "--compile"),
+            (record.environment.get("mixed_precision") == "no", "--mixed-precision bf16"),
+        ],
+        "communication-bound": [
+            (floor == "stock" and config.get("loop") == "stock", "--loop fast"),
+            (True, _larger_batch(record)),
+        ],
+        "host-noise": [(True, "again on a machine that is quiet")],
+    }
+    return next((flag for fits, flag in candidates[name] if fits), None)
+
+
+def _more_steps(config: Mapping[str, Any]) -> int:
+    steps = config.get("steps_per_graph")
+    return 2 * steps if isinstance(steps, int) and steps > 1 else 8
+
+
+def _larger_batch(record: RunRecord) -> str:
+    size = record.environment.get("global_batch_size")
+    return f"--global-batch-size {2 * size}" if isinstance(size, int) else "a larger batch"

@@ -1,0 +1,199 @@
+"""What a step of a trained run is made of, found by making some more that change nothing.
+
+The learning rate of these steps is 0 and they come after the last evaluation: no weight, figure or
+clock of the run is touched. All processes take part.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
+from statistics import median
+from typing import Any, NamedTuple, cast
+
+import torch
+
+from mnistbench.engine.distributed import decide_together
+from mnistbench.engine.fast_step import FastStep
+from mnistbench.engine.run import Run
+from mnistbench.instruments.ceilings import machine_ceilings
+from mnistbench.instruments.clock import Timer
+from mnistbench.instruments.operations import Operation, count_operations, roofline_s
+from mnistbench.schema.insight import Ceilings, StepCosts
+from mnistbench.schema.record import finite
+from mnistbench.workload.batches import Batch
+
+__all__ = ["diagnose"]
+
+_FEWEST, _MOST = 20, 200
+_ABOUT_S = 1.0
+_SETTLING = 3
+"""Steps before the first that is timed: a loader's workers start, caches fill."""
+
+_FEW_SAMPLES = 2
+"""With one, batch norm over a single value would be refused."""
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class _Times(NamedTuple):
+    """Seconds of a step: waiting for its batch, all of it, and the exchange within."""
+
+    loader_s: float
+    step_s: float
+    exchange_s: float
+
+
+def diagnose(run: Run) -> StepCosts:
+    """Time full steps, steps of two samples and what is within them; all processes must call this.
+
+    On a GPU each step is waited for: what overlaps in training does not here.
+    """
+    number = decide_together(run.accelerator, lambda: _number_of_steps(run))
+    devices = [run.accelerator.device] if run.accelerator.device.type == "cuda" else []
+    with run.ledger.phase("profile"), torch.random.fork_rng(devices=devices):
+        ceilings = _ceilings(run)
+        batch = next(_batches(run, number))
+        few = _first_samples(batch)
+        full = _time(run, _batches(run, number))
+        communication_s = _communication_s(run, full, number)
+        overhead_s = _overhead_s(run, few, sum(roofline_s(_operations(run, few), ceilings)))
+        operations = _operations(run, batch)
+    arithmetic_s, traffic_s = roofline_s(operations, ceilings)
+    step_s, loader_s, communication_s, overhead_s = _means(
+        run, [full.step_s, full.loader_s, communication_s, overhead_s]
+    )
+    return StepCosts(
+        step_s=step_s,
+        loader_s=loader_s,
+        communication_s=communication_s,
+        overhead_s=overhead_s,
+        arithmetic_s=arithmetic_s,
+        traffic_s=traffic_s,
+        flops=sum(operation.flops for operation in operations),
+        traffic_bytes=sum(operation.traffic_bytes for operation in operations),
+        ceilings=ceilings,
+        contention=run.contention(),
+        num_steps=number,
+    )
+
+
+def _ceilings(run: Run) -> Ceilings:
+    dtype = _DTYPES.get(run.accelerator.mixed_precision, torch.float32)
+    return machine_ceilings(run.accelerator.device, dtype, synchronize=run.ledger.synchronize)
+
+
+def _number_of_steps(run: Run) -> int:
+    """As many as take about a second, in whole calls."""
+    durations = run.timer.durations_s()
+    typical = median(durations) if durations else _ABOUT_S
+    steps = min(max(int(_ABOUT_S / max(typical, 1e-6)), _FEWEST), _MOST)
+    return -(-steps // run.train_step.steps_per_call) * run.train_step.steps_per_call
+
+
+def _batches(run: Run, number: int) -> Iterator[Batch]:
+    """The first batches of the run once more, and some before them for settling."""
+    settling = _SETTLING * run.train_step.steps_per_call
+    return run.data.batches(replace(run.plan, num_steps=number + settling), run.config)
+
+
+def _time(
+    run: Run,
+    batches: Iterable[Batch],
+    *,
+    within: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> _Times:
+    """Train on `batches`, each call `within` a context: medians over those after settling."""
+    wait = run.ledger.synchronize or (lambda: None)
+    per_call, source, found = run.train_step.steps_per_call, iter(batches), list[_Times]()
+    with _timed_exchanges(run) as exchanges:
+        while True:
+            wait()
+            began = time.perf_counter()
+            group = list(itertools.islice(source, per_call))
+            fetched = time.perf_counter()
+            if not group:
+                break
+            with within():
+                run.train_step.many(group, lrs=[0.0] * len(group))
+            wait()
+            took_s = time.perf_counter() - began
+            found.append(_Times((fetched - began) / len(group), took_s / len(group), 0.0))
+    if exchanges is not None:
+        each_s = exchanges.durations_s()
+        found = [times._replace(exchange_s=s) for times, s in zip(found, each_s, strict=True)]
+    return _Times(*(median(column) for column in zip(*found[_SETTLING:], strict=True)))
+
+
+@contextmanager
+def _timed_exchanges(run: Run) -> Iterator[Timer | None]:
+    """A timer of their own for exchanges, where the run times them: its own is full."""
+    if run.exchange_timer is None or not isinstance(run.train_step, FastStep):
+        yield None
+        return
+    run.train_step.exchange.timer = timer = run.new_timer()
+    try:
+        yield timer
+    finally:
+        run.train_step.exchange.timer = run.exchange_timer
+
+
+def _without_exchange(run: Run) -> AbstractContextManager[object]:
+    """Where DDP leaves each process its own gradients."""
+    if isinstance(run.train_step, FastStep) or run.plan.num_processes == 1:
+        return nullcontext()
+    return cast("AbstractContextManager[object]", run.accelerator.no_sync(run.train_step.model))
+
+
+def _communication_s(run: Run, full: _Times, number: int) -> float | None:
+    """What exchanging takes of a full step; ``None`` within a graph, which does not tell."""
+    if run.plan.num_processes == 1:
+        return None
+    if isinstance(run.train_step, FastStep):
+        return full.exchange_s if run.exchange_timer is not None else None
+    alone = _time(run, _batches(run, number), within=partial(_without_exchange, run))
+    return max(full.step_s - alone.step_s, 0.0)
+
+
+def _overhead_s(run: Run, batch: Batch, ideal_s: float) -> float | None:
+    """What a step on a small `batch` takes, beyond the `ideal_s` of its work and its exchange.
+
+    ``None`` on the compiled and captured floors, which take no other batch than a full one.
+    """
+    if run.train_step.floor not in {"eager", "stock"}:
+        return None
+    batches = itertools.repeat(batch, _FEWEST + _SETTLING)
+    times = _time(run, batches, within=partial(_without_exchange, run))
+    return max(times.step_s - times.loader_s - times.exchange_s - ideal_s, 0.0)
+
+
+def _first_samples(batch: Batch) -> Batch:
+    """The same batch with no more than two samples."""
+    images, labels, part = batch
+    few = part._replace(indices=part.indices[:_FEW_SAMPLES])
+    return Batch(images[:_FEW_SAMPLES], labels[:_FEW_SAMPLES], few)
+
+
+def _operations(run: Run, batch: Batch) -> list[Operation]:
+    """What a step on `batch` does, run operator by operator whatever the floor."""
+    step = run.train_step
+    if isinstance(step, FastStep):
+        inputs = batch.images, batch.labels, step.objective.preprocess.draw(batch.part)
+        return count_operations(lambda: step.update(*inputs, batch.part.weight))
+    model = run.accelerator.unwrap_model(step.model, keep_torch_compile=False)
+    alone = replace(step, model=model)
+    return count_operations(lambda: alone(batch, lr=0.0))
+
+
+def _means(run: Run, seconds: Sequence[float | None]) -> list[Any]:
+    """Means over processes; what one does not know, none does."""
+    if run.plan.num_processes == 1:
+        return list(seconds)
+    values = [math.nan if value is None else value for value in seconds]
+    mine = torch.tensor([values], dtype=torch.float64, device=run.accelerator.device)
+    return [finite(mean) for mean in run.accelerator.gather(mine).mean(dim=0).tolist()]

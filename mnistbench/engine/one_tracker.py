@@ -1,0 +1,179 @@
+"""One of Accelerate's trackers: how each is started, and calls that end in time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
+
+from mnistbench.instruments.hooks import Watched
+from mnistbench.schema.names import TrackerName
+
+__all__ = ["PROJECT", "OneTracker", "Value"]
+
+PROJECT = "mnistbench"
+"""What runs are found under in every tracker that has projects."""
+
+Value = bool | int | float | str
+
+
+class OneTracker:
+    """A tracker of one run, whose calls are all made in one thread of its own.
+
+    So none is waited for for ever: with its server gone, a library may try again for minutes. Nor
+    does it ask a question or print among results: stdin is empty and stdout is stderr meanwhile.
+    """
+
+    def __init__(self, name: TrackerName, watched: Watched) -> None:
+        """For the run `watched`; nothing is started, and the library is not imported."""
+        self.name: TrackerName = name
+        self._arguments = _arguments(name, watched)
+        self._tracker: GeneralTracker | None = None
+        self._calls: SimpleQueue[tuple[Future[None], Callable[[], None]] | None] = SimpleQueue()
+        self._thread: Thread | None = None
+
+    def start(self, config: Mapping[str, Value], *, patience_s: float) -> None:
+        """Begin a run of `config`.
+
+        Raises:
+            TimeoutError: it has not begun in `patience_s` seconds.
+            Exception: whatever the library says is wrong.
+        """
+
+        def start() -> None:
+            self._tracker = tracker = LOGGER_TYPE_TO_CLASS[self.name](**self._arguments)
+            tracker.start()
+            tracker.store_init_configuration(dict(config))
+
+        self._thread = Thread(target=self._serve, name=f"{self.name} tracker", daemon=True)
+        self._thread.start()
+        self._call(start, patience_s)
+
+    def log(self, values: Mapping[str, float], *, step: int, patience_s: float) -> None:
+        """Add scalars at `step`; raises as `start` does."""
+
+        def log() -> None:
+            if self._tracker:
+                self._tracker.log(dict(values), step=step)
+
+        self._call(log, patience_s)
+
+    def finish(self, *, patience_s: float) -> None:
+        """End the run, as far as it has begun; raises as `start` does."""
+
+        def finish() -> None:
+            if self._tracker:
+                self._tracker.finish()
+
+        try:
+            self._call(finish, patience_s)
+        finally:
+            self._calls.put(None)
+
+    def _call(self, made: Callable[[], None], patience_s: float) -> None:
+        future: Future[None] = Future()
+        with _unasked(), contextlib.redirect_stdout(sys.stderr):
+            self._calls.put((future, made))
+            future.result(patience_s)
+
+    def _serve(self) -> None:
+        for future, made in iter(self._calls.get, None):
+            try:
+                made()
+            except Exception as error:
+                future.set_exception(error)
+            except BaseException as error:  # a library that would end the process
+                future.set_exception(RuntimeError(repr(error)))
+            else:
+                future.set_result(None)
+
+
+@contextmanager
+def _unasked() -> Iterator[None]:
+    """With nobody to ask: libraries that want to log in take it as an error instead."""
+    before = sys.stdin
+    with Path(os.devnull).open(encoding="utf-8") as nobody:
+        sys.stdin = nobody
+        try:
+            yield
+        finally:
+            sys.stdin = before
+
+
+def _arguments(name: TrackerName, watched: Watched) -> dict[str, Any]:
+    """What a tracker's class in Accelerate is made with.
+
+    Scalars only: nothing is gathered of the machine, the code or what is printed, which would take
+    time from the run. wandb and trackio go on in the run where one of that name was stopped.
+    """
+    run_id, folder = watched.run_id, watched.run_folder
+    in_project: dict[TrackerName, dict[str, Any]] = {
+        "tensorboard": {"run_name": "tensorboard", "logging_dir": str(folder)},
+        "wandb": {
+            "run_name": PROJECT,
+            "name": run_id,
+            "id": run_id,
+            "resume": "allow",
+            "dir": str(folder),
+            "settings": _wandb_settings(anonymize=watched.config.anonymize),
+        },
+        "trackio": {
+            "run_name": PROJECT,
+            "name": run_id,
+            "resume": "allow",
+            "embed": False,
+            "auto_log_gpu": False,
+            "auto_log_cpu": False,
+        },
+        "mlflow": {
+            "experiment_name": PROJECT,
+            "run_name": run_id,
+            "tags": _MLFLOW_NOBODY if watched.config.anonymize else None,
+        },
+        "comet_ml": {"run_name": PROJECT},
+        "aim": {
+            "run_name": run_id,
+            "logging_dir": str(folder.parent),
+            "experiment": PROJECT,
+            "system_tracking_interval": None,
+            "log_system_params": False,
+            "capture_terminal_logs": False,
+        },
+        "clearml": {
+            "run_name": PROJECT,
+            "task_name": run_id,
+            "auto_connect_arg_parser": False,
+            "auto_connect_frameworks": False,
+            "auto_connect_streams": False,
+            "auto_resource_monitoring": False,
+        },
+        "dvclive": {"dir": str(folder / "dvclive"), "save_dvc_exp": False},
+        "swanlab": {"run_name": PROJECT, "experiment_name": run_id},
+    }
+    return in_project[name]
+
+
+_MLFLOW_NOBODY = {"mlflow.user": "anonymous", "mlflow.source.name": PROJECT}
+
+
+def _wandb_settings(*, anonymize: bool) -> dict[str, Any]:
+    scalars_only = {
+        "console": "off",
+        "disable_code": True,
+        "save_code": False,
+        "x_save_requirements": False,
+        "x_disable_stats": True,
+        "init_timeout": 60.0,
+        "finish_timeout": 20.0,  # of itself it would wait for its server without end
+    }
+    nameless = {"x_disable_meta": True, "x_disable_machine_info": True, "disable_git": True}
+    return scalars_only | (nameless if anonymize else {})

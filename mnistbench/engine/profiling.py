@@ -1,0 +1,183 @@
+"""What ``--profile`` asks for, as hooks: traces of operators, memory, Python's stack, NVTX ranges.
+
+All of them watch the same steps. What is torch's own, through Accelerate, is here; the others are
+in `mnistbench.instruments.profilers`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import ProfileKwargs
+
+from mnistbench.instruments.hooks import Watched
+from mnistbench.instruments.memory_timeline import write_memory_timeline
+from mnistbench.instruments.profilers import (
+    CudaMemory,
+    NvtxRanges,
+    PythonSampling,
+    StepsHook,
+    trace_path,
+)
+from mnistbench.instruments.trace_file import anonymize_trace
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.insight import OperatorTime
+
+__all__ = [
+    "OperatorTrace",
+    "check_profile",
+    "profile_hooks",
+    "profiled_steps",
+]
+
+_MOST_OPERATORS = 30
+
+
+def profiled_steps(config: RunConfig, num_steps: int) -> range:
+    """The steps that ``config.profile`` watches of a run of `num_steps`; empty without it.
+
+    Raises:
+        InputError: the run ends before they do.
+    """
+    if not config.profile:
+        return range(0)
+    by_operator = not {"torch", "memory"}.isdisjoint(config.profile)
+    default = "5:10" if by_operator else f"{max(num_steps // 2, 1)}:{max(num_steps, 2)}"
+    first, end = map(int, (config.profile_steps or default).split(":"))
+    if end > num_steps:
+        raise InputError(
+            f"profile_steps: {first}:{end} needs a run of {end} steps, this one has {num_steps}; "
+            "make it longer or profile earlier ones"
+        )
+    return range(first, end)
+
+
+def check_profile(config: RunConfig, device: torch.device) -> None:
+    """Check that what ``config.profile`` needs is there.
+
+    Raises:
+        InputError: a library is missing, or the device has no NVTX.
+    """
+    if "sampling" in config.profile and importlib.util.find_spec("pyinstrument") is None:
+        raise InputError(
+            "profile: sampling needs pyinstrument; pip install 'mnistbench[profile]', or leave it"
+        )
+    if "nvtx" in config.profile and device.type != "cuda":
+        raise InputError("profile: nvtx needs an NVIDIA GPU; here torch, memory, sampling work")
+
+
+def profile_hooks(
+    config: RunConfig, accelerator: Accelerator, *, steps: range, steps_per_call: int
+) -> list[StepsHook]:
+    """The hooks that ``config.profile`` names; `steps_per_call` steps are made as one."""
+    hooks: list[StepsHook] = []
+    if not {"torch", "memory"}.isdisjoint(config.profile):
+        hooks.append(OperatorTrace(steps, steps_per_call, accelerator=accelerator))
+    if "memory" in config.profile and accelerator.device.type == "cuda":
+        hooks.append(CudaMemory(steps, steps_per_call))
+    if "sampling" in config.profile:
+        hooks.append(PythonSampling(steps, steps_per_call))
+    if "nvtx" in config.profile:
+        hooks.append(NvtxRanges(steps, steps_per_call))
+    return hooks
+
+
+class OperatorTrace(StepsHook):
+    """torch's profiler, through Accelerate: a Chrome trace, and what each operator took.
+
+    TensorBoard's plugin and Perfetto open the trace. With ``memory``, the allocations in it become
+    a timeline.
+
+    Attributes:
+        operators: what took longest, once the steps have been made.
+    """
+
+    lead_calls = 1  # the profiler's first step is slower than others
+
+    def __init__(self, steps: range, steps_per_call: int, *, accelerator: Accelerator) -> None:
+        """As `StepsHook`."""
+        super().__init__(steps, steps_per_call)
+        self.operators: list[OperatorTime] = []
+        self._accelerator = accelerator
+        self._profiler: Any = None
+
+    @contextmanager
+    def watch(self, watched: Watched) -> Iterator[None]:
+        """Have torch's profiler record, and keep what it found."""
+        os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else it tells of each start, and of no GPU
+        details = set(watched.config.profile_details)
+        on_cuda = self._accelerator.device.type == "cuda"
+        kwargs = ProfileKwargs(
+            activities=["cpu", "cuda"] if on_cuda else ["cpu"],
+            schedule_option={
+                "wait": 0,
+                "warmup": 1,
+                "active": -(-len(self.steps) // self.steps_per_call),
+                "repeat": 1,
+            },
+            on_trace_ready=lambda profiler: self._keep(profiler, watched),
+            record_shapes="shapes" in details,
+            profile_memory="memory" in {*details, *watched.config.profile},
+            with_stack="stacks" in details,
+            with_flops="flops" in details,
+        )
+        with self._accelerator.profile(kwargs) as self._profiler:
+            yield
+
+    def after_call(self) -> None:
+        """Tell torch's profiler that a step is over."""
+        self._profiler.step()
+
+    def _keep(self, profiler: Any, watched: Watched) -> None:
+        path, kinds = trace_path(watched, f"{time.time_ns()}.pt.trace.json"), watched.config.profile
+        profiler.export_chrome_trace(str(path))
+        if watched.config.anonymize:
+            anonymize_trace(path)
+        if "memory" in kinds:
+            write_memory_timeline(path, trace_path(watched, "memory.csv"))
+        if "torch" not in kinds:
+            path.unlink()
+        on_device = self._accelerator.device.type == "cuda"
+        averages = profiler.key_averages()
+        table = averages.table(
+            sort_by=f"self_{'device' if on_device else 'cpu'}_time_total",
+            row_limit=_MOST_OPERATORS,
+            max_name_column_width=60,
+        )
+        trace_path(watched, "operators.txt").write_text(table, encoding="utf-8")
+        self.operators = _operators(averages, on_device=on_device)
+
+
+def _operators(averages: Any, *, on_device: bool) -> list[OperatorTime]:
+    """The operators that took longest by themselves, the longest first."""
+
+    def device_s(event: Any) -> float:
+        return float(event.self_device_time_total) * 1e-6
+
+    def cpu_s(event: Any) -> float:
+        return float(event.self_cpu_time_total) * 1e-6
+
+    def memory_bytes(event: Any) -> int:
+        return int(event.self_device_memory_usage if on_device else event.self_cpu_memory_usage)
+
+    own = [event for event in averages if not event.key.startswith("ProfilerStep")]
+    own.sort(key=device_s if on_device else cpu_s, reverse=True)
+    return [
+        OperatorTime(
+            name=event.key[:300],
+            calls=event.count,
+            cpu_s=max(cpu_s(event), 0.0),
+            device_s=max(device_s(event), 0.0) if on_device else None,
+            memory_bytes=memory_bytes(event),
+            flops=event.flops or None,
+        )
+        for event in own[:_MOST_OPERATORS]
+    ]

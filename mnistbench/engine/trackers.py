@@ -1,0 +1,208 @@
+"""Trackers: scalars of each evaluation to TensorBoard, wandb, MLflow and others, by Accelerate."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import textwrap
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import ClassVar
+
+from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
+
+from mnistbench.analysis.scoring import time_to_accuracy
+from mnistbench.engine.distributed import decide_together
+from mnistbench.engine.one_tracker import OneTracker, Value
+from mnistbench.instruments.hooks import Hook, Watched
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.names import TrackerName
+
+__all__ = ["Trackers", "check_trackers"]
+
+_log = logging.getLogger(__name__)
+
+_LONGEST = 160
+_START_S = 120.0
+_CALL_S = 30.0
+_LAST_CALL_S = 2.0
+"""Where a signal or an error ends the run: its record is not written before."""
+
+_MENDS: Mapping[TrackerName, str] = {
+    "wandb": "run `wandb login`, or set WANDB_MODE=offline",
+    "mlflow": "see what MLFLOW_TRACKING_URI names",
+    "comet_ml": "set COMET_API_KEY",
+    "clearml": "run `clearml-init`, or set CLEARML_OFFLINE_MODE=1",
+    "swanlab": "run `swanlab login`, or set SWANLAB_MODE=local",
+}
+
+
+def check_trackers(config: RunConfig) -> None:
+    """Check that the libraries of ``config.log_with`` are installed; none is imported.
+
+    Raises:
+        InputError: one is not; says how to install it.
+    """
+    installed = {str(tracker) for tracker in get_available_trackers()}
+    for name in config.log_with:
+        if name not in installed:
+            raise InputError(
+                f"log_with: {name} is not installed; pip install {name}, or leave it out"
+            )
+
+
+class Trackers(Hook):
+    """Sends the scalars of each evaluation to the trackers of ``config.log_with``.
+
+    These are ``<split>/accuracy`` and ``<split>/loss`` (one that is not finite is left out),
+    ``epoch``, ``train_s`` on the train clock and ``samples_per_s`` so far, at the step of the
+    evaluation; at the end ``result/test_accuracy`` and, where there is a target and it was reached,
+    ``result/time_to_accuracy_s``. Nothing is sent from within a window of steps. The configuration
+    goes along as scalars.
+
+    Each run is one of the tracker's, called as its folder is, in the project ``mnistbench``; the
+    main process alone talks to it. TensorBoard's files are in ``tensorboard/`` in the run's folder,
+    those of wandb and dvclive lie there too; the others go where their own variables say
+    (``MLFLOW_TRACKING_URI``, ``TRACKIO_DIR``). Nobody is asked to log in: without it, as with
+    ``WANDB_MODE=offline``, a tracker works offline or the run does not begin. One that fails later,
+    or does not answer in time, is left out from then on, with one warning.
+    """
+
+    _proven: ClassVar[set[TrackerName]] = set()
+    """What has started in this process: where it does not for a later seed, nothing is to mend."""
+
+    def __init__(self, config: RunConfig, accelerator: Accelerator) -> None:
+        """`config` names the trackers; every process has this hook."""
+        self._names = tuple(dict.fromkeys(config.log_with))
+        self._accelerator = accelerator
+        self._call_s = min(_CALL_S, config.process_timeout_s / 2)  # others wait for this process
+        self._start_s = min(_START_S, config.process_timeout_s / 2)
+        self._running: list[OneTracker] = []
+
+    @contextmanager
+    def run(self, watched: Watched) -> Iterator[None]:
+        """One run of each tracker.
+
+        Raises:
+            InputError: one cannot be started.
+        """
+        decide_together(self._accelerator, lambda: self._start(watched))
+        try:
+            yield
+        except BaseException:
+            self._finish(_LAST_CALL_S)
+            raise
+        self._send(_results(watched), watched.step)
+        self._finish(self._call_s)
+
+    @contextmanager
+    def eval(self, watched: Watched) -> Iterator[None]:
+        """Sends its result."""
+        yield
+        if watched.is_main_process:
+            self._send(_scalars(watched), watched.step)
+
+    def _start(self, watched: Watched) -> None:
+        folder = watched.run_folder
+        is_new = not folder.exists()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)  # or wandb goes elsewhere
+            for name in self._names:
+                self._start_one(OneTracker(name, watched), self._described(watched))
+        except (InputError, OSError) as error:
+            self._give_up()
+            if is_new:
+                shutil.rmtree(folder, ignore_errors=True)  # nothing was run
+            raise InputError(str(error)) from None
+
+    def _start_one(self, tracker: OneTracker, described: Mapping[str, Value]) -> None:
+        self._running.append(tracker)
+        try:
+            tracker.start(described, patience_s=self._start_s)
+            self._proven.add(tracker.name)
+        except Exception as error:
+            if tracker.name in self._proven:
+                self._leave_out(tracker, error)
+                return
+            mend = _MENDS.get(tracker.name, "leave it out")
+            raise InputError(
+                f"log_with: {tracker.name} does not start: {_said(error)}; {mend}"
+            ) from None
+
+    def _give_up(self) -> None:
+        """Leave no run of a tracker open, without a word."""
+        while self._running:
+            with contextlib.suppress(Exception):
+                self._running.pop().finish(patience_s=_LAST_CALL_S)
+
+    def _described(self, watched: Watched) -> dict[str, Value]:
+        """The configuration and what it came to here, as the scalars that all trackers take."""
+        values = watched.config.model_dump(mode="json", exclude_none=True)
+        if watched.config.anonymize:
+            values = {k: v for k, v in values.items() if k not in {"data_dir", "output_dir"}}
+        flat = {k: ",".join(v) if isinstance(v, list) else v for k, v in values.items()}
+        return flat | {
+            "global_batch_size": watched.global_batch_size,
+            "mixed_precision": self._accelerator.mixed_precision,
+            "num_processes": self._accelerator.num_processes,
+            "device_type": self._accelerator.device.type,
+        }
+
+    def _send(self, values: Mapping[str, float], step: int) -> None:
+        for tracker in list(self._running):
+            try:
+                tracker.log(values, step=step, patience_s=self._call_s)
+            except Exception as error:
+                self._leave_out(tracker, error)
+
+    def _leave_out(self, tracker: OneTracker, error: Exception) -> None:
+        """Go on without `tracker`, whose run is not held open: the next seed has one of its own."""
+        self._running.remove(tracker)
+        _log.warning(f"log_with: the run goes on without {tracker.name}: {_said(error)}")
+        with contextlib.suppress(Exception):
+            tracker.finish(patience_s=_LAST_CALL_S)
+
+    def _finish(self, patience_s: float) -> None:
+        while self._running:
+            tracker = self._running.pop()
+            try:
+                tracker.finish(patience_s=patience_s)
+            except Exception as error:
+                _log.warning(
+                    f"log_with: {tracker.name} may not have all of the run: {_said(error)}"
+                )
+
+
+def _scalars(watched: Watched) -> dict[str, float]:
+    """What is sent of the last evaluation."""
+    point = watched.eval_points[-1]
+    values: dict[str, float | None] = {
+        f"{point.split}/accuracy": point.accuracy,
+        f"{point.split}/loss": point.loss,
+        "epoch": point.epoch,
+        "train_s": point.train_s,
+        "samples_per_s": point.samples_seen / point.train_s if point.train_s else None,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _results(watched: Watched) -> dict[str, float]:
+    """What is sent at the end."""
+    config, points = watched.config, watched.eval_points
+    values = {f"result/{p.split}_accuracy": p.accuracy for p in points if p.split == "test"}
+    if config.target_accuracy is not None:
+        reached = time_to_accuracy(points, config.target_accuracy, split=config.eval_split)
+        if reached:
+            values["result/time_to_accuracy_s"] = reached.time_s
+    return values
+
+
+def _said(error: Exception) -> str:
+    """What a library says is wrong, in one short line."""
+    if isinstance(error, TimeoutError) and not str(error):
+        return "it does not answer"
+    first, _, _ = str(error).strip().partition("\n")
+    return textwrap.shorten(first, _LONGEST, placeholder=" …").rstrip(".") or type(error).__name__

@@ -1,0 +1,147 @@
+"""Profilers as hooks that watch some steps of a run: memory, Python's stack, NVTX ranges.
+
+Files go to ``traces/`` in the run's folder, one of each kind for each process, named
+``<node>_<process>`` as TensorBoard's profiler plugin wants its workers named. torch's own profiler,
+which is Accelerate's too, is in the engine.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+
+import torch
+
+from mnistbench.instruments.hooks import Hook, Watched
+
+__all__ = ["TRACES", "CudaMemory", "NvtxRanges", "PythonSampling", "StepsHook", "trace_path"]
+
+TRACES = "traces"
+
+
+def trace_path(watched: Watched, ending: str) -> Path:
+    """A file of this process in the folder for traces, which is made."""
+    folder = watched.run_folder / TRACES
+    folder.mkdir(parents=True, exist_ok=True)
+    node = os.environ.get("GROUP_RANK", "0")
+    return folder / f"node{node}_{watched.process_index}.{ending}"
+
+
+class StepsHook(Hook):
+    """Watches some steps of a run: `watch` is entered before the first, left after the last.
+
+    Attributes:
+        num_watched: steps that were made inside.
+    """
+
+    lead_calls = 0
+    """Calls before the first step at which `watch` is entered already."""
+
+    def __init__(self, steps: range, steps_per_call: int) -> None:
+        """Watch `steps`, in whole calls of `steps_per_call`."""
+        self.steps, self.steps_per_call, self.num_watched = steps, steps_per_call, 0
+        self._entered: ExitStack | None = None
+
+    @abstractmethod
+    def watch(self, watched: Watched) -> AbstractContextManager[object]:
+        """What surrounds the steps."""
+
+    def after_call(self) -> None:
+        """Called after each call inside, before `watch` is left."""
+
+    @contextmanager
+    def run(self, watched: Watched) -> Iterator[None]:  # noqa: ARG002 - as Hook has it
+        """Leave `watch` also where the run ends among the steps."""
+        with ExitStack() as at_end:
+            at_end.callback(self._leave)
+            yield
+
+    @contextmanager
+    def step(self, watched: Watched) -> Iterator[None]:
+        """Enter before the first of the steps, leave after the last."""
+        first, after = watched.step, watched.step + self.steps_per_call
+        lead = self.lead_calls * self.steps_per_call
+        if self._entered is None and self.steps.start - lead < after and first < self.steps.stop:
+            self._entered = ExitStack()
+            self._entered.enter_context(self.watch(watched))
+        yield
+        if self._entered is not None:
+            self.num_watched += self.steps_per_call * (after > self.steps.start)
+            self.after_call()
+            if after >= self.steps.stop:
+                self._leave()
+
+    def _leave(self) -> None:
+        if self._entered is not None:
+            self._entered.close()
+            self._entered, self.steps = None, range(0)
+
+
+class CudaMemory(StepsHook):
+    """A snapshot of all CUDA allocations with their stacks, for pytorch.org/memory_viz."""
+
+    @contextmanager
+    def watch(self, watched: Watched) -> Iterator[None]:
+        """Record allocations, then write what there was."""
+        memory = torch.cuda.memory
+        memory._record_memory_history(max_entries=1_000_000)  # noqa: SLF001 - torch's own way
+        try:
+            yield
+            snapshot = str(trace_path(watched, "memory.pickle"))
+            memory._dump_snapshot(snapshot)  # type: ignore[no-untyped-call]  # noqa: SLF001
+        finally:
+            memory._record_memory_history(enabled=None)  # noqa: SLF001
+
+
+class PythonSampling(StepsHook):
+    """Samples of Python's stack by pyinstrument: a flame graph, and a file for speedscope.app."""
+
+    @contextmanager
+    def watch(self, watched: Watched) -> Iterator[None]:
+        """Take samples, then write both files."""
+        from pyinstrument import Profiler
+        from pyinstrument.renderers import HTMLRenderer, SpeedscopeRenderer
+
+        profiler = Profiler(interval=0.001, async_mode="disabled")
+        profiler.start()
+        try:
+            yield
+        finally:
+            profiler.stop()
+        for ending, renderer in (
+            ("html", HTMLRenderer()),
+            ("speedscope.json", SpeedscopeRenderer()),
+        ):
+            path = trace_path(watched, f"sampling.{ending}")
+            path.write_text(profiler.output(renderer), encoding="utf-8")
+
+
+class NvtxRanges(StepsHook):
+    """NVTX ranges round the watched steps, and round epochs, evaluations and checkpoints."""
+
+    @contextmanager
+    def watch(self, watched: Watched) -> Iterator[None]:  # noqa: ARG002 - as StepsHook has it
+        """Have torch name its operators too."""
+        with torch.autograd.profiler.emit_nvtx():  # type: ignore[no-untyped-call]
+            yield
+
+    @contextmanager
+    def step(self, watched: Watched) -> Iterator[None]:
+        """A range for the step, where it is watched."""
+        with super().step(watched), torch.cuda.nvtx.range(f"step {watched.step}"):
+            yield
+
+    def epoch(self, watched: Watched) -> AbstractContextManager[object]:
+        """A range for the epoch."""
+        return torch.cuda.nvtx.range(f"epoch {watched.step // watched.steps_per_epoch}")
+
+    def eval(self, watched: Watched) -> AbstractContextManager[object]:
+        """A range for the evaluation."""
+        return torch.cuda.nvtx.range(f"evaluation after step {watched.step}")
+
+    def checkpoint(self, watched: Watched) -> AbstractContextManager[object]:
+        """A range for the checkpoint."""
+        return torch.cuda.nvtx.range(f"checkpoint after step {watched.step}")

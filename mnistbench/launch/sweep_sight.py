@@ -1,0 +1,147 @@
+"""What can be seen of a sweep from outside: its folder is looked at, and nothing in it touched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from mnistbench.launch.sweep_folder import DONE, load_plan
+from mnistbench.launch.sweep_progress import time_left_s
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.record import RunRecord
+from mnistbench.schema.store import RECORD_NAME, load_record
+
+__all__ = ["Sight", "Watcher"]
+
+_LOCKS = Path("/proc/locks")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sight:
+    """A folder at one moment.
+
+    Attributes:
+        cells: how many were ever asked for in it; ``None`` if it is no sweep's.
+        records: of the cells that are done or, in a folder of runs, of all; the newest last.
+        running: ids of the cells that are being tried.
+        failed: ids of cells whose last try ended without a result while they were watched.
+        alive: whether a sweep runs in it; ``None`` where nothing tells.
+    """
+
+    cells: int | None
+    records: tuple[RunRecord, ...]
+    running: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    alive: bool | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all cells of a sweep are done."""
+        return self.cells is not None and len(self.records) >= self.cells
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing will come any more without another command."""
+        return self.is_complete or self.alive is False
+
+    @property
+    def left_s(self) -> float | None:
+        """Estimate of what the cells that are not done need, at the median of those done [s]."""
+        if self.cells is None or self.is_complete or not self.records:
+            return None
+        return time_left_s(
+            median(record.wall_s for record in self.records),
+            num_ended=1,
+            num_left=self.cells - len(self.records),
+            jobs=max(1, len(self.running)),
+        )
+
+
+class Watcher:
+    """Looks at a folder again and again; what it has read once is not read again."""
+
+    def __init__(self, folder: Path) -> None:
+        """Watch `folder`.
+
+        Raises:
+            InputError: it does not exist.
+        """
+        if not folder.is_dir():
+            raise InputError(f"{folder}: is no folder; name that of a sweep, or of runs")
+        self._folder = folder
+        self._known: dict[Path, tuple[int, RunRecord]] = {}
+        self._tries: dict[str, str] = {}
+        self._failed: dict[str, None] = {}
+
+    def look(self) -> Sight:
+        """What is there now.
+
+        Raises:
+            InputError: the plan of a sweep cannot be read.
+        """
+        if not (self._folder / "sweep.json").exists():
+            return Sight(cells=None, records=self._records(self._folder.rglob(RECORD_NAME)))
+        plan = load_plan(self._folder)
+        tries = dict(_tries(self._folder / ".running"))
+        done = {cell.id: self._folder / "cells" / cell.id / RECORD_NAME for cell in plan.cells}
+        kept = {cell: path for cell, path in done.items() if path.exists()}
+        running = [cell for cell in tries.values() if cell not in kept]
+        self._note_failures(tries, kept)
+        return Sight(
+            cells=len(done),
+            records=self._records(kept.values()),
+            running=tuple(dict.fromkeys(running)),
+            failed=tuple(self._failed),
+            alive=_is_alive(self._folder),
+        )
+
+    def _note_failures(self, tries: Mapping[str, str], kept: Mapping[str, Path]) -> None:
+        """A try that is gone and left no result has failed, until its cell is tried again."""
+        for name, cell in self._tries.items():
+            if name not in tries and cell not in kept:
+                self._failed[cell] = None
+        for cell in (*tries.values(), *kept):
+            self._failed.pop(cell, None)
+        self._tries = dict(tries)
+
+    def _records(self, paths: Iterable[Path]) -> tuple[RunRecord, ...]:
+        found = [record for path in paths if (record := self._read(path))]
+        return tuple(sorted(found, key=lambda record: record.created_at))
+
+    def _read(self, path: Path) -> RunRecord | None:
+        """The record at `path`; ``None`` where it is none, or no result of a sweep's cell."""
+        try:
+            written = path.stat().st_mtime_ns
+            if path not in self._known or self._known[path][0] != written:
+                self._known[path] = (written, load_record(path))
+        except (OSError, InputError):  # moved a moment ago, or of no use to a table
+            return None
+        return self._known[path][1]
+
+
+def _tries(running: Path) -> list[tuple[str, str]]:
+    """The folder of each try and the id of its cell."""
+    try:
+        names = sorted(path.name for path in running.iterdir())
+    except OSError:  # there is none before and after a sweep
+        return []
+    return [(name, name.rpartition("-")[0]) for name in names]
+
+
+def _is_alive(folder: Path) -> bool:
+    """Whether a sweep has the folder: by its lock, else by what it has there while it runs.
+
+    The lock is not tried, as a sweep that starts at that moment would be refused.
+    """
+    try:
+        inode = (folder / ".lock").stat().st_ino
+        locks = _LOCKS.read_text(encoding="utf-8")
+    except OSError:
+        locks = ""
+    held = [line.split() for line in locks.splitlines()]
+    if held:
+        return any(words[1] == "FLOCK" and words[5].endswith(f":{inode}") for words in held)
+    return (folder / ".running").is_dir()

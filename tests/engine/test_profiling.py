@@ -1,0 +1,141 @@
+"""Profiles of real runs: what is in the files, and what cannot be had."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from mnistbench.engine.profiling import profiled_steps
+from mnistbench.engine.trainer import train
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.errors import InputError
+
+
+def files_of(config, record):
+    folder = Path(config.output_dir) / record.run_id
+    return {name.partition(".")[2]: folder / name for name in record.profile.files}
+
+
+@pytest.fixture(scope="module")
+def profiled(tmp_path_factory):
+    """A run with a trace, memory and samples of its steps 3 and 4."""
+    config = RunConfig(
+        dataset="synthetic",
+        synthetic_train_size=500,
+        val_size=100,
+        num_epochs=1,
+        global_batch_size=50,
+        num_threads=1,
+        profile=("torch", "memory", "sampling"),
+        profile_steps="3:5",
+        output_dir=str(tmp_path_factory.mktemp("profiled")),
+    )
+    [record] = train(config)
+    return config, record
+
+
+def test_the_trace_holds_just_the_steps_asked_for(profiled):
+    config, record = profiled
+    [trace] = [path for path in files_of(config, record).values() if path.match("*.pt.trace.json")]
+    assert re.fullmatch(r"node0_0\.\d+\.pt\.trace\.json", trace.name)
+    events = json.loads(trace.read_text())["traceEvents"]
+    steps = [e for e in events if e.get("name", "").startswith("ProfilerStep#") and e["ph"] == "X"]
+    assert len(steps) == 2
+    updates = [e for e in events if e.get("name", "").startswith("aten::_fused_sgd")]
+    assert len(updates) == 2
+    assert any("Input Dims" in e.get("args", {}) for e in events)
+
+
+def test_the_record_says_what_was_watched_and_what_it_cost(profiled):
+    _, record = profiled
+    assert record.profile.kinds == ["torch", "memory", "sampling"]
+    assert (record.profile.first_step, record.profile.end_step) == (3, 5)
+    assert record.profile.slowdown > 0
+    assert record.error is None
+    names = {operator.name: operator for operator in record.profile.operators}
+    assert names["aten::convolution_backward"].calls == 4  # two layers, two steps
+    own = [operator.cpu_s for operator in record.profile.operators]
+    assert own == sorted(own, reverse=True)
+
+
+def test_memory_becomes_a_timeline_with_operators(profiled):
+    config, record = profiled
+    with files_of(config, record)["memory.csv"].open() as file:
+        rows = list(csv.DictReader(file))
+    assert any(row["operator"] for row in rows)
+    assert {row["device"] for row in rows} == {"cpu"}
+    times = [float(row["time_us"]) for row in rows]
+    assert times == sorted(times)
+
+
+def test_samples_become_a_flame_graph_of_the_steps(profiled):
+    config, record = profiled
+    files = files_of(config, record)
+    frames = json.loads(files["sampling.speedscope.json"].read_text())["shared"]["frames"]
+    assert any("_train_some" in frame["name"] for frame in frames)
+    assert not any("_evaluate" in frame["name"] for frame in frames)
+    assert files["sampling.html"].read_text().lstrip().startswith("<!DOCTYPE html>")
+    assert "aten::" in files["operators.txt"].read_text()
+
+
+def test_a_profile_changes_nothing_that_is_learnt(profiled):
+    config, record = profiled
+    plain = config.model_copy(update={"profile": (), "profile_steps": None})
+    [other] = train(plain)
+    assert other.profile is None
+    assert [p.loss for p in other.train_points] == [p.loss for p in record.train_points]
+
+
+@pytest.mark.parametrize("kind", ["torch", "memory", "sampling"])
+@pytest.mark.parametrize(("steps", "asked"), [(9, None), (20, "15:21"), (1, "1:2")])
+def test_steps_that_a_run_does_not_have_are_refused(kind, steps, asked):
+    config = RunConfig(profile=(kind,), profile_steps=asked or "5:10")
+    with pytest.raises(InputError, match=f"profile_steps: .* this one has {steps}"):
+        profiled_steps(config, steps)
+
+
+def test_the_second_half_is_sampled_unless_said_otherwise():
+    assert profiled_steps(RunConfig(profile=("sampling",)), 100) == range(50, 100)
+    assert profiled_steps(RunConfig(profile=("sampling", "torch")), 100) == range(5, 10)
+    assert profiled_steps(RunConfig(), 3) == range(0)
+
+
+def test_nothing_is_trained_where_the_run_is_too_short(small_config, tmp_path):
+    with pytest.raises(InputError, match="profile_steps: 5:10 needs a run of 10 steps"):
+        train(small_config(profile=("torch",)))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_ends_before_its_profile_says_so(small_config):
+    config = small_config(
+        profile=("torch",),
+        profile_steps="3:5",
+        eval_every_steps=2,
+        target_accuracy=0.001,
+        stop_at_target=True,
+    )
+    [record] = train(config)
+    assert record.error == "profile_steps: the run ended before all of 3:5 were profiled"
+    assert record.profile.operators == []
+
+
+def test_a_missing_library_is_one_line(small_config, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="sampling needs pyinstrument; pip install"):
+        train(small_config(profile=("sampling",), profile_steps="1:2"))
+
+
+def test_ranges_for_nsight_need_a_gpu(small_config):
+    with pytest.raises(InputError, match="nvtx needs an NVIDIA GPU"):
+        train(small_config(profile=("nvtx",), profile_steps="1:2"))
+
+
+def test_anonymous_traces_hold_neither_host_nor_folders(small_config, tmp_path):
+    config = small_config(profile=("torch",), profile_steps="2:3", anonymize=True)
+    [record] = train(config)
+    [path] = [p for p in files_of(config, record).values() if p.match("*.pt.trace.json")]
+    assert json.loads(path.read_text())["traceEvents"]
+    assert str(tmp_path) not in path.read_text()
+    assert json.loads(path.read_text())["host_name"] == "…"
