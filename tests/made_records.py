@@ -1,6 +1,7 @@
 """Records as runs leave them, without running."""
 
 from mnistbench.schema.config import RunConfig
+from mnistbench.schema.insight import Profile
 from mnistbench.schema.record import (
     PHASES,
     DatasetInfo,
@@ -57,3 +58,10 @@ def make_record(seed=0, accuracies=(0.90, 0.95, 0.98), name="simple-cnn", **chan
         "result": Result(test_accuracy=accuracies[-1], target_accuracy=target),
     }
     return RunRecord(**values | changes)
+
+
+def profiled(record, *, kinds=("torch",), hooks=()):
+    """`record` as of a run whose steps were watched by profilers, by `hooks` of Python, or both."""
+    profile = Profile(kinds=list(kinds), hooks=list(hooks), first_step=5, end_step=10)
+    config = record.config | {"profile": list(kinds)}
+    return record.model_copy(update={"profile": profile, "config": config})

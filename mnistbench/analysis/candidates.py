@@ -19,7 +19,7 @@ from mnistbench.analysis.ranking import (
 )
 from mnistbench.analysis.scoring import Reading, median_reading
 from mnistbench.analysis.significance import Shift
-from mnistbench.analysis.stability import ran_beside_others
+from mnistbench.analysis.stability import ran_beside_others, without_profiled
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 
@@ -71,6 +71,7 @@ class Selection:
 
     `change` is from the winner to the runner-up: a fraction, or for accuracies the difference.
     `why_unsure` says why no share of draws could be worked out, if so. `paired`: of the same seeds.
+    `left_out` has a line on runs that had no part in it, if any.
     """
 
     metric: MetricName
@@ -78,6 +79,7 @@ class Selection:
     change: Shift | None
     paired: bool
     why_unsure: str | None
+    left_out: tuple[str, ...] = ()
 
     @property
     def winner(self) -> Candidate:
@@ -111,13 +113,14 @@ def select(records: Sequence[RunRecord], metric: str) -> Selection:
     """Rank the configurations among `records` by `metric`, runs of one but for the seed together.
 
     A configuration of which a run diverged or failed comes after all others: the mean of the rest
-    would be of survivors.
+    would be of survivors. Profiled runs are left out.
 
     Raises:
-        InputError: as `check_metric`; no run, nothing measured, runs that are not comparable in
-            it, or times measured beside other runs.
+        InputError: as `check_metric`; no run but profiled ones, nothing measured, runs that are
+            not comparable in it, or times measured beside other runs.
     """
     name = check_metric(metric)
+    records, left_out = without_profiled(records, door="select")
     _require_comparable(records, name)
     groups = group_runs(records, across_commits=True)
     found = [
@@ -126,7 +129,7 @@ def select(records: Sequence[RunRecord], metric: str) -> Selection:
     ]
     ranked = sorted(found, key=partial(_place, higher_is_better=METRICS[name].higher_is_better))
     _require_winner(ranked[0], name)
-    return _drawn_again(ranked, name)
+    return replace(_drawn_again(ranked, name), left_out=tuple(left_out))
 
 
 def _candidate(group: Sequence[RunRecord], differs: str, metric: Metric) -> Candidate:

@@ -13,7 +13,7 @@ from mnistbench.analysis.refusals import machine_problem, problem_of_b, refusal
 from mnistbench.analysis.samples import Level, Sample, level
 from mnistbench.analysis.sides import Match, match_groups, readings, sample_of
 from mnistbench.analysis.significance import Shift, holm
-from mnistbench.analysis.stability import is_unstable
+from mnistbench.analysis.stability import is_profiled, is_unstable
 from mnistbench.schema.record import RunRecord
 
 __all__ = [
@@ -115,7 +115,7 @@ def compare(
             nothing that only A has.
 
     Raises:
-        InputError: a side is empty, or nothing on them belongs together.
+        InputError: a side is empty but for profiled runs, or nothing on them belongs together.
     """
     matches = match_groups(a, b)
     names = metrics or default_metrics(a, b, target_accuracy=target_accuracy)
@@ -152,7 +152,8 @@ def default_metrics(
     a: Sequence[RunRecord], b: Sequence[RunRecord], *, target_accuracy: float | None = None
 ) -> tuple[MetricName, ...]:
     """Speed and test accuracy, and between them the time to a target that both sides have."""
-    timed = all(any(target_of(r, target_accuracy) for r in side) for side in (a, b))
+    sides = ([record for record in side if not is_profiled(record)] for side in (a, b))
+    timed = all(any(target_of(r, target_accuracy) for r in side) for side in sides)
     return ("samples_per_s", *(("time_to_accuracy_s",) if timed else ()), "test_accuracy")
 
 

@@ -52,8 +52,12 @@ _CONDITIONS: Mapping[str, _Reader] = {
 }
 """What has to agree before figures may be compared."""
 
-_ELSEWHERE = {*SAME_RUN, *_CONDITIONS, "per_device_batch_size", "mixed_precision"}
-"""Configuration values that change nothing, or are known better as what they came to."""
+_WATCHING = {"profile", "profile_steps", "profile_details"}
+_ELSEWHERE = {*SAME_RUN, *_CONDITIONS, *_WATCHING, "per_device_batch_size", "mixed_precision"}
+"""Configuration values that change nothing, or are known better as what they came to.
+
+Runs that were watched are compared with nothing.
+"""
 
 
 def surroundings(record: RunRecord) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mnistbench.analysis.reference import check_group
 from mnistbench.analysis.scoring import TargetScore, score_target
-from mnistbench.analysis.stability import is_unstable, ran_beside_others
+from mnistbench.analysis.stability import is_profiled, is_unstable, ran_beside_others
 from mnistbench.analysis.statistics import Estimate, complete_mean, mean_interval
 from mnistbench.schema.record import Phase, RunRecord, finite
 from mnistbench.schema.reference import ReferenceCurve
@@ -42,7 +42,8 @@ def group_runs(
     meanwhile.
 
     A seed that was run again counts once: a repeat is no second sample. Its newest run counts, but
-    one that was interrupted or failed never hides one that came to an end of its own.
+    one that was interrupted or failed never hides one that came to an end of its own. Profiled runs
+    are never together with others.
     """
     groups: dict[str, dict[int, RunRecord]] = {}
     for record in records:
@@ -190,6 +191,7 @@ def _which(group: Sequence[RunRecord]) -> dict[str, Any]:
     return {
         "unstable_runs": sum(map(is_unstable, known)) if known else None,
         "runs_beside_others": sum(map(ran_beside_others, told)) if told else None,
+        "profiled_runs": sum(map(is_profiled, group)),
         "n": len(group),
         "completed": sum(record.status == "completed" for record in group),
         "seeds": [r.seed for r in group],
@@ -203,7 +205,8 @@ def _label(group: Sequence[RunRecord]) -> str:
     first, n = group[0], len(counted(group))
     data = first.dataset.name if first.dataset else "no data"
     size = f"{n} of {len(group)}" if n < len(group) else str(n)
-    return f"{run_name(first)} on {data}" + (f" (n = {size})" if len(group) > 1 else "")
+    name = f"{run_name(first)} on {data}" + ", profiled" * is_profiled(first)
+    return name + (f" (n = {size})" if len(group) > 1 else "")
 
 
 def _rank(record: RunRecord) -> tuple[bool, str]:
@@ -221,6 +224,7 @@ def _status(group: Sequence[RunRecord]) -> str:
 def _key(record: RunRecord, *, across_commits: bool) -> str:
     left_out = _CODE if across_commits else ()
     identity = {k: v for k, v in _identity(record).items() if k not in left_out}
+    identity["profiled"] = is_profiled(record)
     return json.dumps(identity, sort_keys=True, default=str)
 
 
@@ -233,7 +237,9 @@ def _identity(record: RunRecord) -> dict[str, Any]:
     versions = record.environment.get("versions") or {}
     # not where the data came from: downloaded today, local tomorrow, the same bytes
     data = {"data sha256": record.dataset.sha256[:12]} if record.dataset else {}
-    return config | environment | versions | data
+    hooks = record.profile.hooks if record.profile else []
+    watched = {"hooks": ", ".join(hooks)} if hooks else {}
+    return config | environment | versions | data | watched
 
 
 def _hardware(record: RunRecord) -> str:

@@ -9,6 +9,7 @@ from mnistbench.analysis.metrics import Metric
 from mnistbench.analysis.sides import Match
 from mnistbench.analysis.stability import (
     DRIFT_BOUND,
+    is_profiled,
     is_unstable,
     level_difference,
     ran_beside_others,
@@ -28,7 +29,7 @@ def refusal(match: Match, metric: Metric, *, target_accuracy: float | None = Non
 
 def problem_of_b(b: Sequence[RunRecord], metric: Metric) -> str | None:
     """What forbids to say anything of B alone by its median, if anything does."""
-    lost = None if metric.to_target else _lost("B", b)
+    lost = _profiled("B", b) or (None if metric.to_target else _lost("B", b))
     return lost or (_spoiled("B", b) if metric.timed else None)
 
 
@@ -40,6 +41,8 @@ def not_alike(
     target_accuracy: float | None = None,
 ) -> str | None:
     """How `a` and `b` were not run alike, as `metric` needs it: more runs would not help."""
+    if watched := _profiled("A", a) or _profiled("B", b):
+        return watched
     differing = conditions(a, b, target_accuracy=target_accuracy)
     if differing:
         return f"different {', '.join(differing)}"
@@ -72,6 +75,12 @@ def _spoiled(side: str, runs: Sequence[RunRecord]) -> str | None:
     if beside:
         return f"{beside} of {len(runs)} runs of {side} were measured beside other runs"
     return mostly_unstable(side, unstable=sum(map(is_unstable, runs)), of=len(runs))
+
+
+def _profiled(side: str, runs: Sequence[RunRecord]) -> str | None:
+    """Why runs are in no comparison, where they were not left out of it before."""
+    profiled = sum(map(is_profiled, runs))
+    return f"{profiled} of {len(runs)} runs of {side} were profiled" if profiled else None
 
 
 def _survivors(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> str | None:

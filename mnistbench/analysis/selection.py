@@ -187,7 +187,7 @@ def _confidence_text(chosen: Selection) -> str:
 def _notes(chosen: Selection) -> list[str]:
     """What the figures mean, and what was left out."""
     groups = [candidate.runs for candidate in chosen.candidates]
-    metric, lines = METRICS[chosen.metric], []
+    metric, lines = METRICS[chosen.metric], [*chosen.left_out]
     if chosen.winner.share is not None:
         how = "the same draw for all" if chosen.paired else "each by itself, as seeds differ"
         lines.append(

@@ -15,6 +15,7 @@ from mnistbench.analysis.groups import group_labels, group_runs, run_name
 from mnistbench.analysis.metrics import Metric
 from mnistbench.analysis.samples import Sample
 from mnistbench.analysis.scoring import Reading
+from mnistbench.analysis.stability import without_profiled
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Phase, RunRecord
 from mnistbench.schema.training_fields import SAME_RUN
@@ -66,15 +67,20 @@ def match_groups(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> Matches:
 
     Runs of one group may be of several commits, as a folder's are when one lands meanwhile. One
     group on each side is compared as it is. Several are matched by all that is known of them, then
-    by their configuration, then by recipe, or model and loss, where that is unique.
+    by their configuration, then by recipe, or model and loss, where that is unique. Profiled runs
+    are left out.
 
     Raises:
-        InputError: a side is empty, or nothing belongs together.
+        InputError: a side is empty, or all of it was profiled, or nothing belongs together.
     """
     if not a or not b:
         raise InputError("compare: no run in " + ("A" if not a else "B"))
+    (a, told_a), (b, told_b) = (
+        without_profiled(side, door="compare", of=f" of {name}")
+        for name, side in zip("AB", (a, b), strict=True)
+    )
     left, right = (group_runs(side, across_commits=True) for side in (a, b))
-    notes = [*_repeats("A", a, left), *_repeats("B", b, right)]
+    notes = [*told_a, *told_b, *_repeats("A", a, left), *_repeats("B", b, right)]
     if len(left) == len(right) == 1:
         return Matches([as_one(left[0], right[0])], [], [], notes)
     shared = set.intersection(*(set(record.config) for record in (*a, *b)))

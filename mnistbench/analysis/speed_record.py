@@ -14,7 +14,7 @@ from typing import NamedTuple
 from mnistbench.analysis.cells import goal
 from mnistbench.analysis.groups import differences, group_labels, group_runs
 from mnistbench.analysis.significance import beats_target
-from mnistbench.analysis.stability import ran_beside_others
+from mnistbench.analysis.stability import is_profiled, ran_beside_others
 from mnistbench.analysis.statistics import MedianEstimate, median_interval
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
@@ -68,11 +68,13 @@ def speed_runs(records: Sequence[RunRecord]) -> list[SpeedRun]:
 
     Raises:
         InputError: no run, a seed twice, several configurations, or a run that stopped at its
-            target, shared its cores or read the test set more than once: no claim can be made of
-            these.
+            target, was profiled, shared its cores or read the test set more than once: no claim
+            can be made of these.
     """
     if not records:
         raise InputError("speed record: no run to claim it with")
+    if profiled := [record.seed for record in records if is_profiled(record)]:
+        raise InputError(f"speed record: seed {profiled[0]} was profiled; run it without --profile")
     seeds = [record.seed for record in records]
     if twice := [seed for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1]:
         raise InputError(f"speed record: seed {twice[0]} was run twice; a repeat is no new sample")

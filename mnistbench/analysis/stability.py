@@ -1,21 +1,25 @@
-"""Whether the machine held still and was the run's own while it was measured, by the records."""
+"""What makes a run's times mean less: a machine that moved, others on it, or being watched."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from statistics import median
 
+from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Canary, CanaryReading, RunRecord
 
 __all__ = [
     "DRIFT_BOUND",
     "UNSTABLE_MARK",
+    "cores_taken",
     "drift",
+    "is_profiled",
     "is_unstable",
     "level_difference",
     "mark_notes",
     "ran_beside_others",
     "time_mark",
+    "without_profiled",
 ]
 
 DRIFT_BOUND = 0.25
@@ -27,6 +31,10 @@ matrix product and 20 % in the copy; a neighbour on one of the cores takes more 
 
 UNSTABLE_MARK = "†"
 _BESIDE_MARK = "‡"
+_PROFILED_MARK = "§"
+
+_CROWDED = 0.1
+"""Share of a run's cores from which on it is said that others took it."""
 
 
 def drift(canary: Canary) -> float:
@@ -53,20 +61,92 @@ def ran_beside_others(record: RunRecord) -> bool:
     return record.environment.get("measured_alone") is False
 
 
+def is_profiled(record: RunRecord) -> bool:
+    """Whether the steps of a run were watched, by a profiler or by hooks that Python added.
+
+    Its times hold what that cost, and it is in no comparison.
+    """
+    return record.profile is not None or bool(record.config.get("profile"))
+
+
+def without_profiled(
+    records: Sequence[RunRecord], *, door: str, of: str = ""
+) -> tuple[list[RunRecord], list[str]]:
+    """The runs among `records` that may be compared, and a line on those that were profiled.
+
+    Args:
+        records: any number; there may be none.
+        door: what an error begins with.
+        of: whose runs they are, such as `` of A``.
+
+    Raises:
+        InputError: all of them were profiled.
+    """
+    kept = [record for record in records if not is_profiled(record)]
+    if records and not kept:
+        which = "the run" if len(records) == 1 else f"all {len(records)} runs"
+        raise InputError(
+            f"{door}: {which}{of} {'was' if len(records) == 1 else 'were'} profiled, which costs "
+            "time, and such runs are in no comparison; run without --profile"
+        )
+    number = len(records) - len(kept)
+    line = f"{number} of {len(records)} runs{of} were profiled and are left out: that costs time"
+    return kept, [line] * (number > 0)
+
+
+def cores_taken(record: RunRecord) -> float | None:
+    """The share of a run's cores that others kept busy, on the machine of its main process.
+
+    ``None`` where its record does not tell, and for runs beside others, which say so themselves.
+    """
+    telemetry = record.telemetry
+    if telemetry is None or telemetry.others_cores_during is None or ran_beside_others(record):
+        return None
+    names = ("num_usable_cores", "num_processes", "num_machines", "num_threads")
+    found = [record.environment.get(name) for name in names]
+    counts = [value for value in found if isinstance(value, int) and value > 0]
+    if len(counts) < len(names):
+        return None
+    usable, processes, machines, threads = counts
+    if record.environment.get("device_type") != "cpu":
+        threads = 1  # a process keeps the device busy with one
+    wanted = threads * processes / machines
+    lacking = telemetry.others_cores_during + wanted - usable
+    return min(max(lacking, 0.0) / wanted, 1.0)
+
+
 def time_mark(group: Sequence[RunRecord]) -> str:
     """What follows each time and speed of `group`: what made them mean less, or nothing."""
     unstable, beside = any(map(is_unstable, group)), any(map(ran_beside_others, group))
-    return UNSTABLE_MARK * unstable + _BESIDE_MARK * beside
+    profiled = any(map(is_profiled, group))
+    return UNSTABLE_MARK * unstable + _BESIDE_MARK * beside + _PROFILED_MARK * profiled
 
 
 def mark_notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
-    """What the marks on times mean, where one was set."""
+    """What the marks on times mean, where one was set, and whether others took cores."""
     change = f"the machine's own speed moved by more than {100 * DRIFT_BOUND:g} %"
     moved, beside = (_how_many(groups, which) for which in (is_unstable, ran_beside_others))
     lines = [f"{UNSTABLE_MARK} {change} during {moved}: these times are unstable"] if moved else []
     if beside:
         lines.append(f"{_BESIDE_MARK} measured beside other runs ({beside}): no time verdict")
-    return lines
+    if profiled := _how_many(groups, is_profiled):
+        lines.append(
+            f"{_PROFILED_MARK} profiled ({profiled}): these times include what watching cost, and "
+            "are in no comparison"
+        )
+    return lines + _crowded(groups)
+
+
+def _crowded(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
+    """A line on the runs during which others kept cores busy that they were to use."""
+    shares = [(cores_taken(record) or 0.0, record) for group in groups for record in group]
+    crowded = [record for share, record in shares if share > _CROWDED]
+    if not crowded:
+        return []
+    which = "the run" if len(shares) == 1 else f"{len(crowded)} of {len(shares)} runs"
+    busy = max(r.telemetry.others_cores_during or 0.0 for r in crowded if r.telemetry)
+    least = min(int(record.environment["num_usable_cores"]) for record in crowded)
+    return [f"others kept up to {busy:.1f} of {least} cores busy during {which}"]
 
 
 def _how_many(

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from tabulate import tabulate
 
+from mnistbench.analysis.bottleneck import limits_notes
 from mnistbench.analysis.cells import (
     MEDIAN_NOTE,
     NOT_MEASURED,
@@ -74,7 +75,7 @@ def render_runs(
         return data_text([summarise(g, references=references) for g in groups], table_format)
     differing = differences(groups)
     rows = [run_cells(g, text, references) for g, text in zip(groups, differing, strict=True)]
-    return _table(rows, notes(groups), table_format)
+    return _table(rows, [*notes(groups), *limits_notes(groups)], table_format)
 
 
 def render_targets(

@@ -10,6 +10,7 @@ from mnistbench.analysis.stability import DRIFT_BOUND
 from mnistbench.analysis.tables import render_epochs, render_rules, render_runs, render_targets
 from mnistbench.schema.record import Canary, CanaryReading, Result, Throughput
 from tests.analysis.table_text import cells
+from tests.made_records import profiled
 
 
 def test_the_time_to_target_is_a_median_with_its_interval_and_count(make_record):
@@ -129,6 +130,27 @@ def test_runs_beside_others_mark_their_times_and_count_in_steps_and_accuracies(m
     assert "‡" not in first["steps"]
     (first, *_) = cells(render_rules(records, [], table_format="table"))
     assert first["time s"] == "6.20‡"
+
+
+def test_profiled_runs_have_rows_of_their_own_with_marked_times(make_record):
+    records = [make_record(seed) for seed in range(3)]
+    records += [profiled(make_record(seed, wall_s=99.0)) for seed in range(2)]
+    text = render_runs(records, table_format="table")
+    clean, marked = cells(text)[:2]
+    for column in ("samples/s", "time to target", "wall s"):
+        assert marked[column].endswith("§")
+        assert "§" not in clean[column]
+    assert (clean["n"], marked["n"]) == ("3", "2")
+    assert marked["test acc %"] == "98.00 ± 0.00"
+    assert "§ profiled (2 of 2 runs): these times include what watching cost" in text
+    rows = json.loads(render_runs(records, table_format="json"))
+    assert [row["profiled_runs"] for row in rows] == [0, 2]
+    targets = cells(render_targets(records, [0.97], table_format="table"))
+    assert [row["median s"].endswith("§") for row in targets[:2]] == [False, True]
+    rules = cells(render_rules(records, [], table_format="table"))
+    first = {row["differs in"]: row for row in reversed(rules)}
+    assert first["profile []"]["time s"] == "6.10"
+    assert first["profile ['torch']"]["time s"] == "6.05§"
 
 
 def test_a_time_carries_both_marks_where_both_things_spoiled_it(make_record):

@@ -1,7 +1,8 @@
 """Which runs are one, and which of them count."""
 
-from mnistbench.analysis.groups import group_runs
+from mnistbench.analysis.groups import differences, group_labels, group_runs
 from mnistbench.schema.record import DatasetInfo
+from tests.made_records import profiled
 
 
 def test_runs_that_differ_in_anything_but_the_seed_stay_apart(make_record):
@@ -50,3 +51,21 @@ def test_an_interrupted_repeat_hides_no_run_that_came_to_its_end(make_record):
     assert group_runs([done, stopped, mended, failed]) == [[done, mended]]
     diverged = make_record(0, status="diverged", **later)
     assert group_runs([done, diverged]) == [[diverged]]
+
+
+def test_a_profiled_run_stays_apart_and_hides_none(make_record):
+    plain = make_record(0)
+    later = {"created_at": "2026-02-01T00:00:00+00:00"}
+    traced = profiled(make_record(0, **later))
+    hooked = profiled(make_record(0, **later), kinds=[], hooks=["Watcher"])
+    groups = group_runs([plain, traced, hooked], across_commits=True)
+    assert groups == [[plain], [traced], [hooked]]
+    assert differences(groups) == ["profile []", "profile ['torch']", "profile [], hooks Watcher"]
+    assert hooked.config == plain.config
+    labels = ["simple-cnn on mnist", *(f"simple-cnn on mnist, profiled #{n}" for n in (1, 2))]
+    assert group_labels(groups) == labels
+
+
+def test_seeds_that_were_profiled_alike_are_one_group(make_record):
+    traced = [profiled(make_record(seed), hooks=["Watcher"]) for seed in range(3)]
+    assert group_runs(traced) == [traced]

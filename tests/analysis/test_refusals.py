@@ -2,8 +2,12 @@
 
 import pytest
 
-from mnistbench.analysis.comparison import compare
+from mnistbench.analysis.comparison import compare, compare_matches, default_metrics
+from mnistbench.analysis.metrics import METRICS
+from mnistbench.analysis.refusals import not_alike
+from mnistbench.analysis.sides import as_one
 from mnistbench.schema.record import Canary, CanaryReading
+from tests.made_records import profiled
 
 
 def row(comparison, metric):
@@ -137,3 +141,29 @@ def test_times_of_runs_beside_others_get_no_verdict_but_steps_and_accuracies_do(
     (speed,) = compare(b, a, metrics=["samples_per_s"]).rows
     assert speed.reason == why.replace("B", "A")
     assert row(compare(a, b, metrics=names, force=True), "samples_per_s").verdict == "slower"
+
+
+def test_profiled_runs_change_no_comparison(make_pairs):
+    a, b = make_pairs(8, factor=0.5)
+    slow = [profiled(r.model_copy(update={"run_id": f"{r.run_id}-profiled"})) for r in b]
+    assert compare([*a, *slow], [*slow, *b]).rows == compare(a, b).rows
+    assert not any("profile" in note and "B differs" in note for note in compare(a, b).notes)
+
+
+def test_a_target_that_only_profiled_runs_have_is_no_metric(make_record):
+    a, timed = make_record(), profiled(make_record(1))
+    without = make_record(target=None)
+    without = without.model_copy(update={"config": without.config | {"target_accuracy": None}})
+    assert "time_to_accuracy_s" not in default_metrics([a], [without, timed])
+    assert "time_to_accuracy_s" in default_metrics([a], [a, timed])
+
+
+def test_profiled_runs_that_come_to_a_comparison_all_the_same_get_no_verdict(make_pairs):
+    """As runs in turn would, of which none is left out."""
+    a, b = make_pairs(8, factor=0.5)
+    b = [profiled(record) for record in b]
+    names = ["samples_per_s", "test_accuracy"]
+    why = "8 of 8 runs of B were profiled"
+    assert not_alike(a, b, METRICS["test_accuracy"]) == why
+    for row_ in compare_matches([as_one(a, b)], metrics=names).rows:
+        assert (row_.verdict, row_.reason, row_.b_problem) == ("no verdict", why, why)

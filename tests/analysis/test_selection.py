@@ -10,6 +10,7 @@ from mnistbench.analysis.selection import check_metric, render_selection
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import DatasetInfo, Result, Throughput
 from tests.analysis.table_text import cells
+from tests.made_records import profiled
 
 
 @pytest.fixture
@@ -238,3 +239,15 @@ def test_markup_in_names_stays_text_and_csv_has_the_rows(make_cell):
     values = render_selection(records, metric="val_accuracy", table_format="csv")
     rows = list(csv.DictReader(io.StringIO(values)))
     assert [float(row["score"]) for row in rows] == pytest.approx([0.98, 0.97, 0.90])
+
+
+@pytest.mark.parametrize("metric", ["val_accuracy", "samples_per_s"])
+def test_profiled_runs_are_not_chosen_from(make_cell, metric):
+    runs = grid(make_cell, {0.1: [0.97, 0.98], 0.5: [0.96, 0.97]})
+    best = [profiled(run) for run in grid(make_cell, {1.0: [0.99, 0.99]})]
+    text = render_selection([*runs, *best], metric=metric, table_format="json")
+    choice = json.loads(text)
+    assert {row["differs_in"] for row in choice["rows"]} == {"lr 0.1", "lr 0.5"}
+    assert "2 of 6 runs were profiled and are left out: that costs time" in choice["notes"]
+    with pytest.raises(InputError, match="select: all 2 runs were profiled"):
+        render_selection(best, metric=metric, table_format="table")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mnistbench.analysis.sides import in_turn, match_groups
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import PHASES, RunRecord
+from tests.made_records import profiled
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -144,3 +145,17 @@ def test_a_seed_run_again_is_told_of(make_record):
     found = match_groups([make_record(0), again], [make_record(0)])
     assert found.found[0].a == (again,)
     assert found.notes == ["A: 1 repeated runs of a seed are left out; it counts once"]
+
+
+def test_profiled_runs_are_left_out_of_their_side(make_record):
+    a = [make_record(0), profiled(make_record(1)), make_record(2)]
+    b = [make_record(0), profiled(make_record(2), kinds=[], hooks=["Watcher"])]
+    found = match_groups(a, b)
+    (match,) = found.found
+    assert ([r.seed for r in match.a], [r.seed for r in match.b]) == ([0, 2], [0])
+    assert found.notes == [
+        "1 of 3 runs of A were profiled and are left out: that costs time",
+        "1 of 2 runs of B were profiled and are left out: that costs time",
+    ]
+    with pytest.raises(InputError, match="compare: the run of B was profiled"):
+        match_groups(a, b[1:])

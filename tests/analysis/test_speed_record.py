@@ -11,6 +11,7 @@ from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.speed_record import SIGNIFICANCE, SpeedRun, judge_claim, speed_runs
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import PHASES, Result
+from tests.made_records import profiled
 
 FRACTIONS = st.integers(0, 10_000).map(lambda correct: correct / 10_000)
 CLOCKS_S = st.floats(1e-3, 1e3)
@@ -135,6 +136,12 @@ def test_runs_measured_beside_others_are_refused(make_run):
     shared = {"environment": record.environment | {"measured_alone": False}}
     with pytest.raises(InputError, match="seed 7 was measured beside other runs; run it alone"):
         speed_runs([record.model_copy(update=shared)])
+
+
+@pytest.mark.parametrize("how", [{"kinds": ["torch"]}, {"kinds": [], "hooks": ["Watcher"]}])
+def test_runs_that_were_profiled_are_refused(make_run, how):
+    with pytest.raises(InputError, match="seed 7 was profiled; run it without --profile"):
+        speed_runs([make_run(6), profiled(make_run(7), **how)])
 
 
 def test_a_seed_that_was_run_twice_is_no_second_sample(make_run):

@@ -2,14 +2,20 @@ import pytest
 
 from mnistbench.analysis.stability import (
     DRIFT_BOUND,
+    cores_taken,
     drift,
+    is_profiled,
     is_unstable,
     level_difference,
     mark_notes,
     ran_beside_others,
     time_mark,
+    without_profiled,
 )
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.insight import Telemetry
 from mnistbench.schema.record import Canary, CanaryReading
+from tests.made_records import profiled
 
 
 def canary(before=(100e9, 10e9), after=(100e9, 10e9)):
@@ -59,3 +65,75 @@ def test_levels_compare_the_machine_between_two_sets_of_runs(make_record):
 
 def test_levels_are_unknown_without_a_canary(make_record):
     assert level_difference([make_record()], [make_record(canary=canary())]) is None
+
+
+@pytest.mark.parametrize(
+    "how", [{"kinds": ["torch"]}, {"kinds": [], "hooks": ["Watcher"]}, {"kinds": ["nvtx"]}]
+)
+def test_a_run_whose_steps_were_watched_is_marked(make_record, how):
+    record = profiled(make_record(), **how)
+    assert is_profiled(record)
+    assert time_mark([make_record(1), record]) == "§"
+    assert mark_notes([[record], [make_record()]]) == [
+        "§ profiled (the run): these times include what watching cost, and are in no comparison"
+    ]
+
+
+def test_a_run_that_failed_before_its_profile_was_kept_is_profiled_too(make_record):
+    asked = profiled(make_record()).model_copy(update={"profile": None, "status": "failed"})
+    assert is_profiled(asked)
+    assert not is_profiled(make_record())
+
+
+def test_profiled_runs_are_left_out_and_told_of(make_record):
+    runs = [make_record(0), profiled(make_record(1)), make_record(2)]
+    kept, told = without_profiled(runs, door="compare", of=" of A")
+    assert kept == [runs[0], runs[2]]
+    assert told == ["1 of 3 runs of A were profiled and are left out: that costs time"]
+    assert without_profiled(kept, door="compare") == (kept, [])
+    assert without_profiled([], door="compare") == ([], [])
+
+
+def test_where_nothing_else_is_left_it_is_one_line(make_record):
+    runs = [profiled(make_record(seed)) for seed in range(2)]
+    with pytest.raises(InputError, match=r"^select: all 2 runs were profiled, which costs time"):
+        without_profiled(runs, door="select")
+    with pytest.raises(InputError, match=r"^compare: the run of B was profiled, .*--profile$"):
+        without_profiled(runs[:1], door="compare", of=" of B")
+
+
+def crowded(record, others, **environment):
+    telemetry = Telemetry(num_samples=3, others_cores_during=others)
+    around = {"num_usable_cores": 4, "num_machines": 1} | environment
+    return record.model_copy(
+        update={"telemetry": telemetry, "environment": record.environment | around}
+    )
+
+
+@pytest.mark.parametrize(
+    ("others", "environment", "share"),
+    [
+        (1.0, {"num_processes": 2, "num_threads": 2}, 0.25),
+        (1.0, {"num_processes": 2, "num_threads": 1}, 0.0),
+        (9.0, {"num_processes": 1, "num_threads": 4}, 1.0),
+        (3.0, {"num_processes": 4, "num_threads": 1, "num_machines": 2}, 0.5),
+        (3.0, {"num_processes": 1, "num_threads": 4, "device_type": "cuda"}, 0.0),
+        (None, {"num_processes": 1, "num_threads": 4}, None),
+        (3.0, {"num_processes": 1, "num_threads": 4, "num_usable_cores": None}, None),
+        (3.0, {"num_processes": 1, "num_threads": 4, "measured_alone": False}, None),
+    ],
+)
+def test_cores_are_taken_as_far_as_others_leave_too_few(make_record, others, environment, share):
+    record = crowded(make_record(), others, **environment)
+    assert cores_taken(record) == share
+    told = bool(mark_notes([[record]])) and not ran_beside_others(record)
+    assert told == bool(share and share > 0.1)
+
+
+def test_others_on_the_cores_are_told_of_once_for_all_runs(make_record):
+    busy = {"num_processes": 1, "num_threads": 4}
+    runs = [crowded(make_record(seed), others, **busy) for seed, others in enumerate((0.1, 1, 2))]
+    assert mark_notes([runs[:2], runs[2:]]) == [
+        "others kept up to 2.0 of 4 cores busy during 2 of 3 runs"
+    ]
+    assert cores_taken(make_record()) is None

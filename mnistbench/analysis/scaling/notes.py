@@ -157,7 +157,7 @@ def _named(setups: list[Setup]) -> str:
 
 
 def _runs(report: ScalingReport) -> list[str]:
-    lines, runs = [], report.family.runs
+    lines, runs = [*report.unseen], report.family.runs
     if beside := sum(map(ran_beside_others, runs)):
         lines.append(f"{beside} of {len(runs)} runs shared their cores: their times are left out")
     if lost := sum(run.status != "completed" for run in runs):

@@ -13,6 +13,7 @@ from mnistbench.analysis.scaling.outlook import Outlook, look_ahead
 from mnistbench.analysis.scaling.prediction import SCALINGS, Predicted, Predictor
 from mnistbench.analysis.scaling.setups import Family, Setup, target_of
 from mnistbench.analysis.scaling.steps import steps_to_target
+from mnistbench.analysis.stability import without_profiled
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Link, RunRecord
 
@@ -76,6 +77,7 @@ class ScalingReport:
         checks: the setups that were held out.
         left_out: those that were not fitted as the machine moved, or of other threads than are
             predicted.
+        unseen: a line on runs that had no part in this, if any.
     """
 
     family: Family
@@ -85,6 +87,7 @@ class ScalingReport:
     outlooks: tuple[Outlook, ...]
     checks: tuple[Check, ...]
     left_out: tuple[Setup, ...]
+    unseen: tuple[str, ...] = ()
 
 
 def study_scaling(
@@ -93,7 +96,8 @@ def study_scaling(
     """A report for each configuration among `records` that was run on one process and on several.
 
     Args:
-        records: of any configurations, processes, batches, links and seeds.
+        records: of any configurations, processes, batches, links and seeds; profiled runs are left
+            out.
         choice: what to fit on; by default all whose threads have a core each: those that have not
             are predicted, too.
         target: accuracy to score times at; by default the one that the runs were told.
@@ -102,9 +106,11 @@ def study_scaling(
         InputError: nothing to compare, no target, or nothing left to fit on or to hold out.
     """
     choice = choice or Choice()
+    records, unseen = without_profiled(records, door="scaling")
     families = families_of(records, several_links=choice.hold_out_slowest_link)
     _check_choice(families, choice)
-    return [_study(family, choice, target=target_of(family, target)) for family in families]
+    reports = [_study(family, choice, target=target_of(family, target)) for family in families]
+    return [replace(report, unseen=tuple(unseen)) for report in reports]
 
 
 def _study(family: Family, choice: Choice, *, target: float) -> ScalingReport:

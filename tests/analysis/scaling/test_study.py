@@ -2,10 +2,12 @@
 
 import pytest
 
+from mnistbench.analysis.scaling.notes import scaling_notes
 from mnistbench.analysis.scaling.study import Choice, study_scaling
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Canary, CanaryReading, Link
 from tests.analysis.scaling.made_sweep import LINK, make_sweep
+from tests.made_records import profiled
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
@@ -149,3 +151,15 @@ def test_a_choice_that_leaves_nothing_is_one_line(sweep, options, says):
     with pytest.raises(InputError) as error:
         study_scaling(sweep, Choice(**options))
     assert says in str(error.value)
+
+
+@pytest.mark.parametrize("how", [{"kinds": ["torch"]}, {"kinds": [], "hooks": ["Watcher"]}])
+def test_profiled_runs_have_no_part_in_a_study(sweep, how):
+    slow = [profiled(run.model_copy(update={"seed": 9}), **how) for run in sweep[:3]]
+    (plain,), (report,) = study_scaling(sweep), study_scaling([*slow, *sweep])
+    assert report.family == plain.family
+    assert report.predictor.fit == plain.predictor.fit
+    told = f"3 of {len(sweep) + 3} runs were profiled and are left out: that costs time"
+    assert told in scaling_notes(report)
+    with pytest.raises(InputError, match="scaling: all 3 runs were profiled"):
+        study_scaling(slow)
