@@ -1,28 +1,38 @@
-"""The door to reports: any number of records as a table, Markdown, CSV, JSON or a picture."""
+"""The door to reports: any number of records as a table, data, a page or pictures."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
+from mnistbench import __version__
+from mnistbench.analysis.page.page import render_page, save_pictures
+from mnistbench.analysis.page.subject import Reading
 from mnistbench.analysis.plots import plot_curves
 from mnistbench.analysis.scaling.study import Choice, study_scaling
 from mnistbench.analysis.scaling.table import render_scaling
 from mnistbench.analysis.tables import render_epochs, render_rules, render_runs, render_targets
 from mnistbench.cli import exit_on_input_error, parse, show
-from mnistbench.schema.errors import InputError
+from mnistbench.launch.children import raised_stops
+from mnistbench.launch.watching import watch
+from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve, find_references, load_reference
 from mnistbench.schema.store import find_records, load_record
+from mnistbench.schema.strict_json import write_whole
+from mnistbench.workload.recipes import RECIPES
 
 __all__ = ["main"]
 
 _REFERENCES = Path("bench/references")
+_PAGES = {".html", ".htm"}
+_EVERY_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +43,14 @@ class _Flags:
     """How to print the rows."""
     plot: Path | None = None
     """Draw accuracy and loss by epoch to this .png or .svg file."""
+    html: Path | None = None
+    """Write a page of everything to this .html file: one file, without a network or scripts."""
+    figures: Path | None = None
+    """Draw all pictures of that page into this folder, as .png and .svg of a column's width."""
+    watch: Path | None = None
+    """Follow the sweep in this folder as it runs; ends with it, with status 1 if cells are left."""
+    every_s: float | None = None
+    """Seconds between looks of --watch [seconds]. Default: 2."""
     by_epoch: bool = False
     """Show accuracy after each epoch instead of the summary."""
     targets: tuple[float, ...] = ()
@@ -63,22 +81,54 @@ def main(argv: Sequence[str] | None = None) -> int:
             description="Show what runs reached, seeds of one run together with their interval.",
         )
         _check(flags)
+        if flags.watch is not None:
+            return _watch(flags.watch, flags.every_s or _EVERY_S)
         paths = find_records(flags.paths or (Path("runs"),))
         records = [load_record(path) for path in paths]
         text = _render(records, flags)
-        if flags.plot is not None:
-            plot_curves(records, flags.plot)
+        _draw(records, flags)
     show(text)
     return 0
 
 
+def _watch(folder: Path, every_s: float) -> int:
+    """Follow `folder`; exit status 1 if its sweep has ended with cells left, 130 at Ctrl-C."""
+    try:
+        with raised_stops():
+            return 0 if watch(folder, every_s=every_s, out=sys.stdout) else 1
+    except BrokenPipeError:
+        show("")  # closes what nobody reads
+        return 0
+    except KeyboardInterrupt as stop:
+        raise SystemExit(143 if isinstance(stop, Terminated) else 130) from None
+
+
+def _draw(records: Sequence[RunRecord], flags: _Flags) -> None:
+    if flags.plot is not None:
+        plot_curves(records, flags.plot)
+    if flags.html is None and flags.figures is None:
+        return
+    reading = Reading(
+        targets=flags.targets,
+        references=_load_references(flags.references),
+        recipes={name: recipe.settings for name, recipe in RECIPES.items()},
+        scaling=_choice(flags),
+        scaling_target=flags.target_accuracy,
+    )
+    if flags.figures is not None:
+        save_pictures(records, flags.figures, reading)
+    if flags.html is not None:
+        made_at = f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by mnistbench {__version__}."
+        write_whole(flags.html, render_page(records, reading, made_at=made_at))
+
+
+def _choice(flags: _Flags) -> Choice:
+    return Choice(fit_on=flags.fit_on, hold_out_slowest_link=flags.hold_out_slowest_link)
+
+
 def _render(records: Sequence[RunRecord], flags: _Flags) -> str:
     if flags.scaling:
-        reports = study_scaling(
-            records,
-            Choice(fit_on=flags.fit_on, hold_out_slowest_link=flags.hold_out_slowest_link),
-            target=flags.target_accuracy,
-        )
+        reports = study_scaling(records, _choice(flags), target=flags.target_accuracy)
         return render_scaling(reports, table_format=flags.format)
     if flags.by_epoch:
         return render_epochs(records, table_format=flags.format)
@@ -115,6 +165,28 @@ def _check(flags: _Flags) -> None:
             if not 0 < target <= 1:
                 raise InputError(f"{name}: {target:g} should be a fraction in (0, 1], such as 0.97")
     _check_scaling(flags)
+    _check_page(flags)
+    _check_watch(flags)
+
+
+def _check_watch(flags: _Flags) -> None:
+    if flags.every_s is not None:
+        if flags.watch is None:
+            raise InputError("every_s: has no effect without --watch")
+        if not 0.1 <= flags.every_s <= 3600:
+            raise InputError(f"every_s: {flags.every_s:g} should be from 0.1 to 3600 seconds")
+    if flags.watch is not None and flags != _Flags(watch=flags.watch, every_s=flags.every_s):
+        raise InputError("watch: is a view of its own; leave out all but --every-s")
+
+
+def _check_page(flags: _Flags) -> None:
+    if flags.html is not None and flags.html.suffix.lower() not in _PAGES:
+        raise InputError(f"{flags.html}: a page is .html; name the file so")
+    asked = {"html": flags.html is not None, "figures": flags.figures is not None}
+    others = {"--by-epoch": flags.by_epoch, "--rules": flags.rules, "--per-run": flags.per_run}
+    for name in (name for name, is_asked in asked.items() if is_asked):
+        if given := [flag for flag, is_given in others.items() if is_given]:
+            raise InputError(f"{name}: shows each row in one way; leave out {', '.join(given)}")
 
 
 def _check_scaling(flags: _Flags) -> None:

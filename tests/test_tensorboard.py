@@ -1,6 +1,8 @@
 """Profiles of one and of two processes in a real TensorBoard, by its profiler plugin's pages."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -28,12 +30,15 @@ def served(tmp_path_factory, request):
     one_process(folder)
     two_processes(folder)
     with subprocess.Popen(
-        [*command, "--host", "127.0.0.1"], stderr=subprocess.PIPE, text=True
+        [*command, "--host", "127.0.0.1"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # the plugin reads traces in processes of its own
     ) as server:
         try:
             yield fetcher(address_of(server))
         finally:
-            server.kill()
+            os.killpg(server.pid, signal.SIGKILL)
 
 
 def one_process(folder):
@@ -77,7 +82,7 @@ def fetcher(address):
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
-                with urlopen(url, timeout=30) as answer:
+                with urlopen(url, timeout=30) as answer:  # noqa: S310 - our own server
                     text = answer.read()
                     if answer.headers.get("Content-Encoding") == "gzip":
                         text = decompress(text)

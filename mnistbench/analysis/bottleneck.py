@@ -126,9 +126,13 @@ def _evidence(name: Limit, costs: StepCosts) -> str:
 
 
 def _advice(name: Limit, record: RunRecord) -> str | None:
-    """The flag that takes on the limit first, among those that are not set yet."""
+    """The flag that takes on the limit first, among those that are not set yet.
+
+    No bf16 on CPUs: without kernels for it, which most lack, a step takes many times as long.
+    """
     config, floor = record.config, record.environment.get("loop_floor")
     on_cpu = record.environment.get("device_type") == "cpu"
+    precision = record.environment.get("mixed_precision")
     candidates: Mapping[Limit, list[tuple[bool, str]]] = {
         "loader-bound": [
             (config.get("loader") != "resident", "--loader resident"),
@@ -141,14 +145,18 @@ def _advice(name: Limit, record: RunRecord) -> str | None:
             (True, _larger_batch(record)),
         ],
         "compute-bound": [
-            (record.environment.get("mixed_precision") == "no", "--mixed-precision bf16"),
-            (on_cpu and not config.get("batch_last") and floor != "stock", "--batch-last"),
-            (True, "more processes"),
+            (on_cpu and _idle_cores(record) > 0, f"--num-threads {_usable_cores(record)}"),
+            (
+                on_cpu and floor != "stock" and config.get("matmul_precision") == "highest",
+                "--matmul-precision medium",
+            ),
+            (not on_cpu and precision == "no", "--mixed-precision bf16"),
+            (not on_cpu, "more processes"),
         ],
         "memory-bound": [
             (floor == "stock" and config.get("loop") == "stock", "--loop fast"),
             (floor == "eager", "--compile"),
-            (record.environment.get("mixed_precision") == "no", "--mixed-precision bf16"),
+            (not on_cpu and precision == "no", "--mixed-precision bf16"),
         ],
         "communication-bound": [
             (floor == "stock" and config.get("loop") == "stock", "--loop fast"),
@@ -157,6 +165,18 @@ def _advice(name: Limit, record: RunRecord) -> str | None:
         "host-noise": [(True, "again on a machine that is quiet")],
     }
     return next((flag for fits, flag in candidates[name] if fits), None)
+
+
+def _usable_cores(record: RunRecord) -> int:
+    cores = record.environment.get("num_usable_cores")
+    return cores if isinstance(cores, int) else 0
+
+
+def _idle_cores(record: RunRecord) -> int:
+    """Cores that a run of one process leaves to nobody."""
+    threads = record.environment.get("num_threads")
+    alone = record.environment.get("num_processes") == 1
+    return _usable_cores(record) - threads if alone and isinstance(threads, int) else 0
 
 
 def _more_steps(config: Mapping[str, Any]) -> int:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from mnistbench.launch.sweep_folder import DONE, load_plan
+from mnistbench.launch.sweep_folder import SweepPlan
 from mnistbench.launch.sweep_progress import time_left_s
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import RECORD_NAME, load_record
+from mnistbench.schema.strict_json import load_versioned
 
 __all__ = ["Sight", "Watcher"]
 
+_MAX_PLAN_BYTES = 256 * 2**20
 _LOCKS = Path("/proc/locks")
 
 
@@ -82,9 +83,16 @@ class Watcher:
         Raises:
             InputError: the plan of a sweep cannot be read.
         """
-        if not (self._folder / "sweep.json").exists():
+        path = self._folder / "sweep.json"
+        if not path.exists():
             return Sight(cells=None, records=self._records(self._folder.rglob(RECORD_NAME)))
-        plan = load_plan(self._folder)
+        plan = load_versioned(
+            path,
+            SweepPlan,
+            what="a sweep",
+            newest=SweepPlan().schema_version,
+            max_bytes=_MAX_PLAN_BYTES,
+        )
         tries = dict(_tries(self._folder / ".running"))
         done = {cell.id: self._folder / "cells" / cell.id / RECORD_NAME for cell in plan.cells}
         kept = {cell: path for cell, path in done.items() if path.exists()}
@@ -131,17 +139,17 @@ def _tries(running: Path) -> list[tuple[str, str]]:
     return [(name, name.rpartition("-")[0]) for name in names]
 
 
-def _is_alive(folder: Path) -> bool:
-    """Whether a sweep has the folder: by its lock, else by what it has there while it runs.
+def _is_alive(folder: Path) -> bool | None:
+    """Whether a sweep has the folder, by its lock; ``None`` where only what it left there says so.
 
-    The lock is not tried, as a sweep that starts at that moment would be refused.
+    That may be one on another machine, or one that was killed. The lock is not tried: a sweep that
+    starts at that moment would be refused.
     """
     try:
         inode = (folder / ".lock").stat().st_ino
-        locks = _LOCKS.read_text(encoding="utf-8")
+        held = [line.split() for line in _LOCKS.read_text(encoding="utf-8").splitlines()]
     except OSError:
-        locks = ""
-    held = [line.split() for line in locks.splitlines()]
-    if held:
-        return any(words[1] == "FLOCK" and words[5].endswith(f":{inode}") for words in held)
-    return (folder / ".running").is_dir()
+        held = []
+    if any("FLOCK" in words and any(w.endswith(f":{inode}") for w in words) for words in held):
+        return True
+    return None if (folder / ".running").is_dir() else False

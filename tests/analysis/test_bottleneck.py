@@ -55,10 +55,10 @@ def test_a_run_that_was_not_diagnosed_has_no_verdict():
 
 
 def test_the_line_says_figures_and_what_to_try():
-    line = limits_line(diagnosed(environment={"mixed_precision": "no"}))
+    line = limits_line(diagnosed())
     assert line == (
         "compute-bound: 53% of a step's 10 ms are arithmetic, at 20 of 100 GFLOP/s (20%); "
-        "try --mixed-precision bf16"
+        "try --matmul-precision medium"
     )
 
 
@@ -82,7 +82,10 @@ def test_the_line_says_figures_and_what_to_try():
             {},
             None,
         ),
-        ({}, {"mixed_precision": "bf16"}, {"batch_last": True}, "more processes"),
+        ({}, {"num_processes": 1, "num_threads": 1, "num_usable_cores": 4}, {}, "--num-threads 4"),
+        ({}, {}, {"matmul_precision": "medium"}, None),
+        ({}, {"device_type": "cuda"}, {}, "--mixed-precision bf16"),
+        ({}, {"device_type": "cuda", "mixed_precision": "bf16"}, {}, "more processes"),
         ({"contention": 0.5}, {}, {}, "again on a machine that is quiet"),
     ],
 )

@@ -4,7 +4,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from mnistbench.analysis.plots import _look, plot_curves
+from mnistbench.analysis.pictures.curves import look
+from mnistbench.analysis.plots import plot_curves
 from mnistbench.schema.errors import InputError
 
 
@@ -64,7 +65,7 @@ def test_a_dozen_groups_look_different(make_record, tmp_path):
     text = svg_of(records, tmp_path / "a.svg", accuracy_only=True)
     assert "simple-cnn on mnist #12: 98.00 %" in text
     assert "converges to" not in text  # a dozen lines across would hide the curves
-    looks = {tuple(_look(k)[part] for part in ("color", "linestyle", "marker")) for k in range(56)}
+    looks = {tuple(look(k)[part] for part in ("color", "linestyle", "marker")) for k in range(56)}
     assert len(looks) == 56
 
 

@@ -1,0 +1,1 @@
+"""Pictures of records at the width of a paper's column, for pages and for files."""

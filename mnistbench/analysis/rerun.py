@@ -1,0 +1,111 @@
+"""The commands that make a group of runs again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from mnistbench.schema.config import RunConfig, config_from
+from mnistbench.schema.config_rules import APPLIES_TO
+from mnistbench.schema.record import RunRecord
+from mnistbench.schema.training_fields import BOOKKEEPING
+
+__all__ = ["Recipes", "rerun_commands", "rerun_flags"]
+
+Recipes = Mapping[str, Mapping[str, Any]]
+"""The settings of each recipe, by its name."""
+
+_SAID_OTHERWISE = BOOKKEEPING | {"recipe", "seed", "num_seeds"}
+_CANNOT_BE_NONE = {"global_batch_size", "per_device_batch_size", "compile"}
+"""Fields that no flag sets to none: of the first two the other says so, a switch is on or off."""
+
+
+def rerun_commands(group: Sequence[RunRecord], recipes: Recipes) -> list[str]:
+    """Shell commands that run `group`, runs of one configuration, again: one for each row of seeds.
+
+    What a configuration left open is as it came out then: the data set that ``auto`` found, the
+    precision that a launcher chose. Where data lie and results go is left to the reader.
+
+    Raises:
+        InputError: this version has no such configuration.
+    """
+    record = group[0]
+    config = config_from(_settled(record))
+    start = [*_start(record), *rerun_flags(config, recipes)]
+    return [
+        shlex.join([*start, *_seed_flags(first, number)])
+        for first, number in _rows_of_seeds(run.seed for run in group)
+    ]
+
+
+def rerun_flags(config: RunConfig, recipes: Recipes) -> list[str]:
+    """Flags of ``train`` that make `config`, apart from its seeds and its bookkeeping.
+
+    Those that differ from its recipe's settings or, without one, from the defaults. What nothing
+    reads is left out, as ``train`` refuses it.
+    """
+    settings = recipes.get(config.recipe, {}) if config.recipe else {}
+    base = RunConfig(recipe=config.recipe, **settings).model_dump()
+    given = config.model_dump()
+    flags = ["--recipe", config.recipe] if config.recipe else []
+    for name, value in given.items():
+        told = name not in _SAID_OTHERWISE and _is_read(name, given)
+        unsaid = value is None and name in _CANNOT_BE_NONE
+        if told and value != base[name] and not unsaid:
+            flags += _flag(name, value)
+    return flags
+
+
+def _settled(record: RunRecord) -> dict[str, Any]:
+    values = dict(record.config)
+    chosen = record.environment.get("mixed_precision")
+    if values.get("mixed_precision") is None and chosen != "no":
+        values["mixed_precision"] = chosen
+    if values.get("dataset") == "auto" and record.dataset:
+        values["dataset"] = record.dataset.name
+    return values
+
+
+def _start(record: RunRecord) -> list[str]:
+    processes: int = record.environment.get("num_processes") or 1
+    if processes == 1:
+        return ["mnistbench", "train"]
+    machines = record.environment.get("num_machines")
+    nodes = []
+    if isinstance(machines, int) and machines > 1 and processes % machines == 0:
+        nodes = ["--nnodes", str(machines)]
+        processes //= machines
+    return ["torchrun", *nodes, "--nproc-per-node", str(processes), "-m", "mnistbench.train"]
+
+
+def _is_read(name: str, values: Mapping[str, Any]) -> bool:
+    if name not in APPLIES_TO:
+        return True
+    field, choices = APPLIES_TO[name]
+    chosen = values[field] if isinstance(values[field], tuple) else (values[field],)
+    return not choices.isdisjoint(chosen)
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    if isinstance(value, tuple):
+        return [f"--{flag}", *map(str, value)]
+    return [f"--{flag}", str(value)]
+
+
+def _seed_flags(first: int, number: int) -> list[str]:
+    return ["--seed", str(first), *(["--num-seeds", str(number)] if number > 1 else [])]
+
+
+def _rows_of_seeds(seeds: Iterable[int]) -> list[tuple[int, int]]:
+    """Seeds that follow each other, as the first of them and how many they are."""
+    rows: list[tuple[int, int]] = []
+    for seed in sorted(set(seeds)):
+        if rows and seed == sum(rows[-1]):
+            rows[-1] = (rows[-1][0], rows[-1][1] + 1)
+        else:
+            rows.append((seed, 1))
+    return rows

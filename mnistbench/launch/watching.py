@@ -1,0 +1,143 @@
+"""A sweep as it runs, or a folder of runs as it grows, in the terminal or line by line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from mnistbench.analysis.escaping import printable
+from mnistbench.analysis.groups import group_runs
+from mnistbench.analysis.tables import render_runs
+from mnistbench.launch.sweep_sight import Sight, Watcher
+from mnistbench.schema.record import RunRecord
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+__all__ = ["counts_line", "watch"]
+
+_HEAD = 2
+_NEWEST = 40
+"""Runs that the live table is of, or it would grow beyond any terminal."""
+
+
+def watch(folder: Path, *, every_s: float, out: TextIO) -> bool:
+    """Show what is in `folder` until nothing will come any more; whether all of it is done then.
+
+    On a terminal the view is drawn again every `every_s` seconds; elsewhere a line tells of each
+    change, and the table comes last. A folder of runs has no end on a terminal, where the user
+    ends it, and elsewhere ends after one look.
+
+    Raises:
+        InputError: there is no such folder, or the plan of its sweep cannot be read.
+        KeyboardInterrupt: a signal came; the terminal is as it was.
+    """
+    watcher = Watcher(folder)
+    if out.isatty():
+        return _draw(watcher, folder, every_s=every_s, out=out)
+    return _tell(watcher, every_s=every_s, out=out)
+
+
+def _tell(watcher: Watcher, *, every_s: float, out: TextIO) -> bool:
+    said = None
+    for sight in _sights(watcher, every_s):
+        line = counts_line(sight, estimate=False)
+        if line != said:
+            _write(counts_line(sight), out)
+            said = line
+        if sight.cells is None:
+            break
+    _write("\n".join([*_table(sight.records), *_end(sight)]), out)
+    return sight.is_complete or sight.cells is None
+
+
+def _draw(watcher: Watcher, folder: Path, *, every_s: float, out: TextIO) -> bool:
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(file=out, highlight=False)
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+        for sight in _sights(watcher, every_s):
+            live.update(_view(sight, folder, console), refresh=True)
+    for line in _end(sight):
+        console.print(line, markup=False)
+    return sight.is_complete
+
+
+def _sights(watcher: Watcher, every_s: float) -> Iterator[Sight]:
+    """What is there now and every `every_s` seconds, up to and with the last of it."""
+    while True:
+        sight = watcher.look()
+        yield sight
+        if sight.has_ended:
+            return
+        time.sleep(every_s)
+
+
+def counts_line(sight: Sight, *, estimate: bool = True) -> str:
+    """How many cells are done, running, failed and left and, with `estimate`, for how long."""
+    done = len(sight.records)
+    if sight.cells is None:
+        return f"{done} run{'s' * (done != 1)}"
+    left = sight.cells - done - len(sight.running) - len(sight.failed)
+    counts = {"running": len(sight.running), "failed": len(sight.failed), "left": left}
+    told = [f"{done} of {sight.cells} cells done"]
+    told += [f"{number} {what}" for what, number in counts.items() if number]
+    if estimate and sight.left_s is not None:
+        told.append(f"about {_roughly(sight.left_s)} to go")
+    return ", ".join(told)
+
+
+def _view(sight: Sight, folder: Path, console: Console) -> RenderableType:
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.progress_bar import ProgressBar
+    from rich.text import Text
+
+    def line(text: str, style: str = "") -> Text:
+        return Text(printable(text), style=style, no_wrap=True, overflow="ellipsis")
+
+    width = min(console.width, 60)
+    bar = ProgressBar(total=sight.cells, completed=len(sight.records), width=width)
+    padded = Padding(bar, 0)  # to the end of its line
+    room = max(3, console.height - 6 - min(3, len(sight.running)))
+    return Group(
+        line(str(folder), "bold"),
+        *([padded] if sight.cells else []),
+        line(counts_line(sight)),
+        *(line(f"running {cell}", "dim") for cell in sight.running[:3]),
+        *(line(f"failed {cell}", "red") for cell in sight.failed[:3]),
+        line(""),
+        *(line(row) for row in _rows(sight.records[-_NEWEST:], room)),
+    )
+
+
+def _table(records: Sequence[RunRecord]) -> list[str]:
+    return render_runs(records, table_format="table").splitlines() if records else []
+
+
+def _rows(records: Sequence[RunRecord], room: int) -> list[str]:
+    """The table's head and its last rows, without its notes, in `room` lines of a terminal."""
+    lines = _table(records)[: _HEAD + len(group_runs(records))]
+    return lines if len(lines) <= room else [*lines[:_HEAD], *lines[_HEAD - room :]]
+
+
+def _end(sight: Sight) -> list[str]:
+    if sight.cells is None or sight.is_complete:
+        return []
+    left = sight.cells - len(sight.records)
+    return [f"no sweep runs here, and {left} cells are left; its command goes on"]
+
+
+def _write(text: str, out: TextIO) -> None:
+    out.write(f"{text}\n")
+    out.flush()
+
+
+def _roughly(seconds: float) -> str:
+    """Of an estimate one unit is enough: ``40 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,274 @@
+"""The page that ``report --html`` writes: harmless whatever it is of, and whole in a browser."""
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from mnistbench import report as door
+from mnistbench.analysis.page import page as pages
+from mnistbench.analysis.page.page import render_page
+from mnistbench.schema.record import RunRecord
+from mnistbench.schema.store import record_json, save_record
+from tests.page_records import every_kind, page_record
+from tests.test_odd_records import JSON
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+SHOWS_LIGHT = "document.images[0].currentSrc == document.images[0].src"
+HOSTILE = st.text(min_size=1, max_size=60) | st.sampled_from(
+    [
+        "<script>alert(1)</script>",
+        "\"'><img src=x onerror=alert(1)>",
+        "</style><script>x</script>",
+        "</title></pre></code></table><h1>",
+        "{{ 7 * 7 }}{% raw %}{#",
+        "javascript:alert(1)",
+        "&lt;b&gt;&#x0;",
+        "$x^{$\\frac",
+        "a\nb\r\n\x00\x1b[31m\ud800\u202e",
+        "-->]]><!--",
+        "x" * 5000,
+        "$(reboot); `id` | 'sh'",
+    ]
+)
+
+
+class Structure(HTMLParser):
+    """The tags of a page with the names of their attributes, and what it loads."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.loads, self.policy = [], [], None
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, *(name for name, _ in attrs)))
+        values = dict(attrs)
+        self.loads += [values[name] for name in ("src", "href", "srcset") if name in values]
+        if values.get("http-equiv") == "Content-Security-Policy":
+            self.policy = values["content"]
+
+    def handle_endtag(self, tag):
+        self.tags.append((f"/{tag}",))
+
+
+def structure_of(page):
+    parser = Structure()
+    parser.feed(page)
+    parser.close()
+    return parser
+
+
+def named(text, other):
+    """Records in which everything that is free text is `text`, or `other` where they differ."""
+    environment = {
+        "device_name": text,
+        "cpu_name": text,
+        "driver": text,
+        "platform": text,
+        "launcher": text,
+        "git_commit": text,
+        "versions": {text: text},
+        "num_machines": text,
+    }
+    records = [
+        page_record(seed, environment=environment, config={"loop": text, "surprise": text})
+        for seed in range(2)
+    ]
+    elsewhere = environment | {"cpu_name": other}
+    broken = page_record(environment=elsewhere, status="failed", error=text, name="cnn4-ce")
+    watched = every_kind()[-4]
+    operators = [watched.profile.operators[0].model_copy(update={"name": text[:300]})]
+    profile = watched.profile.model_copy(
+        update={"operators": operators, "files": [text], "hooks": [text]}
+    )
+    watched = watched.model_copy(update={"profile": profile})
+    info = broken.recipe.model_copy(update={"name": text, "source": text, "changed": [text]})
+    return [*records, broken.model_copy(update={"recipe": info}), watched]
+
+
+def without_pictures(records):
+    """The page of `records` without the drawing, which takes nearly all of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pages, "drawn", lambda *_, **__: b"<svg/>")
+        return render_page(records)
+
+
+@given(text=HOSTILE, other=HOSTILE)
+@settings(max_examples=60)
+def test_names_change_nothing_in_a_page_but_its_text(text, other):
+    same = without_pictures(named("a name", "another" if other != text else "a name"))
+    harmless, hostile = structure_of(same), structure_of(without_pictures(named(text, other)))
+    assert hostile.tags == harmless.tags
+    assert hostile.policy == harmless.policy
+    assert all(address.startswith(("data:", "#")) for address in hostile.loads)
+
+
+@given(
+    number=st.integers(0, len(every_kind()) - 1),
+    part=st.sampled_from(["config", "environment"]),
+    data=st.data(),
+)
+@settings(max_examples=30)
+def test_any_value_of_a_record_makes_a_page(number, part, data):
+    records = every_kind()
+    values = json.loads(record_json(records[number]))
+    values[part][data.draw(st.sampled_from(sorted(values[part])))] = data.draw(JSON)
+    try:
+        odd = RunRecord.model_validate(values)
+    except ValidationError:
+        return
+    assert without_pictures([odd]).endswith("</html>")
+    records[number] = odd
+    assert without_pictures(records).count("<h2 ") > 8
+
+
+@pytest.mark.parametrize(
+    "text", ["$x^{$\\frac{", "漢字 \ud800\x1b[31m", "a" * 500, "</svg><script>"]
+)
+def test_pictures_of_hostile_names_are_drawn(text):
+    page = render_page(named(text, "another"))
+    assert page.count("<img ") > 3
+    for data in re.findall(r'data:image/svg\+xml;base64,([^"]+)"', page):
+        assert "<script" not in base64.b64decode(data).decode()
+    page.encode()
+
+
+def test_a_page_runs_nothing_loads_nothing_and_says_so():
+    page = render_page(every_kind())
+    found = structure_of(page)
+    tags = {tag for tag, *_ in found.tags}
+    assert not tags & {"script", "iframe", "object", "embed", "form", "base"}
+    attributes = {name for _, *names in found.tags for name in names}
+    assert not {name for name in attributes if name.startswith("on") or name == "style"}
+    assert not re.search(r"https?:|url\(|@import", page)
+    (style,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in found.policy
+    assert found.policy.startswith("default-src 'none'; ")
+    assert page.index("Content-Security-Policy") < page.index("<style>")
+
+
+@pytest.fixture
+def runs(tmp_path):
+    for number, record in enumerate(every_kind()):
+        changed = record.model_copy(update={"run_id": f"run-{number}"})
+        save_record(changed, tmp_path / "runs" / str(number))
+    return tmp_path / "runs"
+
+
+def test_the_door_writes_the_page_and_prints_the_table(runs, tmp_path, capsys):
+    target = tmp_path / "new" / "report.html"
+    assert door.main([str(runs), "--html", str(target), "--targets", "0.95"]) == 0
+    assert "simple-cnn" in capsys.readouterr().out
+    page = target.read_text()
+    assert page.startswith("<!doctype html>")
+    assert "To 95 %" in page
+    assert re.search(r"Made \d{4}-\d\d-\d\d \d\d:\d\d UTC by mnistbench \S+\.", page)
+    assert [path.name for path in target.parent.iterdir()] == ["report.html"]
+
+
+def test_the_door_draws_the_pictures_of_the_page(runs, tmp_path, capsys):
+    assert door.main([str(runs), "--figures", str(tmp_path / "figures")]) == 0
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert {"roofline.png", "roofline.svg", "speed-up.svg", "accuracy.png"} <= names
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--html", "page.pdf"], "page.pdf: a page is .html; name the file so"),
+        (["--html", "page.html", "--rules"], "html: shows each row in one way; leave out --rules"),
+        (["--html", "page.html", "--by-epoch"], "leave out --by-epoch"),
+        (["--figures", "figures", "--per-run"], "figures: shows each row in one way; leave out"),
+        (["--html", "runs/page.html/page.html"], "cannot be written"),
+        (["--figures", "runs/page.html"], "cannot be written"),
+    ],
+)
+def test_what_makes_no_page_is_one_line(runs, argv, says, monkeypatch, capsys):
+    monkeypatch.chdir(runs.parent)
+    (runs / "page.html").write_text("")
+    with pytest.raises(SystemExit) as stop:
+        door.main([str(runs), *argv])
+    out, err = capsys.readouterr()
+    assert (stop.value.code, out) == (2, "")
+    assert says in err
+    assert err.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip(f"needs a browser: one of {', '.join(BROWSERS)}")
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(render_page([*every_kind(), *named("<b>$x" + "long" * 200, "x")[2:]]))
+    return path.as_uri()
+
+
+@pytest.fixture
+def opened(browser, address):
+    """Opens the page in a window of a width and scheme; at the end, it must have been quiet."""
+    contexts, complaints, asked = [], [], []
+
+    def open_page(width, scheme="light", media="screen"):
+        context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.emulate_media(media=media, color_scheme=scheme)
+        page.goto(address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []  # the console tells of violations of the policy, too
+    assert {url for url in asked if not url.startswith("data:")} == {address}
+
+
+def luminance(page):
+    colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    return max(map(int, re.findall(r"\d+", colour)[:3]))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_browser_shows_all_of_it_at_any_width(opened, width, scheme):
+    page = opened(width, scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    widths = page.evaluate("[...document.images].map(one => one.complete && one.naturalWidth)")
+    assert len(widths) > 5
+    assert all(widths)
+    assert (luminance(page) > 200) == (scheme == "light")
+    chosen = page.evaluate("document.images[0].currentSrc") == page.evaluate(
+        "document.images[0].src"
+    )
+    assert chosen == (scheme == "light")
+    wide = page.evaluate("[...document.querySelectorAll('.scroll')].map(one => one.clientWidth)")
+    assert max(wide) <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_print_is_light_and_whole(opened, scheme):
+    page = opened(720, scheme, media="print")
+    assert luminance(page) > 200
+    assert page.evaluate(SHOWS_LIGHT)
+    assert page.pdf(format="A4").startswith(b"%PDF")
