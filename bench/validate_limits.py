@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import random
+import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -61,6 +63,12 @@ def main() -> None:
         draw = random.Random(f"{arguments.seed} {plant.limit}")  # noqa: S311 - not for secrets
         found[plant.limit] = [once(plant, draw) for _ in range(arguments.trials)]
     write(plants, found, missing=reason, command=f"--trials {arguments.trials}")
+
+
+def named_of(record: RunRecord) -> str:
+    """What a run is found to be limited by; in the matrix, nothing counts as wrong."""
+    verdict = limits(record)
+    return verdict.name if verdict else "nothing"
 
 
 def once(plant: Plant, draw: random.Random) -> RunRecord:
@@ -167,11 +175,7 @@ def slowed_link(draw: random.Random, folder: Path) -> RunRecord:
 
 def busy_neighbour(draw: random.Random, folder: Path) -> RunRecord:
     """Something else that computes on every core."""
-    context = multiprocessing.get_context("spawn")
-    number = os.cpu_count() or 1
-    neighbours = [context.Process(target=spin, daemon=True) for _ in range(number)]
-    for neighbour in neighbours:
-        neighbour.start()
+    neighbours = start_neighbours(os.cpu_count() or 1)
     try:
         return run(
             folder,
@@ -180,14 +184,18 @@ def busy_neighbour(draw: random.Random, folder: Path) -> RunRecord:
             loader=draw.choice(("resident", "streaming")),
         )
     finally:
-        for neighbour in neighbours:
-            neighbour.kill()
-            neighbour.join()
+        for pid in neighbours:
+            os.kill(pid, signal.SIGKILL)
 
 
-def spin() -> None:
-    while True:
-        pass
+def start_neighbours(number: int) -> list[int]:
+    """Processes that spin for two minutes at most, and nobody's children: ours would be ours."""
+    spin = "import time; end = time.time() + 120\nwhile time.time() < end: pass"
+    start = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {spin!r}]).pid)"
+    return [
+        int(subprocess.check_output([sys.executable, "-c", start], text=True))  # noqa: S603
+        for _ in range(number)
+    ]
 
 
 PLANTS = (
@@ -206,7 +214,7 @@ def write(
     """The confusion matrix, and each trial's shares."""
     rows = []
     for plant in plants:
-        named = Counter(limits(record).name for record in found[plant.limit])
+        named = Counter(map(named_of, found[plant.limit]))
         counts = {limit: str(named[limit] or "·") for limit in LIMITS}
         right = f"{named[plant.limit]} of {len(found[plant.limit])}"
         rows.append({"planted": plant.what, **counts, "right": right})
@@ -224,7 +232,7 @@ def write(
     trials = [
         {
             "planted": limit,
-            "named": limits(record).name,
+            "named": named_of(record),
             "model": record.config["model"],
             "global_batch_size": record.environment["global_batch_size"],
             "shares": step_shares(record.step_costs),

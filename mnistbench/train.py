@@ -158,14 +158,13 @@ def _render(records: Sequence[RunRecord], output_format: str, config: RunConfig)
         texts = [record_json(record).rstrip("\n") for record in records]
         return texts[0] if len(texts) == 1 else "[" + ",\n".join(texts) + "]"
     from mnistbench.analysis.profile_table import render_profile
-    from mnistbench.analysis.tables import render_runs
+    from mnistbench.analysis.tables import TableFormat, render_runs
 
-    table = render_runs(
-        records, table_format="markdown" if output_format == "markdown" else "table"
-    )
+    kind: TableFormat = "markdown" if output_format == "markdown" else "table"
+    table = render_runs(records, table_format=kind)
     folder = _folder_of_runs(config)
     paths = [f"record: {folder / r.run_id / 'record.json'}" for r in records if not _unsaved(r)]
-    below = [*filter(None, map(render_profile, records)), *paths]
+    below = [*filter(None, (render_profile(record, kind) for record in records)), *paths]
     return "\n".join([table, *(["", *below] if output_format == "markdown" else below)])
 
 
@@ -178,7 +177,7 @@ def _folder_of_runs(config: RunConfig) -> Path:
 
 
 def _unsaved(record: RunRecord) -> bool:
-    return record.status == "completed" and record.error is not None
+    return record.status == "completed" and str(record.error).startswith("not saved")
 
 
 def _recipe_table() -> str:

@@ -22,7 +22,6 @@ COSTS = StepCosts(
     ceilings=Ceilings(
         matmul_flops_per_s=1.5e11, copy_bytes_per_s=1.2e10, cached_copy_bytes_per_s=6e10
     ),
-    contention=0.05,
     num_steps=40,
 )
 PROFILE = Profile(

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from mnistbench.analysis.groups import group_labels
+from mnistbench.analysis.stability import cores_taken
 from mnistbench.schema.insight import StepCosts
 from mnistbench.schema.record import RunRecord
 
@@ -28,6 +29,12 @@ Limit = Literal[
 ]
 LIMITS: tuple[Limit, ...] = Limit.__args__  # type: ignore[attr-defined]
 """All that a run can be found to be limited by."""
+
+_UNKNOWN = (
+    "not told: most of a step is neither waiting nor the least that its work takes; --diagnose "
+    "tells calls from work where steps are not compiled or captured: try --no-compile "
+    "--no-cuda-graph"
+)
 
 CONTENTION_BOUND = 0.2
 """Share of its cores that others may take before nothing else can be said of a run."""
@@ -48,15 +55,22 @@ class Verdict(NamedTuple):
 
 
 def limits(record: RunRecord) -> Verdict | None:
-    """The verdict on a run that was diagnosed; ``None`` on others."""
+    """The verdict on a run that was diagnosed.
+
+    ``None`` on others, and where the largest part of a step is not known to be anything: in steps
+    that are compiled or captured, calls cannot be told from work.
+    """
     costs = record.step_costs
     if costs is None:
         return None
-    if (costs.contention or 0.0) >= CONTENTION_BOUND:
-        name: Limit = "host-noise"
-    else:
-        shares = step_shares(costs)
-        name = max(shares, key=lambda limit: shares[limit])
+    taken = cores_taken(record) or 0.0
+    if taken >= CONTENTION_BOUND:
+        said = f"others took {taken:.0%} of the cores that this run was to use"
+        return Verdict("host-noise", said, _advice("host-noise", record))
+    shares = step_shares(costs)
+    name = max(shares, key=lambda limit: shares[limit])
+    if shares[name] < 1 - sum(shares.values()):
+        return None
     return Verdict(name, _evidence(name, costs), _advice(name, record))
 
 
@@ -64,7 +78,7 @@ def limits_line(record: RunRecord) -> str | None:
     """The verdict in one line; ``None`` for a run that was not diagnosed."""
     found = limits(record)
     if found is None:
-        return None
+        return _UNKNOWN if record.step_costs else None
     advice = f"; try {found.advice}" if found.advice else ""
     return f"{found.name}: {found.evidence}{advice}"
 
@@ -73,11 +87,11 @@ def limits_notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     """For each group with diagnosed runs, what limits most of them, and one of these in figures."""
     lines = []
     for group, label in zip(groups, group_labels(groups), strict=True):
-        found = [(verdict.name, record) for record in group if (verdict := limits(record))]
+        found = [(line.partition(":")[0], line) for line in map(limits_line, group) if line]
         if not found:
             continue
         (name, number), *_ = Counter(name for name, _ in found).most_common(1)
-        said = next(limits_line(record) for limit, record in found if limit == name)
+        said = next(line for limit, line in found if limit == name)
         which = f"{label}: " if len(groups) > 1 else ""
         count = f" ({number} of {len(found)} runs)" if len(found) > 1 else ""
         lines.append(f"{which}{said}{count}")
@@ -85,9 +99,11 @@ def limits_notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
 
 
 def step_shares(costs: StepCosts) -> dict[Limit, float]:
-    """Each limit's part of a step's time, as fractions that add up to 1.
+    """Each limit's part of a step's time, as fractions that add up to 1 less what is unknown.
 
     Parts that are longer than the step together, as medians of noisy times may be, are scaled down.
+    What is left beside them is work, if calls were told apart; else no more than the work could
+    take at the ceilings is known to be that.
     """
     fixed: dict[Limit, float] = {
         "loader-bound": costs.loader_s,
@@ -98,6 +114,8 @@ def step_shares(costs: StepCosts) -> dict[Limit, float]:
     work = 1 - sum(fixed.values()) / total
     ideal = costs.arithmetic_s + costs.traffic_s
     arithmetic = costs.arithmetic_s / ideal if ideal else 0.0
+    if costs.overhead_s is None:
+        work = min(work, ideal / total)
     return {
         **{limit: part / total for limit, part in fixed.items()},
         "compute-bound": work * arithmetic,
@@ -107,8 +125,6 @@ def step_shares(costs: StepCosts) -> dict[Limit, float]:
 
 def _evidence(name: Limit, costs: StepCosts) -> str:
     step = f"a step's {1e3 * costs.step_s:.3g} ms"
-    if name == "host-noise":
-        return f"others took {costs.contention or 0.0:.0%} of the cores that this run was to use"
     share = f"{step_shares(costs)[name]:.0%} of {step}"
     if name == "loader-bound":
         return f"{share} are waiting for the batch"
@@ -140,8 +156,8 @@ def _advice(name: Limit, record: RunRecord) -> str | None:
         ],
         "launch-bound": [
             (floor == "stock" and config.get("loop") == "stock", "--loop fast"),
-            (floor == "eager", "--compile" if on_cpu else "--cuda-graph"),
-            (floor == "graph", f"--steps-per-graph {_more_steps(config)}"),
+            (floor == "eager" and not on_cpu and config.get("cuda_graph") is False, "--cuda-graph"),
+            (floor == "eager" and on_cpu, "--compile"),
             (True, _larger_batch(record)),
         ],
         "compute-bound": [
@@ -155,7 +171,7 @@ def _advice(name: Limit, record: RunRecord) -> str | None:
         ],
         "memory-bound": [
             (floor == "stock" and config.get("loop") == "stock", "--loop fast"),
-            (floor == "eager", "--compile"),
+            (floor == "eager" and (on_cpu or config.get("cuda_graph") is False), "--compile"),
             (not on_cpu and precision == "no", "--mixed-precision bf16"),
         ],
         "communication-bound": [
@@ -177,11 +193,6 @@ def _idle_cores(record: RunRecord) -> int:
     threads = record.environment.get("num_threads")
     alone = record.environment.get("num_processes") == 1
     return _usable_cores(record) - threads if alone and isinstance(threads, int) else 0
-
-
-def _more_steps(config: Mapping[str, Any]) -> int:
-    steps = config.get("steps_per_graph")
-    return 2 * steps if isinstance(steps, int) and steps > 1 else 8
 
 
 def _larger_batch(record: RunRecord) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mnistbench.analysis.cells import NOT_MEASURED
 from mnistbench.analysis.escaping import printable
-from mnistbench.analysis.tables import render_table
+from mnistbench.analysis.tables import TableFormat, render_table
 from mnistbench.schema.insight import OperatorTime, Profile
 from mnistbench.schema.record import RunRecord
 
@@ -13,7 +13,7 @@ __all__ = ["operator_rows", "profile_line", "render_profile"]
 _MOST_ROWS = 12
 
 
-def render_profile(record: RunRecord) -> str | None:
+def render_profile(record: RunRecord, table_format: TableFormat = "table") -> str | None:
     """`profile_line`, a table of the operators that took longest, and the files of a profiled run.
 
     ``None`` for a run that was not profiled.
@@ -23,8 +23,9 @@ def render_profile(record: RunRecord) -> str | None:
         return None
     rows = operator_rows(profile)[:_MOST_ROWS]
     files = [f"in {printable(record.run_id)}: {printable(', '.join(profile.files))}"]
-    table = [render_table(rows, "table")] if rows else []
-    return "\n".join([profile_line(profile), *table, *(files if profile.files else [])])
+    table = [render_table(rows, table_format)] if rows else []
+    said = [profile_line(profile), *table, *(files if profile.files else [])]
+    return ("\n\n" if table_format == "markdown" else "\n").join(said)
 
 
 def profile_line(profile: Profile) -> str:

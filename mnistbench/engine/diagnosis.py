@@ -30,11 +30,12 @@ from mnistbench.workload.batches import Batch
 
 __all__ = ["diagnose"]
 
-_FEWEST, _MOST = 20, 200
+_FEWEST, _MOST = 5, 200
 _ABOUT_S = 1.0
 _SETTLING = 3
-"""Steps before the first that is timed: a loader's workers start, caches fill."""
+"""Calls before the first that is timed: a loader's workers start, caches fill."""
 
+_SMALL_STEPS = 30
 _FEW_SAMPLES = 2
 """With one, batch norm over a single value would be refused."""
 
@@ -78,7 +79,6 @@ def diagnose(run: Run) -> StepCosts:
         flops=sum(operation.flops for operation in operations),
         traffic_bytes=sum(operation.traffic_bytes for operation in operations),
         ceilings=ceilings,
-        contention=run.contention(),
         num_steps=number,
     )
 
@@ -163,11 +163,11 @@ def _communication_s(run: Run, full: _Times, number: int) -> float | None:
 def _overhead_s(run: Run, batch: Batch, ideal_s: float) -> float | None:
     """What a step on a small `batch` takes, beyond the `ideal_s` of its work and its exchange.
 
-    ``None`` on the compiled and captured floors, which take no other batch than a full one.
+    ``None`` for steps that are compiled or captured, which take no other batch than a full one.
     """
-    if run.train_step.floor not in {"eager", "stock"}:
+    if run.train_step.floor not in {"eager", "stock"} or run.config.compile:
         return None
-    batches = itertools.repeat(batch, _FEWEST + _SETTLING)
+    batches = itertools.repeat(batch, _SMALL_STEPS)
     times = _time(run, batches, within=partial(_without_exchange, run))
     return max(times.step_s - times.loader_s - times.exchange_s - ideal_s, 0.0)
 
@@ -184,7 +184,8 @@ def _operations(run: Run, batch: Batch) -> list[Operation]:
     step = run.train_step
     if isinstance(step, FastStep):
         inputs = batch.images, batch.labels, step.objective.preprocess.draw(batch.part)
-        return count_operations(lambda: step.update(*inputs, batch.part.weight))
+        with _timed_exchanges(run):  # which are none of the run's own
+            return count_operations(lambda: step.update(*inputs, batch.part.weight))
     model = run.accelerator.unwrap_model(step.model, keep_torch_compile=False)
     alone = replace(step, model=model)
     return count_operations(lambda: alone(batch, lr=0.0))

@@ -64,29 +64,37 @@ def check_profile(config: RunConfig, device: torch.device) -> None:
     """Check that what ``config.profile`` needs is there.
 
     Raises:
-        InputError: a library is missing, or the device has no NVTX.
+        InputError: a library is missing, the device has no NVTX, or two exclude each other.
     """
+    kinds, on_cuda = set(config.profile), device.type == "cuda"
     if "sampling" in config.profile and importlib.util.find_spec("pyinstrument") is None:
         raise InputError(
             "profile: sampling needs pyinstrument; pip install 'mnistbench[profile]', or leave it"
         )
-    if "nvtx" in config.profile and device.type != "cuda":
+    if "nvtx" in kinds and not on_cuda:
         raise InputError("profile: nvtx needs an NVIDIA GPU; here torch, memory, sampling work")
+    if "nvtx" in kinds and kinds & {"torch", "memory"}:
+        raise InputError("profile: nvtx watches operators as torch and memory do; choose one")
+    if kinds and on_cuda and config.steps_per_graph > 1:
+        raise InputError("profile: steps in one graph are one; use --steps-per-graph 1")
+    if config.anonymize and ("sampling" in kinds or ("memory" in kinds and on_cuda)):
+        kind = "sampling" if "sampling" in kinds else "memory"
+        raise InputError(
+            f"profile: {kind} names files of this machine; leave it or --anonymize out"
+        )
 
 
-def profile_hooks(
-    config: RunConfig, accelerator: Accelerator, *, steps: range, steps_per_call: int
-) -> list[StepsHook]:
-    """The hooks that ``config.profile`` names; `steps_per_call` steps are made as one."""
+def profile_hooks(config: RunConfig, accelerator: Accelerator, *, steps: range) -> list[StepsHook]:
+    """The hooks that ``config.profile`` names, to watch `steps`."""
     hooks: list[StepsHook] = []
     if not {"torch", "memory"}.isdisjoint(config.profile):
-        hooks.append(OperatorTrace(steps, steps_per_call, accelerator=accelerator))
+        hooks.append(OperatorTrace(steps, accelerator))
     if "memory" in config.profile and accelerator.device.type == "cuda":
-        hooks.append(CudaMemory(steps, steps_per_call))
+        hooks.append(CudaMemory(steps))
     if "sampling" in config.profile:
-        hooks.append(PythonSampling(steps, steps_per_call))
+        hooks.append(PythonSampling(steps))
     if "nvtx" in config.profile:
-        hooks.append(NvtxRanges(steps, steps_per_call))
+        hooks.append(NvtxRanges(steps))
     return hooks
 
 
@@ -100,11 +108,11 @@ class OperatorTrace(StepsHook):
         operators: what took longest, once the steps have been made.
     """
 
-    lead_calls = 1  # the profiler's first step is slower than others
+    lead_steps = 1  # the profiler's first step is slower than others
 
-    def __init__(self, steps: range, steps_per_call: int, *, accelerator: Accelerator) -> None:
+    def __init__(self, steps: range, accelerator: Accelerator) -> None:
         """As `StepsHook`."""
-        super().__init__(steps, steps_per_call)
+        super().__init__(steps)
         self.operators: list[OperatorTime] = []
         self._accelerator = accelerator
         self._profiler: Any = None
@@ -120,7 +128,7 @@ class OperatorTrace(StepsHook):
             schedule_option={
                 "wait": 0,
                 "warmup": 1,
-                "active": -(-len(self.steps) // self.steps_per_call),
+                "active": len(self.steps),
                 "repeat": 1,
             },
             on_trace_ready=lambda profiler: self._keep(profiler, watched),
@@ -132,7 +140,7 @@ class OperatorTrace(StepsHook):
         with self._accelerator.profile(kwargs) as self._profiler:
             yield
 
-    def after_call(self) -> None:
+    def after_step(self) -> None:
         """Tell torch's profiler that a step is over."""
         self._profiler.step()
 
@@ -168,7 +176,12 @@ def _operators(averages: Any, *, on_device: bool) -> list[OperatorTime]:
     def memory_bytes(event: Any) -> int:
         return int(event.self_device_memory_usage if on_device else event.self_cpu_memory_usage)
 
-    own = [event for event in averages if not event.key.startswith("ProfilerStep")]
+    # a kernel's time is its operator's too, and an annotation's that of what is inside
+    own = [
+        event
+        for event in averages
+        if event.device_type.name == "CPU" and not event.is_user_annotation
+    ]
     own.sort(key=device_s if on_device else cpu_s, reverse=True)
     return [
         OperatorTime(

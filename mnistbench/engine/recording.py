@@ -51,7 +51,7 @@ def record_of(
         run_id=run.run_id,
         invocation=run.invocation.id,
         status=status,
-        error=_said(run, error or (run.watch.complaint() if status == "completed" else None)),
+        error=_said(run, error or (_profile_complaint(run) if status == "completed" else None)),
         created_at=run.created_at,
         seed=run.config.seed,
         recipe=describe(run.config),
@@ -79,6 +79,11 @@ def record_of(
 
 def _said(run: Run, text: str | None) -> str | None:
     return without_names(text) if text and run.config.anonymize else text
+
+
+def _profile_complaint(run: Run) -> str | None:
+    last = run.interruptions[-1].step if run.interruptions else 0
+    return run.watch.complaint(went_on_from=last)
 
 
 def _config(run: Run) -> dict[str, Any]:

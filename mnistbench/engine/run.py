@@ -24,7 +24,7 @@ from mnistbench.engine.resuming import check_same, new_invocation
 from mnistbench.engine.saving import Saver
 from mnistbench.engine.watching import Watch
 from mnistbench.instruments.clock import EventTimer, Ledger, StepTimer, Timer
-from mnistbench.instruments.environment import device_name, local_world_size
+from mnistbench.instruments.environment import device_name
 from mnistbench.instruments.hooks import Hooks
 from mnistbench.instruments.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
@@ -169,12 +169,6 @@ class Run:
         self.saver.run_folder = saved.run_folder  # on the main process it is that already
         if self.accelerator.is_main_process:
             _log.info(f"going on from step {self.step:,} of {saved.run_folder}")
-
-    def contention(self) -> float | None:
-        """The share of the main process's cores, and its neighbours', that others took."""
-        threads = torch.get_num_threads() if self.accelerator.device.type == "cpu" else 1
-        wanted = threads * local_world_size()
-        return self.telemeter.contention(wanted_cores=wanted) if self.telemeter else None
 
     def what_is_wrong(self) -> str | None:
         """Why a run diverged, in words; none of one that did not."""

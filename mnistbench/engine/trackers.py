@@ -78,8 +78,9 @@ class Trackers(Hook):
         """`config` names the trackers; every process has this hook."""
         self._names = tuple(dict.fromkeys(config.log_with))
         self._accelerator = accelerator
-        self._call_s = min(_CALL_S, config.process_timeout_s / 2)  # others wait for this process
-        self._start_s = min(_START_S, config.process_timeout_s / 2)
+        # the others wait for this process, and it for one after the other
+        longest_s = config.process_timeout_s / (2 * max(len(self._names), 1))
+        self._call_s, self._start_s = min(_CALL_S, longest_s), min(_START_S, longest_s)
         self._running: list[OneTracker] = []
 
     @contextmanager

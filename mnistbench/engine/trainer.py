@@ -39,6 +39,7 @@ from mnistbench.instruments.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.insight import StepCosts
 from mnistbench.schema.record import RunRecord, Status
 from mnistbench.schema.store import check_writable, save_record
 from mnistbench.workload.models import build_model
@@ -86,8 +87,7 @@ def _train(
     with ledger.phase("startup"):
         accelerator = start_accelerator(config)
         set_threads(config.num_threads)
-    _check_sharding(config, accelerator)
-    decide_together(accelerator, lambda: check_watching(config, accelerator))
+    _check_here(config, accelerator)
     if accelerator.device.type != "cpu":
         ledger.synchronize = torch.accelerator.synchronize
     earlier = decide_together(accelerator, lambda: find_earlier(config))
@@ -126,8 +126,11 @@ def _train(
     return records
 
 
-def _check_sharding(config: RunConfig, accelerator: Accelerator) -> None:
-    """Refuse what cannot be had where FSDP shares weights out."""
+def _check_here(config: RunConfig, accelerator: Accelerator) -> None:
+    """Refuse what these machines or FSDP, where it shares weights out, do not give."""
+    decide_together(accelerator, lambda: check_watching(config, accelerator))
+    if accelerator.is_local_main_process:
+        check_watching(config, accelerator)  # another machine has other libraries
     if not shards_weights(accelerator):
         return
     mend = "launch with MULTI_GPU, or leave it out"
@@ -153,8 +156,8 @@ def _record(run: Run, saved: SavedRun | None, hooks: Sequence[Hook]) -> RunRecor
                     _log.info(run.summary())
                 stops = noted.enter_context(noted_stops(partial(_give_up, run)))
                 status = Training(run, stops)()
-                if config.diagnose and status == "completed":
-                    run.step_costs = diagnose(run)
+                if config.diagnose and status == "completed" and not run.stop_signal:
+                    run.step_costs = _diagnosis(run)
                 wrong = run.what_is_wrong() if status == "diverged" else None
                 record = record_of(run, status, error=wrong)
         except InputError:
@@ -172,6 +175,17 @@ def _record(run: Run, saved: SavedRun | None, hooks: Sequence[Hook]) -> RunRecor
         record = _save(run, record)
         run.stop_signal = run.stop_signal or stops.asked  # one that came after the last look
         return record
+
+
+def _diagnosis(run: Run) -> StepCosts | None:
+    """`diagnose`, whose failure is no failure of a run that has ended well."""
+    try:
+        return diagnose(run)
+    except Exception as error:
+        if run.plan.num_processes > 1:
+            raise  # the others would wait
+        _log.warning(f"diagnose: not found out: {str(error).strip().splitlines()[0]}")
+        return None
 
 
 def _asked_by_any(run: Run) -> int:

@@ -60,9 +60,10 @@ class Training:
         """
         run = self._run
         with run.hooks.around("run", run):
-            before = self._read_canary()
             if run.telemeter:
                 run.telemeter.begin()
+            before = self._read_canary()
+            run.accelerator.wait_for_everyone()
             try:
                 status = self._train()
             finally:
@@ -90,9 +91,10 @@ class Training:
         return "completed"
 
     def _train_epoch(self, batches: Iterator[Batch]) -> bool:
-        """Train to the end of the epoch, or of the run; whether all is well."""
-        run = self._run
-        end = run.step + run.steps_per_epoch - run.step % run.steps_per_epoch
+        """Train to the end of the epoch, or if no hook asks, of the run; whether all is well."""
+        run, end = self._run, self._run.num_steps
+        if run.hooks.watch_epochs:
+            end = run.step + run.steps_per_epoch - run.step % run.steps_per_epoch
         while not self._is_over() and (run.step < end or self._is_to_evaluate()):
             if self._is_to_evaluate():
                 evaluation = self._evaluate(run.config.eval_split)

@@ -16,6 +16,7 @@ from mnistbench.instruments.hooks import Hook, Hooks
 from mnistbench.instruments.mllog import MlLog, Setup
 from mnistbench.instruments.profilers import TRACES, StepsHook
 from mnistbench.schema.config import RunConfig
+from mnistbench.schema.errors import InputError
 from mnistbench.schema.insight import Profile
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def check_watching(config: RunConfig, accelerator: Accelerator) -> None:
         InputError: a library or a device is missing.
     """
     check_profile(config, accelerator.device)
+    if config.diagnose and accelerator.mixed_precision == "fp8":
+        raise InputError("diagnose: has no ceilings for fp8; use another --mixed-precision")
     check_trackers(config)
 
 
@@ -53,9 +56,7 @@ class Watch(NamedTuple):
     def over(cls, run: Run, *, steps: range, added: Sequence[Hook]) -> Watch:
         """The hooks of a prepared `run`, `steps` of which are to be profiled."""
         config, accelerator = run.config, run.accelerator
-        profilers = profile_hooks(
-            config, accelerator, steps=steps, steps_per_call=run.train_step.steps_per_call
-        )
+        profilers = profile_hooks(config, accelerator, steps=steps)
         hooks: list[Hook] = [*profilers]
         if config.log_with:
             hooks.append(Trackers(config, accelerator))
@@ -89,12 +90,16 @@ class Watch(NamedTuple):
             operators=traces[0].operators if traces else [],
         )
 
-    def complaint(self) -> str | None:
-        """What is wrong with the profile of a run that has ended, if anything is."""
-        if all(hook.num_watched >= len(self.steps) for hook in self.profilers):
+    def complaint(self, *, went_on_from: int = 0) -> str | None:
+        """What is wrong with the profile of a run that has ended, if anything is.
+
+        Steps before `went_on_from` were those of an earlier life of the run.
+        """
+        done = all(hook.num_watched >= len(self.steps) for hook in self.profilers)
+        if done or self.steps.start < went_on_from:
             return None
         asked = f"{self.steps.start}:{self.steps.stop}"
-        return f"profile_steps: the run ended before all of {asked} were profiled"
+        return f"profile_steps: not all of {asked} were profiled"
 
 
 def _slowdown(durations_s: Sequence[float], steps: range) -> float | None:

@@ -18,7 +18,7 @@ from mnistbench.schema.folders import cache_folder
 from mnistbench.schema.insight import Ceilings
 from mnistbench.schema.strict_json import read_json, write_whole
 
-__all__ = ["machine_ceilings", "measure_ceilings"]
+__all__ = ["machine_ceilings"]
 
 _SIDES = {"cpu": 1536}
 _GPU_SIDE = 8192
@@ -39,11 +39,15 @@ class _Measured(NamedTuple):
 def machine_ceilings(
     device: torch.device, dtype: torch.dtype, *, synchronize: Callable[[], None] | None
 ) -> Ceilings:
-    """What `measure_ceilings` found the first time, for this process's threads and `dtype`.
+    """The best of a dozen matrix products of `dtype` and of copies [operations, bytes per second].
 
-    Kept in the user's cache folder, a file for each device, type, number of threads and of local
-    processes, and version of torch; delete them to have it measured again. What was measured while
-    others took the processor is not kept.
+    A product of 1,536 by 1,536 on a CPU, 8,192 on others; a copy of 128 MiB (1 GiB) and one of 1
+    MiB. Bytes read and bytes written both count. Takes about two seconds on two cores.
+
+    Measured the first time, then kept in the user's cache folder: a file for each device, type,
+    precision of fp32 products, number of threads and of local processes, and version of torch;
+    delete them to have it measured again. What was measured while others took the processor is
+    not kept.
     """
     path = _kept_at(device, dtype)
     if path is not None and path.exists():
@@ -57,22 +61,11 @@ def machine_ceilings(
     return found.ceilings
 
 
-def measure_ceilings(
-    device: torch.device, dtype: torch.dtype, *, synchronize: Callable[[], None] | None
-) -> Ceilings:
-    """The best of a dozen matrix products of `dtype` and of copies [operations, bytes per second].
-
-    A product of 1,536 by 1,536 on a CPU, 8,192 on others; a copy of 128 MiB (1 GiB) and one of 1
-    MiB. Bytes read and bytes written both count. Takes about two seconds on two cores.
-    """
-    return _measure(device, dtype, synchronize or (lambda: None)).ceilings
-
-
 def _measure(device: torch.device, dtype: torch.dtype, wait: Callable[[], None]) -> _Measured:
     began_s, began_cpu_s = time.perf_counter(), time.process_time()
     side = _SIDES.get(device.type, _GPU_SIDE)
     with torch.no_grad():
-        factor = torch.full((side, side), 1 / side, device=device, dtype=dtype)
+        factor = torch.linspace(-1, 1, side * side, device=device).view(side, side).to(dtype)
         product = torch.empty_like(factor)
         matmul_s = _best_s(lambda: torch.matmul(factor, factor, out=product), wait)
         busy = (time.process_time() - began_cpu_s) / (time.perf_counter() - began_s)
@@ -113,7 +106,8 @@ def _best_s(work: Callable[[], object], wait: Callable[[], None]) -> float:
 
 def _kept_at(device: torch.device, dtype: torch.dtype) -> Path | None:
     threads = f"{torch.get_num_threads()}x{local_world_size()}"
-    what = f"{device_name(device)} {dtype} {threads} {torch.__version__}"
+    products = torch.get_float32_matmul_precision()
+    what = f"{device_name(device)} {dtype} {products} {threads} {torch.__version__}"
     name = hashlib.sha256(what.encode(), usedforsecurity=False).hexdigest()[:12]
     with suppress(InputError):
         return cache_folder(otherwise="keep nothing") / "ceilings" / f"{device.type}-{name}.json"

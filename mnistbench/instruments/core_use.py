@@ -40,11 +40,6 @@ class CoreUse(NamedTuple):
     others: float
     num_cores: int
 
-    def taken(self, wanted_cores: float) -> float:
-        """The share of `wanted_cores` that others left no core for; `wanted_cores` is above 0."""
-        lacking = self.others + wanted_cores - self.num_cores
-        return min(max(lacking, 0.0) / wanted_cores, 1.0)
-
 
 def read_core_times() -> CoreTimes | None:
     """The counters as they are; ``None`` where the system does not tell them.

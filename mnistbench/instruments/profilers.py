@@ -7,10 +7,11 @@ which is Accelerate's too, is in the engine.
 
 from __future__ import annotations
 
+import logging
 import os
 from abc import abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from mnistbench.instruments.hooks import Hook, Watched
 __all__ = ["TRACES", "CudaMemory", "NvtxRanges", "PythonSampling", "StepsHook", "trace_path"]
 
 TRACES = "traces"
+_log = logging.getLogger(__name__)
 
 
 def trace_path(watched: Watched, ending: str) -> Path:
@@ -37,20 +39,20 @@ class StepsHook(Hook):
         num_watched: steps that were made inside.
     """
 
-    lead_calls = 0
-    """Calls before the first step at which `watch` is entered already."""
+    lead_steps = 0
+    """Steps before the first at which `watch` is entered already."""
 
-    def __init__(self, steps: range, steps_per_call: int) -> None:
-        """Watch `steps`, in whole calls of `steps_per_call`."""
-        self.steps, self.steps_per_call, self.num_watched = steps, steps_per_call, 0
+    def __init__(self, steps: range) -> None:
+        """Watch `steps`, each of which is a call of its own."""
+        self.steps, self.num_watched = steps, 0
         self._entered: ExitStack | None = None
 
     @abstractmethod
     def watch(self, watched: Watched) -> AbstractContextManager[object]:
         """What surrounds the steps."""
 
-    def after_call(self) -> None:
-        """Called after each call inside, before `watch` is left."""
+    def after_step(self) -> None:
+        """Called after each step inside, before `watch` is left."""
 
     @contextmanager
     def run(self, watched: Watched) -> Iterator[None]:  # noqa: ARG002 - as Hook has it
@@ -62,22 +64,33 @@ class StepsHook(Hook):
     @contextmanager
     def step(self, watched: Watched) -> Iterator[None]:
         """Enter before the first of the steps, leave after the last."""
-        first, after = watched.step, watched.step + self.steps_per_call
-        lead = self.lead_calls * self.steps_per_call
-        if self._entered is None and self.steps.start - lead < after and first < self.steps.stop:
+        step, first = watched.step, self.steps.start - self.lead_steps
+        if self._entered is None and first <= step < self.steps.stop:
             self._entered = ExitStack()
             self._entered.enter_context(self.watch(watched))
         yield
         if self._entered is not None:
-            self.num_watched += self.steps_per_call * (after > self.steps.start)
-            self.after_call()
-            if after >= self.steps.stop:
+            self.num_watched += step in self.steps
+            with self._no_room():
+                self.after_step()
+            if step + 1 >= self.steps.stop:
                 self._leave()
 
     def _leave(self) -> None:
         if self._entered is not None:
-            self._entered.close()
+            with self._no_room():
+                self._entered.close()
             self._entered, self.steps = None, range(0)
+
+    @contextmanager
+    def _no_room(self) -> Iterator[None]:
+        """A file that cannot be written is no reason to end the run: nothing was watched then."""
+        try:
+            yield
+        except OSError as error:
+            self.num_watched = 0
+            where = error.filename or TRACES
+            _log.warning(f"profile: {where}: cannot be written ({error.strerror})")
 
 
 class CudaMemory(StepsHook):
@@ -131,7 +144,8 @@ class NvtxRanges(StepsHook):
     @contextmanager
     def step(self, watched: Watched) -> Iterator[None]:
         """A range for the step, where it is watched."""
-        with super().step(watched), torch.cuda.nvtx.range(f"step {watched.step}"):
+        named = torch.cuda.nvtx.range(f"step {watched.step}")
+        with super().step(watched), named if watched.step in self.steps else nullcontext():
             yield
 
     def epoch(self, watched: Watched) -> AbstractContextManager[object]:

@@ -63,15 +63,6 @@ class Telemeter:
         """
         return self._training.reading() if self._training else None
 
-    def contention(self, *, wanted_cores: float) -> float | None:
-        """The share of `wanted_cores` that others took from `begin` to this call.
-
-        Others count only as far as they leave fewer cores than `wanted_cores`, of all that this
-        run's processes may run on; ``None`` before `begin` and in the first quarter of a second.
-        """
-        use = self._training.use() if self._training else None
-        return use and use.taken(wanted_cores)
-
 
 class _Training:
     """What is counted from the beginning of training."""

@@ -95,14 +95,13 @@ class StepCosts(Part):
         step_s: all of it.
         loader_s: waiting for its batch.
         communication_s: exchanging with other processes, waiting for them included.
-        overhead_s: what a step of one sample per process takes beyond its own `arithmetic_s` and
+        overhead_s: what a step of two samples per process takes beyond its own `arithmetic_s` and
             `traffic_s`: calls, whatever the batch. None where such a step cannot be run.
         arithmetic_s: the least that operators bound by arithmetic could take, at the ceilings.
         traffic_s: the least that the others could, bound by memory.
         flops: floating-point operations of a step on one process, by torch's counter.
         traffic_bytes: what its operators read and write on one process, each by itself.
         ceilings: of the main process.
-        contention: cores that others took of those this run was to use, as a share of these.
         num_steps: steps that were timed.
     """
 
@@ -115,5 +114,4 @@ class StepCosts(Part):
     flops: _Count
     traffic_bytes: _Count
     ceilings: Ceilings
-    contention: Annotated[float, Field(ge=0, le=1)] | None = None
     num_steps: Annotated[int, Field(ge=1)]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mnistbench.analysis.bottleneck import limits
+from mnistbench.engine import diagnosis
 from mnistbench.engine.trainer import train
 from mnistbench.instruments import ceilings
 from mnistbench.schema.store import load_record
@@ -66,6 +67,17 @@ def test_a_slow_loader_is_found(small_config, monkeypatch):
     assert limits(record).advice == "--loader resident" or limits(record).name == "host-noise"
 
 
+def test_a_diagnosis_that_fails_takes_nothing_from_the_run(small_config, monkeypatch, caplog):
+    def fail(work):
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(diagnosis, "count_operations", fail)
+    [record] = train(small_config(diagnose=True))
+    assert record.status == "completed"
+    assert record.step_costs is None
+    assert "diagnose: not found out: no such operator" in caplog.text
+
+
 def test_compiled_steps_take_no_small_batch(small_config):
     config = small_config(model="linear", compile=True, diagnose=True, max_steps=2)
     [record] = train(config)
@@ -81,4 +93,5 @@ def test_two_processes_find_what_exchanging_takes(launch):
     assert done.returncode == 0, done.stderr
     assert record.step_costs.communication_s > 0
     assert record.step_costs.step_s > record.step_costs.communication_s
+    assert record.throughput.step_split is not None
     assert json.loads(done.stdout)["step_costs"]["num_steps"] == record.step_costs.num_steps

@@ -117,7 +117,7 @@ def test_a_run_that_ends_before_its_profile_says_so(small_config):
         stop_at_target=True,
     )
     [record] = train(config)
-    assert record.error == "profile_steps: the run ended before all of 3:5 were profiled"
+    assert record.error == "profile_steps: not all of 3:5 were profiled"
     assert record.profile.operators == []
 
 

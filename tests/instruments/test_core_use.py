@@ -65,14 +65,6 @@ def test_what_is_not_known_is_none(before, after):
     assert core_use(before, after) is None
 
 
-@pytest.mark.parametrize(
-    ("others", "wanted", "taken"),
-    [(0.0, 2, 0.0), (1.0, 2, 0.5), (1.0, 1, 0.0), (1.5, 1, 0.5), (5.0, 1, 1.0), (0.5, 4, 0.625)],
-)
-def test_others_take_only_what_they_leave_too_little_of(others, wanted, taken):
-    assert CoreUse(ours=0.0, others=others, num_cores=2).taken(wanted) == pytest.approx(taken)
-
-
 def test_own_threads_are_ours():
     def work():
         thread = Thread(target=spin, args=(0.4,))

@@ -20,7 +20,6 @@ def test_nothing_is_known_before_training():
     telemeter = Telemeter(torch.device("cpu"))
     telemeter.sample()
     assert telemeter.reading() is None
-    assert telemeter.contention(wanted_cores=1) is None
 
 
 def test_a_run_too_short_to_be_sampled_is_sampled_at_its_end():
@@ -47,10 +46,6 @@ def test_samples_are_half_a_second_apart():
     assert 1 <= telemeter.reading().num_samples < 500
 
 
-def test_a_share_of_the_cores_is_taken():
-    assert 0 <= watched().contention(wanted_cores=psutil.cpu_count()) <= 1
-
-
 def test_a_system_that_does_not_tell_processor_times_leaves_the_rest(monkeypatch):
     def refuse(percpu):
         raise PermissionError
@@ -60,7 +55,6 @@ def test_a_system_that_does_not_tell_processor_times_leaves_the_rest(monkeypatch
     reading = telemeter.reading()
     assert (reading.cores_used, reading.others_cores_during) == (None, None)
     assert reading.rss_peak_bytes
-    assert telemeter.contention(wanted_cores=1) is None
 
 
 def test_a_second_beginning_starts_all_counts_again():

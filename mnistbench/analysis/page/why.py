@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
-from mnistbench.analysis.bottleneck import limits
+from mnistbench.analysis.bottleneck import limits_line
 from mnistbench.analysis.cells import NOT_MEASURED
 from mnistbench.analysis.groups import summarise
 from mnistbench.analysis.page.parts import Section, Table
@@ -58,11 +58,8 @@ def _middle(runs: Sequence[RunRecord]) -> RunRecord | None:
 
 
 def _verdict(name: str, run: RunRecord) -> str | None:
-    verdict = limits(run)
-    if verdict is None:
-        return None
-    advice = f" Try {verdict.advice}." if verdict.advice else ""
-    return f"{name}: {verdict.name}, {verdict.evidence}.{advice}"
+    said = limits_line(run)
+    return f"{name}: {said}." if said else None
 
 
 def _stack(name: str, costs: StepCosts) -> Stack:
@@ -92,7 +89,6 @@ def _cost_cells(name: str, costs: StepCosts) -> dict[str, str]:
         "flop/byte": NOT_MEASURED if intensity is None else f"{intensity:,.3g}",
         "Gflop/s": f"{speed / 1e9:,.3g}",
         "of peak %": _share(speed / costs.ceilings.matmul_flops_per_s),
-        "cores taken %": _share(costs.contention),
     }
 
 

@@ -1,0 +1,145 @@
+"""What README, CONTRIBUTING and docs/ tell a reader to type is typed here, with sizes cut down.
+
+A command of a form that `tests.documented_runners` does not know fails, so that none is added
+without being run.
+"""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from accelerate.commands.launch import launch_command_parser
+from torch.distributed.run import get_args_parser
+
+from mnistbench.engine import trainer
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.store import save_record
+from tests import documented_runners
+from tests.analysis.scaling.made_sweep import make_sweep
+from tests.compare_runs import pairs
+from tests.documented import PAGES, ROOT, fences, flags, headings, links
+from tests.documented_runners import COMMANDS, DOORS, help_of_door, help_of_module, runner
+
+DATA = {"dataset": "synthetic", "synthetic_train_size": 1300, "val_size": 200, "num_threads": 1}
+TEST_IMAGES = "mnistbench.workload.datasets.TEST_IMAGES"
+PYTHON = [f for page in PAGES for f in fences(page) if f.language == "python"]
+
+
+def by_name(page):
+    return page.name
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory):
+    """A folder with what the commands of the pages take to be there."""
+    folder = tmp_path_factory.mktemp("documented")
+    for name in ("launch_configs", "bench", "constraints.txt"):
+        (folder / name).symlink_to(ROOT / name)
+    small = DATA | {"num_epochs": 2, "num_seeds": 2, "target_accuracy": 0.3}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TEST_IMAGES, 500)
+        for model in ("linear", "mlp"):
+            trainer.train(RunConfig(**small, model=model, output_dir=str(folder / "runs")))
+    for name, side in zip(("before", "after"), pairs(8, 0.9), strict=True):
+        for run in side:
+            save_record(run, folder / "runs" / name / run.run_id)
+    for run in make_sweep(batches=(256,)):
+        save_record(run, folder / "scaling" / "cells" / run.run_id)
+    tiny = DATA | {"model": "linear", "num_epochs": 1, "max_steps": 3}
+    for name, lr in (("a", 0.01), ("b", 0.02), ("run", 0.03)):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(tiny | {"lr": lr}))
+    return folder
+
+
+@pytest.fixture
+def workplace(prepared, tmp_path, monkeypatch):
+    """A copy of it as the current folder; nothing is looked for, or left, outside."""
+    folder = tmp_path / "work"
+    shutil.copytree(prepared, folder, symlinks=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MNISTBENCH_DATA_DIR", raising=False)
+    monkeypatch.setattr(TEST_IMAGES, 500)
+    threads = torch.get_num_threads()
+    yield folder
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def collected():
+    return documented_runners.collect_suites()
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize("command", COMMANDS, ids=str)
+def test_a_command_does_what_its_page_says(command, monkeypatch, request, capsys):
+    words, sink = command.words, None
+    if ">" in words:
+        words, sink = words[: words.index(">")], Path(words[words.index(">") + 1])
+    run = runner(words)
+    assert run, f"{command}: nothing in tests/documented_runners.py knows how to run this"
+    run(words, text=command.text, request=request, monkeypatch=monkeypatch)
+    if sink:
+        sink.write_text(capsys.readouterr().out)
+        assert sink.stat().st_size
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize("fence", PYTHON, ids=str)
+def test_python_in_a_page_runs(fence, monkeypatch):
+    whole = trainer.train
+
+    def small(config, **kwargs):
+        sizes = {"num_epochs": 1, "max_steps": 4, "num_seeds": min(config.num_seeds, 2)}
+        return whole(config.model_copy(update=DATA | sizes), **kwargs)
+
+    monkeypatch.setattr(trainer, "train", small)
+    text = "\n" * fence.line + "\n".join(fence.lines)
+    exec(compile(text, str(fence), "exec"), {"__name__": "documented"})  # noqa: S102 - our pages
+
+
+def test_the_pages_have_commands_and_no_block_that_is_not_read():
+    assert len(COMMANDS) > 60
+    assert len(PYTHON) > 5
+    blocks = {str(f): f.language for page in PAGES for f in fences(page)}
+    assert {at: what for at, what in blocks.items() if what not in {"sh", "", "python"}} == {}
+
+
+def test_a_command_that_nobody_knows_is_not_passed_over():
+    unknown = ["curl -O x", "mnistbench fly", "python -m http.server", "python x.py", "ray up x"]
+    assert [runner(text.split()) for text in unknown] == [None] * 5
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_links_and_pictures_lead_somewhere(page):
+    broken = []
+    for line, link in links(page):
+        path, _, place = link.partition("#")
+        to = (page.parent / path).resolve() if path else page
+        exists = to.is_relative_to(ROOT) and to.exists()
+        if not exists or (place and place not in headings(to)):
+            broken.append(f"{page.name}:{line}: {link}")
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_every_flag_that_is_named_exists(page, known_flags):
+    named = flags(page)
+    assert {f"{page.name}:{named[flag]}: {flag}" for flag in named.keys() - known_flags} == set()
+
+
+@pytest.fixture(scope="session")
+def known_flags(pytestconfig):
+    """All flags of what the pages name: doors, what is in bench/, launchers, pytest."""
+    sources = {path.stem: path.read_text() for path in (ROOT / "bench").glob("*.py")}
+    modules = [name for name, text in sources.items() if '__name__ == "__main__"' in text]
+    helps = [*map(help_of_door, DOORS.values()), *map(help_of_module, modules)]
+    found = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", "".join(helps)))
+    for parser in (launch_command_parser(), get_args_parser()):
+        found |= set(parser._option_string_actions)
+    groups = [*pytestconfig._parser._groups, pytestconfig._parser._anonymous]
+    found |= {name for group in groups for option in group.options for name in option.names()}
+    found |= set(re.findall(r'addoption\(\s*"(--[\w-]+)"', sources["conftest"]))
+    return found | {"--logdir"}
