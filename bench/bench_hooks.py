@@ -20,9 +20,9 @@ from mnistbench.engine.trainer import train
 from mnistbench.engine.training import Training
 from mnistbench.instruments.hooks import Hook
 
-WINDOW_STEPS = {"smoke": 5, "quick": 40, "full": 100}
-PAIRS = {"smoke": 2, "quick": 60, "full": 200}
-ROUNDS = {"smoke": 1, "quick": 6, "full": 12}
+WINDOW_STEPS = {"smoke": 5, "quick": 40, "full": 60}
+PAIRS = {"smoke": 2, "quick": 60, "full": 120}
+ROUNDS = {"smoke": 1, "quick": 6, "full": 10}
 PROFILERS = {
     "torch": {"profile": ("torch",)},
     "torch, with stacks": {"profile": ("torch",), "profile_details": ("shapes", "stacks")},

@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
@@ -31,15 +31,17 @@ from torch import Tensor, nn
 
 from bench.bench_link import Cell, run_on_machines
 from bench.network_link import why_no_links
-from mnistbench.analysis.bottleneck import LIMITS, Limit, limits, limits_line, step_shares
+from mnistbench.analysis.bottleneck import LIMITS, Limit, limits, limits_line
 from mnistbench.analysis.tables import render_table
 from mnistbench.engine.trainer import train
+from mnistbench.instruments.environment import describe_environment
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import RunRecord
 from mnistbench.workload import batches
 from mnistbench.workload.models import MODELS
 
 RESULTS = Path(__file__).parent / "results" / "limits"
+TRIALS = RESULTS / "confusion.json"
 NETWORKS = ("simple-cnn", "lenet5", "cnn2", "mlp", "cnn4")
 
 
@@ -51,33 +53,86 @@ class Plant(NamedTuple):
     run: Callable[[random.Random, Path], RunRecord]
 
 
+class Trial(NamedTuple):
+    """What was planted in a run, and what it was found to be limited by."""
+
+    planted: Limit
+    named: str
+    model: str
+    global_batch_size: int
+    said: str
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--planted", choices=LIMITS, nargs="+", default=LIMITS, help="only these; others are kept"
+    )
     arguments = parser.parse_args()
-    reason = why_no_links()
-    plants = [plant for plant in PLANTS if not (reason and plant.limit == "communication-bound")]
-    found: dict[Limit, list[RunRecord]] = {}
-    for plant in plants:
-        draw = random.Random(f"{arguments.seed} {plant.limit}")  # noqa: S311 - not for secrets
-        found[plant.limit] = [once(plant, draw) for _ in range(arguments.trials)]
-    write(plants, found, missing=reason, command=f"--trials {arguments.trials}")
+    missing = why_no_links()
+    for plant in PLANTS:
+        if plant.limit in arguments.planted and not (missing and plant.run is slowed_link):
+            draw = random.Random(f"{arguments.seed} {plant.limit}")  # noqa: S311 - not for secrets
+            keep(plant, [once(plant, draw) for _ in range(arguments.trials)])
+    write(missing)
 
 
-def named_of(record: RunRecord) -> str:
-    """What a run is found to be limited by; in the matrix, nothing counts as wrong."""
-    verdict = limits(record)
-    return verdict.name if verdict else "nothing"
-
-
-def once(plant: Plant, draw: random.Random) -> RunRecord:
+def once(plant: Plant, draw: random.Random) -> Trial:
     """One trial, said on a line."""
     with tempfile.TemporaryDirectory() as folder:
         record = plant.run(draw, Path(folder))
-    model, batch = record.config["model"], record.environment["global_batch_size"]
-    print(f"{plant.what} ({model}, batch {batch}): {limits_line(record)}", flush=True)
-    return record
+    verdict = limits(record)
+    trial = Trial(
+        planted=plant.limit,
+        named=verdict.name if verdict else "nothing",
+        model=record.config["model"],
+        global_batch_size=record.environment["global_batch_size"],
+        said=limits_line(record) or "",
+    )
+    print(
+        f"{plant.what} ({trial.model}, batch {trial.global_batch_size}): {trial.said}", flush=True
+    )
+    return trial
+
+
+def kept() -> list[Trial]:
+    """The trials so far, of all that was planted."""
+    if not TRIALS.exists():
+        return []
+    return [Trial(**trial) for trial in json.loads(TRIALS.read_text(encoding="utf-8"))]
+
+
+def keep(plant: Plant, trials: list[Trial]) -> None:
+    """Put `trials` in the place of earlier ones of the same plant."""
+    others = [trial for trial in kept() if trial.planted != plant.limit]
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    values = [trial._asdict() for trial in (*others, *trials)]
+    TRIALS.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def write(missing: str | None) -> None:
+    """The confusion matrix; `missing` says why there is no slowed link, if so."""
+    rows = []
+    for plant in PLANTS:
+        named = Counter(trial.named for trial in kept() if trial.planted == plant.limit)
+        if named:
+            counts = {limit: str(named[limit] or "·") for limit in (*LIMITS, "nothing")}
+            right = f"{named[plant.limit]} of {named.total()}"
+            rows.append({"planted": plant.what, **counts, "right": right})
+    machine = describe_environment(torch.device("cpu"))
+    how = (
+        f"\n`python -m bench.validate_limits`: {machine['device_name']}, "
+        f"{machine['num_usable_cores']} cores, torch {machine['versions']['torch']}. Each trial is "
+        "a run of its own network, batch and size; how a bottleneck is planted is in the script, "
+        "what was said of each trial in `confusion.json`."
+    )
+    text = ["# What was planted, and what was named\n", render_table(rows, "markdown"), how]
+    if missing:
+        text.append(f"\nNo slowed link here: {missing}.")
+    (RESULTS / "confusion.md").write_text("\n".join(text) + "\n", encoding="utf-8")
+    print("\n".join(text))
 
 
 def run(folder: Path, **values: object) -> RunRecord:
@@ -185,13 +240,17 @@ def busy_neighbour(draw: random.Random, folder: Path) -> RunRecord:
         )
     finally:
         for pid in neighbours:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def start_neighbours(number: int) -> list[int]:
-    """Processes that spin for two minutes at most, and nobody's children: ours would be ours."""
-    spin = "import time; end = time.time() + 120\nwhile time.time() < end: pass"
-    start = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {spin!r}]).pid)"
+    """Processes that spin for ten minutes at most, and nobody's children: ours would be ours."""
+    spin = "import time; end = time.time() + 600\nwhile time.time() < end: pass"
+    start = (  # nor do they hold the pipe through which their names come
+        "import subprocess, sys; "
+        f"print(subprocess.Popen([sys.executable, '-c', {spin!r}], stdout=subprocess.DEVNULL).pid)"
+    )
     return [
         int(subprocess.check_output([sys.executable, "-c", start], text=True))  # noqa: S603
         for _ in range(number)
@@ -206,43 +265,6 @@ PLANTS = (
     Plant("communication-bound", "a slowed link", slowed_link),
     Plant("host-noise", "a busy neighbour", busy_neighbour),
 )
-
-
-def write(
-    plants: list[Plant], found: dict[Limit, list[RunRecord]], *, missing: str | None, command: str
-) -> None:
-    """The confusion matrix, and each trial's shares."""
-    rows = []
-    for plant in plants:
-        named = Counter(map(named_of, found[plant.limit]))
-        counts = {limit: str(named[limit] or "·") for limit in LIMITS}
-        right = f"{named[plant.limit]} of {len(found[plant.limit])}"
-        rows.append({"planted": plant.what, **counts, "right": right})
-    some = next(iter(found.values()))[0].environment
-    how = (
-        f"\n`python -m bench.validate_limits {command}`: {some['device_name']}, "
-        f"{torch.get_num_threads()} threads, torch {some['versions']['torch']}. Each trial is a "
-        "run of its own network, batch and size; how a bottleneck is planted is in the script."
-    )
-    text = ["# What was planted, and what was named\n", render_table(rows, "markdown"), how]
-    if missing:
-        text.append(f"\nNo slowed link here: {missing}.")
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "confusion.md").write_text("\n".join(text) + "\n", encoding="utf-8")
-    trials = [
-        {
-            "planted": limit,
-            "named": named_of(record),
-            "model": record.config["model"],
-            "global_batch_size": record.environment["global_batch_size"],
-            "shares": step_shares(record.step_costs),
-            "step_costs": record.step_costs.model_dump(),
-        }
-        for limit, records in found.items()
-        for record in records
-    ]
-    (RESULTS / "confusion.json").write_text(json.dumps(trials, indent=1) + "\n", encoding="utf-8")
-    print("\n".join(text))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ LACKS = {  # keys that were added since
     "2026-11-23-88cd413-fast-loop": {"link"},
     "2026-11-23-b1ae0db-two-processes": set(),
     "2026-11-23-b1ae0db-diverged": set(),
+    "2026-11-28-7a3a63c-checkpoints": set(),
+    "2026-11-28-a1423c9-insight": set(),
 }
 
 
