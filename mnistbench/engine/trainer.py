@@ -184,7 +184,8 @@ def _diagnosis(run: Run) -> StepCosts | None:
     except Exception as error:
         if run.plan.num_processes > 1:
             raise  # the others would wait
-        _log.warning(f"diagnose: not found out: {str(error).strip().splitlines()[0]}")
+        first, _, _ = (str(error).strip() or type(error).__name__).partition("\n")
+        _log.warning(f"diagnose: not found out: {first}")
         return None
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -121,10 +122,29 @@ def test_a_run_that_ends_before_its_profile_says_so(small_config):
     assert record.profile.operators == []
 
 
+def test_a_run_that_goes_on_after_its_profile_has_nothing_to_complain_of(small_config):
+    config = small_config(profile=("torch",), profile_steps="2:3", checkpoint_every_steps=4)
+    [whole] = train(config)
+    folder = Path(config.output_dir) / whole.run_id
+    (folder / "record.json").unlink()  # as if it had been killed after step 4
+    for path in sorted((folder / "checkpoints").iterdir())[1:]:
+        shutil.rmtree(path)
+    [record] = train(config.model_copy(update={"resume": "latest"}))
+    assert record.interruptions[-1].step == 4
+    assert (record.status, record.error) == ("completed", None)
+    assert [name for name in record.profile.files if name.endswith(".pt.trace.json")]
+
+
 def test_a_missing_library_is_one_line(small_config, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match="sampling needs pyinstrument; pip install"):
         train(small_config(profile=("sampling",), profile_steps="1:2"))
+
+
+def test_samples_name_files_of_the_machine(small_config):
+    config = small_config(profile=("sampling",), profile_steps="1:2", anonymize=True)
+    with pytest.raises(InputError, match="sampling names files of this machine"):
+        train(config)
 
 
 def test_ranges_for_nsight_need_a_gpu(small_config):

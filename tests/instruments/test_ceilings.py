@@ -38,6 +38,17 @@ def test_each_type_and_number_of_threads_has_its_own(small_and_apart, one_thread
     assert len(list(small_and_apart.iterdir())) == 3
 
 
+def test_each_precision_of_products_has_its_own(small_and_apart):
+    before = torch.get_float32_matmul_precision()
+    try:
+        for precision in ("highest", "medium"):
+            torch.set_float32_matmul_precision(precision)
+            find()
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert len(list(small_and_apart.iterdir())) == 2
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"matmul_flops_per_s": -1}'])
 def test_a_damaged_file_is_measured_over(small_and_apart, text):
     find()
