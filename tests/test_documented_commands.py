@@ -88,16 +88,21 @@ def test_a_command_does_what_its_page_says(command, monkeypatch, request, capsys
 
 @pytest.mark.usefixtures("workplace")
 @pytest.mark.parametrize("fence", PYTHON, ids=str)
-def test_python_in_a_page_runs(fence, monkeypatch):
-    whole = trainer.train
+def test_python_in_a_page_runs(fence, monkeypatch, capsys):
+    whole, records = trainer.train, []
 
     def small(config, **kwargs):
         sizes = {"num_epochs": 1, "max_steps": 4, "num_seeds": min(config.num_seeds, 2)}
-        return whole(config.model_copy(update=DATA | sizes), **kwargs)
+        made = whole(config.model_copy(update=DATA | sizes), **kwargs)
+        records.extend(made)
+        return made
 
     monkeypatch.setattr(trainer, "train", small)
+    names = {"__name__": "documented"}
     text = "\n" * fence.line + "\n".join(fence.lines)
-    exec(compile(text, str(fence), "exec"), {"__name__": "documented"})  # noqa: S102 - our pages
+    exec(compile(text, str(fence), "exec"), names)  # noqa: S102 - our pages
+    assert all(record.status == "completed" for record in records)
+    assert capsys.readouterr().out or names.keys() - {"__name__", "__builtins__"}
 
 
 def test_the_pages_have_commands_and_no_block_that_is_not_read():

@@ -79,7 +79,7 @@ def address_of(server):
 def fetcher(address):
     def fetch(page, **query):
         url = f"{address}/data/plugin/pytorch_profiler/{page}?{urlencode(query)}"
-        deadline = time.monotonic() + PATIENCE_S
+        deadline, last = time.monotonic() + PATIENCE_S, "not loaded yet"
         while True:
             try:
                 with urlopen(url, timeout=30) as answer:  # noqa: S310 - our own server
@@ -89,9 +89,9 @@ def fetcher(address):
                     found = json.loads(text)
                     if page != "runs" or (len(found["runs"]) >= 2 and not found["loading"]):
                         return found
-            except (URLError, ConnectionError):
-                pass
-            assert time.monotonic() < deadline, f"no answer from {url}"
+            except (URLError, ConnectionError) as error:  # it starts, or reads the traces still
+                last = error
+            assert time.monotonic() < deadline, f"no answer from {url}: {last}"
             time.sleep(0.5)
 
     return fetch

@@ -22,7 +22,7 @@ def clock_hz() -> float | None:
     """The processor's clock, the mean over cores [Hz]; on a virtual machine often a constant."""
     try:
         clock = psutil.cpu_freq()
-    except (AttributeError, NotImplementedError, OSError, RuntimeError, ValueError):
+    except (AttributeError, OSError, RuntimeError):  # no such function, file or number
         return None
     return 1e6 * clock.current if clock and clock.current > 0 else None
 
