@@ -1,35 +1,51 @@
 # Two commands do everything on a machine that has only Python 3.11+: `make train`, `make test`.
 
 PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS))
+# a worker for each core, and for each file of tests one worker: files share what they prepare
+WORKERS ?= auto
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 ARGS ?=
 
-.PHONY: train test bench chaos lint clean
+.PHONY: train test test-fast bench chaos lint clean
 
-train: $(VENV)/.installed ## train simple-cnn through Accelerate; ARGS="--num-seeds 3" adds flags
+train: $(VENV)/.train ## train simple-cnn through Accelerate; ARGS="--num-seeds 3" adds flags
+	@echo "make: training simple-cnn for ten epochs: half a minute on two cores"
 	$(BIN)/accelerate launch -m mnistbench.train --recipe simple-cnn $(ARGS)
 
-test: $(VENV)/.installed ## the whole test suite
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.dev ## the whole test suite
+	@echo "make: running all tests: eight minutes on two cores; make test-fast takes one"
+	$(PYTEST) $(ARGS)
 
-bench: $(VENV)/.installed ## the benchmark suites
+test-fast: $(VENV)/.dev ## tests that start no other process, compiler or server
+	$(PYTEST) -m "not processes" $(ARGS)
+
+bench: $(VENV)/.dev ## the benchmark suites
 	$(BIN)/python -m pytest bench/ --benchmark-only $(ARGS)
 
-chaos: $(VENV)/.installed ## interrupt runs at random, have them go on, compare the bits
+chaos: $(VENV)/.dev ## interrupt runs at random, have them go on, compare the bits
 	$(BIN)/python -m bench.chaos $(ARGS)
 
-lint: $(VENV)/.installed ## style, types, floors
+lint: $(VENV)/.dev ## style, types, floors
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-$(VENV)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mnistbench needs Python 3.11 or newer: make PYTHON=python3.12 …")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	touch $@
+$(VENV)/.train: pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mnistbench needs Python 3.11 or newer: make PYTHON=python3.12 …")'
+	@echo "make: installing torch, Accelerate and what training needs: one to three minutes, 5 GB"
+	@$(PYTHON) -m venv $(VENV)
+	@$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.train
+	@echo "make: adding what tests and linters need: half a minute"
+	@$(INSTALL) -e '.[dev]'
+	@touch $@
 
 clean: ## remove what make and the tools made, but no results
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

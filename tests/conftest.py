@@ -2,9 +2,11 @@
 
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import hypothesis
@@ -14,6 +16,8 @@ import torch
 from mnistbench.launch.commands import cpu_environment, torchrun_command
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.store import find_records, load_record
+from tests import warm_commands
+from tests.started_processes import Watch
 
 # a slow machine is no failure
 hypothesis.settings.register_profile("no-deadline", deadline=None)
@@ -28,12 +32,75 @@ SMALL = {
     "global_batch_size": 64,
     "num_threads": 1,
 }
+OWN_FOLDER = "MNISTBENCH_TESTS_FOLDER"
+"""Variable with the folder of this run of the tests: its caches; who has it was started by it."""
+
+
+def pytest_configure(config):
+    """Leave nothing to how the tests were started, and share nothing with other runs of them."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a script
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    is_worker = hasattr(config, "workerinput")
+    if not is_worker:
+        config.stash[_FOLDER] = use_own_folder()
+    if is_worker:
+        torch.set_num_threads(1)  # each core has a worker already
+    if is_worker or not config.getoption("numprocesses", None):  # where tests run
+        warm_commands.install()
+        config.stash[_WATCH] = Watch()
+
+
+_FOLDER = pytest.StashKey[str]()
+_WATCH = pytest.StashKey[Watch]()
+
+
+def use_own_folder():
+    """Make a folder and have caches in it: ours, of compiled steps, and Hugging Face's."""
+    folder = tempfile.mkdtemp(prefix="mnistbench-tests-")
+    fonts = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "matplotlib"
+    os.environ.setdefault("MPLCONFIGDIR", str(fonts))  # which take seconds to find again
+    os.environ[OWN_FOLDER] = folder
+    os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
+    os.environ["HF_HOME"] = f"{folder}/huggingface"
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{folder}/compiled"
+    return folder
+
+
+def pytest_unconfigure(config):
+    if folder := config.stash.get(_FOLDER, None):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def pytest_collection_finish():
     """Leave what was imported out of garbage collections, of which each run makes one."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left_behind(pytestconfig):
+    """No process outlives the tests."""
+    yield
+    assert pytestconfig.stash[_WATCH].left_behind() == []
+
+
+@pytest.fixture(autouse=True)
+def marked_if_it_starts_processes(request, pytestconfig):
+    """What ``make test-fast`` leaves out is told by a mark, and the mark is right."""
+    yield
+    watch = pytestconfig.stash[_WATCH]
+    started, watch.started = watch.started, []
+    if request.node.get_closest_marker("processes"):
+        watch.note(request.node.nodeid)
+    else:
+        assert started == [], "mark it with pytest.mark.processes"
+
+
+@pytest.fixture
+def cold():
+    """Commands of this test get interpreters of their own: how these start is what it asks."""
+    with warm_commands.cold():
+        yield
 
 
 @pytest.fixture(autouse=True)
