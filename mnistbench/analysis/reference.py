@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from importlib.resources import as_file, files
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import EvalPoint, RunRecord
-from mnistbench.schema.reference import ReferenceCurve, ReferencePoint
+from mnistbench.schema.reference import ReferenceCurve, ReferencePoint, load_reference
 from mnistbench.schema.training_fields import curve_settings
 
-__all__ = ["MIN_SEEDS", "build_reference", "check_against", "check_group"]
+__all__ = [
+    "MIN_SEEDS",
+    "build_reference",
+    "check_against",
+    "check_group",
+    "packaged_references",
+    "unchecked_notes",
+]
 
 MIN_SEEDS = 5
 _OUTSIDE = 0.01
@@ -30,6 +38,17 @@ _AT_CHANCE = 0.15
 class _Interval(NamedTuple):
     low: float
     high: float
+
+
+def packaged_references() -> list[ReferenceCurve]:
+    """The reference curves that come with the package, in order of their files' names."""
+    found = []
+    folder = files(__package__).joinpath("references")
+    for file in sorted(folder.iterdir(), key=lambda one: one.name):
+        if file.name.endswith(".json"):
+            with as_file(file) as path:
+                found.append(load_reference(path))
+    return found
 
 
 def build_reference(records: Sequence[RunRecord], *, made_by: str) -> ReferenceCurve:
@@ -125,6 +144,31 @@ def check_group(
         "seeds": list(left),
         "first": next(iter(left.values()), None),
     }
+
+
+def unchecked_notes(
+    groups: Sequence[Sequence[RunRecord]], references: Sequence[ReferenceCurve]
+) -> list[str]:
+    """At most one line: the recipes among `groups` that none of `references` could check, and why.
+
+    Recipes with changed values are no longer what a reference is of; they are not named. Without
+    references nothing was asked, and nothing is said.
+    """
+    if not references:
+        return []
+    known = {(reference.recipe, reference.dataset) for reference in references}
+    unchecked = {
+        (group[0].recipe.name, group[0].dataset.name): None
+        for group in groups
+        if group[0].recipe and not group[0].recipe.changed and group[0].dataset
+        if check_group(group, references) is None
+    }
+    told = [f"{name} on {data} ({_why_not((name, data) in known)})" for name, data in unchecked]
+    return [f"not held to a reference band: {', '.join(told)}"] if told else []
+
+
+def _why_not(has_one: bool) -> str:
+    return "its band is for other data, settings or evaluations" if has_one else "there is none"
 
 
 def _check(record: RunRecord, references: Sequence[ReferenceCurve]) -> list[str] | None:
