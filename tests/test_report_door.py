@@ -123,7 +123,8 @@ def test_one_line_names_the_recipes_that_have_no_reference(tmp_path, monkeypatch
         save_record(record, tmp_path / "runs" / f"{record.seed}")
     line = (
         "not held to a reference band: simple-cnn on mnist (its band is for other data, settings "
-        "or evaluations), example-cnn on mnist (there is none)"
+        "or evaluations), example-cnn on mnist (there is none), simple-cnn* on mnist (its values "
+        "were changed)"
     )
     door.main(["--html", "page.html"])
     assert capsys.readouterr().out.splitlines().count(line) == 1

@@ -7,13 +7,13 @@ an entry that converges clearly faster is refused just as one that does not conv
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from importlib.resources import as_file, files
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.record import EvalPoint, RunRecord
+from mnistbench.schema.record import EvalPoint, RecipeInfo, RunRecord
 from mnistbench.schema.reference import ReferenceCurve, ReferencePoint, load_reference
 from mnistbench.schema.training_fields import curve_settings
 
@@ -151,24 +151,26 @@ def unchecked_notes(
 ) -> list[str]:
     """At most one line: the recipes among `groups` that none of `references` could check, and why.
 
-    Recipes with changed values are no longer what a reference is of; they are not named. Without
-    references nothing was asked, and nothing is said.
+    Without references nothing was asked, and nothing is said.
     """
     if not references:
         return []
     known = {(reference.recipe, reference.dataset) for reference in references}
-    unchecked = {
-        (group[0].recipe.name, group[0].dataset.name): None
+    told = [
+        _why_not(group[0].recipe, group[0].dataset.name, known)
         for group in groups
-        if group[0].recipe and not group[0].recipe.changed and group[0].dataset
-        if check_group(group, references) is None
-    }
-    told = [f"{name} on {data} ({_why_not((name, data) in known)})" for name, data in unchecked]
-    return [f"not held to a reference band: {', '.join(told)}"] if told else []
+        if group[0].recipe and group[0].dataset and check_group(group, references) is None
+    ]
+    each_once = ", ".join(dict.fromkeys(told))
+    return [f"not held to a reference band: {each_once}"] if told else []
 
 
-def _why_not(has_one: bool) -> str:
-    return "its band is for other data, settings or evaluations" if has_one else "there is none"
+def _why_not(recipe: RecipeInfo, dataset: str, known: Container[tuple[str, str]]) -> str:
+    if (recipe.name, dataset) not in known:
+        return f"{recipe.name} on {dataset} (there is none)"
+    if recipe.changed:
+        return f"{recipe.name}* on {dataset} (its values were changed)"
+    return f"{recipe.name} on {dataset} (its band is for other data, settings or evaluations)"
 
 
 def _check(record: RunRecord, references: Sequence[ReferenceCurve]) -> list[str] | None:
