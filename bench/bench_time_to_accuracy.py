@@ -1,23 +1,19 @@
 """Time to accuracy: the recipes, every target scored from one stored curve, seeds as rounds.
 
-A recipe whose curve leaves its reference band (``bench/references/``) fails: fast but wrong is not
-fast. Left out, and without a reference: example-cnn, which takes some 20 minutes a seed on two
-cores.
+A recipe whose curve leaves its reference band (``mnistbench/analysis/references/``) fails: fast but
+wrong is not fast. Left out, and without a reference: example-cnn, which takes some 20 minutes a
+seed on two cores.
 """
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
 from bench.cells import HEADLINE, run_info, targets_rows
 from bench.run_clock import CLOCK
-from mnistbench.analysis.reference import check_against
-from mnistbench.schema.reference import load_reference
+from mnistbench.analysis.reference import check_against, packaged_references
 from mnistbench.workload.recipes import RECIPES
 
-REFERENCES = Path(__file__).parent / "references"
 MEASURED = {
     "smoke": ("simple-cnn", "fast-cnn"),
     "quick": ("simple-cnn", "cnn4-ce", "cnn4-mse", "dnn4-ce", "fast-cnn"),
@@ -63,11 +59,11 @@ def bench_recipe(benchmark, measured, report, *, recipe):
 def check_reference(section, recipe, records):
     """Fail where a run's curve is not that of its recipe, and say where that could not be told."""
     dataset = records[0].dataset.name
-    path = REFERENCES / f"{recipe}-{dataset}.json"
-    if not path.exists():
+    kept = {(reference.recipe, reference.dataset): reference for reference in packaged_references()}
+    reference = kept.get((recipe, dataset))
+    if reference is None:
         section.note(f"{recipe} on {dataset}: no reference curve to hold it to")
         return
-    reference = load_reference(path)
     left = {record.seed: check_against(record, reference) for record in records}
     if None in left.values():
         section.note(f"{recipe}: too short to be held to its reference curve")

@@ -1,19 +1,18 @@
 """What the losses are compared on: two of the articles' networks, a learning rate for each loss.
 
-The learning rates come from ``bench/tuning/``, where ``bench/search_learning_rates.py`` leaves what
-it tried; all losses get the same search.
+The learning rates come with the package; ``bench/search_learning_rates.py`` leaves what it tried
+there. All losses get the same search.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, get_args
 
 from mnistbench.schema.names import LossName
+from mnistbench.workload.learning_rates import tuned_rates
 
-__all__ = ["LOSSES", "SETTINGS", "learning_rate", "search_settings", "tuning_file"]
+__all__ = ["LOSSES", "SETTINGS", "learning_rate", "search_settings"]
 
 SEARCH_SEED = 1000
 """No suite measures this seed."""
@@ -41,23 +40,18 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
 """Batch, optimizer and momentum as in the articles; val is read twice an epoch, test at the end."""
 
 
-def tuning_file(model: str) -> Path:
-    """Where the search on `model` is kept."""
-    return Path(__file__).parent / "tuning" / f"{model}.json"
-
-
 def search_settings(model: str) -> dict[str, Any]:
     """What a search on `model` trains with, but for the loss and the rate."""
     return {**SETTINGS[model], "dataset": "mnist", "num_epochs": 2, "seed": SEARCH_SEED}
 
 
-def learning_rate(model: str, loss: str) -> float:
+def learning_rate(model: str, loss: LossName) -> float:
     """The learning rate that the search found for `loss` on `model`.
 
     Raises:
         ValueError: the search was made with other settings than the suite has now.
     """
-    found = json.loads(tuning_file(model).read_text())
-    if found["settings"] != search_settings(model):
-        raise ValueError(f"{tuning_file(model)}: made for other settings; run {found['command']}")
-    return float(found["losses"][loss]["lr"])
+    found = tuned_rates(model)
+    if found.settings != search_settings(model):
+        raise ValueError(f"{model}: its rates are for other settings; run {found.command}")
+    return found.losses[loss].lr

@@ -1,4 +1,4 @@
-r"""Reference curves from records: one for each recipe and data set, to ``bench/references/``.
+r"""Reference curves from records: one for each recipe and data set, into the package's folder.
 
     for recipe in simple-cnn cnn4-ce cnn4-mse dnn4-ce dnn4-mse dnn5-ce fast-cnn; do
         mnistbench train --recipe $recipe --dataset mnist --num-seeds 10 \
@@ -27,7 +27,8 @@ from mnistbench.schema.store import find_records, load_record
 
 __all__ = ["FOLDER", "main"]
 
-FOLDER = Path(__file__).parent / "references"
+FOLDER = Path(__file__).parents[1] / "mnistbench" / "analysis" / "references"
+"""In this checkout, also where another mnistbench is installed."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

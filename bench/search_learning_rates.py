@@ -4,7 +4,7 @@ Each loss gets the same ladder of rates, the same seed (one that no suite measur
 the rate with the smallest mean error over the evaluations wins. Where that is the first or the
 last rate tried, the ladder is climbed on until it is not; then the two half rungs beside it are
 tried. Nothing reads the test set to choose. What was tried is kept, so a search that was stopped
-goes on where it was.
+goes on where it was: in ``mnistbench/workload/tuned_rates/``, which ships with the package.
 
     python -m bench.search_learning_rates cnn4          # about 20 minutes on two cores
     python -m bench.search_learning_rates simple-cnn
@@ -15,11 +15,16 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from pathlib import Path
 
-from bench.loss_runs import LOSSES, SETTINGS, search_settings, tuning_file
+from bench.loss_runs import LOSSES, SETTINGS, search_settings
 from mnistbench.engine.trainer import train
 from mnistbench.schema.config import RunConfig
+from mnistbench.schema.names import LossName
+from mnistbench.schema.strict_json import write_whole
+from mnistbench.workload.learning_rates import RateSearch, TunedRates, load_rates
 
+FOLDER = Path(__file__).parents[1] / "mnistbench" / "workload" / "tuned_rates"
 LADDER = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 FIRST_TRIED = LADDER[2:8]
 HALF_RUNG = 1.8
@@ -31,21 +36,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", choices=SETTINGS)
     model = parser.parse_args().model
-    path = tuning_file(model)
-    path.parent.mkdir(exist_ok=True)
+    path = FOLDER / f"{model}.json"
     settings = search_settings(model)
-    kept = json.loads(path.read_text()) if path.exists() else {}
-    same = kept.get("settings") == settings
-    losses = kept["losses"] if same else {}
+    command = f"python -m bench.search_learning_rates {model}"
+    losses = kept_losses(path, settings)
     for loss in LOSSES:
-        tried = {float(lr): e for lr, e in losses.get(loss, {}).get("mean_val_error", {}).items()}
+        kept = losses[loss].mean_val_error if loss in losses else {}
+        tried = {float(lr): error for lr, error in kept.items()}
         best = search(tried, settings | {"loss": loss})
         errors = {f"{lr:g}": tried[lr] for lr in sorted(tried)}
-        losses[loss] = {"lr": best, "mean_val_error": errors}
-        command = f"python -m bench.search_learning_rates {model}"
-        values = {"command": command, "split": "val", "settings": settings, "losses": losses}
-        path.write_text(json.dumps(values, indent=1) + "\n")
+        losses[loss] = RateSearch(lr=best, mean_val_error=errors)
+        save(TunedRates(command=command, settings=settings, losses=losses), path)
         print(f"{model} {loss}: {best:g} of {errors}", flush=True)
+
+
+def kept_losses(path: Path, settings: dict[str, object]) -> dict[LossName, RateSearch]:
+    """What an earlier search with the same settings tried."""
+    kept = load_rates(path) if path.exists() else None
+    return dict(kept.losses) if kept and kept.settings == settings else {}
+
+
+def save(rates: TunedRates, path: Path) -> None:
+    write_whole(path, json.dumps(rates.model_dump(), indent=1) + "\n")
 
 
 def search(tried: dict[float, float], settings: dict[str, object]) -> float:

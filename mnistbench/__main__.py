@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 
+from mnistbench import __version__
+
 __all__ = ["main"]
 
 _DOORS = {
@@ -21,7 +23,11 @@ def main() -> int:
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in {"-h", "--help"}:
         lines = [f"  {door:8}{text}" for door, text in _DOORS.items()]
-        print("usage: mnistbench DOOR [ARGS]\n", *lines, sep="\n")  # noqa: T201
+        usage = "usage: mnistbench DOOR [ARGS]\n       mnistbench --version\n"
+        print(f"mnistbench {__version__}\n", usage, *lines, sep="\n")  # noqa: T201
+        return 0
+    if name == "--version":
+        print(f"mnistbench {__version__}")  # noqa: T201
         return 0
     if name not in _DOORS:
         known = ", ".join(_DOORS)

@@ -15,6 +15,7 @@ from mnistbench import __version__
 from mnistbench.analysis.page.page import render_page, save_pictures
 from mnistbench.analysis.page.subject import Reading
 from mnistbench.analysis.plots import plot_curves
+from mnistbench.analysis.reference import packaged_references
 from mnistbench.analysis.scaling.study import Choice, study_scaling
 from mnistbench.analysis.scaling.table import render_scaling
 from mnistbench.analysis.tables import render_epochs, render_rules, render_runs, render_targets
@@ -30,7 +31,6 @@ from mnistbench.workload.recipes import RECIPES
 
 __all__ = ["main"]
 
-_REFERENCES = Path("bench/references")
 _PAGES = {".html", ".htm"}
 _EVERY_S = 2.0
 
@@ -68,7 +68,7 @@ class _Flags:
     per_run: bool = False
     """A row for each run in the summary, instead of one for all seeds of the same run."""
     references: Path | None = None
-    """Folder of reference curves that runs are held to. Default: bench/references, if it exists."""
+    """Folder of reference curves that runs are held to. Default: those of the package."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -145,9 +145,9 @@ def _render(records: Sequence[RunRecord], flags: _Flags) -> str:
 
 
 def _load_references(folder: Path | None) -> list[ReferenceCurve]:
-    if folder is None and not _REFERENCES.is_dir():
-        return []
-    return [load_reference(path) for path in find_references(folder or _REFERENCES)]
+    if folder is None:
+        return packaged_references()
+    return [load_reference(path) for path in find_references(folder)]
 
 
 def _check(flags: _Flags) -> None:

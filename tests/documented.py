@@ -9,6 +9,7 @@ from typing import NamedTuple
 __all__ = [
     "PAGES",
     "ROOT",
+    "SECURITY",
     "Command",
     "Fence",
     "all_commands",
@@ -21,6 +22,8 @@ __all__ = [
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+SECURITY = ROOT / "SECURITY.md"
+"""Names flags, but tells nobody to type anything."""
 
 PROGRAMS = {
     *("mnistbench", "python", "pytest", "accelerate", "torchrun", "make", "pip", "tensorboard"),

@@ -60,6 +60,32 @@ def make_record(seed=0, accuracies=(0.90, 0.95, 0.98), name="simple-cnn", **chan
     return RunRecord(**values | changes)
 
 
+def of_reference(reference, *, off=0.0, **changes):
+    """A run that trained as those of `reference`, its accuracies `off` from their mean."""
+    data = DatasetInfo(
+        name=reference.dataset,
+        source="local",
+        sha256=reference.sha256,
+        num_train=reference.num_train,
+        num_val=0,
+        num_test=10_000,
+    )
+    record = make_record(name=reference.recipe, dataset=data, **changes)
+    points = [
+        record.eval_points[0].model_copy(
+            update={"step": point.step, "epoch": point.epoch, "accuracy": point.mean + off}
+        )
+        for point in reference.points
+    ]
+    return record.model_copy(
+        update={
+            "config": record.config | reference.settings | {"eval_split": reference.split},
+            "environment": record.environment | {"global_batch_size": reference.global_batch_size},
+            "eval_points": points,
+        }
+    )
+
+
 def profiled(record, *, kinds=("torch",), hooks=()):
     """`record` as of a run whose steps were watched by profilers, by `hooks` of Python, or both."""
     profile = Profile(kinds=list(kinds), hooks=list(hooks), first_step=5, end_step=10)

@@ -6,6 +6,7 @@ from typing import get_args
 
 import pytest
 
+from mnistbench import __version__
 from mnistbench.schema.config import config_from
 from mnistbench.schema.names import DatasetChoice, DatasetName, RecipeName
 from mnistbench.workload.datasets import DATASETS
@@ -26,6 +27,16 @@ def test_it_lists_and_opens_its_doors():
     unknown = run("compete")
     assert unknown.returncode == 2
     assert unknown.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("flag", ["--version", "--help"])
+def test_its_version_is_told_before_anything_is_imported(flag):
+    code = "import sys; sys.modules['torch'] = None; from mnistbench.__main__ import main; main()"
+    told = subprocess.run(
+        [sys.executable, "-c", code, flag], capture_output=True, text=True, check=True
+    ).stdout
+    assert told.splitlines()[0] == f"mnistbench {__version__}"
+    assert ("--version" in told) == (flag == "--help")
 
 
 def test_names_are_the_keys_of_their_registries():

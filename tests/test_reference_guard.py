@@ -1,19 +1,17 @@
-"""The fast-but-wrong guard on real runs, against the reference curves of this repository."""
-
-from pathlib import Path
+"""The fast-but-wrong guard on real runs, against the reference curves of the package."""
 
 import pytest
 import torch
 
-from mnistbench.analysis.reference import check_against
+from bench.make_references import FOLDER
+from mnistbench.analysis.reference import check_against, packaged_references
 from mnistbench.engine.fast_step import FastStep
 from mnistbench.engine.trainer import train
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.reference import load_reference
 from mnistbench.schema.training_fields import curve_settings
 from mnistbench.workload.recipes import RECIPES
 
-REFERENCES = Path(__file__).parents[1] / "bench" / "references"
+REFERENCES = {f"{r.recipe}-{r.dataset}": r for r in packaged_references()}
 
 
 @pytest.fixture
@@ -24,7 +22,7 @@ def first_epoch(mnist_dir, tmp_path):
         values = RECIPES["simple-cnn"].settings | {"num_epochs": 1, "output_dir": str(tmp_path)}
         config = RunConfig(recipe="simple-cnn", dataset="mnist", data_dir=mnist_dir, **values)
         record = train(config.model_copy(update={"seed": 77}))[0]
-        return check_against(record, load_reference(REFERENCES / "simple-cnn-mnist.json"))
+        return check_against(record, REFERENCES["simple-cnn-mnist"])
 
     return run
 
@@ -45,10 +43,13 @@ def test_a_loop_that_is_fast_because_it_skips_updates_is_caught(first_epoch, mon
     assert left.startswith("epoch 1 (")
 
 
-@pytest.mark.parametrize("path", sorted(REFERENCES.glob("*.json")), ids=lambda path: path.stem)
-def test_references_belong_to_the_recipes_as_they_are_now(path):
-    reference = load_reference(path)
-    assert path.stem == f"{reference.recipe}-{reference.dataset}"
+def test_each_file_is_named_for_what_it_is_of():
+    assert {path.stem for path in FOLDER.glob("*.json")} == REFERENCES.keys()
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_references_belong_to_the_recipes_as_they_are_now(name):
+    reference = REFERENCES[name]
     config = RunConfig(recipe=reference.recipe, **RECIPES[reference.recipe].settings)
     assert curve_settings(reference.settings) == curve_settings(config.model_dump(mode="json"))
     assert reference.n >= 10

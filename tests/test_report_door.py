@@ -8,9 +8,11 @@ import pytest
 
 from bench import make_references
 from mnistbench import report as door
+from mnistbench.analysis.reference import packaged_references
 from mnistbench.engine.trainer import train
 from mnistbench.schema.record import RecipeInfo
 from mnistbench.schema.store import save_record
+from tests.made_records import make_record, of_reference
 
 
 @pytest.fixture
@@ -75,20 +77,60 @@ def test_runs_are_held_to_the_references_that_were_made_of_others(
             tmp_path / ("honest" if accuracy > 0.5 else "wrong") / f"{seed}",
         )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(make_references, "FOLDER", tmp_path / "bench" / "references")
+    monkeypatch.setattr(make_references, "FOLDER", tmp_path / "bands")
     assert make_references.main(["honest"]) == 0
-    path = tmp_path / "bench" / "references" / "simple-cnn-synthetic.json"
+    path = tmp_path / "bands" / "simple-cnn-synthetic.json"
     assert capsys.readouterr().out == f"{path}: 1 evaluations of 5 seeds\n"
     assert json.loads(path.read_text())["made_by"] == "python -m bench.make_references honest"
-    door.main(["wrong"])
+    references = ["--references", str(path.parent)]
+    door.main(["wrong", *references])
     assert "left at epoch 1 (20.00 %, band " in capsys.readouterr().out
-    door.main(["honest", "--references", str(path.parent), "--format", "json"])
+    door.main(["honest", *references, "--format", "json"])
     (row,) = json.loads(capsys.readouterr().out)
     assert row["reference"] == {"checked": 5, "left": 0, "seeds": [], "first": None}
     path.write_text("{")
     with pytest.raises(SystemExit):
-        door.main(["honest"])
+        door.main(["honest", *references])
     assert "simple-cnn-synthetic.json: not a reference curve" in capsys.readouterr().err
+
+
+def test_from_any_folder_recipes_are_held_to_the_references_of_the_package(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    for reference in packaged_references():
+        save_record(of_reference(reference), tmp_path / "runs" / reference.recipe)
+    door.main(["--format", "json"])
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["recipe"]: row["reference"]["left"] for row in rows} == dict.fromkeys(
+        ("cnn4-ce", "cnn4-mse", "dnn4-ce", "dnn4-mse", "dnn5-ce", "fast-cnn", "simple-cnn"), 0
+    )
+    save_record(of_reference(packaged_references()[-1], off=-0.1), tmp_path / "wrong")
+    door.main(["wrong", "--html", "page.html"])
+    assert "left at epoch 1 (86.62 %, band 94.23–98.06)" in capsys.readouterr().out
+    assert "left at epoch 1 (86.62 %, band 94.23–98.06)" in (tmp_path / "page.html").read_text()
+
+
+def test_one_line_names_the_recipes_that_have_no_reference(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    other = RecipeInfo(name="simple-cnn", source="a page", changed=["lr"])
+    records = [
+        *(of_reference(packaged_references()[-1]), make_record(1), make_record(2)),
+        *(make_record(3, name="example-cnn"), make_record(4, recipe=None)),
+        make_record(5, target=0.5, recipe=other),
+    ]
+    for record in records:
+        save_record(record, tmp_path / "runs" / f"{record.seed}")
+    line = (
+        "not held to a reference band: simple-cnn on mnist (its band is for other data, settings "
+        "or evaluations), example-cnn on mnist (there is none), simple-cnn* on mnist (its values "
+        "were changed)"
+    )
+    door.main(["--html", "page.html"])
+    assert capsys.readouterr().out.splitlines().count(line) == 1
+    assert line in (tmp_path / "page.html").read_text()
+    door.main(["runs/0"])
+    assert "not held" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

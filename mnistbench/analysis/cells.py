@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mnistbench.analysis.groups import counted, summarise
+from mnistbench.analysis.reference import unchecked_notes
 from mnistbench.analysis.rules import RuleScore
 from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.schema.record import RunRecord
@@ -139,7 +140,7 @@ def median_text(values: Mapping[str, Any], show: Callable[[float], str], *, alon
     return f"{show(median)} ({show(low or 0.0)}–{'∞' if high is None else show(high)})"
 
 
-def notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
+def notes(groups: Sequence[Sequence[RunRecord]], references: Sequence[ReferenceCurve]) -> list[str]:
     """The lines below the main table, each of them once."""
     lines = [
         f"* {record.recipe.name} changed in: {', '.join(record.recipe.changed)}"
@@ -162,6 +163,7 @@ def notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
         lines.append(f"{resumed} run(s) were interrupted and went on; time between does not count")
     lines += mark_notes(groups)
     lines += [_protocol(g[0]) for g in groups if _reads_test_more_than_once(g[0])]
+    lines += unchecked_notes(groups, references)
     return list(dict.fromkeys(lines))
 
 

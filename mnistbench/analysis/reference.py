@@ -7,16 +7,24 @@ an entry that converges clearly faster is refused just as one that does not conv
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from importlib.resources import as_file, files
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.record import EvalPoint, RunRecord
-from mnistbench.schema.reference import ReferenceCurve, ReferencePoint
+from mnistbench.schema.record import EvalPoint, RecipeInfo, RunRecord
+from mnistbench.schema.reference import ReferenceCurve, ReferencePoint, load_reference
 from mnistbench.schema.training_fields import curve_settings
 
-__all__ = ["MIN_SEEDS", "build_reference", "check_against", "check_group"]
+__all__ = [
+    "MIN_SEEDS",
+    "build_reference",
+    "check_against",
+    "check_group",
+    "packaged_references",
+    "unchecked_notes",
+]
 
 MIN_SEEDS = 5
 _OUTSIDE = 0.01
@@ -30,6 +38,17 @@ _AT_CHANCE = 0.15
 class _Interval(NamedTuple):
     low: float
     high: float
+
+
+def packaged_references() -> list[ReferenceCurve]:
+    """The reference curves that come with the package, in order of their files' names."""
+    found = []
+    folder = files(__package__).joinpath("references")
+    for file in sorted(folder.iterdir(), key=lambda one: one.name):
+        if file.name.endswith(".json"):
+            with as_file(file) as path:
+                found.append(load_reference(path))
+    return found
 
 
 def build_reference(records: Sequence[RunRecord], *, made_by: str) -> ReferenceCurve:
@@ -125,6 +144,33 @@ def check_group(
         "seeds": list(left),
         "first": next(iter(left.values()), None),
     }
+
+
+def unchecked_notes(
+    groups: Sequence[Sequence[RunRecord]], references: Sequence[ReferenceCurve]
+) -> list[str]:
+    """At most one line: the recipes among `groups` that none of `references` could check, and why.
+
+    Without references nothing was asked, and nothing is said.
+    """
+    if not references:
+        return []
+    known = {(reference.recipe, reference.dataset) for reference in references}
+    told = [
+        _why_not(group[0].recipe, group[0].dataset.name, known)
+        for group in groups
+        if group[0].recipe and group[0].dataset and check_group(group, references) is None
+    ]
+    each_once = ", ".join(dict.fromkeys(told))
+    return [f"not held to a reference band: {each_once}"] if told else []
+
+
+def _why_not(recipe: RecipeInfo, dataset: str, known: Container[tuple[str, str]]) -> str:
+    if (recipe.name, dataset) not in known:
+        return f"{recipe.name} on {dataset} (there is none)"
+    if recipe.changed:
+        return f"{recipe.name}* on {dataset} (its values were changed)"
+    return f"{recipe.name} on {dataset} (its band is for other data, settings or evaluations)"
 
 
 def _check(record: RunRecord, references: Sequence[ReferenceCurve]) -> list[str] | None:

@@ -68,14 +68,14 @@ def render_runs(
 
     Over several runs a cell is the mean and half the width of its 95 % interval, with n; the time
     to the target is Kaplan and Meier's median with its interval. Runs that train in the way of one
-    of `references` are held to its band.
+    of `references` are held to its band; a note names the recipes that none of them could check.
     """
     groups = [[record] for record in records] if per_run else group_runs(records)
     if table_format in {"json", "csv"}:
         return data_text([summarise(g, references=references) for g in groups], table_format)
     differing = differences(groups)
     rows = [run_cells(g, text, references) for g, text in zip(groups, differing, strict=True)]
-    return _table(rows, [*notes(groups), *limits_notes(groups)], table_format)
+    return _table(rows, [*notes(groups, references), *limits_notes(groups)], table_format)
 
 
 def render_targets(

@@ -51,7 +51,7 @@ def summary_section(subject: Subject) -> Section:
         "with.",
         tables=[Table(rows=shown)],
         said=said,
-        notes=notes([row.runs for row in subject.rows]),
+        notes=notes([row.runs for row in subject.rows], subject.reading.references),
     )
 
 
