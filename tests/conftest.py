@@ -45,6 +45,7 @@ def pytest_configure(config):
         config.stash[_FOLDER] = use_own_folder()
     if is_worker:
         torch.set_num_threads(1)  # each core has a worker already
+        del os.environ["PYTEST_XDIST_WORKER"]  # what tests start is none
     if is_worker or not config.getoption("numprocesses", None):  # where tests run
         warm_commands.install()
         config.stash[_WATCH] = Watch()

@@ -54,6 +54,7 @@ def test_the_hand_written_loop_draws_the_fast_loops_curve(curves, values):
     assert_same(curves(train_by_hand, **values))
 
 
+@pytest.mark.processes
 @needs_compiler
 @pytest.mark.parametrize("mixed_precision", ["no", "bf16"])
 def test_so_does_the_hand_written_loop_compiled_as_one(curves, mixed_precision):

@@ -4,6 +4,8 @@ import pytest
 
 from bench.child_memory import peak_memory
 
+pytestmark = pytest.mark.processes
+
 
 def test_the_mapped_loader_does_not_hold_the_images(small_config, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

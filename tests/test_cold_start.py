@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.processes
+
 HEAVY = {"scipy", "matplotlib", "torchinfo", "tensorboard", "pandas", "torch._inductor.compile_fx"}
 RUN = [
     *("--dataset", "synthetic", "--synthetic-train-size", "400", "--val-size", "100"),

@@ -19,6 +19,7 @@ def run(*argv):
     )
 
 
+@pytest.mark.processes
 def test_it_lists_and_opens_its_doors():
     listed = run()
     assert listed.returncode == 0
@@ -29,6 +30,7 @@ def test_it_lists_and_opens_its_doors():
     assert unknown.stderr.count("\n") == 1
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("flag", ["--version", "--help"])
 def test_its_version_is_told_before_anything_is_imported(flag):
     code = "import sys; sys.modules['torch'] = None; from mnistbench.__main__ import main; main()"

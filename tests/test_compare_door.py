@@ -127,6 +127,7 @@ def test_a_gate_on_runs_that_diverged_is_status_2(stored, capsys):
     assert "7 of 8 runs of B diverged or failed" in err
 
 
+@pytest.mark.processes
 def test_the_command_starts_without_torch_and_ends_with_its_status(stored):
     probe = (
         "import sys, mnistbench.compare as door\n"

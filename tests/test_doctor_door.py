@@ -5,6 +5,7 @@ import pytest
 from mnistbench import doctor as door
 
 
+@pytest.mark.processes
 def test_a_healthy_machine_is_status_0(tmp_path, capsys):
     assert door.main(["--data-dir", str(tmp_path), "--output-dir", str(tmp_path / "runs")]) == 0
     out = capsys.readouterr().out

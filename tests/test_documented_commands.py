@@ -73,6 +73,7 @@ def collected():
     return documented_runners.collect_suites()
 
 
+@pytest.mark.processes
 @pytest.mark.usefixtures("workplace")
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
 def test_a_command_does_what_its_page_says(command, monkeypatch, request, capsys):

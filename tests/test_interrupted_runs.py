@@ -18,6 +18,8 @@ from mnistbench.schema.checkpoint import checkpoints_of, load_newest
 from mnistbench.schema.store import find_records, load_record
 from tests.processes import SMALL_FLAGS, Process, free_port, rendezvous, training
 
+pytestmark = pytest.mark.processes
+
 LONG = ("--num-epochs", "4000", "--model", "linear")
 
 

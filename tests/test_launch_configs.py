@@ -94,6 +94,7 @@ def test_the_command_at_its_top_starts_a_training_that_fits(path, capsys):
     check_batch(config, read_launch_config(path).num_processes)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("path", SCRIPTS, ids=by_name)
 def test_scripts_pass_shellcheck_and_say_when(path):
     checker = Path(sys.executable).parent / "shellcheck"
@@ -131,6 +132,7 @@ def stand_ins(tmp_path):
     return add
 
 
+@pytest.mark.processes
 def test_several_nodes_meet_first_and_then_each_launches_with_its_rank(stand_ins):
     stand_ins("scontrol", "echo node-a; echo node-b")
     stand_ins("srun", 'shift; SLURM_NODEID=0 "$@"; SLURM_NODEID=1 "$@"')
@@ -152,6 +154,7 @@ def test_several_nodes_meet_first_and_then_each_launches_with_its_rank(stand_ins
     assert doors[1].endswith("-m mnistbench.train --recipe simple-cnn --data-dir with space")
 
 
+@pytest.mark.processes
 def test_a_machine_that_is_not_met_does_not_launch(stand_ins):
     stand_ins("scontrol", "echo node-a")
     stand_ins("srun", 'shift; SLURM_NODEID=1 "$@"')
@@ -167,6 +170,7 @@ def test_a_machine_that_is_not_met_does_not_launch(stand_ins):
     assert not [line for line in stand_ins.calls() if line.startswith("accelerate")]
 
 
+@pytest.mark.processes
 def test_a_job_at_its_time_limit_ends_its_step_and_queues_again(stand_ins, tmp_path):
     pid = tmp_path / "pid"
     stand_ins("srun", f"trap 'exit 143' TERM; echo $$ > {pid}; while :; do sleep 0.05; done")
@@ -191,6 +195,7 @@ def test_a_job_at_its_time_limit_ends_its_step_and_queues_again(stand_ins, tmp_p
     ]
 
 
+@pytest.mark.processes
 def test_the_elastic_script_wants_to_know_where_to_meet():
     environment = {name: value for name, value in os.environ.items() if name != "HEAD"}
     done = subprocess.run(

@@ -24,6 +24,8 @@ from mnistbench.analysis.reference import packaged_references
 from mnistbench.schema.store import save_record
 from tests.made_records import of_reference
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[1]
 FOLDERS = (".ci", ".github", "bench", "docs", "launch_configs", "mnistbench", "tests")
 LEFT_OUT = "bench/results/convergence/runs/"

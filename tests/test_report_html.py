@@ -249,6 +249,7 @@ def luminance(page):
     return max(map(int, re.findall(r"\d+", colour)[:3]))
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_a_browser_shows_all_of_it_at_any_width(opened, width, scheme):

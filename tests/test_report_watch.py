@@ -18,6 +18,7 @@ SWEEP = [
 ]
 
 
+@pytest.mark.processes
 def test_a_sweep_is_followed_to_its_end(tmp_path):
     folder = tmp_path / "sweep"
     folder.mkdir()
@@ -40,6 +41,7 @@ def test_a_sweep_is_followed_to_its_end(tmp_path):
     assert "linear" in watched.stdout
 
 
+@pytest.mark.processes
 def test_ctrl_c_ends_the_view_and_gives_the_terminal_back(tmp_path):
     save_record(make_record(), tmp_path / "a")
     main, terminal = pty.openpty()
@@ -90,6 +92,7 @@ def test_a_folder_of_runs_is_shown_once_without_a_terminal(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("1 run\nrecipe")
 
 
+@pytest.mark.processes
 def test_a_reader_who_has_seen_enough_is_no_error(tmp_path):
     save_record(make_record(), tmp_path / "a")
     code = "import sys; from mnistbench.report import main; sys.exit(main(sys.argv[1:]))"

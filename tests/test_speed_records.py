@@ -233,6 +233,7 @@ def test_bad_usage_is_one_line(argv, says, claim, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.processes
 def test_two_real_rows_are_claimed_and_run_again_in_turn(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     own = ["--recipe", "simple-cnn", "--target", "1", "--num-seeds", "2", "--cold-runs", "1"]

@@ -18,6 +18,8 @@ from mnistbench.schema.errors import Terminated
 from mnistbench.schema.store import find_records, load_record
 from tests.launch.stand_in import StandIn
 
+pytestmark = pytest.mark.processes
+
 REAL = (
     *("--dataset", "synthetic", "--synthetic-train-size", "400", "--val-size", "100"),
     *("--num-epochs", "1", "--model", "linear", "--num-threads", "1"),

@@ -16,6 +16,8 @@ import pytest
 
 from mnistbench.engine.trainer import train
 
+pytestmark = pytest.mark.processes
+
 PATIENCE_S = 90
 STEPS = ("--profile", "torch", "--profile-steps", "3:6")
 DATA = ("--dataset", "synthetic", "--synthetic-train-size", "600", "--val-size", "100")

@@ -175,6 +175,7 @@ def test_recipes_are_listed_with_source(capsys):
         assert recipe.source in out
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "argv",
     [
@@ -241,6 +242,7 @@ def test_a_diverged_run_is_status_1_and_on_record(capsys):
     assert record["result"]["time_to_accuracy_s"] is None
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_leaves_a_record_and_its_status(tmp_path, heard_signals, sent, status):
     argv = [arg for arg in SMALL if arg != "--quiet"] + ["--num-epochs", "2000000"]

@@ -93,6 +93,7 @@ class Watcher:
             newest=SweepPlan().schema_version,
             max_bytes=_MAX_PLAN_BYTES,
         )
+        alive = _is_alive(self._folder)  # asked first: what it does until it ends is seen below
         tries = dict(_tries(self._folder / ".running"))
         done = {cell.id: self._folder / "cells" / cell.id / RECORD_NAME for cell in plan.cells}
         kept = {cell: path for cell, path in done.items() if path.exists()}
@@ -103,7 +104,7 @@ class Watcher:
             records=self._records(kept.values()),
             running=tuple(dict.fromkeys(running)),
             failed=tuple(self._failed),
-            alive=_is_alive(self._folder),
+            alive=alive,
         )
 
     def _note_failures(self, tries: Mapping[str, str], kept: Mapping[str, Path]) -> None:

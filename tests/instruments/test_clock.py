@@ -4,6 +4,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from mnistbench.instruments import clock
 from mnistbench.instruments.clock import EventTimer, Ledger, StepTimer, process_age_s
 from mnistbench.schema.record import PHASES
@@ -70,6 +72,7 @@ def test_the_device_is_waited_for_around_a_window_never_inside():
     assert len(waits) == 2
 
 
+@pytest.mark.processes
 def test_process_age_counts_from_the_start_of_the_process():
     code = (
         "import time; time.sleep(0.3); "

@@ -76,6 +76,7 @@ def test_own_threads_are_ours():
     assert ours_s > 0.4 - MOST_LOST_S
 
 
+@pytest.mark.processes
 def test_a_child_is_ours_while_it_runs_and_when_it_has_ended():
     command = [sys.executable, "-c", SPIN + "print(flush=True); time.sleep(600)", "0.4"]
 
@@ -92,6 +93,7 @@ def test_a_child_is_ours_while_it_runs_and_when_it_has_ended():
     assert ours_s > 0.8 - 2 * MOST_LOST_S
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(sys.platform == "win32", reason="an orphan is made by a shell")
 def test_a_neighbour_is_another():
     """One that a shell left behind, so that it is no child of ours; it says what it spun."""
@@ -135,6 +137,7 @@ print(reader.communicate("\\n")[0])
 """
 
 
+@pytest.mark.processes
 def test_other_processes_of_a_launcher_are_ours_only_if_it_started_several():
     command = [sys.executable, "-c", LAUNCHER, READER, SPIN]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -142,6 +145,7 @@ def test_other_processes_of_a_launcher_are_ours_only_if_it_started_several():
     assert with_others_s - alone_s > 0.6 - MOST_LOST_S
 
 
+@pytest.mark.processes
 def test_a_process_that_ended_meanwhile_is_passed_over(monkeypatch):
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         gone = psutil.Process(child.pid)

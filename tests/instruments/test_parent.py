@@ -11,7 +11,10 @@ import pytest
 from mnistbench.instruments.parent import PARENT
 
 ENDS = "from mnistbench.instruments.parent import end_with_parent; end_with_parent(); "
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a service of Linux's kernel")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="a service of Linux's kernel"),
+    pytest.mark.processes,
+]
 
 
 def python(code, **environment):

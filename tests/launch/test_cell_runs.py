@@ -71,6 +71,7 @@ def test_a_record_that_cannot_be_read_is_an_error(tmp_path):
     assert attempt.error == f"{path}: not a record: no schema_version"
 
 
+@pytest.mark.processes
 def test_several_real_processes_run_a_cell_and_leave_one_record(tmp_path, small_config):
     config = small_config(model="linear", max_steps=2, output_dir="nowhere", num_threads=None)
     cell = Cell(config=config, num_processes=2)
@@ -98,6 +99,7 @@ def test_several_processes_are_told_of_the_cpu_where_there_is_no_gpu(
     assert commands.device_environment().get("ACCELERATE_USE_CPU") == expected
 
 
+@pytest.mark.processes
 def test_values_reach_the_run_as_they_are(tmp_path):
     """Through a file: what a flag would refuse as unread is as the recipe has it."""
     values = {"optimizer": "adam", "momentum": 0.8, "lr": 1e-05, "augment": ("shift",)}

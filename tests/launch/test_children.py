@@ -13,6 +13,8 @@ from mnistbench.launch import children
 from mnistbench.launch.children import run_child
 from mnistbench.schema.errors import InputError, Terminated
 
+pytestmark = pytest.mark.processes
+
 
 def test_a_child_says_how_it_ended():
     code = "import os, sys; sys.stderr.write('dying'); sys.stderr.flush(); os.abort()"

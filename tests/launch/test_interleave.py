@@ -192,6 +192,7 @@ def test_each_side_has_its_own_interpreter_and_code(machine, tmp_path):
         assert record.environment == {"python": side.python, "root": str(side.package_root)}
 
 
+@pytest.mark.processes
 def test_real_sides_run_with_their_own_flags_and_the_pairs_seed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     a = Side(name="A", arguments=(*TINY, "--seed", "7", "--num-seeds", "3"))

@@ -18,6 +18,8 @@ from mnistbench.schema.store import load_record
 from tests.launch.stand_in import StandIn
 from tests.launch.sweep_parts import make_cells
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch):

@@ -108,6 +108,7 @@ def start_sweep(tmp_path):
         process.wait()
 
 
+@pytest.mark.processes
 def test_cells_of_a_killed_node_are_run_on_another(cluster, start_sweep, tmp_path):
     sweep = start_sweep("--ray-address", cluster.address)
     (worker,) = cluster.worker_nodes
@@ -125,6 +126,7 @@ def test_cells_of_a_killed_node_are_run_on_another(cluster, start_sweep, tmp_pat
     assert len(list((tmp_path / "sweep" / "cells").iterdir())) == 4
 
 
+@pytest.mark.processes
 def test_a_local_ray_ends_with_its_sweep_and_its_cells_have_the_machine(
     needs_ray, start_sweep, tmp_path
 ):
@@ -143,6 +145,7 @@ def test_a_local_ray_ends_with_its_sweep_and_its_cells_have_the_machine(
     assert "the same command goes on" in log.read_text()
 
 
+@pytest.mark.processes
 def test_an_address_that_does_not_answer_is_refused_in_bounded_time(needs_ray, monkeypatch):
     monkeypatch.setattr(ray_executor, "_ANSWER_S", 3.0)
     executor = RayExecutor(address="127.0.0.1:1", jobs=None)
@@ -151,6 +154,7 @@ def test_an_address_that_does_not_answer_is_refused_in_bounded_time(needs_ray, m
     executor.close()
 
 
+@pytest.mark.processes
 def test_an_address_that_is_none_is_refused_in_rays_words(needs_ray):
     executor = RayExecutor(address="nonsense", jobs=None)
     with pytest.raises(InputError, match=r"ray_address: nonsense: .*Invalid address"):

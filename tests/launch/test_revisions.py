@@ -277,6 +277,7 @@ def test_an_environment_that_could_not_be_made_is_one_line_and_tried_again(
     assert [command[2] for command in commands] == ["venv", "pip", "venv", "pip"]
 
 
+@pytest.mark.processes
 def test_an_environment_is_really_made(at, repository):
     write(repository, {"constraints.txt": "tyro==1.0\n"})
     python = at("HEAD").python

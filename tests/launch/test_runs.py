@@ -12,6 +12,8 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import record_json
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[2]
 TINY = (
     *("--dataset", "synthetic", "--synthetic-train-size", "400", "--val-size", "100"),

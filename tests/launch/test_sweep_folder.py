@@ -138,6 +138,7 @@ def test_one_sweep_at_a_time_has_the_folder(folder, tmp_path):
         assert (path / "sweep.json").exists()
 
 
+@pytest.mark.processes
 def test_the_lock_of_a_killed_sweep_is_gone_with_it(folder, tmp_path):
     code = (
         "import os, signal, sys; from pathlib import Path\n"

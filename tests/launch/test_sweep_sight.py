@@ -69,6 +69,26 @@ def test_cells_side_by_side_are_as_much_sooner_done(sweep):
     assert Watcher(sweep.path).look().left_s == 20.0
 
 
+def test_a_sweep_that_ends_during_a_look_is_not_taken_for_one_that_stopped(sweep, monkeypatch):
+    for number in range(3):
+        sweep.done(number)
+    lock = (sweep.path / ".lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    plain = Watcher._records
+
+    def ends_meanwhile(watcher, paths):
+        found = plain(watcher, paths)
+        if not lock.closed:
+            sweep.done(3)
+            lock.close()
+        return found
+
+    monkeypatch.setattr(Watcher, "_records", ends_meanwhile)
+    watcher = Watcher(sweep.path)
+    assert not watcher.look().has_ended
+    assert watcher.look().is_complete
+
+
 def test_a_lock_that_is_held_is_a_sweep_that_runs(sweep):
     watcher = Watcher(sweep.path)
     assert watcher.look().alive is False

@@ -8,7 +8,10 @@ import pytest
 
 from mnistbench.instruments.parent import PARENT
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a service of Linux's kernel")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="a service of Linux's kernel"),
+    pytest.mark.processes,
+]
 
 
 def tied(code, parent):

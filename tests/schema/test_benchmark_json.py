@@ -31,6 +31,7 @@ def write(tmp_path):
     return write
 
 
+@pytest.mark.processes
 def test_it_reads_what_pytest_benchmark_writes(tmp_path):
     suite = tmp_path / "test_suite.py"
     suite.write_text(

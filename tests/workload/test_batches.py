@@ -114,6 +114,7 @@ def test_edge_parts_are_the_shapes_of_an_epoch():
     assert [len(part.indices) for part in plan.parts()] == [10, 10, 3] * 3
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_streaming_and_resident_give_the_same_batches(images, labels, num_workers):
     plan = BatchPlan(num_samples=23, global_batch_size=5, num_steps=7, seed=3)

@@ -228,6 +228,7 @@ print(name, source, load_dataset(name, config).sha256)
 """
 
 
+@pytest.mark.processes
 def test_two_processes_that_start_on_an_empty_folder_both_succeed(
     publisher: Publisher, tmp_path: Path
 ) -> None:

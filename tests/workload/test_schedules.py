@@ -179,6 +179,7 @@ def test_refuses_impossible_lengths(step, num_steps, per_epoch):
         lr_at(step, config=RunConfig(), num_steps=num_steps, steps_per_epoch=per_epoch)
 
 
+@pytest.mark.processes
 def test_needs_no_torch():
     root = str(Path(mnistbench.__file__).parents[1])
     code = "import sys, mnistbench.workload.schedules; sys.exit('torch' in sys.modules)"
