@@ -13,9 +13,11 @@ import hypothesis
 import pytest
 import torch
 
+from mnistbench.instruments import canary
 from mnistbench.launch.commands import cpu_environment, torchrun_command
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.store import find_records, load_record
+from mnistbench.workload import datasets
 from tests import warm_commands
 from tests.started_processes import Watch
 
@@ -72,8 +74,9 @@ def pytest_unconfigure(config):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def pytest_collection_finish():
-    """Leave what was imported out of garbage collections, of which each run makes one."""
+@pytest.fixture(scope="module", autouse=True)
+def imports_are_no_garbage():
+    """Leave what was imported up to now out of garbage collections: each run makes one."""
     gc.collect()
     gc.freeze()
 
@@ -111,13 +114,25 @@ def on_the_cpu(monkeypatch):
 
 
 @pytest.fixture
-def small_config(tmp_path):
-    """Makes a configuration whose run takes a moment and writes to a temporary folder."""
+def small_config(tmp_path, monkeypatch, request):
+    """Makes a configuration whose run takes a moment and writes to a temporary folder.
+
+    Its test set is small, too, unless the test asks for the `whole_test_set`.
+    """
+    if "whole_test_set" not in request.fixturenames:
+        monkeypatch.setattr(datasets, "TEST_IMAGES", 500)
+    monkeypatch.setattr(canary, "_SIDE", 128)
+    monkeypatch.setattr(canary, "_COPY_BYTES", 2**18)
 
     def make(**values):
         return RunConfig(**SMALL | {"output_dir": str(tmp_path / "runs")} | values)
 
     return make
+
+
+@pytest.fixture
+def whole_test_set():
+    """For runs that are compared with those of other processes, which have all of it."""
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,9 @@ from tests.warm_commands import LAUNCHERS, command_of, receive, use  # noqa: E40
 
 PRELOADED = (
     *("torch.distributed.launcher.api", "torch.utils.data", "torchvision", "accelerate"),
-    *("accelerate.commands.launch", "mnistbench.engine.trainer", "mnistbench.cli"),
+    *(f"accelerate.commands.{name}" for name in ("config", "estimate", "launch", "merge", "test")),
+    *("accelerate.commands.to_fsdp2", "accelerate.commands.tpu"),
+    *("mnistbench.engine.trainer", "mnistbench.cli"),
     *("mnistbench.analysis.tables", "mnistbench.launch.sweeping", "scipy.stats"),
 )
 _execvp = os.execvp

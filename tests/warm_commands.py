@@ -36,18 +36,8 @@ WARM = LAUNCHERS | {"mnistbench.train", "mnistbench.report", "tests.engine.shard
 """Modules whose imports are worth a server. None of them is imported before it is run."""
 
 READ_AT_START = (
-    "PYTHON",
-    "LC_",
-    "LANG",
-    "LD_",
-    "MALLOC",
-    "KMP",
-    "GOMP",
-    "MKL",
-    "OMP_WAIT",
-    "TORCH_LOGS",
-    "TORCHDYNAMO",
-    "TORCH_COMPILE",
+    *("PYTHON", "LC_", "LANG", "LD_", "MALLOC", "GOMP", "MKL", "OMP_WAIT"),
+    *("TORCH_LOGS", "TORCHDYNAMO", "TORCH_COMPILE"),
 )
 """How variables begin that an interpreter or a library reads when it is loaded."""
 

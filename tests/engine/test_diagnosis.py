@@ -78,6 +78,7 @@ def test_a_diagnosis_that_fails_takes_nothing_from_the_run(small_config, monkeyp
     assert "diagnose: not found out: no such operator" in caplog.text
 
 
+@pytest.mark.processes
 def test_compiled_steps_take_no_small_batch(small_config):
     config = small_config(model="linear", compile=True, diagnose=True, max_steps=2)
     [record] = train(config)
@@ -85,6 +86,7 @@ def test_compiled_steps_take_no_small_batch(small_config):
     assert record.step_costs.overhead_s is None
 
 
+@pytest.mark.processes
 def test_two_processes_find_what_exchanging_takes(launch):
     done, [record] = launch(
         *("--dataset", "synthetic", "--synthetic-train-size", "400", "--val-size", "100"),

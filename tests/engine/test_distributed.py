@@ -13,6 +13,8 @@ from mnistbench.engine.trainer import train
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("whole_test_set")
+
 # 301 training images in batches of 64, and 99 of val: nothing divides by two
 FLAGS = [
     *("--dataset", "synthetic", "--synthetic-train-size", "400", "--val-size", "99"),
@@ -21,9 +23,9 @@ FLAGS = [
 ]
 
 
-def expected_config(small_config):
+def expected_config(small_config, model="simple-cnn"):
     return small_config(
-        val_size=99, model="simple-cnn", num_epochs=2, lr=0.05, augment=("shift", "rotate")
+        val_size=99, model=model, num_epochs=2, lr=0.05, augment=("shift", "rotate")
     )
 
 
@@ -44,11 +46,13 @@ def check_parity(record, alone):
         assert ours.loss == pytest.approx(theirs.loss, rel=1e-3)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
-    ("choice", "floor"), [(["--loop", "stock"], "stock"), (["--batch-last"], "compiled")]
+    ("model", "choice", "floor"),
+    [("simple-cnn", ["--loop", "stock"], "stock"), ("linear", ["--compile"], "compiled")],
 )
-def test_two_processes_by_torchrun_train_as_one(launch, small_config, choice, floor):
-    done, records = launch(*FLAGS, *choice)
+def test_two_processes_by_torchrun_train_as_one(launch, small_config, model, choice, floor):
+    done, records = launch(*FLAGS, "--model", model, *choice)
     assert done.returncode == 0, done.stderr
     (record,) = records
     assert record.environment["num_processes"] == 2
@@ -57,9 +61,10 @@ def test_two_processes_by_torchrun_train_as_one(launch, small_config, choice, fl
     assert record.environment["world_size"] == 2
     assert sum(record.phases_s.values()) == pytest.approx(record.wall_s, rel=0.01)
     assert done.stdout.count("record: ") == 1  # one process prints
-    check_parity(record, train(expected_config(small_config))[0])
+    check_parity(record, train(expected_config(small_config, model=model))[0])
 
 
+@pytest.mark.processes
 def test_two_processes_train_from_one_mapped_file(launch, small_config, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     done, records = launch(*FLAGS, "--loader", "mapped")
@@ -69,6 +74,7 @@ def test_two_processes_train_from_one_mapped_file(launch, small_config, tmp_path
     check_parity(records[0], train(expected_config(small_config))[0])
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("num_processes", [1, 2])
 def test_accelerate_launch_does_the_same_run(launch, small_config, num_processes):
     done, records = launch(*FLAGS, launcher="accelerate", num_processes=num_processes)
@@ -80,6 +86,7 @@ def test_accelerate_launch_does_the_same_run(launch, small_config, num_processes
     check_parity(record, train(expected_config(small_config))[0])
 
 
+@pytest.mark.processes
 def test_bad_input_under_a_launcher_is_said_once(launch):
     done, records = launch("--recipe", "simple-cnn", "--lr", "nan")
     assert done.returncode != 0
@@ -88,6 +95,7 @@ def test_bad_input_under_a_launcher_is_said_once(launch):
     assert said == ["mnistbench: error: lr: should be a finite number (got nan)"]
 
 
+@pytest.mark.processes
 def test_what_only_the_main_process_found_is_said_once(launch, tmp_path):
     (tmp_path / "file").write_text("")
     done, records = launch(*FLAGS, folder=tmp_path / "file" / "runs")
@@ -98,6 +106,7 @@ def test_what_only_the_main_process_found_is_said_once(launch, tmp_path):
     assert "is not a folder" in said[0]
 
 
+@pytest.mark.processes
 def test_more_than_all_samples_in_a_step_is_said_once(launch):
     done, records = launch(*FLAGS, "--per-device-batch-size", "160")
     assert done.returncode != 0
@@ -107,6 +116,7 @@ def test_more_than_all_samples_in_a_step_is_said_once(launch):
     assert "per_device_batch_size: a step of 320 samples is larger than the training" in said[0]
 
 
+@pytest.mark.processes
 def test_a_network_with_batch_norm_trains_on_two_processes(launch, small_config):
     done, (record,) = launch(*FLAGS, "--model", "resnet-mini")
     assert done.returncode == 0, done.stderr
@@ -125,6 +135,7 @@ def test_a_launchers_compiler_is_refused(monkeypatch):
         AcceleratorState._reset_state(True)
 
 
+@pytest.mark.processes
 def test_a_world_without_a_rendezvous_is_refused():
     done = subprocess.run(
         [sys.executable, "-m", "mnistbench.train", *FLAGS],

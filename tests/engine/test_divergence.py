@@ -64,6 +64,7 @@ def test_a_poisoned_step_ends_the_run_before_anything_is_saved(
     assert len(checkpoints_of(folder)) == 2
 
 
+@pytest.mark.processes
 def test_all_processes_notice_what_one_has_seen(launch):
     flags = [*SMALL_FLAGS, "--model", "linear", "--num-epochs", "9", "--loop", "stock"]
     done, (record,) = launch(*flags, module="tests.engine.poisoned_train")

@@ -63,6 +63,7 @@ def test_every_optimizer_draws_the_stock_curve(curves, optimizer, fused_optimize
     assert_same_curve(losses)
 
 
+@pytest.mark.processes
 @needs_compiler
 @pytest.mark.parametrize(
     "values",
@@ -79,6 +80,7 @@ def test_compiled_steps_draw_the_stock_curve(curves, values):
     assert fast.environment["loop_floor"] == "compiled"
 
 
+@pytest.mark.processes
 @needs_compiler
 def test_every_loss_compiles(curves, monkeypatch):
     """All in one step: each alone would be compiled for seconds."""
@@ -133,6 +135,7 @@ def test_warming_up_changes_nothing_that_training_sees(make_run, model, optimize
     assert all(torch.equal(*pair) for pair in zip(cold, warm, strict=True))
 
 
+@pytest.mark.processes
 @needs_compiler
 def test_compiling_leaves_no_trace(make_run):
     run = make_run(model="speedrun-cnn", batch_last=True, optimizer="adam")

@@ -6,6 +6,8 @@ import torch
 from mnistbench.engine.trainer import train
 from mnistbench.schema.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("whole_test_set")
+
 # 320 training images in batches of 48 (the last of 32), and 99 of val: not all divides by four
 VALUES = {
     "synthetic_train_size": 419,
@@ -31,6 +33,7 @@ def counts(record):
     return [(point.split, point.num_samples, point.accuracy) for point in record.eval_points]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("num_processes", [2, 4])
 def test_equal_pieces_give_equal_bits(launch, small_config, num_processes):
     pieces = ["--exact-parity", "--gradient-accumulation-steps", str(4 // num_processes)]
@@ -42,6 +45,7 @@ def test_equal_pieces_give_equal_bits(launch, small_config, num_processes):
     assert [count for _, count, _ in counts(alone)] == [99, 10_000]
 
 
+@pytest.mark.processes
 def test_the_stock_loop_on_four_processes_in_pieces_is_the_same_run(launch, small_config):
     choice = ["--loop", "stock", "--gradient-accumulation-steps", "3"]
     done, (record,) = launch(*FLAGS, *choice, num_processes=4)
@@ -52,6 +56,7 @@ def test_the_stock_loop_on_four_processes_in_pieces_is_the_same_run(launch, smal
     assert record.throughput.step_split is None  # DDP exchanges while it computes
 
 
+@pytest.mark.processes
 def test_per_device_batches_grow_with_the_processes_and_so_may_the_rate(launch):
     sizes = ["--per-device-batch-size", "16", "--lr-scaling", "linear", "--loop", "fast"]
     flags = [flag for flag in FLAGS if flag not in {"--global-batch-size", "48"}]
@@ -67,6 +72,7 @@ def test_per_device_batches_grow_with_the_processes_and_so_may_the_rate(launch):
     assert record.link.bandwidth_bytes_per_s > 0
 
 
+@pytest.mark.processes
 def test_weights_that_fsdp_shares_out_train_as_one(launch, small_config):
     choice = ["--gradient-accumulation-steps", "2", "--eval-batch-size", "49"]  # 49 and 50 of val
     done, (record,) = launch(*FLAGS, *choice, module="tests.engine.sharded_train")
@@ -85,11 +91,12 @@ def test_accumulated_batches_train_as_one(small_config, loop, pieces):
     torch.testing.assert_close(losses(cut), losses(whole), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.processes
 def test_the_compiled_step_accumulates_as_well(small_config):
-    choice = {"batch_last": True, "compile": True}
+    choice = {"model": "linear", "compile": True}
     cut = train(small_config(**VALUES, **choice, gradient_accumulation_steps=2))[0]
     assert cut.environment["loop_floor"] == "compiled"
-    whole = train(small_config(**VALUES))[0]
+    whole = train(small_config(**VALUES, model="linear"))[0]
     torch.testing.assert_close(losses(cut), losses(whole), rtol=1e-3, atol=1e-4)
 
 

@@ -79,11 +79,12 @@ def test_interrupted_anywhere_it_ends_with_the_same_bits(
     assert resumed.throughput.samples_per_s == pytest.approx(900 / resumed.phases_s["train"])
 
 
+@pytest.mark.processes
 def test_the_compiled_step_goes_on_too(small_config, tmp_path, monkeypatch, one_thread):
     if shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler")
     values = {"batch_last": True, "num_epochs": 2, "checkpoint_every_steps": 100}
-    values |= {"optimizer": "adam", "model": "speedrun-cnn"}
+    values |= {"optimizer": "adam", "model": "linear", "compile": True}
     whole = train(small_config(**values, output_dir=str(tmp_path / "whole")))[0]
     interrupt(monkeypatch, small_config(**values), at_step=7)
     resumed = train(small_config(**values | LATEST))[0]
@@ -354,6 +355,8 @@ def test_pieces_may_differ_where_the_curve_does_not(small_config, monkeypatch):
         assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)
 
 
+@pytest.mark.processes
+@pytest.mark.usefixtures("whole_test_set")
 def test_another_number_of_processes_goes_on_where_the_curve_does_not_depend_on_it(
     launch, small_config, tmp_path
 ):

@@ -69,6 +69,7 @@ def test_a_run_that_is_watched_is_the_same_run(small_config):
     assert curves[0] == curves[1]
 
 
+@pytest.mark.processes
 def test_two_processes_log_once(launch, tmp_path):
     pytest.importorskip("tensorboard")
     flags = ("--log-with", "tensorboard", "--mllog", "--num-epochs", "1")

@@ -158,10 +158,11 @@ def test_a_failure_is_on_record_and_raised(small_config, tmp_path, monkeypatch):
     assert record["num_steps"] == 5
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiling_changes_speed_not_losses(small_config):
     eager, compiled = (
-        train(small_config(model="simple-cnn", loop="stock", compile=choice))[0]
+        train(small_config(model="linear", loop="stock", compile=choice))[0]
         for choice in (False, True)
     )
     torch.testing.assert_close(

@@ -30,6 +30,7 @@ def silent_program(port):
         yield
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("variables", "flags", "wrong"),
     [
@@ -56,6 +57,7 @@ def test_bad_input_of_a_launch_is_one_line_and_status_2(variables, flags, wrong,
     assert ended.stdout == ""
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("rank", "address", "wrong"),
     [
@@ -74,6 +76,7 @@ def test_who_waits_in_vain_ends_in_time_with_one_line(rank, address, wrong, tmp_
     assert re.search(wrong, ended.stderr)
 
 
+@pytest.mark.processes
 def test_a_busy_port_is_one_line_on_each_process(tmp_path):
     port = free_port()
     with silent_program(port), ExitStack() as stack:
@@ -94,6 +97,7 @@ def test_a_busy_port_is_one_line_on_each_process(tmp_path):
     assert "process 1 of 2 found something at" in other.stderr
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("loop", "fault", "wrong"),
     [
@@ -135,6 +139,7 @@ def wait_for(word, process, timeout_s=START_S):
         time.sleep(0.05)
 
 
+@pytest.mark.processes
 def test_an_unknown_key_in_a_launch_configuration_is_one_line(tmp_path):
     path = tmp_path / "launch.yaml"
     path.write_text("distributed_type: MULTI_GPU\nnum_procs: 2\n")
