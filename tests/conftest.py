@@ -1,6 +1,7 @@
 """What tests of several rooms share: small runs, real processes, and where MNIST lies."""
 
 import gc
+import logging
 import os
 import shutil
 import signal
@@ -40,8 +41,6 @@ OWN_FOLDER = "MNISTBENCH_TESTS_FOLDER"
 
 def pytest_configure(config):
     """Leave nothing to how the tests were started, and share nothing with other runs of them."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a script
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     is_worker = hasattr(config, "workerinput")
     if not is_worker:
         config.stash[_FOLDER] = use_own_folder()
@@ -108,6 +107,30 @@ def cold():
 
 
 @pytest.fixture(autouse=True)
+def as_a_process_starts():
+    """Each test finds signals, variables, logging and threads as usual, and leaves them so.
+
+    Commands that a test calls in this process change them, and so does who starts the tests: in the
+    background of a script SIGINT is ignored.
+    """
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    variables, num_threads = dict(os.environ), torch.get_num_threads()
+    handlers = logging.root.handlers[:]
+    logging.getLogger("mnistbench").setLevel(logging.NOTSET)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    if os.environ != variables:
+        os.environ.clear()
+        os.environ.update(variables)
+    torch.set_num_threads(num_threads)
+    for handler in logging.root.handlers[:]:
+        if type(handler) is logging.StreamHandler and handler not in handlers:
+            logging.root.removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
 def on_the_cpu(monkeypatch):
     """Tests mean the CPU, also on a machine with a GPU."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
@@ -145,14 +168,11 @@ def mnist_dir():
 
 
 @pytest.fixture
-def heard_signals():
-    """The usual reactions, also where the tests themselves run under nohup or in the background."""
-    usual = {signal.SIGINT: signal.default_int_handler}
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {n: signal.signal(n, usual.get(n, signal.SIG_DFL)) for n in numbers}
+def heard_hangup():
+    """The usual reaction to SIGHUP, which ``nohup`` ignores for as long as the tests run."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture

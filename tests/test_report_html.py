@@ -267,6 +267,7 @@ def test_a_browser_shows_all_of_it_at_any_width(opened, width, scheme):
     assert max(wide) <= width
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_print_is_light_and_whole(opened, scheme):
     page = opened(720, scheme, media="print")

@@ -244,7 +244,7 @@ def test_a_diverged_run_is_status_1_and_on_record(capsys):
 
 @pytest.mark.processes
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_leaves_a_record_and_its_status(tmp_path, heard_signals, sent, status):
+def test_a_signal_leaves_a_record_and_its_status(tmp_path, sent, status):
     argv = [arg for arg in SMALL if arg != "--quiet"] + ["--num-epochs", "2000000"]
     child = subprocess.Popen(
         [sys.executable, "-m", "mnistbench.train", *argv],

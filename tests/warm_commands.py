@@ -32,7 +32,7 @@ LAUNCHERS = {
 }
 """Modules that start further processes."""
 
-WARM = LAUNCHERS | {"mnistbench.train", "mnistbench.report", "tests.engine.sharded_train", "pytest"}
+WARM = LAUNCHERS | {"mnistbench.train", "mnistbench.report", "tests.engine.sharded_train"}
 """Modules whose imports are worth a server. None of them is imported before it is run."""
 
 READ_AT_START = (

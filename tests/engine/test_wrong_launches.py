@@ -190,7 +190,7 @@ def test_other_errors_stay_as_they_are():
         raise RuntimeError("shapes do not fit")
 
 
-def test_after_a_loss_a_launchers_signal_no_longer_ends_the_process(heard_signals):
+def test_after_a_loss_a_launchers_signal_no_longer_ends_the_process():
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with pytest.raises(ProcessLostError), exchange_errors():
         raise torch.distributed.DistNetworkError("gone")

@@ -70,7 +70,7 @@ def runs_still(process):
         (signal.SIGHUP, Terminated),
     ],
 )
-def test_a_signal_ends_the_child_and_what_it_started(tmp_path, heard_signals, sent, raised):
+def test_a_signal_ends_the_child_and_what_it_started(tmp_path, heard_hangup, sent, raised):
     handler = signal.getsignal(sent)
     started = tmp_path / "started"
     processes = when_started(started, lambda: os.kill(os.getpid(), sent))
@@ -81,7 +81,7 @@ def test_a_signal_ends_the_child_and_what_it_started(tmp_path, heard_signals, se
     assert signal.getsignal(sent) is handler
 
 
-def test_a_child_that_does_not_listen_is_killed(tmp_path, heard_signals, monkeypatch):
+def test_a_child_that_does_not_listen_is_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(children, "_GRACE_S", 0.1)
     started = tmp_path / "started"
     processes = when_started(started, lambda: os.kill(os.getpid(), signal.SIGTERM))
@@ -105,7 +105,7 @@ def test_any_exception_ends_the_child(tmp_path):
     assert_gone(processes)
 
 
-def test_a_signal_that_comes_while_the_child_starts_is_not_lost(heard_signals, monkeypatch):
+def test_a_signal_that_comes_while_the_child_starts_is_not_lost(monkeypatch):
     started = []
 
     def start(*args, **options):

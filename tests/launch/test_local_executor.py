@@ -108,7 +108,7 @@ def test_a_run_without_a_record_says_why(stand_in, tmp_path, does, error, refuse
     ("sent", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
 )
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_signal_ends_what_runs(stand_in, tmp_path, heard_signals, sent, raised, jobs):
+def test_a_signal_ends_what_runs(stand_in, tmp_path, sent, raised, jobs):
     stand_in.does(600)
 
     def stop():
