@@ -12,13 +12,10 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-import torch
 
-from mnistbench.instruments import canary
 from mnistbench.launch.commands import cpu_environment, torchrun_command
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.store import find_records, load_record
-from mnistbench.workload import datasets
 from tests import warm_commands
 from tests.started_processes import Watch
 
@@ -45,6 +42,8 @@ def pytest_configure(config):
     if not is_worker:
         config.stash[_FOLDER] = use_own_folder()
     if is_worker:
+        import torch  # whoever only hands out tests does without
+
         torch.set_num_threads(1)  # each core has a worker already
         del os.environ["PYTEST_XDIST_WORKER"]  # what tests start is none
     if is_worker or not config.getoption("numprocesses", None):  # where tests run
@@ -54,6 +53,7 @@ def pytest_configure(config):
 
 _FOLDER = pytest.StashKey[str]()
 _WATCH = pytest.StashKey[Watch]()
+_NUM_FROZEN = pytest.StashKey[int]()
 
 
 def use_own_folder():
@@ -74,10 +74,12 @@ def pytest_unconfigure(config):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def imports_are_no_garbage():
+def imports_are_no_garbage(pytestconfig):
     """Leave what was imported up to now out of garbage collections: each run makes one."""
-    gc.collect()
-    gc.freeze()
+    if len(sys.modules) > pytestconfig.stash.get(_NUM_FROZEN, 0) + 100:
+        gc.collect()
+        gc.freeze()
+        pytestconfig.stash[_NUM_FROZEN] = len(sys.modules)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -113,9 +115,10 @@ def as_a_process_starts():
     Commands that a test calls in this process change them, and so does who starts the tests: in the
     background of a script SIGINT is ignored.
     """
+    torch = sys.modules.get("torch")
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
     before = {number: signal.signal(number, handler) for number, handler in usual.items()}
-    variables, num_threads = dict(os.environ), torch.get_num_threads()
+    variables, num_threads = dict(os.environ), torch and torch.get_num_threads()
     handlers = logging.root.handlers[:]
     logging.getLogger("mnistbench").setLevel(logging.NOTSET)
     yield
@@ -124,7 +127,8 @@ def as_a_process_starts():
     if os.environ != variables:
         os.environ.clear()
         os.environ.update(variables)
-    torch.set_num_threads(num_threads)
+    if torch:
+        torch.set_num_threads(num_threads)
     for handler in logging.root.handlers[:]:
         if type(handler) is logging.StreamHandler and handler not in handlers:
             logging.root.removeHandler(handler)
@@ -143,9 +147,9 @@ def small_config(tmp_path, monkeypatch, request):
     Its test set is small, too, unless the test asks for the `whole_test_set`.
     """
     if "whole_test_set" not in request.fixturenames:
-        monkeypatch.setattr(datasets, "TEST_IMAGES", 500)
-    monkeypatch.setattr(canary, "_SIDE", 128)
-    monkeypatch.setattr(canary, "_COPY_BYTES", 2**18)
+        monkeypatch.setattr("mnistbench.workload.datasets.TEST_IMAGES", 500)
+    monkeypatch.setattr("mnistbench.instruments.canary._SIDE", 128)
+    monkeypatch.setattr("mnistbench.instruments.canary._COPY_BYTES", 2**18)
 
     def make(**values):
         return RunConfig(**SMALL | {"output_dir": str(tmp_path / "runs")} | values)
@@ -207,7 +211,6 @@ def launch(tmp_path):
 @pytest.fixture
 def one_thread():
     """One torch thread for a test that compares numbers bitwise."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    import torch
+
+    torch.set_num_threads(1)  # put back as for all tests

@@ -1,6 +1,7 @@
 """Processes of one run as a cluster's own tools would start them, without a launcher."""
 
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -14,9 +15,20 @@ SMALL_FLAGS = (
 
 
 def free_port():
-    """A TCP port that nothing uses at the moment."""
-    with socket.create_server(("", 0)) as server:
-        return server.getsockname()[1]
+    """A TCP port that nothing uses, and that no other test on this machine is given meanwhile.
+
+    It lies below those that the system hands out to whoever calls somebody.
+    """
+    while True:
+        port = random.SystemRandom().randrange(10_000, 29_000)
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0mnistbench-tests-port-{port}")  # a name, which goes with this process
+            with socket.create_server(("", port)):
+                claim.detach()
+                return port
+        except OSError:
+            claim.close()
 
 
 def rendezvous(rank, *, port, num_processes=2, address="127.0.0.1"):

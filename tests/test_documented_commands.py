@@ -90,6 +90,7 @@ def test_a_command_does_what_its_page_says(command, monkeypatch, request, capsys
         assert sink.stat().st_size
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("workplace")
 @pytest.mark.parametrize("fence", PYTHON, ids=str)
 def test_python_in_a_page_runs(fence, monkeypatch, capsys):

@@ -117,6 +117,7 @@ def run(door, argv):
     return status, err.buffer.getvalue().decode()
 
 
+@pytest.mark.slow
 @given(
     part=st.sampled_from(
         [("config", key) for key in CONFIG] + [("environment", key) for key in ENVIRONMENT]

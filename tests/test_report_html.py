@@ -20,6 +20,8 @@ from mnistbench.schema.store import record_json, save_record
 from tests.page_records import every_kind, page_record
 from tests.test_odd_records import JSON
 
+pytestmark = pytest.mark.slow
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SHOWS_LIGHT = "document.images[0].currentSrc == document.images[0].src"
 HOSTILE = st.text(min_size=1, max_size=60) | st.sampled_from(

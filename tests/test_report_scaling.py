@@ -84,6 +84,7 @@ def assert_reported_or_refused(folder, capsys, values):
     assert bool(out) == (status == 0)
 
 
+@pytest.mark.slow
 @given(
     key=st.sampled_from(
         [("environment", key) for key in make_run(1, 64, 0).environment]
@@ -99,6 +100,7 @@ def test_an_odd_value_is_reported_or_refused_in_one_line(folder, capsys, key, va
     assert_reported_or_refused(folder, capsys, values)
 
 
+@pytest.mark.slow
 @given(
     speed=NUMBERS,
     parts=st.tuples(NUMBERS, NUMBERS, NUMBERS, NUMBERS),

@@ -18,6 +18,7 @@ TINY = (
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(
     rates=st.lists(
@@ -70,6 +71,7 @@ def test_seeds_of_claims_are_not_searched_with(capsys):
     assert "seeds of a search are 0 to 999" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_search_prints_the_best_on_val_first_and_keeps_what_it_found(tmp_path, capsys):
     kept = tmp_path / "tuning" / "kept.json"
     own = ["--recipe", "simple-cnn", "--num-seeds", "2", "--kept", str(kept)]

@@ -208,6 +208,7 @@ def test_a_run_prints_a_table_and_leaves_a_record(capsys, tmp_path):
     assert str(path.relative_to(tmp_path)) in out
 
 
+@pytest.mark.slow
 def test_json_is_the_record_or_a_list_of_them(capsys):
     door.main([*SMALL, "--format", "json"])
     record = json.loads(capsys.readouterr().out)
@@ -225,6 +226,7 @@ def test_markdown_is_a_markdown_table(capsys):
     assert set(lines[1]) <= set("|:- ")
 
 
+@pytest.mark.slow
 def test_a_missed_target_is_status_3_only_where_required(capsys):
     target = ["--target-accuracy", "1"]
     assert door.main([*SMALL, *target]) == 0
@@ -233,6 +235,7 @@ def test_a_missed_target_is_status_3_only_where_required(capsys):
     assert door.main([*SMALL, "--target-accuracy", "0.01", "--require-target"]) == 0
 
 
+@pytest.mark.slow
 def test_a_diverged_run_is_status_1_and_on_record(capsys):
     argv = [*SMALL, "--loss", "mse", "--lr", "10000", "--model", "dnn4", "--format", "json"]
     assert door.main(argv) == 1

@@ -49,6 +49,7 @@ def test_a_thing_and_itself_are_rarely_told_apart_by_any_row(make_pairs):
     assert row(tables[0], "test_accuracy").verdict == "no difference seen"
 
 
+@pytest.mark.slow
 def test_a_slowdown_of_5_percent_is_found_at_the_seeds_that_were_asked_for(make_pairs):
     found = 0
     for seed in range(40):

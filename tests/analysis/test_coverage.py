@@ -41,6 +41,7 @@ def test_t_intervals_of_the_mean_cover_95_percent(n):
     assert within(covered)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("noise", "n"), [("normal", 5), ("normal", 10), ("skewed", 10)])
 def test_bootstrap_intervals_of_the_mean_cover_95_percent(noise, n):
     def interval(draw):
@@ -69,6 +70,7 @@ def censored(draw, n, ends):
     return np.minimum(times, end).tolist(), (times <= end).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends", ["at random", "at once"])
 @pytest.mark.parametrize("n", [10, 20, 40])
 def test_intervals_of_the_censored_median_cover_95_percent(ends, n):
@@ -89,6 +91,7 @@ def test_intervals_of_a_few_censored_runs_do_not_claim_too_much(n):
     assert covered > 0.95
 
 
+@pytest.mark.slow
 def test_intervals_of_expected_running_time_cover_about_95_percent():
     def interval(draw):
         reached = draw.random(20) < 0.7
@@ -138,6 +141,7 @@ def found(noise, n, difference, *, paired, trials=250):
     return hits / trials
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paired", [True, False])
 @pytest.mark.parametrize("noise", ["normal", "heavy"])
 @pytest.mark.parametrize("difference", [0.5, 1.0])

@@ -101,6 +101,7 @@ def test_what_cannot_be_measured_ends_at_once(make_pairs):
     )
 
 
+@pytest.mark.slow
 def test_looking_again_and_again_rarely_tells_a_thing_from_itself(make_pairs):
     ended = 0
     for seed in range(200):

@@ -71,6 +71,7 @@ def decides(config):
     return values
 
 
+@pytest.mark.slow
 @given(recipe=st.sampled_from([None, *RECIPES]), typed=TYPED)
 @settings(max_examples=100)
 def test_flags_make_the_configuration_that_they_were_made_of(recipe, typed):

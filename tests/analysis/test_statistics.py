@@ -93,6 +93,7 @@ def naive_bootstrap_t(values, resamples):
     return fmean(values) - low * pstdev(values), fmean(values) - high * pstdev(values)
 
 
+@pytest.mark.slow
 def test_the_bootstrap_interval_is_that_of_a_plain_loop():
     values = [*SEVEN, 4.3, 4.8, 5.5]
     low, high = naive_bootstrap_t(values, 20_000)

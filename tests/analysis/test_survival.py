@@ -176,6 +176,7 @@ def test_few_arrivals_are_judged_as_by_fishers_exact_test():
     assert p_value == pytest.approx(stats.fisher_exact([[5, 5], [0, 10]]).pvalue, abs=0.006)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [6, 10])
 def test_the_log_rank_rarely_tells_a_thing_with_few_arrivals_from_itself(n):
     draw, false = np.random.default_rng(n), 0

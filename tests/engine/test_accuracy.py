@@ -28,12 +28,14 @@ def test_simple_cnn_learns_real_mnist_in_one_epoch(run_recipe, mnist_dir):
     assert record.recipe.changed == ["num_epochs"]
 
 
+@pytest.mark.slow
 def test_simple_cnn_finds_the_generated_set_learnable_and_not_trivial(run_recipe):
     record = run_recipe("simple-cnn", num_epochs=3, **GENERATED)
     assert record.dataset.source == "generated"
     assert 0.93 <= record.result.test_accuracy <= 0.99
 
 
+@pytest.mark.slow
 def test_mse_trails_cross_entropy_on_the_generated_set(run_recipe):
     accuracies = {
         name: run_recipe(name, num_epochs=3, **GENERATED).result.test_accuracy

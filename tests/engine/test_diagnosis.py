@@ -22,6 +22,7 @@ def ceilings_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(ceilings, "_COPY_BYTES", {"cpu": 2**22})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", ["fast", "stock"])
 def test_parts_of_a_step_are_found_and_nothing_else_changes(small_config, loop):
     plain = train(small_config(loop=loop))[0]
@@ -41,6 +42,7 @@ def test_parts_of_a_step_are_found_and_nothing_else_changes(small_config, loop):
     assert load_record(folder / "record.json") == record
 
 
+@pytest.mark.slow
 def test_both_loops_do_the_same_work(small_config):
     fast, stock = (
         train(small_config(loop=loop, diagnose=True))[0].step_costs for loop in ("fast", "stock")
@@ -48,12 +50,14 @@ def test_both_loops_do_the_same_work(small_config):
     assert fast.flops == stock.flops
 
 
+@pytest.mark.slow
 def test_dropout_and_batch_norm_draw_as_if_nobody_asked(small_config):
     values = {"model": "cnn", "batch_norm": True, "dropout": 0.2, "num_seeds": 2}
     plain, asked = (train(small_config(**values, diagnose=ask)) for ask in (False, True))
     assert [r.result for r in plain] == [r.result for r in asked]
 
 
+@pytest.mark.slow
 def test_a_slow_loader_is_found(small_config, monkeypatch):
     def slow(images):
         time.sleep(0.05)
@@ -67,6 +71,7 @@ def test_a_slow_loader_is_found(small_config, monkeypatch):
     assert limits(record).advice == "--loader resident" or limits(record).name == "host-noise"
 
 
+@pytest.mark.slow
 def test_a_diagnosis_that_fails_takes_nothing_from_the_run(small_config, monkeypatch, caplog):
     def fail(work):
         raise RuntimeError("no such operator")

@@ -40,6 +40,7 @@ def assert_same_curve(losses, *, rtol=1e-4):
     torch.testing.assert_close(fast, stock, rtol=rtol, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_eager_steps_draw_the_stock_curve(curves, model):
     losses, (_, fast) = curves(model=model, num_epochs=2, augment=("shift", "rotate"))
@@ -47,12 +48,14 @@ def test_eager_steps_draw_the_stock_curve(curves, model):
     assert fast.environment["loop_floor"] == "eager"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", get_args(LossName))
 def test_every_loss_draws_the_stock_curve(curves, loss):
     losses, _ = curves(model="simple-cnn", loss=loss)
     assert_same_curve(losses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", get_args(OptimizerName))
 @pytest.mark.parametrize("fused_optimizer", [True, False])
 def test_every_optimizer_draws_the_stock_curve(curves, optimizer, fused_optimizer):
@@ -124,6 +127,7 @@ def weights_after(run, *, warm):
     return [tensor.clone() for tensor in run.evaluator.model.state_dict().values()], torch.rand(3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", get_args(OptimizerName))
 @pytest.mark.parametrize("model", ["resnet-mini", "example-cnn"])  # batch norm; dropout
 def test_warming_up_changes_nothing_that_training_sees(make_run, model, optimizer, one_thread):

@@ -32,6 +32,7 @@ def test_all_have_one_name_whoever_comes_last(late):
     assert len(set(names)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late", [0, 1])
 def test_a_later_life_never_takes_the_name_of_an_earlier(late):
     store = HashStore()

@@ -83,6 +83,7 @@ def test_weights_that_fsdp_shares_out_train_as_one(launch, small_config):
     assert [count[:2] for count in counts(record)] == [count[:2] for count in counts(alone)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", ["fast", "stock"])
 @pytest.mark.parametrize("pieces", [3, 40])  # more than the last batch has samples
 def test_accumulated_batches_train_as_one(small_config, loop, pieces):

@@ -59,6 +59,7 @@ def run_folder(tmp_path):
     return find
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_interrupted_anywhere_it_ends_with_the_same_bits(
     small_config, tmp_path, monkeypatch, one_thread, kind
@@ -93,6 +94,7 @@ def test_the_compiled_step_goes_on_too(small_config, tmp_path, monkeypatch, one_
     assert end_of(tmp_path / "runs", resumed) == end_of(tmp_path / "whole", whole)
 
 
+@pytest.mark.slow
 def test_killed_at_any_call_that_saves_it_goes_on_from_the_one_before(
     small_config, tmp_path, monkeypatch, one_thread, run_folder
 ):
@@ -214,6 +216,7 @@ def test_latest_is_the_last_of_the_same_configuration(small_config, monkeypatch)
     assert (record.seed, record.interruptions[0].step) == (0, 3)
 
 
+@pytest.mark.slow
 def test_what_one_launcher_starts_is_told_apart(small_config, monkeypatch):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")  # as accelerate launch does
     fast, slow = small_config(lr=0.5), small_config(lr=0.01)
@@ -388,6 +391,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("changes", "says"), HOSTILE.values(), ids=HOSTILE)
 def test_a_state_that_was_made_up_is_refused(small_config, monkeypatch, run_folder, changes, says):
     interrupt(monkeypatch, small_config(**VALUES), at_step=3)
@@ -429,6 +433,7 @@ MADE_UP = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "make"), MADE_UP.values(), ids=MADE_UP)
 @pytest.mark.parametrize("loop", ["fast", "stock"])
 def test_tensors_that_do_not_fit_are_refused(

@@ -47,6 +47,7 @@ def assert_same(before, after):
         assert torch.equal(value, after["model"][name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["resnet-mini", "example-cnn"])  # batch norm; dropout
 def test_warming_up_leaves_no_trace(make_run, model):
     run = make_run(model=model)

@@ -181,6 +181,7 @@ def test_a_tracker_that_fails_at_the_end_is_one_warning(small_config, fake, capl
     assert said in caplog.messages
 
 
+@pytest.mark.slow
 def test_a_tracker_that_does_not_answer_is_not_waited_for(small_config, fake, caplog):
     stuck = threading.Event()
     fake.setattr(Fake, "do", staticmethod(lambda call, count: call == "log" and stuck.wait()))

@@ -3,6 +3,7 @@
 import time
 
 import psutil
+import pytest
 import torch
 
 from mnistbench.instruments.telemetry import Telemeter
@@ -39,6 +40,7 @@ def test_the_cpu_has_no_values_of_a_gpu():
     assert len(names) == 7
 
 
+@pytest.mark.slow
 def test_samples_are_half_a_second_apart():
     telemeter = watched(training_s=0.6)
     for _ in range(1000):
@@ -57,6 +59,7 @@ def test_a_system_that_does_not_tell_processor_times_leaves_the_rest(monkeypatch
     assert reading.rss_peak_bytes
 
 
+@pytest.mark.slow
 def test_a_second_beginning_starts_all_counts_again():
     telemeter = watched(training_s=0.6)
     telemeter.sample()

@@ -87,12 +87,14 @@ def test_another_program_at_the_port_is_no_machine_0(port, answer):
     assert "is not `mnistbench doctor` of machine 0" in told[1]
 
 
+@pytest.mark.slow
 def test_a_silent_program_at_the_port_is_left_in_time(port):
     with socket.create_server(("", port)):
         told = meet(port, 1, num_machines=2, timeout_s=0.3)
     assert "is not `mnistbench doctor` of machine 0" in told[1]
 
 
+@pytest.mark.slow
 def test_strangers_do_not_count_and_do_not_disturb(port):
     def call(words):
         for _ in range(100):
@@ -112,6 +114,7 @@ def test_strangers_do_not_count_and_do_not_disturb(port):
         assert meet(port, 0, 1, num_machines=2) == {0: None, 1: None}
 
 
+@pytest.mark.slow
 def test_machines_that_disagree_on_their_number_are_told(port):
     with ThreadPoolExecutor(2) as pool:
         zero = pool.submit(meet, port, 0, num_machines=2, timeout_s=1.0)

@@ -12,6 +12,7 @@ from bench import fuzz_records
 from bench.fuzz_records import EXAMPLES, FoundError, damaged, fuzz, main, outcome
 
 
+@pytest.mark.slow
 def test_damaged_records_are_shown_or_refused_in_one_line():
     outcomes = fuzz(250, seed=20)
     assert outcomes.total() == 250

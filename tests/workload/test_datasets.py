@@ -198,6 +198,7 @@ def test_the_generated_set_is_loaded_like_the_others() -> None:
     assert len(loaded.train.classes) == 10
 
 
+@pytest.mark.slow
 def test_the_generated_sets_mean_and_deviation_are_its_own() -> None:
     pixels = generate_digits(20_000, seed=0, split="train")[0] / 255
     assert abs(pixels.mean() - DATASETS["synthetic"].pixel_mean) < 0.001

@@ -216,6 +216,7 @@ def test_no_smoothing_is_cross_entropy():
         torch.testing.assert_close(loss_fn(logits, labels), plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_traces_as_one_graph(name):
     """A loss that looked at its data from Python would break the graph, and so raise."""

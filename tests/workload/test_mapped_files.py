@@ -117,6 +117,7 @@ def test_a_file_of_the_wrong_size_is_written_anew(cache: Path, change: object) -
     assert files_below(cache) == {str(path.relative_to(cache)): whole}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [0, 784 * 300, 784 * 500 + 3, -1])
 def test_a_damaged_file_is_refused_in_one_line(cache: Path, place: int) -> None:
     config = generated("mapped")

@@ -291,6 +291,7 @@ def test_cnn_runs_or_says_why_not(config):
             assert model(images(2)).shape == (2, 10)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200, database=None)
 @given(cnn_configs(st.integers(1, 1024), st.integers(1, 64)))
 def test_cnn_is_refused_or_built_on_the_meta_device_over_all_ranges(config):

@@ -67,6 +67,7 @@ def test_a_page_of_everything_has_every_section_and_its_pictures(page):
     assert ">None<" not in re.sub("<code>.*?</code>", "", page, flags=re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_same_records_make_the_same_page(page):
     again = render_page(every_kind(), Reading(recipes=RECIPE_SETTINGS), made_at="Made now.")
     assert again == page
@@ -87,6 +88,7 @@ def test_one_run_without_anything_makes_a_page_of_what_there_is():
     assert "<img" not in page
 
 
+@pytest.mark.slow
 def test_the_dark_pictures_are_the_light_ones_in_other_colours(page):
     light, dark = (
         [base64.b64decode(data).decode() for data in re.findall(pattern, page)]
@@ -241,6 +243,7 @@ def test_a_row_that_this_version_cannot_run_says_why():
     assert second.why_none.startswith("not by this version: model: ")
 
 
+@pytest.mark.slow
 def test_pictures_are_files_of_a_columns_width(tmp_path):
     written = save_pictures(seeds(3), tmp_path / "new" / "figures")
     names = {path.name for path in written}

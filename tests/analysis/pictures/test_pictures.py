@@ -170,6 +170,7 @@ ONE = page_record()
 TINY = {"step_s": 1e-300, "arithmetic_s": 0.0, "traffic_s": 0.0, "loader_s": 0.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

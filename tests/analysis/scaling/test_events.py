@@ -13,6 +13,7 @@ pytestmark = pytest.mark.usefixtures("few_resamples")
 BATCHES = (64, 128, 256)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", range(3))
 def test_more_processes_are_predicted_from_one_and_two(draw):
     records = event_sweep((1, 2, 4, 8, 16), BATCHES, draw=draw)
@@ -35,6 +36,7 @@ def test_a_slowed_link_is_predicted_from_a_fast_one():
         assert abs(check.step_error) < 0.25
 
 
+@pytest.mark.slow
 def test_intervals_cover_what_happens_and_are_of_use():
     covered, widths = [], []
     for draw in range(8):

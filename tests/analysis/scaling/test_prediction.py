@@ -24,6 +24,7 @@ def base(batch=64, **values):
     return replace(Setting(num_processes=1, global_batch_size=batch, link=LINK), **values)
 
 
+@pytest.mark.slow
 def test_intervals_cover_what_was_not_measured_as_often_as_they_say(monkeypatch):
     monkeypatch.setattr(prediction, "RESAMPLES", 200)
     monkeypatch.setattr(steps, "RESAMPLES", 200)
