@@ -27,8 +27,9 @@ from mnistbench.analysis.scoring import score_target
 from mnistbench.analysis.statistics import complete_mean
 
 SEEDS = {"smoke": 1, "quick": 1, "full": 6}
+SMOKE_CNN4 = ("mse", "kl")
 SHORTER = {
-    "smoke": {"max_steps": 8, "eval_every_steps": None},
+    "smoke": {"max_steps": 8, "eval_every_steps": None, "val_size": 500},
     "quick": {"num_epochs": 1, "eval_every_steps": None},
 }
 
@@ -42,7 +43,10 @@ def measured(budget, chosen, make_config, train_in_turn):
         lr = learning_rate(model, loss)
         return make_config(loss=loss, lr=lr, target_accuracy=HEADLINE, **settings)
 
-    configs = {(model, loss): config(model, loss) for model, loss in chosen("model", "loss")}
+    wanted = chosen("model", "loss")
+    if budget == "smoke":
+        wanted = [(model, loss) for model, loss in wanted if model != "cnn4" or loss in SMOKE_CNN4]
+    configs = {(model, loss): config(model, loss) for model, loss in wanted}
     return train_in_turn(configs, num_seeds=SEEDS[budget])
 
 
@@ -50,6 +54,8 @@ def measured(budget, chosen, make_config, train_in_turn):
 @pytest.mark.parametrize("model", SETTINGS)
 @pytest.mark.benchmark(group="convergence per loss", timer=CLOCK)
 def bench_loss(benchmark, measured, report, *, model, loss):
+    if (model, loss) not in measured:
+        pytest.skip("the quick budget's")
     records, lr = measured[model, loss], learning_rate(model, loss)
     CLOCK.replay(benchmark, [record.phases_s["train"] for record in records])
     head = {"model": model, "loss": loss, "lr": f"{lr:g}"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import tempfile
@@ -68,6 +69,12 @@ def pytest_configure(config):
             check_writable(Path(folder), name="--bench-report")
         except InputError as error:
             raise pytest.UsageError(str(error)) from None
+
+
+def pytest_collection_finish():
+    """Leave what was imported out of garbage collections, of which each run makes one."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
