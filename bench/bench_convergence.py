@@ -29,7 +29,7 @@ from mnistbench.analysis.statistics import complete_mean
 SEEDS = {"smoke": 1, "quick": 1, "full": 6}
 SMOKE_CNN4 = ("mse", "kl")
 SHORTER = {
-    "smoke": {"max_steps": 8, "eval_every_steps": None, "val_size": 500},
+    "smoke": {"max_steps": 8, "eval_every_steps": None},
     "quick": {"num_epochs": 1, "eval_every_steps": None},
 }
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from functools import cache
 from statistics import linear_regression
 
 import pytest
@@ -18,8 +17,6 @@ from bench.cells import interval_text, mark, ratio, run_info
 from bench.child_memory import peak_memory
 from bench.run_clock import CLOCK
 from mnistbench.engine.trainer import train
-from mnistbench.workload import datasets
-from mnistbench.workload.generated import generate_digits
 
 RESIDENT, MAPPED = "resident", "mapped"
 BATCH = 512
@@ -64,10 +61,9 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(scope="module", autouse=True)
 def _data():
-    """A cache folder that goes with the suite, up to 5.4 GB, and digits that are drawn once."""
+    """A cache folder that goes with the suite, up to 5.4 GB."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", folder)
-        patch.setattr(datasets, "generate_digits", cache(generate_digits))
         yield
 
 

@@ -75,7 +75,7 @@ QUICK = (
     Cell(num_processes=1),
 )
 CELLS = {
-    "smoke": (Cell(), Cell(loader="streaming"), Cell(loop="fast"), Cell(num_processes=1)),
+    "smoke": (Cell(), Cell(loader="streaming"), Cell(loop="fast")),
     "quick": QUICK,
     "full": tuple(
         dict.fromkeys(

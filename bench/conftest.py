@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import math
 import os
@@ -25,6 +26,8 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import DatasetName
 from mnistbench.schema.record import Canary, RunRecord
 from mnistbench.schema.store import check_writable
+from mnistbench.workload import datasets
+from mnistbench.workload.generated import generate_digits
 
 _REPORT = pytest.StashKey[SuiteReport]()
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
@@ -57,6 +60,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    config.option.randomly_reorganize = False  # tables have an order, also beside pytest-randomly
     config.stash[_REPORT] = SuiteReport()
     device = config.getoption("--bench-device")
     if device == "cuda" and not torch.cuda.is_available():
@@ -105,21 +109,30 @@ def _all_threads():
     set_threads(None)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _digits_are_drawn_once():
+    """The generated set costs a second, and no suite measures that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets, "generate_digits", functools.cache(generate_digits))
+        yield
+
+
 @pytest.fixture(scope="session")
 def report(request) -> SuiteReport:
     return request.config.stash[_REPORT]
 
 
 @pytest.fixture(scope="session")
-def make_config(request, dataset, tmp_path_factory) -> Callable[..., RunConfig]:
+def make_config(request, dataset, budget, tmp_path_factory) -> Callable[..., RunConfig]:
     """Makes a configuration with a folder of its own for its runs, below the report's if any."""
+    sizes = {"val_size": 500} if budget == "smoke" else {}
     asked = request.config.getoption("--bench-report")
     runs = Path(asked) / "runs" if asked else tmp_path_factory.mktemp("runs")
     runs.mkdir(parents=True, exist_ok=True)
 
     def make(**values: Any) -> RunConfig:
         folder = tempfile.mkdtemp(prefix="runs-", dir=runs)
-        return RunConfig(**{"dataset": dataset, "output_dir": folder} | values)
+        return RunConfig(**{"dataset": dataset, "output_dir": folder} | sizes | values)
 
     return make
 
