@@ -37,7 +37,7 @@ FAST = {
 }
 GRAPH = "fast, CUDA graph"
 FLOORS = {"smoke": (EAGER,), "quick": (EAGER, COMPILED), "full": (EAGER, COMPILED)}
-SAMPLES = {"smoke": 640, "quick": 12_800, "full": 57_600}
+SAMPLES = {"smoke": 640, "quick": 5_120, "full": 57_600}
 ROUNDS = {"smoke": 1, "quick": 6, "full": 11}
 COMPARED_STEPS = 30
 

@@ -103,7 +103,7 @@ CELLS = {
         )
     ),
 }
-SAMPLES = {"smoke": 640, "quick": 5_120, "full": 40_960}
+SAMPLES = {"smoke": 640, "quick": 2_560, "full": 40_960}
 ROUNDS = {"smoke": 1, "quick": 6, "full": 7}
 
 

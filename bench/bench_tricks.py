@@ -37,7 +37,7 @@ TRICKS = {
     "4 + 4 layers": {"conv_layers": 4, "linear_layers": 4},
 }
 SEEDS = {"smoke": 1, "quick": 2, "full": 6}
-SHORTER = {"smoke": {"max_steps": 4}, "quick": {"max_steps": 100}}
+SHORTER = {"smoke": {"max_steps": 4}, "quick": {"max_steps": 50}}
 
 
 @pytest.fixture(scope="module")
