@@ -32,8 +32,6 @@ SMALL = {
     "global_batch_size": 64,
     "num_threads": 1,
 }
-OWN_FOLDER = "MNISTBENCH_TESTS_FOLDER"
-"""Variable with the folder of this run of the tests: its caches; who has it was started by it."""
 
 
 def pytest_configure(config):
@@ -61,7 +59,6 @@ def use_own_folder():
     folder = tempfile.mkdtemp(prefix="mnistbench-tests-")
     fonts = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "matplotlib"
     os.environ.setdefault("MPLCONFIGDIR", str(fonts))  # which take seconds to find again
-    os.environ[OWN_FOLDER] = folder
     os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
     os.environ["HF_HOME"] = f"{folder}/huggingface"
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{folder}/compiled"
@@ -99,13 +96,6 @@ def marked_if_it_starts_processes(request, pytestconfig):
         watch.note(request.node.nodeid)
     else:
         assert started == [], "mark it with pytest.mark.processes"
-
-
-@pytest.fixture
-def cold():
-    """Commands of this test get interpreters of their own: how these start is what it asks."""
-    with warm_commands.cold():
-        yield
 
 
 @pytest.fixture(autouse=True)

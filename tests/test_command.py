@@ -11,12 +11,13 @@ from mnistbench.schema.config import config_from
 from mnistbench.schema.names import DatasetChoice, DatasetName, RecipeName
 from mnistbench.workload.datasets import DATASETS
 from mnistbench.workload.recipes import RECIPES, describe
+from tests import warm_commands
 
 
 def run(*argv):
-    return subprocess.run(
-        [sys.executable, "-m", "mnistbench", *argv], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-m", "mnistbench", *argv]
+    with warm_commands.cold():
+        return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.processes
