@@ -65,6 +65,11 @@ def use_own_folder():
     return folder
 
 
+def pytest_collection_finish(session):
+    if watch := session.config.stash.get(_WATCH, None):
+        watch.started.clear()  # by imports
+
+
 def pytest_unconfigure(config):
     if folder := config.stash.get(_FOLDER, None):
         shutil.rmtree(folder, ignore_errors=True)

@@ -10,7 +10,8 @@ import psutil
 __all__ = ["Watch"]
 
 _EVENTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
-_BRIEF = {"git", "file", "uname", "lscpu"}  # each run asks what it runs on
+_BRIEF = {"git", "file", "uname", "lscpu", "ldconfig"}
+"""What runs and imports ask about the machine and the checkout."""
 _OURS = "MNISTBENCH_TESTS_PROCESS"
 """Variable with the process of the tests that a process was started by, directly or not."""
 
