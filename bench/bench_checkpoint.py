@@ -12,7 +12,7 @@ from bench.cells import interval_text, mark, ratio, run_info
 from bench.run_clock import CLOCK
 from mnistbench.workload.recipes import RECIPES
 
-ROUNDS = {"smoke": 1, "quick": 6, "full": 20}
+ROUNDS = {"smoke": 1, "quick": 3, "full": 20}
 STEPS = {"smoke": 20, "quick": 100, "full": 400}
 SAVES = 10
 NAMES = ("simple-cnn", "cnn4-ce")

@@ -27,7 +27,7 @@ SIZES = {
     "full": (10_000, 60_000, 600_000, 6_000_000),
 }
 SAMPLES = {"smoke": 1_024, "quick": 5_120, "full": 102_400}
-ROUNDS = {"smoke": 1, "quick": 3, "full": 7}
+ROUNDS = {"smoke": 1, "quick": 2, "full": 7}
 IMAGE_BYTES = 28 * 28
 SLOPE_FROM = 600_000
 """Images below which the 20 MB that peaks differ by from run to run would hide a slope."""

@@ -21,8 +21,8 @@ from mnistbench.engine.training import Training
 from mnistbench.instruments.hooks import Hook
 
 WINDOW_STEPS = {"smoke": 5, "quick": 40, "full": 60}
-PAIRS = {"smoke": 2, "quick": 60, "full": 120}
-ROUNDS = {"smoke": 1, "quick": 6, "full": 10}
+PAIRS = {"smoke": 2, "quick": 30, "full": 120}
+ROUNDS = {"smoke": 1, "quick": 3, "full": 10}
 PROFILERS = {
     "torch": {"profile": ("torch",)},
     "torch, with stacks": {"profile": ("torch",), "profile_details": ("shapes", "stacks")},

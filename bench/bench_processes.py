@@ -35,7 +35,7 @@ from mnistbench.schema.record import RunRecord
 PARITY_STEPS = {"smoke": 20, "quick": 200, "full": 200}
 PARITY_WAYS = {"smoke": 1, "quick": 2, "full": 4}
 PARITY_PROCESSES = {"smoke": (1, 2), "quick": (1, 2), "full": (1, 2, 4)}
-GAIN_STEPS = {"smoke": 40, "quick": 1_000, "full": 1_200}
+GAIN_STEPS = {"smoke": 40, "quick": 400, "full": 1_200}
 GAIN_ROUNDS = {"smoke": 1, "quick": 2, "full": 6}
 DDP_ROUNDS = {"smoke": 2, "quick": 10, "full": 20}
 DDP_STEPS = 100

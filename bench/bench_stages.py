@@ -71,7 +71,7 @@ COMPILED = {
 """Networks whose compiled rows are run: each compiles for 10 to 20 s when it was never compiled."""
 
 SAMPLES = {"smoke": 1_024, "quick": 2_560, "full": 12_800}
-ROUNDS = {"smoke": 1, "quick": 3, "full": 15}
+ROUNDS = {"smoke": 1, "quick": 2, "full": 15}
 COMPARED_STEPS = 10
 
 

@@ -104,7 +104,7 @@ CELLS = {
     ),
 }
 SAMPLES = {"smoke": 640, "quick": 2_560, "full": 40_960}
-ROUNDS = {"smoke": 1, "quick": 6, "full": 7}
+ROUNDS = {"smoke": 1, "quick": 3, "full": 7}
 
 
 def pytest_generate_tests(metafunc):
