@@ -13,7 +13,7 @@ ARGS ?=
 .PHONY: train test test-fast bench chaos lint clean
 
 train: $(VENV)/.train ## train simple-cnn through Accelerate; ARGS="--num-seeds 3" adds flags
-	@echo "make: training simple-cnn for ten epochs: half a minute on two cores"
+	@echo "make: training simple-cnn for ten epochs: under a minute on two cores"
 	$(BIN)/accelerate launch -m mnistbench.train --recipe simple-cnn $(ARGS)
 
 test: $(VENV)/.dev ## the whole test suite
