@@ -96,20 +96,21 @@ def noted_stops(give_up: Callable[[int], None]) -> Iterator[Stops]:
         return
     told, heard = socket.socketpair()
     told.setblocking(False)
-    wakeup = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
     watcher = threading.Thread(target=stops.watch, args=(heard,), daemon=True)
-    watcher.start()
+    wakeup = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
     try:
         for number in stops.taken():
             signal.signal(number, stops.note)
+        watcher.start()
         yield stops
     finally:
-        stops.put_back()
         signal.set_wakeup_fd(wakeup)
         told.shutdown(socket.SHUT_RDWR)  # ends the watcher, though forked workers hold copies
         told.close()
-        watcher.join()
+        if watcher.ident:
+            watcher.join()  # it holds tensors, whose end aborts a process that is ending itself
         heard.close()
+        stops.put_back()
 
 
 def stop_error(number: int, said: str = "") -> KeyboardInterrupt:

@@ -152,9 +152,9 @@ def _record(run: Run, saved: SavedRun | None, hooks: Sequence[Hook]) -> RunRecor
                 run.watch = Watch.over(run, steps=steps, added=hooks)
                 if saved:
                     run.resume(saved)
+                stops = noted.enter_context(noted_stops(partial(_give_up, run)))
                 if run.accelerator.is_main_process:
                     _log.info(run.summary())
-                stops = noted.enter_context(noted_stops(partial(_give_up, run)))
                 status = Training(run, stops)()
                 if config.diagnose and status == "completed" and not run.stop_signal:
                     run.step_costs = _diagnosis(run)
