@@ -22,7 +22,7 @@ from bench.loss_agreement import loss_differences
 from bench.plain_loops import train_bare, train_like_the_articles
 from bench.run_clock import CLOCK
 from mnistbench.analysis.cells import NOT_MEASURED
-from mnistbench.engine.trainer import train
+from mnistbench.engine.run_seeds import train
 from mnistbench.schema.config import RunConfig
 from mnistbench.workload.recipes import RECIPES
 

@@ -16,7 +16,7 @@ import pytest
 from bench.cells import interval_text, mark, ratio, run_info
 from bench.child_memory import peak_memory
 from bench.run_clock import CLOCK
-from mnistbench.engine.trainer import train
+from mnistbench.engine.run_seeds import train
 
 RESIDENT, MAPPED = "resident", "mapped"
 BATCH = 512

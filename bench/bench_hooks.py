@@ -16,9 +16,9 @@ import pytest
 
 from bench.cells import interval_text, mark, ratio, run_info
 from bench.run_clock import CLOCK
-from mnistbench.engine.trainer import train
-from mnistbench.engine.training import Training
-from mnistbench.instruments.hooks import Hook
+from mnistbench.engine.run_seeds import train
+from mnistbench.engine.training_loop import Training
+from mnistbench.recorder.hooks import Hook
 
 WINDOW_STEPS = {"smoke": 5, "quick": 40, "full": 60}
 PAIRS = {"smoke": 2, "quick": 30, "full": 120}

@@ -26,9 +26,9 @@ from mnistbench.analysis.scoring import score_target
 from mnistbench.engine.data import place_data
 from mnistbench.engine.distributed import start_accelerator
 from mnistbench.engine.run import Run
-from mnistbench.instruments.clock import Ledger
 from mnistbench.launch.cell_runs import run_cell
 from mnistbench.launch.cells import Cell
+from mnistbench.recorder.clock import Ledger
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import RunRecord
 

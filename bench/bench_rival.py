@@ -19,7 +19,7 @@ from bench.plain_loops import published_run
 from bench.run_clock import CLOCK
 from mnistbench.analysis.cells import seconds
 from mnistbench.analysis.statistics import mean_interval
-from mnistbench.engine.trainer import train
+from mnistbench.engine.run_seeds import train
 from mnistbench.workload.recipes import RECIPES
 
 PUBLISHED, OURS = "fast-cnn", "speedrun-99"

@@ -20,7 +20,7 @@ import torch
 from bench.cells import interval_text, mark, ratio, run_info
 from bench.run_clock import CLOCK
 from mnistbench.cli import config_yaml
-from mnistbench.engine.trainer import train
+from mnistbench.engine.run_seeds import train
 from mnistbench.launch.children import run_child
 from mnistbench.launch.commands import cpu_environment
 from mnistbench.schema.config import RunConfig

@@ -167,7 +167,7 @@ def _cold(config: RunConfig, seed: int, work_dir: Path) -> RunRecord:
 
 
 def _warm(config: RunConfig, num_seeds: int, output_dir: Path) -> list[RunRecord]:
-    from mnistbench.engine.trainer import train
+    from mnistbench.engine.run_seeds import train
 
     gc.freeze()  # as the door does: torch's half a million objects are not worth a collection
     return train(config.model_copy(update={"num_seeds": num_seeds, "output_dir": str(output_dir)}))

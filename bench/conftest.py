@@ -18,9 +18,9 @@ import torch
 from bench.suite_report import MACHINE, SuiteReport
 from mnistbench.analysis.stability import DRIFT_BOUND, drift
 from mnistbench.analysis.tables import render_table
-from mnistbench.engine.trainer import train
-from mnistbench.instruments.canary import read_canary
-from mnistbench.instruments.environment import describe_environment, set_threads
+from mnistbench.engine.run_seeds import train
+from mnistbench.recorder.environment import describe_environment, set_threads
+from mnistbench.recorder.machine_probe import probe_machine
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import DatasetName
@@ -183,9 +183,9 @@ def watched_machine(request, report, device):
     """Reads the host canary before and after each suite."""
     wait = torch.cuda.synchronize if device.type == "cuda" else None
     others = [section.title for section in report.sections()]
-    before = read_canary(device, synchronize=wait)
+    before = probe_machine(device, synchronize=wait)
     yield
-    canary = Canary(before=before, after=read_canary(device, synchronize=wait))
+    canary = Canary(before=before, after=probe_machine(device, synchronize=wait))
     moved = drift(canary)
     section = report.section(MACHINE)
     suite = request.path.stem.removeprefix("bench_")

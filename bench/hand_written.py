@@ -17,16 +17,16 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from mnistbench.engine.tuning import tuned
+from mnistbench.engine.process_settings import tuned
 from mnistbench.schema.config import RunConfig
-from mnistbench.workload.batch_last import BatchLast
 from mnistbench.workload.batches import epoch_order
+from mnistbench.workload.chwn_layout import ChwnNetwork
 from mnistbench.workload.datasets import LoadedDataset, load_dataset
+from mnistbench.workload.functional_update import functional_update
 from mnistbench.workload.losses import build_loss
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
 from mnistbench.workload.schedules import lr_at
-from mnistbench.workload.updates import traceable_update
 
 __all__ = ["train_by_hand"]
 
@@ -87,7 +87,7 @@ def _loss(
 ) -> _Loss:
     bf16, network, loss_fn = config.mixed_precision == "bf16", model, build_loss(config)
     if config.batch_last and device.type == "cpu":
-        network = BatchLast(model, dtype=torch.bfloat16 if bf16 else torch.float32)
+        network = ChwnNetwork(model, dtype=torch.bfloat16 if bf16 else torch.float32)
         bf16 = False  # it casts by itself
     scale, shift = 1 / (255 * loaded.pixel_std), loaded.pixel_mean / loaded.pixel_std
 
@@ -118,7 +118,7 @@ def _compiled(
 ) -> _Step:
     """The step as one graph; `optimizer` has made a step, and torch can trace its update."""
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    update = traceable_update(optimizer, lr)
+    update = functional_update(optimizer, lr)
 
     def whole(images: Tensor, labels: Tensor) -> Tensor:
         loss = loss_of(images, labels)

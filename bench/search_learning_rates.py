@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 from bench.loss_runs import LOSSES, SETTINGS, search_settings
-from mnistbench.engine.trainer import train
+from mnistbench.engine.run_seeds import train
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.names import LossName
 from mnistbench.schema.strict_json import write_whole

@@ -161,7 +161,7 @@ def _parsed(flags: Sequence[str]) -> dict[str, Any]:
 
 def _round(trials: Sequence[Trial], seed: int) -> dict[str, Any]:
     """Run `seed` of all `trials`, add what it gave, and tell on what machine."""
-    from mnistbench.engine.trainer import train
+    from mnistbench.engine.run_seeds import train
 
     for trial in trials:
         with TemporaryDirectory() as folder:

@@ -24,8 +24,8 @@ from unittest.mock import patch
 
 from mnistbench.analysis.comparison import compare
 from mnistbench.analysis.tables import render_table
-from mnistbench.engine.step import StockStep
-from mnistbench.engine.trainer import train
+from mnistbench.engine.run_seeds import train
+from mnistbench.engine.stock_step import StockStep
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import RunRecord
 

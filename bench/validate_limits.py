@@ -33,8 +33,8 @@ from bench.bench_link import Cell, run_on_machines
 from bench.network_link import why_no_links
 from mnistbench.analysis.bottleneck import LIMITS, Limit, limits, limits_line
 from mnistbench.analysis.tables import render_table
-from mnistbench.engine.trainer import train
-from mnistbench.instruments.environment import describe_environment
+from mnistbench.engine.run_seeds import train
+from mnistbench.recorder.environment import describe_environment
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import RunRecord
 from mnistbench.workload import batches

@@ -105,7 +105,7 @@ def _model_summary(name: ModelName) -> str:
 def _machine() -> list[_Finding]:
     import torch
 
-    from mnistbench.instruments.environment import describe_environment, set_threads
+    from mnistbench.recorder.environment import describe_environment, set_threads
 
     found = describe_environment(torch.device("cpu"))
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
@@ -171,7 +171,7 @@ def _launch_defaults() -> _Finding:
 
 
 def _launcher() -> _Finding:
-    command = torchrun_command("mnistbench.engine.handshake", [], num_processes=2)
+    command = torchrun_command("mnistbench.engine.connectivity_check", [], num_processes=2)
     try:
         done = subprocess.run(  # noqa: S603 - our own command
             command,

@@ -25,9 +25,9 @@ from mnistbench.cli import (
     say,
     show,
 )
-from mnistbench.instruments.clock import Ledger, process_age_s
-from mnistbench.instruments.compiled_steps import keep_compiled_steps
-from mnistbench.instruments.parent import PARENT, end_with_parent
+from mnistbench.recorder.clock import Ledger, process_age_s
+from mnistbench.recorder.compile_cache import keep_compiled
+from mnistbench.recorder.parent_death_signal import PARENT, die_with_parent
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import RunError, Terminated
 from mnistbench.schema.record import RunRecord
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]:
     if _LAUNCHED & os.environ.keys():
-        end_with_parent()  # a launcher that is killed, and often one that is told to end, just goes
+        die_with_parent()  # a launcher that is killed, and often one that is told to end, just goes
     signal.signal(signal.SIGTERM, _terminate)
     logging.basicConfig(
         format="mnistbench: %(message)s", level=logging.WARNING, stream=sys.stderr, force=True
@@ -95,12 +95,12 @@ def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]
     logging.getLogger("mnistbench").setLevel(logging.ERROR if quiet else logging.INFO)
     # torch's compiler warns on a CPU that it found no CUDA
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    keep_compiled_steps()
+    keep_compiled()
     # where processes wait in vain, torch warns with a stack trace at each try: one line is enough
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         with ledger.phase("import"), _uncollected():
-            from mnistbench.engine.trainer import train
+            from mnistbench.engine.run_seeds import train
         return train(config, ledger=ledger, show_progress=not quiet)
     except RunError as error:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a launcher's: the end is near anyhow

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from mnistbench import compare, doctor, report, sweep, train
-from mnistbench.workload.raw_files import RAW_FILES
-from tests.workload.idx_files import contents, idx_bytes, small, write_files
+from mnistbench.workload.idx_files import RAW_FILES
+from tests.workload.written_idx_files import contents, idx_bytes, small, write_files
 
 SMALL = ("--dataset", "synthetic", "--synthetic-train-size", "400", "--val-size", "100")
 EXAMPLES = sorted((Path(__file__).parent / "schema" / "examples").glob("*.json"))

@@ -143,8 +143,8 @@ def small_config(tmp_path, monkeypatch, request):
     """
     if "whole_test_set" not in request.fixturenames:
         monkeypatch.setattr("mnistbench.workload.datasets.TEST_IMAGES", 500)
-    monkeypatch.setattr("mnistbench.instruments.canary._SIDE", 128)
-    monkeypatch.setattr("mnistbench.instruments.canary._COPY_BYTES", 2**18)
+    monkeypatch.setattr("mnistbench.recorder.machine_probe._SIDE", 128)
+    monkeypatch.setattr("mnistbench.recorder.machine_probe._COPY_BYTES", 2**18)
 
     def make(**values):
         return RunConfig(**SMALL | {"output_dir": str(tmp_path / "runs")} | values)

@@ -25,7 +25,7 @@ PRELOADED = (
     *("torch.distributed.launcher.api", "torch.utils.data", "torchvision", "accelerate"),
     *(f"accelerate.commands.{name}" for name in ("config", "estimate", "launch", "merge", "test")),
     *("accelerate.commands.to_fsdp2", "accelerate.commands.tpu"),
-    *("mnistbench.engine.trainer", "mnistbench.cli"),
+    *("mnistbench.engine.run_seeds", "mnistbench.cli"),
     *("mnistbench.analysis.tables", "mnistbench.launch.sweeping", "scipy.stats"),
 )
 _execvp = os.execvp

@@ -41,7 +41,7 @@ from tests.bad_files import (
     spelled,
     timed,
 )
-from tests.workload.idx_files import idx_bytes
+from tests.workload.written_idx_files import idx_bytes
 
 KINDS = [
     # YAML of configurations

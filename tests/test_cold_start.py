@@ -43,7 +43,7 @@ def test_training_adds_few_libraries_to_torch_torchvision_and_accelerate():
     code = (
         "import json, sys, torch, torchvision, accelerate\n"
         "before = set(sys.modules)\n"
-        "from mnistbench.engine.trainer import train\n"
+        "from mnistbench.engine.run_seeds import train\n"
         "print(json.dumps([sorted(before), sorted(sys.modules)]))\n"
     )
     before, after = (
@@ -57,7 +57,7 @@ def test_training_adds_few_libraries_to_torch_torchvision_and_accelerate():
 def test_a_run_needs_nothing_heavy_and_no_compiler(two_runs):
     (status, _, _, modules), *_ = two_runs
     assert status == 0
-    assert "mnistbench.engine.trainer" in modules
+    assert "mnistbench.engine.run_seeds" in modules
     assert not HEAVY & set(modules)
 
 

@@ -14,7 +14,7 @@ import yaml
 from accelerate.commands.launch import launch_command_parser
 from torch.distributed.run import get_args_parser
 
-from mnistbench.engine import trainer
+from mnistbench.engine import run_seeds
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.store import save_record
 from tests import documented_runners
@@ -43,7 +43,7 @@ def prepared(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TEST_IMAGES, 500)
         for model in ("linear", "mlp"):
-            trainer.train(RunConfig(**small, model=model, output_dir=str(folder / "runs")))
+            run_seeds.train(RunConfig(**small, model=model, output_dir=str(folder / "runs")))
     for name, side in zip(("before", "after"), pairs(8, 0.9), strict=True):
         for run in side:
             save_record(run, folder / "runs" / name / run.run_id)
@@ -94,7 +94,7 @@ def test_a_command_does_what_its_page_says(command, monkeypatch, request, capsys
 @pytest.mark.usefixtures("workplace")
 @pytest.mark.parametrize("fence", PYTHON, ids=str)
 def test_python_in_a_page_runs(fence, monkeypatch, capsys):
-    whole, records = trainer.train, []
+    whole, records = run_seeds.train, []
 
     def small(config, **kwargs):
         sizes = {"num_epochs": 1, "max_steps": 4, "num_seeds": min(config.num_seeds, 2)}
@@ -102,7 +102,7 @@ def test_python_in_a_page_runs(fence, monkeypatch, capsys):
         records.extend(made)
         return made
 
-    monkeypatch.setattr(trainer, "train", small)
+    monkeypatch.setattr(run_seeds, "train", small)
     names = {"__name__": "documented"}
     text = "\n" * fence.line + "\n".join(fence.lines)
     exec(compile(text, str(fence), "exec"), names)  # noqa: S102 - our pages

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from mnistbench.engine.trainer import train
-from mnistbench.instruments.clock import Ledger
+from mnistbench.engine.run_seeds import train
+from mnistbench.recorder.clock import Ledger
 
 TRACKERS = ("wandb", "mlflow", "comet_ml", "aim", "clearml", "trackio", "swanlab", "tensorboard")
 

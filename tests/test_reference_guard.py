@@ -6,7 +6,7 @@ import torch
 from bench.make_references import FOLDER
 from mnistbench.analysis.reference import check_against, packaged_references
 from mnistbench.engine.fast_step import FastStep
-from mnistbench.engine.trainer import train
+from mnistbench.engine.run_seeds import train
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.training_fields import curve_settings
 from mnistbench.workload.recipes import RECIPES

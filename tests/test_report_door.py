@@ -9,7 +9,7 @@ import pytest
 from bench import make_references
 from mnistbench import report as door
 from mnistbench.analysis.reference import packaged_references
-from mnistbench.engine.trainer import train
+from mnistbench.engine.run_seeds import train
 from mnistbench.schema.record import RecipeInfo
 from mnistbench.schema.store import save_record
 from tests.made_records import make_record, of_reference

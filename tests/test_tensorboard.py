@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from mnistbench.engine.trainer import train
+from mnistbench.engine.run_seeds import train
 
 pytestmark = pytest.mark.processes
 

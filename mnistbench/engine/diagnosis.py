@@ -21,9 +21,9 @@ import torch
 from mnistbench.engine.distributed import decide_together
 from mnistbench.engine.fast_step import FastStep
 from mnistbench.engine.run import Run
-from mnistbench.instruments.ceilings import machine_ceilings
-from mnistbench.instruments.clock import Timer
-from mnistbench.instruments.operations import Operation, count_operations, roofline_s
+from mnistbench.recorder.clock import Timer
+from mnistbench.recorder.op_counter import Operation, count_ops, roofline_s
+from mnistbench.recorder.peak_rates import peak_rates
 from mnistbench.schema.insight import Ceilings, StepCosts
 from mnistbench.schema.record import finite
 from mnistbench.workload.batches import Batch
@@ -85,7 +85,7 @@ def diagnose(run: Run) -> StepCosts:
 
 def _ceilings(run: Run) -> Ceilings:
     dtype = _DTYPES.get(run.accelerator.mixed_precision, torch.float32)
-    return machine_ceilings(run.accelerator.device, dtype, synchronize=run.ledger.synchronize)
+    return peak_rates(run.accelerator.device, dtype, synchronize=run.ledger.synchronize)
 
 
 def _number_of_steps(run: Run) -> int:
@@ -185,10 +185,10 @@ def _operations(run: Run, batch: Batch) -> list[Operation]:
     if isinstance(step, FastStep):
         inputs = batch.images, batch.labels, step.objective.preprocess.draw(batch.part)
         with _timed_exchanges(run):  # which are none of the run's own
-            return count_operations(lambda: step.update(*inputs, batch.part.weight))
+            return count_ops(lambda: step.update(*inputs, batch.part.weight))
     model = run.accelerator.unwrap_model(step.model, keep_torch_compile=False)
     alone = replace(step, model=model)
-    return count_operations(lambda: alone(batch, lr=0.0))
+    return count_ops(lambda: alone(batch, lr=0.0))
 
 
 def _means(run: Run, seconds: Sequence[float | None]) -> list[Any]:

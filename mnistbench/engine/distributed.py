@@ -17,14 +17,14 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import DistributedType, DynamoBackend, broadcast_object_list
 
-from mnistbench.engine.meeting import (
-    check_meeting_point,
-    in_time,
-    silent_processes,
-    who,
+from mnistbench.engine.rendezvous import (
+    check_rendezvous_variables,
+    process_label,
+    rendezvous_kwargs,
+    unresponsive_processes,
 )
-from mnistbench.instruments.cores import cpu_is_asked_for
-from mnistbench.instruments.environment import local_world_size
+from mnistbench.recorder.cores import cpu_is_asked_for
+from mnistbench.recorder.environment import local_world_size
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_batch
 from mnistbench.schema.errors import (
@@ -109,7 +109,9 @@ def _met(config: RunConfig, precision: str, *, world_size: int) -> Accelerator:
             return Accelerator(
                 mixed_precision=precision,
                 cpu=uses_cpu(),
-                kwargs_handlers=[in_time(config.process_timeout_s)] if world_size > 1 else None,
+                kwargs_handlers=[rendezvous_kwargs(config.process_timeout_s)]
+                if world_size > 1
+                else None,
             )
     except InputError:
         raise
@@ -151,22 +153,23 @@ def _is_loss(error: RuntimeError) -> bool:
 
 
 def _what_was_lost(said: str) -> str:
+    label = process_label()
     waited = _GLOO_WAITED.search(said)
     if waited:
-        silent = silent_processes()
+        silent = unresponsive_processes()
         named = " and ".join(f"process {n}" for n in silent) or "another process"
         return (
-            f"{who()}: {named} did not answer within {int(waited[1]) / 1000:g} s; see what it "
+            f"{label}: {named} did not answer within {int(waited[1]) / 1000:g} s; see what it "
             "does, and if it is only slow raise --process-timeout-s"
         )
     if "connectFullMesh" in said:
         return (
-            f"{who()}: the processes met, but cannot connect to each other; name the network "
+            f"{label}: the processes met, but cannot connect to each other; name the network "
             "between the machines in GLOO_SOCKET_IFNAME (see `ip address`)"
         )
     if re.search(r"by peer|Broken pipe", said):
-        return f"{who()}: another process of the run has gone; see what it said"
-    return f"{who()}: an exchange failed: {said.splitlines()[0]}"
+        return f"{label}: another process of the run has gone; see what it said"
+    return f"{label}: an exchange failed: {said.splitlines()[0]}"
 
 
 @contextmanager
@@ -272,7 +275,7 @@ def _world_size() -> int:
             f"{_LAUNCH_HINT}"
         )
     if int(text) > 1:
-        check_meeting_point(int(text))
+        check_rendezvous_variables(int(text))
     return int(text)
 
 

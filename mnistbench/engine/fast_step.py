@@ -18,16 +18,23 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from mnistbench.engine.exchange import Exchange, pairwise_sum
+from mnistbench.engine.gradient_allreduce import GradientAllReduce, pairwise_sum
 from mnistbench.engine.graph import CapturedSteps
 from mnistbench.schema.config import RunConfig
-from mnistbench.workload.batches import Batch, Part, Piece, Preprocess, StepInputs, pieces
+from mnistbench.workload.batches import (
+    Batch,
+    BatchShard,
+    MicroBatch,
+    Preprocess,
+    StepInputs,
+    microbatches,
+)
+from mnistbench.workload.functional_update import functional_update
 from mnistbench.workload.losses import LossFn
-from mnistbench.workload.updates import traceable_update
 
-__all__ = ["FastStep", "Floor", "Objective"]
+__all__ = ["ExecutionMode", "FastStep", "Objective"]
 
-Floor = Literal["graph", "compiled", "eager"]
+ExecutionMode = Literal["graph", "compiled", "eager"]
 """How a step is run: replayed from a CUDA graph, compiled as one, or call by call."""
 
 
@@ -38,13 +45,13 @@ class Objective(NamedTuple):
         network: logits float32 ``[b, 10]`` of normalised images ``[b, 1, 28, 28]``.
         loss_fn: mean loss ``[]`` of logits and labels int64 ``[b]``.
         preprocess: makes the images of uint8 ``[b, 28, 28]``.
-        num_pieces: into which a process cuts its part of a step.
+        num_microbatches: into which a process cuts its part of a step.
     """
 
     network: Callable[[Tensor], Tensor]
     loss_fn: LossFn
     preprocess: Preprocess
-    num_pieces: int = 1
+    num_microbatches: int = 1
 
 
 LossAndGradients = tuple[Tensor, Sequence[Tensor]]
@@ -57,7 +64,7 @@ class FastStep:
     Attributes:
         model: owns the weights; not wrapped for several processes.
         floor: how full batches are run.
-        floor_reason: why it is lower than asked for, if so.
+        fallback_reason: why it is lower than asked for, if so.
         exchange: takes the mean of the processes' gradients.
     """
 
@@ -72,9 +79,9 @@ class FastStep:
     ) -> None:
         """`objective` computes with `model`'s weights; `optimizer` is torch's, not prepared."""
         self.model, self.optimizer, self.objective = model, optimizer, objective
-        self.floor: Floor = _floor(config, accelerator.device)
-        self.floor_reason: str | None = None
-        self.exchange = Exchange(accelerator.num_processes, exact=config.exact_parity)
+        self.floor: ExecutionMode = _floor(config, accelerator.device)
+        self.fallback_reason: str | None = None
+        self.exchange = GradientAllReduce(accelerator.num_processes, exact=config.exact_parity)
         self._config, self._alone = config, accelerator.num_processes == 1
         self._weights = [weight for weight in model.parameters() if weight.requires_grad]
         self._full: tuple[int, float] | None = None
@@ -114,17 +121,17 @@ class FastStep:
         self, images: Tensor, labels: Tensor, draws: Tensor | None, weight: float
     ) -> LossAndGradients:
         """This process's weighted loss, detached, and each weight's gradient of it."""
-        cut = pieces((images, labels, draws), self.objective.num_pieces)
+        cut = microbatches((images, labels, draws), self.objective.num_microbatches)
         return pairwise_sum((self._gradients(piece, weight) for piece in cut), _add)
 
-    def _gradients(self, piece: Piece, weight: float) -> LossAndGradients:
+    def _gradients(self, piece: MicroBatch, weight: float) -> LossAndGradients:
         network, loss_fn, preprocess, _ = self.objective
         loss = loss_fn(network(preprocess.apply(piece.images, piece.draws)), piece.labels)
         if piece.share * weight != 1:
             loss = loss * (piece.share * weight)
         return loss.detach(), torch.autograd.grad(loss, self._weights)
 
-    def warm_up(self, parts: Sequence[Part], *, device: torch.device) -> None:
+    def warm_up(self, parts: Sequence[BatchShard], *, device: torch.device) -> None:
         """Compile or capture the full batch, and meet the other shapes, on blank data.
 
         `parts` are the first and the last of an epoch; the first is full. Weights, buffers,
@@ -155,9 +162,9 @@ class FastStep:
                     raise
                 self._fall(str(error))
 
-    def _compile(self, full: Part, device: torch.device) -> None:
+    def _compile(self, full: BatchShard, device: torch.device) -> None:
         """Compile the step as one, but for what cannot be: some updates, and the exchange."""
-        apply = traceable_update(self.optimizer, self._lr)
+        apply = functional_update(self.optimizer, self._lr)
 
         def update(grads: Sequence[Tensor]) -> None:
             with torch.no_grad():
@@ -200,7 +207,7 @@ class FastStep:
             if "capturable" in group:
                 group["capturable"] = True
 
-    def _capture(self, full: Part, device: torch.device) -> None:
+    def _capture(self, full: BatchShard, device: torch.device) -> None:
         self._graph = CapturedSteps(
             partial(self.update, weight=full.weight),
             example=self._blank(full, device),
@@ -209,7 +216,7 @@ class FastStep:
         )
 
     def _fall(self, reason: str) -> None:
-        self.floor_reason = f"{self.floor}: {reason.strip().splitlines()[0]}"
+        self.fallback_reason = f"{self.floor}: {reason.strip().splitlines()[0]}"
         self.floor, self._compiled, self._graph = "eager", None, None
         for group in self.optimizer.param_groups:
             group["lr"] = self._config.lr
@@ -224,13 +231,13 @@ class FastStep:
         self.optimizer.step()
         self.optimizer.zero_grad()
 
-    def _is_full(self, part: Part) -> bool:
+    def _is_full(self, part: BatchShard) -> bool:
         return (len(part.indices), part.weight) == self._full
 
     def _inputs(self, batch: Batch) -> StepInputs:
         return batch.images, batch.labels, self.objective.preprocess.draw(batch.part)
 
-    def _blank(self, part: Part, device: torch.device) -> StepInputs:
+    def _blank(self, part: BatchShard, device: torch.device) -> StepInputs:
         count = len(part.indices)
         images = torch.zeros(count, 28, 28, dtype=torch.uint8, device=device)
         labels = torch.zeros(count, dtype=torch.int64, device=device)
@@ -263,7 +270,7 @@ def _add(a: LossAndGradients, b: LossAndGradients) -> LossAndGradients:
     return a[0] + b[0], [one + other for one, other in zip(a[1], b[1], strict=True)]
 
 
-def _floor(config: RunConfig, device: torch.device) -> Floor:
+def _floor(config: RunConfig, device: torch.device) -> ExecutionMode:
     """The floor to try: unasked, compiling pays on a CPU with the batch innermost."""
     if device.type == "cuda" and config.cuda_graph:
         return "graph"

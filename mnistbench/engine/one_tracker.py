@@ -15,7 +15,7 @@ from typing import Any
 
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 
-from mnistbench.instruments.hooks import Watched
+from mnistbench.recorder.hooks import RunView
 from mnistbench.schema.names import TrackerName
 
 __all__ = ["PROJECT", "OneTracker", "Value"]
@@ -33,7 +33,7 @@ class OneTracker:
     does it ask a question or print among results: stdin is empty and stdout is stderr meanwhile.
     """
 
-    def __init__(self, name: TrackerName, watched: Watched) -> None:
+    def __init__(self, name: TrackerName, watched: RunView) -> None:
         """For the run `watched`; nothing is started, and the library is not imported."""
         self.name: TrackerName = name
         self._arguments = _arguments(name, watched)
@@ -109,7 +109,7 @@ def _unasked() -> Iterator[None]:
             sys.stdin = before
 
 
-def _arguments(name: TrackerName, watched: Watched) -> dict[str, Any]:
+def _arguments(name: TrackerName, watched: RunView) -> dict[str, Any]:
     """What a tracker's class in Accelerate is made with.
 
     Scalars only: nothing is gathered of the machine, the code or what is printed, which would take

@@ -1,7 +1,7 @@
 """What ``--profile`` asks for, as hooks: traces of operators, memory, Python's stack, NVTX ranges.
 
 All of them watch the same steps. What is torch's own, through Accelerate, is here; the others are
-in `mnistbench.instruments.profilers`.
+in `mnistbench.recorder.profilers`.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import ProfileKwargs
 
-from mnistbench.instruments.hooks import Watched
-from mnistbench.instruments.memory_timeline import write_memory_timeline
-from mnistbench.instruments.profilers import (
+from mnistbench.recorder.hooks import RunView
+from mnistbench.recorder.memory_timeline import write_memory_timeline
+from mnistbench.recorder.profilers import (
     CudaMemory,
     NvtxRanges,
     PythonSampling,
     StepsHook,
     trace_path,
 )
-from mnistbench.instruments.trace_file import anonymize_trace
+from mnistbench.recorder.trace_file import anonymize_trace
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.insight import OperatorTime
@@ -118,7 +118,7 @@ class OperatorTrace(StepsHook):
         self._profiler: Any = None
 
     @contextmanager
-    def watch(self, watched: Watched) -> Iterator[None]:
+    def watch(self, watched: RunView) -> Iterator[None]:
         """Have torch's profiler record, and keep what it found."""
         os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else it tells of each start, and of no GPU
         details = set(watched.config.profile_details)
@@ -144,7 +144,7 @@ class OperatorTrace(StepsHook):
         """Tell torch's profiler that a step is over."""
         self._profiler.step()
 
-    def _keep(self, profiler: Any, watched: Watched) -> None:
+    def _keep(self, profiler: Any, watched: RunView) -> None:
         path, kinds = trace_path(watched, f"{time.time_ns()}.pt.trace.json"), watched.config.profile
         profiler.export_chrome_trace(str(path))
         if watched.config.anonymize:

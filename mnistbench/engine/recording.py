@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from mnistbench.analysis.scoring import time_to_accuracy
-from mnistbench.engine.exchange import pairwise_sum
+from mnistbench.engine.gradient_allreduce import pairwise_sum
 from mnistbench.engine.run import Run
-from mnistbench.instruments.anonymity import without_names
-from mnistbench.instruments.environment import describe_environment
+from mnistbench.recorder.environment import describe_environment
+from mnistbench.recorder.redaction import redacted
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import (
     Result,
@@ -78,7 +78,7 @@ def record_of(
 
 
 def _said(run: Run, text: str | None) -> str | None:
-    return without_names(text) if text and run.config.anonymize else text
+    return redacted(text) if text and run.config.anonymize else text
 
 
 def _profile_complaint(run: Run) -> str | None:

@@ -13,20 +13,20 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import nn
 
+from mnistbench.engine.build_step import build_loop, goes_by_process
 from mnistbench.engine.checkpoint import restore
+from mnistbench.engine.checkpoint_writer import CheckpointWriter
 from mnistbench.engine.data import RunData
 from mnistbench.engine.distributed import decide_together, shards_weights
 from mnistbench.engine.fast_step import FastStep
-from mnistbench.engine.loops import build_loop, goes_by_process
-from mnistbench.engine.losses_seen import LossesSeen
+from mnistbench.engine.loss_history import LossHistory
 from mnistbench.engine.memory import is_out_of_memory, smaller_batch
-from mnistbench.engine.resuming import check_same, new_invocation
-from mnistbench.engine.saving import Saver
-from mnistbench.engine.watching import Watch
-from mnistbench.instruments.clock import EventTimer, Ledger, StepTimer, Timer
-from mnistbench.instruments.environment import device_name
-from mnistbench.instruments.hooks import Hooks
-from mnistbench.instruments.telemetry import Telemeter
+from mnistbench.engine.resume import check_same, new_invocation
+from mnistbench.engine.run_hooks import Watch
+from mnistbench.recorder.clock import EventTimer, Ledger, StepTimer, Timer
+from mnistbench.recorder.environment import device_name
+from mnistbench.recorder.hooks import Hooks
+from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError, SaidElsewhereError
@@ -76,14 +76,14 @@ class Run:
         self.telemetry: Telemetry | None = None
         self.step_costs: StepCosts | None = None
         self.watch = Watch()
-        self.losses = LossesSeen(accelerator.device)
+        self.losses = LossHistory(accelerator.device)
         self.timer = self.new_timer()
         self.exchange_timer: Timer | None = None
         self.lr_factor = lr_factor(config, accelerator.num_processes)
         self.show_progress = show_progress and accelerator.is_local_main_process
         per_device = (config.per_device_batch_size or 0) * accelerator.num_processes
         self.plan = self._plan(config.global_batch_size or per_device)
-        self.saver = Saver(
+        self.saver = CheckpointWriter(
             Path(config.output_dir).expanduser() / self.run_id,
             accelerator,
             go_on=config.on_checkpoint_error == "continue",
@@ -136,7 +136,7 @@ class Run:
             self._warm_up()
         self._time_exchanges()
         self.loop_floor = self.train_step.floor
-        self.loop_floor_reason = self.train_step.floor_reason
+        self.loop_floor_reason = self.train_step.fallback_reason
         if self.loop_floor_reason and self.accelerator.is_main_process:
             _log.warning(f"the fast loop fell to {self.loop_floor}: {self.loop_floor_reason}")
 
@@ -223,7 +223,7 @@ class Run:
     def _warm_up(self) -> None:
         """Meet both shapes of an epoch, the full batch and the last one, before the clock runs."""
         try:
-            self.train_step.warm_up(self.plan.edge_parts(), device=self.accelerator.device)
+            self.train_step.warm_up(self.plan.warmup_shards(), device=self.accelerator.device)
             if self.train_step.floor == "compiled":
                 self.evaluator = self.evaluator.compiled(device=self.accelerator.device)
         except RuntimeError as error:

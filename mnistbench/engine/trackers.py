@@ -16,7 +16,7 @@ from accelerate.tracking import get_available_trackers
 from mnistbench.analysis.scoring import time_to_accuracy
 from mnistbench.engine.distributed import decide_together
 from mnistbench.engine.one_tracker import OneTracker, Value
-from mnistbench.instruments.hooks import Hook, Watched
+from mnistbench.recorder.hooks import Hook, RunView
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import TrackerName
@@ -84,7 +84,7 @@ class Trackers(Hook):
         self._running: list[OneTracker] = []
 
     @contextmanager
-    def run(self, watched: Watched) -> Iterator[None]:
+    def run(self, watched: RunView) -> Iterator[None]:
         """One run of each tracker.
 
         Raises:
@@ -100,13 +100,13 @@ class Trackers(Hook):
         self._finish(self._call_s)
 
     @contextmanager
-    def eval(self, watched: Watched) -> Iterator[None]:
+    def eval(self, watched: RunView) -> Iterator[None]:
         """Sends its result."""
         yield
         if watched.is_main_process:
             self._send(_scalars(watched), watched.step)
 
-    def _start(self, watched: Watched) -> None:
+    def _start(self, watched: RunView) -> None:
         folder = watched.run_folder
         is_new = not folder.exists()
         try:
@@ -139,7 +139,7 @@ class Trackers(Hook):
             with contextlib.suppress(Exception):
                 self._running.pop().finish(patience_s=_LAST_CALL_S)
 
-    def _described(self, watched: Watched) -> dict[str, Value]:
+    def _described(self, watched: RunView) -> dict[str, Value]:
         """The configuration and what it came to here, as the scalars that all trackers take."""
         values = watched.config.model_dump(mode="json", exclude_none=True)
         if watched.config.anonymize:
@@ -177,7 +177,7 @@ class Trackers(Hook):
                 )
 
 
-def _scalars(watched: Watched) -> dict[str, float]:
+def _scalars(watched: RunView) -> dict[str, float]:
     """What is sent of the last evaluation."""
     point = watched.eval_points[-1]
     values: dict[str, float | None] = {
@@ -190,7 +190,7 @@ def _scalars(watched: Watched) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _results(watched: Watched) -> dict[str, float]:
+def _results(watched: RunView) -> dict[str, float]:
     """What is sent at the end."""
     config, points = watched.config, watched.eval_points
     values = {f"result/{p.split}_accuracy": p.accuracy for p in points if p.split == "test"}

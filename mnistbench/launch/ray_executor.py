@@ -14,7 +14,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from mnistbench import __version__
-from mnistbench.instruments.cores import usable_cores
 from mnistbench.launch.cells import Attempt, Cell, attempt_folder
 from mnistbench.launch.children import Child, held_stops
 from mnistbench.launch.ray_tasks import (
@@ -26,6 +25,7 @@ from mnistbench.launch.ray_tasks import (
     told_workers,
 )
 from mnistbench.launch.runs import last_words
+from mnistbench.recorder.cores import usable_cores
 from mnistbench.schema.errors import InputError, one_line
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import save_record

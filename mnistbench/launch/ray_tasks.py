@@ -10,10 +10,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from mnistbench import __version__
-from mnistbench.instruments.cores import cpu_is_asked_for, usable_cores
 from mnistbench.launch.cell_runs import ended, start_cell
 from mnistbench.launch.cells import Attempt, Cell, attempt_folder
 from mnistbench.launch.children import end_all
+from mnistbench.recorder.cores import cpu_is_asked_for, usable_cores
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.store import record_json
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import sys
 
-from mnistbench.instruments.parent import PARENT, end_with_parent
+from mnistbench.recorder.parent_death_signal import PARENT, die_with_parent
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """Become the command of ``sys.argv``."""
-    end_with_parent()
+    die_with_parent()
     os.environ[PARENT] = str(os.getpid())  # which stays the same through exec
     os.execvp(sys.argv[1], sys.argv[1:])  # noqa: S606 - our own command
 

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from mnistbench.schema.names import ProfileKind
-from mnistbench.schema.part import Part
+from mnistbench.schema.strict_model import StrictModel
 
 __all__ = ["Ceilings", "OperatorTime", "Profile", "StepCosts", "Telemetry"]
 
@@ -20,7 +20,7 @@ _Amount = Annotated[float, Field(ge=0)]
 _Rate = Annotated[float, Field(gt=0)]
 
 
-class OperatorTime(Part):
+class OperatorTime(StrictModel):
     """What one kind of operator took in all profiled steps, without what it called.
 
     `memory_bytes` is what it allocated less what it freed; `flops` by torch's formulas.
@@ -34,7 +34,7 @@ class OperatorTime(Part):
     flops: _Count | None = None
 
 
-class Profile(Part):
+class Profile(StrictModel):
     """How the steps of a run were watched, which makes their times nobody's measure.
 
     Steps are from `first_step` (0-based) to before `end_step`; `files` are relative to the run's
@@ -51,7 +51,7 @@ class Profile(Part):
     operators: list[OperatorTime] = Field(default_factory=list)
 
 
-class Telemetry(Part):
+class Telemetry(StrictModel):
     """The main process's machine while a run trained, sampled between timed windows.
 
     `cores_used` is how many cores this run's processes on it kept busy, `others_cores_before` and
@@ -77,7 +77,7 @@ class Telemetry(Part):
     gpu_throttle_reasons: list[_Text] | None = None
 
 
-class Ceilings(Part):
+class Ceilings(StrictModel):
     """The most this machine was seen to do with the run's threads and precision.
 
     A large matrix product, a copy of more than any cache holds, and one that fits into the cache.
@@ -88,7 +88,7 @@ class Ceilings(Part):
     cached_copy_bytes_per_s: _Rate
 
 
-class StepCosts(Part):
+class StepCosts(StrictModel):
     """What a full step is made of, found out after training: medians over steps [seconds].
 
     Attributes:

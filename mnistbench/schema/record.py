@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator, model_
 
 from mnistbench.schema.errors import one_line
 from mnistbench.schema.insight import Profile, StepCosts, Telemetry
-from mnistbench.schema.part import Part
+from mnistbench.schema.strict_model import StrictModel
 
 __all__ = [
     "PHASES",
@@ -68,7 +68,7 @@ Name = Annotated[str, Field(pattern=_NAME, max_length=200)]
 """A name as this package gives them: no markup, no path, nothing that a terminal obeys."""
 
 
-class _ReadOfConfig(Part):
+class _ReadOfConfig(StrictModel):
     """What readers rely on in the open `config` of a record, as far as it is there."""
 
     model_config = ConfigDict(extra="ignore")
@@ -83,7 +83,7 @@ class _ReadOfConfig(Part):
     target_accuracy: float | None = Field(None, gt=0, le=1)
 
 
-class _ReadOfEnvironment(Part):
+class _ReadOfEnvironment(StrictModel):
     """The same of its open `environment`."""
 
     model_config = ConfigDict(extra="ignore")
@@ -96,7 +96,7 @@ class _ReadOfEnvironment(Part):
     lr_peak: float | None = Field(None, gt=0)
 
 
-class RecipeInfo(Part):
+class RecipeInfo(StrictModel):
     """The recipe a run started from, and which of its values were changed."""
 
     name: Name
@@ -106,7 +106,7 @@ class RecipeInfo(Part):
     changed: list[str] = Field(default_factory=list)
 
 
-class DatasetInfo(Part):
+class DatasetInfo(StrictModel):
     """The data a run really used; counts are images, `sha256` is of all pixels and labels."""
 
     name: Name
@@ -117,7 +117,7 @@ class DatasetInfo(Part):
     num_test: int = Field(ge=0)
 
 
-class EvalPoint(Part):
+class EvalPoint(StrictModel):
     """One evaluation.
 
     `train_s` is the train clock of the slowest process when it began; on the main process's clocks,
@@ -138,7 +138,7 @@ class EvalPoint(Part):
     num_samples: int | None = Field(None, ge=1)
 
 
-class TrainPoint(Part):
+class TrainPoint(StrictModel):
     """Mean training loss over the steps after the last point, up to and with `step`."""
 
     step: int = Field(ge=1)
@@ -146,21 +146,21 @@ class TrainPoint(Part):
     loss: float | None
 
 
-class CanaryReading(Part):
+class CanaryReading(StrictModel):
     """How fast the machine did two fixed pieces of work: a matrix product and a memory copy."""
 
     matmul_flops_per_s: float = Field(gt=0)
     copy_bytes_per_s: float = Field(gt=0)
 
 
-class Canary(Part):
+class Canary(StrictModel):
     """The machine's own speed right before and right after a run trained (main process)."""
 
     before: CanaryReading
     after: CanaryReading
 
 
-class Link(Part):
+class Link(StrictModel):
     """What joins the processes, as an all-reduce round a ring of P finds it.
 
     ``2 (P - 1) latency_s + 2 (P - 1) / P · bytes / bandwidth_bytes_per_s`` seconds.
@@ -170,7 +170,7 @@ class Link(Part):
     bandwidth_bytes_per_s: float = Field(gt=0)
 
 
-class StepSplit(Part):
+class StepSplit(StrictModel):
     """Where the time of a step goes, with several processes: medians over steps [seconds].
 
     `compute_s` and `wait_s` are means over processes; `communication_s` is the exchange of the
@@ -186,7 +186,7 @@ class StepSplit(Part):
     slowest_process: int = Field(ge=0)
 
 
-class Throughput(Part):
+class Throughput(StrictModel):
     """Speed on the train clock: all samples over all of it; step durations at two quantiles."""
 
     samples_per_s: float | None = Field(None, ge=0)
@@ -195,7 +195,7 @@ class Throughput(Part):
     step_split: StepSplit | None = None
 
 
-class Result(Part):
+class Result(StrictModel):
     """What the run reached; the times belong to `target_accuracy` on the run's eval split."""
 
     test_accuracy: float | None = Field(None, ge=0, le=1)
@@ -206,7 +206,7 @@ class Result(Part):
     steps_to_accuracy: int | None = Field(None, ge=0)
 
 
-class Interruption(Part):
+class Interruption(StrictModel):
     """Where a run had ended and went on later: at the checkpoint of `step`.
 
     `cause` is the signal that it was saved at; ``None`` is an end without a word: what came after
@@ -220,14 +220,14 @@ class Interruption(Part):
     num_processes: int = Field(ge=1)
 
 
-class CheckpointCounts(Part):
+class CheckpointCounts(StrictModel):
     """How many checkpoints were saved, and how many could not be."""
 
     saved: int = Field(0, ge=0)
     failed: int = Field(0, ge=0)
 
 
-class RunRecord(Part):
+class RunRecord(StrictModel):
     """One run of one seed, as ``record.json`` holds it.
 
     `config` and `environment` stay open mappings, so that an older reader can still show them; of
@@ -285,7 +285,7 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _checked(values: dict[str, Any], shape: type[Part]) -> dict[str, Any]:
+def _checked(values: dict[str, Any], shape: type[StrictModel]) -> dict[str, Any]:
     try:
         shape.model_validate(values)
     except ValidationError as error:

@@ -22,13 +22,13 @@ from mnistbench.workload.mapped_files import disk_waits
 __all__ = [
     "Batch",
     "BatchPlan",
-    "Part",
-    "Piece",
+    "BatchShard",
+    "MicroBatch",
     "Preprocess",
     "StepInputs",
     "epoch_order",
     "mapped_batches",
-    "pieces",
+    "microbatches",
     "resident_batches",
     "streaming_batches",
 ]
@@ -40,7 +40,7 @@ _READ_AHEAD_STEPS = 100
 """Steps for which images are asked for ahead, once a step had to wait for the disk."""
 
 
-class Part(NamedTuple):
+class BatchShard(NamedTuple):
     """What one process does in one step.
 
     Attributes:
@@ -60,19 +60,19 @@ class Part(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images uint8 ``[b, 28, 28]`` and labels int64 ``[b]`` on the device, and their `Part`."""
+    """Images uint8 ``[b, 28, 28]`` and labels int64 ``[b]`` on the device, and their shard."""
 
     images: Tensor
     labels: Tensor
-    part: Part
+    part: BatchShard
 
 
 StepInputs = tuple[Tensor, Tensor, Tensor | None]
 """Images uint8 ``[b, 28, 28]``, labels int64 ``[b]`` and, with augmentation, its random draws."""
 
 
-class Piece(NamedTuple):
-    """Part of `StepInputs`, and which `share` of their samples it holds."""
+class MicroBatch(NamedTuple):
+    """Some of `StepInputs`, and which `share` of their samples it holds."""
 
     images: Tensor
     labels: Tensor
@@ -80,13 +80,13 @@ class Piece(NamedTuple):
     share: float
 
 
-def pieces(inputs: StepInputs, number: int) -> Iterator[Piece]:
+def microbatches(inputs: StepInputs, number: int) -> Iterator[MicroBatch]:
     """Cut `inputs` into `number` pieces, as even as can be.
 
     Where samples are fewer, some pieces repeat one at share 0: every process has as many pieces.
     """
     if number == 1:  # the usual case, once a step
-        yield Piece(*inputs, 1.0)
+        yield MicroBatch(*inputs, 1.0)
         return
     images, labels, draws = inputs
     count = len(images)
@@ -95,7 +95,7 @@ def pieces(inputs: StepInputs, number: int) -> Iterator[Piece]:
         share = (cut.stop - cut.start) / count
         if not share:
             cut = slice(0, 1)
-        yield Piece(images[cut], labels[cut], None if draws is None else draws[cut], share)
+        yield MicroBatch(images[cut], labels[cut], None if draws is None else draws[cut], share)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +124,7 @@ class BatchPlan:
         epochs, steps = divmod(step, self.steps_per_epoch)
         return epochs * self.num_samples + min(steps * self.global_batch_size, self.num_samples)
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self) -> Iterator[BatchShard]:
         """This process's part of each step, in order."""
         order = torch.empty(0, dtype=torch.int32)
         for step in range(self.first_step, self.num_steps):
@@ -133,12 +133,12 @@ class BatchPlan:
                 order = epoch_order(self.num_samples, seed=self.seed, epoch=epoch)
             yield self._part(order, step)
 
-    def edge_parts(self) -> list[Part]:
+    def warmup_shards(self) -> list[BatchShard]:
         """The first and the last part of an epoch: all shapes that a run meets, as positions 0."""
         order = torch.zeros(1, dtype=torch.int32).expand(self.num_samples)
         return [self._part(order, step) for step in (0, self.steps_per_epoch - 1)]
 
-    def _part(self, order: Tensor, step: int) -> Part:
+    def _part(self, order: Tensor, step: int) -> BatchShard:
         start = step % self.steps_per_epoch * self.global_batch_size
         size = min(self.global_batch_size, self.num_samples - start)
         low = self.process_index * size // self.num_processes
@@ -146,7 +146,7 @@ class BatchPlan:
         weight = (high - low) * self.num_processes / size
         if high == low:  # a mean over nothing is NaN: any sample serves, at weight 0
             low, high = 0, 1
-        return Part(order[start + low : start + high], step, low, size, weight)
+        return BatchShard(order[start + low : start + high], step, low, size, weight)
 
 
 def epoch_order(num_samples: int, *, seed: int, epoch: int) -> Tensor:
@@ -249,11 +249,11 @@ class Preprocess:
         self._mean, self._std, self._augment, self._seed = mean, std, augment, seed
         self._generator = torch.Generator()
 
-    def __call__(self, images: Tensor, part: Part | None = None) -> Tensor:
+    def __call__(self, images: Tensor, part: BatchShard | None = None) -> Tensor:
         """Images for a model; without `part`, as in an evaluation, nothing is augmented."""
         return self.apply(images, None if part is None else self.draw(part))
 
-    def draw(self, part: Part) -> Tensor | None:
+    def draw(self, part: BatchShard) -> Tensor | None:
         """The random numbers of `part`'s augmentation ``[b, K]``, on the CPU; None without any."""
         if self._augment is None:
             return None

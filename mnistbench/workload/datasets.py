@@ -20,15 +20,15 @@ from mnistbench.schema.record import Source
 from mnistbench.workload.digit_images import DigitImages, content_sha256
 from mnistbench.workload.download import DownloadError, download_set
 from mnistbench.workload.generated import generate_digits
-from mnistbench.workload.mapped_files import DigitFile, MappedDigits, generated_file, upright_file
-from mnistbench.workload.raw_files import (
+from mnistbench.workload.idx_files import (
     RAW_FILES,
-    Digits,
+    ImagesAndLabels,
     RawSet,
     missing_file,
     read_set,
-    upright,
+    transposed,
 )
+from mnistbench.workload.mapped_files import DigitFile, MappedDigits, generated_file, upright_file
 
 __all__ = [
     "DATASETS",
@@ -260,8 +260,8 @@ def _train_file(name: DatasetName, config: RunConfig) -> DigitFile | None:
 
 def _digits(
     spec: DatasetSpec, config: RunConfig, mapped: MappedDigits | None
-) -> tuple[Digits, Digits]:
-    """Train, taken from `mapped` where that is given, and test, both upright."""
+) -> tuple[ImagesAndLabels, ImagesAndLabels]:
+    """Train, taken from `mapped` where that is given, and test, both transposed."""
     known = None if mapped is None else (mapped.images, mapped.labels)
     if spec.raw is None:
         size, seed = config.synthetic_train_size, config.synthetic_seed
@@ -269,5 +269,5 @@ def _digits(
         return known or generate_digits(size, seed=seed, split="train"), test
     train, test = read_set(spec.raw, _data_dir(config), mapped=config.loader == "mapped")
     if spec.is_transposed:
-        return known or upright(train), upright(test)
+        return known or transposed(train), transposed(test)
     return train, test

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
-from mnistbench.workload.raw_files import Digits
+from mnistbench.workload.idx_files import ImagesAndLabels
 
 __all__ = ["DigitImages", "content_sha256"]
 
@@ -19,7 +19,7 @@ class DigitImages(datasets.MNIST):  # type: ignore[misc]  # torchvision has no t
     """Images and labels, read one by one through torchvision's own ``__getitem__``.
 
     Attributes:
-        data: images, uint8 ``[N, 28, 28]``, upright; with the mapped loader they lie in a file
+        data: images, uint8 ``[N, 28, 28]``, transposed; with the mapped loader they lie in a file
             and must not be written to.
         targets: labels, int64 ``[N]``, 0 to 9.
     """
@@ -27,7 +27,7 @@ class DigitImages(datasets.MNIST):  # type: ignore[misc]  # torchvision has no t
     data: Tensor
     targets: Tensor
 
-    def __init__(self, digits: Digits, *, train: bool, classes: Sequence[str]) -> None:
+    def __init__(self, digits: ImagesAndLabels, *, train: bool, classes: Sequence[str]) -> None:
         # MNIST's own constructor would read files, past the check that was made of them.
         datasets.VisionDataset.__init__(self, "")
         images, labels = digits

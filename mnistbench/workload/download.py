@@ -24,7 +24,7 @@ from urllib.request import Request, urlopen
 from torchvision import datasets
 
 from mnistbench.schema.errors import InputError
-from mnistbench.workload.raw_files import RawSet, read_set
+from mnistbench.workload.idx_files import RawSet, read_set
 
 __all__ = ["PROBE_S", "DownloadError", "download_set"]
 

@@ -25,7 +25,7 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.folders import cache_folder
 from mnistbench.schema.names import DatasetName
 from mnistbench.workload.generated import CHUNK_IMAGES, NUM_CLASSES, generate_digits
-from mnistbench.workload.raw_files import Digits, upright
+from mnistbench.workload.idx_files import ImagesAndLabels, transposed
 
 __all__ = ["DigitFile", "MappedDigits", "disk_waits", "generated_file", "upright_file"]
 
@@ -96,7 +96,7 @@ class DigitFile:
 
     path: Path
     num_images: int
-    blocks: Callable[[], Iterable[Digits]]
+    blocks: Callable[[], Iterable[ImagesAndLabels]]
 
     @property
     def num_bytes(self) -> int:
@@ -175,7 +175,7 @@ def generated_file(num_images: int, *, seed: int) -> DigitFile:
         InputError: the user has no home folder.
     """
 
-    def blocks() -> Iterator[Digits]:
+    def blocks() -> Iterator[ImagesAndLabels]:
         for first in range(0, num_images, _BLOCK_IMAGES):
             size = min(_BLOCK_IMAGES, num_images - first)
             yield generate_digits(size, seed=seed, split="train", first=first)
@@ -185,7 +185,7 @@ def generated_file(num_images: int, *, seed: int) -> DigitFile:
     return DigitFile(path=_folder() / name, num_images=num_images, blocks=blocks)
 
 
-def upright_file(name: DatasetName, digits: Digits) -> DigitFile:
+def upright_file(name: DatasetName, digits: ImagesAndLabels) -> DigitFile:
     """A published training set that is stored with columns for rows, turned; named by its bytes.
 
     Raises:
@@ -193,10 +193,10 @@ def upright_file(name: DatasetName, digits: Digits) -> DigitFile:
     """
     images, labels = digits
 
-    def blocks() -> Iterator[Digits]:
+    def blocks() -> Iterator[ImagesAndLabels]:
         for first in range(0, len(images), _BLOCK_IMAGES):
             part = slice(first, first + _BLOCK_IMAGES)
-            yield upright((images[part], labels[part]))
+            yield transposed((images[part], labels[part]))
 
     path = _folder() / f"{name}-{len(images)}-{_code(images, labels)}"
     return DigitFile(path=path, num_images=len(images), blocks=blocks)

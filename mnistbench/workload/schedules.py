@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.names import ScheduleName
 
-__all__ = ["SCHEDULES", "Moment", "lr_at", "lr_factor"]
+__all__ = ["SCHEDULES", "ScheduleStep", "lr_at", "lr_factor"]
 
 _RISE_SHARE = 0.3
 _START_FACTOR = 1 / 25
@@ -21,7 +21,7 @@ _END_FACTOR = _START_FACTOR / 1e4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moment:
+class ScheduleStep:
     """One optimizer step of a schedule, counted after any warm-up.
 
     Attributes:
@@ -73,47 +73,47 @@ def lr_at(step: int, *, config: RunConfig, num_steps: int, steps_per_epoch: int)
     warmup = 0 if config.lr_schedule == "one-cycle" else config.lr_warmup_steps
     if step < warmup:
         return config.lr * (step + 1) / (warmup + 1)
-    moment = Moment(
+    now = ScheduleStep(
         step=step - warmup, num_steps=max(num_steps - warmup, 1), steps_per_epoch=steps_per_epoch
     )
-    return config.lr * SCHEDULES[config.lr_schedule](moment, config)
+    return config.lr * SCHEDULES[config.lr_schedule](now, config)
 
 
-def _constant(_moment: Moment, _config: RunConfig) -> float:
+def _constant(_now: ScheduleStep, _config: RunConfig) -> float:
     """The peak throughout."""
     return 1.0
 
 
-def _step(moment: Moment, config: RunConfig) -> float:
+def _step(now: ScheduleStep, config: RunConfig) -> float:
     """Times ``lr_decay`` at the end of every ``lr_decay_epochs`` epochs."""
-    decays = moment.step // (config.lr_decay_epochs * moment.steps_per_epoch)
+    decays = now.step // (config.lr_decay_epochs * now.steps_per_epoch)
     return math.pow(config.lr_decay, decays)
 
 
-def _exponential(moment: Moment, config: RunConfig) -> float:
+def _exponential(now: ScheduleStep, config: RunConfig) -> float:
     """Times ``lr_decay`` per epoch, spread evenly over its steps rather than all at its end."""
-    return math.pow(config.lr_decay, moment.step / moment.steps_per_epoch)
+    return math.pow(config.lr_decay, now.step / now.steps_per_epoch)
 
 
-def _cosine(moment: Moment, _config: RunConfig) -> float:
+def _cosine(now: ScheduleStep, _config: RunConfig) -> float:
     """Half a cosine wave, to reach 0 one step after the last (Loshchilov and Hutter 2017)."""
-    return _cosine_fall(moment.elapsed)
+    return _cosine_fall(now.elapsed)
 
 
-def _linear(moment: Moment, _config: RunConfig) -> float:
+def _linear(now: ScheduleStep, _config: RunConfig) -> float:
     """A straight line, to reach 0 one step after the last."""
-    return 1 - moment.elapsed
+    return 1 - now.elapsed
 
 
-def _one_cycle(moment: Moment, _config: RunConfig) -> float:
+def _one_cycle(now: ScheduleStep, _config: RunConfig) -> float:
     """Rise from 1/25 over 30 % of the steps, then fall to 1/250,000 (Smith and Topin 2018).
 
     Step by step that of ``torch.optim.lr_scheduler.OneCycleLR``, whose rise ends one step early;
     momentum is left alone.
     """
-    last = moment.num_steps - 1
-    peak = _RISE_SHARE * moment.num_steps - 1
-    step = min(moment.step, last)
+    last = now.num_steps - 1
+    peak = _RISE_SHARE * now.num_steps - 1
+    step = min(now.step, last)
     if step <= peak:
         return _START_FACTOR + (1 - _START_FACTOR) * _cosine_fall(1 - step / peak)
     return _END_FACTOR + (1 - _END_FACTOR) * _cosine_fall((step - peak) / (last - peak))
@@ -124,7 +124,7 @@ def _cosine_fall(share: float) -> float:
     return (1 + math.cos(math.pi * share)) / 2
 
 
-SCHEDULES: dict[ScheduleName, Callable[[Moment, RunConfig], float]] = {
+SCHEDULES: dict[ScheduleName, Callable[[ScheduleStep, RunConfig], float]] = {
     "constant": _constant,
     "step": _step,
     "exponential": _exponential,
@@ -132,4 +132,4 @@ SCHEDULES: dict[ScheduleName, Callable[[Moment, RunConfig], float]] = {
     "linear": _linear,
     "one-cycle": _one_cycle,
 }
-"""Every schedule by the name that a user types: the factor of ``config.lr`` at a moment."""
+"""Every schedule by the name that a user types: the factor of ``config.lr`` at a now."""

@@ -3,8 +3,8 @@
 import signal
 from pathlib import Path
 
-from mnistbench.engine.trainer import train
-from mnistbench.instruments.progress import Progress
+from mnistbench.engine.run_seeds import train
+from mnistbench.recorder.progress import Progress
 from mnistbench.schema.checkpoint import checkpoints_of, load_checkpoint
 
 LATEST = {"resume": "latest"}

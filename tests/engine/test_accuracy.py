@@ -2,7 +2,7 @@
 
 import pytest
 
-from mnistbench.engine.trainer import train
+from mnistbench.engine.run_seeds import train
 from mnistbench.schema.config import RunConfig
 from mnistbench.workload.recipes import RECIPES
 

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from mnistbench.engine.trainer import train
+from mnistbench.engine.run_seeds import train
 from mnistbench.schema.checkpoint import FILES, checkpoints_of, load_checkpoint, load_newest
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.sealed_folder import MANIFEST

@@ -9,8 +9,8 @@ import torch
 
 from mnistbench.analysis.bottleneck import limits
 from mnistbench.engine import diagnosis
-from mnistbench.engine.trainer import train
-from mnistbench.instruments import ceilings
+from mnistbench.engine.run_seeds import train
+from mnistbench.recorder import peak_rates
 from mnistbench.schema.store import load_record
 from mnistbench.workload import batches
 
@@ -18,8 +18,8 @@ from mnistbench.workload import batches
 @pytest.fixture(autouse=True)
 def ceilings_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(ceilings, "_SIDES", {"cpu": 256})
-    monkeypatch.setattr(ceilings, "_COPY_BYTES", {"cpu": 2**22})
+    monkeypatch.setattr(peak_rates, "_SIDES", {"cpu": 256})
+    monkeypatch.setattr(peak_rates, "_COPY_BYTES", {"cpu": 2**22})
 
 
 @pytest.mark.slow
@@ -76,7 +76,7 @@ def test_a_diagnosis_that_fails_takes_nothing_from_the_run(small_config, monkeyp
     def fail(work):
         raise RuntimeError("no such operator")
 
-    monkeypatch.setattr(diagnosis, "count_operations", fail)
+    monkeypatch.setattr(diagnosis, "count_ops", fail)
     [record] = train(small_config(diagnose=True))
     assert record.status == "completed"
     assert record.step_costs is None

@@ -9,7 +9,7 @@ import torch
 from accelerate.state import AcceleratorState
 
 from mnistbench.engine.distributed import decide_together, start_accelerator
-from mnistbench.engine.trainer import train
+from mnistbench.engine.run_seeds import train
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 

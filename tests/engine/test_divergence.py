@@ -4,8 +4,8 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from mnistbench.engine.lookout import Lookout
-from mnistbench.engine.trainer import train
+from mnistbench.engine.health_check import HealthCheck
+from mnistbench.engine.run_seeds import train
 from mnistbench.schema.checkpoint import checkpoints_of, load_newest
 from tests.engine.poisoned_train import poison
 from tests.processes import SMALL_FLAGS
@@ -18,7 +18,7 @@ class Alone:
 
 
 def look(losses, weights=WEIGHTS, lookout=None):
-    lookout = lookout or Lookout(Alone())
+    lookout = lookout or HealthCheck(Alone())
     return lookout.look(torch.tensor(losses), weights, elapsed_s=0.01, signal=0)
 
 
@@ -31,7 +31,7 @@ def test_the_first_bad_step_of_a_window_is_named(value):
 
 
 def test_windows_grow_to_half_a_second_and_hold_whole_graphs():
-    lookout = Lookout(Alone(), at_once=3)
+    lookout = HealthCheck(Alone(), at_once=3)
     sizes = []
     for _ in range(8):
         sizes.append(lookout.window_steps)

@@ -11,8 +11,8 @@ from mnistbench.engine import fast_step
 from mnistbench.engine.data import place_data
 from mnistbench.engine.distributed import start_accelerator
 from mnistbench.engine.run import Run
-from mnistbench.engine.trainer import train
-from mnistbench.instruments.clock import Ledger
+from mnistbench.engine.run_seeds import train
+from mnistbench.recorder.clock import Ledger
 from mnistbench.schema.names import LossName, OptimizerName
 from mnistbench.workload.losses import LOSSES
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mnistbench.engine.trainer import train
-from mnistbench.instruments.hooks import Hook
+from mnistbench.engine.run_seeds import train
+from mnistbench.recorder.hooks import Hook
 from mnistbench.schema.store import find_records, load_record
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mnistbench.engine.trainer import train
+from mnistbench.engine.run_seeds import train
 from mnistbench.schema.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("whole_test_set")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mnistbench.engine.profiling import profiled_steps
-from mnistbench.engine.trainer import train
+from mnistbench.engine.run_seeds import train
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 

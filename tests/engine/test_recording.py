@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mnistbench.engine.link import link_of
+from mnistbench.engine.interconnect import interconnect_of
 from mnistbench.engine.recording import split_of
 
 
@@ -31,11 +31,11 @@ def test_a_link_is_what_a_ring_over_it_would_take(num_processes):
     others = 2 * (num_processes - 1)
     short_s = others * latency_s
     long_s = short_s + others / num_processes * num_bytes / bytes_per_s
-    link = link_of(short_s, long_s, num_bytes=num_bytes, num_processes=num_processes)
+    link = interconnect_of(short_s, long_s, num_bytes=num_bytes, num_processes=num_processes)
     assert link.latency_s == pytest.approx(latency_s)
     assert link.bandwidth_bytes_per_s == pytest.approx(bytes_per_s)
 
 
 def test_a_long_message_that_was_no_slower_still_has_a_bandwidth():
-    link = link_of(2e-3, 1e-3, num_bytes=1000, num_processes=2)
+    link = interconnect_of(2e-3, 1e-3, num_bytes=1000, num_processes=2)
     assert link.bandwidth_bytes_per_s == pytest.approx(1e6)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load, save
 
-from mnistbench.engine.resuming import new_invocation
+from mnistbench.engine.resume import new_invocation
 from mnistbench.engine.run import Run
-from mnistbench.engine.trainer import train
-from mnistbench.instruments.progress import Progress
+from mnistbench.engine.run_seeds import train
+from mnistbench.recorder.progress import Progress
 from mnistbench.schema.checkpoint import FILES, checkpoints_of
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.sealed_folder import seal
@@ -136,7 +136,7 @@ def fail_at(patch, error, number):
 
 def test_two_lives_of_one_run_do_not_mix(small_config, monkeypatch, run_folder):
     interrupt(monkeypatch, small_config(**VALUES), at_step=3)
-    monkeypatch.setattr("mnistbench.engine.saving._LOCK_S", 0.2)
+    monkeypatch.setattr("mnistbench.engine.checkpoint_writer._LOCK_S", 0.2)
     other = os.open(run_folder(), os.O_RDONLY)
     fcntl.flock(other, fcntl.LOCK_EX)
     before = (run_folder() / "record.json").read_text()
@@ -262,14 +262,14 @@ def test_seeds_that_ended_are_taken_from_their_records(small_config, monkeypatch
     assert bits(records[1]) == bits(alone)
 
 
-@pytest.mark.parametrize("place", ["trainer.save_record", "training.read_canary"])
+@pytest.mark.parametrize("place", ["run_seeds.save_record", "training_loop.probe_machine"])
 def test_a_signal_when_a_seed_is_done_is_not_lost(small_config, monkeypatch, tmp_path, place):
     sent, plain = [], importlib.import_module(f"mnistbench.engine.{place.split('.')[0]}")
     real = getattr(plain, place.split(".")[1])
 
     def call(*args, **kwargs):
         sent.append(place)
-        if len(sent) == (2 if "canary" in place else 1):  # the one after training, or the record's
+        if len(sent) == (2 if "probe" in place else 1):  # the one after training, or the record's
             signal.raise_signal(signal.SIGINT)
         return real(*args, **kwargs)
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from bench.network_link import network_link, why_no_links
-from mnistbench.engine.trainer import train
+from mnistbench.engine.run_seeds import train
 from mnistbench.schema.store import find_records, load_record
 from tests.processes import SMALL_FLAGS, Process, free_port
 

@@ -1,6 +1,6 @@
 """What a real run's record says of its machine."""
 
-from mnistbench.engine.trainer import train
+from mnistbench.engine.run_seeds import train
 
 
 def test_every_run_has_telemetry_and_each_seed_its_own(small_config):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mnistbench.engine.trainer import train
+from mnistbench.engine.run_seeds import train
 from tests.processes import SMALL_FLAGS
 
 SCALARS = {"epoch", "samples_per_s", "train_s", "val/accuracy", "val/loss"}

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from mnistbench.cli import parse, run_flags
 from mnistbench.engine import trackers
+from mnistbench.engine.run_seeds import train
 from mnistbench.engine.trackers import check_trackers
-from mnistbench.engine.trainer import train
-from mnistbench.instruments.hooks import Hook
+from mnistbench.recorder.hooks import Hook
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 
@@ -58,7 +58,7 @@ def fake(monkeypatch):
     monkeypatch.setattr(trackers.Trackers, "_proven", set())
     monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "wandb", Fake)
     monkeypatch.setattr(trackers, "check_trackers", lambda config: None)
-    monkeypatch.setattr("mnistbench.engine.watching.check_trackers", lambda config: None)
+    monkeypatch.setattr("mnistbench.engine.run_hooks.check_trackers", lambda config: None)
     for name in ("_START_S", "_CALL_S", "_LAST_CALL_S"):
         monkeypatch.setattr(trackers, name, 0.5)
     return monkeypatch
@@ -131,7 +131,7 @@ VALUES = st.fixed_dictionaries(
 
 @given(VALUES)
 def test_any_configuration_is_scalars(values):
-    watched = type("Watched", (), {"config": RunConfig(**values), "global_batch_size": 64})
+    watched = type("RunView", (), {"config": RunConfig(**values), "global_batch_size": 64})
     told = trackers.Trackers(watched.config, _Accelerator())._described(watched)
     assert all(isinstance(value, bool | int | float | str) for value in told.values())
     assert told["global_batch_size"] == 64

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from mnistbench.engine.trainer import train
+from mnistbench.engine.run_seeds import train
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import PHASES
 from mnistbench.schema.store import find_records, load_record

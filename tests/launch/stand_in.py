@@ -2,7 +2,7 @@
 
 import json
 
-from mnistbench.instruments import parent
+from mnistbench.recorder import parent_death_signal
 from mnistbench.schema.store import record_json
 from tests.made_records import make_record
 
@@ -10,7 +10,8 @@ from tests.made_records import make_record
 TRAIN = """
 import json, os, re, runpy, sys, time
 from pathlib import Path
-runpy.run_path(PARENT)["end_with_parent"]()
+from mnistbench.recorder import parent_death_signal
+runpy.run_path(PARENT)["die_with_parent"]()
 flags = {name: sys.argv[sys.argv.index(name) + 1] for name in sys.argv if name.startswith("--c")
          or name in ("--output-dir", "--num-threads")}
 seed = int(re.search(r"^seed: (.*)$", Path(flags["--config"]).read_text(), re.M)[1])
@@ -45,7 +46,7 @@ class StandIn:
         self._root = root
         (root / "mnistbench").mkdir(parents=True)
         (root / "mnistbench" / "__init__.py").write_text("")
-        train = TRAIN.replace("PARENT", repr(parent.__file__))
+        train = TRAIN.replace("PARENT", repr(parent_death_signal.__file__))
         (root / "mnistbench" / "train.py").write_text(train)
         record = make_record(eval_points=[], run_id="RUN")
         (root / "record.json").write_text(record_json(record))

@@ -8,10 +8,10 @@ import time
 import psutil
 import pytest
 
-from mnistbench.instruments.cores import usable_cores
 from mnistbench.launch import local_executor
 from mnistbench.launch.cells import Cell
 from mnistbench.launch.local_executor import LocalExecutor
+from mnistbench.recorder.cores import usable_cores
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.store import load_record

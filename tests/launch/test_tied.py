@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mnistbench.instruments.parent import PARENT
+from mnistbench.recorder.parent_death_signal import PARENT
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="a service of Linux's kernel"),

@@ -110,7 +110,7 @@ def test_order_depends_on_seed_and_epoch_and_nothing_else():
 
 def test_edge_parts_are_the_shapes_of_an_epoch():
     plan = BatchPlan(num_samples=23, global_batch_size=10, num_steps=9, seed=0)
-    assert [len(part.indices) for part in plan.edge_parts()] == [10, 3]
+    assert [len(part.indices) for part in plan.warmup_shards()] == [10, 3]
     assert [len(part.indices) for part in plan.parts()] == [10, 10, 3] * 3
 
 

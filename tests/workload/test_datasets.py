@@ -1,4 +1,4 @@
-"""Data sets are found where they lie, and loaded verified, upright and labelled the same way."""
+"""Data sets are found where they lie, and loaded verified, transposed and labelled the same way."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from mnistbench.workload.datasets import (
     resolve_dataset,
 )
 from mnistbench.workload.generated import generate_digits
-from mnistbench.workload.raw_files import RAW_FILES
-from tests.workload.idx_files import config_of, contents, files_below, small, write_files
+from mnistbench.workload.idx_files import RAW_FILES
+from tests.workload.written_idx_files import config_of, contents, files_below, small, write_files
 
 PUBLISHED: tuple[DatasetName, ...] = tuple(RAW_FILES)
 MNIST_SHA256 = "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16"

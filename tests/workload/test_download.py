@@ -25,8 +25,15 @@ import torchvision
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import DatasetName
 from mnistbench.workload.datasets import DATASETS, resolve_dataset
-from mnistbench.workload.raw_files import RAW_FILES
-from tests.workload.idx_files import config_of, contents, files_below, idx_bytes, small, write_files
+from mnistbench.workload.idx_files import RAW_FILES
+from tests.workload.written_idx_files import (
+    config_of,
+    contents,
+    files_below,
+    idx_bytes,
+    small,
+    write_files,
+)
 
 
 def md5(data: bytes) -> str:

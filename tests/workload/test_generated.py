@@ -23,11 +23,11 @@ from mnistbench.workload.glyphs import (
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 
-Digits = tuple[np.ndarray, np.ndarray]
+ImagesAndLabels = tuple[np.ndarray, np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def digits() -> dict[Split, Digits]:
+def digits() -> dict[Split, ImagesAndLabels]:
     return {split: generate_digits(3000, seed=0, split=split) for split in SPLITS}
 
 
@@ -80,7 +80,7 @@ def test_a_larger_set_starts_with_the_smaller(
 @settings(max_examples=15, deadline=None)
 @given(first=st.integers(0, 2000), size=st.integers(0, 300), split=st.sampled_from(SPLITS))
 def test_a_piece_from_the_middle_is_that_piece(
-    digits: dict[Split, Digits], first: int, size: int, split: Split
+    digits: dict[Split, ImagesAndLabels], first: int, size: int, split: Split
 ) -> None:
     piece = generate_digits(size, seed=0, split=split, first=first)
     for ours, whole in zip(piece, digits[split], strict=True):
@@ -89,7 +89,7 @@ def test_a_piece_from_the_middle_is_that_piece(
 
 @pytest.mark.parametrize("chunk_images", [1, 7, 300, 10_000])
 def test_no_byte_depends_on_the_chunks(
-    monkeypatch: pytest.MonkeyPatch, digits: dict[Split, Digits], chunk_images: int
+    monkeypatch: pytest.MonkeyPatch, digits: dict[Split, ImagesAndLabels], chunk_images: int
 ) -> None:
     monkeypatch.setattr(generated, "CHUNK_IMAGES", chunk_images)
     images, labels = generate_digits(400, seed=0, split="test")
@@ -106,14 +106,16 @@ def test_other_seeds_give_other_images(seeds: set[int]) -> None:
         assert (labels != other_labels).sum() > 32  # nine in ten differ by chance
 
 
-def test_the_splits_have_no_image_in_common(digits: dict[Split, Digits]) -> None:
+def test_the_splits_have_no_image_in_common(digits: dict[Split, ImagesAndLabels]) -> None:
     train, test = ({image.tobytes() for image in digits[split][0]} for split in SPLITS)
     assert len(train) == len(test) == 3000  # nor one twice
     assert not train & test
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_labels_are_balanced_and_in_no_order(digits: dict[Split, Digits], split: Split) -> None:
+def test_labels_are_balanced_and_in_no_order(
+    digits: dict[Split, ImagesAndLabels], split: Split
+) -> None:
     labels = digits[split][1]
     counts = np.bincount(labels, minlength=10)
     assert len(counts) == 10
@@ -124,7 +126,9 @@ def test_labels_are_balanced_and_in_no_order(digits: dict[Split, Digits], split:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_images_are_bright_strokes_on_black(digits: dict[Split, Digits], split: Split) -> None:
+def test_images_are_bright_strokes_on_black(
+    digits: dict[Split, ImagesAndLabels], split: Split
+) -> None:
     images = digits[split][0]
     assert 0.12 < images.mean() / 255 < 0.14
     assert 0.28 < images.std() / 255 < 0.30
@@ -133,19 +137,21 @@ def test_images_are_bright_strokes_on_black(digits: dict[Split, Digits], split: 
     assert (images.max(axis=(1, 2)) > 100).all()  # none is blank
 
 
-def nearest_mean_accuracy(train: Digits, test: Digits) -> float:
+def nearest_mean_accuracy(train: ImagesAndLabels, test: ImagesAndLabels) -> float:
     means = np.stack([train[0][train[1] == digit].mean(axis=0) for digit in range(10)])
     gaps = test[0].reshape(-1, 1, 784) - means.reshape(1, 10, 784)
     return float(((gaps**2).sum(axis=2).argmin(axis=1) == test[1]).mean())
 
 
-def test_digits_can_be_told_apart_but_not_by_their_means(digits: dict[Split, Digits]) -> None:
+def test_digits_can_be_told_apart_but_not_by_their_means(
+    digits: dict[Split, ImagesAndLabels],
+) -> None:
     # MNIST: 0.82 by the same rule
     test = tuple(part[:1000] for part in digits["test"])
     assert 0.6 < nearest_mean_accuracy(digits["train"], test) < 0.9
 
 
-def test_memory_beside_the_images_is_small(digits: dict[Split, Digits]) -> None:
+def test_memory_beside_the_images_is_small(digits: dict[Split, ImagesAndLabels]) -> None:
     tracemalloc.start()
     images, labels = generate_digits(20_000, seed=1, split="train")
     peak = tracemalloc.get_traced_memory()[1]

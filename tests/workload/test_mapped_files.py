@@ -23,7 +23,7 @@ from mnistbench.workload import mapped_files
 from mnistbench.workload.datasets import DATASETS, load_dataset, resolve_dataset
 from mnistbench.workload.generated import generate_digits
 from mnistbench.workload.mapped_files import DigitFile, generated_file
-from tests.workload.idx_files import config_of, contents, files_below, small, write_files
+from tests.workload.written_idx_files import config_of, contents, files_below, small, write_files
 
 
 @pytest.fixture

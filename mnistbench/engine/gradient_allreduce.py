@@ -1,0 +1,73 @@
+"""Gradients over all processes: one message, reduced by the library or in one fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from mnistbench.recorder.clock import Timer
+
+__all__ = ["GradientAllReduce", "pairwise_sum"]
+
+T = TypeVar("T")
+
+
+class GradientAllReduce:
+    """The mean of all processes' gradients, all of them in one message.
+
+    These networks are too small to hide several messages behind computing.
+
+    Attributes:
+        timer: is told of each exchange, if there is one.
+    """
+
+    def __init__(self, num_processes: int, *, exact: bool = False) -> None:
+        """`exact` adds in the order of `pairwise_sum`, and sends `num_processes` times as much."""
+        self.timer: Timer | None = None
+        self._num_processes, self._exact = num_processes, exact
+
+    def __call__(self, grads: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The mean over processes of each of `grads`, float tensors of any shape."""
+        if self._num_processes == 1:
+            return grads
+        flat = torch.cat([grad.reshape(-1) for grad in grads])
+        if self.timer is not None:
+            self.timer.start()
+        total = self._sum(flat)
+        if self.timer is not None:
+            self.timer.mark()
+        parts = torch.split(total / self._num_processes, [grad.numel() for grad in grads])
+        return [part.view_as(grad) for part, grad in zip(parts, grads, strict=True)]
+
+    def _sum(self, flat: Tensor) -> Tensor:
+        if not self._exact:
+            torch.distributed.all_reduce(flat)
+            return flat
+        every = flat.new_empty(self._num_processes * flat.numel())
+        torch.distributed.all_gather_into_tensor(every, flat)
+        return pairwise_sum(every.chunk(self._num_processes), torch.add)
+
+
+def pairwise_sum(terms: Iterable[T], add: Callable[[T, T], T]) -> T:
+    """The sum of `terms` in the order of a binary tree over them.
+
+    Each run of 2^n terms that begins at a multiple of 2^n is summed by itself first. So terms that
+    one process adds, and terms that several do before they add their sums, give the same bits.
+
+    Raises:
+        IndexError: there are no terms.
+    """
+    sums: list[tuple[int, T]] = []  # of 2^n terms each, with falling n
+    for term in terms:
+        size, total = 1, term
+        while sums and sums[-1][0] == size:
+            total = add(sums.pop()[1], total)
+            size *= 2
+        sums.append((size, total))
+    total = sums.pop()[1]
+    while sums:
+        total = add(sums.pop()[1], total)
+    return total

@@ -1,0 +1,88 @@
+"""Between windows of steps, all processes look up together: is all well, is anybody to stop?
+
+Nothing inside a window waits for another process or the device on this account: the more often
+it is asked, the more it costs, so windows are as long as half a second has steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+__all__ = ["HealthCheck", "HealthStatus"]
+
+_WINDOW_S = 0.5
+_MOST_STEPS = 10_000
+
+
+class HealthStatus(NamedTuple):
+    """What all processes found together, the same on each.
+
+    Attributes:
+        bad_step: the first step of the window, from 1, after which a loss or weight was not finite
+            on any process; none if all are.
+        signal: the signal that asks for an end; 0 if none does.
+    """
+
+    bad_step: int | None
+    signal: int
+
+
+class HealthCheck:
+    """Looks up after each window, and says how many steps the next may have.
+
+    Attributes:
+        window_steps: steps until the next look.
+    """
+
+    def __init__(self, accelerator: Accelerator, *, at_once: int = 1) -> None:
+        """`at_once` steps are made as one, so that a window holds a multiple of them."""
+        self.window_steps = at_once
+        self._accelerator, self._at_once = accelerator, at_once
+
+    def look(
+        self, losses: Tensor, weights: Iterable[Tensor], *, elapsed_s: float, signal: int
+    ) -> HealthStatus:
+        """Look at a window that took `elapsed_s`.
+
+        Args:
+            losses: this process's, ``[n]``, in order; none after an evaluation.
+            weights: as they are now, of any shape.
+            elapsed_s: on this process.
+            signal: number of one that this process was sent, or 0.
+        """
+        bad = _first_bad(losses, weights)
+        found = torch.tensor([bad, signal, elapsed_s], dtype=torch.float32)
+        if self._accelerator.num_processes > 1:
+            mine = found.to(self._accelerator.device).unsqueeze(0)
+            every = self._accelerator.gather(mine).cpu()
+            found = torch.stack([every[:, 0].amin(), every[:, 1].amax(), every[:, 2].amax()])
+        first, asked, slowest_s = found.tolist()
+        if len(losses):
+            self._pace(len(losses) / max(slowest_s, 1e-6))
+        return HealthStatus(None if math.isinf(first) else int(first), int(asked))
+
+    def _pace(self, steps_per_s: float) -> None:
+        """At most twice the steps at once: the first step of a run is not as fast as others."""
+        wanted = min(int(steps_per_s * _WINDOW_S), 2 * self.window_steps, _MOST_STEPS)
+        self.window_steps = max(wanted // self._at_once, 1) * self._at_once
+
+
+def _first_bad(losses: Tensor, weights: Iterable[Tensor]) -> float:
+    """The first step, from 1, whose loss is not finite; the last if only a weight is not."""
+    sums = torch.stack([_share(weight).float().sum() for weight in weights])
+    well = torch.isfinite(losses)
+    if bool(well.all()):
+        return math.inf if bool(torch.isfinite(sums).all()) else float(max(len(losses), 1))
+    return float(int(well.logical_not().nonzero()[0]) + 1)
+
+
+def _share(weight: Tensor) -> Tensor:
+    """What this process holds of `weight`: all of it, but under FSDP."""
+    held: Tensor = weight.to_local() if hasattr(weight, "to_local") else weight
+    return held.detach()

@@ -1,0 +1,181 @@
+"""Where processes meet: PyTorch's rendezvous by the environment, with an end to the waiting.
+
+PyTorch's own can take twice its timeout, and waits for ever at a port where somebody listens and
+says nothing. Here it runs in a thread, and what it waited for in vain is told in one line.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+from secrets import token_hex
+from typing import Any
+
+from accelerate.utils import InitProcessGroupKwargs
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import register_rendezvous_handler, rendezvous
+
+from mnistbench.schema.errors import InputError, ProcessLostError
+
+__all__ = [
+    "check_rendezvous_variables",
+    "process_label",
+    "rendezvous_kwargs",
+    "unresponsive_processes",
+]
+
+Meeting = tuple[Any, int, int]
+"""The store where processes leave word for each other, this one's index, and their number."""
+
+_SCHEME = "mnistbench"
+_LONGER_THAN_ANY = timedelta(days=7)
+_CALL_S = 2.0
+_POLL_S = 0.01
+_met: list[Any] = []
+"""The store of this life, once all have met."""
+
+
+def rendezvous_kwargs(timeout_s: float) -> InitProcessGroupKwargs:
+    """For `Accelerator`: processes meet, and answer in any exchange, in `timeout_s` seconds.
+
+    Making the group raises `ProcessLostError` where they do not meet.
+    """
+    # Accelerate drops what equals its defaults, and PyTorch's are others
+    timeout = timedelta(seconds=timeout_s, microseconds=1)
+    return InitProcessGroupKwargs(init_method=f"{_SCHEME}://", timeout=timeout)
+
+
+def check_rendezvous_variables(num_processes: int) -> None:
+    """Check the variables that say which process this is and where all meet.
+
+    Raises:
+        InputError: one is not a number, or a number that cannot be.
+    """
+    limits = {"RANK": (0, num_processes - 1), "LOCAL_RANK": (0, None), "MASTER_PORT": (1, 65_535)}
+    for name, (lowest, highest) in limits.items():
+        text = os.environ[name]
+        if not text.isdecimal() or not lowest <= int(text) <= (highest or int(text)):
+            upto = f" to {highest}" if highest else " or more"
+            raise InputError(f"{name}: should be a whole number, {lowest}{upto} (got {text!r})")
+
+
+def process_label() -> str:
+    """Which process this is, in words."""
+    return f"process {os.environ.get('RANK', '0')} of {os.environ.get('WORLD_SIZE', '1')}"
+
+
+def unresponsive_processes() -> list[int]:
+    """The processes of the run that leave no word when all that can are asked to; none if unknown.
+
+    Those whose exchange has failed call this at about the same time.
+    """
+    number, mine = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    if number <= 2 or not _met:
+        return [1 - mine] if number == 2 else []
+    silent: list[int] = []
+
+    def ask() -> None:
+        with suppress(RuntimeError):  # who keeps the store has gone with it
+            _met[0].set(f"alive-{mine}", "yes")
+            time.sleep(_CALL_S / 2)
+            silent.extend(n for n in range(number) if not _word(_met[0], f"alive-{n}"))
+
+    thread = threading.Thread(target=ask, daemon=True)  # who keeps the store may be the silent one
+    thread.start()
+    thread.join(_CALL_S)
+    return silent
+
+
+def _meet(_url: str, timeout: timedelta, **_: Any) -> Iterator[Meeting]:
+    """PyTorch's ``env://``, in a thread that can be left behind."""
+    came: list[Meeting] = []
+    failed: list[Exception] = []
+
+    def go() -> None:
+        try:
+            store, rank, number = next(iter(rendezvous("env://", timeout=_LONGER_THAN_ANY)))
+            life = _name_of_this_life(store, rank, number)
+            store.set_timeout(timeout)
+            came.append((PrefixStore(life, store), rank, number))
+        except Exception as error:  # raised below, where it can be caught
+            failed.append(error)
+
+    thread = threading.Thread(target=go, daemon=True)
+    thread.start()
+    thread.join(timeout.total_seconds())
+    if failed:
+        raise ProcessLostError(_why_refused(failed[0])) from failed[0]
+    if not came:
+        raise ProcessLostError(_why_apart(timeout.total_seconds()))
+    _met[:] = [came[0][0]]
+    yield came[0]
+
+
+def _name_of_this_life(store: Any, rank: int, num_processes: int) -> str:
+    """A name that process 0 draws and that all have, as soon as all are here.
+
+    A launcher that starts its processes again keeps the store, and gloo, without a name of its own
+    for each life, reads there where the processes listened that are dead.
+    """
+    if rank == 0:
+        life = token_hex(8)
+        store.set("life", life)
+        missing = set(range(1, num_processes))
+        while missing:
+            for other in sorted(missing):
+                answer = _word(store, f"here-{other}")
+                if answer.startswith(life):
+                    store.set(f"come-{other}", answer)
+                    missing.remove(other)
+            time.sleep(_POLL_S)
+        return life
+    mine = token_hex(8)  # what an earlier life left is for others
+    while True:
+        life = _word(store, "life")
+        answer = f"{life} {mine}"
+        store.set(f"here-{rank}", answer)
+        if _word(store, f"come-{rank}") == answer:
+            return life
+        time.sleep(_POLL_S)
+
+
+def _word(store: Any, key: str) -> str:
+    return str(store.get(key).decode()) if store.check([key]) else ""
+
+
+def _why_refused(error: Exception) -> str:
+    label = process_label()
+    said = str(error).splitlines()[0]
+    if "EADDRINUSE" in said:
+        port = os.environ["MASTER_PORT"]
+        return f"{label}: port {port} of this machine is busy; set MASTER_PORT to a free one"
+    return f"{label}: {said}"
+
+
+def _why_apart(waited_s: float) -> str:
+    label = process_label()
+    address, port = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
+    where, waited = f"{address}:{port}", f"within {waited_s:g} s"
+    try:
+        socket.create_connection((address, int(port)), timeout=_CALL_S).close()
+    except (socket.gaierror, UnicodeError):  # the latter of names such as 10.0.0..1
+        return f"{label}: MASTER_ADDR {address!r} is not a name or address known on this machine"
+    except OSError as error:
+        return (
+            f"{label} did not reach the main process at {where} {waited} "
+            f"({error.strerror or error}); start it, on the machine that MASTER_ADDR names"
+        )
+    found = "waited" if os.environ["RANK"] == "0" else "found something"
+    return (
+        f"{label} {found} at {where}, but not all processes met there {waited}; start them on "
+        "every machine with the same WORLD_SIZE, MASTER_ADDR (of process 0) and MASTER_PORT (used "
+        "by no other program)"
+    )
+
+
+register_rendezvous_handler(_SCHEME, _meet)  # type: ignore[no-untyped-call]

@@ -1,0 +1,99 @@
+"""How many cores this run's processes keep busy, and how many all else on the machine does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+import psutil
+
+from mnistbench.recorder.environment import local_world_size
+
+__all__ = ["CoreTimes", "CoreUse", "core_use", "read_core_times"]
+
+_SHORTEST_S = 0.25
+"""The kernel counts in ticks of 10 ms: over less than this, they say too little."""
+
+
+class CoreTimes(NamedTuple):
+    """Processor time so far [seconds], as counters that only grow.
+
+    Attributes:
+        at_s: when they were read, on the monotonic clock.
+        ours_s: of this run's processes on this machine, those included that ended meanwhile.
+        busy_s: of each core, whoever kept it busy; time stolen by a hypervisor counts.
+        cores: those that ours may run on, as places in `busy_s`.
+    """
+
+    at_s: float
+    ours_s: float
+    busy_s: tuple[float, ...]
+    cores: frozenset[int]
+
+
+class CoreUse(NamedTuple):
+    """How many cores were kept busy by this run's processes and by all else, of `num_cores`."""
+
+    ours: float
+    others: float
+    num_cores: int
+
+
+def read_core_times() -> CoreTimes | None:
+    """The counters as they are; ``None`` where the system does not tell them.
+
+    Ours are this process and what it started; under a launcher of several processes per machine,
+    the launcher and all that it started. Only the cores that ours may run on are looked at
+    (affinity), since a neighbour on another takes nothing away. In a container these are often
+    all cores of the host, and others then are all that the host does: a quota of processor time
+    leaves the affinity as it is.
+    """
+    try:
+        ours = list(_our_processes())
+        busy_s = tuple(map(_busy_s, psutil.cpu_times(percpu=True)))
+    except (psutil.Error, OSError):
+        return None
+    ours_s, cores = 0.0, set[int]()
+    for process in ours:
+        with suppress(psutil.Error, OSError):  # it has ended: whoever waits for it has its time
+            ours_s += sum(process.cpu_times()[:4])  # user, system, and both of ended children
+            cores.update(_affinity(process))
+    known = frozenset(core for core in cores if core < len(busy_s))
+    return CoreTimes(time.monotonic(), ours_s, busy_s, known or frozenset(range(len(busy_s))))
+
+
+def core_use(before: CoreTimes | None, after: CoreTimes | None) -> CoreUse | None:
+    """What happened between two readings; ``None`` over less than a quarter of a second.
+
+    Never below 0: a process that nobody waited for takes its time out of ours when it ends.
+    """
+    if before is None or after is None or len(before.busy_s) != len(after.busy_s):
+        return None
+    elapsed_s = after.at_s - before.at_s
+    if elapsed_s < _SHORTEST_S:
+        return None
+    cores = before.cores | after.cores  # a thread library may have bound us to one meanwhile
+    busy_s = sum(after.busy_s[core] - before.busy_s[core] for core in cores)
+    ours_s = max(after.ours_s - before.ours_s, 0.0)
+    return CoreUse(ours_s / elapsed_s, max(busy_s - ours_s, 0.0) / elapsed_s, len(cores))
+
+
+def _our_processes() -> Iterator[psutil.Process]:
+    root = psutil.Process()
+    if local_world_size() > 1:
+        root = root.parent() or root
+    yield root
+    yield from root.children(recursive=True)
+
+
+def _affinity(process: psutil.Process) -> list[int]:
+    """Cores that `process` may run on; none where the system does not tell."""
+    return process.cpu_affinity() if hasattr(process, "cpu_affinity") else []
+
+
+def _busy_s(times: object) -> float:
+    """Time that a core was not idle; `user` and `nice` hold that of guests already."""
+    parts = ("user", "nice", "system", "irq", "softirq", "steal")
+    return float(sum(getattr(times, part, 0.0) for part in parts))

@@ -1,0 +1,109 @@
+"""What a piece of work does: floating-point operations and memory traffic, operator by operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from mnistbench.schema.insight import Ceilings
+
+__all__ = ["CACHED_BYTES", "Operation", "count_ops", "roofline_s"]
+
+CACHED_BYTES = 2**22
+"""Operators that touch less are taken to find it in the cache."""
+
+_NOTHING = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided")
+
+
+class Operation(NamedTuple):
+    """One call of an operator: its floating-point operations, and bytes read plus written."""
+
+    name: str
+    flops: int
+    traffic_bytes: int
+
+
+def count_ops(work: Callable[[], object]) -> list[Operation]:
+    """Do `work` and list the operators that it calls, backward passes included, views excluded.
+
+    Operations are by torch's own formulas (`torch.utils.flop_counter`): matrix products and
+    convolutions, a multiplication and an addition counting as two. Traffic is as if each operator
+    read its inputs from memory and wrote its outputs there, whatever a compiler would fuse.
+    """
+    counter = _Counter()
+    with counter:
+        work()
+    return counter.operations
+
+
+def roofline_s(operations: Sequence[Operation], ceilings: Ceilings) -> tuple[float, float]:
+    """The least time of those bound by arithmetic and of those bound by memory [seconds].
+
+    An operator takes at least its arithmetic at the one ceiling and its traffic at the other: it is
+    bound by the longer.
+    """
+    arithmetic_s, traffic_s = 0.0, 0.0
+    for operation in operations:
+        in_cache = operation.traffic_bytes < CACHED_BYTES
+        bandwidth = ceilings.cached_copy_bytes_per_s if in_cache else ceilings.copy_bytes_per_s
+        calculating_s = operation.flops / ceilings.matmul_flops_per_s
+        moving_s = operation.traffic_bytes / bandwidth
+        if calculating_s >= moving_s:
+            arithmetic_s += calculating_s
+        else:
+            traffic_s += moving_s
+    return arithmetic_s, traffic_s
+
+
+class _Counter(TorchDispatchMode):
+    """Notes each operator that reaches the device's own code."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operations: list[Operation] = []
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = kwargs or {}
+        out = func(*args, **given)
+        packet = func.overloadpacket
+        if not _is_view(func) and packet.__name__ not in _NOTHING:
+            count = flop_registry.get(packet)
+            self.operations.append(
+                Operation(
+                    name=str(packet),
+                    flops=int(count(*args, **given, out_val=out)) if count else 0,
+                    traffic_bytes=sum(map(_bytes, _tensors((args, given), out))),
+                )
+            )
+        return out
+
+
+def _is_view(func: Any) -> bool:
+    """Whether what it gives is its input in another shape: nothing is moved."""
+    aliases = [one.alias_info for one in func._schema.returns]  # noqa: SLF001 - torch has no other
+    return any(alias is not None and not alias.is_write for alias in aliases)
+
+
+def _tensors(given: Any, out: Any) -> Iterator[Tensor]:
+    """All inputs and outputs; what is changed in place is both."""
+    yield from (leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor))
+    yield from (leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
+
+
+def _bytes(tensor: Tensor) -> int:
+    """What it holds, repeated parts counted once."""
+    distinct = [size for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if stride]
+    count = 0 if not tensor.numel() else int(torch.Size(distinct).numel())
+    return count * tensor.element_size()

@@ -1,0 +1,114 @@
+"""The most that this machine does: a large matrix product and copies, measured once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from pydantic import ValidationError
+
+from mnistbench.recorder.environment import device_name, local_world_size
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.folders import cache_folder
+from mnistbench.schema.insight import Ceilings
+from mnistbench.schema.strict_json import read_json, write_whole
+
+__all__ = ["peak_rates"]
+
+_SIDES = {"cpu": 1536}
+_GPU_SIDE = 8192
+_COPY_BYTES = {"cpu": 2**27}
+_GPU_COPY_BYTES = 2**30
+_CACHED_BYTES = 2**20
+_REPEATS = 12
+_LONGEST_S = 2.0
+_UNDISTURBED = 0.9
+_MAX_FILE_BYTES = 10_000
+
+
+class _Measured(NamedTuple):
+    ceilings: Ceilings
+    undisturbed: bool
+
+
+def peak_rates(
+    device: torch.device, dtype: torch.dtype, *, synchronize: Callable[[], None] | None
+) -> Ceilings:
+    """The best of a dozen matrix products of `dtype` and of copies [operations, bytes per second].
+
+    A product of 1,536 by 1,536 on a CPU, 8,192 on others; a copy of 128 MiB (1 GiB) and one of 1
+    MiB. Bytes read and bytes written both count. Takes about two seconds on two cores.
+
+    Measured the first time, then kept in the user's cache folder: a file for each device, type,
+    precision of fp32 products, number of threads and of local processes, and version of torch;
+    delete them to have it measured again. What was measured while others took the processor is
+    not kept.
+    """
+    path = _kept_at(device, dtype)
+    if path is not None and path.exists():
+        with suppress(InputError, ValidationError):  # measured anew and written over
+            values = read_json(path, max_bytes=_MAX_FILE_BYTES, what="measured ceilings")
+            return Ceilings.model_validate(values)
+    found = _measure(device, dtype, synchronize or (lambda: None))
+    if path is not None and found.undisturbed:
+        with suppress(InputError):  # a cache that cannot be written is none
+            write_whole(path, found.ceilings.model_dump_json(indent=1) + "\n")
+    return found.ceilings
+
+
+def _measure(device: torch.device, dtype: torch.dtype, wait: Callable[[], None]) -> _Measured:
+    began_s, began_cpu_s = time.perf_counter(), time.process_time()
+    side = _SIDES.get(device.type, _GPU_SIDE)
+    with torch.no_grad():
+        factor = torch.linspace(-1, 1, side * side, device=device).view(side, side).to(dtype)
+        product = torch.empty_like(factor)
+        matmul_s = _best_s(lambda: torch.matmul(factor, factor, out=product), wait)
+        busy = (time.process_time() - began_cpu_s) / (time.perf_counter() - began_s)
+        copies_s = [
+            (size, _copy_s(size, device, wait))
+            for size in (_COPY_BYTES.get(device.type, _GPU_COPY_BYTES), _CACHED_BYTES)
+        ]
+    large, cached = (2 * size / took_s for size, took_s in copies_s)
+    ceilings = Ceilings(
+        matmul_flops_per_s=2 * side**3 / matmul_s,
+        copy_bytes_per_s=large,
+        cached_copy_bytes_per_s=max(cached, large),
+    )
+    # threads that spin are on their cores all the time, unless others are
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    return _Measured(ceilings, busy >= _UNDISTURBED * threads)
+
+
+def _copy_s(size: int, device: torch.device, wait: Callable[[], None]) -> float:
+    source = torch.ones(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return _best_s(lambda: target.copy_(source), wait)
+
+
+def _best_s(work: Callable[[], object], wait: Callable[[], None]) -> float:
+    work()
+    best, began = float("inf"), time.perf_counter()
+    for _ in range(_REPEATS):
+        wait()
+        started = time.perf_counter()
+        work()
+        wait()
+        best = min(best, time.perf_counter() - started)
+        if time.perf_counter() - began > _LONGEST_S:
+            break
+    return best
+
+
+def _kept_at(device: torch.device, dtype: torch.dtype) -> Path | None:
+    threads = f"{torch.get_num_threads()}x{local_world_size()}"
+    products = torch.get_float32_matmul_precision()
+    what = f"{device_name(device)} {dtype} {products} {threads} {torch.__version__}"
+    name = hashlib.sha256(what.encode(), usedforsecurity=False).hexdigest()[:12]
+    with suppress(InputError):
+        return cache_folder(otherwise="keep nothing") / "ceilings" / f"{device.type}-{name}.json"
+    return None

@@ -1,0 +1,161 @@
+"""Profilers as hooks that watch some steps of a run: memory, Python's stack, NVTX ranges.
+
+Files go to ``traces/`` in the run's folder, one of each kind for each process, named
+``<node>_<process>`` as TensorBoard's profiler plugin wants its workers named. torch's own profiler,
+which is Accelerate's too, is in the engine.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from pathlib import Path
+
+import torch
+
+from mnistbench.recorder.hooks import Hook, RunView
+
+__all__ = ["TRACES", "CudaMemory", "NvtxRanges", "PythonSampling", "StepsHook", "trace_path"]
+
+TRACES = "traces"
+_log = logging.getLogger(__name__)
+
+
+def trace_path(watched: RunView, ending: str) -> Path:
+    """A file of this process in the folder for traces, which is made."""
+    folder = watched.run_folder / TRACES
+    folder.mkdir(parents=True, exist_ok=True)
+    node = os.environ.get("GROUP_RANK", "0")
+    return folder / f"node{node}_{watched.process_index}.{ending}"
+
+
+class StepsHook(Hook):
+    """Watches some steps of a run: `watch` is entered before the first, left after the last.
+
+    Attributes:
+        num_watched: steps that were made inside.
+    """
+
+    lead_steps = 0
+    """Steps before the first at which `watch` is entered already."""
+
+    def __init__(self, steps: range) -> None:
+        """Watch `steps`, each of which is a call of its own."""
+        self.steps, self.num_watched = steps, 0
+        self._entered: ExitStack | None = None
+
+    @abstractmethod
+    def watch(self, watched: RunView) -> AbstractContextManager[object]:
+        """What surrounds the steps."""
+
+    def after_step(self) -> None:
+        """Called after each step inside, before `watch` is left."""
+
+    @contextmanager
+    def run(self, watched: RunView) -> Iterator[None]:  # noqa: ARG002 - as Hook has it
+        """Leave `watch` also where the run ends among the steps."""
+        with ExitStack() as at_end:
+            at_end.callback(self._leave)
+            yield
+
+    @contextmanager
+    def step(self, watched: RunView) -> Iterator[None]:
+        """Enter before the first of the steps, leave after the last."""
+        step, first = watched.step, self.steps.start - self.lead_steps
+        if self._entered is None and first <= step < self.steps.stop:
+            self._entered = ExitStack()
+            self._entered.enter_context(self.watch(watched))
+        yield
+        if self._entered is not None:
+            self.num_watched += step in self.steps
+            with self._no_room():
+                self.after_step()
+            if step + 1 >= self.steps.stop:
+                self._leave()
+
+    def _leave(self) -> None:
+        if self._entered is not None:
+            with self._no_room():
+                self._entered.close()
+            self._entered, self.steps = None, range(0)
+
+    @contextmanager
+    def _no_room(self) -> Iterator[None]:
+        """A file that cannot be written is no reason to end the run: nothing was watched then."""
+        try:
+            yield
+        except OSError as error:
+            self.num_watched = 0
+            where = error.filename or TRACES
+            _log.warning(f"profile: {where}: cannot be written ({error.strerror})")
+
+
+class CudaMemory(StepsHook):
+    """A snapshot of all CUDA allocations with their stacks, for pytorch.org/memory_viz."""
+
+    @contextmanager
+    def watch(self, watched: RunView) -> Iterator[None]:
+        """Record allocations, then write what there was."""
+        memory = torch.cuda.memory
+        memory._record_memory_history(max_entries=1_000_000)  # noqa: SLF001 - torch's own way
+        try:
+            yield
+            snapshot = str(trace_path(watched, "memory.pickle"))
+            memory._dump_snapshot(snapshot)  # type: ignore[no-untyped-call]  # noqa: SLF001
+        finally:
+            memory._record_memory_history(enabled=None)  # noqa: SLF001
+
+
+class PythonSampling(StepsHook):
+    """Samples of Python's stack by pyinstrument: a flame graph, and a file for speedscope.app."""
+
+    @contextmanager
+    def watch(self, watched: RunView) -> Iterator[None]:
+        """Take samples, then write both files."""
+        from pyinstrument import Profiler
+        from pyinstrument.renderers import HTMLRenderer, SpeedscopeRenderer
+
+        profiler = Profiler(interval=0.001, async_mode="disabled")
+        profiler.start()
+        try:
+            yield
+        finally:
+            profiler.stop()
+        for ending, renderer in (
+            ("html", HTMLRenderer()),
+            ("speedscope.json", SpeedscopeRenderer()),
+        ):
+            path = trace_path(watched, f"sampling.{ending}")
+            path.write_text(profiler.output(renderer), encoding="utf-8")
+
+
+class NvtxRanges(StepsHook):
+    """NVTX ranges round the watched steps, and round epochs, evaluations and checkpoints."""
+
+    @contextmanager
+    def watch(self, watched: RunView) -> Iterator[None]:  # noqa: ARG002 - as StepsHook has it
+        """Have torch name its operators too."""
+        with torch.autograd.profiler.emit_nvtx():  # type: ignore[no-untyped-call]
+            yield
+
+    @contextmanager
+    def step(self, watched: RunView) -> Iterator[None]:
+        """A range for the step, where it is watched."""
+        named = torch.cuda.nvtx.range(f"step {watched.step}")
+        with super().step(watched), named if watched.step in self.steps else nullcontext():
+            yield
+
+    def epoch(self, watched: RunView) -> AbstractContextManager[object]:
+        """A range for the epoch."""
+        return torch.cuda.nvtx.range(f"epoch {watched.step // watched.steps_per_epoch}")
+
+    def eval(self, watched: RunView) -> AbstractContextManager[object]:
+        """A range for the evaluation."""
+        return torch.cuda.nvtx.range(f"evaluation after step {watched.step}")
+
+    def checkpoint(self, watched: RunView) -> AbstractContextManager[object]:
+        """A range for the checkpoint."""
+        return torch.cuda.nvtx.range(f"checkpoint after step {watched.step}")

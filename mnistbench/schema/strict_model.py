@@ -1,0 +1,13 @@
+"""What every part of a record is: strict, frozen, and never NaN."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["StrictModel"]
+
+
+class StrictModel(BaseModel):
+    """Part of a record, without unknown keys; a value that was not measured is ``None``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)

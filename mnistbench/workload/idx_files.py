@@ -1,0 +1,257 @@
+"""The published files, and the check that they are what they should be before anyone trains.
+
+torchvision compares a checksum with the archive it downloads only; of the files it leaves behind it
+asks no more than that they exist. Here each is checked for size, header, checksum where one is
+published, and for labels that fit, and the bytes that were checked are the bytes that are used.
+
+Layout: each file is an idx file (http://yann.lecun.com/exdb/mnist/) where torchvision puts it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.names import DatasetName
+
+__all__ = [
+    "RAW_FILES",
+    "ImagesAndLabels",
+    "RawFile",
+    "RawSet",
+    "RawSplit",
+    "missing_file",
+    "read_set",
+    "transposed",
+]
+
+ImagesAndLabels: TypeAlias = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
+"""Images uint8 [N, H, W] as they are stored, and labels int64 [N]."""
+
+_NUM_CLASSES = 10
+_Kind: TypeAlias = Literal["ubyte", "int"]
+_KINDS: Mapping[_Kind, tuple[int, np.dtype[Any]]] = {
+    "ubyte": (0x08, np.dtype(np.uint8)),
+    "int": (0x0C, np.dtype(">i4")),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawFile:
+    """What one idx file has to be.
+
+    Attributes:
+        path: place below the data folder, parts joined by ``/``.
+        shape: numbers of entries that its header gives; the first counts images or labels.
+        digest: checksum of the whole file as ``sha256:…`` or ``md5:…``; none where none is known.
+        kind: type of an entry, ``ubyte`` or big-endian ``int`` of four bytes.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    digest: str | None = None
+    kind: _Kind = "ubyte"
+
+    @property
+    def header(self) -> bytes:
+        """The bytes that the file starts with: type, number of dimensions and `shape`."""
+        sizes = b"".join(size.to_bytes(4, "big") for size in self.shape)
+        return bytes([0, 0, _KINDS[self.kind][0], len(self.shape)]) + sizes
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the whole file [bytes]."""
+        return len(self.header) + prod(self.shape) * _KINDS[self.kind][1].itemsize
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawSplit:
+    """The files of one split: images [N, H, W], and labels [N] or [N, fields], digit first."""
+
+    images: RawFile
+    labels: RawFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawSet:
+    """The files of one data set."""
+
+    train: RawSplit
+    test: RawSplit
+
+    @property
+    def files(self) -> tuple[RawFile, RawFile, RawFile, RawFile]:
+        """All files: images and labels of train, then of test."""
+        return (self.train.images, self.train.labels, self.test.images, self.test.labels)
+
+
+def _split(folder: str, stem: str, num: int, digests: tuple[str | None, str | None]) -> RawSplit:
+    path = f"{folder}/raw/{stem}"
+    images, labels = digests
+    return RawSplit(
+        images=RawFile(path=f"{path}-images-idx3-ubyte", shape=(num, 28, 28), digest=images),
+        labels=RawFile(path=f"{path}-labels-idx1-ubyte", shape=(num,), digest=labels),
+    )
+
+
+def _qmnist_split(stem: str) -> RawSplit:
+    path = f"QMNIST/raw/qmnist-{stem}"
+    return RawSplit(
+        images=RawFile(path=f"{path}-images-idx3-ubyte", shape=(60_000, 28, 28)),
+        labels=RawFile(path=f"{path}-labels-idx2-int", shape=(60_000, 8), kind="int"),
+    )
+
+
+# MNIST's checksums were worked out from files whose md5 are the published ones; those of the other
+# sets are published in at least two places that agree, and are left out where none such was found.
+RAW_FILES: Mapping[DatasetName, RawSet] = {
+    "mnist": RawSet(
+        train=_split(
+            "MNIST",
+            "train",
+            60_000,
+            (
+                "sha256:ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+                "sha256:65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            ),
+        ),
+        test=_split(
+            "MNIST",
+            "t10k",
+            10_000,
+            (
+                "sha256:0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+                "sha256:ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+            ),
+        ),
+    ),
+    "fashion-mnist": RawSet(
+        train=_split(
+            "FashionMNIST",
+            "train",
+            60_000,
+            ("md5:f4a8712d7a061bf5bd6d2ca38dc4d50a", "md5:9018921c3c673c538a1fc5bad174d6f9"),
+        ),
+        test=_split(
+            "FashionMNIST",
+            "t10k",
+            10_000,
+            ("md5:8181f5470baa50b63fa0f6fddb340f0a", "md5:15d484375f8d13e6eb1aabb0c3f46965"),
+        ),
+    ),
+    "kmnist": RawSet(
+        train=_split("KMNIST", "train", 60_000, (None, "md5:949e75301f8813e0dc5800dcc320fc52")),
+        test=_split("KMNIST", "t10k", 10_000, (None, "md5:9f55f451c0988b028eccdf7d5cc265ab")),
+    ),
+    "qmnist": RawSet(train=_qmnist_split("train"), test=_qmnist_split("test")),
+    "emnist-digits": RawSet(
+        train=_split("EMNIST", "emnist-digits-train", 240_000, (None, None)),
+        test=_split("EMNIST", "emnist-digits-test", 40_000, (None, None)),
+    ),
+}
+"""The files of each published set, where torchvision's classes put them."""
+
+
+def missing_file(raw: RawSet, data_dir: Path) -> str | None:
+    """Path below `data_dir` of the first file of `raw` that is not there; none if all are."""
+    # os.access, for Path.exists raises where a folder on the way may not be entered
+    return next((f.path for f in raw.files if not os.access(data_dir / f.path, os.F_OK)), None)
+
+
+def read_set(
+    raw: RawSet, data_dir: Path, *, mapped: bool = False
+) -> tuple[ImagesAndLabels, ImagesAndLabels]:
+    """Read and check all files of a set.
+
+    Args:
+        raw: the files.
+        data_dir: the folder that they lie below.
+        mapped: leave the images in their files, mapped into memory to be read only.
+
+    Returns:
+        Train and test, each as images uint8 [N, H, W] and labels int64 [N], 0 to 9.
+
+    Raises:
+        InputError: one line that names the first file that is missing or damaged, what is wrong
+            with it and the mend.
+    """
+    try:
+        train = _read_split(raw.train, data_dir, mapped=mapped)
+        return train, _read_split(raw.test, data_dir, mapped=mapped)
+    except OSError as error:
+        mend = "check its permissions, or use --dataset synthetic"
+        if isinstance(error, FileNotFoundError):
+            mend = "run again with a network, or use --dataset synthetic"
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); {mend}") from None
+
+
+def transposed(digits: ImagesAndLabels) -> ImagesAndLabels:
+    """`digits` whose images were stored with columns where others hold rows, turned, in memory."""
+    images, labels = digits
+    return np.ascontiguousarray(images.transpose(0, 2, 1)), labels
+
+
+def _read_split(split: RawSplit, data_dir: Path, *, mapped: bool) -> ImagesAndLabels:
+    parts = (split.images, split.labels)
+    sizes = [_header_sizes(file, data_dir) for file in parts]
+    num_images, num_labels = sizes[0][0], sizes[1][0]
+    for file, found in zip(parts, sizes, strict=True):
+        if found == file.shape:
+            continue
+        what = f"bad header: sizes {found}, not {file.shape}"
+        if num_images != num_labels:
+            what = f"{num_images} images but {num_labels} labels"
+        raise _damaged(data_dir / file.path, what)
+    images, fields = (_entries(file, data_dir, mapped=mapped) for file in parts)
+    labels = fields.reshape(num_labels, -1)[:, 0].astype(np.int64)
+    wrong = labels[(labels < 0) | (labels >= _NUM_CLASSES)]
+    if wrong.size:
+        raise _damaged(data_dir / split.labels.path, f"label {wrong[0]} out of range 0 to 9")
+    return images, labels
+
+
+def _header_sizes(file: RawFile, data_dir: Path) -> tuple[int, ...]:
+    """The sizes that a file's header gives, once it is a header of the right type."""
+    path = data_dir / file.path
+    length = len(file.header)
+    if path.exists() and not path.is_file():  # one may wait for ever to open a pipe
+        raise _damaged(path, "cannot be read (no regular file)")
+    with path.open("rb") as stream:
+        header = stream.read(length)
+    if header[:4] != file.header[: len(header[:4])]:
+        found, expected = header[:4].hex(), file.header[:4].hex()
+        raise _damaged(path, f"bad header: starts with {found}, not {expected}")
+    if len(header) < length:
+        raise _damaged(path, f"truncated: {len(header)} of {file.num_bytes} bytes")
+    return tuple(int.from_bytes(header[k : k + 4], "big") for k in range(4, length, 4))
+
+
+def _entries(file: RawFile, data_dir: Path, *, mapped: bool) -> npt.NDArray[Any]:
+    """The entries of a file, shaped, once its size and checksum are right."""
+    path = data_dir / file.path
+    num_bytes = path.stat().st_size
+    if num_bytes < file.num_bytes:
+        raise _damaged(path, f"truncated: {num_bytes} of {file.num_bytes} bytes")
+    if num_bytes > file.num_bytes:
+        raise _damaged(path, f"longer than it should be: {num_bytes}, not {file.num_bytes} bytes")
+    data = np.memmap(path, np.uint8, "r") if mapped else np.fromfile(path, np.uint8)
+    if file.digest is not None:
+        algorithm, _, expected = file.digest.partition(":")
+        found = hashlib.new(algorithm, data.data, usedforsecurity=False).hexdigest()
+        if found != expected:
+            raise _damaged(path, f"checksum mismatch: {algorithm} {found}, not {expected}")
+    return data[len(file.header) :].view(_KINDS[file.kind][1]).reshape(file.shape)
+
+
+def _damaged(path: Path, what: str) -> InputError:
+    mend = "delete it and run again with a network, or use --dataset synthetic"
+    return InputError(f"{path}: {what}; {mend}")

@@ -1,0 +1,116 @@
+"""The ledger: exclusive, complete, and checked against a second clock."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mnistbench.recorder import clock
+from mnistbench.recorder.clock import EventTimer, Ledger, StepTimer, process_age_s
+from mnistbench.schema.record import PHASES
+
+
+class FakeClock:
+    """Stands for both clocks of the ledger; time passes only when told to."""
+
+    def __init__(self, monkeypatch):
+        self.now = 100.0
+        self.asleep = 0.0
+        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(clock, "_wall_now_s", lambda: self.now + self.asleep)
+
+
+def test_phases_are_exclusive_and_nest(monkeypatch):
+    fake = FakeClock(monkeypatch)
+    ledger = Ledger(age_s=3.0)
+    fake.now += 1
+    with ledger.phase("train"):
+        fake.now += 5
+        with ledger.phase("eval"):
+            fake.now += 2
+        assert ledger.spent_s("train") == 5
+        fake.now += 4
+        assert ledger.spent_s("train") == 9
+    wall_s = ledger.close()
+    spent = {"import": 3.0, "other": 1.0, "train": 9.0, "eval": 2.0}
+    assert ledger.phases_s == dict.fromkeys(PHASES, 0.0) | spent
+    assert wall_s == 15
+    assert ledger.check(wall_s) is None
+
+
+def test_a_phase_left_by_an_exception_still_counts(monkeypatch):
+    fake = FakeClock(monkeypatch)
+    ledger = Ledger()
+    try:
+        with ledger.phase("data"):
+            fake.now += 2
+            raise RuntimeError
+    except RuntimeError:
+        fake.now += 1
+    ledger.close()
+    assert (ledger.phases_s["data"], ledger.phases_s["other"]) == (2, 1)
+
+
+def test_a_ledger_that_does_not_add_up_says_so(monkeypatch):
+    fake = FakeClock(monkeypatch)
+    ledger = Ledger()
+    fake.now += 10
+    fake.asleep = 0.05
+    assert ledger.check(ledger.close()) is None
+    fake.asleep = 0.5
+    assert "adds up to 10.000 s of 10.500 s" in str(ledger.check(ledger.close()))
+
+
+def test_the_device_is_waited_for_around_a_window_never_inside():
+    waits = []
+    ledger = Ledger(synchronize=lambda: waits.append(1))
+    with ledger.phase("train"):
+        assert len(waits) == 1
+        ledger.spent_s("train")
+        assert len(waits) == 1
+    assert len(waits) == 2
+
+
+@pytest.mark.processes
+def test_process_age_counts_from_the_start_of_the_process():
+    code = (
+        "import time; time.sleep(0.3); "
+        "from mnistbench.recorder.clock import process_age_s; print(process_age_s())"
+    )
+    before = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    passed = time.monotonic() - before
+    assert 0.28 <= float(done.stdout) <= passed + 0.02
+    assert process_age_s() > 0
+
+
+def test_step_durations_leave_out_what_lies_between_windows(monkeypatch):
+    fake = FakeClock(monkeypatch)
+    timer = StepTimer()
+    for _ in range(2):
+        fake.now += 50
+        timer.start()
+        for _ in range(3):
+            fake.now += 0.5
+            timer.mark()
+    assert timer.durations_s() == [0.5] * 6
+
+
+def test_event_durations_come_from_events_within_a_window():
+    times_ms = iter([0, 1, 3, 100, 104])
+
+    class Event:
+        def record(self):
+            self.at_ms = next(times_ms)
+
+        def elapsed_time(self, other):
+            return other.at_ms - self.at_ms
+
+    timer = EventTimer(Event)
+    timer.start()
+    timer.mark()
+    timer.mark()
+    timer.start()
+    timer.mark()
+    assert timer.durations_s() == [0.001, 0.002, 0.004]

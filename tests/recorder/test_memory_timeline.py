@@ -1,0 +1,63 @@
+import csv
+import json
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from mnistbench.recorder.memory_timeline import allocations, write_memory_timeline
+from mnistbench.recorder.trace_file import anonymize_trace, read_trace
+
+
+def operator(name, ts, dur, tid=1):
+    return {"cat": "cpu_op", "name": name, "ts": ts, "dur": dur, "tid": tid}
+
+
+def allocation(ts, num_bytes, total, tid=1):
+    args = {"Bytes": num_bytes, "Total Allocated": total, "Device Type": 0, "Device Id": -1}
+    return {"name": "[memory]", "ts": ts, "tid": tid, "args": args}
+
+
+def test_each_allocation_has_the_innermost_operator_of_its_thread():
+    events = [
+        operator("outer", 0, 100),
+        operator("inner", 10, 20),
+        operator("sibling", 40, 10),
+        operator("elsewhere", 0, 1000, tid=2),
+        allocation(15, 8, 8),
+        allocation(35, 8, 16),
+        allocation(45, -8, 8),
+        allocation(200, -8, 0),
+        allocation(20, 4, 12, tid=2),
+    ]
+    found = [(one.time_us, one.num_bytes, one.operator) for one in allocations(events)]
+    assert found == [
+        (0, 8, "inner"),
+        (5, 4, "elsewhere"),
+        (20, 8, "outer"),
+        (30, -8, "sibling"),
+        (185, -8, ""),
+    ]
+
+
+def test_a_real_trace_becomes_a_table_whose_sums_are_what_is_held(tmp_path):
+    path, target = tmp_path / "t.pt.trace.json", tmp_path / "memory.csv"
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        kept = torch.ones(1000) + 1
+        del kept
+    profiler.export_chrome_trace(str(path))
+    write_memory_timeline(path, target)
+    with target.open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["operator"] for row in rows} >= {"aten::ones", "aten::add"} or any(
+        row["operator"].startswith("aten::empty") for row in rows
+    )
+    assert max(int(row["num_bytes"]) for row in rows) == 4000
+    assert sum(int(row["num_bytes"]) for row in rows) == 0
+
+
+def test_an_anonymous_trace_is_the_same_but_for_names(tmp_path, monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "secret-host")
+    path = tmp_path / "t.pt.trace.json"
+    path.write_text(json.dumps({"host_name": "secret-host", "traceEvents": [{"ts": 1.5}]}))
+    anonymize_trace(path)
+    assert read_trace(path) == {"host_name": "…", "traceEvents": [{"ts": 1.5}]}
