@@ -10,7 +10,6 @@ from tests.made_records import make_record
 TRAIN = """
 import json, os, re, runpy, sys, time
 from pathlib import Path
-from mnistbench.recorder import parent_death_signal
 runpy.run_path(PARENT)["die_with_parent"]()
 flags = {name: sys.argv[sys.argv.index(name) + 1] for name in sys.argv if name.startswith("--c")
          or name in ("--output-dir", "--num-threads")}
