@@ -8,14 +8,20 @@ import re
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
-from accelerate.utils import DistributedType, DynamoBackend, broadcast_object_list
+from accelerate.utils import (
+    DistributedType,
+    DynamoBackend,
+    broadcast_object_list,
+    gather_object,
+)
+from torch import Tensor
 
 from mnistbench.engine.rendezvous import (
     check_rendezvous_variables,
@@ -35,11 +41,13 @@ from mnistbench.schema.errors import (
 )
 
 __all__ = [
+    "agree",
     "check_precision",
     "decide_together",
     "exchange_errors",
     "same_sigterm",
     "shards_weights",
+    "share_from_main",
     "start_accelerator",
     "uses_cpu",
 ]
@@ -262,6 +270,37 @@ def decide_together(accelerator: Accelerator, decide: Callable[[], T]) -> T:
     if wrong is not None:
         raise InputError(wrong) if accelerator.is_main_process else SaidElsewhereError(wrong)
     return value  # type: ignore[return-value]
+
+
+def agree(accelerator: Accelerator, problem: str | InputError | None) -> str | None:
+    """The first problem that any process has, named, the same answer on all; none if all is well.
+
+    Raises:
+        InputError: a process has one that nothing helps against; on the others but the main one
+            `SaidElsewhereError`.
+    """
+    fatal = isinstance(problem, InputError)
+    found = [(fatal, None if problem is None else str(problem))]
+    if accelerator.num_processes > 1:
+        number = accelerator.num_processes
+        found = [
+            (is_fatal, text and f"process {index} of {number}: {text}")
+            for index, (is_fatal, text) in enumerate(gather_object(found))
+        ]
+    for is_fatal, text in found:
+        if is_fatal:
+            raise InputError(text) if accelerator.is_main_process else SaidElsewhereError(text)
+    return next((text for _, text in found if text is not None), None)
+
+
+def share_from_main(accelerator: Accelerator, tensors: Iterable[Tensor]) -> None:
+    """Give all processes the main one's `tensors`, in place."""
+    if accelerator.num_processes == 1:
+        return
+    for tensor in tensors:
+        whole = tensor.detach().contiguous()
+        torch.distributed.broadcast(whole, src=0)
+        tensor.detach().copy_(whole)
 
 
 def _world_size() -> int:

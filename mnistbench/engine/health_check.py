@@ -1,4 +1,4 @@
-"""Between windows of steps, all processes look up together: is all well, is anybody to stop?
+"""Between windows of steps, all processes check together: is all well, is anybody to stop?
 
 Nothing inside a window waits for another process or the device on this account: the more often
 it is asked, the more it costs, so windows are as long as half a second has steps.
@@ -34,10 +34,10 @@ class HealthStatus(NamedTuple):
 
 
 class HealthCheck:
-    """Looks up after each window, and says how many steps the next may have.
+    """Checks after each window, and says how many steps the next may have.
 
     Attributes:
-        window_steps: steps until the next look.
+        window_steps: steps until the next check.
     """
 
     def __init__(self, accelerator: Accelerator, *, at_once: int = 1) -> None:
@@ -45,10 +45,10 @@ class HealthCheck:
         self.window_steps = at_once
         self._accelerator, self._at_once = accelerator, at_once
 
-    def look(
+    def check(
         self, losses: Tensor, weights: Iterable[Tensor], *, elapsed_s: float, signal: int
     ) -> HealthStatus:
-        """Look at a window that took `elapsed_s`.
+        """Check a window that took `elapsed_s`.
 
         Args:
             losses: this process's, ``[n]``, in order; none after an evaluation.

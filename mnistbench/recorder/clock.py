@@ -86,7 +86,7 @@ class Ledger:
         wall_s = self.close()
         return [self.phases_s[name] for name in PHASES], wall_s
 
-    def carry(self, phases_s: Sequence[float], wall_s: float) -> None:
+    def restore(self, phases_s: Sequence[float], wall_s: float) -> None:
         """Count what `state` gave in an earlier life of the run as if it had been in this one."""
         for name, spent in zip(PHASES, phases_s, strict=True):
             self.phases_s[name] += spent
@@ -131,7 +131,7 @@ class StepTimer:
         self._durations_s.extend(itertools.repeat((now - self._last) / num_steps, num_steps))
         self._last = now
 
-    def carry(self, durations_s: Iterable[float]) -> None:
+    def restore(self, durations_s: Iterable[float]) -> None:
         """Take over durations of an earlier life of the run, before any step."""
         self._durations_s.extend(durations_s)
 
@@ -149,7 +149,7 @@ class EventTimer:
         self._carried_s: list[float] = []
         self._windows: list[list[tuple[Any, int]]] = []
 
-    def carry(self, durations_s: Iterable[float]) -> None:
+    def restore(self, durations_s: Iterable[float]) -> None:
         """Take over durations of an earlier life of the run, before any step."""
         self._carried_s.extend(durations_s)
 

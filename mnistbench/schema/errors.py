@@ -12,6 +12,7 @@ __all__ = [
     "RunError",
     "SaidElsewhereError",
     "Terminated",
+    "first_line",
     "one_line",
 ]
 
@@ -55,6 +56,11 @@ def one_line(error: ValidationError) -> str:
     got = reprlib.repr(first["input"])
     message = first["msg"].replace("Input should", "should")
     return f"{path}: {message} (got {got})"
+
+
+def first_line(error: object) -> str:
+    """The first line of what `error` says; of one that says nothing, what kind it is."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _step(part: int | str) -> str:
