@@ -167,7 +167,7 @@ def _why_no_graph(config: RunConfig) -> str | None:
     if config.optimizer == "muon":
         return "torch's Muon reads its learning rate on the host"
     if config.optimizer == "sgd" and not config.fused_optimizer:
-        return "torch's SGD, unless it is fused, reads its learning rate on the host"
+        return "torch's unfused SGD reads its learning rate on the host"
     return None
 
 

@@ -146,9 +146,8 @@ def test_a_step_that_does_not_compile_falls_and_is_said(small_config, monkeypatc
     assert "fell to eager: compiled: no compiler" in caplog.text
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
-def test_a_graph_that_cannot_be_captured_falls_to_the_same_curve(curves, monkeypatch, optimizer):
-    values = {"model": "cnn2", "optimizer": optimizer, "lr": 0.003, "lr_schedule": "linear"}
+def test_a_graph_that_cannot_be_captured_falls_to_the_same_curve(curves, monkeypatch):
+    values = {"model": "cnn2", "optimizer": "sgd", "lr": 0.003, "lr_schedule": "linear"}
     expected, _ = curves(**values)
 
     def no_graph(*_, **__):

@@ -1,0 +1,156 @@
+"""What will run is decided once, from the configuration and the hardware."""
+
+import pytest
+import torch
+
+from mnistbench.engine.observed import Observed, check_observed, fp32_precision
+from mnistbench.engine.plan import Hardware, eager, resolve_plan
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.errors import InputError, RunError
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
+
+
+def planned(values, device=CPU, **hardware):
+    plan = resolve_plan(RunConfig(**values), Hardware(device=device, **hardware))
+    return plan, (plan.mode, plan.compile, plan.fallback_reason)
+
+
+@pytest.mark.parametrize(
+    ("values", "device", "expected"),
+    [
+        ({}, CPU, ("eager", False, None)),
+        ({"batch_last": True}, CPU, ("compiled", True, None)),
+        ({"batch_last": True, "compile": False}, CPU, ("eager", False, None)),
+        ({"compile": True}, CPU, ("compiled", True, None)),
+        ({"loop": "stock", "compile": True}, CPU, ("stock", True, None)),
+        ({}, CUDA, ("graph", False, None)),
+        ({"batch_last": True}, CUDA, ("graph", False, None)),
+        ({"cuda_graph": False}, CUDA, ("eager", False, None)),
+        ({"compile": True}, CUDA, ("compiled", True, None)),  # it used to be a graph in silence
+        ({"loop": "stock"}, CUDA, ("stock", False, None)),
+        (
+            {"optimizer": "muon"},
+            CUDA,
+            ("eager", False, "graph: torch's Muon reads its learning rate on the host"),
+        ),
+        (
+            {"fused_optimizer": False},
+            CUDA,
+            ("eager", False, "graph: torch's unfused SGD reads its learning rate on the host"),
+        ),
+        ({"fused_optimizer": False, "optimizer": "adam"}, CUDA, ("graph", False, None)),
+    ],
+)
+def test_a_step_runs_in_the_mode_that_suits_it(values, device, expected):
+    assert planned(values, device)[1] == expected
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp8"])
+def test_scaled_precisions_run_in_the_stock_loop_and_without_its_extras(precision):
+    plan, (mode, _, reason) = planned({}, CUDA, mixed_precision=precision)
+    assert (mode, reason) == (
+        "stock",
+        f"{precision} needs Accelerate's own backward and optimizer",
+    )
+    assert plan.fused_optimizer is None  # the loop that was asked for has it
+    assert plan.uses_grad_scaler == (precision == "fp16")
+    assert planned({"loop": "stock"}, CUDA, mixed_precision=precision)[1][2] is None
+
+
+def test_shared_weights_have_neither_layout_nor_fused_updates():
+    plan, (mode, *_) = planned({}, CUDA, num_processes=2, is_sharded=True)
+    assert (mode, plan.gradient_exchange) == ("stock", "fsdp")
+    assert (plan.memory_format, plan.channels_last, plan.fused_optimizer) == (
+        "contiguous",
+        False,
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "exchange"),
+    [({}, "all-reduce"), ({"exact_parity": True}, "pairwise"), ({"loop": "stock"}, "ddp")],
+)
+def test_gradients_are_exchanged_by_the_loop(values, exchange):
+    assert planned(values, num_processes=2)[0].gradient_exchange == exchange
+    assert planned(values)[0].gradient_exchange == "none"
+
+
+@pytest.mark.parametrize(
+    ("values", "hardware", "field"),
+    [
+        ({"cuda_graph": True}, {"device": CPU}, "cuda_graph"),
+        ({"cuda_graph": True, "compile": True}, {"device": CUDA}, "cuda_graph"),
+        ({"cuda_graph": True, "optimizer": "muon"}, {"device": CUDA}, "cuda_graph"),
+        ({"cuda_graph": True}, {"device": CUDA, "mixed_precision": "fp16"}, "cuda_graph"),
+        ({"exact_parity": True}, {"device": CUDA, "mixed_precision": "fp16"}, "exact_parity"),
+        ({"matmul_precision": "high"}, {"device": CUDA}, "matmul_precision"),
+    ],
+)
+def test_what_was_asked_for_and_cannot_be_had_is_refused(monkeypatch, values, hardware, field):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    with pytest.raises(InputError, match=f"^{field}: "):
+        resolve_plan(RunConfig(**values), Hardware(**hardware))
+
+
+def test_tf32_is_for_gpus_that_have_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
+    assert planned({"matmul_precision": "high"}, CUDA)[0].matmul_precision == "high"
+
+
+def test_one_order_of_additions_needs_deterministic_kernels_on_a_gpu():
+    assert planned({"exact_parity": True}, CUDA)[0].deterministic
+    assert not planned({}, CUDA)[0].deterministic
+
+
+SEEN = Observed(
+    layer_dtypes=("float32",),
+    optimizer_implementation="fused",
+    compiled=False,
+    cuda_graph=False,
+    fp32_matmul="ieee",
+    fp32_conv="ieee",
+)
+
+
+def seen(**values):
+    return Observed(**{**vars(SEEN), **values})
+
+
+@pytest.mark.parametrize(
+    ("values", "device", "precision", "observed", "said"),
+    [
+        ({}, CPU, "bf16", SEEN, "mixed precision: planned bfloat16, seen float32"),
+        ({}, CPU, "no", seen(layer_dtypes=("bfloat16", "float32")), "seen bfloat16, float32"),
+        ({}, CPU, "no", seen(optimizer_implementation="for-loop"), "optimizer: planned fused"),
+        ({"compile": True}, CPU, "no", SEEN, "compiled step: planned True, seen False"),
+        ({}, CUDA, "no", SEEN, "CUDA graph: planned True, seen False"),
+        ({}, CPU, "no", seen(fp32_conv="tf32"), "fp32 products: planned .*, seen .*tf32"),
+        ({}, CUDA, "fp8", seen(layer_dtypes=("bfloat16",)), "planned float8, seen bfloat16"),
+    ],
+)
+def test_a_label_that_was_not_earned_ends_the_run(values, device, precision, observed, said):
+    plan, _ = planned(values, device, mixed_precision=precision)
+    with pytest.raises(RunError, match=said):
+        check_observed(plan, observed)
+
+
+def test_a_label_that_was_earned_passes():
+    plan, _ = planned({"compile": True})
+    check_observed(plan, seen(compiled=True, optimizer_implementation="compiled"))
+    check_observed(eager(plan, "no compiler"), SEEN)
+    plan, _ = planned({}, CUDA, mixed_precision="fp8")
+    check_observed(plan, seen(layer_dtypes=("bfloat16", "float8_e4m3fn")))
+
+
+def test_this_processor_keeps_all_of_fp32():
+    assert fp32_precision(CPU) == ("ieee", "ieee")
+
+
+def test_rounded_products_are_measured(monkeypatch):
+    plain = torch.nn.functional.conv2d
+    monkeypatch.setattr(
+        torch.nn.functional, "conv2d", lambda x, w: plain(x.bfloat16(), w.bfloat16()).float()
+    )
+    assert fp32_precision(CPU) == ("ieee", "bf16")
