@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -164,12 +165,16 @@ def _train_built(
     hooks = build_hooks(context, precision=precision, steps=steps, added=options.hooks)
     if run.is_main_process:
         _log.info(run.summary())
-    TrainingLoop(
-        run, hooks=hooks.hooks, writer=writer, stops=stops, show_progress=options.show_progress
-    )()
-    if run.config.diagnose and outcome.status == "completed" and not outcome.stop_signal:
-        outcome.step_costs = _diagnosis(run)
-    outcome.profile = hooks.profile(run.config, state.timer.durations_s(), run.run_folder)
+    try:
+        TrainingLoop(
+            run, hooks=hooks.hooks, writer=writer, stops=stops, show_progress=options.show_progress
+        )()
+        if run.config.diagnose and outcome.status == "completed" and not outcome.stop_signal:
+            outcome.step_costs = _diagnosis(run)
+    finally:
+        failed = isinstance(sys.exception(), Exception)  # its device may never answer again
+        durations_s = [] if failed else state.timer.durations_s()
+        outcome.profile = hooks.profile(run.config, durations_s, run.run_folder)
     outcome.error = _what_is_wrong(run, hooks)
 
 
