@@ -12,6 +12,7 @@ __all__ = [
     "RunError",
     "SaidElsewhereError",
     "Terminated",
+    "first_line",
     "one_line",
 ]
 
@@ -42,6 +43,14 @@ class ProcessLostError(RunError):
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM, where Ctrl-C would raise KeyboardInterrupt: end, and leave a record."""
+
+
+def first_line(said: BaseException | str) -> str:
+    """The first line with words of an error or a text; of an empty error the name of its type."""
+    lines = str(said).strip().splitlines()
+    if lines:
+        return lines[0].rstrip()
+    return "" if isinstance(said, str) else type(said).__name__
 
 
 def one_line(error: ValidationError) -> str:
