@@ -16,6 +16,7 @@ from mnistbench.cli import read_config
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.names import RecipeName
 from mnistbench.workload.recipes import RECIPES
+from tests.engine.failing_compile import SAYS, break_compiler
 
 SMALL = [
     *("--dataset", "synthetic", "--synthetic-train-size", "400", "--val-size", "100"),
@@ -81,6 +82,9 @@ BAD = [
     (["--loss", "mse", "--label-smoothing", "0.2"], "label_smoothing: has no effect"),
     (["--mixed-precision", "fp8"], "fp8 does not run on the CPU"),
     (["--mixed-precision", "fp16"], "fp16 does not run on the CPU"),
+    ([*SMALL, "--loop", "stock", "--mixed-precision", "fp16"], "fp16 does not run on the CPU"),
+    ([*SMALL, "--cuda-graph"], "cuda_graph: "),
+    ([*SMALL, "--cuda-graph", "--compile"], "cuda_graph: "),
     (["--model", "cnn", "--kernel-size", "60", "--padding", "valid"], "convolution 1"),
     (["--augment", "shift", "shift"], "names one change twice"),
     (["--augment", "flip"], "flip"),
@@ -102,6 +106,23 @@ BAD = [
 def test_bad_flags_are_refused_in_one_line(argv, says, capsys, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     assert says in refusal(argv, capsys)
+
+
+@pytest.mark.parametrize("loop", ["fast", "stock"])
+def test_a_compiler_that_fails_though_asked_for_is_refused(loop, capsys, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    break_compiler("call", monkeypatch.setattr)
+    said = refusal([*SMALL, "--compile", "--loop", loop], capsys)
+    assert said.startswith("mnistbench: error: compile: ")
+    assert SAYS in said
+    assert "--no-compile" in said
+
+
+@pytest.mark.parametrize("loop", ["fast", "stock"])
+def test_a_compiler_that_is_switched_off_is_refused_where_asked_for(loop, capsys, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
+    assert "compile: " in refusal([*SMALL, "--compile", "--loop", loop], capsys)
 
 
 @pytest.mark.parametrize(

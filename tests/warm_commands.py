@@ -32,7 +32,10 @@ LAUNCHERS = {
 }
 """Modules that start further processes."""
 
-WARM = LAUNCHERS | {"mnistbench.train", "mnistbench.report", "tests.engine.sharded_train"}
+WARM = LAUNCHERS | {
+    *("mnistbench.train", "mnistbench.report", "tests.engine.sharded_train"),
+    *("tests.engine.fp16_on_cpu", "tests.engine.hooked_train", "tests.engine.failing_compile"),
+}
 """Modules whose imports are worth a server. None of them is imported before it is run."""
 
 READ_AT_START = (

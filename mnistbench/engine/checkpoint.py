@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import safetensors.torch
 import torch
@@ -17,13 +17,11 @@ from accelerate.utils import gather_object
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from mnistbench.engine.run import Run
 from mnistbench.schema.checkpoint import CheckpointState, SavedRun
-from mnistbench.schema.errors import InputError
+from mnistbench.schema.errors import InputError, first_line
 from mnistbench.schema.record import Interruption, StopSignal
 from mnistbench.schema.training_fields import BOOKKEEPING
-
-if TYPE_CHECKING:
-    from mnistbench.engine.run import Run
 
 __all__ = ["checkpoint_files", "restore"]
 
@@ -36,7 +34,7 @@ def checkpoint_files(run: Run, *, cause: int = 0) -> dict[str, bytes]:
     `cause` is the number of the signal that the run ends at, if it does.
     """
     processes: list[bytes] = gather_object([_packed(_of_process(run))])
-    if not run.accelerator.is_main_process:
+    if not run.is_main_process:
         return {}
     everyone = {
         f"{index}.{name}": tensor
@@ -44,8 +42,8 @@ def checkpoint_files(run: Run, *, cause: int = 0) -> dict[str, bytes]:
         for name, tensor in safetensors.torch.load(packed).items()
     }
     return {
-        "model.safetensors": _packed(run.model.state_dict()),
-        "optimizer.safetensors": _packed(dict(_of_optimizer(run.optimizer))),
+        "model.safetensors": _packed(run.parts.model.state_dict()),
+        "optimizer.safetensors": _packed(dict(_of_optimizer(run.parts.optimizer))),
         "processes.safetensors": _packed(everyone),
         "state.json": _state(run, cause).model_dump_json(indent=1).encode(),
     }
@@ -64,43 +62,44 @@ def restore(run: Run, saved: SavedRun) -> None:
         _unpacked(saved, name)
         for name in ("model.safetensors", "optimizer.safetensors", "processes.safetensors")
     )
-    state, index = saved.state, run.plan.process_index
+    state, batch_plan = saved.state, run.context.batch_plan
+    scaler = run.context.accelerator.scaler
     try:
         own = [_with_prefix(processes, f"{i}.") for i in range(state.num_processes)]
-        _check_processes(own, step=state.step, last=run.plan.num_steps)
-        _fill_model(run.model, model)
-        _fill_optimizer(run.optimizer, optimizer)
-        if state.num_processes == run.plan.num_processes:
-            _fill_process(run, own[index])
+        _check_processes(own, step=state.step, last=batch_plan.num_steps)
+        _fill_model(run.parts.model, model)
+        _fill_optimizer(run.parts.optimizer, optimizer)
+        if state.num_processes == batch_plan.num_processes:
+            _fill_process(run, own[batch_plan.process_index])
         else:
             _fill_other_process(run, own)
-        if run.accelerator.scaler is not None and state.scaler is not None:
-            run.accelerator.scaler.load_state_dict(dict(state.scaler))
+        if scaler is not None and state.scaler is not None:
+            scaler.load_state_dict(dict(state.scaler))
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        said = str(error).splitlines()[0]
-        raise InputError(f"{saved.path}: does not fit this run ({said})") from None
+        raise InputError(f"{saved.path}: does not fit this run ({first_line(error)})") from None
     _take_over(run, saved)
 
 
 def _state(run: Run, cause: int) -> CheckpointState:
-    scaler, counts = run.accelerator.scaler, run.saver.counts
+    context, state = run.context, run.state
+    scaler, counts = context.accelerator.scaler, state.counts
     return CheckpointState(
-        run_id=run.run_id,
-        invocation=run.invocation.id,
-        config=run.invocation.config.model_dump(mode="json", exclude=set(BOOKKEEPING)),
-        seed=run.config.seed,
-        created_at=run.created_at,
+        run_id=context.run_id,
+        invocation=context.invocation.id,
+        config=context.invocation.config.model_dump(mode="json", exclude=set(BOOKKEEPING)),
+        seed=context.config.seed,
+        created_at=context.created_at,
         saved_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         cause=cast("StopSignal", signal.Signals(cause).name) if cause else None,
-        num_processes=run.plan.num_processes,
-        global_batch_size=run.plan.global_batch_size,
-        mixed_precision=run.accelerator.mixed_precision,
-        device_type=run.accelerator.device.type,
-        loop_floor=run.train_step.floor,
-        dataset=run.data.info,
-        step=run.step,
-        eval_points=run.eval_points,
-        interruptions=run.interruptions,
+        num_processes=context.batch_plan.num_processes,
+        global_batch_size=context.batch_plan.global_batch_size,
+        mixed_precision=context.accelerator.mixed_precision,
+        device_type=context.accelerator.device.type,
+        loop_floor=run.parts.plan.mode,
+        dataset=context.data.info,
+        step=state.step,
+        eval_points=state.eval_points,
+        interruptions=state.interruptions,
         counts=counts.model_copy(update={"saved": counts.saved + 1}),
         scaler=None if scaler is None else scaler.state_dict(),
     )
@@ -112,37 +111,35 @@ def _packed(tensors: Named) -> bytes:
 
 
 def _take_over(run: Run, saved: SavedRun) -> None:
-    state = saved.state
-    run.run_id, run.created_at, run.step = state.run_id, state.created_at, state.step
-    run.eval_points = list(state.eval_points)
+    earlier, state = saved.state, run.state
+    state.step, state.eval_points = earlier.step, list(earlier.eval_points)
+    state.counts = earlier.counts
     interruption = Interruption(
-        step=state.step,
-        cause=state.cause,
-        saved_at=state.saved_at,
+        step=earlier.step,
+        cause=earlier.cause,
+        saved_at=earlier.saved_at,
         resumed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        num_processes=state.num_processes,
+        num_processes=earlier.num_processes,
     )
-    run.interruptions = [*state.interruptions, interruption]
-    run.saver.resumed(saved.path, state.counts)
+    state.interruptions = [*earlier.interruptions, interruption]
 
 
 def _unpacked(saved: SavedRun, name: str) -> Named:
     try:
         return safetensors.torch.load(saved.files[name])
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        said = str(error).splitlines()[0]
-        raise InputError(f"{saved.path / name}: not safetensors ({said})") from None
+        raise InputError(f"{saved.path / name}: not safetensors ({first_line(error)})") from None
 
 
 def _of_process(run: Run) -> Named:
-    phases_s, wall_s = run.ledger.state()
-    exchanges = run.exchange_timer.durations_s() if run.exchange_timer else []
-    device = run.accelerator.device
+    state, device = run.state, run.context.accelerator.device
+    phases_s, wall_s = state.ledger.state()
+    exchanges = state.exchange_timer.durations_s() if state.exchange_timer else []
     on_device = {"device_random": _device_random(device)} if device.type != "cpu" else {}
     return {
         "random": torch.get_rng_state(),
-        "losses": run.losses.until(run.step),
-        "steps_s": torch.tensor(run.timer.durations_s(), dtype=torch.float64),
+        "losses": state.losses.until(state.step),
+        "steps_s": torch.tensor(state.timer.durations_s(), dtype=torch.float64),
         "exchanges_s": torch.tensor(exchanges, dtype=torch.float64),
         "phases_s": torch.tensor(phases_s, dtype=torch.float64),
         "wall_s": torch.tensor(wall_s, dtype=torch.float64),
@@ -151,21 +148,22 @@ def _of_process(run: Run) -> Named:
 
 
 def _fill_process(run: Run, own: Named) -> None:
+    state, device = run.state, run.context.accelerator.device
     torch.set_rng_state(own["random"])
-    if run.accelerator.device.type != "cpu":
-        torch.get_device_module(run.accelerator.device).set_rng_state(own["device_random"])
-    run.losses.carry(own["losses"].to(run.accelerator.device))
-    run.timer.carry(own["steps_s"].tolist())
-    if run.exchange_timer is not None:
-        run.exchange_timer.carry(own["exchanges_s"].tolist())
-    run.ledger.carry(own["phases_s"].tolist(), own["wall_s"].item())
+    if device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(own["device_random"])
+    state.losses.restore(own["losses"].to(device))
+    state.timer.restore(own["steps_s"].tolist())
+    if state.exchange_timer is not None:
+        state.exchange_timer.restore(own["exchanges_s"].tolist())
+    state.ledger.restore(own["phases_s"].tolist(), own["wall_s"].item())
 
 
 def _fill_other_process(run: Run, own: Sequence[Named]) -> None:
     losses = torch.stack([one["losses"] for one in own]).mean(dim=0)
-    run.losses.carry(losses.to(run.accelerator.device))
+    run.state.losses.restore(losses.to(run.context.accelerator.device))
     slowest = max(own, key=lambda one: one["phases_s"].sum().item())
-    run.ledger.carry(slowest["phases_s"].tolist(), slowest["wall_s"].item())
+    run.state.ledger.restore(slowest["phases_s"].tolist(), slowest["wall_s"].item())
 
 
 def _check_processes(own: Sequence[Named], *, step: int, last: int) -> None:

@@ -22,7 +22,6 @@ from mnistbench.schema.checkpoint import (
     number_of,
 )
 from mnistbench.schema.errors import InputError, RunError
-from mnistbench.schema.record import CheckpointCounts
 from mnistbench.schema.sealed_folder import is_aside, seal
 
 __all__ = ["CheckpointWriter"]
@@ -38,15 +37,12 @@ _POLL_S = 0.1
 class CheckpointWriter:
     """Writes the checkpoints of one run, on the main process.
 
-    Attributes:
-        run_folder: the run's own, where they lie in ``checkpoints/``.
-        counts: how many were saved and how many could not be, over all lives of the run.
+    They lie in ``checkpoints/`` of the run's folder.
     """
 
     def __init__(self, run_folder: Path, accelerator: Accelerator, *, go_on: bool) -> None:
         """`go_on` says that training goes on where a checkpoint cannot be saved."""
-        self.counts = CheckpointCounts()
-        self.run_folder, self._accelerator, self._go_on = run_folder, accelerator, go_on
+        self._run_folder, self._accelerator, self._go_on = run_folder, accelerator, go_on
         self._foreign: set[Path] = set()
         self._number: int | None = None
         self._lock: int | None = None
@@ -63,14 +59,14 @@ class CheckpointWriter:
             os.close(self._lock)
             self._lock = None
 
-    def take(self, saved: SavedRun, *, patience_s: float) -> None:
-        """Have the folder of a run that is to go on for this process alone.
+    def lock(self, saved: SavedRun, *, patience_s: float) -> None:
+        """Lock the folder of the run being resumed at `saved`, which is kept until two are newer.
 
         Raises:
             InputError: another one goes on with it, and does not end in time; or it did after
                 `saved` was chosen.
         """
-        folder = self.run_folder = saved.run_folder
+        folder = self._run_folder
         deadline = monotonic() + min(patience_s, _LOCK_S)
         try:
             while not self._locked():
@@ -82,6 +78,8 @@ class CheckpointWriter:
             raise InputError(f"resume: {folder}: {error.strerror}") from None
         if newest and newest != [saved.newest]:
             raise InputError(f"resume: {folder} went on meanwhile; give the same command again")
+        # what is newer was not to be trusted, or not to be gone on from: it does not count
+        self._foreign = {p for p in checkpoints_of(folder) if number_of(p) > number_of(saved.path)}
 
     def _locked(self) -> bool:
         """Whether the folder is ours, or where there are no locks."""
@@ -89,7 +87,7 @@ class CheckpointWriter:
             return True
         import fcntl
 
-        descriptor = os.open(self.run_folder, os.O_RDONLY)
+        descriptor = os.open(self._run_folder, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process
         except OSError as error:
@@ -98,26 +96,18 @@ class CheckpointWriter:
         self._lock = descriptor
         return True
 
-    def resumed(self, path: Path, counts: CheckpointCounts) -> None:
-        """Go on from the checkpoint at `path`, which stays until two newer ones are there."""
-        self.run_folder, self.counts = path.parent.parent, counts
-        # what is newer was not to be trusted, or not to be gone on from: it does not count
-        newer = (p for p in checkpoints_of(self.run_folder) if number_of(p) > number_of(path))
-        self._foreign = set(newer)
-
-    def save(self, step: int, files: Mapping[str, bytes], *, go_on: bool = False) -> None:
+    def save(self, step: int, files: Mapping[str, bytes], *, go_on: bool = False) -> bool:
         """Save `files` as the checkpoint of `step`; every process must call this.
+
+        Returns whether it was saved.
 
         Raises:
             RunError: it could not be saved, and training is not to go on (`go_on` is for this
                 once). Its text is empty but on the main process.
         """
         failed = self._on_main(lambda: self._write(step, files))
-        saved, lost = self.counts.saved, self.counts.failed
         if failed is None:
-            self.counts = CheckpointCounts(saved=saved + 1, failed=lost)
-            return
-        self.counts = CheckpointCounts(saved=saved, failed=lost + 1)
+            return True
         main = self._accelerator.is_main_process
         said = f"checkpoint of step {step} not saved: {failed}; {self._what_there_is()}"
         if not (go_on or self._go_on):
@@ -125,13 +115,14 @@ class CheckpointWriter:
             raise RunError(f"{said}; {mend}" if main else "")
         if main:
             _log.warning(said)
+        return False
 
     def _what_there_is(self) -> str:
         kept = self._kept()
         return f"the last good one is {kept[-1]}" if kept else "there is none yet"
 
     def _kept(self) -> list[Path]:
-        return [path for path in checkpoints_of(self.run_folder) if path not in self._foreign]
+        return [path for path in checkpoints_of(self._run_folder) if path not in self._foreign]
 
     def _on_main(self, write: Callable[[], None]) -> str | None:
         """Why the main process could not `write`, if so, told to all."""
@@ -140,13 +131,13 @@ class CheckpointWriter:
             try:
                 write()
             except OSError as error:
-                failed = [f"{error.filename or self.run_folder}: {error.strerror or error}"]
+                failed = [f"{error.filename or self._run_folder}: {error.strerror or error}"]
         if self._accelerator.num_processes > 1:
             broadcast_object_list(failed)
         return failed[0]
 
     def _write(self, step: int, files: Mapping[str, bytes]) -> None:
-        folder = self.run_folder / CHECKPOINTS
+        folder = self._run_folder / CHECKPOINTS
         if self._number is None:
             self._number = self._first_number(folder)
         seal(folder / checkpoint_name(self._number, step), files)
@@ -160,4 +151,4 @@ class CheckpointWriter:
         for path in folder.glob(".*"):
             if is_aside(path) and path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
-        return max((number_of(path) for path in checkpoints_of(self.run_folder)), default=0) + 1
+        return max((number_of(path) for path in checkpoints_of(self._run_folder)), default=0) + 1

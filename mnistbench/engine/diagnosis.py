@@ -39,8 +39,6 @@ _SMALL_STEPS = 30
 _FEW_SAMPLES = 2
 """With one, batch norm over a single value would be refused."""
 
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
 
 class _Times(NamedTuple):
     """Seconds of a step: waiting for its batch, all of it, and the exchange within."""
@@ -55,8 +53,10 @@ def diagnose(run: Run) -> StepCosts:
 
     On a GPU each step is waited for: what overlaps in training does not here.
     """
-    number = decide_together(run.accelerator, lambda: _number_of_steps(run))
-    devices = [run.accelerator.device] if run.accelerator.device.type == "cuda" else []
+    number = decide_together(run.context.accelerator, lambda: _number_of_steps(run))
+    devices = (
+        [run.context.accelerator.device] if run.context.accelerator.device.type == "cuda" else []
+    )
     with run.ledger.phase("profile"), torch.random.fork_rng(devices=devices):
         ceilings = _ceilings(run)
         batch = next(_batches(run, number))
@@ -84,22 +84,25 @@ def diagnose(run: Run) -> StepCosts:
 
 
 def _ceilings(run: Run) -> Ceilings:
-    dtype = _DTYPES.get(run.accelerator.mixed_precision, torch.float32)
-    return peak_rates(run.accelerator.device, dtype, synchronize=run.ledger.synchronize)
+    dtype = getattr(torch, run.parts.plan.autocast_dtype)
+    device = run.context.accelerator.device
+    return peak_rates(device, dtype, synchronize=run.ledger.synchronize)
 
 
 def _number_of_steps(run: Run) -> int:
     """As many as take about a second, in whole calls."""
-    durations = run.timer.durations_s()
+    durations = run.state.timer.durations_s()
     typical = median(durations) if durations else _ABOUT_S
     steps = min(max(int(_ABOUT_S / max(typical, 1e-6)), _FEWEST), _MOST)
-    return -(-steps // run.train_step.steps_per_call) * run.train_step.steps_per_call
+    return -(-steps // run.parts.step.steps_per_call) * run.parts.step.steps_per_call
 
 
 def _batches(run: Run, number: int) -> Iterator[Batch]:
     """The first batches of the run once more, and some before them for settling."""
-    settling = _SETTLING * run.train_step.steps_per_call
-    return run.data.batches(replace(run.plan, num_steps=number + settling), run.config)
+    settling = _SETTLING * run.parts.step.steps_per_call
+    return run.context.data.batches(
+        replace(run.context.batch_plan, num_steps=number + settling), run.config
+    )
 
 
 def _time(
@@ -110,7 +113,7 @@ def _time(
 ) -> _Times:
     """Train on `batches`, each call `within` a context: medians over those after settling."""
     wait = run.ledger.synchronize or (lambda: None)
-    per_call, source, found = run.train_step.steps_per_call, iter(batches), list[_Times]()
+    per_call, source, found = run.parts.step.steps_per_call, iter(batches), list[_Times]()
     with _timed_exchanges(run) as exchanges:
         while True:
             wait()
@@ -120,7 +123,7 @@ def _time(
             if not group:
                 break
             with within():
-                run.train_step.many(group, lrs=[0.0] * len(group))
+                run.parts.step.train_steps(group, lrs=[0.0] * len(group))
             wait()
             took_s = time.perf_counter() - began
             found.append(_Times((fetched - began) / len(group), took_s / len(group), 0.0))
@@ -132,30 +135,31 @@ def _time(
 
 @contextmanager
 def _timed_exchanges(run: Run) -> Iterator[Timer | None]:
-    """A timer of their own for exchanges, where the run times them: its own is full."""
-    if run.exchange_timer is None or not isinstance(run.train_step, FastStep):
+    """A timer for exchanges, where the run times them."""
+    step = run.parts.step
+    if run.state.exchange_timer is None or not isinstance(step, FastStep):
         yield None
         return
-    run.train_step.exchange.timer = timer = run.new_timer()
-    try:
+    timer = run.context.new_timer()
+    with step.allreduce.timed(timer):
         yield timer
-    finally:
-        run.train_step.exchange.timer = run.exchange_timer
 
 
 def _without_exchange(run: Run) -> AbstractContextManager[object]:
     """Where DDP leaves each process its own gradients."""
-    if isinstance(run.train_step, FastStep) or run.plan.num_processes == 1:
+    if isinstance(run.parts.step, FastStep) or run.context.batch_plan.num_processes == 1:
         return nullcontext()
-    return cast("AbstractContextManager[object]", run.accelerator.no_sync(run.train_step.model))
+    return cast(
+        "AbstractContextManager[object]", run.context.accelerator.no_sync(run.parts.step.model)
+    )
 
 
 def _communication_s(run: Run, full: _Times, number: int) -> float | None:
     """What exchanging takes of a full step; ``None`` within a graph, which does not tell."""
-    if run.plan.num_processes == 1:
+    if run.context.batch_plan.num_processes == 1:
         return None
-    if isinstance(run.train_step, FastStep):
-        return full.exchange_s if run.exchange_timer is not None else None
+    if isinstance(run.parts.step, FastStep):
+        return full.exchange_s if run.state.exchange_timer is not None else None
     alone = _time(run, _batches(run, number), within=partial(_without_exchange, run))
     return max(full.step_s - alone.step_s, 0.0)
 
@@ -165,7 +169,7 @@ def _overhead_s(run: Run, batch: Batch, ideal_s: float) -> float | None:
 
     ``None`` for steps that are compiled or captured, which take no other batch than a full one.
     """
-    if run.train_step.floor not in {"eager", "stock"} or run.config.compile:
+    if run.parts.plan.mode not in {"eager", "stock"} or run.parts.plan.compile:
         return None
     batches = itertools.repeat(batch, _SMALL_STEPS)
     times = _time(run, batches, within=partial(_without_exchange, run))
@@ -181,20 +185,18 @@ def _first_samples(batch: Batch) -> Batch:
 
 def _operations(run: Run, batch: Batch) -> list[Operation]:
     """What a step on `batch` does, run operator by operator whatever the floor."""
-    step = run.train_step
+    step = run.parts.step
     if isinstance(step, FastStep):
         inputs = batch.images, batch.labels, step.objective.preprocess.draw(batch.part)
         with _timed_exchanges(run):  # which are none of the run's own
             return count_ops(lambda: step.update(*inputs, batch.part.weight))
-    model = run.accelerator.unwrap_model(step.model, keep_torch_compile=False)
-    alone = replace(step, model=model)
-    return count_ops(lambda: alone(batch, lr=0.0))
+    return count_ops(lambda: step.update(batch, step.objective.network, lr=0.0))
 
 
 def _means(run: Run, seconds: Sequence[float | None]) -> list[Any]:
     """Means over processes; what one does not know, none does."""
-    if run.plan.num_processes == 1:
+    if run.context.batch_plan.num_processes == 1:
         return list(seconds)
     values = [math.nan if value is None else value for value in seconds]
-    mine = torch.tensor([values], dtype=torch.float64, device=run.accelerator.device)
-    return [finite(mean) for mean in run.accelerator.gather(mine).mean(dim=0).tolist()]
+    mine = torch.tensor([values], dtype=torch.float64, device=run.context.accelerator.device)
+    return [finite(mean) for mean in run.context.accelerator.gather(mine).mean(dim=0).tolist()]

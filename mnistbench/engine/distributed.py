@@ -5,14 +5,20 @@ from __future__ import annotations
 import atexit
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
-from accelerate.utils import DistributedType, DynamoBackend, broadcast_object_list
+from accelerate.utils import (
+    DistributedType,
+    DynamoBackend,
+    broadcast_object_list,
+    gather_object,
+)
+from torch import Tensor
 
 from mnistbench.engine.process_group import keep_alive_at_loss, leave_group
 from mnistbench.engine.process_loss import exchange_errors, same_sigterm
@@ -24,11 +30,13 @@ from mnistbench.schema.config_rules import check_batch
 from mnistbench.schema.errors import InputError, SaidElsewhereError, first_line
 
 __all__ = [
+    "agree",
     "check_precision",
     "decide_together",
     "exchange_errors",
     "same_sigterm",
     "shards_weights",
+    "share_from_main",
     "start_accelerator",
     "uses_cpu",
 ]
@@ -192,6 +200,37 @@ def decide_together(accelerator: Accelerator, decide: Callable[[], T]) -> T:
     if wrong is not None:
         raise InputError(wrong) if accelerator.is_main_process else SaidElsewhereError(wrong)
     return value  # type: ignore[return-value]
+
+
+def agree(accelerator: Accelerator, problem: str | InputError | None) -> str | None:
+    """The first problem that any process has, named, the same answer on all; none if all is well.
+
+    Raises:
+        InputError: a process has one that nothing helps against; on the others but the main one
+            `SaidElsewhereError`.
+    """
+    fatal = isinstance(problem, InputError)
+    found = [(fatal, None if problem is None else str(problem))]
+    if accelerator.num_processes > 1:
+        number = accelerator.num_processes
+        found = [
+            (is_fatal, text and f"process {index} of {number}: {text}")
+            for index, (is_fatal, text) in enumerate(gather_object(found))
+        ]
+    for is_fatal, text in found:
+        if is_fatal:
+            raise InputError(text) if accelerator.is_main_process else SaidElsewhereError(text)
+    return next((text for _, text in found if text is not None), None)
+
+
+def share_from_main(accelerator: Accelerator, tensors: Iterable[Tensor]) -> None:
+    """Give all processes the main one's `tensors`, in place."""
+    if accelerator.num_processes == 1:
+        return
+    for tensor in tensors:
+        whole = tensor.detach().contiguous()
+        torch.distributed.broadcast(whole, src=0)
+        tensor.detach().copy_(whole)
 
 
 def _world_size() -> int:

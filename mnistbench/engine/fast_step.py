@@ -1,57 +1,46 @@
 """The fast training step: everything from pixels to new weights as one piece.
 
 Accelerate places the model and the processes; its per-step Python is not on the path. The whole
-update is written once and runs on one of three floors: replayed from a CUDA graph, compiled by
-inductor, or eagerly. All of them change the same tensors in place, so a batch that the floor was
-not made for (the smaller last one of an epoch) takes the eager one. Another floor, such as a
-hand-written kernel, is one more function of the same inputs.
+update is written once and runs in one of three modes: replayed from a CUDA graph, compiled by
+inductor, or eagerly. All of them change the same tensors in place, so a batch that the mode was not
+made for (the smaller last one of an epoch) is run eagerly. Another mode, such as a hand-written
+kernel, is one more function of the same inputs.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, cast
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from mnistbench.engine.gradient_allreduce import GradientAllReduce, pairwise_sum
 from mnistbench.engine.graph import CapturedSteps
-from mnistbench.schema.config import RunConfig
+from mnistbench.engine.objective import Objective
+from mnistbench.engine.observed import (
+    Observed,
+    ObservedOperators,
+    compiled_graphs,
+    fp32_precision,
+    layer_dtypes,
+)
+from mnistbench.engine.plan import ExecutionPlan, eager
+from mnistbench.engine.unchanged import unchanged
 from mnistbench.workload.batches import (
     Batch,
     BatchShard,
     MicroBatch,
-    Preprocess,
     StepInputs,
+    blank_inputs,
     microbatches,
 )
 from mnistbench.workload.functional_update import functional_update
-from mnistbench.workload.losses import LossFn
 
-__all__ = ["ExecutionMode", "FastStep", "Objective"]
-
-ExecutionMode = Literal["graph", "compiled", "eager"]
-"""How a step is run: replayed from a CUDA graph, compiled as one, or call by call."""
-
-
-class Objective(NamedTuple):
-    """What a step minimises, from pixels to the loss.
-
-    Attributes:
-        network: logits float32 ``[b, 10]`` of normalised images ``[b, 1, 28, 28]``.
-        loss_fn: mean loss ``[]`` of logits and labels int64 ``[b]``.
-        preprocess: makes the images of uint8 ``[b, 28, 28]``.
-        num_microbatches: into which a process cuts its part of a step.
-    """
-
-    network: Callable[[Tensor], Tensor]
-    loss_fn: LossFn
-    preprocess: Preprocess
-    num_microbatches: int = 1
+__all__ = ["FastStep"]
 
 
 LossAndGradients = tuple[Tensor, Sequence[Tensor]]
@@ -63,42 +52,41 @@ class FastStep:
 
     Attributes:
         model: owns the weights; not wrapped for several processes.
-        floor: how full batches are run.
-        fallback_reason: why it is lower than asked for, if so.
-        exchange: takes the mean of the processes' gradients.
+        plan: how full batches are run, as it came out.
+        allreduce: takes the mean of the processes' gradients.
     """
 
     def __init__(
         self,
-        config: RunConfig,
-        accelerator: Accelerator,
+        plan: ExecutionPlan,
         *,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         objective: Objective,
+        allreduce: GradientAllReduce,
     ) -> None:
         """`objective` computes with `model`'s weights; `optimizer` is torch's, not prepared."""
-        self.model, self.optimizer, self.objective = model, optimizer, objective
-        self.floor: ExecutionMode = _floor(config, accelerator.device)
-        self.fallback_reason: str | None = None
-        self.exchange = GradientAllReduce(accelerator.num_processes, exact=config.exact_parity)
-        self._config, self._alone = config, accelerator.num_processes == 1
+        self.plan, self.model, self.optimizer, self.objective = plan, model, optimizer, objective
+        self.allreduce = allreduce
         self._weights = [weight for weight in model.parameters() if weight.requires_grad]
+        self._device = self._weights[0].device
+        self._peak_lr = float(optimizer.param_groups[0]["lr"])
         self._full: tuple[int, float] | None = None
         self._compiled: Callable[..., Tensor] | None = None
         self._graph: CapturedSteps | None = None
-        self._lr = torch.tensor(config.lr, device=accelerator.device)
+        self._compiles_update = False
+        self._lr = torch.tensor(self._peak_lr, device=self._device)
 
     @property
     def steps_per_call(self) -> int:
-        """Steps that `many` takes at once; 1 unless a CUDA graph holds several."""
-        return self._config.steps_per_graph if self.floor == "graph" else 1
+        """Steps that `train_steps` takes at once; 1 unless a CUDA graph holds several."""
+        return self.plan.steps_per_graph
 
     def __call__(self, batch: Batch, *, lr: float) -> Tensor:
         """Train on `batch` at `lr`; gives this process's weighted loss, detached, on the device."""
-        return self.many([batch], lrs=[lr])[0]
+        return self.train_steps([batch], lrs=[lr])[0]
 
-    def many(self, batches: Sequence[Batch], *, lrs: Sequence[float]) -> Sequence[Tensor]:
+    def train_steps(self, batches: Sequence[Batch], *, lrs: Sequence[float]) -> Sequence[Tensor]:
         """Train on each of `batches` at its rate; gives their losses."""
         inputs = [self._inputs(batch) for batch in batches]
         full = all(self._is_full(batch.part) for batch in batches)
@@ -114,7 +102,7 @@ class FastStep:
     def update(self, images: Tensor, labels: Tensor, draws: Tensor | None, weight: float) -> Tensor:
         """The whole step on images uint8 ``[b, 28, 28]``; gives the weighted loss, detached."""
         loss, grads = self.gradients(images, labels, draws, weight)
-        self._apply(self.exchange(grads))
+        self._apply(self.allreduce(grads))
         return loss
 
     def gradients(
@@ -129,40 +117,87 @@ class FastStep:
         loss = loss_fn(network(preprocess.apply(piece.images, piece.draws)), piece.labels)
         if piece.share * weight != 1:
             loss = loss * (piece.share * weight)
-        return loss.detach(), torch.autograd.grad(loss, self._weights)
+        return loss.detach(), self._grads_of(loss)
 
-    def warm_up(self, parts: Sequence[BatchShard], *, device: torch.device) -> None:
-        """Compile or capture the full batch, and meet the other shapes, on blank data.
+    def _grads_of(self, loss: Tensor) -> Sequence[Tensor]:
+        grads = torch.autograd.grad(loss, self._weights, allow_unused=True)
+        pairs = zip(grads, self._weights, strict=True)
+        return [torch.zeros_like(weight) if grad is None else grad for grad, weight in pairs]
 
-        `parts` are the first and the last of an epoch; the first is full. Weights, buffers,
-        optimizer state and random states are exactly as before when this returns.
+    def prepare(self, shards: Sequence[BatchShard]) -> None:
+        """Run, compile or capture the step on blank data; no other process is needed.
+
+        `shards` are of all shapes to come; the first is full. Weights, state and random numbers
+        change: call it within `unchanged`.
 
         Raises:
-            RuntimeError: the compiler failed where ``config.compile`` asks for it.
+            RuntimeError: the compiler, or the capture, failed.
         """
-        full = parts[0]
+        full = shards[0]
         self._full = len(full.indices), full.weight
-        if self.floor == "graph" and self._config.optimizer == "muon":
-            self._fall("torch's Muon reads its learning rate on the host")
-        if self.floor == "graph":
+        if self.plan.mode == "graph":
             self._read_on_device()
-        with self._unchanged(device):
-            self._set_lr(self._config.lr)
-            for part in parts:
-                self.update(*self._blank(part, device), part.weight)
-            try:
-                if self.floor == "compiled":
-                    self._compile(full, device)
-                elif self.floor == "graph":
-                    self._capture(full, device)
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError as error:
-                if self.floor == "compiled" and self._config.compile:
-                    raise
-                self._fall(str(error))
+        self._set_lr(self._peak_lr)
+        for shard in shards:
+            self._update_alone(*self._blank(shard), shard.weight)
+        if self.plan.mode == "compiled":
+            self._compile(full)
+        elif self.plan.mode == "graph":
+            self._capture(full)
 
-    def _compile(self, full: BatchShard, device: torch.device) -> None:
+    def rehearse(self, shards: Sequence[BatchShard]) -> Observed:
+        """Train on blank data as the run will, with all processes; within `unchanged`.
+
+        Gives what was seen to run.
+        """
+        for shard in shards:
+            compiled = self._compiled if self._is_full(shard) else None
+            (compiled or self.update)(*self._blank(shard), shard.weight)
+        with _unwarned(), ObservedOperators() as seen:
+            self._apply([torch.zeros_like(weight) for weight in self._weights])
+        images = self.objective.preprocess.apply(self._blank(shards[0])[0], None)
+        fp32_matmul, fp32_conv = fp32_precision(self._device)
+        return Observed(
+            layer_dtypes=layer_dtypes(self.objective.network, images, model=self.model),
+            optimizer_implementation="compiled" if self._compiles_update else seen.kernels,
+            compiled=self._compiled is not None,
+            cuda_graph=self._graph is not None and self._graph.really_runs(),
+            fp32_matmul=fp32_matmul,
+            fp32_conv=fp32_conv,
+        )
+
+    def fall_back(self, reason: str) -> None:
+        """Run call by call from now on, because of `reason`."""
+        self.plan = eager(self.plan, reason)
+        self._compiled, self._graph, self._compiles_update = None, None, False
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._peak_lr
+            if "capturable" in group:
+                group["capturable"] = False
+        self.optimizer.state.clear()  # a graph's counters lie on the device
+
+    def release(self) -> None:
+        """Let go of graphs, which hold the communicator that they captured."""
+        self._graph = self._compiled = None
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Put back whatever the steps inside change."""
+        with unchanged(self.model, device=self._device):
+            yield
+        if self.plan.mode == "eager":
+            self.optimizer.state.clear()
+        else:  # what was compiled or captured writes there; all optimizers begin with zeros
+            _zero(self.optimizer)
+
+    def _update_alone(
+        self, images: Tensor, labels: Tensor, draws: Tensor | None, weight: float
+    ) -> None:
+        """`update` by this process's own gradients."""
+        with _unwarned():
+            self._apply(self.gradients(images, labels, draws, weight)[1])
+
+    def _compile(self, full: BatchShard) -> None:
         """Compile the step as one, but for what cannot be: some updates, and the exchange."""
         apply = functional_update(self.optimizer, self._lr)
 
@@ -176,52 +211,50 @@ class FastStep:
             return loss
 
         torch.compiler.reset()  # every run compiles anew, and dynamo counts that against a limit
+        before = compiled_graphs()
         compiled: Any = partial(torch.compile, fullgraph=True, dynamic=False)
         with torch._dynamo.config.patch(trace_autograd_ops=True):  # noqa: SLF001
-            if apply is not None and self._alone:
+            if apply is not None and self.allreduce.is_alone:
                 step: Callable[..., Tensor] = compiled(whole)
+                parts: Callable[..., Any] = step
             else:
                 gradients = compiled(self.gradients)
                 finish = self._apply if apply is None else compiled(update)
 
-                def in_parts(*inputs: Any) -> Tensor:
+                def parts(*inputs: Any) -> None:
+                    finish(gradients(*inputs)[1])
+
+                def step(*inputs: Any) -> Tensor:
                     loss, grads = gradients(*inputs)
-                    finish(self.exchange(grads))
+                    finish(self.allreduce(grads))
                     return cast("Tensor", loss)
 
-                step = in_parts
-
             for _ in range(2):  # the second finds what only the first changes
-                step(*self._blank(full, device), full.weight)
+                parts(*self._blank(full), full.weight)
+        if compiled_graphs() == before:
+            raise RuntimeError("torch.compile compiled nothing: is TORCHDYNAMO_DISABLE set?")
 
         def unchecked(*inputs: Any) -> Tensor:
             with torch.compiler.set_stance(skip_guard_eval_unsafe=True):  # safe: only full batches
                 return step(*inputs)
 
-        self._compiled = unchecked
+        self._compiled, self._compiles_update = unchecked, apply is not None
 
     def _read_on_device(self) -> None:
-        """Have the optimizer read its rate and count its steps where a graph can."""
+        """Keep the learning rate and the step count on the device (`capturable`)."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr
             if "capturable" in group:
                 group["capturable"] = True
 
-    def _capture(self, full: BatchShard, device: torch.device) -> None:
+    def _capture(self, full: BatchShard) -> None:
         self._graph = CapturedSteps(
             partial(self.update, weight=full.weight),
-            example=self._blank(full, device),
+            warm_up=partial(self._update_alone, weight=full.weight),
+            example=self._blank(full),
             num_steps=self.steps_per_call,
             lr=self._lr,
         )
-
-    def _fall(self, reason: str) -> None:
-        self.fallback_reason = f"{self.floor}: {reason.strip().splitlines()[0]}"
-        self.floor, self._compiled, self._graph = "eager", None, None
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._config.lr
-            if "capturable" in group:
-                group["capturable"] = False
 
     def _apply(self, grads: Sequence[Tensor]) -> None:
         for weight, grad in zip(self._weights, grads, strict=True):
@@ -237,11 +270,9 @@ class FastStep:
     def _inputs(self, batch: Batch) -> StepInputs:
         return batch.images, batch.labels, self.objective.preprocess.draw(batch.part)
 
-    def _blank(self, part: BatchShard, device: torch.device) -> StepInputs:
-        count = len(part.indices)
-        images = torch.zeros(count, 28, 28, dtype=torch.uint8, device=device)
-        labels = torch.zeros(count, dtype=torch.int64, device=device)
-        return images, labels, self.objective.preprocess.draw(part)
+    def _blank(self, shard: BatchShard) -> StepInputs:
+        images, labels = blank_inputs(shard, self._device)
+        return images, labels, self.objective.preprocess.draw(shard)
 
     def _set_lr(self, lr: float) -> None:
         """For the compiled step, a tensor; for torch's optimizers, a number, unless captured."""
@@ -250,30 +281,22 @@ class FastStep:
             if not isinstance(group["lr"], Tensor):
                 group["lr"] = lr
 
-    @contextmanager
-    def _unchanged(self, device: torch.device) -> Iterator[None]:
-        """Put back whatever the steps inside change; optimizer state begins as zeros."""
-        tensors = [*self.model.parameters(), *self.model.buffers()]
-        before = [tensor.detach().clone() for tensor in tensors]
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            yield
-        with torch.no_grad():
-            for tensor, value in zip(tensors, before, strict=True):
-                tensor.copy_(value)
-            for state in self.optimizer.state.values():
-                for value in state.values():
-                    if isinstance(value, Tensor):
-                        value.zero_()
-
 
 def _add(a: LossAndGradients, b: LossAndGradients) -> LossAndGradients:
     return a[0] + b[0], [one + other for one, other in zip(a[1], b[1], strict=True)]
 
 
-def _floor(config: RunConfig, device: torch.device) -> ExecutionMode:
-    """The floor to try: unasked, compiling pays on a CPU with the batch innermost."""
-    if device.type == "cuda" and config.cuda_graph:
-        return "graph"
-    compile_by_default = device.type == "cpu" and config.batch_last
-    wanted = compile_by_default if config.compile is None else config.compile
-    return "compiled" if wanted else "eager"
+def _zero(optimizer: torch.optim.Optimizer) -> None:
+    with torch.no_grad():
+        for state in optimizer.state.values():
+            for value in state.values():
+                if isinstance(value, Tensor):
+                    value.zero_()
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Without torch's remark that what is to be captured is run before it is."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This instance was constructed with capturable")
+        yield

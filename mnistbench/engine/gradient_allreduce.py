@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -21,24 +22,34 @@ class GradientAllReduce:
     These networks are too small to hide several messages behind computing.
 
     Attributes:
-        timer: is told of each exchange, if there is one.
+        is_alone: there is one process, and nothing to exchange.
     """
 
     def __init__(self, num_processes: int, *, exact: bool = False) -> None:
         """`exact` adds in the order of `pairwise_sum`, and sends `num_processes` times as much."""
-        self.timer: Timer | None = None
+        self.is_alone = num_processes == 1
         self._num_processes, self._exact = num_processes, exact
+        self._timer: Timer | None = None
+
+    @contextmanager
+    def timed(self, timer: Timer | None) -> Iterator[None]:
+        """Have `timer` measure each exchange inside; without one, none is."""
+        before, self._timer = self._timer, timer
+        try:
+            yield
+        finally:
+            self._timer = before
 
     def __call__(self, grads: Sequence[Tensor]) -> Sequence[Tensor]:
         """The mean over processes of each of `grads`, float tensors of any shape."""
-        if self._num_processes == 1:
+        if self.is_alone:
             return grads
         flat = torch.cat([grad.reshape(-1) for grad in grads])
-        if self.timer is not None:
-            self.timer.start()
+        if self._timer is not None:
+            self._timer.start()
         total = self._sum(flat)
-        if self.timer is not None:
-            self.timer.mark()
+        if self._timer is not None:
+            self._timer.mark()
         parts = torch.split(total / self._num_processes, [grad.numel() for grad in grads])
         return [part.view_as(grad) for part, grad in zip(parts, grads, strict=True)]
 

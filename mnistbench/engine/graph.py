@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -21,31 +22,45 @@ class CapturedSteps:
         self,
         update: Callable[[Tensor, Tensor, Tensor | None], Tensor],
         *,
+        warm_up: Callable[[Tensor, Tensor, Tensor | None], None],
         example: StepInputs,
         num_steps: int,
         lr: Tensor,
     ) -> None:
         """Capture ``update(*inputs)``, which trains at the rate that `lr` ``[]`` holds.
 
-        `example` has the shapes of every step to come. Runs `update` a few times first, and
-        changes all that it changes.
+        `example` has the shapes of every step to come. `warm_up` is `update` without an exchange
+        between processes: it runs a few times first, so that nothing waits for another process.
+
+        Raises:
+            RuntimeError: something cannot be captured; the current stream is as it was.
         """
         device = lr.device
         self._inputs = [_static(example, device) for _ in range(num_steps)]
         self._lrs = torch.zeros(num_steps, device=device)
+        current = torch.cuda.current_stream(device)
         side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream(device))
+        side.wait_stream(current)
         with torch.cuda.stream(side):
             for _ in range(_EAGER_STEPS):
-                update(*self._inputs[0])
-        torch.cuda.current_stream(device).wait_stream(side)
+                warm_up(*self._inputs[0])
+        current.wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            losses = []
-            for step, inputs in enumerate(self._inputs):
-                lr.copy_(self._lrs[step])
-                losses.append(update(*inputs))
-            self._losses = torch.stack(losses)
+        try:
+            with torch.cuda.graph(self._graph):
+                losses = []
+                for step, inputs in enumerate(self._inputs):
+                    lr.copy_(self._lrs[step])
+                    losses.append(update(*inputs))
+                self._losses = torch.stack(losses)
+        finally:
+            torch.cuda.set_stream(current)  # torch leaves its own where a capture cannot end
+
+    def really_runs(self) -> bool:
+        """Whether a replay writes the losses; trains on blank data, with all processes."""
+        self._losses.fill_(math.nan)
+        self._graph.replay()
+        return bool(torch.isfinite(self._losses).all())
 
     def replay(self, inputs: Sequence[StepInputs], lrs: Sequence[float]) -> Tensor:
         """Train on `inputs` at `lrs`, one of each per step; gives the losses ``[num_steps]``.

@@ -1,4 +1,4 @@
-"""Between windows of steps, all processes look up together: is all well, is anybody to stop?
+"""Between windows of steps, all processes check together: is all well, is anybody to stop?
 
 Nothing inside a window waits for another process or the device on this account: the more often
 it is asked, the more it costs, so windows are as long as half a second has steps.
@@ -36,10 +36,10 @@ class HealthStatus(NamedTuple):
 
 
 class HealthCheck:
-    """Looks up after each window, and says how many steps the next may have.
+    """Checks after each window, and says how many steps the next may have.
 
     Attributes:
-        window_steps: steps until the next look.
+        window_steps: steps until the next check.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class HealthCheck:
         self._num_processes, self._at_once = accelerator.num_processes, at_once
         self._group = group or CheckGroup(accelerator)
 
-    def look(
+    def check(
         self, losses: Tensor, weights: Iterable[Tensor], *, elapsed_s: float, signal: int
     ) -> HealthStatus:
-        """Look at a window that took `elapsed_s`.
+        """Check a window that took `elapsed_s`.
 
         Args:
             losses: this process's, ``[n]``, in order; none after an evaluation.

@@ -20,7 +20,7 @@ class LossHistory:
         self._windows.append(torch.zeros(num_steps, device=self._device))
         return self._windows[-1]
 
-    def carry(self, losses: Tensor) -> None:
+    def restore(self, losses: Tensor) -> None:
         """Take over the `losses` ``[n]`` of an earlier life of the run."""
         self._windows.append(losses)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 
+from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.schema.config import RunConfig
 
-__all__ = ["tuned"]
+__all__ = ["applied"]
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h of the GNU C library
 # the library's own adjustment, which ends once a value is set, would have come to these
@@ -20,29 +23,43 @@ _KEEP_ALL = {_M_TRIM_THRESHOLD: 2**30, _M_TOP_PAD: 2**28, _M_MMAP_THRESHOLD: 2**
 
 
 @contextmanager
-def tuned(config: RunConfig) -> Iterator[None]:
-    """Set what `config` asks of the process while inside; nothing for the stock loop.
+def applied(config: RunConfig, plan: ExecutionPlan) -> Iterator[None]:
+    """Set what `config` and `plan` ask of the process while inside.
 
-    ``reuse_memory`` tells the GNU C library to keep freed memory: features of some MiB are else
-    given back to the system after every step, and each page of them is fetched and zeroed anew.
-    ``flush_denormals`` keeps the calling thread, and those it starts from then on, out of the
-    processor's slow path for tiny numbers; ``matmul_precision`` is torch's own setting for fp32
-    products.
+    ``matmul_precision`` holds for convolutions too, which torch runs in TF32 of itself: fp32 is
+    fp32 in both loops. For the fast loop, ``reuse_memory`` tells the GNU C library to keep freed
+    memory: features of some MiB are else given back to the system after every step, and each page
+    of them is fetched and zeroed anew; and ``flush_denormals`` keeps the calling thread, and those
+    it starts from then on, out of the processor's slow path for tiny numbers.
     """
-    if config.loop != "fast":
+    fast = plan.loop == "fast"
+    with ExitStack() as undone:
+        if fast and config.reuse_memory and _set_malloc(_KEEP_ALL):
+            undone.callback(_set_malloc, _ADJUSTED)
+        undone.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+        torch.set_float32_matmul_precision(plan.matmul_precision)
+        cudnn: Any = torch.backends.cudnn  # torch's stubs lack these
+        for operators in (cudnn.conv, cudnn.rnn):
+            undone.callback(setattr, operators, "fp32_precision", operators.fp32_precision)
+            operators.fp32_precision = "ieee" if plan.matmul_precision == "highest" else "tf32"
+        if plan.deterministic:
+            _make_deterministic(undone)
+        if fast:
+            undone.callback(torch.set_flush_denormal, False)  # torch cannot tell what it was
+            torch.set_flush_denormal(config.flush_denormals)
         yield
-        return
-    precision = torch.get_float32_matmul_precision()
-    reuse = config.reuse_memory and _set_malloc(_KEEP_ALL)
-    torch.set_float32_matmul_precision(config.matmul_precision)
-    torch.set_flush_denormal(config.flush_denormals)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)  # torch cannot tell what it was; off is its default
-        torch.set_float32_matmul_precision(precision)
-        if reuse:
-            _set_malloc(_ADJUSTED)
+
+
+def _make_deterministic(undone: ExitStack) -> None:
+    """Kernels that add in one order; those of cuBLAS need a variable before the first of them."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    for name, value in (("deterministic", True), ("benchmark", False)):
+        undone.callback(setattr, torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))
+        setattr(torch.backends.cudnn, name, value)
+    undone.callback(
+        torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled()
+    )
+    torch.use_deterministic_algorithms(True)
 
 
 def _set_malloc(values: dict[int, int]) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from accelerate import Accelerator
 
 from mnistbench.engine.profiling import OperatorTrace, check_profile, profile_hooks
+from mnistbench.engine.run import RunContext
 from mnistbench.engine.trackers import Trackers, check_trackers
 from mnistbench.recorder.environment import device_name
 from mnistbench.recorder.hooks import Hook, Hooks
@@ -19,13 +20,10 @@ from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.insight import Profile
 
-if TYPE_CHECKING:
-    from mnistbench.engine.run import Run
-
-__all__ = ["Watch", "check_watching"]
+__all__ = ["RunHooks", "build_hooks", "check_hooks"]
 
 
-def check_watching(config: RunConfig, accelerator: Accelerator) -> None:
+def check_hooks(config: RunConfig, accelerator: Accelerator) -> None:
     """Check that what is to watch the run is there.
 
     Raises:
@@ -37,7 +35,7 @@ def check_watching(config: RunConfig, accelerator: Accelerator) -> None:
     check_trackers(config)
 
 
-class Watch(NamedTuple):
+class RunHooks(NamedTuple):
     """The hooks of one run.
 
     Attributes:
@@ -51,24 +49,6 @@ class Watch(NamedTuple):
     profilers: Sequence[StepsHook] = ()
     steps: range = range(0)
     added: Sequence[str] = ()
-
-    @classmethod
-    def over(cls, run: Run, *, steps: range, added: Sequence[Hook]) -> Watch:
-        """The hooks of a prepared `run`, `steps` of which are to be profiled."""
-        config, accelerator = run.config, run.accelerator
-        profilers = profile_hooks(config, accelerator, steps=steps)
-        hooks: list[Hook] = [*profilers]
-        if config.log_with:
-            hooks.append(Trackers(config, accelerator))
-        if config.mllog:
-            setup = Setup(
-                device_name=device_name(accelerator.device),
-                num_processes=accelerator.num_processes,
-                mixed_precision=accelerator.mixed_precision,
-                lr_peak=config.lr * run.lr_factor,
-            )
-            hooks.append(MlLog(run.data.info, setup))
-        return cls(Hooks([*hooks, *added]), profilers, steps, Hooks(added).watch_steps)
 
     def profile(
         self, config: RunConfig, durations_s: Sequence[float], folder: Path
@@ -90,7 +70,7 @@ class Watch(NamedTuple):
             operators=traces[0].operators if traces else [],
         )
 
-    def complaint(self, *, went_on_from: int = 0) -> str | None:
+    def profile_error(self, *, went_on_from: int = 0) -> str | None:
         """What is wrong with the profile of a run that has ended, if anything is.
 
         Steps before `went_on_from` were those of an earlier life of the run.
@@ -100,6 +80,29 @@ class Watch(NamedTuple):
             return None
         asked = f"{self.steps.start}:{self.steps.stop}"
         return f"profile_steps: not all of {asked} were profiled"
+
+
+def build_hooks(
+    context: RunContext, *, precision: str, steps: range, added: Sequence[Hook]
+) -> RunHooks:
+    """The hooks of a run, `steps` of which are to be profiled.
+
+    `precision` is the coarsest in which it multiplies, in MLPerf's words.
+    """
+    config, accelerator = context.config, context.accelerator
+    profilers = profile_hooks(config, accelerator, steps=steps)
+    hooks: list[Hook] = [*profilers]
+    if config.log_with:
+        hooks.append(Trackers(config, accelerator))
+    if config.mllog:
+        setup = Setup(
+            device_name=device_name(accelerator.device),
+            num_processes=accelerator.num_processes,
+            precision=precision,
+            lr_peak=config.lr * context.lr_factor,
+        )
+        hooks.append(MlLog(context.data.info, setup))
+    return RunHooks(Hooks([*hooks, *added]), profilers, steps, Hooks(added).watch_steps)
 
 
 def _slowdown(durations_s: Sequence[float], steps: range) -> float | None:

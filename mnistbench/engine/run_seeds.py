@@ -5,14 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 from threading import Thread
 
 import torch
 from accelerate import Accelerator
 
-from mnistbench.engine.data import place_data
+from mnistbench.engine.build import build_parts, differs_by_process
+from mnistbench.engine.checkpoint import restore
+from mnistbench.engine.checkpoint_writer import CheckpointWriter
+from mnistbench.engine.data import RunData, place_data
 from mnistbench.engine.diagnosis import diagnose
 from mnistbench.engine.distributed import (
     check_precision,
@@ -23,31 +29,62 @@ from mnistbench.engine.distributed import (
     start_accelerator,
 )
 from mnistbench.engine.interconnect import measure_interconnect
+from mnistbench.engine.loss_history import LossHistory
 from mnistbench.engine.memory import memory_errors
-from mnistbench.engine.process_settings import tuned
+from mnistbench.engine.observed import coarsest_precision
+from mnistbench.engine.plan import ExecutionPlan, Hardware, resolve_plan
+from mnistbench.engine.process_settings import applied
 from mnistbench.engine.profiling import profiled_steps
 from mnistbench.engine.recording import record_of
-from mnistbench.engine.resume import Invocation, find_resume_point, new_invocation
-from mnistbench.engine.run import Run
-from mnistbench.engine.run_hooks import Watch, check_watching
-from mnistbench.engine.stop_signals import deferred_signals, exit_now, stop_error
-from mnistbench.engine.training_loop import Training
+from mnistbench.engine.resume import Invocation, check_same, find_resume_point, new_invocation
+from mnistbench.engine.run import BuiltParts, Outcome, Run, RunContext, TrainingState
+from mnistbench.engine.run_hooks import RunHooks, build_hooks, check_hooks
+from mnistbench.engine.stop_signals import (
+    StopSignals,
+    deferred_signals,
+    exit_now,
+    stop_error,
+)
+from mnistbench.engine.training_loop import TrainingLoop
 from mnistbench.recorder.clock import Ledger
 from mnistbench.recorder.environment import set_threads
 from mnistbench.recorder.hooks import Hook
 from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.errors import InputError
+from mnistbench.schema.errors import InputError, SaidElsewhereError, first_line
 from mnistbench.schema.insight import StepCosts
-from mnistbench.schema.record import RunRecord, Status
+from mnistbench.schema.record import Link, RunRecord
 from mnistbench.schema.store import check_writable, save_record
+from mnistbench.workload.batches import BatchPlan
 from mnistbench.workload.models import build_model
+from mnistbench.workload.schedules import lr_factor
 
 __all__ = ["train"]
 
 _log = logging.getLogger(__name__)
 _LAST_WORDS_S = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    """What `train` is given beside a configuration."""
+
+    show_progress: bool
+    hooks: Sequence[Hook]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Setting:
+    """What the seeds of one command share."""
+
+    options: _Options
+    accelerator: Accelerator
+    plan: ExecutionPlan
+    data: RunData
+    invocation: Invocation
+    interconnect: Link | None
+    telemeter: Telemeter | None
 
 
 def train(
@@ -75,62 +112,85 @@ def train(
         KeyboardInterrupt: a signal came; what was done until then is on record.
     """
     with same_sigterm(), exchange_errors():
-        return _train(config, ledger or Ledger(), show_progress=show_progress, hooks=hooks)
+        options = _Options(show_progress=show_progress, hooks=hooks)
+        return _train(config, ledger or Ledger(), options)
 
 
-def _train(
-    config: RunConfig, ledger: Ledger, *, show_progress: bool, hooks: Sequence[Hook]
-) -> list[RunRecord]:
+def _train(config: RunConfig, ledger: Ledger, options: _Options) -> list[RunRecord]:
     check_precision(config)
     with torch.device("meta"):
         build_model(config)  # a network that cannot be built is found before any work is done
     with ledger.phase("startup"):
         accelerator = start_accelerator(config)
         set_threads(config.num_threads)
+    plan = decide_together(accelerator, lambda: resolve_plan(config, _hardware(accelerator)))
     _check_here(config, accelerator)
     if accelerator.device.type != "cpu":
         ledger.synchronize = torch.accelerator.synchronize
-    earlier = decide_together(accelerator, lambda: find_resume_point(config))
-    if earlier:
-        config = config.model_copy(update={"output_dir": str(earlier.folder)})
+    resume_point = decide_together(accelerator, lambda: find_resume_point(config))
+    if resume_point:
+        config = config.model_copy(update={"output_dir": str(resume_point.folder)})
     decide_together(accelerator, lambda: check_writable(_output_dir(config)))
     telemeter = Telemeter(accelerator.device) if accelerator.is_main_process else None
     invocation = decide_together(accelerator, lambda: new_invocation(config))
-    if earlier:
-        invocation = Invocation(earlier.invocation, config)
+    if resume_point:
+        invocation = Invocation(resume_point.invocation, config)
     with ledger.phase("startup"):
-        link = measure_interconnect(accelerator)
+        interconnect = measure_interconnect(accelerator)
     with ledger.phase("data"):
         data = place_data(config, accelerator)
+    setting = _Setting(
+        options=options,
+        accelerator=accelerator,
+        plan=plan,
+        data=data,
+        invocation=invocation,
+        interconnect=interconnect,
+        telemeter=telemeter,
+    )
+    return _run_seeds(setting, config, resume_point.seeds if resume_point else {}, ledger)
+
+
+def _run_seeds(
+    setting: _Setting, config: RunConfig, found: dict[int, RunRecord | SavedRun], ledger: Ledger
+) -> list[RunRecord]:
+    """A record for each seed: those that were `found` to have ended, and those that are run."""
+    accelerator = setting.accelerator
     scaler = accelerator.scaler and accelerator.scaler.state_dict()
     records: list[RunRecord] = []
     for seed in range(config.seed, config.seed + config.num_seeds):
-        done = earlier.seeds.pop(seed, None) if earlier else None
+        done = found.get(seed)
         if isinstance(done, RunRecord):
             records.append(done)
             continue
         if scaler:
             accelerator.scaler.load_state_dict(scaler)  # no seed inherits another's loss scale
         one = config.model_copy(update={"seed": seed, "num_seeds": 1, "resume": None})
-        run = Run(
-            one, accelerator=accelerator, data=data, ledger=ledger, show_progress=show_progress
-        )
-        run.invocation, run.link, run.telemeter = invocation, link, telemeter
-        with tuned(one), run.saver:
-            records.append(_record(run, done, hooks))
-        if len(records) < config.num_seeds and (asked := _asked_by_any(run)):
-            saved = ", saved" if run.saver.counts.saved else ""
-            raise stop_error(asked, f"after seed {seed}{saved} in {run.saver.run_folder}")
+        context = _context(setting, one, done)
+        record, asked = _run(setting, context, ledger)
+        records.append(record)
+        if len(records) < config.num_seeds and (asked := _asked_by_any(accelerator, asked)):
+            saved = ", saved" if record.checkpoints and record.checkpoints.saved else ""
+            raise stop_error(asked, f"after seed {seed}{saved} in {context.run_folder}")
         accelerator.free_memory()
         ledger = Ledger(synchronize=ledger.synchronize)
     return records
 
 
+def _hardware(accelerator: Accelerator) -> Hardware:
+    return Hardware(
+        device=accelerator.device,
+        num_processes=accelerator.num_processes,
+        mixed_precision=accelerator.mixed_precision,
+        is_sharded=shards_weights(accelerator),
+    )
+
+
 def _check_here(config: RunConfig, accelerator: Accelerator) -> None:
     """Refuse what these machines or FSDP, where it shares weights out, do not give."""
-    decide_together(accelerator, lambda: check_watching(config, accelerator))
+    decide_together(accelerator, lambda: check_hooks(config, accelerator))
     if accelerator.is_local_main_process:
-        check_watching(config, accelerator)  # another machine has other libraries
+        check_hooks(config, accelerator)  # another machine has other libraries
     if not shards_weights(accelerator):
         return
     mend = "launch with MULTI_GPU, or leave it out"
@@ -141,40 +201,172 @@ def _check_here(config: RunConfig, accelerator: Accelerator) -> None:
         raise InputError(f"diagnose: steps of a network that FSDP shares out are not told; {mend}")
 
 
-def _record(run: Run, saved: SavedRun | None, hooks: Sequence[Hook]) -> RunRecord:
-    """Prepare and train `run` to its end, whatever that is, and put it on record."""
-    with ExitStack() as noted:  # until it is on record: a launcher may pass a signal on late
+def _context(setting: _Setting, config: RunConfig, saved: SavedRun | None) -> RunContext:
+    """What a run is given: a name of its own, or that of the one that it goes on with."""
+    accelerator = setting.accelerator
+    if saved:
+        created_at, run_id = saved.state.created_at, saved.state.run_id
+    else:
+        created_at, run_id = decide_together(accelerator, lambda: _new_name(config))
+    per_device = (config.per_device_batch_size or 0) * accelerator.num_processes
+    return RunContext(
+        config=config,
+        plan=setting.plan,
+        accelerator=accelerator,
+        data=setting.data,
+        batch_plan=_batch_plan(setting, config, config.global_batch_size or per_device),
+        run_id=run_id,
+        created_at=created_at,
+        run_folder=saved.run_folder if saved else _output_dir(config) / run_id,
+        invocation=setting.invocation,
+        interconnect=setting.interconnect,
+        lr_factor=lr_factor(config, accelerator.num_processes),
+        telemeter=setting.telemeter,
+        saved=saved,
+    )
+
+
+def _batch_plan(setting: _Setting, config: RunConfig, global_batch_size: int) -> BatchPlan:
+    num_train = setting.data.info.num_train
+    all_steps = -(-num_train // global_batch_size) * config.num_epochs
+    return BatchPlan(
+        num_samples=num_train,
+        global_batch_size=global_batch_size,
+        num_steps=min(all_steps, config.max_steps or all_steps),
+        seed=config.seed,
+        process_index=setting.accelerator.process_index,
+        num_processes=setting.accelerator.num_processes,
+    )
+
+
+def _new_name(config: RunConfig) -> tuple[str, str]:
+    """Now, in ISO 8601, and a name for a run that begins now."""
+    now = datetime.now(UTC)
+    name = f"{config.recipe or config.model}-seed{config.seed}"
+    run_id = f"{now:%Y%m%d-%H%M%S}-{name}-{token_hex(2)}"
+    return now.isoformat(timespec="milliseconds"), run_id
+
+
+def _run(setting: _Setting, context: RunContext, ledger: Ledger) -> tuple[RunRecord, int]:
+    """Build and train to the end, whatever that is, and put it on record.
+
+    Gives the record, and the number of a signal that came meanwhile, or 0.
+    """
+    config, accelerator, outcome = context.config, context.accelerator, Outcome()
+    state = TrainingState(
+        ledger=ledger, losses=LossHistory(accelerator.device), timer=context.new_timer()
+    )
+    go_on = config.on_checkpoint_error == "continue"
+    writer = CheckpointWriter(context.run_folder, accelerator, go_on=go_on)
+    parts: BuiltParts | None = None
+    with ExitStack() as entered:  # until it is on record: a launcher may pass a signal on late
+        entered.enter_context(applied(config, context.plan))
+        entered.enter_context(writer)
         try:
-            with exchange_errors(), memory_errors(run.config, run.plan.global_batch_size):
-                config, num_steps = run.config, run.plan.num_steps
-                steps = decide_together(run.accelerator, lambda: profiled_steps(config, num_steps))
-                run.prepare()
-                run.watch = Watch.over(run, steps=steps, added=hooks)
-                if saved:
-                    run.resume(saved)
-                stops = noted.enter_context(deferred_signals(partial(_give_up, run)))
-                if run.accelerator.is_main_process:
-                    _log.info(run.summary())
-                status = Training(run, stops)()
-                if config.diagnose and status == "completed" and not run.stop_signal:
-                    run.step_costs = _diagnosis(run)
-                wrong = run.what_is_wrong() if status == "diverged" else None
-                record = record_of(run, status, error=wrong)
+            with exchange_errors(), memory_errors(config, context.batch_plan.global_batch_size):
+                num_steps = context.batch_plan.num_steps
+                steps = decide_together(accelerator, lambda: profiled_steps(config, num_steps))
+                parts = _built(context, ledger)
+                entered.callback(parts.step.release)
+                run = Run(context, parts, state, outcome)
+                _go_on(run, writer)
+                stops = entered.enter_context(deferred_signals(partial(_give_up, run)))
+                _train_built(run, setting.options, steps=steps, writer=writer, stops=stops)
+                record = record_of(*run)
         except InputError:
             raise
         except BaseException as stop:
-            if saved and not run.interruptions:
+            if context.saved and not state.interruptions:
                 raise  # it has not gone on yet, and its record stands
-            stopped: Status = "interrupted" if isinstance(stop, KeyboardInterrupt) else "failed"
-            said = f"{type(stop).__name__}: {stop}".rstrip(": ")
-            _save(run, record_of(run, stopped, error=said))
+            outcome.status = "interrupted" if isinstance(stop, KeyboardInterrupt) else "failed"
+            outcome.error = f"{type(stop).__name__}: {stop}".rstrip(": ")
+            _save(context, record_of(context, parts, state, outcome))
             raise
-        mismatch = run.ledger.check(record.wall_s)
-        if mismatch:
+        if mismatch := ledger.check(record.wall_s):
             _log.warning(mismatch)
-        record = _save(run, record)
-        run.stop_signal = run.stop_signal or stops.asked  # one that came after the last look
-        return record
+        record = _save(context, record)
+        return record, outcome.stop_signal or stops.asked  # one that came after the last check
+
+
+def _train_built(
+    run: Run, options: _Options, *, steps: range, writer: CheckpointWriter, stops: StopSignals
+) -> None:
+    """Train `run` from where it is, `steps` of it profiled; how it went is in its outcome."""
+    context, parts, state, outcome = run
+    precision = coarsest_precision(parts.observed) if parts.observed else "fp32"
+    hooks = build_hooks(context, precision=precision, steps=steps, added=options.hooks)
+    if run.is_main_process:
+        _log.info(run.summary())
+    TrainingLoop(
+        run, hooks=hooks.hooks, writer=writer, stops=stops, show_progress=options.show_progress
+    )()
+    if run.config.diagnose and outcome.status == "completed" and not outcome.stop_signal:
+        outcome.step_costs = _diagnosis(run)
+    outcome.profile = hooks.profile(run.config, state.timer.durations_s(), run.run_folder)
+    outcome.error = _what_is_wrong(run, hooks)
+
+
+def _built(context: RunContext, ledger: Ledger) -> BuiltParts:
+    parts = build_parts(context, ledger)
+    if parts.plan.fallback_reason and context.accelerator.is_main_process:
+        _log.warning(f"the fast loop fell to {parts.plan.mode}: {parts.plan.fallback_reason}")
+    return parts
+
+
+def _go_on(run: Run, writer: CheckpointWriter) -> None:
+    """Bring the run to where it begins, or goes on; all processes must call this.
+
+    Raises:
+        InputError: what it goes on from is of another data set, batch, precision or, where that
+            would change the curve, number of processes; or it does not fit this network.
+    """
+    if _exchanges_are_timed(run.context, run.parts):
+        run.state.exchange_timer = run.context.new_timer()
+    if run.context.saved:
+        _resume(run, writer, run.context.saved)
+
+
+def _exchanges_are_timed(context: RunContext, parts: BuiltParts) -> bool:
+    """Where they have a time of their own: DDP makes them while it computes, a graph within."""
+    has_own = parts.plan.gradient_exchange in {"all-reduce", "pairwise"}
+    return has_own and parts.plan.mode != "graph" and context.accelerator.num_processes > 1
+
+
+def _resume(run: Run, writer: CheckpointWriter, saved: SavedRun) -> None:
+    context, accelerator = run.context, run.context.accelerator
+    found = {
+        "num_processes": context.batch_plan.num_processes,
+        "gradient_accumulation_steps": context.config.gradient_accumulation_steps,
+        "global_batch_size": context.batch_plan.global_batch_size,
+        "mixed_precision": accelerator.mixed_precision,
+        "device_type": accelerator.device.type,
+        "loop_floor": run.parts.plan.mode,
+        "dataset": context.data.info.sha256[:12],
+    }
+    parity = differs_by_process(run.parts.model)
+    decide_together(accelerator, lambda: check_same(saved, found, parity=parity))
+    patience_s = context.config.process_timeout_s / 2  # the others wait for it
+    decide_together(accelerator, lambda: writer.lock(saved, patience_s=patience_s))
+    try:
+        restore(run, saved)
+    except InputError as error:
+        if accelerator.is_main_process:
+            raise
+        raise SaidElsewhereError(str(error)) from None
+    if accelerator.is_main_process:
+        _log.info(f"going on from step {run.step:,} of {run.run_folder}")
+
+
+def _what_is_wrong(run: Run, hooks: RunHooks) -> str | None:
+    """Why a run diverged, in words, or what is wrong with the profile of one that did not."""
+    outcome = run.outcome
+    if outcome.status == "completed":
+        last = run.state.interruptions[-1].step if run.state.interruptions else 0
+        return hooks.profile_error(went_on_from=last)
+    if outcome.bad_step is not None:
+        return f"the loss or a weight was not finite at step {outcome.bad_step}"
+    bad = [point for point in run.eval_points[-1:] if point.loss is None]
+    return f"the {bad[0].split} loss was not finite after step {run.step}" if bad else None
 
 
 def _diagnosis(run: Run) -> StepCosts | None:
@@ -182,17 +374,16 @@ def _diagnosis(run: Run) -> StepCosts | None:
     try:
         return diagnose(run)
     except Exception as error:
-        if run.plan.num_processes > 1:
+        if run.context.accelerator.num_processes > 1:
             raise  # the others would wait
-        first, _, _ = (str(error).strip() or type(error).__name__).partition("\n")
-        _log.warning(f"diagnose: not found out: {first}")
+        _log.warning(f"diagnose: not found out: {first_line(error)}")
         return None
 
 
-def _asked_by_any(run: Run) -> int:
+def _asked_by_any(accelerator: Accelerator, asked: int) -> int:
     """The signal that was sent to any of the processes, the same answer on all; 0 for none."""
-    mine = torch.tensor([run.stop_signal], device=run.accelerator.device)
-    return int(run.accelerator.gather(mine).max())
+    mine = torch.tensor([asked], device=accelerator.device)
+    return int(accelerator.gather(mine).max())
 
 
 def _give_up(run: Run, number: int) -> None:
@@ -200,7 +391,8 @@ def _give_up(run: Run, number: int) -> None:
     said = f"ended at once by signal {number}: its step did not end in time"
 
     def put_on_record() -> None:
-        _save(run, record_of(run, "interrupted", error=said, measured=False))
+        run.outcome.status, run.outcome.error = "interrupted", said
+        _save(run.context, record_of(*run, measured=False))
 
     last_words = Thread(target=put_on_record, daemon=True)  # the disk may be what is waited for
     last_words.start()
@@ -208,11 +400,11 @@ def _give_up(run: Run, number: int) -> None:
     exit_now(number)
 
 
-def _save(run: Run, record: RunRecord) -> RunRecord:
+def _save(context: RunContext, record: RunRecord) -> RunRecord:
     """Write `record` on the main process; where that fails, the run still counts and says so."""
-    if run.accelerator.is_main_process:
+    if context.accelerator.is_main_process:
         try:
-            save_record(record, run.saver.run_folder)
+            save_record(record, context.run_folder)
         except InputError as error:
             _log.error(f"not saved: {error}")
             return record.model_copy(update={"error": f"not saved: {error}"})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import reduce
 from typing import Any
 
@@ -11,76 +11,151 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from mnistbench.workload.batches import Batch, BatchShard, MicroBatch, Preprocess, microbatches
-from mnistbench.workload.losses import LossFn
+from mnistbench.engine.objective import Objective
+from mnistbench.engine.observed import (
+    Observed,
+    ObservedOperators,
+    compiled_graphs,
+    fp32_precision,
+    layer_dtypes,
+)
+from mnistbench.engine.plan import ExecutionPlan
+from mnistbench.engine.unchanged import unchanged
+from mnistbench.schema.errors import InputError
+from mnistbench.workload.batches import (
+    Batch,
+    BatchShard,
+    MicroBatch,
+    blank_inputs,
+    microbatches,
+)
 
 __all__ = ["StockStep"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class StockStep:
-    """One optimizer update on one batch; `model` and `optimizer` are Accelerate-prepared."""
+    """One optimizer update on one batch.
 
-    accelerator: Accelerator
-    model: nn.Module
-    optimizer: Any
-    loss_fn: LossFn
-    preprocess: Preprocess
-    num_microbatches: int = 1
-    floor: str = "stock"
-    fallback_reason: str | None = None
+    Attributes:
+        model: as Accelerate prepared it.
+        plan: how it runs.
+    """
+
+    steps_per_call = 1
+
+    def __init__(
+        self,
+        plan: ExecutionPlan,
+        *,
+        accelerator: Accelerator,
+        model: nn.Module,
+        optimizer: Any,
+        objective: Objective,
+    ) -> None:
+        """`model` and `optimizer` are Accelerate-prepared, the objective's network is unwrapped."""
+        self.plan, self.accelerator, self.optimizer = plan, accelerator, optimizer
+        self.model, self.objective, self._compiles = model, objective, False
+        self._inner = accelerator.unwrap_model(model)  # with Accelerate's autocast
+        self._device = accelerator.device
 
     def __call__(self, batch: Batch, *, lr: float) -> Tensor:
         """Train on `batch` at `lr`; gives this process's weighted loss, detached, on the device."""
+        return self.update(batch, self.model, lr=lr)
+
+    def update(self, batch: Batch, model: Callable[[Tensor], Tensor], *, lr: float) -> Tensor:
+        """The same by `model`, which may be without a wrapper or the compiler."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        loss = self._backward(batch)
+        loss = self.backward(batch, model)
         self.optimizer.step()
         self.optimizer.zero_grad()
         return loss
 
-    @property
-    def steps_per_call(self) -> int:
-        """Steps that `many` takes at once: always 1."""
-        return 1
-
-    def many(self, batches: Sequence[Batch], *, lrs: Sequence[float]) -> Sequence[Tensor]:
+    def train_steps(self, batches: Sequence[Batch], *, lrs: Sequence[float]) -> Sequence[Tensor]:
         """Train on each of `batches` at its rate; gives their losses."""
         return [self(batch, lr=lr) for batch, lr in zip(batches, lrs, strict=True)]
 
-    def _backward(self, batch: Batch) -> Tensor:
-        inputs = batch.images, batch.labels, self.preprocess.draw(batch.part)
-        *before, last = microbatches(inputs, self.num_microbatches)
+    def backward(self, batch: Batch, model: Callable[[Tensor], Tensor]) -> Tensor:
+        """Add up gradients by `model`, wrapped or not; gives the weighted loss, detached."""
+        inputs = batch.images, batch.labels, self.objective.preprocess.draw(batch.part)
+        *before, last = microbatches(inputs, self.objective.num_microbatches)
         losses = []
         for piece in before:
-            with self.accelerator.no_sync(self.model):
-                losses.append(self._backward_piece(piece, batch.part.weight))
-        losses.append(self._backward_piece(last, batch.part.weight))
+            with self.accelerator.no_sync(model):
+                losses.append(self._backward_piece(piece, batch.part.weight, model))
+        losses.append(self._backward_piece(last, batch.part.weight, model))
         return reduce(torch.add, losses)
 
-    def _backward_piece(self, piece: MicroBatch, weight: float) -> Tensor:
-        logits = self.model(self.preprocess.apply(piece.images, piece.draws))
-        loss = self.loss_fn(logits, piece.labels)
+    def _backward_piece(
+        self, piece: MicroBatch, weight: float, model: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        logits = model(self.objective.preprocess.apply(piece.images, piece.draws))
+        loss = self.objective.loss_fn(logits, piece.labels)
         if piece.share * weight != 1:
             loss = loss * (piece.share * weight)
         self.accelerator.backward(loss)
         return loss.detach()
 
-    def warm_up(self, parts: list[BatchShard], *, device: torch.device) -> None:
-        """Run forward and backward on blank batches of the shapes of `parts`, then undo it all.
+    def prepare(self, shards: Sequence[BatchShard]) -> None:
+        """Compile the model on blank data, without another process; within `unchanged`.
 
-        Loads and compiles what forward and backward need, so that the train clock does not pay
-        for it; the optimizer's first step, which makes its state, stays inside.
-        Weights and optimizer are not touched; buffers, gradients and random states are put back.
+        Raises:
+            RuntimeError: the compiler failed.
         """
-        buffers = [buffer.clone() for buffer in self.model.buffers()]
-        devices = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            for part in parts:
-                count = len(part.indices)
-                images = torch.zeros(count, 28, 28, dtype=torch.uint8, device=device)
-                labels = torch.zeros(count, dtype=torch.int64, device=device)
-                self._backward(Batch(images, labels, part))
-        for buffer, before in zip(self.model.buffers(), buffers, strict=True):
-            buffer.copy_(before)
-        self.optimizer.zero_grad()
+        if not self.plan.compile:
+            return
+        torch.compiler.reset()  # every run compiles anew, and dynamo counts that against a limit
+        before = compiled_graphs()
+        self._inner.compile()  # in place: torch compiles nothing from outside DDP's wrapper
+        for shard in shards:
+            self.backward(self._blank(shard), self._inner)
+        self._compiles = compiled_graphs() > before
+        if not self._compiles:
+            raise RuntimeError("torch.compile compiled nothing: is TORCHDYNAMO_DISABLE set?")
+
+    def rehearse(self, shards: Sequence[BatchShard]) -> Observed:
+        """Run forward, backward and the optimizer on blank data, with all processes.
+
+        Loads and compiles what they need, so that the train clock does not pay for it. Gives what
+        was seen to run.
+        """
+        before = compiled_graphs()
+        for shard in shards:
+            self.backward(self._blank(shard), self.model)
+        with ObservedOperators() as seen:
+            self.optimizer.optimizer.step()  # torch's own: a gradient scaler might leave it out
+        images = self.objective.preprocess.apply(blank_inputs(shards[0], self._device)[0], None)
+        fp32_matmul, fp32_conv = fp32_precision(self._device)
+        return Observed(
+            layer_dtypes=layer_dtypes(self.objective.network, images, model=self._inner),
+            optimizer_implementation=seen.kernels,
+            compiled=self._compiles or compiled_graphs() > before,
+            cuda_graph=False,
+            fp32_matmul=fp32_matmul,
+            fp32_conv=fp32_conv,
+        )
+
+    def fall_back(self, reason: str) -> None:
+        """Nothing is below this loop.
+
+        Raises:
+            InputError: always: the compiler was asked for and failed with `reason`.
+        """
+        raise InputError(f"compile: {reason}; use --no-compile")
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Put back whatever the steps inside change; the first step still makes the state."""
+        scaler = self.accelerator.scaler
+        before = scaler and scaler.state_dict()
+        with unchanged(self._inner, device=self._device):
+            yield
+        self.optimizer.optimizer.state.clear()
+        if scaler is not None:
+            scaler.load_state_dict(before)
+
+    def _blank(self, shard: BatchShard) -> Batch:
+        return Batch(*blank_inputs(shard, self._device), shard)

@@ -1,107 +1,132 @@
-"""The loop of a run: windows of steps, and between them looks, evaluations and checkpoints."""
+"""The loop of a run: windows of steps, and between them checks, evaluations and checkpoints."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from mnistbench.engine.checkpoint import checkpoint_files
-from mnistbench.engine.distributed import shards_weights
+from mnistbench.engine.checkpoint_writer import CheckpointWriter
 from mnistbench.engine.evaluation import Evaluation
+from mnistbench.engine.fast_step import FastStep
 from mnistbench.engine.health_check import HealthCheck
 from mnistbench.engine.run import Run
 from mnistbench.engine.stop_signals import StopSignals, stop_error
+from mnistbench.recorder.hooks import Hooks
 from mnistbench.recorder.machine_probe import probe_machine
 from mnistbench.recorder.progress import Progress
-from mnistbench.schema.record import Canary, CanaryReading, EvalPoint, Status, finite
+from mnistbench.schema.record import (
+    Canary,
+    CanaryReading,
+    CheckpointCounts,
+    EvalPoint,
+    Status,
+    finite,
+)
 from mnistbench.workload.batches import Batch
 from mnistbench.workload.schedules import lr_at
 
-__all__ = ["Training"]
+__all__ = ["TrainingLoop"]
 
 _NO_LOSSES = torch.zeros(0)
 
 
-class Training:
-    """Trains a prepared `Run` from where it is to its end.
+class TrainingLoop:
+    """Trains a built `Run` from where it is to its end.
 
     Everything that decides what comes next is in the run, so that one which was stopped anywhere
     goes on as if it had not been.
     """
 
-    def __init__(self, run: Run, stops: StopSignals) -> None:
+    def __init__(
+        self,
+        run: Run,
+        *,
+        hooks: Hooks,
+        writer: CheckpointWriter,
+        stops: StopSignals,
+        show_progress: bool = False,
+    ) -> None:
         """`stops` says what signals ask for."""
-        self._run, self._stops = run, stops
-        self._lookout = HealthCheck(run.accelerator, at_once=run.train_step.steps_per_call)
-        config, num_steps = run.config, run.plan.num_steps
-        self._eval_every = config.eval_every_steps or run.plan.steps_per_epoch
+        self._run, self._hooks, self._writer, self._stops = run, hooks, writer, stops
+        self._state, self._outcome, self._step = run.state, run.outcome, run.parts.step
+        self._telemeter = run.context.telemeter
+        accelerator, config = run.context.accelerator, run.config
+        self._health = HealthCheck(accelerator, at_once=self._step.steps_per_call)
+        self._eval_every = config.eval_every_steps or run.steps_per_epoch
         self._save_every = config.checkpoint_every_steps
         self._progress = Progress(
-            num_steps=num_steps,
+            num_steps=run.num_steps,
             label=f"{config.recipe or config.model} seed {config.seed}",
-            enabled=run.show_progress,
+            enabled=show_progress and accelerator.is_local_main_process,
         )
         self._window_s = 0.0
 
-    def __call__(self) -> Status:
+    def __call__(self) -> None:
         """Train to the end, or to the target where the run stops there; then read the test set.
 
-        Returns ``diverged`` as soon as a loss or a weight is found not to be finite.
+        The outcome is ``diverged`` as soon as a loss or a weight is found not to be finite.
 
         Raises:
             KeyboardInterrupt: a signal came to one of the processes; all have saved their state
                 after the same step.
             RunError: a checkpoint could not be saved.
         """
-        run = self._run
-        with run.hooks.around("run", run):
-            if run.telemeter:
-                run.telemeter.begin()
-            before = self._read_canary()
-            run.accelerator.wait_for_everyone()
+        with self._hooks.around("run", self._run), self._timed_exchanges():
+            if self._telemeter:
+                self._telemeter.begin()
+            before = self._probe()
+            self._run.context.accelerator.wait_for_everyone()
             try:
-                status = self._train()
+                self._outcome.status = self._train()
             finally:
                 self._progress.close()
-                run.telemetry = run.telemeter.reading() if run.telemeter else None
-            run.canary = Canary(before=before, after=self._read_canary())
-        return status
+                self._outcome.telemetry = self._telemeter.reading() if self._telemeter else None
+            self._outcome.canary = Canary(before=before, after=self._probe())
 
-    def _read_canary(self) -> CanaryReading:
-        run = self._run
-        return probe_machine(run.accelerator.device, synchronize=run.ledger.synchronize)
+    def _timed_exchanges(self) -> ExitStack:
+        timed = ExitStack()
+        if isinstance(self._step, FastStep):
+            timed.enter_context(self._step.allreduce.timed(self._state.exchange_timer))
+        return timed
+
+    def _probe(self) -> CanaryReading:
+        device, ledger = self._run.context.accelerator.device, self._state.ledger
+        return probe_machine(device, synchronize=ledger.synchronize)
 
     def _train(self) -> Status:
-        run = self._run
-        batches = run.data.batches(run.plan.after(run.step), run.config)
+        run, context = self._run, self._run.context
+        batches = context.data.batches(context.batch_plan.after(run.step), run.config)
         while not self._is_over():
-            with run.hooks.around("epoch", run):
+            with self._hooks.around("epoch", run):
                 if not self._train_epoch(batches):
                     return "diverged"
         if "test" not in {run.config.eval_split, run.eval_points[-1].split}:
             self._evaluate("test")
-        self._agree(_NO_LOSSES)
-        if self._save_every or run.stop_signal:  # so that a command with more seeds can go on
+        self._sync_health(_NO_LOSSES)
+        if self._save_every or self._outcome.stop_signal:  # a command with more seeds can go on
             self._save(at_end=True)
         return "completed"
 
     def _train_epoch(self, batches: Iterator[Batch]) -> bool:
         """Train to the end of the epoch, or if no hook asks, of the run; whether all is well."""
         run, end = self._run, self._run.num_steps
-        if run.hooks.watch_epochs:
+        if self._hooks.watch_epochs:
             end = run.step + run.steps_per_epoch - run.step % run.steps_per_epoch
         while not self._is_over() and (run.step < end or self._is_to_evaluate()):
             if self._is_to_evaluate():
                 evaluation = self._evaluate(run.config.eval_split)
                 self._progress.show(run.step, self._shown(evaluation))
-                well = math.isfinite(evaluation.loss) and self._look(_NO_LOSSES)
+                well = math.isfinite(evaluation.loss) and self._check_health(_NO_LOSSES)
             else:
-                well = self._look(self._train_window(batches, self._window_end(end)))
+                losses = self._train_window(batches, self._window_end(end))
+                well = self._check_health(losses)
             if not well:
                 return False
             if self._is_to_save():
@@ -114,11 +139,11 @@ class Training:
         if here is None:
             return False
         at_target = config.stop_at_target and here.accuracy >= (config.target_accuracy or 1)
-        return at_target or self._run.step == self._run.plan.num_steps
+        return at_target or self._run.step == self._run.num_steps
 
     def _is_to_evaluate(self) -> bool:
         step = self._run.step
-        due = step % self._eval_every == 0 or step == self._run.plan.num_steps
+        due = step % self._eval_every == 0 or step == self._run.num_steps
         return step > 0 and due and self._point_here() is None
 
     def _is_to_save(self) -> bool:
@@ -136,120 +161,125 @@ class Training:
         ends = [
             every * (step // every + 1) for every in (self._eval_every, self._save_every or last)
         ]
-        return min(*ends, epoch_end, last, step + self._lookout.window_steps)
+        return min(*ends, epoch_end, last, step + self._health.window_steps)
 
     def _train_window(self, batches: Iterator[Batch], end: int) -> Tensor:
         """Train to step `end`; gives this process's losses."""
-        run, first = self._run, self._run.step
-        losses, began_s = run.losses.window(end - first), run.ledger.spent_s("train")
-        train = self._train_watched if run.hooks.watch_steps else self._train_some
-        with run.ledger.phase("train"):
-            run.timer.start()
-            while run.step < end:
+        state, first = self._state, self._state.step
+        losses, began_s = state.losses.window(end - first), state.ledger.spent_s("train")
+        train = self._train_hooked if self._hooks.watch_steps else self._train_some
+        with state.ledger.phase("train"):
+            state.timer.start()
+            while state.step < end:
                 for loss in train(batches, end):
-                    losses[run.step - first] = loss
-                    run.step += 1
-                self._progress.step(run.step)
-        self._window_s = run.ledger.spent_s("train") - began_s
+                    losses[state.step - first] = loss
+                    state.step += 1
+                self._progress.step(state.step)
+        self._window_s = state.ledger.spent_s("train") - began_s
         return losses
 
     def _train_some(self, batches: Iterator[Batch], end: int) -> Sequence[Tensor]:
         """Make the steps that are made as one, up to `end`; gives their losses."""
-        run = self._run
-        number = min(run.train_step.steps_per_call, end - run.step)
+        first = self._state.step
+        number = min(self._step.steps_per_call, end - first)
         group = list(itertools.islice(batches, number))
-        lrs = [self._lr(run.step + index) for index in range(len(group))]
-        losses = run.train_step.many(group, lrs=lrs)
-        run.timer.mark(len(group))
+        lrs = [self._lr(first + index) for index in range(len(group))]
+        losses = self._step.train_steps(group, lrs=lrs)
+        self._state.timer.mark(len(group))
         return losses
 
-    def _train_watched(self, batches: Iterator[Batch], end: int) -> Sequence[Tensor]:
+    def _train_hooked(self, batches: Iterator[Batch], end: int) -> Sequence[Tensor]:
         """The same with hooks around it, and these not in its time."""
-        with self._run.hooks.around("step", self._run):
-            self._run.timer.start()
+        with self._hooks.around("step", self._run):
+            self._state.timer.start()
             return self._train_some(batches, end)
 
     def _lr(self, step: int) -> float:
         run = self._run
-        return run.lr_factor * lr_at(
+        return run.context.lr_factor * lr_at(
             step,
-            config=run.config,
-            num_steps=run.plan.num_steps,
-            steps_per_epoch=run.plan.steps_per_epoch,
+            config=run.context.config,
+            num_steps=run.context.batch_plan.num_steps,
+            steps_per_epoch=run.context.batch_plan.steps_per_epoch,
         )
 
-    def _look(self, losses: Tensor) -> bool:
+    def _check_health(self, losses: Tensor) -> bool:
         """Whether all is well on all processes; where one is to stop, save and raise."""
-        self._agree(losses)
-        run = self._run
-        if run.bad_step is not None:
+        self._sync_health(losses)
+        run, outcome = self._run, self._outcome
+        if outcome.bad_step is not None:
             return False
-        if run.stop_signal:
-            counts = run.saver.counts
-            self._save(cause=run.stop_signal, at_end=True)
-            saved = "saved" if run.saver.counts.saved > counts.saved else "not saved"
-            said = f"after step {run.step:,} of {run.plan.num_steps:,}, {saved}"
-            run.stopped_together = True
-            raise stop_error(run.stop_signal, f"{said} in {run.saver.run_folder}")
+        if outcome.stop_signal:
+            is_saved = self._save(cause=outcome.stop_signal, at_end=True)
+            saved = "saved" if is_saved else "not saved"
+            said = f"after step {run.step:,} of {run.num_steps:,}, {saved}"
+            outcome.stopped_together = True
+            raise stop_error(outcome.stop_signal, f"{said} in {run.run_folder}")
         return True
 
-    def _agree(self, losses: Tensor) -> None:
-        """Have all processes know what any of them sees, and note it in the run."""
-        run = self._run
-        if run.telemeter:
-            run.telemeter.sample()
-        sight = self._lookout.look(
+    def _sync_health(self, losses: Tensor) -> None:
+        """Have all processes know what any of them sees, and note it."""
+        if self._telemeter:
+            self._telemeter.sample()
+        status = self._health.check(
             losses,
-            run.model.parameters(),
+            self._run.parts.model.parameters(),
             elapsed_s=self._window_s,
             signal=self._stops.asked,
         )
-        run.stop_signal = sight.signal
-        if sight.bad_step is not None:
-            run.bad_step = run.step - len(losses) + sight.bad_step
+        self._outcome.stop_signal = status.signal
+        if status.bad_step is not None:
+            self._outcome.bad_step = self._state.step - len(losses) + status.bad_step
 
-    def _save(self, *, cause: int = 0, at_end: bool = False) -> None:
-        """Save a checkpoint; one at the end may fail, as nothing depends on it."""
-        run = self._run
-        if shards_weights(run.accelerator):
-            return
-        with run.hooks.around("checkpoint", run), run.ledger.phase("checkpoint"):
-            run.saver.save(run.step, checkpoint_files(run, cause=cause), go_on=at_end)
+    def _save(self, *, cause: int = 0, at_end: bool = False) -> bool:
+        """Save a checkpoint, if one can be; one at the end may fail, as nothing depends on it."""
+        run, state = self._run, self._state
+        if run.parts.plan.gradient_exchange == "fsdp":
+            return False
+        is_saved = False
+        try:
+            with self._hooks.around("checkpoint", run), state.ledger.phase("checkpoint"):
+                files = checkpoint_files(run, cause=cause)
+                is_saved = self._writer.save(state.step, files, go_on=at_end)
+        finally:
+            saved, failed = state.counts.saved + is_saved, state.counts.failed + (not is_saved)
+            state.counts = CheckpointCounts(saved=saved, failed=failed)
+        return is_saved
 
     def _evaluate(self, split: Literal["val", "test"]) -> Evaluation:
-        with self._run.hooks.around("eval", self._run):
-            return self._evaluate_unwatched(split)
+        with self._hooks.around("eval", self._run):
+            return self._evaluate_unhooked(split)
 
-    def _evaluate_unwatched(self, split: Literal["val", "test"]) -> Evaluation:
-        run = self._run
-        images, labels = run.data.val if split == "val" else run.data.test
-        since = run.eval_points[-1].step if run.eval_points else 0
-        with run.ledger.phase("eval"):
-            evaluation = run.evaluator(
+    def _evaluate_unhooked(self, split: Literal["val", "test"]) -> Evaluation:
+        state, context = self._state, self._run.context
+        images, labels = context.data.val if split == "val" else context.data.test
+        since = state.eval_points[-1].step if state.eval_points else 0
+        with state.ledger.phase("eval"):
+            evaluation = self._run.parts.evaluator(
                 images,
                 labels,
-                train_s=run.ledger.spent_s("train"),
-                train_losses=run.losses.until(run.step)[since:],
+                train_s=state.ledger.spent_s("train"),
+                train_losses=state.losses.until(state.step)[since:],
             )
         point = EvalPoint(
-            step=run.step,
-            epoch=run.step / run.plan.steps_per_epoch,
-            samples_seen=run.plan.samples_seen(run.step),
+            step=state.step,
+            epoch=state.step / context.batch_plan.steps_per_epoch,
+            samples_seen=context.batch_plan.samples_seen(state.step),
             train_s=evaluation.train_s,
-            eval_s=run.ledger.phases_s["eval"],
-            wall_s=run.ledger.wall_s(),
+            eval_s=state.ledger.phases_s["eval"],
+            wall_s=state.ledger.wall_s(),
             split=split,
             loss=finite(evaluation.loss),
             accuracy=evaluation.accuracy,
             num_samples=evaluation.num_samples,
         )
-        run.eval_points.append(point)
+        state.eval_points.append(point)
         return evaluation
 
     def _shown(self, evaluation: Evaluation) -> dict[str, str]:
         """What the progress bar tells of the last evaluation."""
         run = self._run
-        speed = run.plan.samples_seen(run.step) / evaluation.train_s
+        speed = run.context.batch_plan.samples_seen(run.step) / evaluation.train_s
         return {
             "loss": f"{evaluation.train_loss:.4f}",
             f"{run.config.eval_split} acc": f"{100 * evaluation.accuracy:.2f} %",

@@ -87,7 +87,7 @@ class Ledger:
         wall_s = self.close()
         return [self.phases_s[name] for name in PHASES], wall_s
 
-    def carry(self, phases_s: Sequence[float], wall_s: float) -> None:
+    def restore(self, phases_s: Sequence[float], wall_s: float) -> None:
         """Count what `state` gave in an earlier life of the run as if it had been in this one."""
         for name, spent in zip(PHASES, phases_s, strict=True):
             self.phases_s[name] += spent
@@ -132,7 +132,7 @@ class StepTimer:
         self._durations_s.extend(itertools.repeat((now - self._last) / num_steps, num_steps))
         self._last = now
 
-    def carry(self, durations_s: Iterable[float]) -> None:
+    def restore(self, durations_s: Iterable[float]) -> None:
         """Take over durations of an earlier life of the run, before any step."""
         self._durations_s.extend(durations_s)
 
@@ -153,7 +153,7 @@ class EventTimer:
         self._known_s = array("d")
         self._windows: deque[list[tuple[Any, int]]] = deque()
 
-    def carry(self, durations_s: Iterable[float]) -> None:
+    def restore(self, durations_s: Iterable[float]) -> None:
         """Take over durations of an earlier life of the run, before any step."""
         self._known_s.extend(durations_s)
 

@@ -18,19 +18,23 @@ HookPoint = Literal["run", "epoch", "step", "eval", "checkpoint"]
 
 
 class RunView(Protocol):
-    """What a hook may read of the run; how it is at that point, on this process.
+    """What a hook may read of the run; how it is at that moment, on this process."""
 
-    Attributes:
-        config: what was asked for.
-        ledger: the clocks; what hooks take is charged to ``profile``.
-        step: steps made so far.
-        eval_points: evaluations so far.
-    """
+    @property
+    def config(self) -> RunConfig:
+        """What was asked for."""
 
-    config: RunConfig
-    ledger: Ledger
-    step: int
-    eval_points: list[EvalPoint]
+    @property
+    def ledger(self) -> Ledger:
+        """The clocks; what hooks take is charged to ``profile``."""
+
+    @property
+    def step(self) -> int:
+        """Steps made so far."""
+
+    @property
+    def eval_points(self) -> list[EvalPoint]:
+        """Evaluations so far."""
 
     @property
     def run_id(self) -> str:

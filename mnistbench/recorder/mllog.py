@@ -10,13 +10,9 @@ from typing import Literal
 from mnistbench.recorder.clock import process_age_s
 from mnistbench.recorder.hooks import Hook, RunView
 from mnistbench.recorder.mllog_writer import MlLogWriter, now_ms
-from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import DatasetInfo
 
 __all__ = ["MlLog", "Setup"]
-
-_PRECISIONS = {"no": "fp32", "bf16": "bfloat16", "fp16": "fp16", "fp8": "fp8"}
-_PRODUCTS = {"highest": "fp32", "high": "tf32", "medium": "bfloat16"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +22,14 @@ class Setup:
     Attributes:
         device_name: the model of one device.
         num_processes: how many train, each on a device.
-        mixed_precision: ``no``, ``bf16``, ``fp16`` or ``fp8``, the launcher's choice resolved.
+        precision: the coarsest numbers that were multiplied: ``fp32``, ``tf32``, ``bfloat16``,
+            ``fp16`` or ``fp8``.
         lr_peak: learning rate at the schedule's peak, scaled to the processes.
     """
 
     device_name: str
     num_processes: int
-    mixed_precision: str
+    precision: str
     lr_peak: float
 
 
@@ -132,7 +129,7 @@ class MlLog(Hook):
             "opt_learning_rate_decay_schedule": config.lr_schedule,
             "opt_learning_rate_warmup_steps": config.lr_warmup_steps,
             "opt_weight_decay": config.weight_decay,
-            "lowest_numerical_precision_in_linear": _precision(config, setup.mixed_precision),
+            "lowest_numerical_precision_in_linear": setup.precision,
             "tensor_parallelism": 1,
             "pipeline_parallelism": 1,
             "context_parallelism": 1,
@@ -170,13 +167,6 @@ def _begin(lines: MlLogWriter) -> None:
     if lines.is_open("init"):
         lines.stop("init")
         lines.start("run")
-
-
-def _precision(config: RunConfig, mixed_precision: str) -> str:
-    """MLPerf's word for the coarsest numbers that may be multiplied."""
-    if mixed_precision == "no" and config.loop == "fast":
-        return _PRODUCTS[config.matmul_precision]
-    return _PRECISIONS[mixed_precision]
 
 
 def _succeeded(watched: RunView) -> bool:

@@ -46,8 +46,10 @@ class RunConfig(WorkloadConfig):
         description="Compile the fast loop's step, or stock's model, outside the train clock; none "
         "compiles with --batch-last on the CPU, where it pays.",
     )
-    cuda_graph: bool = Field(
-        True, description="Capture the fast loop's step as a CUDA graph, where there is CUDA."
+    cuda_graph: bool | None = Field(
+        None,
+        description="Capture the fast loop's step as a CUDA graph; none captures on NVIDIA GPUs, "
+        "unless --compile.",
     )
     steps_per_graph: int = Field(
         1, ge=1, le=1000, description="Steps in one CUDA graph of the fast loop [steps]."

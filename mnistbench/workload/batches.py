@@ -26,6 +26,7 @@ __all__ = [
     "MicroBatch",
     "Preprocess",
     "StepInputs",
+    "blank_inputs",
     "epoch_order",
     "mapped_batches",
     "microbatches",
@@ -65,6 +66,13 @@ class Batch(NamedTuple):
     images: Tensor
     labels: Tensor
     part: BatchShard
+
+
+def blank_inputs(shard: BatchShard, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Images uint8 ``[b, 28, 28]`` and labels int64 ``[b]`` of the size of `shard`, all zero."""
+    count = len(shard.indices)
+    images = torch.zeros(count, 28, 28, dtype=torch.uint8, device=device)
+    return images, torch.zeros(count, dtype=torch.int64, device=device)
 
 
 StepInputs = tuple[Tensor, Tensor, Tensor | None]

@@ -14,21 +14,23 @@ from mnistbench.workload.muon import MuonAdamW
 __all__ = ["OPTIMIZERS", "build_optimizer"]
 
 
-def build_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
+def build_optimizer(
+    model: nn.Module, config: RunConfig, *, fused: bool | None = None
+) -> torch.optim.Optimizer:
     """The optimizer named by ``config.optimizer`` over all parameters of `model`.
+
+    `fused` has sgd, adam and adamw update all weights in one kernel; ``None`` is torch's choice.
 
     Build it once the model is on its device. Its learning rate starts at ``config.lr``; set
     ``group["lr"]`` in every one of its ``param_groups`` to follow a schedule.
     """
-    return OPTIMIZERS[config.optimizer](model, config)
+    return OPTIMIZERS[config.optimizer](model, config, fused)
 
 
-def _fused(config: RunConfig) -> bool | None:
-    """Whether all weights are updated in one kernel; None is torch's own choice."""
-    return True if config.loop == "fast" and config.fused_optimizer else None
+_Builder = Callable[[nn.Module, RunConfig, bool | None], torch.optim.Optimizer]
 
 
-def _sgd(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
+def _sgd(model: nn.Module, config: RunConfig, fused: bool | None) -> torch.optim.Optimizer:
     """Stochastic gradient descent with (Nesterov) momentum; weight decay in the gradient."""
     return torch.optim.SGD(
         model.parameters(),
@@ -36,38 +38,38 @@ def _sgd(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
         momentum=config.momentum,
         nesterov=config.nesterov,
         weight_decay=config.weight_decay,
-        fused=_fused(config),
+        fused=fused,
     )
 
 
-def _adam(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
+def _adam(model: nn.Module, config: RunConfig, fused: bool | None) -> torch.optim.Optimizer:
     """Adam (Kingma and Ba 2015), weight decay in the gradient."""
     return torch.optim.Adam(
         model.parameters(),
         lr=config.lr,
         betas=(config.beta1, config.beta2),
         weight_decay=config.weight_decay,
-        fused=_fused(config),
+        fused=fused,
     )
 
 
-def _adamw(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
+def _adamw(model: nn.Module, config: RunConfig, fused: bool | None) -> torch.optim.Optimizer:
     """Adam with weight decay beside the gradient (Loshchilov and Hutter 2019)."""
     return torch.optim.AdamW(
         model.parameters(),
         lr=config.lr,
         betas=(config.beta1, config.beta2),
         weight_decay=config.weight_decay,
-        fused=_fused(config),
+        fused=fused,
     )
 
 
-def _adadelta(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
+def _adadelta(model: nn.Module, config: RunConfig, _fused: bool | None) -> torch.optim.Optimizer:
     """Adadelta (Zeiler 2012) with torch's rho 0.9 and eps 1e-6."""
     return torch.optim.Adadelta(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
 
 
-def _rmsprop(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
+def _rmsprop(model: nn.Module, config: RunConfig, _fused: bool | None) -> torch.optim.Optimizer:
     """RMSprop (Hinton 2012, Coursera lecture 6e) with momentum and torch's alpha 0.99."""
     return torch.optim.RMSprop(
         model.parameters(),
@@ -77,12 +79,12 @@ def _rmsprop(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
     )
 
 
-OPTIMIZERS: dict[OptimizerName, Callable[[nn.Module, RunConfig], torch.optim.Optimizer]] = {
+OPTIMIZERS: dict[OptimizerName, _Builder] = {
     "sgd": _sgd,
     "adam": _adam,
     "adamw": _adamw,
     "adadelta": _adadelta,
     "rmsprop": _rmsprop,
-    "muon": MuonAdamW,
+    "muon": lambda model, config, _fused: MuonAdamW(model, config),
 }
-"""Every optimizer by the name that a user types; each takes the model and the config."""
+"""Every optimizer by the name that a user types; each takes the model, the config and `fused`."""

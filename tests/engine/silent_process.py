@@ -36,7 +36,7 @@ def main(how):
     rank = accelerator.process_index
 
     def look():
-        return check.look(torch.ones(rank + 1), [torch.ones(2)], elapsed_s=rank, signal=rank)
+        return check.check(torch.ones(rank + 1), [torch.ones(2)], elapsed_s=rank, signal=rank)
 
     tell(look())
     if rank == 1 and how == "gone":

@@ -96,6 +96,16 @@ def test_bad_input_under_a_launcher_is_said_once(launch):
 
 
 @pytest.mark.processes
+def test_a_graph_that_is_asked_for_without_cuda_is_refused_once(launch, tmp_path):
+    done, records = launch(*FLAGS, "--cuda-graph", folder=tmp_path / "runs")
+    assert done.returncode != 0
+    assert records == []
+    (said,) = [line for line in done.stderr.splitlines() if "mnistbench: error" in line]
+    assert said.startswith("mnistbench: error: cuda_graph: ")
+    assert list((tmp_path / "runs").glob("*")) == []
+
+
+@pytest.mark.processes
 def test_what_only_the_main_process_found_is_said_once(launch, tmp_path):
     (tmp_path / "file").write_text("")
     done, records = launch(*FLAGS, folder=tmp_path / "file" / "runs")

@@ -17,9 +17,9 @@ class Alone:
     num_processes = 1
 
 
-def look(losses, weights=WEIGHTS, lookout=None):
-    lookout = lookout or HealthCheck(Alone())
-    return lookout.look(torch.tensor(losses), weights, elapsed_s=0.01, signal=0)
+def look(losses, weights=WEIGHTS, health=None):
+    health = health or HealthCheck(Alone())
+    return health.check(torch.tensor(losses), weights, elapsed_s=0.01, signal=0)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -31,14 +31,14 @@ def test_the_first_bad_step_of_a_window_is_named(value):
 
 
 def test_windows_grow_to_half_a_second_and_hold_whole_graphs():
-    lookout = HealthCheck(Alone(), at_once=3)
+    health = HealthCheck(Alone(), at_once=3)
     sizes = []
     for _ in range(8):
-        sizes.append(lookout.window_steps)
-        lookout.look(
-            torch.zeros(lookout.window_steps),
+        sizes.append(health.window_steps)
+        health.check(
+            torch.zeros(health.window_steps),
             WEIGHTS,
-            elapsed_s=0.01 * lookout.window_steps,
+            elapsed_s=0.01 * health.window_steps,
             signal=0,
         )
     assert sizes == [3, 6, 12, 24, 48, 48, 48, 48]

@@ -80,7 +80,7 @@ def test_a_look_beside_nccl_asks_neither_it_nor_the_device(beside_nccl):
     two = Two()
     group = check_group(two, timeout_s=20)
     check = HealthCheck(two, group=group)
-    status = check.look(torch.ones(9), [torch.ones(2)], elapsed_s=0.1, signal=2)
+    status = check.check(torch.ones(9), [torch.ones(2)], elapsed_s=0.1, signal=2)
     assert (status.bad_step, status.signal) == (4, 15)
     limit = timedelta(seconds=20)
     assert beside_nccl == [

@@ -35,6 +35,7 @@ def silent_program(port):
     ("variables", "flags", "wrong"),
     [
         ({"ACCELERATE_MIXED_PRECISION": "fp16"}, [], "fp16 does not run on the CPU"),
+        ({"ACCELERATE_MIXED_PRECISION": "fp8"}, [], "fp8 does not run on the CPU"),
         (rendezvous(0, port=1), ["--global-batch-size", "63"], "use --global-batch-size 62 or 64"),
         (
             rendezvous(1, port=1) | {"LOCAL_RANK": "1", "MASTER_PORT": "none"},

@@ -127,7 +127,7 @@ class Device:
 
 def test_event_durations_come_from_events_within_a_window():
     timer = EventTimer(Device(0, 1, 3, 100, 104, 200, 206).event)
-    timer.carry([7.0])
+    timer.restore([7.0])
     timer.start()
     timer.mark()
     timer.mark()
