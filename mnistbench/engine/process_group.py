@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +16,7 @@ from mnistbench.engine.process_loss import any_process_lost
 
 __all__ = ["CheckGroup", "check_group", "keep_alive_at_loss", "leave_group"]
 
+_GRACE_S = 5.0
 _side_groups: dict[float, Any] = {}
 """By how long they wait [seconds]."""
 
@@ -32,6 +34,11 @@ class CheckGroup:
     accelerator: Accelerator
     side: torch.distributed.ProcessGroup | None = None
     timeout_s: float = 0.0
+
+    @property
+    def watchdog_s(self) -> float:
+        """For `Watchdog`: a bit more than waits that end by themselves; gloo ends all of its own."""
+        return math.inf if self.side is None else self.timeout_s + _GRACE_S
 
     def gather(self, mine: Tensor) -> Tensor:
         """What each process gives as `mine`, float ``[n]`` on the CPU; ``[num_processes, n]``.

@@ -6,6 +6,7 @@ are watched by nobody else.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ class Watchdog:
     def __init__(self, timeout_s: float, give_up: Callable[[float], object]) -> None:
         """`give_up` is told the seconds that were waited; usually it ends the process.
 
-        `timeout_s` is at least as long as any wait that the backend ends itself.
+        `timeout_s` is longer than any wait that ends by itself; infinite, there is no thread.
         """
         self._timeout_s, self._give_up = timeout_s, give_up
         self._since: float | None = None
@@ -51,13 +52,14 @@ class Watchdog:
             self._since = None if outer is None else monotonic()
 
     def __enter__(self) -> Watchdog:
-        self._thread.start()
+        if self._timeout_s < math.inf:
+            self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.disarm()
         self._ended.set()
-        if self._thread.ident:  # not where a signal came as it was to start
+        if self._thread.ident:  # it was started
             self._thread.join()
 
     def _watch(self) -> None:

@@ -1,5 +1,6 @@
 """Checks beside NCCL go over gloo and name who is silent; the group is left once."""
 
+import math
 import os
 import sys
 from contextlib import ExitStack
@@ -79,6 +80,7 @@ def beside_nccl(monkeypatch):
 def test_a_look_beside_nccl_asks_neither_it_nor_the_device(beside_nccl):
     two = Two()
     group = check_group(two, timeout_s=20)
+    assert 20 < group.watchdog_s < 30
     check = HealthCheck(two, group=group)
     status = check.check(torch.ones(9), [torch.ones(2)], elapsed_s=0.1, signal=2)
     assert (status.bad_step, status.signal) == (4, 15)
@@ -95,6 +97,7 @@ def test_a_look_beside_nccl_asks_neither_it_nor_the_device(beside_nccl):
 def test_where_gloo_is_all_there_is_no_other_group_is_made(beside_nccl, monkeypatch):
     monkeypatch.setattr(dist, "get_backend", lambda: "gloo")
     assert check_group(Two(), timeout_s=20).side is None
+    assert check_group(Two(), timeout_s=20).watchdog_s == math.inf  # gloo ends waits itself
     assert check_group(SimpleNamespace(num_processes=1), timeout_s=20).side is None
     assert beside_nccl == []
 

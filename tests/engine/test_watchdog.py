@@ -1,6 +1,7 @@
 """The watchdog gives up what lasts too long, once, and leaves no thread behind."""
 
 import gc
+import math
 import subprocess
 import sys
 import threading
@@ -111,6 +112,12 @@ def test_the_end_does_not_wait_for_the_limit(given_up):
     with Watchdog(1e6, given_up) as watchdog, watchdog.armed():
         pass
     assert given_up.waited == []
+
+
+def test_without_a_limit_there_is_no_thread(given_up):
+    threads = threading.active_count()
+    with Watchdog(math.inf, given_up) as watchdog, watchdog.armed():
+        assert threading.active_count() == threads
 
 
 def test_an_interrupt_as_the_thread_starts_leaves_none(given_up, monkeypatch):
