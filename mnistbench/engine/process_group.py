@@ -37,7 +37,7 @@ class CheckGroup:
 
     @property
     def watchdog_s(self) -> float:
-        """For `Watchdog`: a bit more than waits that end by themselves; gloo ends all of its own."""
+        """For `Watchdog`: more than what ends by itself may take; gloo ends all its own waits."""
         return math.inf if self.side is None else self.timeout_s + _GRACE_S
 
     def gather(self, mine: Tensor) -> Tensor:
