@@ -17,7 +17,7 @@ import pytest
 from bench.cells import interval_text, mark, ratio, run_info
 from bench.run_clock import CLOCK
 from mnistbench.engine.run_seeds import train
-from mnistbench.engine.training_loop import Training
+from mnistbench.engine.training_loop import TrainingLoop
 from mnistbench.recorder.hooks import Hook
 
 WINDOW_STEPS = {"smoke": 5, "quick": 40, "full": 60}
@@ -40,22 +40,22 @@ class Idle(Hook):
         yield
 
 
-def without_hooks(training: Training, batches, end: int):
-    """`Training._train_window` as it would be if there were no hooks."""
-    run, first = training._run, training._run.step  # noqa: SLF001 - the loop to compare with
-    losses, began_s = run.losses.window(end - first), run.ledger.spent_s("train")
-    with run.ledger.phase("train"):
-        run.timer.start()
-        at_once = run.train_step.steps_per_call
-        while run.step < end:
-            group = list(itertools.islice(batches, min(at_once, end - run.step)))
-            lrs = [training._lr(run.step + index) for index in range(len(group))]  # noqa: SLF001
-            for loss in run.train_step.many(group, lrs=lrs):
-                losses[run.step - first] = loss
-                run.step += 1
-            run.timer.mark(len(group))
-            training._progress.step(run.step)  # noqa: SLF001
-    training._window_s = run.ledger.spent_s("train") - began_s  # noqa: SLF001
+def without_hooks(loop: TrainingLoop, batches, end: int):
+    """`TrainingLoop._train_window` as it would be if there were no hooks."""
+    state, train_step, first = loop._state, loop._step, loop._state.step  # noqa: SLF001
+    losses, began_s = state.losses.window(end - first), state.ledger.spent_s("train")
+    with state.ledger.phase("train"):
+        state.timer.start()
+        at_once = train_step.steps_per_call
+        while state.step < end:
+            group = list(itertools.islice(batches, min(at_once, end - state.step)))
+            lrs = [loop._lr(state.step + index) for index in range(len(group))]  # noqa: SLF001
+            for loss in train_step.train_steps(group, lrs=lrs):
+                losses[state.step - first] = loss
+                state.step += 1
+            state.timer.mark(len(group))
+            loop._progress.step(state.step)  # noqa: SLF001
+    loop._window_s = state.ledger.spent_s("train") - began_s  # noqa: SLF001
     return losses
 
 
@@ -70,20 +70,20 @@ def measured(request, budget, make_config, report):
         eval_every_steps=steps,  # a window lasts from one to the next
         val_size=1,
     )
-    with_hooks, taken = Training._train_window, []  # noqa: SLF001 - as above
+    with_hooks, taken = TrainingLoop._train_window, []  # noqa: SLF001 - as above
 
     def in_turn(training, batches, end):
         loops = [without_hooks, with_hooks]
         number = len(taken)
         loop = loops[(number + number // 2) % 2]  # A B B A
-        began = training._run.step  # noqa: SLF001
+        began = training._state.step  # noqa: SLF001
         losses = loop(training, batches, end)
-        seconds = training._window_s / (training._run.step - began)  # noqa: SLF001
+        seconds = training._window_s / (training._state.step - began)  # noqa: SLF001
         taken.append((loop is with_hooks, seconds))
         return losses
 
     hooks = [] if request.param == "none" else [Idle()]
-    with patch.object(Training, "_train_window", in_turn):
+    with patch.object(TrainingLoop, "_train_window", in_turn):
         [record] = train(config, hooks=hooks)
     found = pair_up(taken[2:])
     tabulate(report.section("hooks"), request.param, found, record)

@@ -8,8 +8,9 @@ DDP alone: Accelerate's step with its model wrapped for several processes, and n
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -23,14 +24,16 @@ from bench.cells import HEADLINE, interval_text, mark, ratio, reached_text, run_
 from bench.run_clock import CLOCK
 from mnistbench.analysis.cells import seconds
 from mnistbench.analysis.scoring import score_target
-from mnistbench.engine.data import place_data
-from mnistbench.engine.distributed import start_accelerator
-from mnistbench.engine.run import Run
+from mnistbench.engine.build import build_parts
+from mnistbench.engine.run import RunContext
+from mnistbench.engine.setting import run_context, start_setting
+from mnistbench.engine.stock_step import StockStep
 from mnistbench.launch.cell_runs import run_cell
 from mnistbench.launch.cells import Cell
 from mnistbench.recorder.clock import Ledger
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import RunRecord
+from mnistbench.workload.batches import Batch
 
 PARITY_STEPS = {"smoke": 20, "quick": 200, "full": 200}
 PARITY_WAYS = {"smoke": 1, "quick": 2, "full": 4}
@@ -222,14 +225,15 @@ def bench_gain(benchmark, gains, loop):
 @pytest.mark.benchmark(group="DDP at one process", timer=CLOCK)
 def bench_ddp_alone(benchmark, make_config, budget, report):
     config = make_config(recipe="simple-cnn", loop="stock")
-    plain, wrapped = stock_run(config), stock_run(config)
+    (context, plain), (_, wrapped) = stock_step(config), stock_step(config)
+    batches = list(islice(context.data.batches(context.batch_plan, config), DDP_STEPS))
     with group_of_one():
-        model = torch.nn.parallel.DistributedDataParallel(wrapped.train_step.model)
-        wrapped.train_step = replace(wrapped.train_step, model=model)
-        taken = [(steps_s(plain), steps_s(wrapped)) for _ in range(DDP_ROUNDS[budget])]
-    for ours, theirs in zip(
-        plain.train_step.model.parameters(), model.module.parameters(), strict=True
-    ):
+        model = torch.nn.parallel.DistributedDataParallel(wrapped.model)
+        wrapped.model = model
+        taken = [
+            (steps_s(plain, batches), steps_s(wrapped, batches)) for _ in range(DDP_ROUNDS[budget])
+        ]
+    for ours, theirs in zip(plain.model.parameters(), model.module.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
     ratios = [with_ddp / without for without, with_ddp in taken]
     columns = zip(("plain", "wrapped by DDP"), zip(*taken, strict=True), strict=True)
@@ -247,13 +251,12 @@ def bench_ddp_alone(benchmark, make_config, budget, report):
     benchmark.extra_info |= {"model": config.model, "loss": config.loss, "ratio": median(ratios)}
 
 
-def stock_run(config: RunConfig) -> Run:
-    accelerator = start_accelerator(config)
-    run = Run(
-        config, accelerator=accelerator, data=place_data(config, accelerator), ledger=Ledger()
-    )
-    run.prepare()
-    return run
+def stock_step(config: RunConfig) -> tuple[RunContext, StockStep]:
+    ledger = Ledger()
+    context = run_context(start_setting(config, ledger), seed=config.seed)
+    step = build_parts(context, ledger).step
+    assert isinstance(step, StockStep)
+    return context, step
 
 
 @contextmanager
@@ -266,10 +269,9 @@ def group_of_one():
         distributed.destroy_process_group()
 
 
-def steps_s(run: Run) -> float:
-    """Seconds of a step, over the first `DDP_STEPS` batches of the run."""
-    batches = list(islice(run.data.batches(run.plan, run.config), DDP_STEPS))
+def steps_s(step: StockStep, batches: Sequence[Batch]) -> float:
+    """Seconds of a step, over `batches`."""
     began = time.perf_counter()
     for batch in batches:
-        run.train_step(batch, lr=run.config.lr)
-    return (time.perf_counter() - began) / DDP_STEPS
+        step(batch, lr=0.01)
+    return (time.perf_counter() - began) / len(batches)

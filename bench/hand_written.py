@@ -17,7 +17,8 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from mnistbench.engine.process_settings import tuned
+from mnistbench.engine.plan import Hardware, resolve_plan
+from mnistbench.engine.process_settings import applied
 from mnistbench.schema.config import RunConfig
 from mnistbench.workload.batches import epoch_order
 from mnistbench.workload.chwn_layout import ChwnNetwork
@@ -48,7 +49,7 @@ def train_by_hand(
     batch = config.global_batch_size or 64
     length = {"num_steps": num_steps, "steps_per_epoch": -(-num_train // batch)}
     losses = []
-    with tuned(config):
+    with applied(config, resolve_plan(config, Hardware(device=device))):
         step = _warm_step(config, loaded, batch=batch, device=device)
         with torch.compiler.set_stance(skip_guard_eval_unsafe=True):  # safe: only whole batches
             started = time.perf_counter()

@@ -6,10 +6,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from secrets import token_hex
 from threading import Thread
 
 import torch
@@ -18,27 +15,22 @@ from accelerate import Accelerator
 from mnistbench.engine.build import build_parts, differs_by_process
 from mnistbench.engine.checkpoint import restore
 from mnistbench.engine.checkpoint_writer import CheckpointWriter
-from mnistbench.engine.data import RunData, place_data
 from mnistbench.engine.diagnosis import diagnose
 from mnistbench.engine.distributed import (
-    check_precision,
     decide_together,
     exchange_errors,
     same_sigterm,
-    shards_weights,
-    start_accelerator,
 )
-from mnistbench.engine.interconnect import measure_interconnect
 from mnistbench.engine.loss_history import LossHistory
 from mnistbench.engine.memory import memory_errors
 from mnistbench.engine.observed import coarsest_precision
-from mnistbench.engine.plan import ExecutionPlan, Hardware, resolve_plan
 from mnistbench.engine.process_settings import applied
 from mnistbench.engine.profiling import profiled_steps
 from mnistbench.engine.recording import record_of
-from mnistbench.engine.resume import Invocation, check_same, find_resume_point, new_invocation
+from mnistbench.engine.resume import check_same
 from mnistbench.engine.run import BuiltParts, Outcome, Run, RunContext, TrainingState
-from mnistbench.engine.run_hooks import RunHooks, build_hooks, check_hooks
+from mnistbench.engine.run_hooks import RunHooks, build_hooks
+from mnistbench.engine.setting import Setting, run_context, start_setting
 from mnistbench.engine.stop_signals import (
     StopSignals,
     deferred_signals,
@@ -47,18 +39,13 @@ from mnistbench.engine.stop_signals import (
 )
 from mnistbench.engine.training_loop import TrainingLoop
 from mnistbench.recorder.clock import Ledger
-from mnistbench.recorder.environment import set_threads
 from mnistbench.recorder.hooks import Hook
-from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError, SaidElsewhereError, first_line
 from mnistbench.schema.insight import StepCosts
-from mnistbench.schema.record import Link, RunRecord
-from mnistbench.schema.store import check_writable, save_record
-from mnistbench.workload.batches import BatchPlan
-from mnistbench.workload.models import build_model
-from mnistbench.workload.schedules import lr_factor
+from mnistbench.schema.record import RunRecord
+from mnistbench.schema.store import save_record
 
 __all__ = ["train"]
 
@@ -72,19 +59,6 @@ class _Options:
 
     show_progress: bool
     hooks: Sequence[Hook]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Setting:
-    """What the seeds of one command share."""
-
-    options: _Options
-    accelerator: Accelerator
-    plan: ExecutionPlan
-    data: RunData
-    invocation: Invocation
-    interconnect: Link | None
-    telemeter: Telemeter | None
 
 
 def train(
@@ -113,61 +87,24 @@ def train(
     """
     with same_sigterm(), exchange_errors():
         options = _Options(show_progress=show_progress, hooks=hooks)
-        return _train(config, ledger or Ledger(), options)
+        ledger = ledger or Ledger()
+        return _run_seeds(start_setting(config, ledger), options, ledger)
 
 
-def _train(config: RunConfig, ledger: Ledger, options: _Options) -> list[RunRecord]:
-    check_precision(config)
-    with torch.device("meta"):
-        build_model(config)  # a network that cannot be built is found before any work is done
-    with ledger.phase("startup"):
-        accelerator = start_accelerator(config)
-        set_threads(config.num_threads)
-    plan = decide_together(accelerator, lambda: resolve_plan(config, _hardware(accelerator)))
-    _check_here(config, accelerator)
-    if accelerator.device.type != "cpu":
-        ledger.synchronize = torch.accelerator.synchronize
-    resume_point = decide_together(accelerator, lambda: find_resume_point(config))
-    if resume_point:
-        config = config.model_copy(update={"output_dir": str(resume_point.folder)})
-    decide_together(accelerator, lambda: check_writable(_output_dir(config)))
-    telemeter = Telemeter(accelerator.device) if accelerator.is_main_process else None
-    invocation = decide_together(accelerator, lambda: new_invocation(config))
-    if resume_point:
-        invocation = Invocation(resume_point.invocation, config)
-    with ledger.phase("startup"):
-        interconnect = measure_interconnect(accelerator)
-    with ledger.phase("data"):
-        data = place_data(config, accelerator)
-    setting = _Setting(
-        options=options,
-        accelerator=accelerator,
-        plan=plan,
-        data=data,
-        invocation=invocation,
-        interconnect=interconnect,
-        telemeter=telemeter,
-    )
-    return _run_seeds(setting, config, resume_point.seeds if resume_point else {}, ledger)
-
-
-def _run_seeds(
-    setting: _Setting, config: RunConfig, found: dict[int, RunRecord | SavedRun], ledger: Ledger
-) -> list[RunRecord]:
-    """A record for each seed: those that were `found` to have ended, and those that are run."""
-    accelerator = setting.accelerator
+def _run_seeds(setting: Setting, options: _Options, ledger: Ledger) -> list[RunRecord]:
+    """A record for each seed: of those that have ended already, and of those that are run."""
+    config, accelerator = setting.config, setting.accelerator
     scaler = accelerator.scaler and accelerator.scaler.state_dict()
     records: list[RunRecord] = []
     for seed in range(config.seed, config.seed + config.num_seeds):
-        done = found.get(seed)
+        done = setting.found.get(seed)
         if isinstance(done, RunRecord):
             records.append(done)
             continue
         if scaler:
             accelerator.scaler.load_state_dict(scaler)  # no seed inherits another's loss scale
-        one = config.model_copy(update={"seed": seed, "num_seeds": 1, "resume": None})
-        context = _context(setting, one, done)
-        record, asked = _run(setting, context, ledger)
+        context = run_context(setting, seed=seed, saved=done)
+        record, asked = _run(context, options, ledger)
         records.append(record)
         if len(records) < config.num_seeds and (asked := _asked_by_any(accelerator, asked)):
             saved = ", saved" if record.checkpoints and record.checkpoints.saved else ""
@@ -177,77 +114,7 @@ def _run_seeds(
     return records
 
 
-def _hardware(accelerator: Accelerator) -> Hardware:
-    return Hardware(
-        device=accelerator.device,
-        num_processes=accelerator.num_processes,
-        mixed_precision=accelerator.mixed_precision,
-        is_sharded=shards_weights(accelerator),
-    )
-
-
-def _check_here(config: RunConfig, accelerator: Accelerator) -> None:
-    """Refuse what these machines or FSDP, where it shares weights out, do not give."""
-    decide_together(accelerator, lambda: check_hooks(config, accelerator))
-    if accelerator.is_local_main_process:
-        check_hooks(config, accelerator)  # another machine has other libraries
-    if not shards_weights(accelerator):
-        return
-    mend = "launch with MULTI_GPU, or leave it out"
-    if config.checkpoint_every_steps or config.resume:
-        name = "checkpoint_every_steps" if config.checkpoint_every_steps else "resume"
-        raise InputError(f"{name}: weights that FSDP shares out cannot be saved; {mend}")
-    if config.diagnose:
-        raise InputError(f"diagnose: steps of a network that FSDP shares out are not told; {mend}")
-
-
-def _context(setting: _Setting, config: RunConfig, saved: SavedRun | None) -> RunContext:
-    """What a run is given: a name of its own, or that of the one that it goes on with."""
-    accelerator = setting.accelerator
-    if saved:
-        created_at, run_id = saved.state.created_at, saved.state.run_id
-    else:
-        created_at, run_id = decide_together(accelerator, lambda: _new_name(config))
-    per_device = (config.per_device_batch_size or 0) * accelerator.num_processes
-    return RunContext(
-        config=config,
-        plan=setting.plan,
-        accelerator=accelerator,
-        data=setting.data,
-        batch_plan=_batch_plan(setting, config, config.global_batch_size or per_device),
-        run_id=run_id,
-        created_at=created_at,
-        run_folder=saved.run_folder if saved else _output_dir(config) / run_id,
-        invocation=setting.invocation,
-        interconnect=setting.interconnect,
-        lr_factor=lr_factor(config, accelerator.num_processes),
-        telemeter=setting.telemeter,
-        saved=saved,
-    )
-
-
-def _batch_plan(setting: _Setting, config: RunConfig, global_batch_size: int) -> BatchPlan:
-    num_train = setting.data.info.num_train
-    all_steps = -(-num_train // global_batch_size) * config.num_epochs
-    return BatchPlan(
-        num_samples=num_train,
-        global_batch_size=global_batch_size,
-        num_steps=min(all_steps, config.max_steps or all_steps),
-        seed=config.seed,
-        process_index=setting.accelerator.process_index,
-        num_processes=setting.accelerator.num_processes,
-    )
-
-
-def _new_name(config: RunConfig) -> tuple[str, str]:
-    """Now, in ISO 8601, and a name for a run that begins now."""
-    now = datetime.now(UTC)
-    name = f"{config.recipe or config.model}-seed{config.seed}"
-    run_id = f"{now:%Y%m%d-%H%M%S}-{name}-{token_hex(2)}"
-    return now.isoformat(timespec="milliseconds"), run_id
-
-
-def _run(setting: _Setting, context: RunContext, ledger: Ledger) -> tuple[RunRecord, int]:
+def _run(context: RunContext, options: _Options, ledger: Ledger) -> tuple[RunRecord, int]:
     """Build and train to the end, whatever that is, and put it on record.
 
     Gives the record, and the number of a signal that came meanwhile, or 0.
@@ -271,7 +138,7 @@ def _run(setting: _Setting, context: RunContext, ledger: Ledger) -> tuple[RunRec
                 run = Run(context, parts, state, outcome)
                 _go_on(run, writer)
                 stops = entered.enter_context(deferred_signals(partial(_give_up, run)))
-                _train_built(run, setting.options, steps=steps, writer=writer, stops=stops)
+                _train_built(run, options, steps=steps, writer=writer, stops=stops)
                 record = record_of(*run)
         except InputError:
             raise
@@ -409,7 +276,3 @@ def _save(context: RunContext, record: RunRecord) -> RunRecord:
             _log.error(f"not saved: {error}")
             return record.model_copy(update={"error": f"not saved: {error}"})
     return record
-
-
-def _output_dir(config: RunConfig) -> Path:
-    return Path(config.output_dir).expanduser()

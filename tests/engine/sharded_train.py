@@ -6,7 +6,7 @@ from accelerate import Accelerator
 from torch.distributed.fsdp import fully_shard
 
 import mnistbench.train
-from mnistbench.engine import build_step, run
+from mnistbench.engine import setting
 
 
 def prepare(self, model, optimizer):
@@ -24,5 +24,5 @@ def prepare(self, model, optimizer):
 
 if __name__ == "__main__":
     Accelerator.prepare = prepare
-    run.shards_weights = build_step.shards_weights = lambda accelerator: True
+    setting.shards_weights = lambda accelerator: True
     sys.exit(mnistbench.train.main())

@@ -7,14 +7,11 @@ from typing import get_args
 import pytest
 import torch
 
-from mnistbench.engine import fast_step
-from mnistbench.engine.data import place_data
-from mnistbench.engine.distributed import start_accelerator
-from mnistbench.engine.run import Run
+from mnistbench.engine import fast_step, plan
 from mnistbench.engine.run_seeds import train
-from mnistbench.recorder.clock import Ledger
 from mnistbench.schema.names import LossName, OptimizerName
 from mnistbench.workload.losses import LOSSES
+from tests.engine.built import batches, built_run, warmed_up
 
 needs_compiler = pytest.mark.skipif(
     shutil.which("g++") is None, reason="torch.compile needs a C++ compiler"
@@ -99,41 +96,24 @@ def test_every_loss_compiles(curves, monkeypatch):
     assert fast.environment["loop_floor"] == "compiled"
 
 
-@pytest.fixture
-def make_run(small_config):
-    """A run that is built, not warmed up."""
-
-    def make(**values):
-        config = small_config(**values)
-        accelerator = start_accelerator(config)
-        data = place_data(config, accelerator)
-        run = Run(config, accelerator=accelerator, data=data, ledger=Ledger())
-        run._build()
-        return run
-
-    return make
-
-
 def state(run):
-    return copy.deepcopy(run.evaluator.model.state_dict()), torch.get_rng_state()
+    return copy.deepcopy(run.parts.model.state_dict()), torch.get_rng_state()
 
 
-def weights_after(run, *, warm):
+def weights_after(run):
     """Every weight and buffer after an epoch, and the next random number."""
-    if warm:
-        run._warm_up()
-    for batch in run.data.batches(run.plan, run.config):
-        run.train_step(batch, lr=0.01)
-    return [tensor.clone() for tensor in run.evaluator.model.state_dict().values()], torch.rand(3)
+    for batch in batches(run):
+        run.parts.step(batch, lr=0.01)
+    return [tensor.clone() for tensor in run.parts.model.state_dict().values()], torch.rand(3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", get_args(OptimizerName))
 @pytest.mark.parametrize("model", ["resnet-mini", "example-cnn"])  # batch norm; dropout
-def test_warming_up_changes_nothing_that_training_sees(make_run, model, optimizer, one_thread):
-    values = {"model": model, "optimizer": optimizer, "weight_decay": 0.01, "lr": 0.003}
+def test_warming_up_changes_nothing_that_training_sees(small_config, model, optimizer, one_thread):
+    config = small_config(model=model, optimizer=optimizer, weight_decay=0.01, lr=0.003)
     (cold, cold_draw), (warm, warm_draw) = (
-        weights_after(make_run(**values), warm=warm) for warm in (False, True)
+        weights_after(built_run(config, warm=warm)) for warm in (False, True)
     )
     assert torch.equal(cold_draw, warm_draw)
     assert all(torch.equal(*pair) for pair in zip(cold, warm, strict=True))
@@ -141,14 +121,15 @@ def test_warming_up_changes_nothing_that_training_sees(make_run, model, optimize
 
 @pytest.mark.processes
 @needs_compiler
-def test_compiling_leaves_no_trace(make_run):
-    run = make_run(model="speedrun-cnn", batch_last=True, optimizer="adam")
+def test_compiling_leaves_no_trace(small_config):
+    config = small_config(model="speedrun-cnn", batch_last=True, optimizer="adam")
+    run = built_run(config, warm=False)
     before, random = state(run)
-    run._warm_up()
+    warmed_up(run)
     after, random_after = state(run)
     assert torch.equal(random, random_after)
     assert all(torch.equal(before[name], after[name]) for name in before)
-    states = run.train_step.optimizer.state.values()
+    states = run.parts.optimizer.state.values()
     assert states
     assert not any(value.count_nonzero() for one in states for value in one.values())
 
@@ -173,7 +154,7 @@ def test_a_graph_that_cannot_be_captured_falls_to_the_same_curve(curves, monkeyp
     def no_graph(*_, **__):
         raise RuntimeError("no capture here")
 
-    monkeypatch.setattr(fast_step, "_floor", lambda *_: "graph")
+    monkeypatch.setattr(plan, "_fast_mode", lambda *_: ("graph", None))
     monkeypatch.setattr(fast_step, "CapturedSteps", no_graph)
     losses, (_, fast) = curves(**values)
     assert_same_curve(losses)

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from mnistbench.engine.process_settings import tuned
+from mnistbench.engine.plan import Hardware, resolve_plan
+from mnistbench.engine.process_settings import applied
 
 TINY = 1e-39  # below the smallest normal number of fp32
 
@@ -24,7 +25,9 @@ def settings():
 )
 def test_a_run_gets_what_it_asks_for_and_leaves_nothing(small_config, values, inside):
     before = settings()
-    with tuned(small_config(**values)):
+    config = small_config(**values)
+    plan = resolve_plan(config, Hardware(device=torch.device("cpu")))
+    with applied(config, plan):
         found = settings()
     assert found == inside
     assert settings() == before == ("highest", True)

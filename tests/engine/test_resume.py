@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load, save
 
+from mnistbench.engine import run_seeds
 from mnistbench.engine.resume import new_invocation
-from mnistbench.engine.run import Run
 from mnistbench.engine.run_seeds import train
 from mnistbench.recorder.progress import Progress
 from mnistbench.schema.checkpoint import FILES, checkpoints_of
@@ -153,13 +153,14 @@ def test_a_run_that_went_on_meanwhile_is_not_gone_on_with_from_before(
     interrupt(monkeypatch, small_config(**VALUES), at_step=3)
     (path,) = checkpoints_of(run_folder())
 
-    plain = Run.prepare
+    plain = run_seeds.build_parts
 
-    def prepare(self):
-        plain(self)
+    def build(context, ledger):
+        parts = plain(context, ledger)
         shutil.copytree(path, path.with_name("0002-step-00000007"))  # by the life before
+        return parts
 
-    monkeypatch.setattr(Run, "prepare", prepare)
+    monkeypatch.setattr(run_seeds, "build_parts", build)
     with pytest.raises(InputError, match="went on meanwhile; give the same command again"):
         train(small_config(**VALUES | LATEST))
 
@@ -200,7 +201,7 @@ def test_an_interruption_before_it_goes_on_leaves_the_record(small_config, monke
     def stop(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    for place in ("mnistbench.engine.run.build_model", "mnistbench.engine.run.restore"):
+    for place in ("mnistbench.engine.build.build_model", "mnistbench.engine.run_seeds.restore"):
         with monkeypatch.context() as patch:
             patch.setattr(place, stop)
             with pytest.raises(KeyboardInterrupt):

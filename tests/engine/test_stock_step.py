@@ -5,33 +5,17 @@ import copy
 import pytest
 import torch
 
-from mnistbench.engine.data import place_data
-from mnistbench.engine.distributed import start_accelerator
-from mnistbench.engine.run import Run
-from mnistbench.recorder.clock import Ledger
+from tests.engine.built import batches, built_run
 
 
 @pytest.fixture
 def make_run(small_config):
     """A run that is ready to train."""
-
-    def make(**values):
-        config = small_config(**values)
-        accelerator = start_accelerator(config)
-        run = Run(
-            config,
-            accelerator=accelerator,
-            data=place_data(config, accelerator),
-            ledger=Ledger(),
-        )
-        run.prepare()
-        return run
-
-    return make
+    return lambda **values: built_run(small_config(**values))
 
 
 def state(run):
-    step = run.train_step
+    step = run.parts.step
     return {
         "model": copy.deepcopy(step.model.state_dict()),
         "optimizer": copy.deepcopy(step.optimizer.state_dict()),
@@ -52,33 +36,35 @@ def assert_same(before, after):
 def test_warming_up_leaves_no_trace(make_run, model):
     run = make_run(model=model)
     before = state(run)
-    run.train_step.warm_up(run.plan.warmup_shards(), device=torch.device("cpu"))
+    shards = run.context.batch_plan.warmup_shards()
+    with run.parts.step.unchanged():
+        run.parts.step.rehearse(shards)
     assert_same(before, state(run))
-    assert all(parameter.grad is None for parameter in run.train_step.model.parameters())
+    assert all(parameter.grad is None for parameter in run.parts.step.model.parameters())
 
 
 def test_a_step_is_torchs_own_update(make_run, one_thread):
     run = make_run(model="simple-cnn", optimizer="sgd", momentum=0.5)
-    twin = copy.deepcopy(run.evaluator.model)
+    twin = copy.deepcopy(run.parts.evaluator.model)
     optimizer = torch.optim.SGD(twin.parameters(), lr=0.05, momentum=0.5)
-    for batch in run.data.batches(run.plan, run.config):
-        loss = run.train_step(batch, lr=0.05)
-        images = run.train_step.objective.preprocess(batch.images, batch.part)
+    for batch in batches(run):
+        loss = run.parts.step(batch, lr=0.05)
+        images = run.parts.step.objective.preprocess(batch.images, batch.part)
         expected = torch.nn.functional.cross_entropy(twin(images), batch.labels)
         optimizer.zero_grad()
         expected.backward()
         optimizer.step()
         assert torch.equal(loss, expected.detach())
-    for ours, theirs in zip(run.evaluator.model.parameters(), twin.parameters(), strict=True):
+    for ours, theirs in zip(run.parts.evaluator.model.parameters(), twin.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 
 
 def test_an_evaluation_is_the_plain_count_and_mean(make_run):
     run = make_run(model="linear", eval_batch_size=7)
-    images, labels = run.data.val
-    found = run.evaluator(images, labels, train_s=1.5, train_losses=torch.tensor([1.0, 3.0]))
+    images, labels = run.context.data.val
+    found = run.parts.evaluator(images, labels, train_s=1.5, train_losses=torch.tensor([1.0, 3.0]))
     with torch.no_grad():
-        logits = run.evaluator.logits(images)
+        logits = run.parts.evaluator.logits(images)
     assert found.accuracy == (logits.argmax(1) == labels).sum().item() / len(labels)
     expected = torch.nn.functional.cross_entropy(logits, labels).item()
     assert found.loss == pytest.approx(expected, rel=1e-5)
@@ -87,9 +73,10 @@ def test_an_evaluation_is_the_plain_count_and_mean(make_run):
 
 def test_an_evaluation_turns_dropout_off_and_training_back_on(make_run):
     run = make_run(model="example-cnn")
-    images, labels = run.data.val
+    images, labels = run.context.data.val
     first, second = (
-        run.evaluator(images, labels, train_s=0.0, train_losses=torch.zeros(0)) for _ in range(2)
+        run.parts.evaluator(images, labels, train_s=0.0, train_losses=torch.zeros(0))
+        for _ in range(2)
     )
     assert first == second
-    assert run.evaluator.model.training
+    assert run.parts.evaluator.model.training

@@ -23,7 +23,7 @@ from tests.engine.poisoned_train import poison
 DATA = DatasetInfo(
     name="mnist", source="local", sha256="0", num_train=300, num_val=100, num_test=1000
 )
-SETUP = Setup(device_name="Some CPU", num_processes=2, mixed_precision="no", lr_peak=0.02)
+SETUP = Setup(device_name="Some CPU", num_processes=2, precision="fp32", lr_peak=0.02)
 
 
 def events(folder, name="mllog.txt"):
@@ -219,21 +219,6 @@ def test_a_disk_that_fills_up_is_one_warning(tmp_path, caplog):
     assert caplog.messages == [
         "mllog: No space left on device; the run goes on without its event lines"
     ]
-
-
-@pytest.mark.parametrize(
-    ("values", "precision", "word"),
-    [
-        ({}, "bf16", "bfloat16"),
-        ({"matmul_precision": "high"}, "no", "tf32"),
-        ({"matmul_precision": "high"}, "fp16", "fp16"),
-        ({"loop": "stock"}, "no", "fp32"),
-    ],
-)
-def test_precision_is_in_mlperf_s_words(tmp_path, values, precision, word):
-    setup = Setup(device_name="x", num_processes=1, mixed_precision=precision, lr_peak=0.1)
-    live(MlLog(DATA, setup), watched(tmp_path, **values), to=10)
-    assert one(events(tmp_path), "lowest_numerical_precision_in_linear")["value"] == word
 
 
 INTERVALS = st.sampled_from(["init", "run", "block", "epoch", "eval"])

@@ -1,0 +1,179 @@
+"""What the seeds of one command share: processes, plan, data and where they go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_hex
+
+import torch
+from accelerate import Accelerator
+
+from mnistbench.engine.data import RunData, place_data
+from mnistbench.engine.distributed import (
+    check_precision,
+    decide_together,
+    shards_weights,
+    start_accelerator,
+)
+from mnistbench.engine.interconnect import measure_interconnect
+from mnistbench.engine.plan import ExecutionPlan, Hardware, resolve_plan
+from mnistbench.engine.resume import Invocation, find_resume_point, new_invocation
+from mnistbench.engine.run import RunContext
+from mnistbench.engine.run_hooks import check_hooks
+from mnistbench.recorder.clock import Ledger
+from mnistbench.recorder.environment import set_threads
+from mnistbench.recorder.telemetry import Telemeter
+from mnistbench.schema.checkpoint import SavedRun
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.record import Link, RunRecord
+from mnistbench.schema.store import check_writable
+from mnistbench.workload.batches import BatchPlan
+from mnistbench.workload.models import build_model
+from mnistbench.workload.schedules import lr_factor
+
+__all__ = ["Setting", "run_context", "start_setting"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What the seeds of one command share.
+
+    Attributes:
+        config: what was asked for; its ``output_dir`` is where an earlier command left its runs.
+        accelerator: device and processes.
+        plan: how each run computes.
+        data: the splits.
+        invocation: the command.
+        interconnect: latency and bandwidth between processes, where there are several.
+        telemeter: reads the machine's sensors, on the main process.
+        found: by seed, the record of a run that has ended, or where it can go on.
+    """
+
+    config: RunConfig
+    accelerator: Accelerator
+    plan: ExecutionPlan
+    data: RunData
+    invocation: Invocation
+    interconnect: Link | None
+    telemeter: Telemeter | None
+    found: Mapping[int, RunRecord | SavedRun]
+
+
+def start_setting(config: RunConfig, ledger: Ledger) -> Setting:
+    """Start the processes and refuse, before any work, what cannot be had; then place the data.
+
+    Raises:
+        InputError: the input has to be mended.
+        ProcessLostError: the processes did not meet.
+    """
+    check_precision(config)
+    with torch.device("meta"):
+        build_model(config)  # a network that cannot be built is found before any work is done
+    with ledger.phase("startup"):
+        accelerator = start_accelerator(config)
+        set_threads(config.num_threads)
+    plan = decide_together(accelerator, lambda: resolve_plan(config, _hardware(accelerator)))
+    _check_here(config, accelerator)
+    if accelerator.device.type != "cpu":
+        ledger.synchronize = torch.accelerator.synchronize
+    resume_point = decide_together(accelerator, lambda: find_resume_point(config))
+    if resume_point:
+        config = config.model_copy(update={"output_dir": str(resume_point.folder)})
+    decide_together(accelerator, lambda: check_writable(_output_dir(config)))
+    telemeter = Telemeter(accelerator.device) if accelerator.is_main_process else None
+    invocation = decide_together(accelerator, lambda: new_invocation(config))
+    if resume_point:
+        invocation = Invocation(resume_point.invocation, config)
+    with ledger.phase("startup"):
+        interconnect = measure_interconnect(accelerator)
+    with ledger.phase("data"):
+        data = place_data(config, accelerator)
+    return Setting(
+        config=config,
+        accelerator=accelerator,
+        plan=plan,
+        data=data,
+        invocation=invocation,
+        interconnect=interconnect,
+        telemeter=telemeter,
+        found=resume_point.seeds if resume_point else {},
+    )
+
+
+def _hardware(accelerator: Accelerator) -> Hardware:
+    return Hardware(
+        device=accelerator.device,
+        num_processes=accelerator.num_processes,
+        mixed_precision=accelerator.mixed_precision,
+        is_sharded=shards_weights(accelerator),
+    )
+
+
+def _check_here(config: RunConfig, accelerator: Accelerator) -> None:
+    """Refuse what these machines or FSDP, where it shares weights out, do not give."""
+    decide_together(accelerator, lambda: check_hooks(config, accelerator))
+    if accelerator.is_local_main_process:
+        check_hooks(config, accelerator)  # another machine has other libraries
+    if not shards_weights(accelerator):
+        return
+    mend = "launch with MULTI_GPU, or leave it out"
+    if config.checkpoint_every_steps or config.resume:
+        name = "checkpoint_every_steps" if config.checkpoint_every_steps else "resume"
+        raise InputError(f"{name}: weights that FSDP shares out cannot be saved; {mend}")
+    if config.diagnose:
+        raise InputError(f"diagnose: steps of a network that FSDP shares out are not told; {mend}")
+
+
+def run_context(setting: Setting, *, seed: int, saved: SavedRun | None = None) -> RunContext:
+    """What the run of `seed` is given: a name of its own, or that of `saved`, where it goes on."""
+    accelerator, update = setting.accelerator, {"seed": seed, "num_seeds": 1, "resume": None}
+    config = setting.config.model_copy(update=update)
+    if saved:
+        created_at, run_id = saved.state.created_at, saved.state.run_id
+    else:
+        created_at, run_id = decide_together(accelerator, lambda: _new_name(config))
+    per_device = (config.per_device_batch_size or 0) * accelerator.num_processes
+    return RunContext(
+        config=config,
+        plan=setting.plan,
+        accelerator=accelerator,
+        data=setting.data,
+        batch_plan=_batch_plan(setting, config, config.global_batch_size or per_device),
+        run_id=run_id,
+        created_at=created_at,
+        run_folder=saved.run_folder if saved else _output_dir(config) / run_id,
+        invocation=setting.invocation,
+        interconnect=setting.interconnect,
+        lr_factor=lr_factor(config, accelerator.num_processes),
+        telemeter=setting.telemeter,
+        saved=saved,
+    )
+
+
+def _batch_plan(setting: Setting, config: RunConfig, global_batch_size: int) -> BatchPlan:
+    num_train = setting.data.info.num_train
+    all_steps = -(-num_train // global_batch_size) * config.num_epochs
+    return BatchPlan(
+        num_samples=num_train,
+        global_batch_size=global_batch_size,
+        num_steps=min(all_steps, config.max_steps or all_steps),
+        seed=config.seed,
+        process_index=setting.accelerator.process_index,
+        num_processes=setting.accelerator.num_processes,
+    )
+
+
+def _new_name(config: RunConfig) -> tuple[str, str]:
+    """Now, in ISO 8601, and a name for a run that begins now."""
+    now = datetime.now(UTC)
+    name = f"{config.recipe or config.model}-seed{config.seed}"
+    run_id = f"{now:%Y%m%d-%H%M%S}-{name}-{token_hex(2)}"
+    return now.isoformat(timespec="milliseconds"), run_id
+
+
+def _output_dir(config: RunConfig) -> Path:
+    return Path(config.output_dir).expanduser()

@@ -1,0 +1,27 @@
+"""A run that is built as the engine builds it, for tests of its parts."""
+
+from mnistbench.engine import build
+from mnistbench.engine.loss_history import LossHistory
+from mnistbench.engine.run import Outcome, Run, TrainingState
+from mnistbench.engine.setting import run_context, start_setting
+from mnistbench.recorder.clock import Ledger
+
+
+def built_run(config, *, warm=True):
+    """A run of `config`, warmed up or not."""
+    ledger = Ledger()
+    context = run_context(start_setting(config, ledger), seed=config.seed)
+    device = context.accelerator.device
+    state = TrainingState(ledger=ledger, losses=LossHistory(device), timer=context.new_timer())
+    run = Run(context, build._build(context), state, Outcome())
+    return warmed_up(run) if warm else run
+
+
+def warmed_up(run):
+    """The same run, warmed up."""
+    return run._replace(parts=build._warm_up(run.context, run.parts))
+
+
+def batches(run):
+    """Its batches."""
+    return run.context.data.batches(run.context.batch_plan, run.config)
