@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
 
 import torch
 
@@ -16,6 +19,7 @@ from mnistbench.schema.errors import ProcessLostError, RunError, first_line
 
 __all__ = [
     "any_process_lost",
+    "end_unanswered",
     "exchange_errors",
     "is_compiler_error",
     "is_process_loss",
@@ -23,6 +27,7 @@ __all__ = [
     "unanswered",
 ]
 
+_log = logging.getLogger(__name__)
 _COMPILERS = ("torch._dynamo", "torch._inductor", "torch._functorch", "triton")
 _BACKEND_SAYS = re.compile(
     r"gloo|connection (closed|reset) by peer|monitoredBarrier|socket timeout"
@@ -88,6 +93,12 @@ def is_compiler_error(error: BaseException) -> bool:
 def unanswered(waited_s: float) -> str:
     """One line on other processes that were waited for in vain, by name where that can be known."""
     return _silence(unresponsive_processes(), f"within {waited_s:g} s")
+
+
+def end_unanswered(waited_s: float) -> NoReturn:
+    """End this process, whatever its main thread is in, with the line of `unanswered`."""
+    _log.error(f"error: {unanswered(waited_s)}")  # as the command has it of a `RunError`
+    os._exit(1)
 
 
 def _what_was_lost(error: RuntimeError) -> str:

@@ -42,14 +42,19 @@ class Watchdog:
         self._since = None
 
     @contextmanager
-    def armed(self) -> Iterator[None]:
-        """Count inside, and within another such block begin that anew at the end."""
-        outer = self._since
+    def armed(self, give_up: Callable[[float], object] | None = None) -> Iterator[None]:
+        """Count inside; another such block around it begins anew at the end.
+
+        Inside, `give_up` is what is called, if it is given.
+        """
+        outer = self._since, self._give_up
+        self._give_up = give_up or self._give_up
         self.arm()
         try:
             yield
         finally:
-            self._since = None if outer is None else monotonic()
+            since, self._give_up = outer
+            self._since = None if since is None else monotonic()
 
     def __enter__(self) -> Watchdog:
         if self._timeout_s < math.inf:

@@ -98,6 +98,19 @@ def test_after_a_block_in_another_the_outer_one_begins_anew(monkeypatch, given_u
     assert (clock.now, given_up.waited) == (60, [10])
 
 
+def test_what_is_called_is_the_innermost_blocks(monkeypatch, given_up):
+    other = []
+    clock = Clock(monkeypatch)
+    dog = Watchdog(10, given_up)
+    monkeypatch.setattr(dog, "_ended", clock)
+    with dog.armed():
+        with dog.armed(other.append):
+            dog._watch()
+        assert (given_up.waited, other) == ([], [10])
+        dog._watch()
+        assert (given_up.waited, other) == ([10], [10])
+
+
 def test_an_error_inside_disarms_and_is_passed_on(monkeypatch, given_up):
     clock = Clock(monkeypatch, (60, None))
     dog = Watchdog(10, given_up)
@@ -137,11 +150,12 @@ def test_nothing_is_held_after_the_end():
 
     tensor = Tensor()
     gone = weakref.ref(tensor)
-    with Watchdog(LONG_S, tensor.lose):
-        pass
-    del tensor
-    gc.collect()
-    assert gone() is None
+    with Watchdog(LONG_S, print) as watchdog:
+        with watchdog.armed(tensor.lose):
+            pass
+        del tensor
+        gc.collect()
+        assert gone() is None
 
 
 @pytest.mark.processes
