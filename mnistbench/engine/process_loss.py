@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -95,9 +95,14 @@ def unanswered(waited_s: float) -> str:
     return _silence(unresponsive_processes(), f"within {waited_s:g} s")
 
 
-def end_unanswered(waited_s: float) -> NoReturn:
+def end_unanswered(
+    waited_s: float, *, put_on_record: Callable[[str], object] | None = None
+) -> NoReturn:
     """End this process, whatever its main thread is in, with the line of `unanswered`."""
-    _log.error(f"error: {unanswered(waited_s)}")  # as the command has it of a `RunError`
+    said = unanswered(waited_s)
+    if put_on_record:
+        put_on_record(said)
+    _log.error(f"error: {said}")  # as the command has it of a `RunError`
     os._exit(1)
 
 

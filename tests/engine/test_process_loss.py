@@ -13,6 +13,7 @@ from mnistbench.engine import process_loss
 from mnistbench.engine.memory import is_out_of_memory
 from mnistbench.engine.process_loss import (
     any_process_lost,
+    end_unanswered,
     exchange_errors,
     is_compiler_error,
     is_process_loss,
@@ -173,6 +174,15 @@ def test_process_0_is_not_named_where_it_has_taken_our_word(monkeypatch, said, r
 def test_what_a_watchdog_says_names_the_silent(monkeypatch):
     monkeypatch.setattr(process_loss, "unresponsive_processes", lambda: [3])
     assert unanswered(12.5).startswith("process 2 of 4: process 3 did not answer within 12.5 s")
+
+
+def test_a_process_whose_wait_has_no_end_says_so_after_its_record(monkeypatch, caplog):
+    told = []
+    monkeypatch.setattr(process_loss, "unresponsive_processes", lambda: [3])
+    monkeypatch.setattr(process_loss.os, "_exit", lambda status: told.append(status))
+    end_unanswered(12.5, put_on_record=told.append)
+    assert told == [unanswered(12.5), 1]
+    assert [record.getMessage() for record in caplog.records] == [f"error: {unanswered(12.5)}"]
 
 
 @pytest.mark.parametrize(
