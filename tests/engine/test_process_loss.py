@@ -179,7 +179,7 @@ def test_what_a_watchdog_says_names_the_silent(monkeypatch):
 def test_a_process_whose_wait_has_no_end_says_so_after_its_record(monkeypatch, caplog):
     told = []
     monkeypatch.setattr(process_loss, "unresponsive_processes", lambda: [3])
-    monkeypatch.setattr(process_loss.os, "_exit", lambda status: told.append(status))
+    monkeypatch.setattr(process_loss.os, "_exit", told.append)
     end_unanswered(12.5, put_on_record=told.append)
     assert told == [unanswered(12.5), 1]
     assert [record.getMessage() for record in caplog.records] == [f"error: {unanswered(12.5)}"]
