@@ -12,12 +12,15 @@ from pathlib import Path
 import pytest
 import yaml
 from accelerate.commands.launch import launch_command_parser
+from accelerate.utils.ao import filter_linear_layers, find_first_last_linear_layers
+from torch import nn
 
 from mnistbench import doctor, train
 from mnistbench.engine.launch_config import read_launch_config
-from mnistbench.schema.config import config_from
+from mnistbench.schema.config import RunConfig, config_from
 from mnistbench.schema.config_rules import check_batch
 from mnistbench.schema.errors import InputError
+from mnistbench.workload.models import MODELS, build_model
 
 FOLDER = Path(__file__).parents[1] / "launch_configs"
 CONFIGS = sorted(FOLDER.glob("*.yaml"))
@@ -34,6 +37,7 @@ STARTS = {
     "gpu_8_fp8": ("MULTI_GPU", False, 8, 1, "fp8"),
     "nodes_2x8": ("MULTI_GPU", False, 16, 2, "bf16"),
 }
+MORE_LAYERS = {"cnn": {"linear_layers": 4}}
 
 
 def by_name(path):
@@ -272,6 +276,24 @@ def test_fp8_without_its_library_is_found_before_the_launch(capsys, monkeypatch)
     monkeypatch.setattr("mnistbench.engine.launch_config.is_fp8_available", lambda: False)
     assert doctor.main(["--launch-config", str(FOLDER / "gpu_8_fp8.yaml")]) == 1
     assert "fp8 needs torchao or Transformer Engine" in capsys.readouterr().out
+
+
+def models_with_float8():
+    """The models that Accelerate finds layers in for torchao to convert, as it goes by default."""
+    for name in MODELS:
+        model = build_model(RunConfig(model=name, **MORE_LAYERS.get(name, {})))
+        ends = find_first_last_linear_layers(model)
+        layers = {key: part for key, part in model.named_modules() if isinstance(part, nn.Linear)}
+        if any(filter_linear_layers(part, key, ends) for key, part in layers.items()):
+            yield name
+
+
+def test_the_fp8_example_trains_a_network_that_has_fp8_layers(capsys):
+    assert set(models_with_float8()) == {"dnn5", "cnn"}  # those that the file and the page name
+    (command,) = header_commands(FOLDER / "gpu_8_fp8.yaml")
+    told = launch_command_parser().parse_args(command[2:])
+    assert train.main([*told.training_script_args, "--print-config"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["model"] == "dnn5"
 
 
 def test_a_configuration_in_order_is_status_0(capsys):

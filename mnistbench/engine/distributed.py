@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import re
-import signal
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -23,22 +20,14 @@ from accelerate.utils import (
 )
 from torch import Tensor
 
-from mnistbench.engine.rendezvous import (
-    check_rendezvous_variables,
-    process_label,
-    rendezvous_kwargs,
-    unresponsive_processes,
-)
+from mnistbench.engine.process_group import keep_alive_at_loss, leave_group
+from mnistbench.engine.process_loss import exchange_errors, same_sigterm
+from mnistbench.engine.rendezvous import check_rendezvous_variables, rendezvous_kwargs
 from mnistbench.recorder.cores import cpu_is_asked_for
 from mnistbench.recorder.environment import local_world_size
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_batch
-from mnistbench.schema.errors import (
-    InputError,
-    ProcessLostError,
-    RunError,
-    SaidElsewhereError,
-)
+from mnistbench.schema.errors import InputError, SaidElsewhereError, first_line
 
 __all__ = [
     "agree",
@@ -59,8 +48,6 @@ _LAUNCH_HINT = (
     "and use `accelerate launch --multi_gpu --num_processes N -m mnistbench.train`"
 )
 _RENDEZVOUS = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-_GLOO_SAYS = re.compile(r"gloo|connection (closed|reset) by peer", re.IGNORECASE)
-_GLOO_WAITED = re.compile(r"Timed out waiting (\d+)ms")
 
 
 def uses_cpu() -> bool:
@@ -97,6 +84,8 @@ def start_accelerator(config: RunConfig) -> Accelerator:
     check_batch(config, world_size)
     _check_devices()
     _forget_other_precision(precision)
+    if world_size > 1:
+        keep_alive_at_loss()
     accelerator = _met(config, precision, world_size=world_size)
     if accelerator.num_processes != world_size:
         raise InputError(
@@ -104,7 +93,8 @@ def start_accelerator(config: RunConfig) -> Accelerator:
             f"process(es): they would train alone; {_LAUNCH_HINT}"
         )
     if world_size > 1:
-        atexit.register(_leave_group)
+        atexit.unregister(leave_group)  # of an earlier run of this process
+        atexit.register(leave_group)
     _check_launch_choices(accelerator)
     return accelerator
 
@@ -124,7 +114,7 @@ def _met(config: RunConfig, precision: str, *, world_size: int) -> Accelerator:
     except InputError:
         raise
     except (ValueError, ImportError) as error:
-        raise InputError(f"accelerate: {str(error).splitlines()[0]}") from None
+        raise InputError(f"accelerate: {first_line(error)}") from None
 
 
 def shards_weights(accelerator: Accelerator) -> bool:
@@ -133,71 +123,11 @@ def shards_weights(accelerator: Accelerator) -> bool:
 
 
 @contextmanager
-def exchange_errors() -> Iterator[None]:
-    """Turn what the backend says inside, when another process is lost, into one line.
-
-    Raises:
-        ProcessLostError: another process has gone, or did not answer in ``process_timeout_s``.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if isinstance(error, RunError) or not _is_loss(error):
-            raise
-        _outlive_the_launcher()
-        raise ProcessLostError(_what_was_lost(str(error))) from error
-
-
-@contextmanager
 def _unwarned() -> Iterator[None]:
     """Without Accelerate's remark on the threads that it sets; the run sets its own."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
         yield
-
-
-def _is_loss(error: RuntimeError) -> bool:
-    return isinstance(error, torch.distributed.DistError) or bool(_GLOO_SAYS.search(str(error)))
-
-
-def _what_was_lost(said: str) -> str:
-    label = process_label()
-    waited = _GLOO_WAITED.search(said)
-    if waited:
-        silent = unresponsive_processes()
-        named = " and ".join(f"process {n}" for n in silent) or "another process"
-        return (
-            f"{label}: {named} did not answer within {int(waited[1]) / 1000:g} s; see what it "
-            "does, and if it is only slow raise --process-timeout-s"
-        )
-    if "connectFullMesh" in said:
-        return (
-            f"{label}: the processes met, but cannot connect to each other; name the network "
-            "between the machines in GLOO_SOCKET_IFNAME (see `ip address`)"
-        )
-    if re.search(r"by peer|Broken pipe", said):
-        return f"{label}: another process of the run has gone; see what it said"
-    return f"{label}: an exchange failed: {said.splitlines()[0]}"
-
-
-@contextmanager
-def same_sigterm() -> Iterator[None]:
-    """Leave the reaction to SIGTERM as it was, whatever `exchange_errors` did to it inside."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread() and before is not None:
-            signal.signal(signal.SIGTERM, before)
-
-
-def _outlive_the_launcher() -> None:
-    """Launchers end all processes once one has gone; this one ends by itself, after its record."""
-    try:
-        if callable(signal.getsignal(signal.SIGTERM)):
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    except ValueError:
-        return  # only the main thread is told of signals
 
 
 def _check_devices() -> None:
@@ -316,12 +246,6 @@ def _world_size() -> int:
     if int(text) > 1:
         check_rendezvous_variables(int(text))
     return int(text)
-
-
-def _leave_group() -> None:
-    """NCCL complains of a process that ends while its group still stands."""
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 def _forget_other_precision(precision: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 from accelerate import Accelerator
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from mnistbench.workload.losses import LossFn
 
-__all__ = ["Evaluation", "Evaluator"]
+__all__ = ["Evaluation", "Evaluator", "widest_float"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ class Evaluator:
         """
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         # correct, loss sum, images, training loss sum; then each process's train clock in a slot
-        sums = torch.zeros(4 + world, dtype=self._dtype(images.device), device=images.device)
+        sums = torch.zeros(4 + world, dtype=widest_float(images.device), device=images.device)
         self._share_buffers()
         low, high = rank * len(images) // world, (rank + 1) * len(images) // world
         self._count(images[low:high], labels[low:high], sums)
@@ -120,6 +121,12 @@ class Evaluator:
         yield
         self.model.train(was_training)
 
-    @staticmethod
-    def _dtype(device: torch.device) -> torch.dtype:
-        return torch.float32 if device.type == "mps" else torch.float64
+
+@cache
+def widest_float(device: torch.device) -> torch.dtype:
+    """float64 where `device` can add in it, else float32; tried once."""
+    try:
+        torch.ones(1, dtype=torch.float64, device=device).add_(1).item()
+    except (RuntimeError, TypeError):  # as XPU without it, and MPS, have it
+        return torch.float32
+    return torch.float64

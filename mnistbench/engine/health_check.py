@@ -14,6 +14,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from mnistbench.engine.process_group import CheckGroup
+
 __all__ = ["HealthCheck", "HealthStatus"]
 
 _WINDOW_S = 0.5
@@ -40,10 +42,16 @@ class HealthCheck:
         window_steps: steps until the next check.
     """
 
-    def __init__(self, accelerator: Accelerator, *, at_once: int = 1) -> None:
-        """`at_once` steps are made as one, so that a window holds a multiple of them."""
+    def __init__(
+        self, accelerator: Accelerator, *, group: CheckGroup | None = None, at_once: int = 1
+    ) -> None:
+        """`at_once` steps are made as one, so that a window holds a multiple of them.
+
+        Several processes tell each other in `group`; the one that exchanges gradients by default.
+        """
         self.window_steps = at_once
-        self._accelerator, self._at_once = accelerator, at_once
+        self._num_processes, self._at_once = accelerator.num_processes, at_once
+        self._group = group or CheckGroup(accelerator)
 
     def check(
         self, losses: Tensor, weights: Iterable[Tensor], *, elapsed_s: float, signal: int
@@ -58,9 +66,8 @@ class HealthCheck:
         """
         bad = _first_bad(losses, weights)
         found = torch.tensor([bad, signal, elapsed_s], dtype=torch.float32)
-        if self._accelerator.num_processes > 1:
-            mine = found.to(self._accelerator.device).unsqueeze(0)
-            every = self._accelerator.gather(mine).cpu()
+        if self._num_processes > 1:
+            every = self._group.gather(found)
             found = torch.stack([every[:, 0].amin(), every[:, 1].amax(), every[:, 2].amax()])
         first, asked, slowest_s = found.tolist()
         if len(losses):

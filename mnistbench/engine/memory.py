@@ -13,16 +13,25 @@ from mnistbench.schema.errors import RunError
 
 __all__ = ["is_out_of_memory", "memory_errors", "smaller_batch"]
 
-_HOST_SAYS = ("not enough memory", "can't allocate memory", "Cannot allocate memory")
+_SAYS = (
+    *("not enough memory", "can't allocate memory", "cannot allocate memory"),  # the host
+    "out of memory",  # CUDA, also in NCCL's last error
+    *("cublas_status_alloc_failed", "cudnn_status_alloc_failed"),
+    *("cusolver_status_alloc_failed", "cusparse_status_alloc_failed"),
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device's memory, or the host's, did not suffice."""
+    """Whether a device's memory, or the host's, did not suffice.
+
+    A library's ``INTERNAL_ERROR`` or ``NOT_INITIALIZED`` can have other causes and does not count.
+    """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and any(said in str(error) for said in _HOST_SAYS)
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in said for words in _SAYS)
 
 
 def smaller_batch(config: RunConfig, global_batch_size: int) -> str:

@@ -20,7 +20,7 @@ from accelerate.utils import InitProcessGroupKwargs
 from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import register_rendezvous_handler, rendezvous
 
-from mnistbench.schema.errors import InputError, ProcessLostError
+from mnistbench.schema.errors import InputError, ProcessLostError, first_line
 
 __all__ = [
     "check_rendezvous_variables",
@@ -150,7 +150,7 @@ def _word(store: Any, key: str) -> str:
 
 def _why_refused(error: Exception) -> str:
     label = process_label()
-    said = str(error).splitlines()[0]
+    said = first_line(error)
     if "EADDRINUSE" in said:
         port = os.environ["MASTER_PORT"]
         return f"{label}: port {port} of this machine is busy; set MASTER_PORT to a free one"

@@ -6,6 +6,7 @@ import itertools
 import os
 import time
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -141,20 +142,25 @@ class StepTimer:
 
 
 class EventTimer:
-    """Durations of steps by device events: no wait for the device inside a window."""
+    """Durations of steps by device events: no wait for the device inside a window.
+
+    Events are kept until a window begins after the device has come past them.
+    """
 
     def __init__(self, new_event: Callable[[], Any]) -> None:
         """`new_event` makes a timing event, such as ``torch.cuda.Event(enable_timing=True)``."""
         self._new_event = new_event
-        self._carried_s: list[float] = []
-        self._windows: list[list[tuple[Any, int]]] = []
+        self._known_s = array("d")
+        self._windows: deque[list[tuple[Any, int]]] = deque()
 
     def restore(self, durations_s: Iterable[float]) -> None:
         """Take over durations of an earlier life of the run, before any step."""
-        self._carried_s.extend(durations_s)
+        self._known_s.extend(durations_s)
 
     def start(self) -> None:
-        """Begin a window."""
+        """Begin a window; what is known by now of those before becomes numbers."""
+        while self._windows and self._windows[0][-1][0].query():
+            self._known_s.extend(_durations_s(self._windows.popleft()))
         self._windows.append([])
         self.mark()
 
@@ -166,12 +172,12 @@ class EventTimer:
 
     def durations_s(self) -> list[float]:
         """All step durations so far [seconds]; the device must have been waited for."""
-        return self._carried_s + [
-            before.elapsed_time(after) / 1e3 / num_steps
-            for window in self._windows
-            for (before, _), (after, num_steps) in itertools.pairwise(window)
-            for _ in range(num_steps)
-        ]
+        return [*self._known_s, *itertools.chain.from_iterable(map(_durations_s, self._windows))]
+
+
+def _durations_s(window: Iterable[tuple[Any, int]]) -> Iterator[float]:
+    for (before, _), (after, num_steps) in itertools.pairwise(window):
+        yield from itertools.repeat(before.elapsed_time(after) / 1e3 / num_steps, num_steps)
 
 
 Timer = StepTimer | EventTimer

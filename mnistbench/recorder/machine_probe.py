@@ -8,54 +8,80 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import torch
-from torch import Tensor
 
 from mnistbench.schema.record import CanaryReading
 
 __all__ = ["probe_machine"]
 
-_SIDE = 512
+_SIDE, _LARGEST_SIDE = 512, 8192
 _MATMUL_REPEATS = 15
-_COPY_BYTES = 2**22
-_COPY_PLACES = 8
+_COPY_BYTES, _MOST_COPY_BYTES = 2**22, 2**28
+_COPY_PLACES = {"cpu": 8}
+_DEVICE_COPY_PLACES = 2
 _COPY_REPEATS = 7
+_LONG_ENOUGH_S = 1e-3
+_TRIES = 3
+_sizes: dict[torch.device, tuple[int, int]] = {}
+"""The side and the bytes that each device but the CPU was found to need."""
 
 
 def probe_machine(device: torch.device, *, synchronize: Callable[[], None] | None) -> CanaryReading:
-    """The median speed of a 512-by-512 matrix product in fp32 and of a copy of 4 MiB.
+    """The median speed of a square matrix product in fp32 and of a copy.
 
-    The copy is timed at eight places of memory, since on a virtual machine its speed depends on
-    where it happens to lie; at 4 MiB it lives in the cache that neighbours share. Takes about 50 ms
-    on two cores; draws no random number. `synchronize` waits for `device`.
+    On the CPU of 512 by 512, and of 4 MiB, which lives in the cache that neighbours share. That is
+    timed at eight places of memory, since on a virtual machine its speed depends on where it
+    happens to lie. Takes about 50 ms on two cores. On other devices these would time how fast work
+    is launched: there, sizes double until each takes a millisecond, to 8,192 by 8,192 and 256 MiB
+    at most; found once in a process. Draws no random number. `synchronize` waits for `device`.
     """
     wait = synchronize or (lambda: None)
     with torch.no_grad():
-        matmul_s = _matmul_s(device, wait)
-        copy_s = median(_copy_s(*pair, wait) for pair in _places(device))
+        side, num_bytes = _sizes_for(device, wait)
+        matmul_s = _matmul_s(device, side, wait)
+        copy_s = _copy_s(device, num_bytes, wait)
     return CanaryReading(
-        matmul_flops_per_s=2 * _SIDE**3 / matmul_s, copy_bytes_per_s=_COPY_BYTES / copy_s
+        matmul_flops_per_s=2 * side**3 / matmul_s, copy_bytes_per_s=num_bytes / copy_s
     )
 
 
-def _matmul_s(device: torch.device, wait: Callable[[], None]) -> float:
-    factor = torch.full((_SIDE, _SIDE), 1 / _SIDE, device=device)
+def _sizes_for(device: torch.device, wait: Callable[[], None]) -> tuple[int, int]:
+    if device.type == "cpu":
+        return _SIDE, _COPY_BYTES
+    if device not in _sizes:
+        side, num_bytes = _SIDE, _COPY_BYTES
+        while side < _LARGEST_SIDE and _matmul_s(device, side, wait, _TRIES) < _LONG_ENOUGH_S:
+            side *= 2
+        while (
+            num_bytes < _MOST_COPY_BYTES
+            and _copy_s(device, num_bytes, wait, _TRIES) < _LONG_ENOUGH_S
+        ):
+            num_bytes *= 2
+        _sizes[device] = side, num_bytes
+    return _sizes[device]
+
+
+def _matmul_s(
+    device: torch.device, side: int, wait: Callable[[], None], repeats: int = _MATMUL_REPEATS
+) -> float:
+    factor = torch.full((side, side), 1 / side, device=device)
     product = torch.empty_like(factor)
-    return _median_s(
-        lambda: torch.matmul(factor, factor, out=product), wait, repeats=_MATMUL_REPEATS
+    return _median_s(lambda: torch.matmul(factor, factor, out=product), wait, repeats=repeats)
+
+
+def _copy_s(
+    device: torch.device, num_bytes: int, wait: Callable[[], None], repeats: int = _COPY_REPEATS
+) -> float:
+    places = _COPY_PLACES.get(device.type, _DEVICE_COPY_PLACES)
+    # all there at once, so that no two lie at one place
+    memory = torch.ones(2 * places, num_bytes, dtype=torch.uint8, device=device)
+    pairs = list(zip(memory[::2], memory[1::2], strict=True))
+    return median(
+        _median_s(partial(target.copy_, source), wait, repeats=repeats) for source, target in pairs
     )
-
-
-def _places(device: torch.device) -> list[tuple[Tensor, Tensor]]:
-    """Pairs of a source and a target, all there at once so that no two lie at one place."""
-    sources = torch.ones(2 * _COPY_PLACES, _COPY_BYTES, dtype=torch.uint8, device=device)
-    return list(zip(sources[::2], sources[1::2], strict=True))
-
-
-def _copy_s(source: Tensor, target: Tensor, wait: Callable[[], None]) -> float:
-    return _median_s(lambda: target.copy_(source), wait, repeats=_COPY_REPEATS)
 
 
 def _median_s(work: Callable[[], object], wait: Callable[[], None], *, repeats: int) -> float:

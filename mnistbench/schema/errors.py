@@ -45,6 +45,14 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, where Ctrl-C would raise KeyboardInterrupt: end, and leave a record."""
 
 
+def first_line(said: BaseException | str) -> str:
+    """The first line with words of an error or a text; of an empty error the name of its type."""
+    lines = str(said).strip().splitlines()
+    if lines:
+        return lines[0].rstrip()
+    return "" if isinstance(said, str) else type(said).__name__
+
+
 def one_line(error: ValidationError) -> str:
     """The first of pydantic's errors as ``field: what (got value)``."""
     first = error.errors(include_url=False)[0]
@@ -56,11 +64,6 @@ def one_line(error: ValidationError) -> str:
     got = reprlib.repr(first["input"])
     message = first["msg"].replace("Input should", "should")
     return f"{path}: {message} (got {got})"
-
-
-def first_line(error: object) -> str:
-    """The first line of what `error` says; of one that says nothing, what kind it is."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _step(part: int | str) -> str:

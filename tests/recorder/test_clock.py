@@ -97,20 +97,67 @@ def test_step_durations_leave_out_what_lies_between_windows(monkeypatch):
     assert timer.durations_s() == [0.5] * 6
 
 
+class Device:
+    """Comes past the events recorded on it when told to; `alive` of them are kept."""
+
+    def __init__(self, *times_ms):
+        self.times_ms, self.done_ms, self.alive = iter(times_ms), float("inf"), 0
+
+    def event(self):
+        device = self
+        device.alive += 1
+
+        class Event:
+            def record(self):
+                self.at_ms = next(device.times_ms)
+
+            def query(self):
+                return self.at_ms <= device.done_ms
+
+            def elapsed_time(self, other):
+                assert self.query(), "not known yet"
+                assert other.query(), "not known yet"
+                return other.at_ms - self.at_ms
+
+            def __del__(self):
+                device.alive -= 1
+
+        return Event()
+
+
 def test_event_durations_come_from_events_within_a_window():
-    times_ms = iter([0, 1, 3, 100, 104])
-
-    class Event:
-        def record(self):
-            self.at_ms = next(times_ms)
-
-        def elapsed_time(self, other):
-            return other.at_ms - self.at_ms
-
-    timer = EventTimer(Event)
+    timer = EventTimer(Device(0, 1, 3, 100, 104, 200, 206).event)
+    timer.restore([7.0])
     timer.start()
     timer.mark()
     timer.mark()
     timer.start()
     timer.mark()
-    assert timer.durations_s() == [0.001, 0.002, 0.004]
+    timer.start()
+    timer.mark(2)
+    assert timer.durations_s() == [7.0, 0.001, 0.002, 0.004, 0.003, 0.003]
+
+
+def test_events_are_kept_no_longer_than_until_the_next_window():
+    device = Device(*range(10_000))
+    timer, most = EventTimer(device.event), 0
+    for _ in range(100):
+        timer.start()
+        for _ in range(20):
+            timer.mark()
+        most = max(most, device.alive)
+    assert most == 21
+    assert timer.durations_s() == [0.001] * 2000
+
+
+def test_events_that_the_device_has_not_come_to_are_kept_without_waiting():
+    device = Device(*range(10_000))
+    device.done_ms = 5
+    timer = EventTimer(device.event)
+    for _ in range(4):  # at 0 to 2, 3 to 5, 6 to 8, 9 to 11
+        timer.start()
+        timer.mark()
+        timer.mark()
+    assert device.alive == 6
+    device.done_ms = 99
+    assert timer.durations_s() == [0.001] * 8
