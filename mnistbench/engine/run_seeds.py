@@ -25,6 +25,8 @@ from mnistbench.engine.distributed import (
 from mnistbench.engine.loss_history import LossHistory
 from mnistbench.engine.memory import memory_errors
 from mnistbench.engine.observed import coarsest_precision
+from mnistbench.engine.process_group import check_group
+from mnistbench.engine.process_loss import end_unanswered
 from mnistbench.engine.process_settings import applied
 from mnistbench.engine.profiling import profiled_steps
 from mnistbench.engine.recording import record_of
@@ -33,25 +35,26 @@ from mnistbench.engine.run import BuiltParts, Outcome, Run, RunContext, Training
 from mnistbench.engine.run_hooks import RunHooks, build_hooks
 from mnistbench.engine.setting import Setting, run_context, start_setting
 from mnistbench.engine.stop_signals import (
-    StopSignals,
     deferred_signals,
     exit_now,
     stop_error,
 )
-from mnistbench.engine.training_loop import TrainingLoop
+from mnistbench.engine.training_loop import Guards, TrainingLoop
+from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import Ledger
 from mnistbench.recorder.hooks import Hook
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError, SaidElsewhereError, first_line
 from mnistbench.schema.insight import StepCosts
-from mnistbench.schema.record import RunRecord
+from mnistbench.schema.record import RunRecord, Status
 from mnistbench.schema.store import save_record
 
 __all__ = ["train"]
 
 _log = logging.getLogger(__name__)
 _LAST_WORDS_S = 1.0
+_Rest = tuple[BuiltParts | None, TrainingState, Outcome]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,10 +92,15 @@ def train(
     with same_sigterm(), exchange_errors():
         options = _Options(show_progress=show_progress, hooks=hooks)
         ledger = ledger or Ledger()
-        return _run_seeds(start_setting(config, ledger), options, ledger)
+        setting = start_setting(config, ledger)
+        group = check_group(setting.accelerator, timeout_s=config.process_timeout_s)
+        with Watchdog(group.watchdog_s, end_unanswered) as watchdog, watchdog.armed():
+            return _run_seeds(setting, options, ledger, watchdog)
 
 
-def _run_seeds(setting: Setting, options: _Options, ledger: Ledger) -> list[RunRecord]:
+def _run_seeds(
+    setting: Setting, options: _Options, ledger: Ledger, watchdog: Watchdog
+) -> list[RunRecord]:
     """A record for each seed: of those that have ended already, and of those that are run."""
     config, accelerator = setting.config, setting.accelerator
     scaler = accelerator.scaler and accelerator.scaler.state_dict()
@@ -105,7 +113,7 @@ def _run_seeds(setting: Setting, options: _Options, ledger: Ledger) -> list[RunR
         if scaler:
             accelerator.scaler.load_state_dict(scaler)  # no seed inherits another's loss scale
         context = run_context(setting, seed=seed, saved=done)
-        record, asked = _run(context, options, ledger)
+        record, asked = _run(context, options, ledger, watchdog)
         records.append(record)
         if len(records) < config.num_seeds and (asked := _asked_by_any(accelerator, asked)):
             saved = ", saved" if record.checkpoints and record.checkpoints.saved else ""
@@ -115,7 +123,9 @@ def _run_seeds(setting: Setting, options: _Options, ledger: Ledger) -> list[RunR
     return records
 
 
-def _run(context: RunContext, options: _Options, ledger: Ledger) -> tuple[RunRecord, int]:
+def _run(
+    context: RunContext, options: _Options, ledger: Ledger, watchdog: Watchdog
+) -> tuple[RunRecord, int]:
     """Build and train to the end, whatever that is, and put it on record.
 
     Gives the record, and the number of a signal that came meanwhile, or 0.
@@ -127,9 +137,16 @@ def _run(context: RunContext, options: _Options, ledger: Ledger) -> tuple[RunRec
     go_on = config.on_checkpoint_error == "continue"
     writer = CheckpointWriter(context.run_folder, accelerator, go_on=go_on)
     parts: BuiltParts | None = None
+
+    def put_loss_on_record(said: str) -> None:
+        _put_loss_on_record(context, (parts, state, outcome), said)
+
     with ExitStack() as entered:  # until it is on record: a launcher may pass a signal on late
         entered.enter_context(applied(config, context.plan))
         entered.enter_context(writer)
+        entered.enter_context(
+            watchdog.armed(partial(end_unanswered, put_on_record=put_loss_on_record))
+        )
         try:
             with exchange_errors(), memory_errors(config, context.batch_plan.global_batch_size):
                 num_steps = context.batch_plan.num_steps
@@ -139,7 +156,8 @@ def _run(context: RunContext, options: _Options, ledger: Ledger) -> tuple[RunRec
                 run = Run(context, parts, state, outcome)
                 _go_on(run, writer)
                 stops = entered.enter_context(deferred_signals(partial(_give_up, run)))
-                _train_built(run, options, steps=steps, writer=writer, stops=stops)
+                guards = Guards(writer, stops, watchdog)
+                _train_built(run, options, steps=steps, guards=guards)
                 record = record_of(*run)
         except InputError:
             raise
@@ -156,9 +174,7 @@ def _run(context: RunContext, options: _Options, ledger: Ledger) -> tuple[RunRec
         return record, outcome.stop_signal or stops.asked  # one that came after the last check
 
 
-def _train_built(
-    run: Run, options: _Options, *, steps: range, writer: CheckpointWriter, stops: StopSignals
-) -> None:
+def _train_built(run: Run, options: _Options, *, steps: range, guards: Guards) -> None:
     """Train `run` from where it is, `steps` of it profiled; how it went is in its outcome."""
     context, parts, state, outcome = run
     precision = coarsest_precision(parts.observed) if parts.observed else "fp32"
@@ -166,9 +182,7 @@ def _train_built(
     if run.is_main_process:
         _log.info(run.summary())
     try:
-        TrainingLoop(
-            run, hooks=hooks.hooks, writer=writer, stops=stops, show_progress=options.show_progress
-        )()
+        TrainingLoop(run, hooks=hooks.hooks, guards=guards, show_progress=options.show_progress)()
         if run.config.diagnose and outcome.status == "completed" and not outcome.stop_signal:
             outcome.step_costs = _diagnosis(run)
     finally:
@@ -261,15 +275,27 @@ def _asked_by_any(accelerator: Accelerator, asked: int) -> int:
 def _give_up(run: Run, number: int) -> None:
     """End the process at signal `number` though its main thread does not come back."""
     said = f"ended at once by signal {number}: its step did not end in time"
+    _put_on_record_at_once(run.context, (run.parts, run.state, run.outcome), "interrupted", said)
+    exit_now(number)
+
+
+def _put_loss_on_record(context: RunContext, rest: _Rest, said: str) -> None:
+    _, state, _ = rest
+    if not context.saved or state.interruptions:  # else its record stands
+        _put_on_record_at_once(context, rest, "failed", f"ProcessLostError: {said}")
+
+
+def _put_on_record_at_once(context: RunContext, rest: _Rest, status: Status, said: str) -> None:
+    """From another thread than the run's, which may be held by the device, or the disk."""
+    parts, state, outcome = rest
 
     def put_on_record() -> None:
-        run.outcome.status, run.outcome.error = "interrupted", said
-        _save(run.context, record_of(*run, measured=False))
+        outcome.status, outcome.error = status, said
+        _save(context, record_of(context, parts, state, outcome, measured=False))
 
-    last_words = Thread(target=put_on_record, daemon=True)  # the disk may be what is waited for
+    last_words = Thread(target=put_on_record, daemon=True)
     last_words.start()
     last_words.join(_LAST_WORDS_S)
-    exit_now(number)
 
 
 def _save(context: RunContext, record: RunRecord) -> RunRecord:

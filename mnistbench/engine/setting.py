@@ -20,9 +20,12 @@ from mnistbench.engine.distributed import (
 )
 from mnistbench.engine.interconnect import measure_interconnect
 from mnistbench.engine.plan import ExecutionPlan, Hardware, resolve_plan
+from mnistbench.engine.process_group import check_group
+from mnistbench.engine.process_loss import end_unanswered
 from mnistbench.engine.resume import Invocation, find_resume_point, new_invocation
 from mnistbench.engine.run import RunContext
 from mnistbench.engine.run_hooks import check_hooks
+from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import Ledger
 from mnistbench.recorder.environment import set_threads
 from mnistbench.recorder.telemetry import Telemeter
@@ -76,6 +79,12 @@ def start_setting(config: RunConfig, ledger: Ledger) -> Setting:
     with ledger.phase("startup"):
         accelerator = start_accelerator(config)
         set_threads(config.num_threads)
+    group = check_group(accelerator, timeout_s=config.process_timeout_s)
+    with Watchdog(group.watchdog_s, end_unanswered) as watchdog, watchdog.armed():
+        return _start_together(config, accelerator, ledger)
+
+
+def _start_together(config: RunConfig, accelerator: Accelerator, ledger: Ledger) -> Setting:
     plan = decide_together(accelerator, lambda: resolve_plan(config, _hardware(accelerator)))
     _check_here(config, accelerator)
     if accelerator.device.type != "cpu":

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,8 +16,10 @@ from mnistbench.engine.checkpoint_writer import CheckpointWriter
 from mnistbench.engine.evaluation import Evaluation
 from mnistbench.engine.fast_step import FastStep
 from mnistbench.engine.health_check import HealthCheck
+from mnistbench.engine.process_group import check_group
 from mnistbench.engine.run import Run
 from mnistbench.engine.stop_signals import StopSignals, stop_error
+from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.hooks import Hooks
 from mnistbench.recorder.machine_probe import probe_machine
 from mnistbench.recorder.progress import Progress
@@ -32,9 +34,23 @@ from mnistbench.schema.record import (
 from mnistbench.workload.batches import Batch
 from mnistbench.workload.schedules import lr_at
 
-__all__ = ["TrainingLoop"]
+__all__ = ["Guards", "TrainingLoop"]
 
 _NO_LOSSES = torch.zeros(0)
+
+
+class Guards(NamedTuple):
+    """What keeps a run's state and ends it in order.
+
+    Attributes:
+        writer: saves checkpoints.
+        stops: says what signals ask for.
+        watchdog: ends what other processes, or the device, do not answer.
+    """
+
+    writer: CheckpointWriter
+    stops: StopSignals
+    watchdog: Watchdog
 
 
 class TrainingLoop:
@@ -49,16 +65,20 @@ class TrainingLoop:
         run: Run,
         *,
         hooks: Hooks,
-        writer: CheckpointWriter,
-        stops: StopSignals,
+        guards: Guards,
         show_progress: bool = False,
     ) -> None:
-        """`stops` says what signals ask for."""
-        self._run, self._hooks, self._writer, self._stops = run, hooks, writer, stops
+        """All that ends a run in order is in `guards`."""
+        self._run, self._hooks = run, hooks
+        self._writer, self._stops, self._watchdog = guards
         self._state, self._outcome, self._step = run.state, run.outcome, run.parts.step
         self._telemeter = run.context.telemeter
         accelerator, config = run.context.accelerator, run.config
-        self._health = HealthCheck(accelerator, at_once=self._step.steps_per_call)
+        self._health = HealthCheck(
+            accelerator,
+            group=check_group(accelerator, timeout_s=config.process_timeout_s),
+            at_once=self._step.steps_per_call,
+        )
         self._eval_every = config.eval_every_steps or run.steps_per_epoch
         self._save_every = config.checkpoint_every_steps
         self._progress = Progress(
@@ -79,9 +99,9 @@ class TrainingLoop:
             RunError: a checkpoint could not be saved.
         """
         with self._hooks.around("run", self._run), self._timed_exchanges():
+            before = self._probe()  # before the peak of memory is counted
             if self._telemeter:
                 self._telemeter.begin()
-            before = self._probe()
             self._run.context.accelerator.wait_for_everyone()
             try:
                 self._outcome.status = self._train()
@@ -221,12 +241,14 @@ class TrainingLoop:
         """Have all processes know what any of them sees, and note it."""
         if self._telemeter:
             self._telemeter.sample()
+        self._watchdog.arm()  # anew: the check's own wait ends first, and names who is silent
         status = self._health.check(
             losses,
             self._run.parts.model.parameters(),
             elapsed_s=self._window_s,
             signal=self._stops.asked,
         )
+        self._watchdog.arm()  # all have answered
         self._outcome.stop_signal = status.signal
         if status.bad_step is not None:
             self._outcome.bad_step = self._state.step - len(losses) + status.bad_step

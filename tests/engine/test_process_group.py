@@ -13,7 +13,7 @@ import torch
 from mnistbench.engine import process_group, process_loss
 from mnistbench.engine.health_check import HealthCheck
 from mnistbench.engine.process_group import check_group, keep_alive_at_loss, leave_group
-from tests.processes import Process, free_port, rendezvous
+from tests.processes import SMALL_FLAGS, Process, free_port, rendezvous
 
 dist = torch.distributed
 
@@ -118,3 +118,15 @@ def test_nccl_leaves_the_process_alive_whatever_the_launcher_has_set(monkeypatch
     monkeypatch.setenv("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1")  # as torchrun does
     keep_alive_at_loss()
     assert os.environ["TORCH_NCCL_ASYNC_ERROR_HANDLING"] == "0"
+
+
+@pytest.mark.processes
+def test_exchanges_that_never_end_leave_one_line_each_and_a_record(launch):
+    flags = [*SMALL_FLAGS, "--model", "linear", "--num-epochs", "9", "--process-timeout-s", "3"]
+    done, (record,) = launch(*flags, module="tests.engine.hung_train")
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if line.startswith("mnistbench: error: ")]
+    assert len(said) == 2
+    assert all("did not answer within" in line for line in said)
+    assert record.status == "failed"
+    assert "process 0 of 2: process 1 did not answer" in record.error
