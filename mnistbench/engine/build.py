@@ -17,6 +17,7 @@ from mnistbench.engine.memory import is_out_of_memory, smaller_batch
 from mnistbench.engine.objective import Objective
 from mnistbench.engine.observed import check_observed
 from mnistbench.engine.plan import ExecutionPlan
+from mnistbench.engine.process_loss import is_process_loss
 from mnistbench.engine.run import BuiltParts, RunContext, Step
 from mnistbench.engine.stock_step import StockStep
 from mnistbench.recorder.clock import Ledger
@@ -29,6 +30,9 @@ from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
 
 __all__ = ["build_parts", "differs_by_process"]
+
+_WITH_SYNC_BATCH_NORM = {"cuda", "xpu", "hpu"}
+"""Devices for which torch has it; its kernels are not there for the CPU."""
 
 Network = Callable[[Tensor], Tensor]
 """Normalised images ``[B, 1, 28, 28]`` to logits ``[B, 10]``."""
@@ -53,8 +57,8 @@ def _build(context: RunContext) -> BuiltParts:
     layout = torch.channels_last if plan.channels_last else torch.contiguous_format
     model = build_model(config).to(accelerator.device).to(memory_format=layout)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    if accelerator.device.type == "cuda" and accelerator.num_processes > 1:
-        # over the global batch, as on one process; torch has it on GPUs only
+    if accelerator.device.type in _WITH_SYNC_BATCH_NORM and accelerator.num_processes > 1:
+        # over the global batch, as on one process
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     optimizer = build_optimizer(model, config, fused=plan.fused_optimizer)
     make = _stock_step if plan.loop == "stock" else _fast_step
@@ -217,6 +221,8 @@ def _prepare(context: RunContext, parts: BuiltParts) -> tuple[Evaluator, str | I
         if parts.step.plan.mode == "compiled":
             return parts.evaluator.compiled(device=context.accelerator.device), None
     except RuntimeError as error:
+        if is_process_loss(error):
+            raise
         if is_out_of_memory(error):
             size = context.batch_plan.global_batch_size
             return parts.evaluator, InputError(smaller_batch(context.config, size))

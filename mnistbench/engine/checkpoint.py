@@ -17,6 +17,7 @@ from accelerate.utils import gather_object
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from mnistbench.engine.random_state import device_rng_state, set_device_rng_state
 from mnistbench.engine.run import Run
 from mnistbench.schema.checkpoint import CheckpointState, SavedRun
 from mnistbench.schema.errors import InputError, first_line
@@ -135,7 +136,8 @@ def _of_process(run: Run) -> Named:
     state, device = run.state, run.context.accelerator.device
     phases_s, wall_s = state.ledger.state()
     exchanges = state.exchange_timer.durations_s() if state.exchange_timer else []
-    on_device = {"device_random": _device_random(device)} if device.type != "cpu" else {}
+    own_random = device_rng_state(device)
+    on_device = {} if own_random is None else {"device_random": own_random}
     return {
         "random": torch.get_rng_state(),
         "losses": state.losses.until(state.step),
@@ -151,7 +153,7 @@ def _fill_process(run: Run, own: Named) -> None:
     state, device = run.state, run.context.accelerator.device
     torch.set_rng_state(own["random"])
     if device.type != "cpu":
-        torch.get_device_module(device).set_rng_state(own["device_random"])
+        set_device_rng_state(own["device_random"], device)
     state.losses.restore(own["losses"].to(device))
     state.timer.restore(own["steps_s"].tolist())
     if state.exchange_timer is not None:
@@ -239,8 +241,3 @@ def _check_like(name: str, place: Tensor, value: Tensor) -> None:
 
 def _with_prefix(values: Named, prefix: str) -> Named:
     return {n.removeprefix(prefix): v for n, v in values.items() if n.startswith(prefix)}
-
-
-def _device_random(device: torch.device) -> Tensor:
-    state: Tensor = torch.get_device_module(device).get_rng_state()
-    return state

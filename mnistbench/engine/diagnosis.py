@@ -19,7 +19,9 @@ from typing import Any, NamedTuple, cast
 import torch
 
 from mnistbench.engine.distributed import decide_together
+from mnistbench.engine.evaluation import widest_float
 from mnistbench.engine.fast_step import FastStep
+from mnistbench.engine.random_state import preserved_rng
 from mnistbench.engine.run import Run
 from mnistbench.recorder.clock import Timer
 from mnistbench.recorder.op_counter import Operation, count_ops, roofline_s
@@ -53,11 +55,9 @@ def diagnose(run: Run) -> StepCosts:
 
     On a GPU each step is waited for: what overlaps in training does not here.
     """
-    number = decide_together(run.context.accelerator, lambda: _number_of_steps(run))
-    devices = (
-        [run.context.accelerator.device] if run.context.accelerator.device.type == "cuda" else []
-    )
-    with run.ledger.phase("profile"), torch.random.fork_rng(devices=devices):
+    accelerator = run.context.accelerator
+    number = decide_together(accelerator, lambda: _number_of_steps(run))
+    with run.ledger.phase("profile"), preserved_rng(accelerator.device):
         ceilings = _ceilings(run)
         batch = next(_batches(run, number))
         few = _first_samples(batch)
@@ -198,5 +198,6 @@ def _means(run: Run, seconds: Sequence[float | None]) -> list[Any]:
     if run.context.batch_plan.num_processes == 1:
         return list(seconds)
     values = [math.nan if value is None else value for value in seconds]
-    mine = torch.tensor([values], dtype=torch.float64, device=run.context.accelerator.device)
+    device = run.context.accelerator.device
+    mine = torch.tensor([values], dtype=widest_float(device), device=device)
     return [finite(mean) for mean in run.context.accelerator.gather(mine).mean(dim=0).tolist()]

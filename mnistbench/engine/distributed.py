@@ -21,7 +21,7 @@ from accelerate.utils import (
 from torch import Tensor
 
 from mnistbench.engine.process_group import keep_alive_at_loss, leave_group
-from mnistbench.engine.process_loss import exchange_errors, same_sigterm
+from mnistbench.engine.process_loss import exchange_errors
 from mnistbench.engine.rendezvous import check_rendezvous_variables, rendezvous_kwargs
 from mnistbench.recorder.cores import cpu_is_asked_for
 from mnistbench.recorder.environment import local_world_size
@@ -33,8 +33,6 @@ __all__ = [
     "agree",
     "check_precision",
     "decide_together",
-    "exchange_errors",
-    "same_sigterm",
     "shards_weights",
     "share_from_main",
     "start_accelerator",

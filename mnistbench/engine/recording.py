@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mnistbench.analysis.scoring import time_to_accuracy
+from mnistbench.engine.evaluation import widest_float
 from mnistbench.engine.gradient_allreduce import pairwise_sum
 from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.engine.run import BuiltParts, Outcome, RunContext, TrainingState
@@ -135,7 +136,8 @@ def _throughput(context: RunContext, state: TrainingState, *, together: bool) ->
     p50, p95 = cuts[(len(cuts) - 1) // 2], cuts[-1]
     slowest = torch.tensor([p50, p95, state.ledger.spent_s("train")], dtype=torch.float64)
     if together and accelerator.num_processes > 1:
-        mine = slowest.to(accelerator.device).unsqueeze(0)
+        device = accelerator.device
+        mine = slowest.to(device=device, dtype=widest_float(device)).unsqueeze(0)
         slowest = accelerator.gather(mine).amax(dim=0).cpu()
     p50, p95, train_s = slowest.tolist()
     timed = accelerator.device.type in {"cpu", "cuda"}  # elsewhere a call returns too early
@@ -162,7 +164,8 @@ def _step_split(context: RunContext, state: TrainingState, *, together: bool) ->
         exchanges = state.exchange_timer.durations_s()
         if len(exchanges) != len(durations):  # of two lives in different modes
             return None
-    mine = torch.tensor([durations, exchanges], dtype=torch.float64, device=accelerator.device)
+    device = accelerator.device
+    mine = torch.tensor([durations, exchanges], dtype=widest_float(device), device=device)
     steps, inside = accelerator.gather(mine.unsqueeze(0)).cpu().unbind(dim=1)
     return split_of(steps, inside)
 

@@ -19,14 +19,12 @@ from mnistbench.engine.checkpoint_writer import CheckpointWriter
 from mnistbench.engine.diagnosis import diagnose
 from mnistbench.engine.distributed import (
     decide_together,
-    exchange_errors,
-    same_sigterm,
 )
 from mnistbench.engine.loss_history import LossHistory
 from mnistbench.engine.memory import memory_errors
 from mnistbench.engine.observed import coarsest_precision
 from mnistbench.engine.process_group import check_group
-from mnistbench.engine.process_loss import end_unanswered
+from mnistbench.engine.process_loss import end_unanswered, exchange_errors, same_sigterm
 from mnistbench.engine.process_settings import applied
 from mnistbench.engine.profiling import profiled_steps
 from mnistbench.engine.recording import record_of

@@ -97,20 +97,19 @@ class StockStep:
         return loss.detach()
 
     def prepare(self, shards: Sequence[BatchShard]) -> None:
-        """Compile the model on blank data, without another process; within `unchanged`.
+        """Run, or compile, the model on blank data, without DDP; within `unchanged`.
 
         Raises:
             RuntimeError: the compiler failed.
         """
-        if not self.plan.compile:
-            return
-        torch.compiler.reset()  # every run compiles anew, and dynamo counts that against a limit
+        if self.plan.compile:
+            torch.compiler.reset()  # every run compiles anew, which dynamo counts against a limit
+            self._inner.compile()  # in place: torch compiles nothing from outside DDP's wrapper
         before = compiled_graphs()
-        self._inner.compile()  # in place: torch compiles nothing from outside DDP's wrapper
         for shard in shards:
             self.backward(self._blank(shard), self._inner)
         self._compiles = compiled_graphs() > before
-        if not self._compiles:
+        if self.plan.compile and not self._compiles:
             raise RuntimeError("torch.compile compiled nothing: is TORCHDYNAMO_DISABLE set?")
 
     def rehearse(self, shards: Sequence[BatchShard]) -> Observed:

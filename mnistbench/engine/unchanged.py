@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from mnistbench.engine.random_state import preserved_rng
+
 __all__ = ["unchanged"]
 
 
@@ -16,8 +18,7 @@ def unchanged(model: nn.Module, *, device: torch.device) -> Iterator[None]:
     """Put back weights, buffers, gradients and random states as they were before."""
     tensors = [*model.parameters(), *model.buffers()]
     before = [tensor.detach().clone() for tensor in tensors]
-    devices = [] if device.type == "cpu" else [device]
-    with torch.random.fork_rng(devices=devices, device_type=device.type):
+    with preserved_rng(device):
         yield
     with torch.no_grad():
         for tensor, value in zip(tensors, before, strict=True):

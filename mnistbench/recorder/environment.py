@@ -13,6 +13,7 @@ import psutil
 import torch
 
 from mnistbench.recorder.cores import SHARED_CORES, usable_cores
+from mnistbench.schema.errors import first_line
 
 __all__ = [
     "describe_environment",
@@ -120,7 +121,7 @@ def _cpu_name() -> str:
 
 def _driver() -> str | None:
     version = Path("/proc/driver/nvidia/version")
-    return version.read_text().splitlines()[0] if version.exists() else None
+    return first_line(version.read_text()) or None if version.exists() else None
 
 
 def _git() -> dict[str, Any]:

@@ -12,7 +12,8 @@ from contextlib import ExitStack, contextmanager
 import pytest
 import torch
 
-from mnistbench.engine.distributed import exchange_errors, start_accelerator
+from mnistbench.engine.distributed import start_accelerator
+from mnistbench.engine.process_loss import exchange_errors
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_batch
 from mnistbench.schema.errors import InputError, ProcessLostError
