@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable
+from functools import partial
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -48,10 +48,7 @@ class Gpu(NamedTuple):
 def gpu_sensors(gpu: Gpu) -> dict[str, Watch]:
     """What watches `gpu` from now on, by field of `mnistbench.schema.insight.Telemetry`."""
     nvml, handle = gpu
-
-    def sensor(read: Callable[[], Any], summary: Callable[[list[Any]], Any]) -> Sensor:
-        return Sensor(lambda: try_read(read), summary, costly_s=math.inf)
-
+    sensor = partial(Sensor, costly_s=math.inf)
     return {
         "gpu_utilization": sensor(
             lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100, fmean

@@ -77,14 +77,14 @@ class Sensor:
         *,
         costly_s: float = _COSTLY_S,
     ) -> None:
-        """`read` gives the value, ``None`` where it cannot, and is called twice here.
+        """`read` gives the value, raises or gives ``None`` where it cannot; called twice here.
 
         `summary` makes one value of all samples; `costly_s` is what costs too much [seconds].
         """
         self._read, self._summary, self._values = read, summary, list[Any]()
-        known = read() is not None  # the first call may have more to do than later ones
+        known = try_read(read) is not None  # the first call may have more to do than later ones
         started = time.perf_counter()
-        self._known = known and read() is not None
+        self._known = known and try_read(read) is not None
         self._costly = time.perf_counter() - started > costly_s
 
     def sample(self) -> None:
@@ -99,7 +99,7 @@ class Sensor:
         return self._summary(self._values) if self._values else None
 
     def _take(self) -> None:
-        value = self._read() if self._known else None
+        value = try_read(self._read) if self._known else None
         if value is not None:
             self._values.append(value)
 
