@@ -224,9 +224,12 @@ def test_the_elastic_script_wants_to_know_where_to_meet():
         ("", "not taken by Accelerate"),
         ("- 1\n", "not taken by Accelerate"),
         ("distributed_type: [NO\n", "malformed YAML"),
-        ("distributed_type: 'NO'\nnum_processes: two\n", "num_processes: should be a whole"),
+        ("distributed_type: 'NO'\nnum_processes: two\n", "num_processes: should be a valid int"),
         ("distributed_type: MULTI_GPU\nuse_cpu: true\n", "num_processes"),
-        ("distributed_type: 'NO'\nmain_process_port: -1\n", "main_process_port: should be a whole"),
+        ("distributed_type: NO\n", "YAML reads a bare NO as false: quote it"),
+        ("distributed_type: 'NO'\nuse_cpu: 0\n", "use_cpu: should be a valid boolean (got 0)"),
+        ("distributed_type: 'NO'\nmixed_precision: bf8\n", "mixed_precision: should be 'no', 'b"),
+        ("distributed_type: 'NO'\nmain_process_port: -1\n", "main_process_port: should be gr"),
     ],
 )
 def test_a_file_that_accelerate_does_not_take_is_one_line(text, wrong, tmp_path, capsys):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import reprlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate.commands.config.config_args import (
@@ -17,8 +15,9 @@ from accelerate.commands.config.config_args import (
 )
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils import DistributedType, is_fp8_available
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mnistbench.schema.errors import InputError
+from mnistbench.schema.errors import InputError, one_line
 from mnistbench.schema.plain_yaml import read_yaml
 from mnistbench.schema.strict_json import read_json
 
@@ -26,32 +25,33 @@ __all__ = ["LaunchConfig", "launch_defaults", "read_launch_config"]
 
 _DEFAULT_PORT = 29_500
 _MAX_JSON_BYTES = 2**17
-_PRECISIONS = ("no", "bf16", "fp16", "fp8")
 
 
-@dataclass(frozen=True, kw_only=True)
-class LaunchConfig:
+class LaunchConfig(BaseModel):
     """What `accelerate launch` would start, as far as it can be checked before."""
 
+    model_config = ConfigDict(strict=True, frozen=True)
+
     path: Path
-    distributed_type: str
+    distributed_type: DistributedType = Field(strict=False)
     use_cpu: bool
-    mixed_precision: str
-    num_processes: int
-    num_machines: int
-    machine_rank: int
+    mixed_precision: Literal["no", "bf16", "fp16", "fp8"]
+    num_processes: int = Field(ge=1)
+    num_machines: int = Field(ge=1)
+    machine_rank: int = Field(ge=0)
     main_process_ip: str | None
-    main_process_port: int
+    main_process_port: int = Field(ge=0)
 
     def with_flags(self, **flags: Any) -> LaunchConfig:
         """This, with the flags of `accelerate launch` that are not ``None`` over it."""
-        return replace(self, **{name: value for name, value in flags.items() if value is not None})
+        given = {name: value for name, value in flags.items() if value is not None}
+        return self.model_copy(update=given)
 
     def summary(self) -> str:
         """One line on what it starts."""
         device = "CPU" if self.use_cpu else "GPU"
         return (
-            f"{self.path}: {self.distributed_type} on the {device}, {self.num_processes} "
+            f"{self.path}: {self.distributed_type.value} on the {device}, {self.num_processes} "
             f"process(es) on {self.num_machines} machine(s), {self.mixed_precision}"
         )
 
@@ -119,10 +119,17 @@ def read_launch_config(path: Path) -> LaunchConfig:
     given = _load(path)
     if not isinstance(given, ClusterConfig):
         raise InputError(f"{path}: compute_environment: only LOCAL_MACHINE is supported")
-    try:
-        config = _checked(path, given)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    port = given.main_process_port
+    defaults = {
+        "mixed_precision": given.mixed_precision or "no",
+        "main_process_port": _DEFAULT_PORT if port is None else port,
+    }
+    try:  # Accelerate itself takes anything for anything
+        config = LaunchConfig.model_validate({**vars(given), **defaults, "path": path})
+    except ValidationError as error:
+        is_no = given.distributed_type is False
+        mend = "; YAML reads a bare NO as false: quote it" if is_no else ""
+        raise InputError(f"{path}: {one_line(error)}{mend}") from None
     arguments = launch_command_parser().parse_args([f"--config_file={path}", "-m", "mnistbench"])
     _guarded(path, lambda: _validate_launch_command(arguments))
     return config
@@ -158,45 +165,3 @@ def _guarded(path: Path, read: Callable[[], Any]) -> Any:
     except Exception as error:  # Accelerate raises whatever its reader met
         said = " ".join(str(error).split()).replace(str(path), "it")
         raise InputError(f"{path}: not taken by Accelerate: {said}") from None
-
-
-def _checked(path: Path, given: ClusterConfig) -> LaunchConfig:
-    """What `given` says, strictly: Accelerate itself takes anything for anything."""
-    port, address = given.main_process_port, given.main_process_ip
-    return LaunchConfig(
-        path=path,
-        distributed_type=_one_of(given.distributed_type, DistributedType, "distributed_type"),
-        use_cpu=_one_of(given.use_cpu, (False, True), "use_cpu"),
-        mixed_precision=_one_of(given.mixed_precision or "no", _PRECISIONS, "mixed_precision"),
-        num_processes=_whole(given, "num_processes", least=1),
-        num_machines=_whole(given, "num_machines", least=1),
-        machine_rank=_whole(given, "machine_rank", least=0),
-        main_process_ip=address if address is None else _text(address, "main_process_ip"),
-        main_process_port=(
-            _DEFAULT_PORT if port is None else _whole(given, "main_process_port", least=0)
-        ),
-    )
-
-
-def _one_of(value: Any, choices: Iterable[Any], name: str) -> Any:
-    """The plain value of `value`, which is one of `choices` and of its type: 0 is not false."""
-    if not any(type(value) is type(choice) and value == choice for choice in choices):
-        known = ", ".join(str(getattr(choice, "value", choice)) for choice in choices)
-        quoted = "; YAML reads a bare NO as false: quote it" if value is False else ""
-        raise InputError(f"{name}: should be one of {known} (got {reprlib.repr(value)}){quoted}")
-    return getattr(value, "value", value)
-
-
-def _text(value: Any, name: str) -> str:
-    if not isinstance(value, str):
-        raise InputError(f"{name}: should be text (got {reprlib.repr(value)})")
-    return value
-
-
-def _whole(given: Any, name: str, *, least: int) -> int:
-    value = getattr(given, name)
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(
-            f"{name}: should be a whole number from {least} on (got {reprlib.repr(value)})"
-        )
-    return value

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import textwrap
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import redirect_stdout
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -16,6 +16,7 @@ from typing import Any
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 
 from mnistbench.recorder.hooks import RunView
+from mnistbench.schema.errors import first_line
 from mnistbench.schema.names import TrackerName
 
 __all__ = ["PROJECT", "OneTracker", "Value"]
@@ -23,7 +24,10 @@ __all__ = ["PROJECT", "OneTracker", "Value"]
 PROJECT = "mnistbench"
 """What runs are found under in every tracker that has projects."""
 
+_LONGEST = 160
+
 Value = bool | int | float | str
+_Call = Callable[[GeneralTracker], object]
 
 
 class OneTracker:
@@ -31,64 +35,55 @@ class OneTracker:
 
     So none is waited for for ever: with its server gone, a library may try again for minutes. Nor
     does it ask a question or print among results: stdin is empty and stdout is stderr meanwhile.
+    Each call gives what went wrong in one short line, ``None`` if nothing did; `patience_s` is the
+    longest that it takes [seconds].
     """
 
     def __init__(self, name: TrackerName, watched: RunView) -> None:
         """For the run `watched`; nothing is started, and the library is not imported."""
         self.name: TrackerName = name
         self._arguments = _arguments(name, watched)
-        self._tracker: GeneralTracker | None = None
-        self._calls: SimpleQueue[tuple[Future[None], Callable[[], None]] | None] = SimpleQueue()
-        self._thread: Thread | None = None
+        self._calls: SimpleQueue[tuple[Future[None], _Call] | None] = SimpleQueue()
+        Thread(target=self._serve, name=f"{name} tracker", daemon=True).start()
 
-    def start(self, config: Mapping[str, Value], *, patience_s: float) -> None:
-        """Begin a run of `config`.
+    def start(self, config: Mapping[str, Value], *, patience_s: float) -> str | None:
+        """Begin a run of `config`."""
 
-        Raises:
-            TimeoutError: it has not begun in `patience_s` seconds.
-            Exception: whatever the library says is wrong.
-        """
-
-        def start() -> None:
-            self._tracker = tracker = LOGGER_TYPE_TO_CLASS[self.name](**self._arguments)
+        def start(tracker: GeneralTracker) -> None:
             tracker.start()
             tracker.store_init_configuration(dict(config))
 
-        self._thread = Thread(target=self._serve, name=f"{self.name} tracker", daemon=True)
-        self._thread.start()
-        self._call(start, patience_s)
+        return self._call(start, patience_s)
 
-    def log(self, values: Mapping[str, float], *, step: int, patience_s: float) -> None:
-        """Add scalars at `step`; raises as `start` does."""
+    def log(self, values: Mapping[str, float], *, step: int, patience_s: float) -> str | None:
+        """Add scalars at `step`."""
+        return self._call(lambda tracker: tracker.log(dict(values), step=step), patience_s)
 
-        def log() -> None:
-            if self._tracker:
-                self._tracker.log(dict(values), step=step)
+    def finish(self, *, patience_s: float) -> str | None:
+        """End the run, as far as it has begun; nothing can be called after."""
+        wrong = self._call(lambda tracker: tracker.finish(), patience_s)
+        self._calls.put(None)
+        return wrong
 
-        self._call(log, patience_s)
-
-    def finish(self, *, patience_s: float) -> None:
-        """End the run, as far as it has begun; raises as `start` does."""
-
-        def finish() -> None:
-            if self._tracker:
-                self._tracker.finish()
-
-        try:
-            self._call(finish, patience_s)
-        finally:
-            self._calls.put(None)
-
-    def _call(self, made: Callable[[], None], patience_s: float) -> None:
+    def _call(self, made: _Call, patience_s: float) -> str | None:
         future: Future[None] = Future()
-        with _unasked(), contextlib.redirect_stdout(sys.stderr):
-            self._calls.put((future, made))
-            future.result(patience_s)
+        stdin = sys.stdin
+        try:
+            with Path(os.devnull).open(encoding="utf-8") as sys.stdin, redirect_stdout(sys.stderr):
+                self._calls.put((future, made))
+                future.result(patience_s)
+        except Exception as error:
+            return _said(error)
+        finally:
+            sys.stdin = stdin
+        return None
 
     def _serve(self) -> None:
+        tracker: GeneralTracker | None = None
         for future, made in iter(self._calls.get, None):
             try:
-                made()
+                tracker = tracker or LOGGER_TYPE_TO_CLASS[self.name](**self._arguments)
+                made(tracker)
             except Exception as error:
                 future.set_exception(error)
             except BaseException as error:  # a library that would end the process
@@ -97,16 +92,12 @@ class OneTracker:
                 future.set_result(None)
 
 
-@contextmanager
-def _unasked() -> Iterator[None]:
-    """With nobody to ask: libraries that want to log in take it as an error instead."""
-    before = sys.stdin
-    with Path(os.devnull).open(encoding="utf-8") as nobody:
-        sys.stdin = nobody
-        try:
-            yield
-        finally:
-            sys.stdin = before
+def _said(error: Exception) -> str:
+    """What a library says is wrong, in one short line."""
+    if isinstance(error, TimeoutError) and not str(error):
+        return "it does not answer"
+    said = textwrap.shorten(first_line(error), _LONGEST, placeholder=" …").rstrip(".")
+    return said or type(error).__name__
 
 
 def _arguments(name: TrackerName, watched: RunView) -> dict[str, Any]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import shutil
-import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import ClassVar
@@ -25,7 +23,6 @@ __all__ = ["Trackers", "check_trackers"]
 
 _log = logging.getLogger(__name__)
 
-_LONGEST = 160
 _START_S = 120.0
 _CALL_S = 30.0
 _LAST_CALL_S = 2.0
@@ -114,36 +111,26 @@ class Trackers(Hook):
             for name in self._names:
                 self._start_one(OneTracker(name, watched), self._described(watched))
         except (InputError, OSError) as error:
-            self._give_up()
+            while self._running:
+                self._running.pop().finish(patience_s=_LAST_CALL_S)
             if is_new:
                 shutil.rmtree(folder, ignore_errors=True)  # nothing was run
             raise InputError(str(error)) from None
 
     def _start_one(self, tracker: OneTracker, described: Mapping[str, Value]) -> None:
         self._running.append(tracker)
-        try:
-            tracker.start(described, patience_s=self._start_s)
-            self._proven.add(tracker.name)
-        except Exception as error:
-            if tracker.name in self._proven:
-                self._leave_out(tracker, error)
-                return
+        wrong = tracker.start(described, patience_s=self._start_s)
+        if wrong and tracker.name not in self._proven:
             mend = _MENDS.get(tracker.name, "leave it out")
-            raise InputError(
-                f"log_with: {tracker.name} does not start: {_said(error)}; {mend}"
-            ) from None
-
-    def _give_up(self) -> None:
-        """Leave no run of a tracker open, without a word."""
-        while self._running:
-            with contextlib.suppress(Exception):
-                self._running.pop().finish(patience_s=_LAST_CALL_S)
+            raise InputError(f"log_with: {tracker.name} does not start: {wrong}; {mend}")
+        if wrong:
+            self._leave_out(tracker, wrong)
+        self._proven.add(tracker.name)
 
     def _described(self, watched: RunView) -> dict[str, Value]:
         """The configuration and what it came to here, as the scalars that all trackers take."""
-        values = watched.config.model_dump(mode="json", exclude_none=True)
-        if watched.config.anonymize:
-            values = {k: v for k, v in values.items() if k not in {"data_dir", "output_dir"}}
+        private = {"data_dir", "output_dir"} if watched.config.anonymize else None
+        values = watched.config.model_dump(mode="json", exclude_none=True, exclude=private)
         flat = {k: ",".join(v) if isinstance(v, list) else v for k, v in values.items()}
         return flat | {
             "global_batch_size": watched.global_batch_size,
@@ -154,27 +141,20 @@ class Trackers(Hook):
 
     def _send(self, values: Mapping[str, float], step: int) -> None:
         for tracker in list(self._running):
-            try:
-                tracker.log(values, step=step, patience_s=self._call_s)
-            except Exception as error:
-                self._leave_out(tracker, error)
+            if wrong := tracker.log(values, step=step, patience_s=self._call_s):
+                self._leave_out(tracker, wrong)
 
-    def _leave_out(self, tracker: OneTracker, error: Exception) -> None:
+    def _leave_out(self, tracker: OneTracker, wrong: str) -> None:
         """Go on without `tracker`, whose run is not held open: the next seed has one of its own."""
         self._running.remove(tracker)
-        _log.warning(f"log_with: the run goes on without {tracker.name}: {_said(error)}")
-        with contextlib.suppress(Exception):
-            tracker.finish(patience_s=_LAST_CALL_S)
+        _log.warning(f"log_with: the run goes on without {tracker.name}: {wrong}")
+        tracker.finish(patience_s=_LAST_CALL_S)
 
     def _finish(self, patience_s: float) -> None:
         while self._running:
             tracker = self._running.pop()
-            try:
-                tracker.finish(patience_s=patience_s)
-            except Exception as error:
-                _log.warning(
-                    f"log_with: {tracker.name} may not have all of the run: {_said(error)}"
-                )
+            if wrong := tracker.finish(patience_s=patience_s):
+                _log.warning(f"log_with: {tracker.name} may not have all of the run: {wrong}")
 
 
 def _scalars(watched: RunView) -> dict[str, float]:
@@ -199,11 +179,3 @@ def _results(watched: RunView) -> dict[str, float]:
         if reached:
             values["result/time_to_accuracy_s"] = reached.time_s
     return values
-
-
-def _said(error: Exception) -> str:
-    """What a library says is wrong, in one short line."""
-    if isinstance(error, TimeoutError) and not str(error):
-        return "it does not answer"
-    first, _, _ = str(error).strip().partition("\n")
-    return textwrap.shorten(first, _LONGEST, placeholder=" …").rstrip(".") or type(error).__name__

@@ -5,38 +5,62 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from statistics import fmean
+from typing import Any, Protocol, TypeVar
 
 import psutil
 
-__all__ = ["EnergyCounter", "MemoryPeak", "Sensor", "clock_hz", "temperature_c"]
+__all__ = [
+    "EnergyCounter",
+    "MemoryPeak",
+    "Sensor",
+    "Watch",
+    "clock_hz",
+    "temperature_c",
+    "try_read",
+]
+
+_T = TypeVar("_T")
 
 _COSTLY_S = 1e-3
 _CPU_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
 _POWERCAP = Path("/sys/class/powercap")
 
 
+class Watch(Protocol):
+    """Something about the machine over a stretch of time, from when this was made."""
+
+    def sample(self) -> None:
+        """Look at it now."""
+
+    def value(self) -> Any:
+        """What it came to up to now; ``None`` where that is not known."""
+
+
+def try_read(read: Callable[[], _T]) -> _T | None:
+    """What `read` gives; ``None`` where this system lacks it or does not tell.
+
+    Whatever a sensor's library raises, no run ends for it.
+    """
+    try:
+        return read()
+    except Exception:
+        return None
+
+
 def clock_hz() -> float | None:
     """The processor's clock, the mean over cores [Hz]; on a virtual machine often a constant."""
-    try:
-        clock = psutil.cpu_freq()
-    except (AttributeError, OSError, RuntimeError):  # no such function, file or number
-        return None
-    return 1e6 * clock.current if clock and clock.current > 0 else None
+    return try_read(lambda: 1e6 * psutil.cpu_freq().current) or None
 
 
 def temperature_c() -> float | None:
     """The hottest reading of the processor's own sensors [°C]."""
-    if not hasattr(psutil, "sensors_temperatures"):
-        return None
-    try:
+
+    def hottest() -> float:
         chips = psutil.sensors_temperatures()
-    except (OSError, RuntimeError, ValueError):
-        return None
-    found = [reading.current for chip in _CPU_CHIPS for reading in chips.get(chip, [])]
-    return max(found, default=None)
+        return max(reading.current for chip in _CPU_CHIPS for reading in chips.get(chip, []))
+
+    return try_read(hottest)
 
 
 class Sensor:
@@ -46,40 +70,42 @@ class Sensor:
     once, at the end; one that cannot be read is never asked for again.
     """
 
-    def __init__(self, read: Callable[[], float | None]) -> None:
-        """`read` gives the value, ``None`` where it cannot; it is called twice here."""
-        self._read, self._values = read, list[float]()
-        known = read() is not None  # the first call may have more to do than later ones
+    def __init__(
+        self,
+        read: Callable[[], Any],
+        summary: Callable[[list[Any]], Any],
+        *,
+        costly_s: float = _COSTLY_S,
+    ) -> None:
+        """`read` gives the value, raises or gives ``None`` where it cannot; called twice here.
+
+        `summary` makes one value of all samples; `costly_s` is what costs too much [seconds].
+        """
+        self._read, self._summary, self._values = read, summary, list[Any]()
+        known = try_read(read) is not None  # the first call may have more to do than later ones
         started = time.perf_counter()
-        self._known = known and read() is not None
-        self._costly = time.perf_counter() - started > _COSTLY_S
+        self._known = known and try_read(read) is not None
+        self._costly = time.perf_counter() - started > costly_s
 
     def sample(self) -> None:
         """Read it, if that is cheap."""
         if not self._costly:
             self._take()
 
-    def mean(self) -> float | None:
-        """Of all samples."""
-        return fmean(self._values_so_far()) if self._values_so_far() else None
-
-    def peak(self) -> float | None:
-        """The highest of all samples."""
-        return max(self._values_so_far(), default=None)
-
-    def _values_so_far(self) -> list[float]:
+    def value(self) -> Any:
+        """The summary of all samples; ``None`` without one."""
         if self._costly and not self._values:
             self._take()
-        return self._values
+        return self._summary(self._values) if self._values else None
 
     def _take(self) -> None:
-        value = self._read() if self._known else None
+        value = try_read(self._read) if self._known else None
         if value is not None:
             self._values.append(value)
 
 
 class MemoryPeak:
-    """The most memory that this process held since this was made, shared pages included.
+    """The most memory that this process held since this was made, shared pages included [bytes].
 
     The system's own peak is of the whole life of a process, which may have had other runs before:
     it counts only if it grew since. Else the peak is the most that samples saw.
@@ -93,10 +119,10 @@ class MemoryPeak:
 
     def sample(self) -> None:
         """See what is held now."""
-        with suppress(psutil.Error, OSError):
-            self._seen_bytes = max(self._seen_bytes, int(self._process.memory_info().rss))
+        held_bytes = try_read(lambda: self._process.memory_info().rss) or 0
+        self._seen_bytes = max(self._seen_bytes, held_bytes)
 
-    def peak_bytes(self) -> int | None:
+    def value(self) -> int | None:
         """Up to now; ``None`` where it cannot be read."""
         self.sample()
         ever_bytes = _life_peak_bytes()
@@ -114,7 +140,7 @@ def _life_peak_bytes() -> int:
 
 
 class EnergyCounter:
-    """Energy of all processor packages since this was made, by Intel's RAPL, which AMD has too.
+    """Energy of all processor packages since this was made [joules], by Intel's RAPL, also AMD's.
 
     A counter starts again from 0 beyond its range, at full load after some minutes: `sample` has
     to be called more often than that.
@@ -122,9 +148,13 @@ class EnergyCounter:
 
     def __init__(self, root: Path = _POWERCAP) -> None:
         """`root` has a folder for each package; most systems let only root read them."""
-        self._folders = [folder for folder in sorted(root.glob("intel-rapl:*")) if _whole(folder)]
-        self._ranges_uj = self._read("max_energy_range_uj")
-        self._last_uj = self._read("energy_uj") if self._ranges_uj else None
+        # a folder may also be of a part of a package, or of the whole platform
+        self._packages = [
+            folder
+            for folder in sorted(root.glob("intel-rapl:*"))
+            if (try_read((folder / "name").read_text) or "").startswith("package")
+        ]
+        self._ranges_uj, self._last_uj = self._read("max_energy_range_uj"), self._read("energy_uj")
         self._used_uj = 0
 
     def sample(self) -> None:
@@ -135,28 +165,11 @@ class EnergyCounter:
             self._used_uj += sum((after - before) % (whole + 1) for before, after, whole in steps)
         self._last_uj = now_uj if self._last_uj else None
 
-    def used_j(self) -> float | None:
-        """Up to now [joules]; ``None`` where a package could not be read."""
+    def value(self) -> float | None:
+        """Up to now; ``None`` where a package could not be read."""
         self.sample()
-        return None if self._last_uj is None else self._used_uj / 1e6
+        return self._used_uj / 1e6 if self._ranges_uj and self._last_uj else None
 
     def _read(self, file: str) -> list[int] | None:
-        """That file's number of each package; ``None`` without packages or if any is missing."""
-        read = [_number(folder / file) for folder in self._folders]
-        known = [value for value in read if value is not None]
-        return known if known and len(known) == len(read) else None
-
-
-def _whole(folder: Path) -> bool:
-    """Whether it is of a whole package: neither of a part of one, nor of the whole platform."""
-    try:
-        return (folder / "name").read_text(encoding="ascii").startswith("package")
-    except (OSError, ValueError):
-        return False
-
-
-def _number(file: Path) -> int | None:
-    try:
-        return int(file.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
+        """That file's number of each package; ``None`` if any is missing."""
+        return try_read(lambda: [int((p / file).read_text()) for p in self._packages])

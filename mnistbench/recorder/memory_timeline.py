@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import heapq
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,44 +41,26 @@ def write_memory_timeline(trace: Path, target: Path) -> None:
 
 def allocations(events: Sequence[Mapping[str, Any]]) -> list[Allocation]:
     """The ``[memory]`` events among `events` of a Chrome trace, in order of time."""
-    found = sorted(_memory_events(events), key=lambda event: float(event["ts"]))
-    operators = {id(event): name for event, name in _with_operators(events, found)}
-    return [
-        Allocation(
-            time_us=round(event["ts"] - found[0]["ts"], 3),
-            device=_device(event["args"]),
-            num_bytes=event["args"]["Bytes"],
-            allocated_bytes=event["args"]["Total Allocated"],
-            operator=operators[id(event)],
-        )
-        for event in found
-    ]
-
-
-def _memory_events(events: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    return (event for event in events if event.get("name") == "[memory]")
-
-
-def _device(args: Mapping[str, Any]) -> str:
-    kind, number = args["Device Type"], args["Device Id"]
-    return "cpu" if kind == 0 else f"cuda:{number}"
-
-
-def _with_operators(
-    events: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]
-) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """Each of the `found` with the innermost operator of its thread that lasts at its time."""
-    starts = (event for event in events if event.get("cat") == "cpu_op")
+    operators = [event for event in events if event.get("cat") == "cpu_op"]
+    memory = [event for event in events if event.get("name") == "[memory]"]
+    began_us = min((event["ts"] for event in memory), default=0.0)
     entered: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)  # per thread, operators nest
-    for event in heapq.merge(sorted(starts, key=_start), found, key=_start):
+    found = []
+    for event in sorted([*operators, *memory], key=lambda event: float(event["ts"])):
         inside = entered[event["tid"]]
         while inside and inside[-1]["ts"] + inside[-1]["dur"] < event["ts"]:
             inside.pop()
         if event.get("cat") == "cpu_op":
             inside.append(event)
-        else:
-            yield event, inside[-1]["name"] if inside else ""
-
-
-def _start(event: Mapping[str, Any]) -> float:
-    return float(event["ts"])
+            continue
+        args = event["args"]
+        found.append(
+            Allocation(
+                time_us=round(event["ts"] - began_us, 3),
+                device="cpu" if args["Device Type"] == 0 else f"cuda:{args['Device Id']}",
+                num_bytes=args["Bytes"],
+                allocated_bytes=args["Total Allocated"],
+                operator=inside[-1]["name"] if inside else "",
+            )
+        )
+    return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 from mnistbench.recorder.clock import process_age_s
 from mnistbench.recorder.hooks import Hook, RunView
@@ -59,18 +58,20 @@ class MlLog(Hook):
             yield
             return
         self._lines = lines = MlLogWriter(watched.run_folder)
+        succeeded = False
         try:
             lines.start("init", time_ms=_started_ms(watched))
             for key, value in self._described(watched).items():
                 lines.point(key, value)
             yield
-        except BaseException:
-            self._finish(watched, lines, status="aborted")
-            raise
-        else:
-            status: Literal["success", "aborted"] = "success" if _succeeded(watched) else "aborted"
-            self._finish(watched, lines, status=status)
+            succeeded = _succeeded(watched)
         finally:
+            _begin(lines)  # it may have had nothing to train
+            seen, done = self._seen(watched), watched.step / watched.steps_per_epoch
+            lines.stop("block", seen)
+            told = {"status": "success" if succeeded else "aborted", "epoch_num": done, **seen}
+            # a run that got there ended when its last evaluation did
+            lines.stop("run", told, time_ms=lines.last_ms if succeeded else None)
             lines.close()
             self._lines = None
 
@@ -135,16 +136,6 @@ class MlLog(Hook):
             "context_parallelism": 1,
             "expert_parallelism": 1,
         }
-
-    def _finish(
-        self, watched: RunView, lines: MlLogWriter, *, status: Literal["success", "aborted"]
-    ) -> None:
-        """End what is under way; a run that got there ended when its last evaluation did."""
-        _begin(lines)  # it may have had nothing to train
-        seen, done = self._seen(watched), watched.step / watched.steps_per_epoch
-        lines.stop("block", seen)
-        told = {"status": status, "epoch_num": done, **seen}
-        lines.stop("run", told, time_ms=lines.last_ms if status == "success" else None)
 
     def _seen(self, watched: RunView) -> Mapping[str, int]:
         """Samples trained on up to now; the last step of an epoch may have fewer."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import json
 import logging
+import sys
 import time
 from collections.abc import Mapping
 from io import FileIO
 from pathlib import Path
-from types import FrameType
 from typing import Literal
 
 __all__ = ["Interval", "Metadata", "MlLogWriter", "now_ms"]
@@ -23,7 +22,6 @@ Interval = Literal["init", "run", "block", "epoch", "eval"]
 Metadata = Mapping[str, float | str]
 
 _NOTHING: Metadata = {}
-_PACKAGE = Path(__file__).parents[2]
 
 
 def now_ms() -> int:
@@ -76,9 +74,10 @@ class MlLogWriter:
         self._write("POINT_IN_TIME", key, value=value, metadata=metadata)
 
     def close(self) -> None:
-        """End the file."""
+        """End the file; what comes after is not written."""
         if self._file:
             self._file.close()
+        self._file = None
 
     def _write(
         self,
@@ -92,13 +91,15 @@ class MlLogWriter:
         if self._file is None:
             return
         self.last_ms = max(self.last_ms, now_ms() if time_ms is None else time_ms)
+        teller = sys._getframe(2)  # noqa: SLF001 - who called the method that called this one
+        file = teller.f_globals["__name__"].replace(".", "/") + ".py"
         event = {
             "namespace": "",
             "time_ms": self.last_ms,
             "event_type": event_type,
             "key": key,
             "value": value,
-            "metadata": {**_caller(), **metadata},
+            "metadata": {"file": file, "lineno": teller.f_lineno, **metadata},
         }
         try:
             self._file.write(f":::MLLOG {json.dumps(event, allow_nan=False)}\n".encode())
@@ -107,7 +108,6 @@ class MlLogWriter:
 
     def _give_up(self, error: OSError) -> None:
         self.close()
-        self._file = None
         _log.warning(f"mllog: {error.strerror}; the run goes on without its event lines")
 
 
@@ -115,15 +115,3 @@ def _new_file(folder: Path) -> FileIO:
     names = itertools.chain(["mllog.txt"], (f"mllog-{life}.txt" for life in itertools.count(2)))
     path = next(folder / name for name in names if not (folder / name).exists())
     return FileIO(path, "x")  # without a buffer: a line is on its way, or is known not to be
-
-
-def _caller() -> dict[str, float | str]:
-    """Where in the package an event is told of: who called the method that called `_write`."""
-    frame: FrameType | None = inspect.currentframe()
-    for _ in range(3):
-        frame = frame and frame.f_back
-    if frame is None:
-        return {}
-    path = Path(frame.f_code.co_filename)
-    file = path.relative_to(_PACKAGE).as_posix() if path.is_relative_to(_PACKAGE) else path.name
-    return {"file": file, "lineno": frame.f_lineno}

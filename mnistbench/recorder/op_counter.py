@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -78,32 +78,23 @@ class _Counter(TorchDispatchMode):
         given = kwargs or {}
         out = func(*args, **given)
         packet = func.overloadpacket
-        if not _is_view(func) and packet.__name__ not in _NOTHING:
+        if not func.is_view and packet.__name__ not in _NOTHING:
+            # what is changed in place is both an input and an output
+            tensors = [t for t in tree_leaves((args, given, out)) if isinstance(t, Tensor)]
             count = flop_registry.get(packet)
             self.operations.append(
                 Operation(
                     name=str(packet),
                     flops=int(count(*args, **given, out_val=out)) if count else 0,
-                    traffic_bytes=sum(map(_bytes, _tensors((args, given), out))),
+                    traffic_bytes=sum(map(_bytes, tensors)),
                 )
             )
         return out
 
 
-def _is_view(func: Any) -> bool:
-    """Whether what it gives is its input in another shape: nothing is moved."""
-    aliases = [one.alias_info for one in func._schema.returns]  # noqa: SLF001 - torch has no other
-    return any(alias is not None and not alias.is_write for alias in aliases)
-
-
-def _tensors(given: Any, out: Any) -> Iterator[Tensor]:
-    """All inputs and outputs; what is changed in place is both."""
-    yield from (leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor))
-    yield from (leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
-
-
 def _bytes(tensor: Tensor) -> int:
     """What it holds, repeated parts counted once."""
-    distinct = [size for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if stride]
-    count = 0 if not tensor.numel() else int(torch.Size(distinct).numel())
-    return count * tensor.element_size()
+    if not tensor.numel():
+        return 0
+    strides = zip(tensor.shape, tensor.stride(), strict=True)
+    return math.prod(size for size, stride in strides if stride) * tensor.element_size()

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from pydantic import ValidationError
@@ -31,11 +30,6 @@ _UNDISTURBED = 0.9
 _MAX_FILE_BYTES = 10_000
 
 
-class _Measured(NamedTuple):
-    ceilings: Ceilings
-    undisturbed: bool
-
-
 def peak_rates(
     device: torch.device, dtype: torch.dtype, *, synchronize: Callable[[], None] | None
 ) -> Ceilings:
@@ -54,14 +48,17 @@ def peak_rates(
         with suppress(InputError, ValidationError):  # measured anew and written over
             values = read_json(path, max_bytes=_MAX_FILE_BYTES, what="measured ceilings")
             return Ceilings.model_validate(values)
-    found = _measure(device, dtype, synchronize or (lambda: None))
-    if path is not None and found.undisturbed:
+    ceilings, undisturbed = _measure(device, dtype, synchronize or (lambda: None))
+    if path is not None and undisturbed:
         with suppress(InputError):  # a cache that cannot be written is none
-            write_whole(path, found.ceilings.model_dump_json(indent=1) + "\n")
-    return found.ceilings
+            write_whole(path, ceilings.model_dump_json(indent=1) + "\n")
+    return ceilings
 
 
-def _measure(device: torch.device, dtype: torch.dtype, wait: Callable[[], None]) -> _Measured:
+def _measure(
+    device: torch.device, dtype: torch.dtype, wait: Callable[[], None]
+) -> tuple[Ceilings, bool]:
+    """The ceilings, and whether nobody took the processor meanwhile."""
     began_s, began_cpu_s = time.perf_counter(), time.process_time()
     side = _SIDES.get(device.type, _GPU_SIDE)
     with torch.no_grad():
@@ -69,11 +66,8 @@ def _measure(device: torch.device, dtype: torch.dtype, wait: Callable[[], None])
         product = torch.empty_like(factor)
         matmul_s = _best_s(lambda: torch.matmul(factor, factor, out=product), wait)
         busy = (time.process_time() - began_cpu_s) / (time.perf_counter() - began_s)
-        copies_s = [
-            (size, _copy_s(size, device, wait))
-            for size in (_COPY_BYTES.get(device.type, _GPU_COPY_BYTES), _CACHED_BYTES)
-        ]
-    large, cached = (2 * size / took_s for size, took_s in copies_s)
+    large = _copied_bytes_per_s(_COPY_BYTES.get(device.type, _GPU_COPY_BYTES), device, wait)
+    cached = _copied_bytes_per_s(_CACHED_BYTES, device, wait)
     ceilings = Ceilings(
         matmul_flops_per_s=2 * side**3 / matmul_s,
         copy_bytes_per_s=large,
@@ -81,13 +75,13 @@ def _measure(device: torch.device, dtype: torch.dtype, wait: Callable[[], None])
     )
     # threads that spin are on their cores all the time, unless others are
     threads = torch.get_num_threads() if device.type == "cpu" else 1
-    return _Measured(ceilings, busy >= _UNDISTURBED * threads)
+    return ceilings, busy >= _UNDISTURBED * threads
 
 
-def _copy_s(size: int, device: torch.device, wait: Callable[[], None]) -> float:
+def _copied_bytes_per_s(size: int, device: torch.device, wait: Callable[[], None]) -> float:
     source = torch.ones(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    return _best_s(lambda: target.copy_(source), wait)
+    return 2 * size / _best_s(lambda: target.copy_(source), wait)
 
 
 def _best_s(work: Callable[[], object], wait: Callable[[], None]) -> float:

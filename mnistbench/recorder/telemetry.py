@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
+from statistics import fmean
 
 import torch
 
-from mnistbench.recorder.core_use import CoreTimes, CoreUse, core_use, read_core_times
-from mnistbench.recorder.gpu_sensors import GpuWatch, find_gpu
+from mnistbench.recorder.core_use import CoreTimes, core_use, read_core_times
+from mnistbench.recorder.gpu_sensors import find_gpu, gpu_sensors
 from mnistbench.recorder.host_sensors import (
     EnergyCounter,
     MemoryPeak,
     Sensor,
+    Watch,
     clock_hz,
     temperature_c,
+    try_read,
 )
 from mnistbench.schema.insight import Telemetry
 
@@ -35,25 +37,30 @@ class Telemeter:
         self._device = device
         self._gpu = find_gpu(device)
         self._made = read_core_times()
-        self._training: _Training | None = None
+        self._began: CoreTimes | None = None
+        self._watches: dict[str, Watch] = {}  # by field of Telemetry; none before training
+        self._num_samples, self._sampled_at_s = 0, 0.0
+        self._load_average: float | None = None
 
     def begin(self) -> None:
         """Training begins: all counts start here. A second call starts them again."""
-        now = read_core_times()
-        before = core_use(self._made, now)
+        self._began = read_core_times()
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
-        self._training = _Training(
-            self._device,
-            gpu=GpuWatch(self._gpu) if self._gpu else None,
-            began=now,
-            others_before=before and before.others,
-        )
+        self._num_samples, self._sampled_at_s = 0, time.monotonic()
+        self._watches = {
+            "rss_peak_bytes": MemoryPeak(),
+            "cpu_clock_hz": Sensor(clock_hz, fmean),
+            "cpu_temperature_c": Sensor(temperature_c, max),
+            "cpu_energy_j": EnergyCounter(),
+            **(gpu_sensors(self._gpu) if self._gpu else {}),
+        }
+        self._load_average = try_read(lambda: os.getloadavg()[0])
 
     def sample(self) -> None:
         """Look at the sensors, unless less than half a second has passed since the last time."""
-        if self._training and time.monotonic() - self._training.sampled_at_s >= _EVERY_S:
-            self._training.sample()
+        if self._watches and time.monotonic() - self._sampled_at_s >= _EVERY_S:
+            self._sample()
 
     def reading(self) -> Telemetry | None:
         """All that was found from `begin` to this call; ``None`` before `begin`.
@@ -61,66 +68,27 @@ class Telemeter:
         To be called as soon as training has ended: what comes later would count too. A run too
         short to have been sampled is sampled here.
         """
-        return self._training.reading() if self._training else None
-
-
-class _Training:
-    """What is counted from the beginning of training."""
-
-    def __init__(
-        self,
-        device: torch.device,
-        *,
-        gpu: GpuWatch | None,
-        began: CoreTimes | None,
-        others_before: float | None,
-    ) -> None:
-        self.sampled_at_s = time.monotonic()
-        self._device, self._gpu = device, gpu
-        self._began, self._others_before = began, others_before
-        self._num_samples = 0
-        self._memory, self._energy = MemoryPeak(), EnergyCounter()
-        self._clock, self._temperature = Sensor(clock_hz), Sensor(temperature_c)
-        self._load_average = _load_average()
-
-    def sample(self) -> None:
-        self.sampled_at_s = time.monotonic()
-        self._num_samples += 1
-        for sensor in (self._memory, self._energy, self._clock, self._temperature):
-            sensor.sample()
-        if self._gpu:
-            self._gpu.sample()
-
-    def use(self) -> CoreUse | None:
-        return core_use(self._began, read_core_times())
-
-    def reading(self) -> Telemetry:
+        if not self._watches:
+            return None
         if not self._num_samples:
-            self.sample()
-        use = self.use()
-        gpu: dict[str, Any] = self._gpu.values() if self._gpu else {}
+            self._sample()
+        before = core_use(self._made, self._began)
+        during = core_use(self._began, read_core_times())
+        on_cuda = self._device.type == "cuda"
         return Telemetry(
             num_samples=self._num_samples,
-            rss_peak_bytes=self._memory.peak_bytes(),
-            device_memory_peak_bytes=self._device_peak_bytes(),
-            cores_used=use and use.ours,
-            others_cores_before=self._others_before,
-            others_cores_during=use and use.others,
+            device_memory_peak_bytes=(
+                torch.cuda.max_memory_allocated(self._device) if on_cuda else None
+            ),
+            cores_used=during and during.ours,
+            others_cores_before=before and before.others,
+            others_cores_during=during and during.others,
             load_average_1min=self._load_average,
-            cpu_clock_hz=self._clock.mean(),
-            cpu_temperature_c=self._temperature.peak(),
-            cpu_energy_j=self._energy.used_j(),
-            **gpu,
+            **{field: watch.value() for field, watch in self._watches.items()},
         )
 
-    def _device_peak_bytes(self) -> int | None:
-        if self._device.type != "cuda":
-            return None
-        return torch.cuda.max_memory_allocated(self._device)
-
-
-def _load_average() -> float | None:
-    try:
-        return os.getloadavg()[0]
-    except (AttributeError, OSError):  # a system without it
-        return None
+    def _sample(self) -> None:
+        self._sampled_at_s = time.monotonic()
+        self._num_samples += 1
+        for watch in self._watches.values():
+            watch.sample()

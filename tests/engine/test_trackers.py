@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnistbench.cli import parse, run_flags
-from mnistbench.engine import trackers
+from mnistbench.engine import one_tracker, trackers
 from mnistbench.engine.run_seeds import train
 from mnistbench.engine.trackers import check_trackers
 from mnistbench.recorder.hooks import Hook
@@ -254,7 +254,7 @@ def test_a_run_that_is_interrupted_ends_its_trackers(small_config, fake):
 
 @given(st.text())
 def test_whatever_a_library_says_is_a_short_line(text):
-    said = trackers._said(ValueError(text))
+    said = one_tracker._said(ValueError(text))
     assert said
     assert len(said) <= 160
     assert "\n" not in said

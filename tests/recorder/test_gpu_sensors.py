@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mnistbench.recorder.gpu_sensors import GpuWatch, find_gpu, sensors_of
+from mnistbench.recorder.gpu_sensors import find_gpu, gpu_of, gpu_sensors
 
 PROPERTIES = SimpleNamespace(
     uuid="1b2c", pci_domain_id=0, pci_bus_id=0x1B, pci_device_id=0, name="a GPU"
@@ -93,13 +93,23 @@ class Nvml:
         return self.get("reasons")
 
 
-def watch(nvml):
-    return GpuWatch(sensors_of(PROPERTIES, nvml))
+class Watched:
+    """All sensors of the GPU of an `nvml`."""
+
+    def __init__(self, nvml):
+        self._watches = gpu_sensors(gpu_of(PROPERTIES, nvml))
+
+    def sample(self):
+        for watch in self._watches.values():
+            watch.sample()
+
+    def values(self):
+        return {field: watch.value() for field, watch in self._watches.items()}
 
 
 def test_means_and_peaks_over_samples():
     nvml = Nvml()
-    watched = watch(nvml)
+    watched = Watched(nvml)
     watched.sample()
     nvml.values |= {
         "utilization": 100,
@@ -134,7 +144,7 @@ def test_means_and_peaks_over_samples():
     ],
 )
 def test_only_what_holds_a_gpu_back_is_throttling(bits, reasons):
-    watched = watch(Nvml(reasons=bits))
+    watched = Watched(Nvml(reasons=bits))
     watched.sample()
     assert watched.values()["gpu_throttle_reasons"] == reasons
 
@@ -152,14 +162,14 @@ def test_only_what_holds_a_gpu_back_is_throttling(bits, reasons):
 )
 @pytest.mark.parametrize("error", [NVMLError("not supported"), AttributeError("too old")])
 def test_one_value_that_cannot_be_read_is_none_and_the_others_are_there(broken, field, error):
-    watched = watch(Nvml(**{broken: error}))
+    watched = Watched(Nvml(**{broken: error}))
     watched.sample()
     assert [name for name, value in watched.values().items() if value is None] == [field]
 
 
 def test_a_gpu_that_is_lost_meanwhile_keeps_what_was_read():
     nvml = Nvml()
-    watched = watch(nvml)
+    watched = Watched(nvml)
     watched.sample()
     for name in ("utilization", "clock", "temperature", "power", "energy", "reasons"):
         nvml.values[name] = NVMLError("GPU is lost")
@@ -169,19 +179,19 @@ def test_a_gpu_that_is_lost_meanwhile_keeps_what_was_read():
 
 
 def test_without_samples_nothing_but_energy_is_known():
-    assert watch(Nvml()).values() == UNKNOWN | {"gpu_energy_j": 0.0}
+    assert Watched(Nvml()).values() == UNKNOWN | {"gpu_energy_j": 0.0}
 
 
 def test_energy_that_starts_again_is_not_known():
     nvml = Nvml()
-    watched = watch(nvml)
+    watched = Watched(nvml)
     nvml.values["energy"] = 5
     assert watched.values()["gpu_energy_j"] is None
 
 
 def test_a_gpu_is_found_by_its_place_where_its_uuid_is_not_known():
     nvml = Nvml(uuids=["GPU-another"])
-    assert sensors_of(PROPERTIES, nvml).energy_j() == pytest.approx(10_000)
+    assert gpu_of(PROPERTIES, nvml).energy_j() == pytest.approx(10_000)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +200,7 @@ def test_a_gpu_is_found_by_its_place_where_its_uuid_is_not_known():
     ids=["no driver", "a GPU that NVML does not know"],
 )
 def test_a_gpu_that_nvml_does_not_know_has_no_sensors(values):
-    assert sensors_of(PROPERTIES, Nvml(**values)) is None
+    assert gpu_of(PROPERTIES, Nvml(**values)) is None
 
 
 def test_the_cpu_has_no_sensors():

@@ -1,6 +1,7 @@
 """The host's own sensors: what they give, what they cost, and what they cannot say."""
 
 import time
+from statistics import fmean
 from types import SimpleNamespace
 
 import psutil
@@ -39,7 +40,7 @@ def test_energy_is_of_all_packages_and_of_nothing_else(tmp_path, package):
     part = package("intel-rapl:0:0", 0, said="core")
     counter = EnergyCounter(tmp_path)
     first(350_000), second(600_000), platform(900_000), part(900_000)
-    assert counter.used_j() == pytest.approx(0.35)
+    assert counter.value() == pytest.approx(0.35)
 
 
 def test_energy_goes_on_where_the_counter_starts_again(tmp_path, package):
@@ -48,7 +49,7 @@ def test_energy_goes_on_where_the_counter_starts_again(tmp_path, package):
     for now_uj in (200_000, 800_000, 100_000):
         energy(now_uj)
         counter.sample()
-    assert counter.used_j() == pytest.approx(1.2)
+    assert counter.value() == pytest.approx(1.2)
 
 
 def test_energy_that_one_package_hides_is_not_known(tmp_path, package):
@@ -58,21 +59,21 @@ def test_energy_that_one_package_hides_is_not_known(tmp_path, package):
     hide("")
     counter.sample()
     energy(1000), hide(1000)
-    assert counter.used_j() is None
+    assert counter.value() is None
 
 
 def test_without_packages_no_energy_is_known(tmp_path):
-    assert EnergyCounter(tmp_path).used_j() is None
-    assert EnergyCounter(tmp_path / "nowhere").used_j() is None
+    assert EnergyCounter(tmp_path).value() is None
+    assert EnergyCounter(tmp_path / "nowhere").value() is None
 
 
-def test_a_sensor_gives_the_mean_and_the_peak():
+@pytest.mark.parametrize(("summary", "value"), [(fmean, 3.0), (max, 5.0)])
+def test_a_sensor_gives_the_summary_of_its_samples(summary, value):
     values = iter((0.0, 0.0, 1.0, 5.0, 3.0))
-    sensor = Sensor(lambda: next(values))
-    sensor._costly = False  # it was told so by a clock
+    sensor = Sensor(lambda: next(values), summary, costly_s=60)
     for _ in range(3):
         sensor.sample()
-    assert (sensor.mean(), sensor.peak()) == (3.0, 5.0)
+    assert sensor.value() == value
 
 
 def test_a_costly_sensor_is_read_once_and_at_the_end():
@@ -82,27 +83,27 @@ def test_a_costly_sensor_is_read_once_and_at_the_end():
         calls.append(time.sleep(0.002))
         return float(len(calls))
 
-    sensor = Sensor(read)
+    sensor = Sensor(read, fmean)
     for _ in range(5):
         sensor.sample()
-    assert (len(calls), sensor.mean(), sensor.peak()) == (2, 3.0, 3.0)
+    assert (len(calls), sensor.value(), sensor.value()) == (2, 3.0, 3.0)
     assert len(calls) == 3
 
 
 def test_a_sensor_that_is_not_there_is_asked_no_more():
     calls = []
-    sensor = Sensor(lambda: calls.append(None))
+    sensor = Sensor(lambda: calls.append(None), fmean)
     sensor.sample()
-    assert (sensor.mean(), sensor.peak(), len(calls)) == (None, None, 1)
+    assert (sensor.value(), len(calls)) == (None, 1)
 
 
 def test_memory_that_a_sample_saw_is_in_the_peak():
     peak = MemoryPeak()
-    before = peak.peak_bytes()
+    before = peak.value()
     held = b"\1" * (100 * MEBIBYTE)
     peak.sample()
     del held
-    assert peak.peak_bytes() > before + 50 * MEBIBYTE
+    assert peak.value() > before + 50 * MEBIBYTE
 
 
 def test_memory_beyond_all_before_is_in_the_peak_though_no_sample_saw_it():
@@ -111,14 +112,14 @@ def test_memory_beyond_all_before_is_in_the_peak_though_no_sample_saw_it():
     peak = MemoryPeak()
     more = b"\1" * (ever - held + 100 * MEBIBYTE)
     del more
-    assert peak.peak_bytes() > ever + 50 * MEBIBYTE
+    assert peak.value() > ever + 50 * MEBIBYTE
 
 
 def test_memory_that_was_given_back_before_is_not_in_the_peak():
     held = b"\1" * (200 * MEBIBYTE)
     del held
     now = psutil.Process().memory_info().rss
-    assert MemoryPeak().peak_bytes() < now + 50 * MEBIBYTE
+    assert MemoryPeak().value() < now + 50 * MEBIBYTE
 
 
 def test_memory_that_is_not_told_is_none(monkeypatch):
@@ -127,7 +128,7 @@ def test_memory_that_is_not_told_is_none(monkeypatch):
 
     monkeypatch.setattr(psutil.Process, "memory_info", refuse)
     monkeypatch.setattr(host_sensors, "_life_peak_bytes", lambda: 0)
-    assert MemoryPeak().peak_bytes() is None
+    assert MemoryPeak().value() is None
 
 
 def test_a_clock_is_in_hertz(monkeypatch):
