@@ -103,7 +103,7 @@ def write_file(path: Path, num_images: int) -> DigitFile:
 
 
 def tensors_of(mapped: MappedDigits) -> tuple[torch.Tensor, torch.Tensor]:
-    digits = DigitImages((mapped.images, mapped.labels), train=True, classes=())
+    digits = DigitImages((mapped.images, mapped.labels), train=True)
     return digits.data, digits.targets
 
 

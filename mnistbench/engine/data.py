@@ -82,7 +82,7 @@ def place_data(config: RunConfig, accelerator: Accelerator) -> RunData:
     device = accelerator.device
 
     def on_device(*tensors: Tensor) -> tuple[Tensor, Tensor]:
-        first, second = (tensor.to(device) for tensor in tensors)
+        first, second = (tensor.to(device).contiguous() for tensor in tensors)
         return first, second
 
     resident = config.loader == "resident"

@@ -191,7 +191,7 @@ def streaming_batches(
     """
     loader = DataLoader(
         dataset,
-        batch_sampler=_IndexLists(plan),
+        batch_sampler=(part.indices.tolist() for part in plan.parts()),
         num_workers=num_workers,
         collate_fn=_collate,
         pin_memory=device.type == "cuda",
@@ -277,19 +277,6 @@ class Preprocess:
             return pixels.mul_(1 / (255 * self._std)).sub_(self._mean / self._std)
         changed = self._augment.apply(pixels.div_(255), draws)
         return changed.sub_(self._mean).div_(self._std)
-
-
-class _IndexLists:
-    """A batch sampler over the plan's parts."""
-
-    def __init__(self, plan: BatchPlan) -> None:
-        self._plan = plan
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return (part.indices.tolist() for part in self._plan.parts())
-
-    def __len__(self) -> int:
-        return self._plan.num_steps - self._plan.first_step
 
 
 def _leave_signals(_worker: int) -> None:

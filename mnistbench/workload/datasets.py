@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 from torchvision import datasets
 
@@ -26,9 +28,8 @@ from mnistbench.workload.idx_files import (
     RawSet,
     missing_file,
     read_set,
-    transposed,
 )
-from mnistbench.workload.mapped_files import DigitFile, MappedDigits, generated_file, upright_file
+from mnistbench.workload.mapped_files import DigitFile, MappedDigits, generated_file
 
 __all__ = [
     "DATASETS",
@@ -53,7 +54,6 @@ class DatasetSpec:
         torchvision_class: class that downloads it; none for the generated digits.
         options: what that class has to be told besides folder and split.
         raw: its files; none for the generated digits.
-        classes: what labels 0 to 9 stand for.
         pixel_mean: mean of the training pixels in [0, 1].
         pixel_std: standard deviation of the training pixels in [0, 1].
         is_transposed: whether its files hold columns where others hold rows.
@@ -62,7 +62,6 @@ class DatasetSpec:
     torchvision_class: Any = None
     options: Mapping[str, str] = field(default_factory=dict)
     raw: RawSet | None = None
-    classes: Sequence[str] = tuple(datasets.MNIST.classes)
     pixel_mean: float
     pixel_std: float
     is_transposed: bool = False
@@ -103,14 +102,12 @@ DATASETS: Mapping[DatasetName, DatasetSpec] = {
     "fashion-mnist": DatasetSpec(
         torchvision_class=datasets.FashionMNIST,
         raw=RAW_FILES["fashion-mnist"],
-        classes=tuple(datasets.FashionMNIST.classes),
         pixel_mean=0.2860,
         pixel_std=0.3530,
     ),
     "kmnist": DatasetSpec(
         torchvision_class=datasets.KMNIST,
         raw=RAW_FILES["kmnist"],
-        classes=tuple(datasets.KMNIST.classes),
         pixel_mean=0.1918,
         pixel_std=0.3483,
     ),
@@ -226,8 +223,8 @@ def load_dataset(name: DatasetName, config: RunConfig) -> LoadedDataset:
     file = _train_file(name, config)
     mapped = None if file is None else file.open()
     train_digits, test_digits = _digits(spec, config, mapped)
-    train = DigitImages(train_digits, train=True, classes=spec.classes)
-    test = DigitImages(test_digits, train=False, classes=spec.classes)
+    train = DigitImages(train_digits, train=True)
+    test = DigitImages(test_digits, train=False)
     train_sha256, sha256 = content_sha256(train, test)
     if mapped is not None:
         mapped.check(train_sha256)
@@ -247,27 +244,32 @@ def _data_dir(config: RunConfig) -> Path:
 
 
 def _train_file(name: DatasetName, config: RunConfig) -> DigitFile | None:
-    """The mapped loader's own file, where it cannot read a published one as it lies."""
-    spec = DATASETS[name]
-    if config.loader != "mapped":
+    """The generated digits' file for the mapped loader, which reads published ones as they lie."""
+    if name != "synthetic" or config.loader != "mapped":
         return None
-    if spec.raw is None:
-        return generated_file(config.synthetic_train_size, seed=config.synthetic_seed)
-    if spec.is_transposed:
-        return upright_file(name, read_set(spec.raw, _data_dir(config), mapped=True)[0])
-    return None
+    return generated_file(config.synthetic_train_size, seed=config.synthetic_seed)
 
 
 def _digits(
     spec: DatasetSpec, config: RunConfig, mapped: MappedDigits | None
 ) -> tuple[ImagesAndLabels, ImagesAndLabels]:
-    """Train, taken from `mapped` where that is given, and test, both transposed."""
-    known = None if mapped is None else (mapped.images, mapped.labels)
+    """Train, taken from `mapped` where that is given, and test, both upright."""
     if spec.raw is None:
         size, seed = config.synthetic_train_size, config.synthetic_seed
         test = generate_digits(TEST_IMAGES, seed=seed, split="test")
-        return known or generate_digits(size, seed=seed, split="train"), test
-    train, test = read_set(spec.raw, _data_dir(config), mapped=config.loader == "mapped")
+        if mapped is not None:
+            return (mapped.images, mapped.labels), test
+        return generate_digits(size, seed=seed, split="train"), test
+    is_mapped = config.loader == "mapped"
+    train, test = read_set(spec.raw, _data_dir(config), mapped=is_mapped)
     if spec.is_transposed:
-        return known or transposed(train), transposed(test)
+        return _turned(*train, copy=not is_mapped), _turned(*test, copy=True)
     return train, test
+
+
+def _turned(
+    images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], *, copy: bool
+) -> ImagesAndLabels:
+    """Images that are stored with columns where others hold rows: a view of them, or a copy."""
+    upright = images.transpose(0, 2, 1)
+    return np.ascontiguousarray(upright) if copy else upright, labels

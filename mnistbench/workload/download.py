@@ -119,33 +119,30 @@ def _require_answer(urls: Sequence[str]) -> None:
     Raises:
         DownloadError: each has failed, or `PROBE_S` seconds are over.
     """
-    failures: SimpleQueue[str | None] = SimpleQueue()
-    deadline = time.monotonic() + PROBE_S
+    answers: SimpleQueue[str] = SimpleQueue()
+
+    def ask(url: str) -> None:
+        try:
+            # a plain GET without reading on: torchvision's own, and some servers refuse HEAD
+            request = Request(url, headers={"User-Agent": "pytorch/vision"})  # noqa: S310
+            with urlopen(request, timeout=PROBE_S):  # noqa: S310  # torchvision's own addresses
+                answers.put("")
+        except (OSError, HTTPException, ValueError) as error:
+            answers.put(_one_line(error))
+            if isinstance(error, HTTPError):
+                error.close()
+
     for url in urls:
-        Thread(target=_probe, args=(url, failures), daemon=True).start()
-    reason = "no answer"
-    try:
-        for _ in urls:
-            failure = failures.get(timeout=max(0.0, deadline - time.monotonic()))
-            if failure is None:
-                return
-            reason = failure
-    except Empty:
-        reason = f"no answer within {PROBE_S:g} s"
+        Thread(target=ask, args=(url,), daemon=True).start()
+    deadline, reason = time.monotonic() + PROBE_S, "no answer"
+    for _ in urls:
+        try:
+            reason = answers.get(timeout=max(0.0, deadline - time.monotonic()))
+        except Empty:
+            reason = f"no answer within {PROBE_S:g} s"
+        if not reason:
+            return
     raise DownloadError(f"no mirror can be reached ({reason})")
-
-
-def _probe(url: str, failures: SimpleQueue[str | None]) -> None:
-    try:
-        # a plain GET without reading on: torchvision's own, and some servers refuse HEAD
-        request = Request(url, headers={"User-Agent": "pytorch/vision"})  # noqa: S310
-        with urlopen(request, timeout=PROBE_S):  # noqa: S310  # torchvision's own addresses
-            failures.put(None)
-    except HTTPError as error:
-        error.close()
-        failures.put(_one_line(error))
-    except (OSError, HTTPException, ValueError) as error:
-        failures.put(_one_line(error))
 
 
 def _one_line(error: Exception) -> str:

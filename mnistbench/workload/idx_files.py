@@ -31,7 +31,6 @@ __all__ = [
     "RawSplit",
     "missing_file",
     "read_set",
-    "transposed",
 ]
 
 ImagesAndLabels: TypeAlias = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
@@ -94,21 +93,17 @@ class RawSet:
         return (self.train.images, self.train.labels, self.test.images, self.test.labels)
 
 
-def _split(folder: str, stem: str, num: int, digests: tuple[str | None, str | None]) -> RawSplit:
-    path = f"{folder}/raw/{stem}"
-    images, labels = digests
+def _split(stem: str, num: int, images: str | None = None, labels: str | None = None) -> RawSplit:
+    """A split of `num` images in files that begin with `stem`, and their checksums."""
     return RawSplit(
-        images=RawFile(path=f"{path}-images-idx3-ubyte", shape=(num, 28, 28), digest=images),
-        labels=RawFile(path=f"{path}-labels-idx1-ubyte", shape=(num,), digest=labels),
+        images=RawFile(path=f"{stem}-images-idx3-ubyte", shape=(num, 28, 28), digest=images),
+        labels=RawFile(path=f"{stem}-labels-idx1-ubyte", shape=(num,), digest=labels),
     )
 
 
 def _qmnist_split(stem: str) -> RawSplit:
-    path = f"QMNIST/raw/qmnist-{stem}"
-    return RawSplit(
-        images=RawFile(path=f"{path}-images-idx3-ubyte", shape=(60_000, 28, 28)),
-        labels=RawFile(path=f"{path}-labels-idx2-int", shape=(60_000, 8), kind="int"),
-    )
+    labels = RawFile(path=f"{stem}-labels-idx2-int", shape=(60_000, 8), kind="int")
+    return RawSplit(images=_split(stem, 60_000).images, labels=labels)
 
 
 # MNIST's checksums were worked out from files whose md5 are the published ones; those of the other
@@ -116,46 +111,42 @@ def _qmnist_split(stem: str) -> RawSplit:
 RAW_FILES: Mapping[DatasetName, RawSet] = {
     "mnist": RawSet(
         train=_split(
-            "MNIST",
-            "train",
+            "MNIST/raw/train",
             60_000,
-            (
-                "sha256:ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-                "sha256:65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            ),
+            "sha256:ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "sha256:65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
         ),
         test=_split(
-            "MNIST",
-            "t10k",
+            "MNIST/raw/t10k",
             10_000,
-            (
-                "sha256:0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-                "sha256:ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-            ),
+            "sha256:0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "sha256:ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         ),
     ),
     "fashion-mnist": RawSet(
         train=_split(
-            "FashionMNIST",
-            "train",
+            "FashionMNIST/raw/train",
             60_000,
-            ("md5:f4a8712d7a061bf5bd6d2ca38dc4d50a", "md5:9018921c3c673c538a1fc5bad174d6f9"),
+            "md5:f4a8712d7a061bf5bd6d2ca38dc4d50a",
+            "md5:9018921c3c673c538a1fc5bad174d6f9",
         ),
         test=_split(
-            "FashionMNIST",
-            "t10k",
+            "FashionMNIST/raw/t10k",
             10_000,
-            ("md5:8181f5470baa50b63fa0f6fddb340f0a", "md5:15d484375f8d13e6eb1aabb0c3f46965"),
+            "md5:8181f5470baa50b63fa0f6fddb340f0a",
+            "md5:15d484375f8d13e6eb1aabb0c3f46965",
         ),
     ),
     "kmnist": RawSet(
-        train=_split("KMNIST", "train", 60_000, (None, "md5:949e75301f8813e0dc5800dcc320fc52")),
-        test=_split("KMNIST", "t10k", 10_000, (None, "md5:9f55f451c0988b028eccdf7d5cc265ab")),
+        train=_split("KMNIST/raw/train", 60_000, None, "md5:949e75301f8813e0dc5800dcc320fc52"),
+        test=_split("KMNIST/raw/t10k", 10_000, None, "md5:9f55f451c0988b028eccdf7d5cc265ab"),
     ),
-    "qmnist": RawSet(train=_qmnist_split("train"), test=_qmnist_split("test")),
+    "qmnist": RawSet(
+        train=_qmnist_split("QMNIST/raw/qmnist-train"), test=_qmnist_split("QMNIST/raw/qmnist-test")
+    ),
     "emnist-digits": RawSet(
-        train=_split("EMNIST", "emnist-digits-train", 240_000, (None, None)),
-        test=_split("EMNIST", "emnist-digits-test", 40_000, (None, None)),
+        train=_split("EMNIST/raw/emnist-digits-train", 240_000),
+        test=_split("EMNIST/raw/emnist-digits-test", 40_000),
     ),
 }
 """The files of each published set, where torchvision's classes put them."""
@@ -194,55 +185,34 @@ def read_set(
         raise InputError(f"{error.filename}: cannot be read ({error.strerror}); {mend}") from None
 
 
-def transposed(digits: ImagesAndLabels) -> ImagesAndLabels:
-    """`digits` whose images were stored with columns where others hold rows, turned, in memory."""
-    images, labels = digits
-    return np.ascontiguousarray(images.transpose(0, 2, 1)), labels
-
-
 def _read_split(split: RawSplit, data_dir: Path, *, mapped: bool) -> ImagesAndLabels:
     parts = (split.images, split.labels)
-    sizes = [_header_sizes(file, data_dir) for file in parts]
-    num_images, num_labels = sizes[0][0], sizes[1][0]
-    for file, found in zip(parts, sizes, strict=True):
-        if found == file.shape:
-            continue
-        what = f"bad header: sizes {found}, not {file.shape}"
-        if num_images != num_labels:
-            what = f"{num_images} images but {num_labels} labels"
-        raise _damaged(data_dir / file.path, what)
-    images, fields = (_entries(file, data_dir, mapped=mapped) for file in parts)
-    labels = fields.reshape(num_labels, -1)[:, 0].astype(np.int64)
+    images, fields = (_entries(file, data_dir / file.path, mapped=mapped) for file in parts)
+    labels = fields.reshape(len(fields), -1)[:, 0].astype(np.int64)
     wrong = labels[(labels < 0) | (labels >= _NUM_CLASSES)]
     if wrong.size:
         raise _damaged(data_dir / split.labels.path, f"label {wrong[0]} out of range 0 to 9")
     return images, labels
 
 
-def _header_sizes(file: RawFile, data_dir: Path) -> tuple[int, ...]:
-    """The sizes that a file's header gives, once it is a header of the right type."""
-    path = data_dir / file.path
-    length = len(file.header)
+def _entries(file: RawFile, path: Path, *, mapped: bool) -> npt.NDArray[Any]:
+    """The entries of a file, shaped, once its header, size and checksum are right."""
     if path.exists() and not path.is_file():  # one may wait for ever to open a pipe
         raise _damaged(path, "cannot be read (no regular file)")
     with path.open("rb") as stream:
-        header = stream.read(length)
-    if header[:4] != file.header[: len(header[:4])]:
-        found, expected = header[:4].hex(), file.header[:4].hex()
-        raise _damaged(path, f"bad header: starts with {found}, not {expected}")
-    if len(header) < length:
-        raise _damaged(path, f"truncated: {len(header)} of {file.num_bytes} bytes")
-    return tuple(int.from_bytes(header[k : k + 4], "big") for k in range(4, length, 4))
-
-
-def _entries(file: RawFile, data_dir: Path, *, mapped: bool) -> npt.NDArray[Any]:
-    """The entries of a file, shaped, once its size and checksum are right."""
-    path = data_dir / file.path
+        header = stream.read(len(file.header))
+    start = header[:4]
+    if start != file.header[: len(start)]:
+        what = f"bad header: starts with {start.hex()}, not {file.header[:4].hex()}"
+        raise _damaged(path, what)
+    if len(header) == len(file.header) and header != file.header:
+        sizes = tuple(np.frombuffer(header[4:], ">i4").tolist())
+        raise _damaged(path, f"bad header: sizes {sizes}, not {file.shape}")
     num_bytes = path.stat().st_size
-    if num_bytes < file.num_bytes:
-        raise _damaged(path, f"truncated: {num_bytes} of {file.num_bytes} bytes")
-    if num_bytes > file.num_bytes:
-        raise _damaged(path, f"longer than it should be: {num_bytes}, not {file.num_bytes} bytes")
+    if num_bytes != file.num_bytes:
+        is_short = num_bytes < file.num_bytes
+        what = "truncated: {} of" if is_short else "longer than it should be: {}, not"
+        raise _damaged(path, f"{what.format(num_bytes)} {file.num_bytes} bytes")
     data = np.memmap(path, np.uint8, "r") if mapped else np.fromfile(path, np.uint8)
     if file.digest is not None:
         algorithm, _, expected = file.digest.partition(":")

@@ -41,9 +41,13 @@ def _one_hot(labels: Tensor, logits: Tensor) -> Tensor:
     return functional.one_hot(labels, logits.size(1)).to(logits.dtype)
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Negative log-likelihood of the softmax [nats]."""
-    return functional.cross_entropy(logits, labels)
+def _against_one_hot(loss: LossFn) -> LossFn:
+    """`loss` of the raw logits and targets 0 or 1, number by number."""
+
+    def loss_fn(logits: Tensor, labels: Tensor) -> Tensor:
+        return loss(logits, _one_hot(labels, logits))
+
+    return loss_fn
 
 
 def _label_smoothing(config: RunConfig) -> LossFn:
@@ -55,11 +59,6 @@ def _label_smoothing(config: RunConfig) -> LossFn:
     return loss_fn
 
 
-def _mse(logits: Tensor, labels: Tensor) -> Tensor:
-    """Squared error of the raw logits; Hui and Belkin 2021 found it a match for cross-entropy."""
-    return functional.mse_loss(logits, _one_hot(labels, logits))
-
-
 def _brier(logits: Tensor, labels: Tensor) -> Tensor:
     """Squared error of the softmax, summed over the classes (Brier 1950): 0 to 2.
 
@@ -67,21 +66,6 @@ def _brier(logits: Tensor, labels: Tensor) -> Tensor:
     """
     error = logits.softmax(dim=1) - _one_hot(labels, logits)
     return error.square().sum(dim=1).mean()
-
-
-def _mae(logits: Tensor, labels: Tensor) -> Tensor:
-    """Absolute error of the raw logits."""
-    return functional.l1_loss(logits, _one_hot(labels, logits))
-
-
-def _smooth_l1(logits: Tensor, labels: Tensor) -> Tensor:
-    """Squared error up to 1, absolute beyond, of the raw logits (Girshick 2015, "Fast R-CNN")."""
-    return functional.smooth_l1_loss(logits, _one_hot(labels, logits))
-
-
-def _bce(logits: Tensor, labels: Tensor) -> Tensor:
-    """Each class against the rest by a sigmoid of its own [nats per class]."""
-    return functional.binary_cross_entropy_with_logits(logits, _one_hot(labels, logits))
 
 
 def _focal(logits: Tensor, labels: Tensor) -> Tensor:
@@ -95,11 +79,6 @@ def _poly1(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy plus ``1 - p``, p of the right class (Leng et al. 2022, "PolyLoss")."""
     nll = functional.cross_entropy(logits, labels, reduction="none")
     return (nll - _POLY1_EPSILON * torch.expm1(-nll)).mean()
-
-
-def _multi_margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Sum of the other classes' hinges at margin 1, over C (Weston and Watkins 1999)."""
-    return functional.multi_margin_loss(logits, labels)
 
 
 def _squared_hinge(logits: Tensor, labels: Tensor) -> Tensor:
@@ -124,16 +103,21 @@ def _kl(config: RunConfig) -> LossFn:
 
 
 LOSSES: dict[LossName, Callable[[RunConfig], LossFn]] = {
-    "cross-entropy": lambda _config: _cross_entropy,
+    # negative log-likelihood of the softmax [nats]
+    "cross-entropy": lambda _config: functional.cross_entropy,
     "label-smoothing": _label_smoothing,
-    "mse": lambda _config: _mse,
+    # Hui and Belkin 2021 found squared error a match for cross-entropy
+    "mse": lambda _config: _against_one_hot(functional.mse_loss),
     "brier": lambda _config: _brier,
-    "mae": lambda _config: _mae,
-    "smooth-l1": lambda _config: _smooth_l1,
-    "bce": lambda _config: _bce,
+    "mae": lambda _config: _against_one_hot(functional.l1_loss),
+    # squared up to an error of 1, absolute beyond (Girshick 2015, "Fast R-CNN")
+    "smooth-l1": lambda _config: _against_one_hot(functional.smooth_l1_loss),
+    # each class against the rest by a sigmoid of its own [nats per class]
+    "bce": lambda _config: _against_one_hot(functional.binary_cross_entropy_with_logits),
     "focal": lambda _config: _focal,
     "poly1": lambda _config: _poly1,
-    "multi-margin": lambda _config: _multi_margin,
+    # sum of the other classes' hinges at margin 1, over C (Weston and Watkins 1999)
+    "multi-margin": lambda _config: functional.multi_margin_loss,
     "squared-hinge": lambda _config: _squared_hinge,
     "kl": _kl,
 }

@@ -1,4 +1,4 @@
-"""Training sets that are written to a file once and read where they lie, mapped into memory.
+"""Generated training sets, written to a file once and read where they lie, mapped into memory.
 
 The kernel brings in the pages that are touched and drops them again where memory is short, so a
 set may be larger than memory. A file holds the images, then a byte for each label, then the sha256
@@ -10,12 +10,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import mmap
-import sys
+import resource
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +22,10 @@ from torch import Tensor
 
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.folders import cache_folder
-from mnistbench.schema.names import DatasetName
 from mnistbench.workload.generated import CHUNK_IMAGES, NUM_CLASSES, generate_digits
-from mnistbench.workload.idx_files import ImagesAndLabels, transposed
+from mnistbench.workload.idx_files import ImagesAndLabels
 
-__all__ = ["DigitFile", "MappedDigits", "disk_waits", "generated_file", "upright_file"]
+__all__ = ["DigitFile", "MappedDigits", "disk_waits", "generated_file"]
 
 _log = logging.getLogger(__name__)
 
@@ -71,13 +69,10 @@ class MappedDigits:
 
         As long as images are touched in their order, such as for a checksum, it should do that.
         """
-        if hasattr(self.memory, "madvise"):
-            self.memory.madvise(mmap.MADV_RANDOM)
+        self.memory.madvise(mmap.MADV_RANDOM)
 
     def read_ahead(self, rows: Tensor) -> None:
         """Have the kernel begin to read the images at `rows`, int ``[b]``, without waiting."""
-        if not hasattr(self.memory, "madvise"):
-            return
         for row in rows.tolist():
             start = row * _IMAGE_BYTES
             page = start - start % mmap.PAGESIZE
@@ -135,7 +130,7 @@ class DigitFile:
             mend = "check its permissions, or use --loader resident"
             raise InputError(f"{self.path}: cannot be read ({error.strerror}); {mend}") from None
         data = np.frombuffer(memory, np.uint8)
-        images, labels, sha256 = np.split(data, (len(data) - self._tail_bytes, -_SHA256_BYTES))
+        images, labels, sha256 = np.split(data, (self.num_images * _IMAGE_BYTES, -_SHA256_BYTES))
         return MappedDigits(
             images=images.reshape(self.num_images, _SIDE, _SIDE),
             labels=labels.astype(np.int64),
@@ -143,10 +138,6 @@ class DigitFile:
             sha256=sha256.tobytes().hex(),
             memory=memory,
         )
-
-    @property
-    def _tail_bytes(self) -> int:
-        return self.num_images + _SHA256_BYTES
 
     def _write(self) -> None:
         # not flushed to the disk: the checksum finds out what a crash may leave
@@ -181,42 +172,12 @@ def generated_file(num_images: int, *, seed: int) -> DigitFile:
             yield generate_digits(size, seed=seed, split="train", first=first)
 
     start, _ = generate_digits(CHUNK_IMAGES, seed=seed, split="train")
-    name = f"synthetic-seed{seed}-{num_images}-{_code(start)}"
-    return DigitFile(path=_folder() / name, num_images=num_images, blocks=blocks)
-
-
-def upright_file(name: DatasetName, digits: ImagesAndLabels) -> DigitFile:
-    """A published training set that is stored with columns for rows, turned; named by its bytes.
-
-    Raises:
-        InputError: the user has no home folder.
-    """
-    images, labels = digits
-
-    def blocks() -> Iterator[ImagesAndLabels]:
-        for first in range(0, len(images), _BLOCK_IMAGES):
-            part = slice(first, first + _BLOCK_IMAGES)
-            yield transposed((images[part], labels[part]))
-
-    path = _folder() / f"{name}-{len(images)}-{_code(images, labels)}"
-    return DigitFile(path=path, num_images=len(images), blocks=blocks)
-
-
-def _folder() -> Path:
-    return cache_folder(otherwise="set XDG_CACHE_HOME, or use --loader resident") / "mapped"
-
-
-def _code(*arrays: npt.NDArray[Any]) -> str:
-    digest = hashlib.sha256(usedforsecurity=False)
-    for array in arrays:
-        digest.update(array.data)
-    return digest.hexdigest()[:16]
+    code = hashlib.sha256(start.data, usedforsecurity=False).hexdigest()[:16]
+    folder = cache_folder(otherwise="set XDG_CACHE_HOME, or use --loader resident") / "mapped"
+    path = folder / f"synthetic-seed{seed}-{num_images}-{code}"
+    return DigitFile(path=path, num_images=num_images, blocks=blocks)
 
 
 def disk_waits() -> int:
-    """How often this process has waited for a page to come from the disk; 0 where none tells."""
-    if sys.platform == "win32":
-        return 0
-    import resource
-
+    """How often this process has waited for a page to come from the disk."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_majflt

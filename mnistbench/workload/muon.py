@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
-from typing import overload
 
 import torch
 from torch import Tensor, nn
@@ -59,23 +57,18 @@ class MuonAdamW(torch.optim.Optimizer):
         ]
         super().__init__(groups, {"lr": config.lr})
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Updates every parameter that has a gradient; gives the loss of `closure`, where given."""
-        loss = None
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Updates every parameter that has a gradient.
+
+        Raises:
+            TypeError: there is a closure, which torch's own would call.
+        """
         if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+            raise TypeError("MuonAdamW.step takes no closure")
         self._step_muon()
         self._adamw.param_groups, self._adamw.state = self.param_groups[1:], self.state
         self._adamw.step()
-        return loss
 
     def _step_muon(self) -> None:
         """Muon's half, on matrices made anew: weights or their storage may have been exchanged."""

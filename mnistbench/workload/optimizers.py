@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,53 +31,40 @@ def build_optimizer(
 _Builder = Callable[[nn.Module, RunConfig, bool | None], torch.optim.Optimizer]
 
 
+def _shared(model: nn.Module, config: RunConfig) -> dict[str, Any]:
+    """What all of torch's optimizers are given."""
+    weights = model.parameters()
+    return {"params": weights, "lr": config.lr, "weight_decay": config.weight_decay}
+
+
 def _sgd(model: nn.Module, config: RunConfig, fused: bool | None) -> torch.optim.Optimizer:
     """Stochastic gradient descent with (Nesterov) momentum; weight decay in the gradient."""
+    momentum, nesterov = config.momentum, config.nesterov
     return torch.optim.SGD(
-        model.parameters(),
-        lr=config.lr,
-        momentum=config.momentum,
-        nesterov=config.nesterov,
-        weight_decay=config.weight_decay,
-        fused=fused,
+        **_shared(model, config), momentum=momentum, nesterov=nesterov, fused=fused
     )
 
 
 def _adam(model: nn.Module, config: RunConfig, fused: bool | None) -> torch.optim.Optimizer:
     """Adam (Kingma and Ba 2015), weight decay in the gradient."""
-    return torch.optim.Adam(
-        model.parameters(),
-        lr=config.lr,
-        betas=(config.beta1, config.beta2),
-        weight_decay=config.weight_decay,
-        fused=fused,
-    )
+    betas = (config.beta1, config.beta2)
+    return torch.optim.Adam(**_shared(model, config), betas=betas, fused=fused)
 
 
 def _adamw(model: nn.Module, config: RunConfig, fused: bool | None) -> torch.optim.Optimizer:
     """Adam with weight decay beside the gradient (Loshchilov and Hutter 2019)."""
-    return torch.optim.AdamW(
-        model.parameters(),
-        lr=config.lr,
-        betas=(config.beta1, config.beta2),
-        weight_decay=config.weight_decay,
-        fused=fused,
-    )
+    betas = (config.beta1, config.beta2)
+    return torch.optim.AdamW(**_shared(model, config), betas=betas, fused=fused)
 
 
 def _adadelta(model: nn.Module, config: RunConfig, _fused: bool | None) -> torch.optim.Optimizer:
     """Adadelta (Zeiler 2012) with torch's rho 0.9 and eps 1e-6."""
-    return torch.optim.Adadelta(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    return torch.optim.Adadelta(**_shared(model, config))
 
 
 def _rmsprop(model: nn.Module, config: RunConfig, _fused: bool | None) -> torch.optim.Optimizer:
     """RMSprop (Hinton 2012, Coursera lecture 6e) with momentum and torch's alpha 0.99."""
-    return torch.optim.RMSprop(
-        model.parameters(),
-        lr=config.lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-    )
+    return torch.optim.RMSprop(**_shared(model, config), momentum=config.momentum)
 
 
 OPTIMIZERS: dict[OptimizerName, _Builder] = {

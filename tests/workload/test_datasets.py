@@ -128,7 +128,6 @@ def test_a_published_set_is_loaded_upright_with_plain_labels(
         assert (type(label), label) == (int, labels[7])
         digest.update(images.tobytes() + labels.astype(np.uint8).tobytes())
     assert loaded.sha256 == digest.hexdigest()
-    assert len(loaded.train.classes) == 10
 
 
 def test_loading_writes_nothing_and_ignores_old_processed_copies(
@@ -195,7 +194,6 @@ def test_the_generated_set_is_loaded_like_the_others() -> None:
     ):
         np.testing.assert_array_equal(ours.data[:5].numpy(), drawn[0])
         np.testing.assert_array_equal(ours.targets[:5].numpy(), drawn[1])
-    assert len(loaded.train.classes) == 10
 
 
 @pytest.mark.slow

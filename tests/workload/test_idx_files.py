@@ -191,14 +191,14 @@ def test_swapped_train_and_test_are_found(tmp_path: Path) -> None:
     first, second = train.read_bytes(), test.read_bytes()
     train.write_bytes(second)
     test.write_bytes(first)
-    assert f"{train}: 6 images but 12 labels" in complaint(raw, tmp_path)
+    assert f"{train}: bad header: sizes (6, 4, 4), not (12, 4, 4)" in complaint(raw, tmp_path)
 
 
 def test_fewer_labels_than_images_are_found(tmp_path: Path) -> None:
     raw = small_set()
     write_set(raw, tmp_path)
     (tmp_path / LABELS).write_bytes(idx_bytes(np.zeros(7, np.uint8)))
-    assert f"{tmp_path / LABELS}: 12 images but 7 labels" in complaint(raw, tmp_path)
+    assert f"{tmp_path / LABELS}: bad header: sizes (7,), not (12,)" in complaint(raw, tmp_path)
 
 
 def test_a_smaller_set_that_agrees_with_itself_is_still_refused(tmp_path: Path) -> None:

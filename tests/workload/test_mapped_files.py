@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.workload import mapped_files
+from mnistbench.workload.batches import BatchPlan, mapped_batches, resident_batches
 from mnistbench.workload.datasets import DATASETS, load_dataset, resolve_dataset
 from mnistbench.workload.generated import generate_digits
 from mnistbench.workload.mapped_files import DigitFile, generated_file
@@ -76,7 +77,7 @@ def test_the_generated_set_is_the_same_mapped_and_in_memory(cache: Path, seed: i
     for ours, theirs in ((mapped.train, resident.train), (mapped.test, resident.test)):
         assert torch.equal(ours.data, theirs.data)
         assert torch.equal(ours.targets, theirs.targets)
-        assert (ours.targets.dtype, ours.classes) == (theirs.targets.dtype, theirs.classes)
+        assert ours.targets.dtype == theirs.targets.dtype
     assert mapped.read_ahead is not None
     assert resident.read_ahead is None
 
@@ -243,18 +244,14 @@ def test_published_sets_are_the_same_mapped_and_in_memory(
     assert torch.equal(mapped.train.data, resident.train.data)
     assert torch.equal(mapped.test.data, resident.test.data)
     assert torch.equal(mapped.train.targets, resident.train.targets)
-    # mapped where they lie, but for the one whose files hold columns for rows
-    assert len(files_of(cache)) == (name == "emnist-digits")
-
-
-def test_other_bytes_under_the_same_name_get_a_file_of_their_own(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec = replace(DATASETS["emnist-digits"], raw=small(DATASETS["emnist-digits"].raw))
-    monkeypatch.setitem(DATASETS, "emnist-digits", spec)
-    config = config_of(tmp_path, dataset="emnist-digits", loader="mapped")
-    found = set()
-    for seed in (0, 1):
-        write_files(contents(spec.raw, seed), tmp_path)
-        found.add(load_dataset("emnist-digits", config).sha256)
-    assert len(found) == len(files_of(cache)) == 2
+    assert not cache.exists()  # mapped where they lie
+    plan = BatchPlan(num_samples=50, global_batch_size=8, num_steps=9, seed=0)
+    for ours, theirs in zip(
+        mapped_batches(
+            plan, images=mapped.train.data, labels=mapped.train.targets, device=torch.device("cpu")
+        ),
+        resident_batches(plan, images=resident.train.data, labels=resident.train.targets),
+        strict=True,
+    ):
+        assert torch.equal(ours.images, theirs.images)
+        assert ours.images.is_contiguous()

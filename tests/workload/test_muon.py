@@ -232,15 +232,6 @@ def test_zero_grad_frees_the_gradients():
     assert [gradient() for gradient in gradients] == [None] * len(gradients)
 
 
-def test_closure_is_called_once_with_gradients_on():
-    model, calls = small_net(), []
-
-    def closure() -> float:
-        calls.append(torch.is_grad_enabled())
-        put_gradients(model, 0)
-        return 1.5
-
-    before = weights(model)
-    assert MuonAdamW(model, config_of()).step(closure) == 1.5
-    assert calls == [True]
-    assert all(not torch.equal(w, before[name]) for name, w in weights(model).items())
+def test_a_closure_is_refused():
+    with pytest.raises(TypeError, match="takes no closure"):
+        MuonAdamW(small_net(), config_of()).step(lambda: 1.5)

@@ -28,7 +28,7 @@ def build_cnn4(_: RunConfig) -> nn.Module:
         nn.Conv2d(6, 6, 1),
         nn.Conv2d(6, 1, 1),
     ]
-    return with_classifier(features, 500, 400, 200, model="cnn4")
+    return with_classifier(features, 500, 400, 200)
 
 
 def build_dnn4(_: RunConfig) -> nn.Module:
@@ -37,7 +37,7 @@ def build_dnn4(_: RunConfig) -> nn.Module:
     ``[B, 1, 28, 28]`` to ``[B, 10]``. The article prints no code for them; these are CNN4's own
     linear layers, so that the two networks differ by the convolutions and nothing else.
     """
-    return with_classifier([], 500, 400, 200, model="dnn4")
+    return with_classifier([], 500, 400, 200)
 
 
 def build_dnn5(_: RunConfig) -> nn.Module:
@@ -46,7 +46,7 @@ def build_dnn5(_: RunConfig) -> nn.Module:
     ``[B, 1, 28, 28]`` to ``[B, 10]``. The second article sets out from such a network, which sees
     an image as a plain list of pixels; it prints no sizes.
     """
-    return with_classifier([], 512, 256, 128, 64, model="dnn5")
+    return with_classifier([], 512, 256, 128, 64)
 
 
 def build_cnn2(_: RunConfig) -> nn.Module:
@@ -63,7 +63,7 @@ def build_cnn2(_: RunConfig) -> nn.Module:
         nn.ReLU(),
         nn.MaxPool2d(2),
     ]
-    return with_classifier(features, 64, model="cnn2")
+    return with_classifier(features, 64)
 
 
 def build_simple_cnn(_: RunConfig) -> nn.Module:
@@ -80,4 +80,4 @@ def build_simple_cnn(_: RunConfig) -> nn.Module:
         nn.MaxPool2d(2),
         nn.ReLU(),
     ]
-    return with_classifier(features, model="simple-cnn")
+    return with_classifier(features)

@@ -10,8 +10,12 @@ import math
 from torch import nn
 
 from mnistbench.schema.config import RunConfig
-from mnistbench.workload.models.dense import with_classifier
-from mnistbench.workload.models.shapes import IMAGE_SHAPE, NUM_CLASSES, flattened_size
+from mnistbench.workload.models.dense import (
+    IMAGE_SHAPE,
+    NUM_CLASSES,
+    flattened_size,
+    with_classifier,
+)
 
 __all__ = ["build_example_cnn", "build_fast_cnn", "build_lenet5", "build_linear", "build_mlp"]
 
@@ -23,7 +27,7 @@ def build_linear(_: RunConfig) -> nn.Module:
 
     ``[B, 1, 28, 28]`` to ``[B, 10]``.
     """
-    return with_classifier([], model="linear")
+    return with_classifier([])
 
 
 def build_mlp(config: RunConfig) -> nn.Module:
@@ -55,7 +59,7 @@ def build_lenet5(_: RunConfig) -> nn.Module:
         nn.Conv2d(16, 120, 5),
         nn.Tanh(),
     ]
-    size = flattened_size(features, model="lenet5")
+    size = flattened_size(features)
     f6 = [nn.Linear(size, 84), nn.Tanh()]
     return nn.Sequential(*features, nn.Flatten(), *f6, nn.Linear(84, NUM_CLASSES))
 
@@ -74,7 +78,7 @@ def build_example_cnn(_: RunConfig) -> nn.Module:
         nn.MaxPool2d(2),
         nn.Dropout(0.25),
     ]
-    size = flattened_size(features, model="example-cnn")
+    size = flattened_size(features)
     hidden = [nn.Linear(size, 128), nn.ReLU(), nn.Dropout(0.5)]
     return nn.Sequential(*features, nn.Flatten(), *hidden, nn.Linear(128, NUM_CLASSES))
 
@@ -93,4 +97,4 @@ def build_fast_cnn(_: RunConfig) -> nn.Module:
         nn.MaxPool2d(2),
         nn.ReLU(),
     ]
-    return with_classifier(features, 256, model="fast-cnn")
+    return with_classifier(features, 256)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import pairwise
 
-import torch
 from torch import nn
 
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
-from mnistbench.workload.models.shapes import IMAGE_SHAPE, NUM_CLASSES, flattened_size
+from mnistbench.workload.models.dense import IMAGE_SHAPE, NUM_CLASSES
 
 __all__ = ["HALVINGS", "HIDDEN_WIDTH", "MAX_WEIGHTS", "build_cnn"]
 
@@ -33,14 +31,36 @@ def build_cnn(config: RunConfig) -> nn.Module:
     stands before each hidden linear layer, and is left out at 0.
 
     Raises:
-        InputError: a convolution's kernel, or the pool after it, is larger than its padded input,
-            or it has more than `MAX_WEIGHTS` weights; one line that names the convolution.
+        InputError: a convolution's kernel, or the pool after it, is larger than its input, or it
+            has more than `MAX_WEIGHTS` weights; one line that names the convolution.
     """
-    with torch.device("meta"):  # a size that cannot work is refused before it takes memory
-        plan = _features(config)
-    size = flattened_size(plan, model="cnn")
-    _check_weights(plan)
+    side = _side(config)  # a size that cannot work is refused before it takes memory
+    size = config.channels * 2 ** (config.conv_layers - 1) * side**2
     return nn.Sequential(*_features(config), nn.Flatten(), *_classifier(size, config))
+
+
+def _side(config: RunConfig) -> int:
+    """Rows, and as many columns, that the last convolution and its pool leave [pixels]."""
+    kernel, side, inputs = config.kernel_size, IMAGE_SHAPE[1], IMAGE_SHAPE[0]
+    for index in range(config.conv_layers):
+        outputs = config.channels * 2**index
+        weights = inputs * outputs * kernel**2
+        if weights > MAX_WEIGHTS:
+            raise InputError(
+                f"channels: convolution {index + 1} of cnn has {weights:,} weights, more than "
+                f"{MAX_WEIGHTS:,}; use fewer --channels or a smaller --kernel-size"
+            )
+        padded = side + (kernel - 1 if config.padding == "same" else 0)
+        side, inputs = padded - kernel + 1, outputs
+        if index < HALVINGS:  # a stride keeps what a last, partial window of a pool loses
+            side = (side + 1) // 2 if config.pooling == "stride" else side // 2
+        if side < 1:
+            raise InputError(
+                f"kernel_size: convolution {index + 1} of cnn has a {kernel}x{kernel} kernel, "
+                f"which leaves it or its pool nothing of a padded input of {padded}x{padded}; "
+                "use a smaller --kernel-size or --padding same"
+            )
+    return side
 
 
 def _features(config: RunConfig) -> list[nn.Module]:
@@ -90,14 +110,3 @@ def _classifier(size: int, config: RunConfig) -> list[nn.Module]:
             layers.append(nn.Dropout(config.dropout))
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return [*layers, nn.Linear(widths[-1], NUM_CLASSES)]
-
-
-def _check_weights(layers: Iterable[nn.Module]) -> None:
-    convolutions = (layer for layer in layers if isinstance(layer, nn.Conv2d))
-    for number, layer in enumerate(convolutions, start=1):
-        weights = layer.weight.numel()
-        if weights > MAX_WEIGHTS:
-            raise InputError(
-                f"channels: convolution {number} of cnn has {weights:,} weights, more than "
-                f"{MAX_WEIGHTS:,}; use fewer --channels or a smaller --kernel-size"
-            )

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+import torch
 from torch import nn
 
-from mnistbench.workload.models.shapes import NUM_CLASSES, flattened_size
+__all__ = ["IMAGE_SHAPE", "NUM_CLASSES", "dense_layers", "flattened_size", "with_classifier"]
 
-__all__ = ["dense_layers", "with_classifier"]
+IMAGE_SHAPE = (1, 28, 28)
+"""Shape of one image of every data set: channels, rows [pixels], columns [pixels]."""
+
+NUM_CLASSES = 10
+"""Logits per image."""
 
 
 def dense_layers(sizes: Sequence[int]) -> list[nn.Module]:
@@ -23,15 +28,19 @@ def dense_layers(sizes: Sequence[int]) -> list[nn.Module]:
     return layers[:-1]
 
 
-def with_classifier(features: Iterable[nn.Module], *hidden: int, model: str) -> nn.Sequential:
+def flattened_size(layers: Iterable[nn.Module]) -> int:
+    """Features per image [values] that `layers` leave for linear layers, by a forward of zeros."""
+    features = nn.Sequential(*layers).eval()  # so that no statistics move and nothing is drawn
+    with torch.no_grad():
+        flat: torch.Tensor = features(torch.zeros(1, *IMAGE_SHAPE))
+    features.train()
+    return flat.numel()
+
+
+def with_classifier(features: Sequence[nn.Module], *hidden: int) -> nn.Sequential:
     """`features`, flattened, then linear layers of `hidden` widths and one to the logits.
 
     The whole takes ``[B, 1, 28, 28]`` and returns ``[B, 10]``.
-
-    Raises:
-        InputError: a kernel or a pool in `features` is larger than its padded input.
-        TypeError: `features` holds a layer whose output shape is not known.
     """
-    features = list(features)
-    inputs = flattened_size(features, model=model)
-    return nn.Sequential(*features, nn.Flatten(), *dense_layers([inputs, *hidden, NUM_CLASSES]))
+    sizes = [flattened_size(features), *hidden, NUM_CLASSES]
+    return nn.Sequential(*features, nn.Flatten(), *dense_layers(sizes))

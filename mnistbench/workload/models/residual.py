@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mnistbench.schema.config import RunConfig
-from mnistbench.workload.models.shapes import IMAGE_SHAPE, NUM_CLASSES
+from mnistbench.workload.models.dense import IMAGE_SHAPE, NUM_CLASSES
 
 __all__ = ["build_resnet_mini"]
 

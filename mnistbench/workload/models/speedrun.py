@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from mnistbench.schema.config import RunConfig
-from mnistbench.workload.models.shapes import NUM_CLASSES, flattened_size
+from mnistbench.workload.models.dense import NUM_CLASSES, flattened_size
 
 __all__ = ["build_speedrun_cnn"]
 
@@ -29,7 +29,7 @@ def build_speedrun_cnn(config: RunConfig) -> nn.Module:
         nn.ReLU(),
     ]
     width = _WIDTH_PER_CHANNEL * channels
-    size = flattened_size(features, model="speedrun-cnn")
+    size = flattened_size(features)
     return nn.Sequential(
         *features,
         nn.Flatten(),
