@@ -95,9 +95,9 @@ def check_case(case: Case, *, build: Build = build_model) -> Finding:
 
 def problems_of(config: RunConfig, *, build: Build = build_model) -> list[str]:
     """What stands in the way of a graph of this update; nothing where it could be captured."""
-    watch = _Watch()
+    watch, model = _Watch(), build(config)  # built before: a model may measure itself on meta
     with _fake_cuda():
-        step = _step(config, build)
+        step = _step(config, model)
         inputs = _inputs(config)
         try:
             with watch:
@@ -105,7 +105,7 @@ def problems_of(config: RunConfig, *, build: Build = build_model) -> list[str]:
                     step.update(*inputs, 1.0)
         except DataDependentOutputException as error:
             return [*watch.problems, f"a value is read from Python: {error.func}"]
-        except Exception as error:  # noqa: BLE001 - a finding, whatever it is
+        except Exception as error:
             return [*watch.problems, one_line(error)]
     return watch.problems
 
@@ -132,12 +132,9 @@ def _zeros(_: Tensor, weights: Sequence[Tensor], **__: Any) -> list[Tensor]:
     return [torch.zeros_like(weight) for weight in weights]
 
 
-def _step(config: RunConfig, build: Build) -> FastStep:
+def _step(config: RunConfig, model: nn.Module) -> FastStep:
     """The fast step of `config` as it is right before it is captured."""
-    with _DEVICE:
-        model = build(config)
-    if config.channels_last:
-        _lay_out(model)
+    _move(model, channels_last=config.channels_last)
     accelerator: Any = SimpleNamespace(
         device=_DEVICE, num_processes=1, mixed_precision=config.mixed_precision or "no"
     )
@@ -160,13 +157,19 @@ def _step(config: RunConfig, build: Build) -> FastStep:
     return step
 
 
-def _lay_out(model: nn.Module) -> None:
-    """Channels last; ``Module.to`` does not know fake tensors."""
+def _move(model: nn.Module, *, channels_last: bool) -> None:
+    """Fake weights and buffers in the place of its own; ``Module.to`` does not know fakes."""
     for module in model.modules():
         for name, weight in list(module.named_parameters(recurse=False)):
-            if weight.dim() == 4:
-                laid = weight.detach().contiguous(memory_format=torch.channels_last)
-                setattr(module, name, nn.Parameter(laid))
+            setattr(module, name, nn.Parameter(_fake(weight, channels_last)))
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            setattr(module, name, _fake(buffer, channels_last))
+
+
+def _fake(tensor: Tensor, channels_last: bool) -> Tensor:
+    fake = torch.empty(tensor.shape, dtype=tensor.dtype, device=_DEVICE)
+    laid_out = channels_last and tensor.dim() == 4
+    return fake.contiguous(memory_format=torch.channels_last) if laid_out else fake
 
 
 def _inputs(config: RunConfig) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -83,9 +83,7 @@ def summary(results: Results) -> str:
     """One line: how much holds, does not, was not tried, and what came to no end."""
     found = [finding for one in results.outcomes.values() for finding in one.findings]
     counts = {verdict: sum(f.holds is verdict for f in found) for verdict in (True, False, None)}
-    ends = [
-        f"{name} {one.state}" for name, one in results.outcomes.items() if one.state != "done"
-    ]
+    ends = [f"{name} {one.state}" for name, one in results.outcomes.items() if one.state != "done"]
     text = (
         f"{counts[True]} hold, {counts[False]} do not, {counts[None]} without a verdict"
         f"{'; ' if ends else ''}{', '.join(ends)}"

@@ -43,7 +43,7 @@ def run_section(name: str, setup: Setup, *, results: Results, share_s: float) ->
     results.save()
     try:
         _collect(section.check(setup), outcome, results)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the next section goes on
+    except Exception as error:
         outcome.state = "failed"
         outcome.said = f"{one_line(error)} (traceback in {name}-traceback.txt)"
         trace = results.folder / f"{name}-traceback.txt"

@@ -19,7 +19,7 @@ class Section(NamedTuple):
     module: str
 
     def check(self, setup: Setup) -> Iterator[Finding]:
-        """Its findings; the module is imported no sooner, so that a broken one breaks this alone."""
+        """Its findings; its module is imported no sooner: a broken one breaks this section alone."""
         findings: Iterator[Finding] = import_module(f"bench.gpu_check.{self.module}").check(setup)
         return findings
 

@@ -37,7 +37,9 @@ class SeenLayers:
 
     def all_dtypes(self) -> set[str]:
         """As a record names them, such as ``bfloat16``."""
-        return {str(dtype).removeprefix("torch.") for seen in self.dtypes.values() for dtype in seen}
+        return {
+            str(dtype).removeprefix("torch.") for seen in self.dtypes.values() for dtype in seen
+        }
 
     def error(self, kind: str) -> float | None:
         """The largest error that class `kind` made; ``None`` where it was not measured."""

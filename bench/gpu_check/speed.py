@@ -61,7 +61,7 @@ def _both_loops(setup: Setup, fields: dict[str, Any], *, share: float) -> Findin
     for loop in ("fast", "stock"):
         try:
             record = _measure(setup, loop=loop, **fields)
-        except Exception as error:  # noqa: BLE001 - one model does not take the others with it
+        except Exception as error:
             wrong.append(f"{loop}: {one_line(error)}")
             continue
         speeds[loop] = record.throughput.samples_per_s or 0.0

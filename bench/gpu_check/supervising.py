@@ -31,11 +31,15 @@ def supervise(results: Results, names: Sequence[str], *, dataset: str, end_at: f
         before = len(left)
         _run_child(results, left, dataset=dataset, end_at=end_at)
         results = Results.load(results.folder)
-        left = [name for name in left if not _is_over(name, results)]
+        left = [name for name in left if not _is_over(results, name)]
         if len(left) == before:  # it did not even begin
             _give_up(results, left, why="its process ended at once; see log.txt")
             left = []
     return results
+
+
+def _is_over(results: Results, name: str) -> bool:
+    return name in results.outcomes and results.outcomes[name].is_over
 
 
 def leave_out(name: str, results: Results) -> bool:
@@ -56,8 +60,7 @@ def _give_up(results: Results, names: Sequence[str], *, why: str) -> None:
 
 def _run_child(results: Results, names: Sequence[str], *, dataset: str, end_at: float) -> None:
     """One process for all of `names`; where it crashes or hangs, its section is said to have."""
-    told = [str(results.folder), str(end_at), dataset, *names]
-    command = [sys.executable, "-m", "bench.gpu_check.run_sections", *told]
+    command = _command([str(results.folder), str(end_at), dataset, *names])
     with (results.folder / "log.txt").open("a", encoding="utf-8") as log:
         child = subprocess.Popen(command, stderr=log, start_new_session=True)  # noqa: S603
         try:
@@ -73,6 +76,10 @@ def _run_child(results: Results, names: Sequence[str], *, dataset: str, end_at: 
         outcome.elapsed_s = time.time() - outcome.began_at
         print(section_text(name, outcome), flush=True)
     found.save()
+
+
+def _command(told: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "bench.gpu_check.run_sections", *told]
 
 
 def _wait(child: subprocess.Popen[bytes], results: Results) -> bool:
