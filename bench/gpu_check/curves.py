@@ -24,7 +24,7 @@ _SMALL = {"dataset": "synthetic", "synthetic_train_size": 13_300, "val_size": 50
 
 
 def settings(setup: Setup, **values: Any) -> dict[str, Any]:
-    """The fields of a short run of `setup.steps` steps on generated digits, evaluated at its end."""
+    """The fields of a short run of `setup.steps` steps on generated digits."""
     plain = {
         **_SMALL,
         "max_steps": setup.steps,

@@ -19,7 +19,7 @@ class Section(NamedTuple):
     module: str
 
     def check(self, setup: Setup) -> Iterator[Finding]:
-        """Its findings; its module is imported no sooner: a broken one breaks this section alone."""
+        """Its findings; its module is imported no sooner: a broken one breaks this alone."""
         findings: Iterator[Finding] = import_module(f"bench.gpu_check.{self.module}").check(setup)
         return findings
 
