@@ -1,4 +1,4 @@
-"""The GPU check without a GPU: each check can fail, nothing found is lost, and fake CUDA tensors."""
+"""The GPU check without a GPU: each check can fail, nothing is lost, fake CUDA tensors."""
 
 import json
 import signal
@@ -35,8 +35,9 @@ FINDING = Finding(check="a | b", expected="1", found="2", holds=False, values={"
 
 
 @pytest.fixture
-def setup(tmp_path):
+def setup(tmp_path, monkeypatch):
     """Sizes for a moment on a CPU."""
+    monkeypatch.setattr("mnistbench.workload.datasets.TEST_IMAGES", 200)
     return Setup(
         scratch=tmp_path,
         device_type="cpu",
@@ -44,6 +45,7 @@ def setup(tmp_path):
         batch_size=16,
         num_seeds=1,
         resumed_steps=60,
+        num_threads=1,
     )
 
 

@@ -32,6 +32,7 @@ def settings(setup: Setup, **values: Any) -> dict[str, Any]:
         "eval_every_steps": _NEVER,
         "eval_batch_size": 2000,
         "output_dir": str(setup.scratch / "runs"),
+        "num_threads": setup.num_threads,
     }
     return with_default_batch({**plain, **values})
 

@@ -40,6 +40,7 @@ class Setup:
         batch_size: samples in a step of the runs whose speed is measured.
         num_seeds: of each recipe.
         resumed_steps: of the runs that are interrupted, in the fast loop.
+        num_threads: of each run on the CPU; none is its own choice.
     """
 
     scratch: Path
@@ -49,6 +50,11 @@ class Setup:
     batch_size: int = 512
     num_seeds: int = 10
     resumed_steps: int = 20_000
+    num_threads: int | None = None
+
+    def thread_flags(self) -> list[str]:
+        """The same for a command."""
+        return [] if self.num_threads is None else ["--num-threads", str(self.num_threads)]
 
 
 Check = Callable[[Setup], Iterator[Finding]]

@@ -62,7 +62,7 @@ def _told(values: dict[str, Any]) -> str:
 def check_nccl_run(setup: Setup) -> Finding:
     """The engine, started by torchrun with one process."""
     folder = setup.scratch / "torchrun-1"
-    command = torchrun([*_FLAGS, *_SHORT], folder, num_processes=1)
+    command = torchrun([*_FLAGS, *_SHORT, *setup.thread_flags()], folder, num_processes=1)
     ended = Started(command, folder=folder, device_type=setup.device_type).end(timeout_s=_ENDS_IN_S)
     records = records_in(folder)
     said = ", ".join(map(_told_of, records)) or "no record"
@@ -85,7 +85,7 @@ def _told_of(record: RunRecord) -> str:
 def _check_shared(setup: Setup) -> Finding:
     """Two processes and one card: they train, or one line says why not."""
     folder = setup.scratch / "shared"
-    command = torchrun([*_FLAGS, *_SHORT], folder, num_processes=2)
+    command = torchrun([*_FLAGS, *_SHORT, *setup.thread_flags()], folder, num_processes=2)
     ended = Started(command, folder=folder, device_type=setup.device_type).end(timeout_s=_ENDS_IN_S)
     records = records_in(folder)
     ran = ended.status == 0 and [record.status for record in records] == ["completed"]
@@ -102,7 +102,7 @@ def _check_shared(setup: Setup) -> Finding:
 def check_killed(setup: Setup, *, device_type: str) -> Finding:
     """Process 1 of 2 gets SIGKILL; where they cannot share the card, both are on the CPU."""
     folder = setup.scratch / "killed"
-    command = torchrun([*_FLAGS, *_LONG], folder, num_processes=2)
+    command = torchrun([*_FLAGS, *_LONG, *setup.thread_flags()], folder, num_processes=2)
     started = Started(command, folder=folder, device_type=device_type)
     if started.wait_until_it_trains():
         started.strike(signal.SIGKILL, rank=1)

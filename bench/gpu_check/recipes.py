@@ -81,6 +81,7 @@ def _make(runs: RecipeRuns, setup: Setup, changed: Mapping[str, Any]) -> None:
         **RECIPES[runs.name].settings,  # type: ignore[index]
         **setup.data,
         "output_dir": str(setup.scratch / "recipes"),
+        "num_threads": setup.num_threads,
         **changed,
     }
     try:

@@ -67,7 +67,7 @@ def check(setup: Setup) -> Iterator[Finding]:
 
 def check_case(case: Case, setup: Setup, *, folder: Path) -> Finding:
     """Make the run whole, and again with a SIGTERM in it; compare what they end with."""
-    flags = [*_FLAGS, *case.flags, "--max-steps", str(case.num_steps)]
+    flags = [*_FLAGS, *setup.thread_flags(), *case.flags, "--max-steps", str(case.num_steps)]
     flags += ["--checkpoint-every-steps", str(max(case.num_steps // 4, 1))]
     whole, broken = folder / "whole", folder / "broken"
     first = Started(train_command(flags, whole), folder=whole, device_type=setup.device_type)
