@@ -215,6 +215,18 @@ def test_one_section_fails_and_keeps_what_it_had(results, monkeypatch, setup):
     assert "Traceback" in (results.folder / "labels-traceback.txt").read_text()
 
 
+def test_one_check_fails_and_the_next_is_tried(setup, monkeypatch, caplog):
+    def breaks(case, setup):
+        raise ValueError(f"no {case.name}")
+
+    monkeypatch.setattr(graphs, "check_case", breaks)
+    found = list(graphs.check(setup))
+    assert len(found) == len(graphs.CASES)
+    assert {finding.holds for finding in found} == {False}
+    assert found[0].found == "ValueError: no sgd, fused"
+    assert "Traceback" in caplog.text
+
+
 def test_a_section_over_its_time_is_cut_and_says_so(results, monkeypatch, setup):
     def endless(_):
         while True:

@@ -63,7 +63,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench.gpu_check", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--minutes", type=_minutes, default=8.0, help="for all sections [minutes]")
+    parser.add_argument(
+        "--minutes",
+        type=_minutes,
+        default=8.0,
+        help="for all sections; the last check may take 45 s more [minutes]",
+    )
     parser.add_argument("--out", type=Path, help="folder of the results; theirs in bench/results/")
     parser.add_argument(
         "--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="only these"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from bench.gpu_check.attempts import attempted
 from bench.gpu_check.curves import apart, losses, run
 from bench.gpu_check.findings import Finding, Setup
 from bench.gpu_check.results import one_line
@@ -72,7 +73,7 @@ CASES = (
 
 def check(setup: Setup) -> Iterator[Finding]:
     for case in CASES:
-        yield check_case(case, setup)
+        yield from attempted(case.name, lambda case=case: [check_case(case, setup)])
 
 
 def check_case(case: Case, setup: Setup) -> Finding:

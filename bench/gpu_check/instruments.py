@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from bench.gpu_check.attempts import attempted
 from bench.gpu_check.curves import run
 from bench.gpu_check.findings import Finding, Setup
 from mnistbench.recorder.machine_probe import probe_machine
@@ -32,16 +34,19 @@ _SENSORS = (
 
 
 def check(setup: Setup) -> Iterator[Finding]:
-    yield from check_probe(setup)
-    yield check_telemetry(setup)
-    for name, fields in (
-        ("graph", {"loop": "fast"}),
-        ("eager", {"loop": "fast", "cuda_graph": False}),
-        ("stock", {"loop": "stock"}),
-    ):
-        yield check_trace(setup, name, fields)
-    yield check_memory(setup)
-    yield _check_ranges(setup)
+    yield from attempted("machine probe", lambda: check_probe(setup))
+    loops = {"graph": {}, "eager": {"cuda_graph": False}, "stock": {"loop": "stock"}}
+    traces = {
+        f"profile torch, {name}": partial(check_trace, setup, name, fields)
+        for name, fields in loops.items()
+    }
+    others = {
+        "telemetry": partial(check_telemetry, setup),
+        "profile memory": partial(check_memory, setup),
+        "profile nvtx, and diagnose": partial(_check_ranges, setup),
+    }
+    for name, one in {**traces, **others}.items():
+        yield from attempted(name, lambda one=one: [one()])
 
 
 def check_probe(setup: Setup) -> Iterator[Finding]:

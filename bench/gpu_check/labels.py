@@ -7,9 +7,11 @@ error of the first products, against float64, tells float32 from TF32, which has
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
+from bench.gpu_check.attempts import attempted
 from bench.gpu_check.curves import CpuRun, apart, losses, run
 from bench.gpu_check.findings import Finding, Setup
 from bench.gpu_check.results import one_line
@@ -51,7 +53,7 @@ def check(setup: Setup) -> Iterator[Finding]:
     fp8_reference = CpuRun(setup, loop="stock", **_FP8_NETWORK) if _can_fp8() else None
     curve = losses(reference.record())
     for case in CASES:
-        yield from check_case(case, setup, curve)
+        yield from attempted(case.name, partial(check_case, case, setup, curve))
     if fp8_reference is None:
         yield Finding(
             check="fp8",
@@ -60,7 +62,8 @@ def check(setup: Setup) -> Iterator[Finding]:
             holds=None,
         )
         return
-    yield from _check_fp8(setup, losses(fp8_reference.record()))
+    fp8_curve = losses(fp8_reference.record())
+    yield from attempted("fp8", lambda: _check_fp8(setup, fp8_curve))
 
 
 def check_case(case: Case, setup: Setup, curve: list[float]) -> Iterator[Finding]:

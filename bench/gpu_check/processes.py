@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from bench.gpu_check.attempts import attempted
 from bench.gpu_check.commands import Ended, Started, records_in, torchrun
 from bench.gpu_check.findings import Finding, Setup
 from mnistbench.launch.commands import torchrun_command
@@ -26,8 +27,8 @@ _NOTICED_IN_S = 45.0
 
 
 def check(setup: Setup) -> Iterator[Finding]:
-    yield check_nccl(setup)
-    yield check_nccl_run(setup)
+    for one in (check_nccl, check_nccl_run):
+        yield from attempted(one.__name__, lambda one=one: [one(setup)])
     shared = _check_shared(setup)
     yield shared
     ran = setup.device_type == "cuda" and shared.values["ran"] == "yes"

@@ -10,10 +10,12 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from bench.chaos import differences
+from bench.gpu_check.attempts import attempted
 from bench.gpu_check.commands import Started, records_in, train_command
 from bench.gpu_check.curves import apart, losses
 from bench.gpu_check.findings import Finding, Setup
@@ -62,7 +64,9 @@ _BF16 = (
 
 def check(setup: Setup) -> Iterator[Finding]:
     for number, case in enumerate(cases(setup)):
-        yield check_case(case, setup, folder=setup.scratch / f"resumed-{number}")
+        folder = setup.scratch / f"resumed-{number}"
+        one = partial(check_case, case, setup, folder=folder)
+        yield from attempted(case.name, lambda one=one: [one()])
 
 
 def check_case(case: Case, setup: Setup, *, folder: Path) -> Finding:

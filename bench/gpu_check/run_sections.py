@@ -21,6 +21,9 @@ from bench.gpu_check.sections import SECTIONS, allotted_s
 
 __all__ = ["main", "run_section"]
 
+_LEAST_S = 2.0
+"""A section with less is not begun."""
+
 
 def main() -> None:
     """``OUT END_AT DATASET NAMES...``: the folder with its results, the end [seconds of day]."""
@@ -32,7 +35,17 @@ def main() -> None:
         for index, name in enumerate(names):
             left_s = float(end_at) - time.time()
             share_s = allotted_s(name, left=names[index:], left_s=left_s)
-            run_section(name, setup, results=results, share_s=share_s)
+            if share_s >= _LEAST_S:
+                run_section(name, setup, results=results, share_s=share_s)
+            else:
+                _leave_out(name, results)
+
+
+def _leave_out(name: str, results: Results) -> None:
+    outcome = Outcome(title=SECTIONS[name].title, state="not run", said="no time left")
+    results.outcomes[name] = outcome
+    results.save()
+    print(section_text(name, outcome), flush=True)
 
 
 def run_section(name: str, setup: Setup, *, results: Results, share_s: float) -> None:
