@@ -187,7 +187,7 @@ class _Watch(TorchDispatchMode):
     """Notes operators of tensors on several devices, and copies from one device to another."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.problems: list[str] = []
 
     def __torch_dispatch__(

@@ -35,7 +35,11 @@ _SENSORS = (
 
 def check(setup: Setup) -> Iterator[Finding]:
     yield from attempted("machine probe", lambda: check_probe(setup))
-    loops = {"graph": {}, "eager": {"cuda_graph": False}, "stock": {"loop": "stock"}}
+    loops: dict[str, dict[str, Any]] = {
+        "graph": {},
+        "eager": {"cuda_graph": False},
+        "stock": {"loop": "stock"},
+    }
     traces = {
         f"profile torch, {name}": partial(check_trace, setup, name, fields)
         for name, fields in loops.items()

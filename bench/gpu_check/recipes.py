@@ -85,7 +85,7 @@ def _make(runs: RecipeRuns, setup: Setup, changed: Mapping[str, Any]) -> None:
         **changed,
     }
     try:
-        [record] = train(RunConfig(recipe=runs.name, **fields))  # type: ignore[arg-type]
+        [record] = train(RunConfig(recipe=runs.name, **fields))
     except Exception as error:
         runs.wrong.append(one_line(error))
         return
