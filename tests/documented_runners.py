@@ -232,7 +232,10 @@ def help_of_module(name):
     """The same of ``python -m bench.<name>``; status 2 and a line of usage is help, too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [name, "--help"])
-        return _help(import_module(f"bench.{name}").main, codes={0, 2})
+        module = import_module(f"bench.{name}")
+        if hasattr(module, "__path__"):  # a package, which is run by its own module for that
+            module = import_module(f"bench.{name}.__main__")
+        return _help(module.main, codes={0, 2})
 
 
 def _help(ask, *, codes):

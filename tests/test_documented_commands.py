@@ -145,6 +145,7 @@ def known_flags(pytestconfig):
     """All flags of what the pages name: doors, what is in bench/, launchers, pytest."""
     sources = {path.stem: path.read_text() for path in (ROOT / "bench").glob("*.py")}
     modules = [name for name, text in sources.items() if '__name__ == "__main__"' in text]
+    modules += [path.parent.name for path in (ROOT / "bench").glob("*/__main__.py")]
     helps = [*map(help_of_door, DOORS.values()), *map(help_of_module, modules)]
     found = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", "".join(helps)))
     for parser in (launch_command_parser(), get_args_parser()):
