@@ -159,7 +159,7 @@ KINDS = [
     ("launch: a key twice", launch(LAUNCH + "use_cpu: false\n"), "key 'use_cpu' is there twice"),
     ("launch: unknown key", launch(LAUNCH + "num_procs: 2\n"), "unknown keys (['num_procs'])"),
     ("launch: text for a number", launch(LAUNCH.replace("2", "two")), "num_processes: should be"),
-    ("launch: text for a switch", launch(LAUNCH.replace("true", "cpu")), "use_cpu: should be one"),
+    ("launch: text for a switch", launch(LAUNCH.replace("true", "cpu")), "use_cpu: should be"),
     ("launch: number for text", launch(LAUNCH + "main_process_ip: 1\n"), "main_process_ip: should"),
     ("launch: unquoted NO", launch("distributed_type: NO\nnum_processes: 1\n"), "quote it"),
     ("launch: no precision", launch(LAUNCH + "mixed_precision: fp1\n"), "mixed_precision: should"),

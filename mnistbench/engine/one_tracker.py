@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -19,14 +19,13 @@ from mnistbench.recorder.hooks import RunView
 from mnistbench.schema.errors import first_line
 from mnistbench.schema.names import TrackerName
 
-__all__ = ["PROJECT", "OneTracker", "Value"]
+__all__ = ["PROJECT", "OneTracker"]
 
 PROJECT = "mnistbench"
 """What runs are found under in every tracker that has projects."""
 
 _LONGEST = 160
 
-Value = bool | int | float | str
 _Call = Callable[[GeneralTracker], object]
 
 
@@ -46,26 +45,8 @@ class OneTracker:
         self._calls: SimpleQueue[tuple[Future[None], _Call] | None] = SimpleQueue()
         Thread(target=self._serve, name=f"{name} tracker", daemon=True).start()
 
-    def start(self, config: Mapping[str, Value], *, patience_s: float) -> str | None:
-        """Begin a run of `config`."""
-
-        def start(tracker: GeneralTracker) -> None:
-            tracker.start()
-            tracker.store_init_configuration(dict(config))
-
-        return self._call(start, patience_s)
-
-    def log(self, values: Mapping[str, float], *, step: int, patience_s: float) -> str | None:
-        """Add scalars at `step`."""
-        return self._call(lambda tracker: tracker.log(dict(values), step=step), patience_s)
-
-    def finish(self, *, patience_s: float) -> str | None:
-        """End the run, as far as it has begun; nothing can be called after."""
-        wrong = self._call(lambda tracker: tracker.finish(), patience_s)
-        self._calls.put(None)
-        return wrong
-
-    def _call(self, made: _Call, patience_s: float) -> str | None:
+    def call(self, made: _Call, *, patience_s: float) -> str | None:
+        """Make a call of Accelerate's tracker."""
         future: Future[None] = Future()
         stdin = sys.stdin
         try:
@@ -77,6 +58,12 @@ class OneTracker:
         finally:
             sys.stdin = stdin
         return None
+
+    def finish(self, *, patience_s: float) -> str | None:
+        """End the run, as far as it has begun; nothing can be called after."""
+        wrong = self.call(lambda tracker: tracker.finish(), patience_s=patience_s)
+        self._calls.put(None)
+        return wrong
 
     def _serve(self) -> None:
         tracker: GeneralTracker | None = None

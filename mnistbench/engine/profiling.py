@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -115,25 +116,20 @@ class OperatorTrace(StepsHook):
         super().__init__(steps)
         self.operators: list[OperatorTime] = []
         self._accelerator = accelerator
+        self._kind = "device" if accelerator.device.type == "cuda" else "cpu"  # in torch's words
         self._profiler: Any = None
 
     @contextmanager
     def watch(self, watched: RunView) -> Iterator[None]:
         """Have torch's profiler record, and keep what it found."""
         os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else it tells of each start, and of no GPU
-        details = set(watched.config.profile_details)
-        on_cuda = self._accelerator.device.type == "cuda"
+        details = {*watched.config.profile_details, *watched.config.profile}
         kwargs = ProfileKwargs(
-            activities=["cpu", "cuda"] if on_cuda else ["cpu"],
-            schedule_option={
-                "wait": 0,
-                "warmup": 1,
-                "active": len(self.steps),
-                "repeat": 1,
-            },
+            activities=["cpu", "cuda"] if self._kind == "device" else ["cpu"],
+            schedule_option={"wait": 0, "warmup": 1, "active": len(self.steps), "repeat": 1},
             on_trace_ready=lambda profiler: self._keep(profiler, watched),
             record_shapes="shapes" in details,
-            profile_memory="memory" in {*details, *watched.config.profile},
+            profile_memory="memory" in details,
             with_stack="stacks" in details,
             with_flops="flops" in details,
         )
@@ -153,43 +149,27 @@ class OperatorTrace(StepsHook):
             write_memory_timeline(path, trace_path(watched, "memory.csv"))
         if "torch" not in kinds:
             path.unlink()
-        on_device = self._accelerator.device.type == "cuda"
-        averages = profiler.key_averages()
-        table = averages.table(
-            sort_by=f"self_{'device' if on_device else 'cpu'}_time_total",
-            row_limit=_MOST_OPERATORS,
-            max_name_column_width=60,
-        )
+        averages, by_time = profiler.key_averages(), f"self_{self._kind}_time_total"
+        table = averages.table(by_time, row_limit=_MOST_OPERATORS, max_name_column_width=60)
         trace_path(watched, "operators.txt").write_text(table, encoding="utf-8")
-        self.operators = _operators(averages, on_device=on_device)
+        self.operators = _operators(averages, kind=self._kind)
 
 
-def _operators(averages: Any, *, on_device: bool) -> list[OperatorTime]:
+def _operators(averages: Any, *, kind: str) -> list[OperatorTime]:
     """The operators that took longest by themselves, the longest first."""
-
-    def device_s(event: Any) -> float:
-        return float(event.self_device_time_total) * 1e-6
-
-    def cpu_s(event: Any) -> float:
-        return float(event.self_cpu_time_total) * 1e-6
-
-    def memory_bytes(event: Any) -> int:
-        return int(event.self_device_memory_usage if on_device else event.self_cpu_memory_usage)
-
-    # a kernel's time is its operator's too, and an annotation's that of what is inside
-    own = [
-        event
-        for event in averages
-        if event.device_type.name == "CPU" and not event.is_user_annotation
-    ]
-    own.sort(key=device_s if on_device else cpu_s, reverse=True)
+    own = sorted(
+        # a kernel's time is its operator's too, and an annotation's that of what is inside
+        (e for e in averages if e.device_type.name == "CPU" and not e.is_user_annotation),
+        key=attrgetter(f"self_{kind}_time_total"),
+        reverse=True,
+    )
     return [
         OperatorTime(
             name=event.key[:300],
             calls=event.count,
-            cpu_s=max(cpu_s(event), 0.0),
-            device_s=max(device_s(event), 0.0) if on_device else None,
-            memory_bytes=memory_bytes(event),
+            cpu_s=max(event.self_cpu_time_total, 0.0) * 1e-6,
+            device_s=max(event.self_device_time_total, 0.0) * 1e-6 if kind == "device" else None,
+            memory_bytes=getattr(event, f"self_{kind}_memory_usage"),
             flops=event.flops or None,
         )
         for event in own[:_MOST_OPERATORS]

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import os
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
@@ -81,7 +81,8 @@ def find_resume_point(config: RunConfig) -> ResumePoint | None:
     folder = Path(config.output_dir).expanduser()
     try:
         if config.resume is None:
-            newest = _of_this_launch(folder, config)
+            wanted = _launch_id(config)
+            newest = _last_saved(folder, lambda state: state.invocation == wanted)
         elif config.resume == "latest":
             newest = _latest(folder, config)
         else:
@@ -126,23 +127,19 @@ def _runs(folder: Path) -> list[Path]:
     return sorted(saved, key=lambda run: (saved[run], run.name), reverse=True)
 
 
-def _of_this_launch(folder: Path, config: RunConfig) -> SavedRun | None:
-    wanted = _launch_id(config)
+def _last_saved(folder: Path, fits: Callable[[CheckpointState], bool]) -> SavedRun | None:
+    """The run with checkpoints in `folder` that was saved last of those whose state `fits`."""
     for run in _runs(folder):
         state = newest_state(run)
-        if state and state.invocation == wanted:
+        if state and fits(state):
             return _newest(run)
     return None
 
 
 def _latest(folder: Path, config: RunConfig) -> SavedRun | None:
     """The last saved run of this configuration; if there is none, that of whatever is there."""
-    runs = _runs(folder)
-    for run in runs:
-        state = newest_state(run)
-        if state and not _differing(state, config):
-            return _newest(run)
-    return _newest(runs[0]) if runs else None
+    own = _last_saved(folder, lambda state: not _differing(state, config))
+    return own or next(map(_newest, _runs(folder)), None)
 
 
 def _newest(run_folder: Path) -> SavedRun:

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 from accelerate import Accelerator
-from accelerate.tracking import get_available_trackers
+from accelerate.tracking import GeneralTracker, get_available_trackers
 
 from mnistbench.analysis.scoring import time_to_accuracy
 from mnistbench.engine.distributed import decide_together
-from mnistbench.engine.one_tracker import OneTracker, Value
+from mnistbench.engine.one_tracker import OneTracker
 from mnistbench.recorder.hooks import Hook, RunView
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
@@ -27,6 +27,8 @@ _START_S = 120.0
 _CALL_S = 30.0
 _LAST_CALL_S = 2.0
 """Where a signal or an error ends the run: its record is not written before."""
+
+_Value = bool | int | float | str
 
 _MENDS: Mapping[TrackerName, str] = {
     "wandb": "run `wandb login`, or set WANDB_MODE=offline",
@@ -117,9 +119,13 @@ class Trackers(Hook):
                 shutil.rmtree(folder, ignore_errors=True)  # nothing was run
             raise InputError(str(error)) from None
 
-    def _start_one(self, tracker: OneTracker, described: Mapping[str, Value]) -> None:
+    def _start_one(self, tracker: OneTracker, described: dict[str, _Value]) -> None:
+        def start(started: GeneralTracker) -> None:
+            started.start()
+            started.store_init_configuration(described)
+
         self._running.append(tracker)
-        wrong = tracker.start(described, patience_s=self._start_s)
+        wrong = tracker.call(start, patience_s=self._start_s)
         if wrong and tracker.name not in self._proven:
             mend = _MENDS.get(tracker.name, "leave it out")
             raise InputError(f"log_with: {tracker.name} does not start: {wrong}; {mend}")
@@ -127,7 +133,7 @@ class Trackers(Hook):
             self._leave_out(tracker, wrong)
         self._proven.add(tracker.name)
 
-    def _described(self, watched: RunView) -> dict[str, Value]:
+    def _described(self, watched: RunView) -> dict[str, _Value]:
         """The configuration and what it came to here, as the scalars that all trackers take."""
         private = {"data_dir", "output_dir"} if watched.config.anonymize else None
         values = watched.config.model_dump(mode="json", exclude_none=True, exclude=private)
@@ -140,8 +146,11 @@ class Trackers(Hook):
         }
 
     def _send(self, values: Mapping[str, float], step: int) -> None:
+        def log(tracker: GeneralTracker) -> None:
+            tracker.log(dict(values), step=step)
+
         for tracker in list(self._running):
-            if wrong := tracker.log(values, step=step, patience_s=self._call_s):
+            if wrong := tracker.call(log, patience_s=self._call_s):
                 self._leave_out(tracker, wrong)
 
     def _leave_out(self, tracker: OneTracker, wrong: str) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import math
-from functools import partial
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -48,19 +46,18 @@ class Gpu(NamedTuple):
 def gpu_sensors(gpu: Gpu) -> dict[str, Watch]:
     """What watches `gpu` from now on, by field of `mnistbench.schema.insight.Telemetry`."""
     nvml, handle = gpu
-    sensor = partial(Sensor, costly_s=math.inf)
     return {
-        "gpu_utilization": sensor(
+        "gpu_utilization": Sensor(
             lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100, fmean
         ),
-        "gpu_clock_hz": sensor(
+        "gpu_clock_hz": Sensor(
             lambda: 1e6 * nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM) or None, fmean
         ),
-        "gpu_temperature_c": sensor(
+        "gpu_temperature_c": Sensor(
             lambda: float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)), max
         ),
-        "gpu_power_w": sensor(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1e3, fmean),
-        "gpu_throttle_reasons": sensor(
+        "gpu_power_w": Sensor(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1e3, fmean),
+        "gpu_throttle_reasons": Sensor(
             gpu.throttle_reasons, lambda seen: sorted(frozenset().union(*seen))
         ),
         "gpu_energy_j": _Energy(gpu),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -22,7 +21,6 @@ __all__ = [
 
 _T = TypeVar("_T")
 
-_COSTLY_S = 1e-3
 _CPU_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
 _POWERCAP = Path("/sys/class/powercap")
 
@@ -64,44 +62,23 @@ def temperature_c() -> float | None:
 
 
 class Sensor:
-    """A value read again and again, unless that costs more than a millisecond.
-
-    Some kernels ask every core for its clock and wait for the answers. A costly value is read
-    once, at the end; one that cannot be read is never asked for again.
-    """
+    """A value read again and again; a reading that fails is none."""
 
     def __init__(
-        self,
-        read: Callable[[], Any],
-        summary: Callable[[list[Any]], Any],
-        *,
-        costly_s: float = _COSTLY_S,
+        self, read: Callable[[], _T | None], summary: Callable[[Sequence[_T]], object]
     ) -> None:
-        """`read` gives the value, raises or gives ``None`` where it cannot; called twice here.
-
-        `summary` makes one value of all samples; `costly_s` is what costs too much [seconds].
-        """
+        """`summary` makes one value of all that `read` gave."""
         self._read, self._summary, self._values = read, summary, list[Any]()
-        known = try_read(read) is not None  # the first call may have more to do than later ones
-        started = time.perf_counter()
-        self._known = known and try_read(read) is not None
-        self._costly = time.perf_counter() - started > costly_s
 
     def sample(self) -> None:
-        """Read it, if that is cheap."""
-        if not self._costly:
-            self._take()
+        """Read it now."""
+        value = try_read(self._read)
+        if value is not None:
+            self._values.append(value)
 
     def value(self) -> Any:
         """The summary of all samples; ``None`` without one."""
-        if self._costly and not self._values:
-            self._take()
         return self._summary(self._values) if self._values else None
-
-    def _take(self) -> None:
-        value = try_read(self._read) if self._known else None
-        if value is not None:
-            self._values.append(value)
 
 
 class MemoryPeak:

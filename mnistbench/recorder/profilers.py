@@ -57,9 +57,10 @@ class StepsHook(Hook):
     @contextmanager
     def run(self, watched: RunView) -> Iterator[None]:  # noqa: ARG002 - as Hook has it
         """Leave `watch` also where the run ends among the steps."""
-        with ExitStack() as at_end:
-            at_end.callback(self._leave)
+        try:
             yield
+        finally:
+            self._leave()
 
     @contextmanager
     def step(self, watched: RunView) -> Iterator[None]:
@@ -118,16 +119,10 @@ class PythonSampling(StepsHook):
         from pyinstrument import Profiler
         from pyinstrument.renderers import HTMLRenderer, SpeedscopeRenderer
 
-        profiler = Profiler(interval=0.001, async_mode="disabled")
-        profiler.start()
-        try:
+        with Profiler(interval=0.001, async_mode="disabled") as profiler:
             yield
-        finally:
-            profiler.stop()
-        for ending, renderer in (
-            ("html", HTMLRenderer()),
-            ("speedscope.json", SpeedscopeRenderer()),
-        ):
+        renderers = {"html": HTMLRenderer(), "speedscope.json": SpeedscopeRenderer()}
+        for ending, renderer in renderers.items():
             path = trace_path(watched, f"sampling.{ending}")
             path.write_text(profiler.output(renderer), encoding="utf-8")
 

@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnistbench.engine.run_seeds import train
-from mnistbench.recorder import mllog_writer
+from mnistbench.recorder import mllog
 from mnistbench.recorder.clock import Ledger
 from mnistbench.recorder.hooks import Hook
-from mnistbench.recorder.mllog import MlLog, Setup
-from mnistbench.recorder.mllog_writer import MlLogWriter
+from mnistbench.recorder.mllog import MlLog, MlLogWriter, Setup
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import DatasetInfo, EvalPoint
 from tests.engine.poisoned_train import poison
@@ -234,7 +233,7 @@ def test_any_events_are_lines_whose_intervals_and_times_make_sense(tmp_path_fact
     folder = tmp_path_factory.mktemp("lines")
     moments = iter(times * (len(calls) + 1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mllog_writer, "now_ms", lambda: next(moments))  # clocks are set back, too
+        patch.setattr(mllog, "_now_ms", lambda: next(moments))  # clocks are set back, too
         lines = MlLogWriter(folder)
         for name, key, value in calls:
             getattr(lines, name)(key, value)

@@ -1,11 +1,13 @@
 """The machine while a run trains, as a record has it."""
 
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
 import torch
 
+from mnistbench.recorder import telemetry
 from mnistbench.recorder.telemetry import Telemeter
 
 
@@ -46,6 +48,22 @@ def test_samples_are_half_a_second_apart():
     for _ in range(1000):
         telemeter.sample()
     assert 1 <= telemeter.reading().num_samples < 500
+
+
+def test_costly_samples_are_fewer(monkeypatch):
+    now_s, slow_s = [0.0], 0.02
+    monkeypatch.setattr(telemetry, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+
+    def slow_clock():
+        now_s[0] += slow_s
+
+    monkeypatch.setattr(telemetry, "clock_hz", slow_clock)
+    telemeter = Telemeter(torch.device("cpu"))
+    telemeter.begin()
+    while now_s[0] < 10:
+        now_s[0] += 0.1
+        telemeter.sample()
+    assert telemeter.reading().num_samples == 5  # one after half a second, then one in 2 s
 
 
 def test_a_system_that_does_not_tell_processor_times_leaves_the_rest(monkeypatch):
