@@ -79,11 +79,6 @@ def lr_at(step: int, *, config: RunConfig, num_steps: int, steps_per_epoch: int)
     return config.lr * SCHEDULES[config.lr_schedule](now, config)
 
 
-def _constant(_now: ScheduleStep, _config: RunConfig) -> float:
-    """The peak throughout."""
-    return 1.0
-
-
 def _step(now: ScheduleStep, config: RunConfig) -> float:
     """Times ``lr_decay`` at the end of every ``lr_decay_epochs`` epochs."""
     decays = now.step // (config.lr_decay_epochs * now.steps_per_epoch)
@@ -93,16 +88,6 @@ def _step(now: ScheduleStep, config: RunConfig) -> float:
 def _exponential(now: ScheduleStep, config: RunConfig) -> float:
     """Times ``lr_decay`` per epoch, spread evenly over its steps rather than all at its end."""
     return math.pow(config.lr_decay, now.step / now.steps_per_epoch)
-
-
-def _cosine(now: ScheduleStep, _config: RunConfig) -> float:
-    """Half a cosine wave, to reach 0 one step after the last (Loshchilov and Hutter 2017)."""
-    return _cosine_fall(now.elapsed)
-
-
-def _linear(now: ScheduleStep, _config: RunConfig) -> float:
-    """A straight line, to reach 0 one step after the last."""
-    return 1 - now.elapsed
 
 
 def _one_cycle(now: ScheduleStep, _config: RunConfig) -> float:
@@ -125,11 +110,13 @@ def _cosine_fall(share: float) -> float:
 
 
 SCHEDULES: dict[ScheduleName, Callable[[ScheduleStep, RunConfig], float]] = {
-    "constant": _constant,
+    "constant": lambda _now, _config: 1.0,
     "step": _step,
     "exponential": _exponential,
-    "cosine": _cosine,
-    "linear": _linear,
+    # half a cosine wave, to reach 0 one step after the last (Loshchilov and Hutter 2017)
+    "cosine": lambda now, _config: _cosine_fall(now.elapsed),
+    # a straight line, to reach 0 one step after the last
+    "linear": lambda now, _config: 1 - now.elapsed,
     "one-cycle": _one_cycle,
 }
 """Every schedule by the name that a user types: the factor of ``config.lr`` at a now."""
