@@ -90,41 +90,30 @@ class LoadedDataset:
     read_ahead: Callable[[Tensor], None] | None = None
 
 
+def _published(
+    name: DatasetName, torchvision_class: Any, pixels: tuple[float, float], **rest: Any
+) -> DatasetSpec:
+    """A published set with mean and deviation of its `pixels`."""
+    mean, std = pixels
+    return DatasetSpec(
+        torchvision_class=torchvision_class,
+        raw=RAW_FILES[name],
+        pixel_mean=mean,
+        pixel_std=std,
+        **rest,
+    )
+
+
+_EMNIST: dict[str, Any] = {"options": {"split": "digits"}, "is_transposed": True}
+
 # Means and deviations: the values in common use for each training file (MNIST's were checked); of
 # the generated digits, measured on 60,000 of seed 0.
 DATASETS: Mapping[DatasetName, DatasetSpec] = {
-    "mnist": DatasetSpec(
-        torchvision_class=datasets.MNIST,
-        raw=RAW_FILES["mnist"],
-        pixel_mean=0.1307,
-        pixel_std=0.3081,
-    ),
-    "fashion-mnist": DatasetSpec(
-        torchvision_class=datasets.FashionMNIST,
-        raw=RAW_FILES["fashion-mnist"],
-        pixel_mean=0.2860,
-        pixel_std=0.3530,
-    ),
-    "kmnist": DatasetSpec(
-        torchvision_class=datasets.KMNIST,
-        raw=RAW_FILES["kmnist"],
-        pixel_mean=0.1918,
-        pixel_std=0.3483,
-    ),
-    "qmnist": DatasetSpec(
-        torchvision_class=datasets.QMNIST,
-        raw=RAW_FILES["qmnist"],
-        pixel_mean=0.1307,
-        pixel_std=0.3081,
-    ),
-    "emnist-digits": DatasetSpec(
-        torchvision_class=datasets.EMNIST,
-        options={"split": "digits"},
-        raw=RAW_FILES["emnist-digits"],
-        pixel_mean=0.1722,
-        pixel_std=0.3310,
-        is_transposed=True,
-    ),
+    "mnist": _published("mnist", datasets.MNIST, (0.1307, 0.3081)),
+    "fashion-mnist": _published("fashion-mnist", datasets.FashionMNIST, (0.2860, 0.3530)),
+    "kmnist": _published("kmnist", datasets.KMNIST, (0.1918, 0.3483)),
+    "qmnist": _published("qmnist", datasets.QMNIST, (0.1307, 0.3081)),
+    "emnist-digits": _published("emnist-digits", datasets.EMNIST, (0.1722, 0.3310), **_EMNIST),
     "synthetic": DatasetSpec(pixel_mean=0.1305, pixel_std=0.2900),
 }
 """Data sets by the name that a user types."""
