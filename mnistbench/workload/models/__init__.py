@@ -15,7 +15,7 @@ from mnistbench.schema.config import RunConfig
 from mnistbench.schema.names import ModelName
 from mnistbench.workload.models import articles, classics, configurable, residual, speedrun
 
-__all__ = ["MODELS", "build_model"]
+__all__ = ["MODELS", "build_model", "check_model"]
 
 MODELS: dict[ModelName, Callable[[RunConfig], nn.Module]] = {
     "cnn4": articles.build_cnn4,
@@ -33,6 +33,16 @@ MODELS: dict[ModelName, Callable[[RunConfig], nn.Module]] = {
     "speedrun-cnn": speedrun.build_speedrun_cnn,
 }
 """Name on the command line -> what builds that network from a run's configuration."""
+
+
+def check_model(config: RunConfig) -> None:
+    """Find out, before any work, whether the network of `config` can be built.
+
+    Raises:
+        InputError: as `build_model`.
+    """
+    if config.model == "cnn":  # no other has sizes that may not fit
+        configurable.check_cnn(config)
 
 
 def build_model(config: RunConfig) -> nn.Module:
