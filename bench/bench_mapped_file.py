@@ -119,7 +119,7 @@ def batches_of(reading: str, plan: BatchPlan, file: DigitFile, *, resident) -> I
     images, labels = tensors_of(mapped)
     if reading == CACHED:
         images.max()  # as a run's check of the file does: all of it is in memory, and mapped
-    mapped.expect_any_order()
+    mapped.check(mapped.sha256)  # from here on in any order
     read_ahead = None if reading == BLIND else mapped.read_ahead
     return mapped_batches(plan, images=images, labels=labels, device=device, read_ahead=read_ahead)
 

@@ -35,7 +35,7 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Link, RunRecord
 from mnistbench.schema.store import check_writable
 from mnistbench.workload.batches import BatchPlan
-from mnistbench.workload.models import build_model
+from mnistbench.workload.models import check_model
 from mnistbench.workload.schedules import lr_factor
 
 __all__ = ["Setting", "run_context", "start_setting"]
@@ -74,8 +74,7 @@ def start_setting(config: RunConfig, ledger: Ledger) -> Setting:
         ProcessLostError: the processes did not meet.
     """
     check_precision(config)
-    with torch.device("meta"):
-        build_model(config)  # a network that cannot be built is found before any work is done
+    check_model(config)
     with ledger.phase("startup"):
         accelerator = start_accelerator(config)
         set_threads(config.num_threads)

@@ -7,7 +7,7 @@ the number of processes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -41,9 +41,9 @@ class Change(NamedTuple):
 class Augment:
     """The changes that a config asks for, to whole batches of images."""
 
-    def __init__(self, names: Sequence[AugmentName], config: RunConfig) -> None:
-        """`names` may stand in any order: changes are drawn and made in that of `AUGMENTS`."""
-        self._changes = [change for name, change in AUGMENTS.items() if name in names]
+    def __init__(self, config: RunConfig) -> None:
+        """Changes are drawn and made in the order of `AUGMENTS`, whatever that of the config."""
+        self._changes = [change for name, change in AUGMENTS.items() if name in config.augment]
         self._config = config
 
     def draw(self, generator: Generator, num_samples: int) -> Tensor:
@@ -103,7 +103,7 @@ def shifted_views(images: Tensor, distance: int) -> list[Tensor]:
 
 def build_augment(config: RunConfig) -> Augment | None:
     """The changes named by ``config.augment``; None if there are none."""
-    return Augment(config.augment, config) if config.augment else None
+    return Augment(config) if config.augment else None
 
 
 def _centred(size: int, like: Tensor) -> Tensor:

@@ -68,7 +68,8 @@ def _plain_layers(model: nn.Module) -> list[nn.Module]:
 def _is_plain(layer: nn.Module) -> bool:
     """Whether `layer` asks for nothing beyond what the functions below do."""
     if isinstance(layer, nn.Conv2d):
-        return (layer.groups, layer.dilation) == (1, (1, 1)) and not isinstance(layer.padding, str)
+        square = layer.stride[0] == layer.stride[1] and layer.dilation == (1, 1)
+        return square and layer.groups == 1 and not isinstance(layer.padding, str)
     if isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
         whole = _pair(layer.padding) == (0, 0) and not layer.ceil_mode
         return whole and _pair(layer.kernel_size) == _pair(layer.stride)
@@ -199,8 +200,6 @@ def _conv(layer: nn.Conv2d, features: Tensor, dtype: _Dtype) -> Tensor:
     down, across = _pair(cast("Any", layer.padding))
     if down or across:
         features = functional.pad(features, (0, 0, across, across, down, down))
-    if layer.stride[0] != layer.stride[1]:
-        raise InputError(f"batch_last: cannot run {type(layer).__name__}; use --no-batch-last")
     features = features.to(dtype).contiguous()
     made = cast("Tensor", _Convolve.apply(features, layer.weight, layer.stride[0])).float()
     return made if layer.bias is None else made + layer.bias[:, None, None, None]

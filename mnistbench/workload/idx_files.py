@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 ImagesAndLabels: TypeAlias = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
-"""Images uint8 [N, H, W] as they are stored, and labels int64 [N]."""
+"""Images uint8 [N, H, W], and labels int64 [N]."""
 
 _NUM_CLASSES = 10
 _Kind: TypeAlias = Literal["ubyte", "int"]
@@ -82,10 +82,11 @@ class RawSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class RawSet:
-    """The files of one data set."""
+    """The files of one data set; `is_transposed` if they hold columns where others hold rows."""
 
     train: RawSplit
     test: RawSplit
+    is_transposed: bool = False
 
     @property
     def files(self) -> tuple[RawFile, RawFile, RawFile, RawFile]:
@@ -147,6 +148,7 @@ RAW_FILES: Mapping[DatasetName, RawSet] = {
     "emnist-digits": RawSet(
         train=_split("EMNIST/raw/emnist-digits-train", 240_000),
         test=_split("EMNIST/raw/emnist-digits-test", 40_000),
+        is_transposed=True,
     ),
 }
 """The files of each published set, where torchvision's classes put them."""
@@ -166,23 +168,27 @@ def read_set(
     Args:
         raw: the files.
         data_dir: the folder that they lie below.
-        mapped: leave the images in their files, mapped into memory to be read only.
+        mapped: leave the images in their files, mapped into memory to be read only; those of a
+            transposed set are then turned by their strides.
 
     Returns:
-        Train and test, each as images uint8 [N, H, W] and labels int64 [N], 0 to 9.
+        Train and test, each as upright images uint8 [N, H, W] and labels int64 [N], 0 to 9.
 
     Raises:
         InputError: one line that names the first file that is missing or damaged, what is wrong
             with it and the mend.
     """
     try:
-        train = _read_split(raw.train, data_dir, mapped=mapped)
-        return train, _read_split(raw.test, data_dir, mapped=mapped)
+        train, test = (_read_split(s, data_dir, mapped=mapped) for s in (raw.train, raw.test))
     except OSError as error:
         mend = "check its permissions, or use --dataset synthetic"
         if isinstance(error, FileNotFoundError):
             mend = "run again with a network, or use --dataset synthetic"
         raise InputError(f"{error.filename}: cannot be read ({error.strerror}); {mend}") from None
+    if raw.is_transposed:
+        lay = np.asarray if mapped else np.ascontiguousarray
+        train, test = ((lay(x.transpose(0, 2, 1)), labels) for x, labels in (train, test))
+    return train, test
 
 
 def _read_split(split: RawSplit, data_dir: Path, *, mapped: bool) -> ImagesAndLabels:

@@ -10,6 +10,7 @@ Python, so all of them can be compiled and captured in a CUDA graph.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -50,15 +51,6 @@ def _against_one_hot(loss: LossFn) -> LossFn:
     return loss_fn
 
 
-def _label_smoothing(config: RunConfig) -> LossFn:
-    """Cross-entropy against softened targets (Szegedy et al. 2016, "Rethinking the Inception")."""
-
-    def loss_fn(logits: Tensor, labels: Tensor) -> Tensor:
-        return functional.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
-
-    return loss_fn
-
-
 def _brier(logits: Tensor, labels: Tensor) -> Tensor:
     """Squared error of the softmax, summed over the classes (Brier 1950): 0 to 2.
 
@@ -87,25 +79,23 @@ def _squared_hinge(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.relu(1 - signs * logits).square().mean()
 
 
-def _kl(config: RunConfig) -> LossFn:
+def _kl(logits: Tensor, labels: Tensor, *, smoothing: float) -> Tensor:
     """Kullback-Leibler divergence from softened targets to the softmax [nats].
 
     Its gradient is that of ``label-smoothing``; the value is smaller by the targets' entropy, so
     that it is 0 at the best logits.
     """
-
-    def loss_fn(logits: Tensor, labels: Tensor) -> Tensor:
-        smoothing = config.label_smoothing
-        targets = _one_hot(labels, logits) * (1 - smoothing) + smoothing / logits.size(1)
-        return functional.kl_div(logits.log_softmax(dim=1), targets, reduction="batchmean")
-
-    return loss_fn
+    targets = _one_hot(labels, logits) * (1 - smoothing) + smoothing / logits.size(1)
+    return functional.kl_div(logits.log_softmax(dim=1), targets, reduction="batchmean")
 
 
 LOSSES: dict[LossName, Callable[[RunConfig], LossFn]] = {
     # negative log-likelihood of the softmax [nats]
     "cross-entropy": lambda _config: functional.cross_entropy,
-    "label-smoothing": _label_smoothing,
+    # against softened targets (Szegedy et al. 2016, "Rethinking the Inception")
+    "label-smoothing": lambda config: partial(
+        functional.cross_entropy, label_smoothing=config.label_smoothing
+    ),
     # Hui and Belkin 2021 found squared error a match for cross-entropy
     "mse": lambda _config: _against_one_hot(functional.mse_loss),
     "brier": lambda _config: _brier,
@@ -119,6 +109,6 @@ LOSSES: dict[LossName, Callable[[RunConfig], LossFn]] = {
     # sum of the other classes' hinges at margin 1, over C (Weston and Watkins 1999)
     "multi-margin": lambda _config: functional.multi_margin_loss,
     "squared-hinge": lambda _config: _squared_hinge,
-    "kl": _kl,
+    "kl": lambda config: partial(_kl, smoothing=config.label_smoothing),
 }
 """Every loss by the name that a user types; each takes the config and gives a `LossFn`."""

@@ -56,6 +56,9 @@ class MappedDigits:
     def check(self, sha256: str) -> None:
         """Check that the bytes that are there now have the checksum they were written with.
 
+        From then on the kernel does not read on behind each image that is touched, some MiB for
+        nothing: batches take them in any order, where a checksum takes them in their own.
+
         Raises:
             InputError: they have not, or have labels above 9, which no run writes.
         """
@@ -63,12 +66,6 @@ class MappedDigits:
             raise InputError(f"{self.path}: checksum mismatch; delete it and run again")
         if (self.labels >= NUM_CLASSES).any():
             raise InputError(f"{self.path}: label out of range 0 to 9; delete it and run again")
-
-    def expect_any_order(self) -> None:
-        """Tell the kernel not to read on behind each image that is touched, some MiB for nothing.
-
-        As long as images are touched in their order, such as for a checksum, it should do that.
-        """
         if hasattr(self.memory, "madvise"):
             self.memory.madvise(mmap.MADV_RANDOM)
 

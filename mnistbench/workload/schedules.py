@@ -8,36 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.names import ScheduleName
 
-__all__ = ["SCHEDULES", "ScheduleStep", "lr_at", "lr_factor"]
+__all__ = ["SCHEDULES", "lr_at", "lr_factor"]
 
 _RISE_SHARE = 0.3
 _START_FACTOR = 1 / 25
 _END_FACTOR = _START_FACTOR / 1e4
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScheduleStep:
-    """One optimizer step of a schedule, counted after any warm-up.
-
-    Attributes:
-        step: from 0 [steps].
-        num_steps: length of the schedule, 1 or more [steps].
-        steps_per_epoch: 1 or more [steps].
-    """
-
-    step: int
-    num_steps: int
-    steps_per_epoch: int
-
-    @property
-    def elapsed(self) -> float:
-        """Share of the schedule's steps that lie behind this one, at most 1."""
-        return min(self.step / self.num_steps, 1.0)
 
 
 def lr_factor(config: RunConfig, num_processes: int) -> float:
@@ -73,47 +52,39 @@ def lr_at(step: int, *, config: RunConfig, num_steps: int, steps_per_epoch: int)
     warmup = 0 if config.lr_schedule == "one-cycle" else config.lr_warmup_steps
     if step < warmup:
         return config.lr * (step + 1) / (warmup + 1)
-    now = ScheduleStep(
-        step=step - warmup, num_steps=max(num_steps - warmup, 1), steps_per_epoch=steps_per_epoch
-    )
-    return config.lr * SCHEDULES[config.lr_schedule](now, config)
+    schedule = SCHEDULES[config.lr_schedule]
+    return config.lr * schedule(step - warmup, max(num_steps - warmup, 1), steps_per_epoch, config)
 
 
-def _constant(_now: ScheduleStep, _config: RunConfig) -> float:
-    """The peak throughout."""
-    return 1.0
-
-
-def _step(now: ScheduleStep, config: RunConfig) -> float:
+def _step(step: int, _num_steps: int, steps_per_epoch: int, config: RunConfig) -> float:
     """Times ``lr_decay`` at the end of every ``lr_decay_epochs`` epochs."""
-    decays = now.step // (config.lr_decay_epochs * now.steps_per_epoch)
-    return math.pow(config.lr_decay, decays)
+    return math.pow(config.lr_decay, step // (config.lr_decay_epochs * steps_per_epoch))
 
 
-def _exponential(now: ScheduleStep, config: RunConfig) -> float:
+def _exponential(step: int, _num_steps: int, steps_per_epoch: int, config: RunConfig) -> float:
     """Times ``lr_decay`` per epoch, spread evenly over its steps rather than all at its end."""
-    return math.pow(config.lr_decay, now.step / now.steps_per_epoch)
+    return math.pow(config.lr_decay, step / steps_per_epoch)
 
 
-def _cosine(now: ScheduleStep, _config: RunConfig) -> float:
+def _cosine(step: int, num_steps: int, *_: object) -> float:
     """Half a cosine wave, to reach 0 one step after the last (Loshchilov and Hutter 2017)."""
-    return _cosine_fall(now.elapsed)
+    return _cosine_fall(min(step / num_steps, 1.0))
 
 
-def _linear(now: ScheduleStep, _config: RunConfig) -> float:
+def _linear(step: int, num_steps: int, *_: object) -> float:
     """A straight line, to reach 0 one step after the last."""
-    return 1 - now.elapsed
+    return 1 - min(step / num_steps, 1.0)
 
 
-def _one_cycle(now: ScheduleStep, _config: RunConfig) -> float:
+def _one_cycle(step: int, num_steps: int, *_: object) -> float:
     """Rise from 1/25 over 30 % of the steps, then fall to 1/250,000 (Smith and Topin 2018).
 
     Step by step that of ``torch.optim.lr_scheduler.OneCycleLR``, whose rise ends one step early;
     momentum is left alone.
     """
-    last = now.num_steps - 1
-    peak = _RISE_SHARE * now.num_steps - 1
-    step = min(now.step, last)
+    last = num_steps - 1
+    peak = _RISE_SHARE * num_steps - 1
+    step = min(step, last)
     if step <= peak:
         return _START_FACTOR + (1 - _START_FACTOR) * _cosine_fall(1 - step / peak)
     return _END_FACTOR + (1 - _END_FACTOR) * _cosine_fall((step - peak) / (last - peak))
@@ -124,12 +95,16 @@ def _cosine_fall(share: float) -> float:
     return (1 + math.cos(math.pi * share)) / 2
 
 
-SCHEDULES: dict[ScheduleName, Callable[[ScheduleStep, RunConfig], float]] = {
-    "constant": _constant,
+SCHEDULES: dict[ScheduleName, Callable[[int, int, int, RunConfig], float]] = {
+    "constant": lambda *_: 1.0,
     "step": _step,
     "exponential": _exponential,
     "cosine": _cosine,
     "linear": _linear,
     "one-cycle": _one_cycle,
 }
-"""Every schedule by the name that a user types: the factor of ``config.lr`` at a now."""
+"""Every schedule by the name that a user types: the factor of ``config.lr``.
+
+Each takes the step from 0, counted after any warm-up, the schedule's steps, those of an epoch, both
+1 or more, and the config.
+"""

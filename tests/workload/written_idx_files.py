@@ -20,7 +20,7 @@ def small(raw: RawSet) -> RawSet:
             **{part: replace(f, shape=(num, *f.shape[1:]), digest=None) for part, f in files}
         )
 
-    return RawSet(train=resized(raw.train, 60), test=resized(raw.test, 20))
+    return replace(raw, train=resized(raw.train, 60), test=resized(raw.test, 20))
 
 
 def contents(raw: RawSet, seed: int = 0) -> dict[str, np.ndarray]:

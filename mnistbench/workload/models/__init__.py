@@ -13,42 +13,36 @@ from torch import nn
 
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.names import ModelName
-from mnistbench.workload.models.articles import (
-    build_cnn2,
-    build_cnn4,
-    build_dnn4,
-    build_dnn5,
-    build_simple_cnn,
-)
-from mnistbench.workload.models.classics import (
-    build_example_cnn,
-    build_fast_cnn,
-    build_lenet5,
-    build_linear,
-    build_mlp,
-)
-from mnistbench.workload.models.configurable import build_cnn
-from mnistbench.workload.models.residual import build_resnet_mini
-from mnistbench.workload.models.speedrun import build_speedrun_cnn
+from mnistbench.workload.models import articles, classics, configurable, residual, speedrun
 
-__all__ = ["MODELS", "build_model"]
+__all__ = ["MODELS", "build_model", "check_model"]
 
 MODELS: dict[ModelName, Callable[[RunConfig], nn.Module]] = {
-    "cnn4": build_cnn4,
-    "simple-cnn": build_simple_cnn,
-    "dnn4": build_dnn4,
-    "dnn5": build_dnn5,
-    "cnn2": build_cnn2,
-    "cnn": build_cnn,
-    "lenet5": build_lenet5,
-    "resnet-mini": build_resnet_mini,
-    "mlp": build_mlp,
-    "linear": build_linear,
-    "example-cnn": build_example_cnn,
-    "fast-cnn": build_fast_cnn,
-    "speedrun-cnn": build_speedrun_cnn,
+    "cnn4": articles.build_cnn4,
+    "simple-cnn": articles.build_simple_cnn,
+    "dnn4": articles.build_dnn4,
+    "dnn5": articles.build_dnn5,
+    "cnn2": articles.build_cnn2,
+    "cnn": configurable.build_cnn,
+    "lenet5": classics.build_lenet5,
+    "resnet-mini": residual.build_resnet_mini,
+    "mlp": classics.build_mlp,
+    "linear": classics.build_linear,
+    "example-cnn": classics.build_example_cnn,
+    "fast-cnn": classics.build_fast_cnn,
+    "speedrun-cnn": speedrun.build_speedrun_cnn,
 }
 """Name on the command line -> what builds that network from a run's configuration."""
+
+
+def check_model(config: RunConfig) -> None:
+    """Find out, before any work, whether the network of `config` can be built.
+
+    Raises:
+        InputError: as `build_model`.
+    """
+    if config.model == "cnn":  # no other has sizes that may not fit
+        configurable.check_cnn(config)
 
 
 def build_model(config: RunConfig) -> nn.Module:

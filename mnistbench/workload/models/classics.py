@@ -59,9 +59,7 @@ def build_lenet5(_: RunConfig) -> nn.Module:
         nn.Conv2d(16, 120, 5),
         nn.Tanh(),
     ]
-    size = flattened_size(features)
-    f6 = [nn.Linear(size, 84), nn.Tanh()]
-    return nn.Sequential(*features, nn.Flatten(), *f6, nn.Linear(84, NUM_CLASSES))
+    return with_classifier(features, 84, activation=nn.Tanh)
 
 
 def build_example_cnn(_: RunConfig) -> nn.Module:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from torch import nn
 
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
-from mnistbench.workload.models.dense import IMAGE_SHAPE, NUM_CLASSES
+from mnistbench.workload.models.dense import IMAGE_SHAPE, with_classifier
 
-__all__ = ["HALVINGS", "HIDDEN_WIDTH", "MAX_WEIGHTS", "build_cnn"]
+__all__ = ["HALVINGS", "HIDDEN_WIDTH", "MAX_WEIGHTS", "build_cnn", "check_cnn"]
 
 HALVINGS = 2
 """Convolutions, counted from the first, that halve the image: 28, 14, 7, which has no half."""
@@ -31,16 +29,20 @@ def build_cnn(config: RunConfig) -> nn.Module:
     stands before each hidden linear layer, and is left out at 0.
 
     Raises:
+        InputError: as `check_cnn`.
+    """
+    check_cnn(config)
+    hidden = [HIDDEN_WIDTH] * (config.linear_layers - 1)
+    return with_classifier(_features(config), *hidden, dropout=config.dropout)
+
+
+def check_cnn(config: RunConfig) -> None:
+    """Refuse sizes that cannot work, before they take memory.
+
+    Raises:
         InputError: a convolution's kernel, or the pool after it, is larger than its input, or it
             has more than `MAX_WEIGHTS` weights; one line that names the convolution.
     """
-    side = _side(config)  # a size that cannot work is refused before it takes memory
-    size = config.channels * 2 ** (config.conv_layers - 1) * side**2
-    return nn.Sequential(*_features(config), nn.Flatten(), *_classifier(size, config))
-
-
-def _side(config: RunConfig) -> int:
-    """Rows, and as many columns, that the last convolution and its pool leave [pixels]."""
     kernel, side, inputs = config.kernel_size, IMAGE_SHAPE[1], IMAGE_SHAPE[0]
     for index in range(config.conv_layers):
         outputs = config.channels * 2**index
@@ -60,7 +62,6 @@ def _side(config: RunConfig) -> int:
                 f"which leaves it or its pool nothing of a padded input of {padded}x{padded}; "
                 "use a smaller --kernel-size or --padding same"
             )
-    return side
 
 
 def _features(config: RunConfig) -> list[nn.Module]:
@@ -100,13 +101,3 @@ def _convolution(config: RunConfig, inputs: int, outputs: int, *, stride: int) -
         return [nn.Conv2d(inputs, outputs, kernel, stride, padding=before, bias=bias)]
     border = nn.ZeroPad2d((before, after, before, after))
     return [border, nn.Conv2d(inputs, outputs, kernel, stride, bias=bias)]
-
-
-def _classifier(size: int, config: RunConfig) -> list[nn.Module]:
-    widths = [size] + [HIDDEN_WIDTH] * (config.linear_layers - 1)
-    layers: list[nn.Module] = []
-    for inputs, outputs in pairwise(widths):
-        if config.dropout > 0:
-            layers.append(nn.Dropout(config.dropout))
-        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-    return [*layers, nn.Linear(widths[-1], NUM_CLASSES)]

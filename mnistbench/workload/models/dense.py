@@ -8,24 +8,13 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-__all__ = ["IMAGE_SHAPE", "NUM_CLASSES", "dense_layers", "flattened_size", "with_classifier"]
+__all__ = ["IMAGE_SHAPE", "NUM_CLASSES", "flattened_size", "with_classifier"]
 
 IMAGE_SHAPE = (1, 28, 28)
 """Shape of one image of every data set: channels, rows [pixels], columns [pixels]."""
 
 NUM_CLASSES = 10
 """Logits per image."""
-
-
-def dense_layers(sizes: Sequence[int]) -> list[nn.Module]:
-    """Linear layers from ``sizes[0]`` to ``sizes[-1]`` values, ReLU between them, none at the end.
-
-    They take ``[B, sizes[0]]`` and return ``[B, sizes[-1]]``.
-    """
-    layers: list[nn.Module] = []
-    for inputs, outputs in pairwise(sizes):
-        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-    return layers[:-1]
 
 
 def flattened_size(layers: Iterable[nn.Module]) -> int:
@@ -37,10 +26,20 @@ def flattened_size(layers: Iterable[nn.Module]) -> int:
     return flat.numel()
 
 
-def with_classifier(features: Sequence[nn.Module], *hidden: int) -> nn.Sequential:
+def with_classifier(
+    features: Sequence[nn.Module],
+    *hidden: int,
+    activation: type[nn.Module] = nn.ReLU,
+    dropout: float = 0.0,
+) -> nn.Sequential:
     """`features`, flattened, then linear layers of `hidden` widths and one to the logits.
 
-    The whole takes ``[B, 1, 28, 28]`` and returns ``[B, 10]``.
+    The whole takes ``[B, 1, 28, 28]`` and returns ``[B, 10]``. An `activation` follows each hidden
+    layer; a `dropout` other than 0, where an idle one would cost time, stands before it.
     """
-    sizes = [flattened_size(features), *hidden, NUM_CLASSES]
-    return nn.Sequential(*features, nn.Flatten(), *dense_layers(sizes))
+    widths = [flattened_size(features), *hidden]
+    layers = [*features, nn.Flatten()]
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Dropout(dropout)] if dropout > 0 else []
+        layers += [nn.Linear(inputs, outputs), activation()]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], NUM_CLASSES))
