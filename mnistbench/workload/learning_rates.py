@@ -1,4 +1,4 @@
-"""Learning rates that a search on val found for each loss; their files ship with the package."""
+"""Learning rates that a search on val found for each loss; they ship with the package."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def tuned_rates(model: str) -> TunedRates:
     Raises:
         InputError: none were searched on it.
     """
-    file = files("mnistbench.workload").joinpath("tuned_rates", f"{model}.json")
+    file = files(__package__).joinpath("tuned_rates", f"{model}.json")
     if not file.is_file():
         raise InputError(f"{model}: no learning rates were searched on it")
     with as_file(file) as path:
