@@ -47,7 +47,8 @@ class CapturedSteps:
         current.wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(self._graph):
+            # thread_local: the threads of NCCL and of pinned memory ask the driver meanwhile
+            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
                 losses = []
                 for step, inputs in enumerate(self._inputs):
                     lr.copy_(self._lrs[step])
