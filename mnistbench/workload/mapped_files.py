@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import mmap
-import resource
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,10 +66,13 @@ class MappedDigits:
             raise InputError(f"{self.path}: checksum mismatch; delete it and run again")
         if (self.labels >= NUM_CLASSES).any():
             raise InputError(f"{self.path}: label out of range 0 to 9; delete it and run again")
-        self.memory.madvise(mmap.MADV_RANDOM)
+        if hasattr(self.memory, "madvise"):
+            self.memory.madvise(mmap.MADV_RANDOM)
 
     def read_ahead(self, rows: Tensor) -> None:
         """Have the kernel begin to read the images at `rows`, int ``[b]``, without waiting."""
+        if not hasattr(self.memory, "madvise"):
+            return
         for row in rows.tolist():
             start = row * _IMAGE_BYTES
             page = start - start % mmap.PAGESIZE
@@ -176,5 +179,9 @@ def generated_file(num_images: int, *, seed: int) -> DigitFile:
 
 
 def disk_waits() -> int:
-    """How often this process has waited for a page to come from the disk."""
+    """How often this process has waited for a page to come from the disk; 0 where none tells."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_majflt
