@@ -81,6 +81,11 @@ class ExecutionPlan:
     gradient_exchange: GradientExchange
 
     @property
+    def exchange_has_time(self) -> bool:
+        """Whether it can be timed: DDP makes it while it computes, a graph within."""
+        return self.gradient_exchange in {"all-reduce", "pairwise"} and self.mode != "graph"
+
+    @property
     def loop(self) -> Literal["fast", "stock"]:
         """The training loop."""
         return "stock" if self.mode == "stock" else "fast"

@@ -17,9 +17,7 @@ from mnistbench.engine.build import build_parts, differs_by_process
 from mnistbench.engine.checkpoint import restore
 from mnistbench.engine.checkpoint_writer import CheckpointWriter
 from mnistbench.engine.diagnosis import diagnose
-from mnistbench.engine.distributed import (
-    decide_together,
-)
+from mnistbench.engine.distributed import decide_together
 from mnistbench.engine.loss_history import LossHistory
 from mnistbench.engine.memory import memory_errors
 from mnistbench.engine.observed import coarsest_precision
@@ -32,11 +30,7 @@ from mnistbench.engine.resume import check_same
 from mnistbench.engine.run import BuiltParts, Outcome, Run, RunContext, TrainingState
 from mnistbench.engine.run_hooks import RunHooks, build_hooks
 from mnistbench.engine.setting import Setting, run_context, start_setting
-from mnistbench.engine.stop_signals import (
-    deferred_signals,
-    exit_now,
-    stop_error,
-)
+from mnistbench.engine.stop_signals import deferred_signals, exit_now, stop_error
 from mnistbench.engine.training_loop import Guards, TrainingLoop
 from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import Ledger
@@ -130,7 +124,10 @@ def _run(
     """
     config, accelerator, outcome = context.config, context.accelerator, Outcome()
     state = TrainingState(
-        ledger=ledger, losses=LossHistory(accelerator.device), timer=context.new_timer()
+        ledger=ledger,
+        losses=LossHistory(accelerator.device),
+        timer=context.new_timer(),
+        exchange_timer=context.new_timer() if context.plan.exchange_has_time else None,
     )
     go_on = config.on_checkpoint_error == "continue"
     writer = CheckpointWriter(context.run_folder, accelerator, go_on=go_on)
@@ -152,7 +149,8 @@ def _run(
                 parts = _built(context, ledger)
                 entered.callback(parts.step.release)
                 run = Run(context, parts, state, outcome)
-                _go_on(run, writer)
+                if context.saved:
+                    _go_on(run, writer, context.saved)
                 stops = entered.enter_context(deferred_signals(partial(_give_up, run)))
                 guards = Guards(writer, stops, watchdog)
                 _train_built(run, options, steps=steps, guards=guards)
@@ -197,26 +195,13 @@ def _built(context: RunContext, ledger: Ledger) -> BuiltParts:
     return parts
 
 
-def _go_on(run: Run, writer: CheckpointWriter) -> None:
-    """Bring the run to where it begins, or goes on; all processes must call this.
+def _go_on(run: Run, writer: CheckpointWriter, saved: SavedRun) -> None:
+    """Bring the run to where `saved` was; all processes must call this.
 
     Raises:
         InputError: what it goes on from is of another data set, batch, precision or, where that
             would change the curve, number of processes; or it does not fit this network.
     """
-    if _exchanges_are_timed(run.context, run.parts):
-        run.state.exchange_timer = run.context.new_timer()
-    if run.context.saved:
-        _resume(run, writer, run.context.saved)
-
-
-def _exchanges_are_timed(context: RunContext, parts: BuiltParts) -> bool:
-    """Where they have a time of their own: DDP makes them while it computes, a graph within."""
-    has_own = parts.plan.gradient_exchange in {"all-reduce", "pairwise"}
-    return has_own and parts.plan.mode != "graph" and context.accelerator.num_processes > 1
-
-
-def _resume(run: Run, writer: CheckpointWriter, saved: SavedRun) -> None:
     context, accelerator = run.context, run.context.accelerator
     found = {
         "num_processes": context.batch_plan.num_processes,
