@@ -136,9 +136,9 @@ def _zeros(_: Tensor, weights: Sequence[Tensor], **__: Any) -> list[Tensor]:
 
 def _step(config: RunConfig, model: nn.Module) -> FastStep:
     """The fast step of `config` as it is right before it is captured."""
-    _move(model, channels_last=config.channels_last)
     hardware = Hardware(device=_DEVICE, mixed_precision=config.mixed_precision or "no")
     plan = resolve_plan(config, hardware)
+    _move(model, channels_last=plan.channels_last)
     optimizer = build_optimizer(model, config, fused=plan.fused_optimizer)
     for group in optimizer.param_groups:
         if "foreach" in group and not group.get("fused"):

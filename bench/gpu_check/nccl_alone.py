@@ -40,7 +40,7 @@ def _replayed(device: torch.device) -> float:
     """Doubles, then reduces, three times over: 8 of 1; the graph is freed before it returns."""
     values = torch.ones(1000, device=device)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # as the engine does
         values.mul_(2)
         dist.all_reduce(values)
     values.fill_(1)

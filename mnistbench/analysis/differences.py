@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from mnistbench.analysis.cells import NOT_MEASURED
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.training_fields import SAME_RUN
+from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
 
 __all__ = [
     "code_of",
@@ -25,7 +25,7 @@ _Reader: TypeAlias = Callable[[RunRecord], Any]
 
 
 def _configured(name: str) -> _Reader:
-    return lambda record: record.config.get(name)
+    return lambda record: as_left_to_the_run(record.config).get(name)
 
 
 def _found(name: str) -> _Reader:

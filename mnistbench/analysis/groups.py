@@ -13,7 +13,7 @@ from mnistbench.analysis.stability import is_profiled, is_unstable, ran_beside_o
 from mnistbench.analysis.statistics import Estimate, complete_mean, mean_interval
 from mnistbench.schema.record import Phase, RunRecord, finite
 from mnistbench.schema.reference import ReferenceCurve
-from mnistbench.schema.training_fields import SAME_RUN
+from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
 
 __all__ = [
     "accuracy_by_epoch",
@@ -230,7 +230,8 @@ def _key(record: RunRecord, *, across_commits: bool) -> str:
 
 def _identity(record: RunRecord) -> dict[str, Any]:
     """All that makes a run this run, apart from its seed and its outcome."""
-    config = {k: v for k, v in record.config.items() if k not in SAME_RUN}
+    values = as_left_to_the_run(record.config)
+    config = {k: v for k, v in values.items() if k not in SAME_RUN}
     environment = {k: record.environment.get(k) for k in (*_SHOWN, *_CODE)}
     if environment["git_commit"]:
         environment["git_commit"] = str(environment["git_commit"])[:10]

@@ -9,7 +9,7 @@ from typing import Any
 from mnistbench.schema.config import RunConfig, config_from
 from mnistbench.schema.config_rules import APPLIES_TO
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.training_fields import BOOKKEEPING
+from mnistbench.schema.training_fields import BOOKKEEPING, as_left_to_the_run
 
 __all__ = ["Recipes", "rerun_commands", "rerun_flags"]
 
@@ -17,7 +17,7 @@ Recipes = Mapping[str, Mapping[str, Any]]
 """The settings of each recipe, by its name."""
 
 _SAID_OTHERWISE = BOOKKEEPING | {"recipe", "seed", "num_seeds"}
-_CANNOT_BE_NONE = {"global_batch_size", "per_device_batch_size", "compile"}
+_CANNOT_BE_NONE = {"global_batch_size", "per_device_batch_size", "compile", "cuda_graph"}
 """Fields that no flag sets to none: of the first two the other says so, a switch is on or off."""
 
 
@@ -58,7 +58,7 @@ def rerun_flags(config: RunConfig, recipes: Recipes) -> list[str]:
 
 
 def _settled(record: RunRecord) -> dict[str, Any]:
-    values = dict(record.config)
+    values = as_left_to_the_run(record.config)
     chosen = record.environment.get("mixed_precision")
     if values.get("mixed_precision") is None and chosen != "no":
         values["mixed_precision"] = chosen

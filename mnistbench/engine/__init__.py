@@ -1,1 +1,1 @@
-"""Runs a workload; the only room that knows Accelerate."""
+"""Runs a workload; the only package that knows Accelerate."""

@@ -15,13 +15,13 @@ from mnistbench.engine.fast_step import FastStep
 from mnistbench.engine.gradient_allreduce import GradientAllReduce
 from mnistbench.engine.memory import is_out_of_memory, smaller_batch
 from mnistbench.engine.objective import Objective
-from mnistbench.engine.observed import check_observed
+from mnistbench.engine.observed import unearned_label
 from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.engine.process_loss import is_process_loss
 from mnistbench.engine.run import BuiltParts, RunContext, Step
 from mnistbench.engine.stock_step import StockStep
 from mnistbench.recorder.clock import Ledger
-from mnistbench.schema.errors import InputError, first_line
+from mnistbench.schema.errors import InputError, RunError, first_line
 from mnistbench.workload.augment import build_augment, shifted_views
 from mnistbench.workload.batches import Preprocess
 from mnistbench.workload.chwn_layout import ChwnNetwork
@@ -48,7 +48,11 @@ def build_parts(context: RunContext, ledger: Ledger) -> BuiltParts:
     with ledger.phase("build"):
         parts = _build(context)
     with ledger.phase("compile"):
-        return _warm_up(context, parts)
+        try:
+            return _warm_up(context, parts)
+        except BaseException:
+            parts.step.release()  # before the processes part
+            raise
 
 
 def _build(context: RunContext) -> BuiltParts:
@@ -80,7 +84,8 @@ def _stock_step(
     """Accelerate's way: its autocast, scaler, and DDP or FSDP round the model."""
     accelerator = context.accelerator
     prepared, wrapped = accelerator.prepare(model, optimizer)
-    network: Network = accelerator.unwrap_model(prepared).forward  # never the compiled form
+    # with its hooks, which FSDP lives by, and never the compiled form
+    network: Network = accelerator.unwrap_model(prepared)._call_impl  # noqa: SLF001
     step = StockStep(
         context.plan,
         accelerator=accelerator,
@@ -104,18 +109,20 @@ def _fast_step(
     context: RunContext, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[Step, Network]:
     """The step by itself: DDP would keep nodes of the graph of gradients on another stream."""
-    config, accelerator = context.config, context.accelerator
+    config, accelerator, plan = context.config, context.accelerator, context.plan
     if config.exact_parity:
         counts = accelerator.num_processes, _num_microbatches(context)
         decide_together(accelerator, lambda: _check_exact(model, counts))
     share_from_main(accelerator, [*model.parameters(), *model.buffers()])
-    network = _network(context.plan, accelerator.device, model)
+    network = _network(plan, accelerator.device, model)
     step = FastStep(
-        context.plan,
+        plan,
         model=model,
         optimizer=optimizer,
         objective=_objective(context, network),
-        allreduce=GradientAllReduce(accelerator.num_processes, exact=config.exact_parity),
+        allreduce=GradientAllReduce(
+            accelerator.num_processes, exact=plan.gradient_exchange == "pairwise"
+        ),
     )
     return step, network
 
@@ -210,7 +217,9 @@ def _warm_up(context: RunContext, parts: BuiltParts) -> BuiltParts:
             _fall_back(context, step, reason)
             evaluator = parts.evaluator
         observed = step.rehearse(shards)
-    check_observed(step.plan, observed)
+    mislabelled = agree(accelerator, unearned_label(step.plan, observed))
+    if mislabelled is not None:
+        raise RunError(mislabelled if accelerator.is_main_process else "")
     return replace(parts, evaluator=evaluator, observed=observed)
 
 

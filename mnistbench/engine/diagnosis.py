@@ -184,7 +184,7 @@ def _first_samples(batch: Batch) -> Batch:
 
 
 def _operations(run: Run, batch: Batch) -> list[Operation]:
-    """What a step on `batch` does, run operator by operator whatever the floor."""
+    """What a step on `batch` does, run operator by operator whatever the mode."""
     step = run.parts.step
     if isinstance(step, FastStep):
         inputs = batch.images, batch.labels, step.objective.preprocess.draw(batch.part)

@@ -118,8 +118,10 @@ class Evaluator:
     def _evaluating(self) -> Iterator[None]:
         was_training = self.model.training
         self.model.eval()
-        yield
-        self.model.train(was_training)
+        try:
+            yield
+        finally:
+            self.model.train(was_training)
 
 
 @cache

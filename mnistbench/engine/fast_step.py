@@ -125,7 +125,7 @@ class FastStep:
         return [torch.zeros_like(weight) if grad is None else grad for grad, weight in pairs]
 
     def prepare(self, shards: Sequence[BatchShard]) -> None:
-        """Run, compile or capture the step on blank data; no other process is needed.
+        """Run, compile or capture the step on blank data, without the exchange of gradients.
 
         `shards` are of all shapes to come; the first is full. Weights, state and random numbers
         change: call it within `unchanged`.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -13,6 +12,7 @@ from mnistbench.workload.batches import StepInputs
 __all__ = ["CapturedSteps"]
 
 _EAGER_STEPS = 3
+_NO_LOSS = -12_345.0
 
 
 class CapturedSteps:
@@ -54,14 +54,16 @@ class CapturedSteps:
                     lr.copy_(self._lrs[step])
                     losses.append(update(*inputs))
                 self._losses = torch.stack(losses)
+        except RuntimeError as error:
+            raise error.__context__ or error from None  # what ended it, not that it cannot end
         finally:
             torch.cuda.set_stream(current)  # torch leaves its own where a capture cannot end
 
     def really_runs(self) -> bool:
         """Whether a replay writes the losses; trains on blank data, with all processes."""
-        self._losses.fill_(math.nan)
+        self._losses.fill_(_NO_LOSS)
         self._graph.replay()
-        return bool(torch.isfinite(self._losses).all())
+        return bool((self._losses != _NO_LOSS).all())
 
     def replay(self, inputs: Sequence[StepInputs], lrs: Sequence[float]) -> Tensor:
         """Train on `inputs` at `lrs`, one of each per step; gives the losses ``[num_steps]``.

@@ -11,20 +11,20 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
 
 from mnistbench.engine.plan import ExecutionPlan
-from mnistbench.schema.errors import RunError
+from mnistbench.schema.errors import InputError
 
 __all__ = [
     "Observed",
     "ObservedOperators",
-    "check_observed",
     "coarsest_precision",
     "compiled_graphs",
     "fp32_precision",
     "layer_dtypes",
+    "unearned_label",
 ]
 
 Kernels = Literal["fused", "foreach", "for-loop", "compiled"]
@@ -62,18 +62,23 @@ class Observed:
     fp32_conv: str
 
 
-def check_observed(plan: ExecutionPlan, observed: Observed) -> None:
-    """Check that what ran is what `plan`, as it came out, says.
+def unearned_label(plan: ExecutionPlan, observed: Observed) -> str | InputError | None:
+    """What of `plan`, as it came out, is not what ran, in one line; none if all is.
 
-    Raises:
-        RunError: it is not; one line says what was planned and what was seen.
+    That no layer of a network is one for fp8 is the input's fault.
     """
     kernels, fp32 = observed.optimizer_implementation, (observed.fp32_matmul, observed.fp32_conv)
     if kernels == "compiled":  # the compiler makes one kernel of an update as well
         kernels = "fused"
+    layers = _layers_label(observed.layer_dtypes)
+    if plan.autocast_dtype == "float8" != layers:
+        return InputError(
+            f"mixed_precision: no layer of this network computes in fp8 (seen: {layers}); use one "
+            "with several wide linear layers, such as --model dnn5, or --mixed-precision bf16"
+        )
     strict = plan.matmul_precision == "highest"
     pairs = {
-        "mixed precision": (plan.autocast_dtype, _layers_label(observed.layer_dtypes)),
+        "mixed precision": (plan.autocast_dtype, layers),
         "optimizer": ("fused" if plan.fused_optimizer else kernels, kernels),
         "compiled step": (plan.compile, observed.compiled),
         "CUDA graph": (plan.mode == "graph", observed.cuda_graph),
@@ -81,10 +86,11 @@ def check_observed(plan: ExecutionPlan, observed: Observed) -> None:
     }
     for name, (planned, seen) in pairs.items():
         if planned != seen:
-            raise RunError(
+            return (
                 f"{name}: planned {planned}, seen {seen}: the record would be mislabelled, so "
                 "nothing was trained; please report this line"
             )
+    return None
 
 
 def _layers_label(dtypes: Sequence[str]) -> str:
@@ -177,7 +183,9 @@ class ObservedOperators(TorchDispatchMode):
         name = func.overloadpacket.__name__
         self.names.add(name)
         if name in _PRODUCTS:
-            factors = (leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor))
+            factors = [leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)]
+            if any(map(is_traceable_wrapper_subclass, factors)):
+                return NotImplemented  # as fp8's are: it multiplies what it is made of, seen next
             matrices = [factor for factor in factors if factor.ndim > 1]
             self.product_dtypes.update(str(m.dtype).removeprefix("torch.") for m in matrices)
         return func(*args, **(kwargs or {}))

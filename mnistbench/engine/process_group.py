@@ -61,7 +61,7 @@ def check_group(accelerator: Accelerator, *, timeout_s: float) -> CheckGroup:
     """Where to tell each other; made once in a process's life, and every process must call this.
 
     NCCL neither ends a wait in words nor names who is silent, and needs the device for an answer:
-    beside it is a group of gloo's. That costs a millisecond a look; where gloo is all there is,
+    beside it is a group of gloo's. That costs a millisecond a check; where gloo is all there is,
     nothing.
     """
     if accelerator.num_processes == 1 or torch.distributed.get_backend() == "gloo":

@@ -39,6 +39,8 @@ def applied(config: RunConfig, plan: ExecutionPlan) -> Iterator[None]:
         undone.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
         torch.set_float32_matmul_precision(plan.matmul_precision)
         cudnn: Any = torch.backends.cudnn  # torch's stubs lack these
+        undone.callback(setattr, cudnn, "allow_tf32", cudnn.allow_tf32)
+        cudnn.allow_tf32 = plan.matmul_precision != "highest"  # who reads it must find it agree
         for operators in (cudnn.conv, cudnn.rnn):
             undone.callback(setattr, operators, "fp32_precision", operators.fp32_precision)
             operators.fp32_precision = "ieee" if plan.matmul_precision == "highest" else "tf32"
@@ -51,7 +53,7 @@ def applied(config: RunConfig, plan: ExecutionPlan) -> Iterator[None]:
 
 
 def _make_deterministic(undone: ExitStack) -> None:
-    """Kernels that add in one order; those of cuBLAS need a variable before the first of them."""
+    """Kernels that add in one order; cuBLAS reads a variable for it once, which stays set."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     for name, value in (("deterministic", True), ("benchmark", False)):
         undone.callback(setattr, torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from statistics import quantiles
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from mnistbench.analysis.scoring import time_to_accuracy
 from mnistbench.engine.evaluation import widest_float
 from mnistbench.engine.gradient_allreduce import pairwise_sum
+from mnistbench.engine.observed import Observed
 from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.engine.run import BuiltParts, Outcome, RunContext, TrainingState
 from mnistbench.recorder.environment import describe_environment
@@ -98,21 +99,27 @@ def _config(context: RunContext) -> dict[str, Any]:
 
 
 def _environment(context: RunContext, parts: BuiltParts | None) -> dict[str, Any]:
-    """Where it ran, and how: as planned, then as seen."""
-    accelerator, plan = context.accelerator, parts.plan if parts else context.plan
-    observed = parts.observed if parts else None
+    """Where it ran, and how."""
+    accelerator = context.accelerator
     return {
         **describe_environment(accelerator.device),
-        **_planned(plan),
-        "loop_floor_reason": _said(context, plan.fallback_reason),
+        **_how_it_computed(context, parts),
         "num_processes": accelerator.num_processes,
         "distributed_type": accelerator.distributed_type.value,
         "mixed_precision": accelerator.mixed_precision,
         "global_batch_size": context.batch_plan.global_batch_size,
         "lr_peak": context.config.lr * context.lr_factor,
-        **(asdict(observed) if observed else {}),
-        "layer_dtypes": list(observed.layer_dtypes) if observed else None,
     }
+
+
+def _how_it_computed(context: RunContext, parts: BuiltParts | None) -> dict[str, Any]:
+    """The plan as it came out, then what was seen; all null of a run that was not warmed up."""
+    plan = parts.plan if parts else context.plan
+    observed = parts.observed if parts else None
+    planned = _planned(plan) | {"loop_floor_reason": _said(context, plan.fallback_reason)}
+    if observed is None:
+        return dict.fromkeys([*planned, *(field.name for field in fields(Observed))])
+    return planned | asdict(observed) | {"layer_dtypes": list(observed.layer_dtypes)}
 
 
 def _planned(plan: ExecutionPlan) -> dict[str, Any]:

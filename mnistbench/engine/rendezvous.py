@@ -29,7 +29,7 @@ __all__ = [
     "unresponsive_processes",
 ]
 
-Meeting = tuple[Any, int, int]
+Rendezvous = tuple[Any, int, int]
 """The store where processes leave word for each other, this one's index, and their number."""
 
 _SCHEME = "mnistbench"
@@ -91,9 +91,9 @@ def unresponsive_processes() -> list[int]:
     return silent
 
 
-def _meet(_url: str, timeout: timedelta, **_: Any) -> Iterator[Meeting]:
+def _meet(_url: str, timeout: timedelta, **_: Any) -> Iterator[Rendezvous]:
     """PyTorch's ``env://``, in a thread that can be left behind."""
-    came: list[Meeting] = []
+    came: list[Rendezvous] = []
     failed: list[Exception] = []
 
     def go() -> None:

@@ -40,6 +40,9 @@ _log = logging.getLogger(__name__)
 _PARITY = frozenset({"gradient_accumulation_steps"})
 """Fields that cut a step otherwise: the same curve but for batch norm and dropout."""
 
+_AS_RUN = frozenset({"cuda_graph"})
+"""Fields of which what came of them is compared (`loop_floor`); an earlier default was true."""
+
 _MOST_NAMED = 3
 
 
@@ -174,7 +177,7 @@ def _differing(state: CheckpointState, config: RunConfig) -> dict[str, tuple[Any
     return {
         name: (there.get(name), asked.get(name))
         for name in sorted(there.keys() | asked.keys())
-        if name not in BOOKKEEPING | _PARITY and there.get(name) != asked.get(name)
+        if name not in BOOKKEEPING | _PARITY | _AS_RUN and there.get(name) != asked.get(name)
     }
 
 

@@ -100,6 +100,7 @@ def _start_together(config: RunConfig, accelerator: Accelerator, ledger: Ledger)
         interconnect = measure_interconnect(accelerator)
     with ledger.phase("data"):
         data = place_data(config, accelerator)
+    decide_together(accelerator, lambda: _check_graph(plan, config, data))
     return Setting(
         config=config,
         accelerator=accelerator,
@@ -110,6 +111,23 @@ def _start_together(config: RunConfig, accelerator: Accelerator, ledger: Ledger)
         telemeter=telemeter,
         found=resume_point.seeds if resume_point else {},
     )
+
+
+def _check_graph(plan: ExecutionPlan, config: RunConfig, data: RunData) -> None:
+    """Refuse a graph of more steps than are ever made at once: none would be replayed."""
+    batch = config.global_batch_size or config.per_device_batch_size or 1
+    lengths = {
+        "an epoch": -(-data.info.num_train // batch),
+        "--eval-every-steps": config.eval_every_steps,
+        "--checkpoint-every-steps": config.checkpoint_every_steps,
+        "--max-steps": config.max_steps,
+    }
+    shortest, name = min((steps, name) for name, steps in lengths.items() if steps)
+    if plan.steps_per_graph > shortest:
+        raise InputError(
+            f"steps_per_graph: {plan.steps_per_graph} are more than the {shortest} of {name}; "
+            f"use at most {shortest}"
+        )
 
 
 def _hardware(accelerator: Accelerator) -> Hardware:

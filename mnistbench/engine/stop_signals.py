@@ -48,7 +48,7 @@ class StopSignals:
         return [number for number, handler in self._before.items() if callable(handler)]
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """Take the first signal down; do with a second one what would have been done without us."""
+        """Take the first signal down; pass a second one to the previous handler."""
         if not self.asked:
             self.asked, self._since = number, monotonic()
         elif not _is_echo(monotonic() - self._since):

@@ -13,7 +13,7 @@ from mnistbench.schema.config import config_from
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.plain_yaml import read_yaml
 from mnistbench.schema.store import find_records, load_record
-from mnistbench.schema.training_fields import BOOKKEEPING
+from mnistbench.schema.training_fields import BOOKKEEPING, as_left_to_the_run
 
 __all__ = ["arguments_of"]
 
@@ -68,7 +68,7 @@ def _refuse_profile(path: Path) -> None:
 def _values(path: Path) -> dict[str, Any]:
     """All values of the run on record that a rerun of it shares."""
     record = load_record(path)
-    values, environment = dict(record.config), record.environment
+    values, environment = as_left_to_the_run(record.config), record.environment
     num_processes = environment.get("num_processes", 1)
     if num_processes != 1:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The host canary: fixed work whose speed tells whether the machine itself changed.
+"""The machine probe: fixed work whose speed tells whether the machine itself changed.
 
 A run measures it right before and right after training. Where the two differ, it was not the run
 that became slower: another user, a lower clock, a throttled chip.

@@ -68,8 +68,8 @@ class RunConfig(WorkloadConfig):
     )
     matmul_precision: Literal["highest", "high", "medium"] = Field(
         "highest",
-        description="Fast loop: torch's float32_matmul_precision; below highest, fp32 products may "
-        "run in TF32 or bf16.",
+        description="torch's float32_matmul_precision, of convolutions as well; below highest, "
+        "fp32 products may run in TF32 or bf16.",
     )
     flush_denormals: bool = Field(
         True, description="Fast loop: count numbers below 1.2e-38 as 0, on the CPU."

@@ -72,7 +72,10 @@ APPLIES_TO: Mapping[str, tuple[str, frozenset[str]]] = {
     "augment_elastic_px": ("augment", frozenset({"elastic"})),
     "profile_steps": ("profile", frozenset({"torch", "memory", "sampling", "nvtx"})),
     "profile_details": ("profile", frozenset({"torch"})),
-    **dict.fromkeys(FAST_LOOP_FIELDS, ("loop", frozenset({"fast"}))),
+    **dict.fromkeys(
+        (name for name in FAST_LOOP_FIELDS if name != "matmul_precision"),
+        ("loop", frozenset({"fast"})),
+    ),
 }
 """Fields that only some choices of another field read: field -> (that field, those choices)."""
 

@@ -8,7 +8,7 @@ from typing import Any
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import APPLIES_TO, FAST_LOOP_FIELDS
 
-__all__ = ["BOOKKEEPING", "NOT_TRAINING", "SAME_RUN", "curve_settings"]
+__all__ = ["BOOKKEEPING", "NOT_TRAINING", "SAME_RUN", "as_left_to_the_run", "curve_settings"]
 
 BOOKKEEPING = frozenset(
     {
@@ -86,6 +86,15 @@ def curve_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     if values["lr_schedule"] in _BLIND_TO_LENGTH:
         left_out |= _LENGTH
     return {name: value for name, value in values.items() if name not in left_out}
+
+
+def as_left_to_the_run(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` of a record, where ``cuda_graph`` is none unless it was off.
+
+    It was true by default once, and a run that asks for it does what others do unasked.
+    """
+    given = dict(config)
+    return given | {"cuda_graph": None} if given.get("cuda_graph") else given
 
 
 def _is_read(name: str, values: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from mnistbench.analysis.groups import group_runs
 from mnistbench.analysis.rerun import rerun_commands, rerun_flags
 from mnistbench.cli import parse, read_config, run_flags
 from mnistbench.schema.config import RunConfig, config_from
@@ -131,3 +132,11 @@ def test_a_configuration_of_another_version_is_refused(change):
     record = make_record(0)
     with pytest.raises(InputError):
         rerun_commands([record.model_copy(update={"config": record.config | change})], SETTINGS)
+
+
+def test_what_a_graph_was_by_default_once_is_not_asked_for():
+    earlier = make_record()
+    earlier = earlier.model_copy(update={"config": earlier.config | {"cuda_graph": True}})
+    (command,) = rerun_commands([earlier], SETTINGS)
+    assert "cuda-graph" not in command  # which would be refused where there is no GPU
+    assert len(group_runs([earlier, make_record(seed=1)])) == 1

@@ -52,3 +52,21 @@ def test_a_device_without_float64_is_found_by_trying_and_evaluates(monkeypatch, 
     )
     assert found.num_samples == 9
     assert found.train_loss == 1
+
+
+def test_an_evaluation_that_does_not_compile_leaves_the_model_in_training(monkeypatch):
+    def logits(_):
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    model = nn.Linear(784, 10)
+    evaluator = Evaluator(
+        accelerator=Accelerator(cpu=True),
+        model=model,
+        logits=logits,
+        loss_fn=nn.CrossEntropyLoss(),
+        eval_batch_size=4,
+    )
+    with pytest.raises(RuntimeError, match="no compiler"):
+        evaluator.compiled(device=CPU)
+    assert model.training

@@ -6,7 +6,10 @@ import shutil
 import pytest
 import torch
 
+from mnistbench.engine import build
 from mnistbench.engine.run_seeds import train
+from mnistbench.schema.errors import RunError
+from mnistbench.schema.store import find_records, load_record
 from tests.engine import fp16_on_cpu, hooked_train
 
 needs_compiler = pytest.mark.skipif(
@@ -111,7 +114,10 @@ def test_gradients_that_are_added_in_one_order_are_said_to_be(launch_watched):
 
 
 @pytest.mark.processes
-def test_what_fsdp_does_without_is_not_claimed(launch):
+@pytest.mark.parametrize("whole", [False, True], ids=["by layer", "NO_WRAP"])
+def test_what_fsdp_does_without_is_not_claimed(launch, monkeypatch, whole):
+    if whole:
+        monkeypatch.setenv("MNISTBENCH_TESTS_SHARD_WHOLE", "1")
     done, (record,) = launch(*FLAGS, module="tests.engine.sharded_train")
     assert done.returncode == 0, done.stderr
     expected = {
@@ -187,3 +193,16 @@ def test_weights_stay_finite_where_the_scaler_skips_the_first_step(small_config,
     assert scalers[-1].get_scale() < first  # it did skip a step
     assert record.status == "completed", record.error
     assert record.train_points[-1].loss < record.train_points[0].loss
+
+
+def test_a_run_that_is_not_what_was_planned_ends_before_it_trains(
+    small_config, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(build, "unearned_label", lambda *_: "optimizer: planned fused, seen none")
+    with pytest.raises(RunError, match="optimizer: planned fused"):
+        train(small_config())
+    (path,) = find_records([tmp_path / "runs"])
+    record = load_record(path)
+    assert (record.status, record.num_steps) == ("failed", 0)
+    labels = ("loop_floor", "autocast_dtype", "layer_dtypes", "compiled", "memory_format")
+    assert {record.environment[name] for name in labels} == {None}

@@ -1,12 +1,16 @@
 """What will run is decided once, from the configuration and the hardware."""
 
+import re
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from mnistbench.engine.observed import Observed, check_observed, fp32_precision
+from mnistbench.engine.observed import Observed, fp32_precision, layer_dtypes, unearned_label
 from mnistbench.engine.plan import Hardware, eager, resolve_plan
+from mnistbench.engine.setting import _check_graph
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.errors import InputError, RunError
+from mnistbench.schema.errors import InputError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 
@@ -127,21 +131,23 @@ def seen(**values):
         ({"compile": True}, CPU, "no", SEEN, "compiled step: planned True, seen False"),
         ({}, CUDA, "no", SEEN, "CUDA graph: planned True, seen False"),
         ({}, CPU, "no", seen(fp32_conv="tf32"), "fp32 products: planned .*, seen .*tf32"),
-        ({}, CUDA, "fp8", seen(layer_dtypes=("bfloat16",)), "planned float8, seen bfloat16"),
+        ({}, CUDA, "fp8", seen(layer_dtypes=("bfloat16",)), "no layer .* in fp8 .seen: bfloat16"),
     ],
 )
-def test_a_label_that_was_not_earned_ends_the_run(values, device, precision, observed, said):
+def test_a_label_that_was_not_earned_is_told(values, device, precision, observed, said):
     plan, _ = planned(values, device, mixed_precision=precision)
-    with pytest.raises(RunError, match=said):
-        check_observed(plan, observed)
+    found = unearned_label(plan, observed)
+    assert re.search(said, str(found))
+    assert isinstance(found, InputError) == (precision == "fp8")  # another network has the layers
 
 
 def test_a_label_that_was_earned_passes():
     plan, _ = planned({"compile": True})
-    check_observed(plan, seen(compiled=True, optimizer_implementation="compiled"))
-    check_observed(eager(plan, "no compiler"), SEEN)
+    compiled = seen(compiled=True, optimizer_implementation="compiled")
+    assert unearned_label(plan, compiled) is None
+    assert unearned_label(eager(plan, "no compiler"), SEEN) is None
     plan, _ = planned({}, CUDA, mixed_precision="fp8")
-    check_observed(plan, seen(layer_dtypes=("bfloat16", "float8_e4m3fn")))
+    assert unearned_label(plan, seen(layer_dtypes=("bfloat16", "float8_e4m3fn"))) is None
 
 
 def test_this_processor_keeps_all_of_fp32():
@@ -154,3 +160,41 @@ def test_rounded_products_are_measured(monkeypatch):
         torch.nn.functional, "conv2d", lambda x, w: plain(x.bfloat16(), w.bfloat16()).float()
     )
     assert fp32_precision(CPU) == ("ieee", "bf16")
+
+
+def test_factors_are_seen_behind_a_subclass_of_tensors():
+    class Wrapped(torch.Tensor):
+        """As fp8's tensors are: float32 to the outside, another type within."""
+
+        @staticmethod
+        def __new__(cls, inner):
+            return torch.Tensor._make_wrapper_subclass(cls, inner.shape, dtype=torch.float32)
+
+        def __init__(self, inner):
+            self.inner = inner
+
+        def __tensor_flatten__(self):
+            return ["inner"], None
+
+        @staticmethod
+        def __tensor_unflatten__(inner, *_):
+            return Wrapped(inner["inner"])
+
+        @classmethod
+        def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+            return func(*(arg.inner if isinstance(arg, Wrapped) else arg for arg in args)).float()
+
+    weight = Wrapped(torch.ones(16, 10, dtype=torch.bfloat16))
+    found = layer_dtypes(lambda x: x.bfloat16() @ weight, torch.ones(2, 16), model=torch.nn.ReLU())
+    assert found == ("bfloat16",)
+
+
+def test_a_graph_of_more_steps_than_are_made_at_once_is_refused():
+    data = SimpleNamespace(info=SimpleNamespace(num_train=640))
+    config = RunConfig(steps_per_graph=10, eval_every_steps=8)
+    plan = resolve_plan(config, Hardware(device=CUDA))
+    with pytest.raises(InputError, match="steps_per_graph: 10 are more than the 8 of --eval-every"):
+        _check_graph(plan, config, data)
+    _check_graph(plan, RunConfig(steps_per_graph=10), data)
+    on_cpu = resolve_plan(config, Hardware(device=CPU))
+    _check_graph(on_cpu, config, data)  # where there is no graph, its length does not matter

@@ -17,7 +17,7 @@ from mnistbench.analysis.stability import ran_beside_others
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Link, RunRecord
-from mnistbench.schema.training_fields import SAME_RUN
+from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
 
 __all__ = ["families_of", "median_link"]
 
@@ -75,7 +75,7 @@ def _is_placed(record: RunRecord) -> bool:
 
 def _identity(record: RunRecord) -> dict[str, Any]:
     """All that makes a run's configuration, apart from what is scaled."""
-    values = RunConfig().model_dump(mode="json") | record.config
+    values = RunConfig().model_dump(mode="json") | as_left_to_the_run(record.config)
     free = SAME_RUN | _SCALED
     if values["lr_scaling"] != "none":  # then the learning rate goes by the batch per device
         free -= {"per_device_batch_size"}
