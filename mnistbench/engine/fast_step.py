@@ -29,7 +29,7 @@ from mnistbench.engine.observed import (
     layer_dtypes,
 )
 from mnistbench.engine.plan import ExecutionPlan, eager
-from mnistbench.engine.unchanged import unchanged
+from mnistbench.engine.unchanged import unchanged, zero_state
 from mnistbench.workload.batches import (
     Batch,
     BatchShard,
@@ -188,7 +188,7 @@ class FastStep:
         if self.plan.mode == "eager":
             self.optimizer.state.clear()
         else:  # what was compiled or captured writes there; all optimizers begin with zeros
-            _zero(self.optimizer)
+            zero_state(self.optimizer)
 
     def _update_alone(
         self, images: Tensor, labels: Tensor, draws: Tensor | None, weight: float
@@ -284,14 +284,6 @@ class FastStep:
 
 def _add(a: LossAndGradients, b: LossAndGradients) -> LossAndGradients:
     return a[0] + b[0], [one + other for one, other in zip(a[1], b[1], strict=True)]
-
-
-def _zero(optimizer: torch.optim.Optimizer) -> None:
-    with torch.no_grad():
-        for state in optimizer.state.values():
-            for value in state.values():
-                if isinstance(value, Tensor):
-                    value.zero_()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from mnistbench.engine.checkpoint_writer import CheckpointWriter
 from mnistbench.engine.data import RunData
 from mnistbench.engine.evaluation import Evaluator
 from mnistbench.engine.fast_step import FastStep
@@ -19,6 +20,8 @@ from mnistbench.engine.observed import Observed
 from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.engine.resume import Invocation
 from mnistbench.engine.stock_step import StockStep
+from mnistbench.engine.stop_signals import StopSignals
+from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import EventTimer, Ledger, StepTimer, Timer
 from mnistbench.recorder.environment import device_name
 from mnistbench.recorder.telemetry import Telemeter
@@ -28,7 +31,7 @@ from mnistbench.schema.insight import Profile, StepCosts, Telemetry
 from mnistbench.schema.record import Canary, CheckpointCounts, EvalPoint, Interruption, Link, Status
 from mnistbench.workload.batches import BatchPlan
 
-__all__ = ["BuiltParts", "Outcome", "Run", "RunContext", "Step", "TrainingState"]
+__all__ = ["BuiltParts", "Guards", "Outcome", "Run", "RunContext", "Step", "TrainingState"]
 
 Step = FastStep | StockStep
 
@@ -150,6 +153,20 @@ class Outcome:
     telemetry: Telemetry | None = None
     step_costs: StepCosts | None = None
     profile: Profile | None = None
+
+
+class Guards(NamedTuple):
+    """What keeps a run's state and ends it in order.
+
+    Attributes:
+        writer: saves checkpoints.
+        stops: says what signals ask for.
+        watchdog: ends what other processes, or the device, do not answer.
+    """
+
+    writer: CheckpointWriter
+    stops: StopSignals
+    watchdog: Watchdog
 
 
 class Run(NamedTuple):

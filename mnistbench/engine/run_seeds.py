@@ -27,11 +27,11 @@ from mnistbench.engine.process_settings import applied
 from mnistbench.engine.profiling import profiled_steps
 from mnistbench.engine.recording import record_of
 from mnistbench.engine.resume import check_same
-from mnistbench.engine.run import BuiltParts, Outcome, Run, RunContext, TrainingState
+from mnistbench.engine.run import BuiltParts, Guards, Outcome, Run, RunContext, TrainingState
 from mnistbench.engine.run_hooks import RunHooks, build_hooks
 from mnistbench.engine.setting import Setting, run_context, start_setting
 from mnistbench.engine.stop_signals import deferred_signals, exit_now, stop_error
-from mnistbench.engine.training_loop import Guards, TrainingLoop
+from mnistbench.engine.training_loop import TrainingLoop
 from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import Ledger
 from mnistbench.recorder.hooks import Hook

@@ -6,20 +6,18 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from mnistbench.engine.checkpoint import checkpoint_files
-from mnistbench.engine.checkpoint_writer import CheckpointWriter
 from mnistbench.engine.evaluation import Evaluation
 from mnistbench.engine.fast_step import FastStep
 from mnistbench.engine.health_check import HealthCheck
 from mnistbench.engine.process_group import check_group
-from mnistbench.engine.run import Run
-from mnistbench.engine.stop_signals import StopSignals, stop_error
-from mnistbench.engine.watchdog import Watchdog
+from mnistbench.engine.run import Guards, Run
+from mnistbench.engine.stop_signals import stop_error
 from mnistbench.recorder.hooks import Hooks
 from mnistbench.recorder.machine_probe import probe_machine
 from mnistbench.recorder.progress import Progress
@@ -34,23 +32,9 @@ from mnistbench.schema.record import (
 from mnistbench.workload.batches import Batch
 from mnistbench.workload.schedules import lr_at
 
-__all__ = ["Guards", "TrainingLoop"]
+__all__ = ["TrainingLoop"]
 
 _NO_LOSSES = torch.zeros(0)
-
-
-class Guards(NamedTuple):
-    """What keeps a run's state and ends it in order.
-
-    Attributes:
-        writer: saves checkpoints.
-        stops: says what signals ask for.
-        watchdog: ends what other processes, or the device, do not answer.
-    """
-
-    writer: CheckpointWriter
-    stops: StopSignals
-    watchdog: Watchdog
 
 
 class TrainingLoop:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mnistbench.engine.random_state import preserved_rng
 
-__all__ = ["unchanged"]
+__all__ = ["unchanged", "zero_state"]
 
 
 @contextmanager
@@ -25,3 +25,12 @@ def unchanged(model: nn.Module, *, device: torch.device) -> Iterator[None]:
             tensor.copy_(value)
     for weight in model.parameters():
         weight.grad = None
+
+
+@torch.no_grad()
+def zero_state(optimizer: torch.optim.Optimizer) -> None:
+    """Have the state of `optimizer` as it begins, where that is zeros, in place."""
+    for state in optimizer.state.values():
+        for value in state.values():
+            if isinstance(value, Tensor):
+                value.zero_()
