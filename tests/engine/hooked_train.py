@@ -10,6 +10,7 @@ import os
 import sys
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import groupby
 from pathlib import Path
 
 from torch import nn
@@ -19,6 +20,7 @@ import mnistbench.train
 from tests.engine import fp16_on_cpu
 
 FOLDER = "MNISTBENCH_TESTS_SEEN"
+THEN = "then"
 _IMPLEMENTATIONS = {"_fused": "fused", "_multi_tensor": "foreach", "_single_tensor": "for-loop"}
 
 
@@ -71,14 +73,22 @@ def watched_compiler():
 
 
 def main():
-    """Train, and leave the file whatever the end is."""
+    """Train once for each list of flags, parted by `THEN`, and leave the file whatever the end is.
+
+    All have the output folder of the last, where whoever launched them looks.
+    """
     fp16_on_cpu.allow()
-    file = Path(os.environ[FOLDER]) / f"{os.environ.get('RANK', '0')}.json"
+    *runs, last = (list(flags) for then, flags in groupby(sys.argv[1:], THEN.__eq__) if not then)
+    folder = last[last.index("--output-dir") :]
+    file, found = Path(os.environ[FOLDER]) / f"{os.environ.get('RANK', '0')}.json", []
     try:
-        with watched_compiler() if "--compile" in sys.argv else watched() as seen:
-            return mnistbench.train.main()
+        for flags in (*(run + folder for run in runs), last):
+            with watched_compiler() if "--compile" in flags else watched() as seen:
+                status = mnistbench.train.main(flags)
+            found.append({name: sorted(values) for name, values in seen.items()})
+        return status
     finally:
-        file.write_text(json.dumps({name: sorted(values) for name, values in seen.items()}))
+        file.write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

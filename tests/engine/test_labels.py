@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import product
 
 import pytest
 import torch
@@ -75,14 +76,20 @@ def train_watched(small_config, monkeypatch):
 
 @pytest.fixture
 def launch_watched(launch, tmp_path, monkeypatch):
-    """Trains on two processes of torchrun; gives the record and what each process saw."""
+    """Trains on two processes of torchrun, once for each list of flags, one after the other.
 
-    def run(*flags):
+    Gives for each the record and what each process saw.
+    """
+
+    def run(*runs):
         monkeypatch.setenv(hooked_train.FOLDER, str(tmp_path))
-        done, records = launch(*FLAGS, *flags, module="tests.engine.hooked_train")
+        first, *others = ([*FLAGS, *flags] for flags in runs)
+        flags = first + [flag for other in others for flag in (hooked_train.THEN, *other)]
+        done, records = launch(*flags, module="tests.engine.hooked_train")
         assert done.returncode == 0, done.stderr
         seen = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
-        return records[0], seen
+        records.sort(key=lambda record: record.created_at)
+        return list(zip(records, zip(*seen, strict=True), strict=True))
 
     return run
 
@@ -98,19 +105,17 @@ def test_one_process_computes_in_what_its_record_says(train_watched, loop, preci
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("precision", DTYPES)
-@pytest.mark.parametrize("loop", ["fast", "stock"])
-def test_two_processes_compute_in_what_their_record_says(launch_watched, loop, precision):
-    record, seen = launch_watched("--loop", loop, "--mixed-precision", precision)
-    exchange = "all-reduce" if (loop, precision) in {("fast", "no"), ("fast", "bf16")} else "ddp"
-    check(record, label(loop, precision, gradient_exchange=exchange), seen, loop=loop)
-
-
-@pytest.mark.processes
-def test_gradients_that_are_added_in_one_order_are_said_to_be(launch_watched):
-    record, seen = launch_watched("--exact-parity", "--optimizer", "adam", "--no-channels-last")
+def test_two_processes_compute_in_what_their_records_say(launch_watched):
+    """All in one launch: each by itself would be seconds of starting."""
+    cases = list(product(["fast", "stock"], DTYPES))
+    flags = [("--loop", loop, "--mixed-precision", precision) for loop, precision in cases]
+    exact = ("--exact-parity", "--optimizer", "adam", "--no-channels-last")
+    *found, (record, seen) = launch_watched(*flags, exact)
     expected = label("fast", "no", gradient_exchange="pairwise", memory_format="contiguous")
-    check(record, expected, seen, loop="fast")
+    check(record, expected, list(seen), loop="fast")
+    for (loop, precision), (record, seen) in zip(cases, found, strict=True):
+        exchange = "all-reduce" if loop == "fast" and precision != "fp16" else "ddp"
+        check(record, label(loop, precision, gradient_exchange=exchange), list(seen), loop=loop)
 
 
 @pytest.mark.processes
@@ -163,11 +168,11 @@ def test_a_compiler_that_is_switched_off_is_not_said_to_have_compiled(train_watc
 
 @pytest.mark.processes
 @needs_compiler
-@pytest.mark.parametrize("loop", ["fast", "stock"])
-def test_what_is_said_to_be_compiled_is(launch_watched, loop):
-    record, seen = launch_watched("--model", "linear", "--loop", loop, "--compile")
-    assert all(process["graphs"][0] > 0 for process in seen), seen
-    assert record.environment["compiled"] is True
+def test_what_is_said_to_be_compiled_is(launch_watched):
+    compiled = ("--model", "linear", "--compile")
+    for record, seen in launch_watched(compiled, (*compiled, "--loop", "stock")):
+        assert all(process["graphs"][0] > 0 for process in seen), seen
+        assert record.environment["compiled"] is True
 
 
 @pytest.fixture
