@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +21,7 @@ from torch import Tensor, nn
 from mnistbench.engine.gradient_allreduce import GradientAllReduce, pairwise_sum
 from mnistbench.engine.graph import CapturedSteps
 from mnistbench.engine.objective import Objective
-from mnistbench.engine.observed import (
-    Observed,
-    ObservedOperators,
-    compiled_graphs,
-    fp32_precision,
-    layer_dtypes,
-)
+from mnistbench.engine.observed import Observed, ObservedOperators, compiled_graphs, observe
 from mnistbench.engine.plan import ExecutionPlan, eager
 from mnistbench.engine.unchanged import unchanged, zero_state
 from mnistbench.workload.batches import (
@@ -155,16 +149,18 @@ class FastStep:
             (compiled or self.update)(*self._blank(shard), shard.weight)
         with _unwarned(), ObservedOperators() as seen:
             self._apply([torch.zeros_like(weight) for weight in self._weights])
-        images = self.objective.preprocess.apply(self._blank(shards[0])[0], None)
-        fp32_matmul, fp32_conv = fp32_precision(self._device)
-        return Observed(
-            layer_dtypes=layer_dtypes(self.objective.network, images, model=self.model),
-            optimizer_implementation="compiled" if self._compiles_update else seen.kernels,
-            compiled=self._compiled is not None,
-            cuda_graph=self._graph is not None and self._graph.really_runs(),
-            fp32_matmul=fp32_matmul,
-            fp32_conv=fp32_conv,
+        return observe(
+            self.objective,
+            self._blank(shards[0])[0],
+            model=self.model,
+            kernels="compiled" if self._compiles_update else seen.kernels,
+            ran=self._ran(),
         )
+
+    def _ran(self) -> Literal["compiled", "graph", "eager"]:
+        if self._compiled is not None:
+            return "compiled"
+        return "graph" if self._graph is not None and self._graph.really_runs() else "eager"
 
     def fall_back(self, reason: str) -> None:
         """Run call by call from now on, because of `reason`."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
 
+from mnistbench.engine.objective import Objective
 from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.schema.errors import InputError
 
@@ -24,6 +25,7 @@ __all__ = [
     "compiled_graphs",
     "fp32_precision",
     "layer_dtypes",
+    "observe",
     "unearned_label",
 ]
 
@@ -60,6 +62,27 @@ class Observed:
     cuda_graph: bool
     fp32_matmul: str
     fp32_conv: str
+
+
+def observe(
+    objective: Objective,
+    images: Tensor,
+    *,
+    model: nn.Module,
+    kernels: Kernels,
+    ran: Literal["compiled", "graph", "eager"],
+) -> Observed:
+    """What a warm-up saw, and what the network and fp32 do with `images` uint8 ``[b, 28, 28]``."""
+    normalised = objective.preprocess.apply(images, None)
+    fp32_matmul, fp32_conv = fp32_precision(images.device)
+    return Observed(
+        layer_dtypes=layer_dtypes(objective.network, normalised, model=model),
+        optimizer_implementation=kernels,
+        compiled=ran == "compiled",
+        cuda_graph=ran == "graph",
+        fp32_matmul=fp32_matmul,
+        fp32_conv=fp32_conv,
+    )
 
 
 def unearned_label(plan: ExecutionPlan, observed: Observed) -> str | InputError | None:

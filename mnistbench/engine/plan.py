@@ -105,6 +105,7 @@ def resolve_plan(config: RunConfig, hardware: Hardware) -> ExecutionPlan:
     mode, reason = ("stock", None) if stock else _fast_mode(config, hardware)
     fused = mode != "stock" and config.fused_optimizer and config.optimizer in _FUSED
     channels_last = config.channels_last and not hardware.is_sharded
+    chwn = config.batch_last and not stock and hardware.device.type == "cpu"
     return ExecutionPlan(
         mode=mode,
         fallback_reason=why_stock if config.loop == "fast" and stock else reason,
@@ -112,7 +113,7 @@ def resolve_plan(config: RunConfig, hardware: Hardware) -> ExecutionPlan:
         is_explicit=bool(config.compile or config.cuda_graph),
         autocast_dtype=_AUTOCAST[hardware.mixed_precision],
         uses_grad_scaler=hardware.mixed_precision == "fp16",
-        memory_format=_memory_format(config, hardware, stock=stock),
+        memory_format="chwn" if chwn else "channels_last" if channels_last else "contiguous",
         channels_last=channels_last,
         fused_optimizer=True if fused else None,
         steps_per_graph=config.steps_per_graph if mode == "graph" else 1,
@@ -161,10 +162,10 @@ def _fast_mode(config: RunConfig, hardware: Hardware) -> tuple[ExecutionMode, st
         if why_not and config.cuda_graph:
             raise InputError(f"cuda_graph: {why_not}; leave it out or use another --optimizer")
         return ("eager", f"graph: {why_not}") if why_not else ("graph", None)
-    by_default = hardware.device.type == "cpu" and config.batch_last
-    return "compiled" if (
-        by_default if config.compile is None else config.compile
-    ) else "eager", None
+    is_compiled = config.compile
+    if is_compiled is None:
+        is_compiled = hardware.device.type == "cpu" and config.batch_last
+    return ("compiled" if is_compiled else "eager"), None
 
 
 def _why_no_graph(config: RunConfig) -> str | None:
@@ -174,12 +175,6 @@ def _why_no_graph(config: RunConfig) -> str | None:
     if config.optimizer == "sgd" and not config.fused_optimizer:
         return "torch's unfused SGD reads its learning rate on the host"
     return None
-
-
-def _memory_format(config: RunConfig, hardware: Hardware, *, stock: bool) -> MemoryFormat:
-    if config.batch_last and not stock and hardware.device.type == "cpu":
-        return "chwn"
-    return "channels_last" if config.channels_last and not hardware.is_sharded else "contiguous"
 
 
 def _gradient_exchange(config: RunConfig, hardware: Hardware, *, stock: bool) -> GradientExchange:

@@ -100,7 +100,8 @@ def _start_together(config: RunConfig, accelerator: Accelerator, ledger: Ledger)
         interconnect = measure_interconnect(accelerator)
     with ledger.phase("data"):
         data = place_data(config, accelerator)
-    decide_together(accelerator, lambda: _check_graph(plan, config, data))
+    batch_plan = _batch_plan(accelerator, config, num_train=data.info.num_train)
+    decide_together(accelerator, lambda: _check_graph(plan, config, batch_plan))
     return Setting(
         config=config,
         accelerator=accelerator,
@@ -113,14 +114,13 @@ def _start_together(config: RunConfig, accelerator: Accelerator, ledger: Ledger)
     )
 
 
-def _check_graph(plan: ExecutionPlan, config: RunConfig, data: RunData) -> None:
+def _check_graph(plan: ExecutionPlan, config: RunConfig, batch_plan: BatchPlan) -> None:
     """Refuse a graph of more steps than are ever made at once: none would be replayed."""
-    batch = config.global_batch_size or config.per_device_batch_size or 1
     lengths = {
-        "an epoch": -(-data.info.num_train // batch),
+        "an epoch": batch_plan.steps_per_epoch,
+        "the run": batch_plan.num_steps,
         "--eval-every-steps": config.eval_every_steps,
         "--checkpoint-every-steps": config.checkpoint_every_steps,
-        "--max-steps": config.max_steps,
     }
     shortest, name = min((steps, name) for name, steps in lengths.items() if steps)
     if plan.steps_per_graph > shortest:
@@ -162,13 +162,12 @@ def run_context(setting: Setting, *, seed: int, saved: SavedRun | None = None) -
         created_at, run_id = saved.state.created_at, saved.state.run_id
     else:
         created_at, run_id = decide_together(accelerator, lambda: _new_name(config))
-    per_device = (config.per_device_batch_size or 0) * accelerator.num_processes
     return RunContext(
         config=config,
         plan=setting.plan,
         accelerator=accelerator,
         data=setting.data,
-        batch_plan=_batch_plan(setting, config, config.global_batch_size or per_device),
+        batch_plan=_batch_plan(accelerator, config, num_train=setting.data.info.num_train),
         run_id=run_id,
         created_at=created_at,
         run_folder=saved.run_folder if saved else _output_dir(config) / run_id,
@@ -180,16 +179,17 @@ def run_context(setting: Setting, *, seed: int, saved: SavedRun | None = None) -
     )
 
 
-def _batch_plan(setting: Setting, config: RunConfig, global_batch_size: int) -> BatchPlan:
-    num_train = setting.data.info.num_train
+def _batch_plan(accelerator: Accelerator, config: RunConfig, *, num_train: int) -> BatchPlan:
+    per_device = (config.per_device_batch_size or 0) * accelerator.num_processes
+    global_batch_size = config.global_batch_size or per_device
     all_steps = -(-num_train // global_batch_size) * config.num_epochs
     return BatchPlan(
         num_samples=num_train,
         global_batch_size=global_batch_size,
         num_steps=min(all_steps, config.max_steps or all_steps),
         seed=config.seed,
-        process_index=setting.accelerator.process_index,
-        num_processes=setting.accelerator.num_processes,
+        process_index=accelerator.process_index,
+        num_processes=accelerator.num_processes,
     )
 
 

@@ -12,13 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from mnistbench.engine.objective import Objective
-from mnistbench.engine.observed import (
-    Observed,
-    ObservedOperators,
-    compiled_graphs,
-    fp32_precision,
-    layer_dtypes,
-)
+from mnistbench.engine.observed import Observed, ObservedOperators, compiled_graphs, observe
 from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.engine.unchanged import unchanged
 from mnistbench.schema.errors import InputError
@@ -123,15 +117,13 @@ class StockStep:
             self.backward(self._blank(shard), self.model)
         with ObservedOperators() as seen:
             self.optimizer.optimizer.step()  # torch's own: a gradient scaler might leave it out
-        images = self.objective.preprocess.apply(blank_inputs(shards[0], self._device)[0], None)
-        fp32_matmul, fp32_conv = fp32_precision(self._device)
-        return Observed(
-            layer_dtypes=layer_dtypes(self.objective.network, images, model=self._inner),
-            optimizer_implementation=seen.kernels,
-            compiled=self._compiles or compiled_graphs() > before,
-            cuda_graph=False,
-            fp32_matmul=fp32_matmul,
-            fp32_conv=fp32_conv,
+        compiled = self._compiles or compiled_graphs() > before
+        return observe(
+            self.objective,
+            blank_inputs(shards[0], self._device)[0],
+            model=self._inner,
+            kernels=seen.kernels,
+            ran="compiled" if compiled else "eager",
         )
 
     def fall_back(self, reason: str) -> None:

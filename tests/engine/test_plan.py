@@ -1,7 +1,7 @@
 """What will run is decided once, from the configuration and the hardware."""
 
 import re
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from mnistbench.engine.plan import Hardware, eager, resolve_plan
 from mnistbench.engine.setting import _check_graph
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
+from mnistbench.workload.batches import BatchPlan
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 
@@ -190,11 +191,13 @@ def test_factors_are_seen_behind_a_subclass_of_tensors():
 
 
 def test_a_graph_of_more_steps_than_are_made_at_once_is_refused():
-    data = SimpleNamespace(info=SimpleNamespace(num_train=640))
     config = RunConfig(steps_per_graph=10, eval_every_steps=8)
     plan = resolve_plan(config, Hardware(device=CUDA))
+    batches = BatchPlan(num_samples=640, global_batch_size=64, num_steps=20, seed=0)
     with pytest.raises(InputError, match="steps_per_graph: 10 are more than the 8 of --eval-every"):
-        _check_graph(plan, config, data)
-    _check_graph(plan, RunConfig(steps_per_graph=10), data)
+        _check_graph(plan, config, batches)
+    with pytest.raises(InputError, match="10 are more than the 5 of an epoch; use at most 5"):
+        _check_graph(plan, RunConfig(), replace(batches, global_batch_size=128))
+    _check_graph(plan, RunConfig(), batches)
     on_cpu = resolve_plan(config, Hardware(device=CPU))
-    _check_graph(on_cpu, config, data)  # where there is no graph, its length does not matter
+    _check_graph(on_cpu, config, batches)  # where there is no graph, its length does not matter
