@@ -15,8 +15,8 @@ import pytest
 
 from bench.cells import HEADLINE, accuracy_after, mean_text, run_info
 from bench.run_clock import CLOCK
-from mnistbench.analysis.cells import NOT_MEASURED, percent
-from mnistbench.analysis.statistics import complete_mean
+from mnistbench.analysis.number_text import NOT_MEASURED, percent
+from mnistbench.stats.intervals import complete_mean
 from mnistbench.workload.recipes import RECIPES
 
 SEEDS = {"smoke": 1, "quick": 1, "full": 6}

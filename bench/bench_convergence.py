@@ -22,9 +22,9 @@ from bench.cells import (
 )
 from bench.loss_runs import LOSSES, SETTINGS, learning_rate
 from bench.run_clock import CLOCK
-from mnistbench.analysis.cells import seconds
+from mnistbench.analysis.number_text import seconds
 from mnistbench.analysis.scoring import score_target
-from mnistbench.analysis.statistics import complete_mean
+from mnistbench.stats.intervals import complete_mean
 
 SEEDS = {"smoke": 1, "quick": 1, "full": 6}
 CNN4 = {"smoke": ("mse", "kl"), "quick": ("cross-entropy", "mse", "kl")}

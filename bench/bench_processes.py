@@ -22,7 +22,7 @@ from torch import distributed
 
 from bench.cells import HEADLINE, interval_text, mark, ratio, reached_text, run_info
 from bench.run_clock import CLOCK
-from mnistbench.analysis.cells import seconds
+from mnistbench.analysis.number_text import seconds
 from mnistbench.analysis.scoring import score_target
 from mnistbench.engine.build import build_parts
 from mnistbench.engine.run import RunContext

@@ -17,9 +17,9 @@ import torch
 from bench.cells import interval_text, mean_text, ratio
 from bench.plain_loops import published_run
 from bench.run_clock import CLOCK
-from mnistbench.analysis.cells import seconds
-from mnistbench.analysis.statistics import mean_interval
+from mnistbench.analysis.number_text import seconds
 from mnistbench.engine.run_seeds import train
+from mnistbench.stats.intervals import mean_interval
 from mnistbench.workload.recipes import RECIPES
 
 PUBLISHED, OURS = "fast-cnn", "speedrun-99"

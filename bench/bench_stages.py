@@ -17,7 +17,7 @@ import torch
 from bench.cells import interval_text, mark, ratio, run_info
 from bench.loss_agreement import LOOSE, loss_differences
 from bench.run_clock import CLOCK
-from mnistbench.analysis.cells import NOT_MEASURED
+from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.engine.run_seeds import train
 from mnistbench.schema.record import RunRecord
 from mnistbench.workload.recipes import RECIPES

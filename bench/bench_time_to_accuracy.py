@@ -11,7 +11,7 @@ import pytest
 
 from bench.cells import HEADLINE, run_info, targets_rows
 from bench.run_clock import CLOCK
-from mnistbench.analysis.reference import check_against, packaged_references
+from mnistbench.analysis.reference_bands import check_against, packaged_references
 from mnistbench.workload.recipes import RECIPES
 
 MEASURED = {

@@ -11,8 +11,8 @@ import pytest
 
 from bench.cells import counted_text, interval_text, mark, mean_text, ratio, run_info
 from bench.run_clock import CLOCK
-from mnistbench.analysis.cells import NOT_MEASURED
-from mnistbench.analysis.statistics import complete_mean
+from mnistbench.analysis.number_text import NOT_MEASURED
+from mnistbench.stats.intervals import complete_mean
 
 PLAIN = {
     "model": "cnn",

@@ -7,14 +7,15 @@ from statistics import median
 from typing import Any
 
 from bench.suite_report import Section, SuiteReport
-from mnistbench.analysis.cells import estimate_text, median_text, percent
-from mnistbench.analysis.cells import seconds as seconds_text
-from mnistbench.analysis.groups import accuracy_by_epoch
+from mnistbench.analysis.grouping import accuracy_by_epoch
+from mnistbench.analysis.number_text import percent
+from mnistbench.analysis.number_text import seconds as seconds_text
 from mnistbench.analysis.scoring import score_target
 from mnistbench.analysis.stability import DRIFT_BOUND, is_unstable
-from mnistbench.analysis.statistics import Estimate, median_interval
-from mnistbench.analysis.survival import CensoredMedian
+from mnistbench.output.number_format import estimate_text, median_text
 from mnistbench.schema.record import RunRecord
+from mnistbench.stats.intervals import Estimate, median_interval
+from mnistbench.stats.survival import CensoredMedian
 
 __all__ = [
     "HEADLINE",

@@ -30,8 +30,8 @@ from tempfile import TemporaryDirectory
 import psutil
 import safetensors.torch
 
-from mnistbench.analysis.tables import render_table
 from mnistbench.launch.commands import cpu_environment, torchrun_command
+from mnistbench.output.tables import render_table
 from mnistbench.schema.checkpoint import SavedRun, checkpoints_of, load_newest
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import find_records, load_record

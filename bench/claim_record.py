@@ -27,7 +27,7 @@ from bench.record_entry import (
     save_entry,
 )
 from bench.record_table import write_history
-from mnistbench.analysis.cells import goal
+from mnistbench.analysis.number_text import goal
 from mnistbench.analysis.speed_record import speed_runs
 from mnistbench.cli import (
     config_yaml,

@@ -17,8 +17,8 @@ import torch
 
 from bench.suite_report import MACHINE, SuiteReport
 from mnistbench.analysis.stability import DRIFT_BOUND, drift
-from mnistbench.analysis.tables import render_table
 from mnistbench.engine.run_seeds import train
+from mnistbench.output.tables import render_table
 from mnistbench.recorder.environment import describe_environment, set_threads
 from mnistbench.recorder.machine_probe import probe_machine
 from mnistbench.schema.config import RunConfig

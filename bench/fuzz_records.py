@@ -20,7 +20,7 @@ from random import Random
 from typing import Any
 
 from mnistbench import report
-from mnistbench.analysis.tables import render_table
+from mnistbench.output.tables import render_table
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.store import load_record
 

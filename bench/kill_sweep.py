@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-from mnistbench.analysis.tables import render_table
+from mnistbench.output.tables import render_table
 from mnistbench.schema.store import load_record
 
 GRID = (

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from bench.cells import interval_text
 from bench.record_entry import FOLDER, RecordEntry, find_entries
-from mnistbench.analysis.cells import NOT_MEASURED, goal
+from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.speed_record import SIGNIFICANCE
 from mnistbench.analysis.stability import DRIFT_BOUND
-from mnistbench.analysis.tables import render_table
+from mnistbench.output.tables import render_table
 from mnistbench.schema.strict_json import write_whole
 
 __all__ = ["render_history", "write_history"]

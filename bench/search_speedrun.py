@@ -30,9 +30,9 @@ import tyro
 
 from bench.cells import interval_text
 from bench.record_entry import FIRST_FRESH_SEED
-from mnistbench.analysis.cells import NOT_MEASURED
-from mnistbench.analysis.tables import render_table
+from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.cli import exit_on_input_error, parse, read_config, run_flags, say, show
+from mnistbench.output.tables import render_table
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.strict_json import read_json, write_whole

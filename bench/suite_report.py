@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mnistbench.analysis.plots import plot_curves
-from mnistbench.analysis.tables import render_table
+from mnistbench.output.plots import plot_curves
+from mnistbench.output.tables import render_table
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.strict_json import write_whole
 

@@ -23,9 +23,9 @@ from typing import NamedTuple
 from unittest.mock import patch
 
 from mnistbench.analysis.comparison import compare
-from mnistbench.analysis.tables import render_table
 from mnistbench.engine.run_seeds import train
 from mnistbench.engine.stock_step import StockStep
+from mnistbench.output.tables import render_table
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import RunRecord
 

@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from bench.bench_link import Cell, run_on_machines
 from bench.network_link import why_no_links
 from mnistbench.analysis.bottleneck import LIMITS, Limit, limits, limits_line
-from mnistbench.analysis.tables import render_table
 from mnistbench.engine.run_seeds import train
+from mnistbench.output.tables import render_table
 from mnistbench.recorder.environment import describe_environment
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import RunRecord

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from mnistbench.analysis.benchmarks import compare_benchmarks
+from mnistbench.analysis.comparability import not_alike
 from mnistbench.analysis.comparison import (
     Comparison,
     after_looks,
@@ -21,13 +22,12 @@ from mnistbench.analysis.comparison import (
     compare_matches,
     default_metrics,
 )
-from mnistbench.analysis.comparison_table import ComparisonFormat, gate_line, render_comparison
 from mnistbench.analysis.gates import Gate, judge, parse_gate
-from mnistbench.analysis.looks import settled
 from mnistbench.analysis.metrics import METRICS, MetricName
-from mnistbench.analysis.refusals import not_alike
-from mnistbench.analysis.sides import as_one
+from mnistbench.analysis.pairing import as_one
+from mnistbench.analysis.settled import settled
 from mnistbench.cli import exit_on_input_error, parse, say, show
+from mnistbench.output.comparison_table import ComparisonFormat, gate_line, render_comparison
 from mnistbench.schema.benchmark_json import BenchmarkFile, load_benchmarks
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord

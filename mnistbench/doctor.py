@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from mnistbench.analysis.tables import render_table
 from mnistbench.cli import exit_on_input_error, parse, show
 from mnistbench.launch.commands import cpu_environment, torchrun_command
 from mnistbench.launch.roll_call import answer_roll, call_roll
+from mnistbench.output.tables import render_table
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import ModelName

@@ -12,16 +12,22 @@ from typing import Literal
 import tyro
 
 from mnistbench import __version__
-from mnistbench.analysis.page.page import render_page, save_pictures
-from mnistbench.analysis.page.subject import Reading
-from mnistbench.analysis.plots import plot_curves
-from mnistbench.analysis.reference import packaged_references
+from mnistbench.analysis.reference_bands import packaged_references
 from mnistbench.analysis.scaling.study import Choice, study_scaling
-from mnistbench.analysis.scaling.table import render_scaling
-from mnistbench.analysis.tables import render_epochs, render_rules, render_runs, render_targets
 from mnistbench.cli import exit_on_input_error, parse, show
 from mnistbench.launch.children import raised_stops
 from mnistbench.launch.watching import watch
+from mnistbench.output.page.page import render_page, save_pictures
+from mnistbench.output.page.report_data import Reading
+from mnistbench.output.plots import plot_curves
+from mnistbench.output.scaling_table import render_scaling
+from mnistbench.output.tables import (
+    render_epochs,
+    render_rules,
+    render_runs,
+    render_targets,
+    run_lines,
+)
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve, find_references, load_reference
@@ -95,7 +101,7 @@ def _watch(folder: Path, every_s: float) -> int:
     """Follow `folder`; exit status 1 if its sweep has ended with cells left, 130 at Ctrl-C."""
     try:
         with raised_stops():
-            return 0 if watch(folder, every_s=every_s, out=sys.stdout) else 1
+            return 0 if watch(folder, table=run_lines, every_s=every_s, out=sys.stdout) else 1
     except BrokenPipeError:
         show("")  # closes what nobody reads
         return 0

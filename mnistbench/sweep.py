@@ -12,8 +12,6 @@ from typing import Annotated, Any, Literal, TypedDict
 import tyro
 
 from mnistbench.analysis.metrics import METRICS
-from mnistbench.analysis.selection import check_metric, render_selection
-from mnistbench.analysis.tables import TableFormat, data_text, render_runs, render_table
 from mnistbench.cli import exit_on_input_error, parse, read_config, say, show
 from mnistbench.launch.cells import Cell, Executor
 from mnistbench.launch.children import raised_stops
@@ -22,6 +20,8 @@ from mnistbench.launch.local_executor import LocalExecutor
 from mnistbench.launch.sweep_folder import SweepFolder
 from mnistbench.launch.sweep_progress import Progress, names
 from mnistbench.launch.sweeping import Failure, run_sweep
+from mnistbench.output.selection_table import check_metric, render_selection
+from mnistbench.output.tables import TableFormat, data_text, render_runs, render_table
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord

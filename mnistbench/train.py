@@ -157,8 +157,8 @@ def _render(records: Sequence[RunRecord], output_format: str, config: RunConfig)
 
         texts = [record_json(record).rstrip("\n") for record in records]
         return texts[0] if len(texts) == 1 else "[" + ",\n".join(texts) + "]"
-    from mnistbench.analysis.profile_table import render_profile
-    from mnistbench.analysis.tables import TableFormat, render_runs
+    from mnistbench.output.profile_table import render_profile
+    from mnistbench.output.tables import TableFormat, render_runs
 
     kind: TableFormat = "markdown" if output_format == "markdown" else "table"
     table = render_runs(records, table_format=kind)
@@ -181,7 +181,7 @@ def _unsaved(record: RunRecord) -> bool:
 
 
 def _recipe_table() -> str:
-    from mnistbench.analysis.tables import render_table
+    from mnistbench.output.tables import render_table
 
     rows = [
         {

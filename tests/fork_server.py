@@ -26,7 +26,7 @@ PRELOADED = (
     *(f"accelerate.commands.{name}" for name in ("config", "estimate", "launch", "merge", "test")),
     *("accelerate.commands.to_fsdp2", "accelerate.commands.tpu"),
     *("mnistbench.engine.run_seeds", "mnistbench.cli"),
-    *("mnistbench.analysis.tables", "mnistbench.launch.sweeping", "scipy.stats"),
+    *("mnistbench.output.tables", "mnistbench.launch.sweeping", "scipy.stats"),
 )
 _execvp = os.execvp
 

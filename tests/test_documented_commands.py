@@ -18,10 +18,10 @@ from mnistbench.engine import run_seeds
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.store import save_record
 from tests import documented_runners
-from tests.analysis.scaling.made_sweep import make_sweep
 from tests.compare_runs import pairs
 from tests.documented import PAGES, ROOT, SECURITY, fences, flags, headings, links
 from tests.documented_runners import COMMANDS, DOORS, help_of_door, help_of_module, runner
+from tests.made_sweep import make_sweep
 
 DATA = {"dataset": "synthetic", "synthetic_train_size": 1300, "val_size": 200, "num_threads": 1}
 TEST_IMAGES = "mnistbench.workload.datasets.TEST_IMAGES"

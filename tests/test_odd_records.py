@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mnistbench import compare, report
-from mnistbench.analysis.reference import build_reference
+from mnistbench.analysis.reference_bands import build_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import (
     PHASES,

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from mnistbench import __version__
-from mnistbench.analysis.reference import packaged_references
+from mnistbench.analysis.reference_bands import packaged_references
 from mnistbench.schema.store import save_record
 from tests.made_records import of_reference
 
@@ -120,7 +120,7 @@ def test_both_have_every_file(source, wheel, unpacked):
     assert shipped == package
     assert "mnistbench/py.typed" in shipped
     for folder, ending in (
-        ("analysis/page/templates", ".jinja"),
+        ("output/page/templates", ".jinja"),
         ("analysis/references", ".json"),
         ("workload/tuned_rates", ".json"),
     ):

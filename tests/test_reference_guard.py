@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bench.make_references import FOLDER
-from mnistbench.analysis.reference import check_against, packaged_references
+from mnistbench.analysis.reference_bands import check_against, packaged_references
 from mnistbench.engine.fast_step import FastStep
 from mnistbench.engine.run_seeds import train
 from mnistbench.schema.config import RunConfig

@@ -8,7 +8,7 @@ import pytest
 
 from bench import make_references
 from mnistbench import report as door
-from mnistbench.analysis.reference import packaged_references
+from mnistbench.analysis.reference_bands import packaged_references
 from mnistbench.engine.run_seeds import train
 from mnistbench.schema.record import RecipeInfo
 from mnistbench.schema.store import save_record

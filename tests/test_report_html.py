@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mnistbench import report as door
-from mnistbench.analysis.page import page as pages
-from mnistbench.analysis.page.page import render_page
+from mnistbench.output.page import page as pages
+from mnistbench.output.page.page import render_page
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import record_json, save_record
 from tests.page_records import every_kind, page_record

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mnistbench import report as door
 from mnistbench.analysis.scaling import prediction, steps
 from mnistbench.schema.store import record_json, save_record
-from tests.analysis.scaling.made_sweep import make_run, make_sweep
+from tests.made_sweep import make_run, make_sweep
 
 ODD = st.none() | st.booleans() | st.integers() | st.sampled_from(["", "x", "\ud800", [1], {}])
 NUMBERS = st.floats(1e-15, 1e15) | st.sampled_from([0.0, 1e-15, 1e-3, 1e3, 1e15])

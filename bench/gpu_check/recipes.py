@@ -98,7 +98,7 @@ def _times(train_s: list[float]) -> str:
         return "no time"
     text = f"median {1e3 * median(train_s):.1f} ms"
     if find_spec("scipy") and len(train_s) > 1:
-        from mnistbench.analysis.statistics import median_interval
+        from mnistbench.stats.intervals import median_interval
 
         found = median_interval(train_s)
         low, high = found.low, found.high

@@ -1,1 +1,1 @@
-"""What is concluded: statistics, tables, plots. Never imports torch."""
+"""What is concluded from records. Never imports torch."""

@@ -6,14 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mnistbench.analysis.cells import NOT_MEASURED
+from mnistbench.analysis.comparability import mostly_unstable
 from mnistbench.analysis.comparison import Comparison, Row, judged
 from mnistbench.analysis.metrics import METRICS
-from mnistbench.analysis.refusals import mostly_unstable
+from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.samples import Level, Sample, ratio_of_medians
-from mnistbench.analysis.scoring import Reading
 from mnistbench.schema.benchmark_json import Benchmark, BenchmarkFile
 from mnistbench.schema.errors import InputError
+from mnistbench.stats.readings import Reading
 
 __all__ = ["compare_benchmarks"]
 
@@ -85,7 +85,7 @@ def _row(a: Benchmark, b: Benchmark) -> Row:
 
 
 def _readings(durations_s: Sequence[float]) -> tuple[Reading, ...]:
-    return tuple(map(Reading, durations_s[:: -(-len(durations_s) // _MOST_ROUNDS)]))
+    return tuple(map(Reading.of, durations_s[:: -(-len(durations_s) // _MOST_ROUNDS)]))
 
 
 def _machine(file: BenchmarkFile) -> dict[str, Any]:

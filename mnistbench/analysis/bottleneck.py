@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from mnistbench.analysis.groups import group_labels
+from mnistbench.analysis.grouping import group_labels
 from mnistbench.analysis.stability import cores_taken
 from mnistbench.schema.insight import StepCosts
 from mnistbench.schema.record import RunRecord

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from mnistbench.analysis.comparability import machine_problem, problem_of_b, refusal
 from mnistbench.analysis.differences import code_of, conditions, subject
-from mnistbench.analysis.looks import ALPHA, look_factor
 from mnistbench.analysis.metrics import METRICS, MetricName, target_of
-from mnistbench.analysis.refusals import machine_problem, problem_of_b, refusal
+from mnistbench.analysis.pairing import Match, match_groups, readings, sample_of
 from mnistbench.analysis.samples import Level, Sample, level
-from mnistbench.analysis.sides import Match, match_groups, readings, sample_of
-from mnistbench.analysis.significance import Shift, holm
 from mnistbench.analysis.stability import is_profiled, is_unstable
 from mnistbench.schema.record import RunRecord
+from mnistbench.stats.rank_tests import Shift, holm
+from mnistbench.stats.sequential_test import ALPHA, look_factor
 
 __all__ = [
     "Comparison",

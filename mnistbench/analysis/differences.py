@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from mnistbench.analysis.cells import NOT_MEASURED
+from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
 

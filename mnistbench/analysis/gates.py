@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from mnistbench.analysis.comparison import Comparison, Row
-from mnistbench.analysis.comparison_cells import change_text, value_text
-from mnistbench.analysis.looks import ALPHA
+from mnistbench.analysis.comparison_text import change_text, value_text
 from mnistbench.analysis.metrics import METRICS, MetricName
-from mnistbench.analysis.significance import holm
 from mnistbench.schema.errors import InputError
+from mnistbench.stats.rank_tests import holm
+from mnistbench.stats.sequential_test import ALPHA
 
 __all__ = ["Gate", "Outcome", "judge", "parse_gate"]
 

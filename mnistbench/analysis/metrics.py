@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from mnistbench.analysis.cells import percent, seconds
-from mnistbench.analysis.scoring import Reading, reading_to_target
+from mnistbench.analysis.number_text import percent, seconds
+from mnistbench.analysis.scoring import reading_to_target
 from mnistbench.schema.record import RunRecord
+from mnistbench.stats.readings import Reading
 
 __all__ = ["METRICS", "Metric", "MetricName", "target_of"]
 
@@ -67,7 +68,7 @@ def _of(value: Callable[[RunRecord], float | None]) -> Callable[..., Reading | N
 
     def read(record: RunRecord, _target: float | None) -> Reading | None:
         found = value(record) if record.status == "completed" else None
-        return None if found is None else Reading(found)
+        return None if found is None else Reading.of(found)
 
     return read
 

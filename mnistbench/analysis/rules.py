@@ -26,9 +26,9 @@ from statistics import fmean, median
 from typing import NamedTuple
 
 from mnistbench.analysis.scoring import end_s, point_at_target, score_target
-from mnistbench.analysis.significance import beats_target
-from mnistbench.analysis.statistics import trimmed_mean
 from mnistbench.schema.record import EvalPoint, RunRecord
+from mnistbench.stats.intervals import trimmed_mean
+from mnistbench.stats.rank_tests import beats_target
 
 __all__ = ["RULES", "RuleScore", "score_rules"]
 

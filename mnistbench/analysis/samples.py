@@ -9,9 +9,9 @@ from statistics import median
 from typing import NamedTuple
 
 from mnistbench.analysis.metrics import Metric
-from mnistbench.analysis.scoring import Reading, at_risk, median_reading
-from mnistbench.analysis.significance import Shift, rank_test, seeds_needed, shift
-from mnistbench.analysis.survival import log_rank
+from mnistbench.stats.rank_tests import Shift, rank_test, seeds_needed, shift
+from mnistbench.stats.readings import Reading
+from mnistbench.stats.survival import at_risk, log_rank, median_reading
 
 __all__ = ["Level", "Sample", "level", "ratio_of_medians"]
 
@@ -129,9 +129,9 @@ class Sample:
     def moved(self, change: float) -> Sample:
         """The same with `change` taken out of B again."""
         if self.metric.ratio:
-            b = tuple(r._replace(value=r.value / (1 + change)) for r in self.b)
+            b = tuple(Reading(r.low / (1 + change), r.high / (1 + change)) for r in self.b)
         else:
-            b = tuple(r._replace(value=r.value - change) for r in self.b)
+            b = tuple(Reading(r.low - change, r.high - change) for r in self.b)
         return replace(self, b=b)
 
     def _ways(self, n_a: int, n_b: int) -> int:

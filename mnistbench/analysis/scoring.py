@@ -6,21 +6,19 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mnistbench.analysis.survival import (
+from mnistbench.schema.record import EvalPoint, RunRecord
+from mnistbench.stats.readings import Reading
+from mnistbench.stats.survival import (
     CensoredMedian,
     ExpectedTime,
     expected_running_time,
-    kaplan_meier_median,
+    median_reading,
 )
-from mnistbench.schema.record import EvalPoint, RunRecord
 
 __all__ = [
-    "Reading",
     "TargetScore",
     "TimeToAccuracy",
-    "at_risk",
     "end_s",
-    "median_reading",
     "point_at_target",
     "reading_to_target",
     "score_target",
@@ -33,13 +31,6 @@ class TimeToAccuracy(NamedTuple):
 
     time_s: float
     steps: int
-
-
-class Reading(NamedTuple):
-    """One figure of one run; not `reached` means right-censored: more than `value`."""
-
-    value: float
-    reached: bool = True
 
 
 class TargetScore(NamedTuple):
@@ -66,11 +57,8 @@ def point_at_target(
     eval_points: Sequence[EvalPoint], target_accuracy: float, *, split: str
 ) -> EvalPoint | None:
     """The first evaluation on `split` at or over `target_accuracy`, or ``None``."""
-    for point in eval_points:
-        diverged = point.loss is None  # what is counted from such logits is no accuracy
-        if point.split == split and point.accuracy >= target_accuracy and not diverged:
-            return point
-    return None
+    at_target = (p for p in eval_points if p.split == split and _is_at(p, target_accuracy))
+    return next(at_target, None)
 
 
 def end_s(record: RunRecord) -> float:
@@ -82,41 +70,30 @@ def end_s(record: RunRecord) -> float:
 def reading_to_target(record: RunRecord, target: float, *, steps: bool = False) -> Reading:
     """Train-clock seconds, or optimizer `steps`, of one run to `target` on its eval split.
 
-    A run that did not get there is right-censored at its end; one that diverged would not have got
-    there in any time: at infinity.
+    The run got there after its last evaluation below the target, and at the latest at the first at
+    it that the next one confirms: a single evaluation is noisy, and of many one is lucky. A run
+    that did not get there is right-censored at its end; one that diverged never would have.
     """
     split = str(record.config.get("eval_split"))
-    score = time_to_accuracy(record.eval_points, target, split=split)
-    if score is not None:
-        return Reading(score.steps if steps else score.time_s)
-    if record.status == "diverged":
-        return Reading(math.inf, reached=False)
-    return Reading(record.num_steps if steps else end_s(record), reached=False)
+    points = [point for point in record.eval_points if point.split == split]
+    there = [_is_at(point, target) for point in points]
+    clock = [float(point.step) if steps else point.train_s for point in points]
+    if True in there:
+        first = there.index(True)
+        twice = (i for i, at in enumerate(there) if at and all(there[i : i + 2]))
+        confirmed = next(twice, first)
+        return Reading(clock[first - 1] if first else 0.0, clock[confirmed])
+    end = math.inf if record.status == "diverged" else _end(record, steps=steps)
+    return Reading(end, math.inf)
 
 
-def at_risk(
-    readings: Sequence[Reading], *, among: Sequence[Reading]
-) -> tuple[list[float], list[bool]]:
-    """Times for survival analysis, and whether they were reached.
-
-    What never gets there stays at risk to the longest time `among` all that are compared, as
-    competing risks do (Gooley et al. 1999): to censor it where it broke off would spread its share
-    over the runs that went well.
-    """
-    longest = max((r.value for r in among if math.isfinite(r.value)), default=0.0)
-    return [min(r.value, longest) for r in readings], [r.reached for r in readings]
+def _end(record: RunRecord, *, steps: bool) -> float:
+    return record.num_steps if steps else end_s(record)
 
 
-def median_reading(readings: Sequence[Reading]) -> CensoredMedian:
-    """Kaplan and Meier's median (1958) of `readings`, with its 95 % interval.
-
-    Raises:
-        ValueError: there are none.
-    """
-    values, reached = at_risk(readings, among=readings)
-    if len(values) == 1:  # has no interval that would be worth the import of scipy
-        return CensoredMedian(values[0] if reached[0] else None, None, None, sum(reached), 1)
-    return kaplan_meier_median(values, reached)
+def _is_at(point: EvalPoint, target: float) -> bool:
+    diverged = point.loss is None  # what is counted from such logits is no accuracy
+    return point.accuracy >= target and not diverged
 
 
 def score_target(group: Sequence[RunRecord], target: float) -> TargetScore:

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import NamedTuple
 
-from mnistbench.analysis.cells import goal
-from mnistbench.analysis.groups import differences, group_labels, group_runs
-from mnistbench.analysis.significance import beats_target
+from mnistbench.analysis.grouping import differences, group_labels, group_runs
+from mnistbench.analysis.number_text import goal
 from mnistbench.analysis.stability import is_profiled, ran_beside_others
-from mnistbench.analysis.statistics import MedianEstimate, median_interval
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
+from mnistbench.stats.intervals import MedianEstimate, median_interval
+from mnistbench.stats.rank_tests import beats_target
 
 __all__ = ["SIGNIFICANCE", "SpeedClaim", "SpeedRun", "judge_claim", "speed_runs"]
 

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, TypeAlias
 
-from mnistbench.analysis.escaping import printable
-from mnistbench.analysis.groups import group_runs
-from mnistbench.analysis.tables import render_runs
 from mnistbench.launch.sweep_sight import Sight, Watcher
+from mnistbench.schema.escaping import printable
 from mnistbench.schema.record import RunRecord
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-__all__ = ["counts_line", "watch"]
+__all__ = ["Table", "counts_line", "watch"]
+
+Table: TypeAlias = Callable[[Sequence[RunRecord]], tuple[list[str], list[str]]]
+"""Records as the lines of a table, a row each and two of its head, and the notes below it."""
 
 _HEAD = 2
 _NEWEST = 40
 """Runs that the live table is of, or it would grow beyond any terminal."""
 
 
-def watch(folder: Path, *, every_s: float, out: TextIO) -> bool:
+def watch(folder: Path, *, table: Table, every_s: float, out: TextIO) -> bool:
     """Show what is in `folder` until nothing will come any more; whether all of it is done then.
 
     On a terminal the view is drawn again every `every_s` seconds; elsewhere a line tells of each
@@ -36,11 +37,11 @@ def watch(folder: Path, *, every_s: float, out: TextIO) -> bool:
     """
     watcher = Watcher(folder)
     if out.isatty():
-        return _draw(watcher, folder, every_s=every_s, out=out)
-    return _tell(watcher, every_s=every_s, out=out)
+        return _draw(watcher, folder, table=table, every_s=every_s, out=out)
+    return _tell(watcher, table=table, every_s=every_s, out=out)
 
 
-def _tell(watcher: Watcher, *, every_s: float, out: TextIO) -> bool:
+def _tell(watcher: Watcher, *, table: Table, every_s: float, out: TextIO) -> bool:
     said = None
     for sight in _sights(watcher, every_s):
         line = counts_line(sight, estimate=False)
@@ -49,18 +50,18 @@ def _tell(watcher: Watcher, *, every_s: float, out: TextIO) -> bool:
             said = line
         if sight.cells is None:
             break
-    _write("\n".join([*_table(sight.records), *_end(sight)]), out)
+    _write("\n".join([*_whole(table, sight.records), *_end(sight)]), out)
     return sight.is_complete or sight.cells is None
 
 
-def _draw(watcher: Watcher, folder: Path, *, every_s: float, out: TextIO) -> bool:
+def _draw(watcher: Watcher, folder: Path, *, table: Table, every_s: float, out: TextIO) -> bool:
     from rich.console import Console
     from rich.live import Live
 
     console = Console(file=out, highlight=False)
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         for sight in _sights(watcher, every_s):
-            live.update(_view(sight, folder, console), refresh=True)
+            live.update(_view(sight, folder, console, table=table), refresh=True)
     for line in _end(sight):
         console.print(line, markup=False)
     return sight.is_complete
@@ -90,7 +91,7 @@ def counts_line(sight: Sight, *, estimate: bool = True) -> str:
     return ", ".join(told)
 
 
-def _view(sight: Sight, folder: Path, console: Console) -> RenderableType:
+def _view(sight: Sight, folder: Path, console: Console, *, table: Table) -> RenderableType:
     from rich.console import Group
     from rich.padding import Padding
     from rich.progress_bar import ProgressBar
@@ -110,17 +111,17 @@ def _view(sight: Sight, folder: Path, console: Console) -> RenderableType:
         *(line(f"running {cell}", "dim") for cell in sight.running[:3]),
         *(line(f"failed {cell}", "red") for cell in sight.failed[:3]),
         line(""),
-        *(line(row) for row in _rows(sight.records[-_NEWEST:], room)),
+        *(line(row) for row in _rows(table, sight.records[-_NEWEST:], room)),
     )
 
 
-def _table(records: Sequence[RunRecord]) -> list[str]:
-    return render_runs(records, table_format="table").splitlines() if records else []
+def _whole(table: Table, records: Sequence[RunRecord]) -> list[str]:
+    return [line for part in table(records) for line in part] if records else []
 
 
-def _rows(records: Sequence[RunRecord], room: int) -> list[str]:
+def _rows(table: Table, records: Sequence[RunRecord], room: int) -> list[str]:
     """The table's head and its last rows, without its notes, in `room` lines of a terminal."""
-    lines = _table(records)[: _HEAD + len(group_runs(records))]
+    lines = table(records)[0] if records else []
     return lines if len(lines) <= room else [*lines[:_HEAD], *lines[_HEAD - room :]]
 
 

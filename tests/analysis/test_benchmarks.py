@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 
 from mnistbench.analysis.benchmarks import compare_benchmarks
-from mnistbench.analysis.comparison_table import render_comparison
 from mnistbench.analysis.gates import judge, parse_gate
+from mnistbench.output.comparison_table import render_comparison
 from mnistbench.schema.benchmark_json import BenchmarkFile
 from mnistbench.schema.errors import InputError
 

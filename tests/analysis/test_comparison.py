@@ -3,10 +3,10 @@
 import pytest
 
 from mnistbench.analysis.comparison import after_looks, compare, default_metrics
-from mnistbench.analysis.comparison_table import render_comparison
-from mnistbench.analysis.significance import holm
+from mnistbench.output.comparison_table import render_comparison
 from mnistbench.schema.record import Result, Throughput
 from mnistbench.schema.training_fields import SAME_RUN
+from mnistbench.stats.rank_tests import holm
 
 
 def row(comparison, metric):

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from mnistbench.analysis.significance import rank_test, seeds_needed, shift
-from mnistbench.analysis.statistics import bootstrap_mean_interval, mean_interval, median_interval
-from mnistbench.analysis.survival import expected_running_time, kaplan_meier_median
+from mnistbench.stats.intervals import bootstrap_mean_interval, mean_interval, median_interval
+from mnistbench.stats.rank_tests import rank_test, seeds_needed, shift
+from mnistbench.stats.survival import expected_running_time, kaplan_meier_median
 
 NOMINAL = (0.93, 0.97)
 NOISE = {

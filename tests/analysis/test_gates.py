@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnistbench.analysis.comparison import after_looks, compare
-from mnistbench.analysis.comparison_table import gate_line, render_comparison
 from mnistbench.analysis.gates import judge, parse_gate
 from mnistbench.analysis.metrics import METRICS
+from mnistbench.output.comparison_table import gate_line, render_comparison
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Canary, CanaryReading, Throughput
 

@@ -5,13 +5,13 @@ import math
 import pytest
 
 from mnistbench.analysis.scoring import (
-    Reading,
     end_s,
     reading_to_target,
     score_target,
     time_to_accuracy,
 )
-from mnistbench.analysis.survival import kaplan_meier_median
+from mnistbench.stats.readings import Reading
+from mnistbench.stats.survival import kaplan_meier_median
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,10 @@ def test_a_run_that_never_got_there_is_censored_at_its_end(make_record):
         make_record(3, eval_points=[], status="failed", phases_s={}),
     ]
     assert [reading_to_target(record, 0.97) for record in group] == [
-        Reading(6.0),
-        Reading(6.1, reached=False),
-        Reading(math.inf, reached=False),
-        Reading(0.0, reached=False),
+        Reading(4.0, 6.0),
+        Reading(6.1, math.inf),
+        Reading(math.inf, math.inf),
+        Reading(0.0, math.inf),
     ]
     assert [end_s(record) for record in group] == [6.0, 6.1, 2.5, 0.0]
 

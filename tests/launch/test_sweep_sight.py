@@ -10,6 +10,7 @@ from mnistbench.launch import watching
 from mnistbench.launch.sweep_folder import PlannedCell, SweepPlan
 from mnistbench.launch.sweep_sight import Watcher
 from mnistbench.launch.watching import counts_line, watch
+from mnistbench.output.tables import run_lines
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.store import save_record
 from tests.made_records import make_record
@@ -127,7 +128,7 @@ def test_without_a_terminal_a_line_tells_of_each_change(sweep, monkeypatch):
     sweep.done(0)
     sweep.tried(1)
     out = io.StringIO()
-    assert watch(sweep.path, every_s=2.0, out=out)
+    assert watch(sweep.path, table=run_lines, every_s=2.0, out=out)
     lines = out.getvalue().splitlines()
     assert lines[:3] == [
         "1 of 4 cells done, 1 running, 2 left, about 30 s to go",
@@ -141,7 +142,7 @@ def test_without_a_terminal_a_line_tells_of_each_change(sweep, monkeypatch):
 def test_a_sweep_that_was_ended_is_not_waited_for(sweep):
     sweep.done(0)
     out = io.StringIO()
-    assert not watch(sweep.path, every_s=2.0, out=out)
+    assert not watch(sweep.path, table=run_lines, every_s=2.0, out=out)
     assert out.getvalue().splitlines()[-1] == (
         "no sweep runs here, and 3 cells are left; its command goes on"
     )
@@ -161,7 +162,7 @@ def test_on_a_terminal_the_view_is_drawn_in_place(sweep, monkeypatch):
     sweep.done(0)
     sweep.tried(1)
     out = Terminal()
-    assert watch(sweep.path, every_s=2.0, out=out)
+    assert watch(sweep.path, table=run_lines, every_s=2.0, out=out)
     text = out.getvalue()
     assert "\x1b[?25l" in text  # the cursor is hidden, and comes back
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")

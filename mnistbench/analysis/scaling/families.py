@@ -10,7 +10,7 @@ from itertools import groupby, pairwise
 from statistics import median
 from typing import Any
 
-from mnistbench.analysis.groups import run_name
+from mnistbench.analysis.grouping import run_name
 from mnistbench.analysis.scaling.model import ring_s
 from mnistbench.analysis.scaling.setups import Family, Setup
 from mnistbench.analysis.stability import ran_beside_others

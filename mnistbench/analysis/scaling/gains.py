@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import NamedTuple
 
-from mnistbench.analysis.ranking import FEWEST_FOR_MEDIANS, change_range, drawn_medians
 from mnistbench.analysis.scaling.prediction import SCALINGS, Figure, Scaling
 from mnistbench.analysis.scaling.setups import Setup
-from mnistbench.analysis.scoring import median_reading, reading_to_target
-from mnistbench.analysis.statistics import Estimate, complete_mean
-from mnistbench.analysis.survival import CensoredMedian
+from mnistbench.analysis.scoring import reading_to_target
 from mnistbench.schema.record import RunRecord, StepSplit
+from mnistbench.stats.intervals import Estimate, complete_mean
+from mnistbench.stats.resampling import FEWEST_FOR_MEDIANS, change_range, drawn_medians
+from mnistbench.stats.survival import CensoredMedian, median_reading
 
 __all__ = ["Gain", "Measured", "measure"]
 

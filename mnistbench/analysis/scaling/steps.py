@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mnistbench.analysis.ranking import FEWEST_FOR_MEDIANS, drawn_medians
-from mnistbench.analysis.scoring import Reading, median_reading, reading_to_target
+from mnistbench.analysis.scoring import reading_to_target
+from mnistbench.stats.readings import Reading
+from mnistbench.stats.resampling import FEWEST_FOR_MEDIANS, drawn_medians
+from mnistbench.stats.survival import median_reading
 
 if TYPE_CHECKING:
     from mnistbench.analysis.scaling.model import Numbers
@@ -123,7 +125,7 @@ def steps_to_target(setups: Sequence[Setup], target: float) -> StepsToTarget:
     for *_, run, setup in sorted(ended, key=lambda found: found[:3]):
         reading = reading_to_target(run, target, steps=True)
         seeds = readings.setdefault(setup.global_batch_size, {})
-        seeds.setdefault(run.seed, reading._replace(value=max(1.0, reading.value)))
+        seeds.setdefault(run.seed, Reading(*(max(1.0, end) for end in reading)))
     medians = {batch: median_reading(list(r.values())).median for batch, r in readings.items()}
     enough = {
         batch: dict(sorted(seeds.items()))

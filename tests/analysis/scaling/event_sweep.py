@@ -7,7 +7,7 @@ and an exchange is its messages, one after the other.
 import numpy as np
 
 from mnistbench.schema.record import Link, StepSplit, Throughput
-from tests.analysis.scaling.made_sweep import make_run
+from tests.made_sweep import make_run
 
 __all__ = ["event_run", "event_sweep"]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mnistbench.analysis.scaling.fit import Fit
 from mnistbench.analysis.scaling.model import Setting, StepTime, predict_step
 from mnistbench.schema.record import Link
-from tests.analysis.scaling.made_sweep import LINK, TRUTH
+from tests.made_sweep import LINK, TRUTH
 
 SLOW = Link(latency_s=2e-4, bandwidth_bytes_per_s=1e8)
 PLACES = [(1, 64), (1, 256), (2, 64), (2, 256), (4, 64), (4, 256)]

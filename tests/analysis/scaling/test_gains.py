@@ -6,7 +6,7 @@ import pytest
 from mnistbench.analysis.scaling.families import families_of
 from mnistbench.analysis.scaling.gains import measure
 from mnistbench.schema.record import Throughput
-from tests.analysis.scaling.made_sweep import make_sweep, true_step_s
+from tests.made_sweep import make_sweep, true_step_s
 
 
 def rows_of(records, target=0.97):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mnistbench.analysis.scaling.model import Setting, expected_maximum, predict_step, ring_s
 from mnistbench.schema.record import Link
-from tests.analysis.scaling.made_sweep import LINK, TRUTH
+from tests.made_sweep import LINK, TRUTH
 
 COUNTS = st.integers(1, 1024)
 LINKS = st.builds(Link, latency_s=st.floats(0, 1), bandwidth_bytes_per_s=st.floats(1e3, 1e12))

@@ -9,7 +9,7 @@ from mnistbench.analysis.scaling.model import Setting
 from mnistbench.analysis.scaling.outlook import NO_GAIN, look_ahead
 from mnistbench.analysis.scaling.prediction import Predictor
 from mnistbench.analysis.scaling.steps import steps_to_target
-from tests.analysis.scaling.made_sweep import LINK, TRUTH, make_sweep
+from tests.made_sweep import LINK, TRUTH, make_sweep
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 

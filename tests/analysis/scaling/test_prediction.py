@@ -12,7 +12,7 @@ from mnistbench.analysis.scaling.model import Setting, predict_step
 from mnistbench.analysis.scaling.prediction import Predictor
 from mnistbench.analysis.scaling.steps import steps_to_target
 from mnistbench.schema.record import Link
-from tests.analysis.scaling.made_sweep import LINK, TRUTH, make_sweep
+from tests.made_sweep import LINK, TRUTH, make_sweep
 
 
 def predictor_of(records):

@@ -6,7 +6,7 @@ from mnistbench.analysis.scaling.families import families_of
 from mnistbench.analysis.scaling.setups import target_of
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Canary, CanaryReading, Link, Result
-from tests.analysis.scaling.made_sweep import LINK, make_run, make_sweep
+from tests.made_sweep import LINK, make_run, make_sweep
 
 
 def setups_of(records):

@@ -5,7 +5,7 @@ import pytest
 
 from mnistbench.analysis.scaling.families import families_of
 from mnistbench.analysis.scaling.steps import RESAMPLES, steps_to_target
-from tests.analysis.scaling.made_sweep import make_run, make_sweep
+from tests.made_sweep import make_run, make_sweep
 
 
 def steps_of(**values):

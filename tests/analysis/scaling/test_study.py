@@ -2,12 +2,12 @@
 
 import pytest
 
-from mnistbench.analysis.scaling.notes import scaling_notes
 from mnistbench.analysis.scaling.study import Choice, study_scaling
+from mnistbench.output.scaling_notes import scaling_notes
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Canary, CanaryReading, Link
-from tests.analysis.scaling.made_sweep import LINK, make_sweep
 from tests.made_records import profiled
+from tests.made_sweep import LINK, make_sweep
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 

@@ -1,0 +1,261 @@
+"""Configurations of a grid, ranked by one metric, and how surely the first of them is the best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from mnistbench.analysis.grouping import differences, group_runs, run_name
+from mnistbench.analysis.metrics import METRICS, Metric, MetricName, target_of
+from mnistbench.analysis.stability import ran_beside_others, without_profiled
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.record import RunRecord
+from mnistbench.stats.rank_tests import Shift
+from mnistbench.stats.readings import Reading
+from mnistbench.stats.resampling import (
+    FEWEST_FOR_MEDIANS,
+    best_shares,
+    change_range,
+    drawn_means,
+    drawn_medians,
+)
+from mnistbench.stats.survival import median_reading
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Candidate", "Selection", "check_metric", "select"]
+
+_READ_ONCE = ("test_accuracy", "test_loss")
+_DATA: Mapping[str, Callable[[RunRecord], Any]] = {
+    "dataset": lambda record: record.dataset and record.dataset.name,
+    "data sha256": lambda record: record.dataset and record.dataset.sha256[:12],
+    "num_val": lambda record: record.dataset and record.dataset.num_val,
+    "eval_split": lambda record: record.config.get("eval_split"),
+}
+_MACHINE = ("device_type", "device_name", "cpu_name")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One configuration.
+
+    Attributes:
+        name: recipe, or model and loss, and what sets it apart from others.
+        differs: the latter alone.
+        runs: one of each seed, in the order of their seeds.
+        readings: the metric of those that measured it.
+        seeds: of these readings.
+        score: their mean, or Kaplan and Meier's median of a time or steps to a target; none if
+            not measured, or not reached by half of the runs.
+        lost: runs that diverged or failed, where the metric does not count them by itself.
+        share: of the draws in which it is the best; none without draws.
+    """
+
+    name: str
+    differs: str
+    runs: tuple[RunRecord, ...]
+    readings: tuple[Reading, ...]
+    seeds: tuple[int, ...]
+    score: float | None
+    lost: int
+    share: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """`candidates`, the best first, and what is known of the first against the second.
+
+    `change` is from the winner to the runner-up: a fraction, or for accuracies the difference.
+    `why_unsure` says why no share of draws could be worked out, if so. `paired`: of the same seeds.
+    `left_out` has a line on runs that had no part in it, if any.
+    """
+
+    metric: MetricName
+    candidates: tuple[Candidate, ...]
+    change: Shift | None
+    paired: bool
+    why_unsure: str | None
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def winner(self) -> Candidate:
+        """The best; others may be as good."""
+        return self.candidates[0]
+
+    @property
+    def as_good(self) -> tuple[Candidate, ...]:
+        """Others of the same score."""
+        _, *others = self.candidates
+        return tuple(c for c in others if c.score == self.winner.score and not c.lost)
+
+
+def check_metric(name: str) -> MetricName:
+    """`name`, if runs may be chosen by it.
+
+    Raises:
+        InputError: unknown, or read from the test set, which is there to judge what was chosen.
+    """
+    known = [metric for metric in METRICS if metric not in {*_READ_ONCE, "duration_s"}]
+    if name in _READ_ONCE:
+        raise InputError(
+            f"select: {name} is read once, after the choice, and cannot make it; use val_accuracy"
+        )
+    if name not in known:
+        raise InputError(f"select: unknown metric {name!r}; use one of {', '.join(known)}")
+    return name
+
+
+def select(records: Sequence[RunRecord], metric: str) -> Selection:
+    """Rank the configurations among `records` by `metric`, runs of one but for the seed together.
+
+    A configuration of which a run diverged or failed comes after all others: the mean of the rest
+    would be of survivors. Profiled runs are left out.
+
+    Raises:
+        InputError: as `check_metric`; no run but profiled ones, nothing measured, runs that are
+            not comparable in it, or times measured beside other runs.
+    """
+    name = check_metric(metric)
+    records, left_out = without_profiled(records, door="select")
+    _require_comparable(records, name)
+    groups = group_runs(records, across_commits=True)
+    found = [
+        _candidate(group, differs, METRICS[name])
+        for group, differs in zip(groups, differences(groups), strict=True)
+    ]
+    ranked = sorted(found, key=partial(_place, higher_is_better=METRICS[name].higher_is_better))
+    _require_winner(ranked[0], name)
+    return replace(_drawn_again(ranked, name), left_out=tuple(left_out))
+
+
+def _candidate(group: Sequence[RunRecord], differs: str, metric: Metric) -> Candidate:
+    runs = sorted(group, key=lambda record: record.seed)
+    measured = [(r.seed, reading) for r in runs if (reading := metric.read(r, None)) is not None]
+    readings = tuple(reading for _, reading in measured)
+    score = None
+    if readings:
+        score = median_reading(readings).median if metric.to_target else _mean(readings)
+    gone = sum(record.status in {"diverged", "failed"} for record in runs)
+    return Candidate(
+        name=", ".join(filter(None, (run_name(runs[0]), differs))),
+        differs=differs,
+        runs=tuple(runs),
+        readings=readings,
+        seeds=tuple(seed for seed, _ in measured),
+        score=score,
+        lost=0 if metric.to_target else gone,
+    )
+
+
+def _place(candidate: Candidate, *, higher_is_better: bool) -> tuple[float, ...]:
+    """What candidates are sorted by."""
+    score, missed = candidate.score or 0.0, sum(not r.reached for r in candidate.readings)
+    lacking = (bool(candidate.lost), not candidate.readings, candidate.score is None)
+    return (*lacking, -score if higher_is_better else score, missed)
+
+
+def _mean(readings: Sequence[Reading]) -> float:
+    return fmean(reading.value for reading in readings)
+
+
+def _require_comparable(records: Sequence[RunRecord], name: MetricName) -> None:
+    metric = METRICS[name]
+    if not records:
+        raise InputError("select: no run to choose from")
+    beside = sum(map(ran_beside_others, records))
+    if metric.timed and beside:
+        raise InputError(
+            f"select: {name} means nothing where {beside} of {len(records)} runs were measured "
+            "beside other runs; choose by val_accuracy or steps, or sweep with --jobs 1"
+        )
+    if metric.to_target and any(r.config.get("eval_split") == "test" for r in records):
+        raise InputError(
+            f"select: {name} of these runs was read on test, which is there to judge the choice; "
+            "sweep with --eval-split val and a --val-size"
+        )
+    for key, values in _conditions(records, metric).items():
+        if len(values - {"None"}) > 1:
+            which = ", ".join(sorted(values - {"None"}))
+            raise InputError(f"select: runs of different {key} ({which}) have no common rank")
+
+
+def _conditions(records: Sequence[RunRecord], metric: Metric) -> dict[str, set[str]]:
+    """What has to agree, as far as runs say it, and all that they say."""
+    found = {key: {str(read(record)) for record in records} for key, read in _DATA.items()}
+    if metric.to_target:
+        found["target_accuracy"] = {str(target_of(record, None)) for record in records}
+    if metric.timed:
+        found |= {key: {str(r.environment.get(key)) for r in records} for key in _MACHINE}
+    return found
+
+
+def _require_winner(first: Candidate, name: MetricName) -> None:
+    if first.lost:
+        raise InputError("select: every configuration has a run that diverged or failed")
+    if not first.readings:
+        mend = "sweep with --eval-split val and a --val-size"
+        if METRICS[name].to_target:
+            mend = "give a --target-accuracy"
+        elif name != "val_accuracy":
+            mend = "choose by val_accuracy"
+        raise InputError(f"select: no run measured {name}; {mend}")
+    if first.score is None:
+        raise InputError(
+            "select: no configuration reached the target in half of its runs; choose by "
+            "val_accuracy, or lower --target-accuracy"
+        )
+
+
+def _drawn_again(ranked: Sequence[Candidate], name: MetricName) -> Selection:
+    """The selection, with shares and an interval if the runs are enough for it."""
+    metric = METRICS[name]
+    entered = [c for c in ranked if c.readings and not c.lost]  # the first of them, by their place
+    paired = len({c.seeds for c in entered}) == 1
+    why, change = _why_unsure(entered, metric), _change(entered, metric)
+    if why is None:
+        drawn = _draw(entered, metric, paired=paired)
+        shares = best_shares(drawn, higher_is_better=metric.higher_is_better)
+        entered = [replace(c, share=share) for c, share in zip(entered, shares, strict=True)]
+        if change is not None:
+            low, high = change_range(drawn, best=0, other=1, ratio=metric.ratio)
+            change = Shift(change.estimate, low, high)
+    return Selection(
+        metric=name,
+        candidates=(*entered, *ranked[len(entered) :]),
+        change=change,
+        paired=paired,
+        why_unsure=why,
+    )
+
+
+def _draw(entered: Sequence[Candidate], metric: Metric, *, paired: bool) -> NDArray[np.float64]:
+    if metric.to_target:
+        return drawn_medians([c.readings for c in entered], paired=paired)
+    return drawn_means([[r.value for r in c.readings] for c in entered], paired=paired)
+
+
+def _why_unsure(entered: Sequence[Candidate], metric: Metric) -> str | None:
+    """Why the ranking cannot be drawn again, if so."""
+    if len(entered) == 1:
+        return "a single configuration: there was nothing to choose"
+    fewest = min(entered, key=lambda c: len(c.readings))
+    n, needed = len(fewest.readings), FEWEST_FOR_MEDIANS if metric.to_target else 2
+    if n >= needed:
+        return None
+    few = "one seed" if n == 1 else f"{n} seeds"
+    return f"{few} of {fewest.name}: no confidence in the choice; have {needed} or more of each"
+
+
+def _change(entered: Sequence[Candidate], metric: Metric) -> Shift | None:
+    """From the first to the second, without an interval yet."""
+    if len(entered) < 2 or entered[0].score is None or entered[1].score is None:
+        return None
+    best, other = entered[0].score, entered[1].score
+    if not metric.ratio:
+        return Shift(other - best, None, None)
+    return Shift(other / best - 1, None, None) if best > 0 else None

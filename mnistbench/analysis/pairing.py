@@ -1,0 +1,203 @@
+"""Two sets of runs brought together: what belongs to what, and in which order they ran."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import pairwise
+from typing import NamedTuple
+
+from mnistbench.analysis.differences import surroundings
+from mnistbench.analysis.grouping import group_labels, group_runs, run_name
+from mnistbench.analysis.metrics import Metric
+from mnistbench.analysis.samples import Sample
+from mnistbench.analysis.stability import without_profiled
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.record import Phase, RunRecord
+from mnistbench.schema.training_fields import SAME_RUN
+from mnistbench.stats.readings import Reading
+
+__all__ = [
+    "Match",
+    "Matches",
+    "as_one",
+    "in_turn",
+    "match_groups",
+    "readings",
+    "sample_of",
+]
+
+_OF_THE_RUN: tuple[Phase, ...] = ("build", "compile", "train", "eval", "checkpoint", "profile")
+"""Phases that a run of one seed spends on itself, after it is said to have begun."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """The runs of A and those of B that they are compared with.
+
+    `pairs` holds one run of each, A's first, where they were taken in turn; else nothing.
+    """
+
+    name: str
+    a: tuple[RunRecord, ...]
+    b: tuple[RunRecord, ...]
+    pairs: tuple[tuple[RunRecord, RunRecord], ...]
+
+
+class Matches(NamedTuple):
+    """What belongs together, what only one side has, and lines on runs that count no further."""
+
+    found: list[Match]
+    only_in_a: list[str]
+    only_in_b: list[str]
+    notes: list[str]
+
+
+def as_one(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> Match:
+    """All of `a` against all of `b`."""
+    names = dict.fromkeys(run_name(record) for record in (*a[:1], *b[:1]))
+    return Match(name=" / ".join(names), a=tuple(a), b=tuple(b), pairs=in_turn(a, b))
+
+
+def match_groups(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> Matches:
+    """The groups of `a` and `b` that belong together, and what is left out.
+
+    Runs of one group may be of several commits, as a folder's are when one lands meanwhile. One
+    group on each side is compared as it is. Several are matched by all that is known of them, then
+    by their configuration, then by recipe, or model and loss, where that is unique. Profiled runs
+    are left out.
+
+    Raises:
+        InputError: a side is empty, or all of it was profiled, or nothing belongs together.
+    """
+    if not a or not b:
+        raise InputError("compare: no run in " + ("A" if not a else "B"))
+    (a, told_a), (b, told_b) = (
+        without_profiled(side, door="compare", of=f" of {name}")
+        for name, side in zip("AB", (a, b), strict=True)
+    )
+    left, right = (group_runs(side, across_commits=True) for side in (a, b))
+    notes = [*told_a, *told_b, *_repeats("A", a, left), *_repeats("B", b, right)]
+    if len(left) == len(right) == 1:
+        return Matches([as_one(left[0], right[0])], [], [], notes)
+    shared = set.intersection(*(set(record.config) for record in (*a, *b)))
+    found = []
+    for key in (_everything, _configuration, _name):
+        for group, other in _unique(left, right, partial(key, shared=shared)):
+            found.append(as_one(group, other))
+            left.remove(group)
+            right.remove(other)
+    if not found:
+        raise InputError(
+            f"compare: A ({', '.join(_labels(left))}) and B ({', '.join(_labels(right))}) have "
+            "nothing in common; name runs of one recipe, or of one configuration each"
+        )
+    return Matches(_numbered(found), _labels(left), _labels(right), notes)
+
+
+def in_turn(
+    a: Sequence[RunRecord], b: Sequence[RunRecord]
+) -> tuple[tuple[RunRecord, RunRecord], ...]:
+    """The pairs of runs, A's first, if there are two or more and they were taken in turn.
+
+    That is if none began before the one before it had ended, and in this order each two that
+    follow one another are one of each side.
+    """
+    if len(a) != len(b) or len(a) < 2:
+        return ()
+    runs = [(_began(record), side, record) for side, of_it in enumerate((a, b)) for record in of_it]
+    began = [(time, side, record) for time, side, record in runs if time]
+    if len({time for time, _, _ in began}) < len(runs):
+        return ()
+    began.sort(key=lambda run: run[0])
+    if any(start + _length(run) > after for (start, _, run), (after, _, _) in pairwise(began)):
+        return ()
+    order = [(side, record) for _, side, record in began]
+    twos = [dict(two) for two in zip(order[::2], order[1::2], strict=True)]
+    return tuple((two[0], two[1]) for two in twos) if all(len(t) == 2 for t in twos) else ()
+
+
+def readings(
+    runs: Sequence[RunRecord], metric: Metric, target_accuracy: float | None
+) -> tuple[Reading, ...]:
+    """What `runs` measured of `metric`; those that did not are left out."""
+    found = (metric.read(record, target_accuracy) for record in runs)
+    return tuple(reading for reading in found if reading is not None)
+
+
+def sample_of(match: Match, metric: Metric, target_accuracy: float | None) -> Sample:
+    """What the runs of `match` measured of `metric`; a pair that lacks one value is left out."""
+    if not match.pairs:
+        a, b = (readings(runs, metric, target_accuracy) for runs in (match.a, match.b))
+        return Sample(metric=metric, a=a, b=b, paired=False)
+    pairs = [readings(pair, metric, target_accuracy) for pair in match.pairs]
+    whole = [pair for pair in pairs if len(pair) == 2]
+    a, b = (tuple(pair[side] for pair in whole) for side in (0, 1))
+    return Sample(metric=metric, a=a, b=b, paired=True)
+
+
+def _length(record: RunRecord) -> timedelta:
+    return timedelta(seconds=sum(record.phases_s.get(phase, 0.0) for phase in _OF_THE_RUN))
+
+
+def _repeats(
+    side: str, runs: Sequence[RunRecord], groups: Sequence[Sequence[RunRecord]]
+) -> list[str]:
+    number = len(runs) - sum(map(len, groups))
+    return [f"{side}: {number} repeated runs of a seed are left out; it counts once"] * (number > 0)
+
+
+def _labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
+    """Their names, without letting a terminal obey what a record holds."""
+    labels = group_labels(groups)
+    return [label if label.isprintable() else repr(label) for label in labels]
+
+
+def _numbered(matches: Sequence[Match]) -> list[Match]:
+    """The same, told apart by their names."""
+    names = [match.name for match in matches]
+    return [
+        match
+        if names.count(match.name) == 1
+        else replace(match, name=f"{match.name} #{names[: index + 1].count(match.name)}")
+        for index, match in enumerate(matches)
+    ]
+
+
+def _unique(
+    left: Sequence[list[RunRecord]],
+    right: Sequence[list[RunRecord]],
+    key: Callable[[RunRecord], str],
+) -> Iterator[tuple[list[RunRecord], list[RunRecord]]]:
+    """Groups whose key no other of their side has, and one of the other side."""
+    keys_a, keys_b = ([key(group[0]) for group in side] for side in (left, right))
+    yield from [
+        (group, right[keys_b.index(its)])
+        for group, its in zip(left, keys_a, strict=True)
+        if keys_a.count(its) == keys_b.count(its) == 1
+    ]
+
+
+def _everything(record: RunRecord, *, shared: set[str]) -> str:
+    around = json.dumps(surroundings(record), sort_keys=True, default=str)
+    return _configuration(record, shared=shared) + around
+
+
+def _configuration(record: RunRecord, *, shared: set[str]) -> str:
+    values = {k: record.config[k] for k in shared if k not in SAME_RUN}
+    return json.dumps(values, sort_keys=True, default=str)
+
+
+def _name(record: RunRecord, *, shared: set[str]) -> str:  # noqa: ARG001 - as the others
+    return run_name(record).rstrip("*")
+
+
+def _began(record: RunRecord) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(record.created_at)
+    except ValueError:
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

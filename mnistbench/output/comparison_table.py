@@ -1,0 +1,149 @@
+"""A comparison for a terminal, as Markdown, or as strict JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from mnistbench.analysis.comparison import Comparison, Row
+from mnistbench.analysis.comparison_text import (
+    change_text,
+    label_text,
+    needed_text,
+    number_text,
+    value_text,
+)
+from mnistbench.analysis.gates import Outcome
+from mnistbench.analysis.metrics import METRICS
+from mnistbench.analysis.number_text import NOT_MEASURED
+from mnistbench.output.tables import render_table
+from mnistbench.schema.escaping import markdown, printable
+from mnistbench.schema.record import finite
+
+__all__ = ["ComparisonFormat", "gate_line", "headlines", "render_comparison"]
+
+ComparisonFormat = Literal["table", "markdown", "json"]
+
+
+def render_comparison(
+    comparison: Comparison, outcomes: Sequence[Outcome], *, table_format: ComparisonFormat
+) -> str:
+    """The rows, a headline for each thing compared, what the gates say, and the notes."""
+    if table_format == "json":
+        return _json(comparison, outcomes)
+    named = len({row.name for row in comparison.rows}) > 1
+    rows = [_cells(row, comparison, named=named) for row in comparison.rows]
+    table = render_table(rows, table_format)
+    lines = [*headlines(comparison), *map(gate_line, outcomes)]
+    notes = [*_method(comparison), *comparison.notes]
+    if table_format == "markdown":
+        lines = [markdown(line) + "\n" for line in lines]
+        notes = [f"- {markdown(note)}" for note in notes]
+        return "\n".join([table, "", *lines, *notes])
+    return "\n".join([table, "", *map(printable, lines), "", *map(printable, notes)]).rstrip()
+
+
+def headlines(comparison: Comparison) -> list[str]:
+    """One sentence for each thing compared: its first metric, and any other with a verdict."""
+    names = list(dict.fromkeys(row.name for row in comparison.rows))
+    lines = []
+    for name in names:
+        first, *others = (row for row in comparison.rows if row.name == name)
+        told = [first, *(row for row in others if row.verdict in _DIFFERENT)]
+        prefix = f"{name}: " if len(names) > 1 else ""
+        lines.append(prefix + "; ".join(_sentence(row, comparison.counted) for row in told))
+    return lines
+
+
+def gate_line(outcome: Outcome) -> str:
+    """What a gate says in one line."""
+    return printable(f"gate {outcome.state}: {outcome.name}: {outcome.gate.text}: {outcome.why}")
+
+
+_DIFFERENT = frozenset({"faster", "slower", "higher", "lower"})
+
+
+def _sentence(row: Row, counted: str) -> str:
+    verdict = f"B is {row.verdict}" if row.verdict in _DIFFERENT else row.verdict
+    why = f" ({row.reason})" if row.reason else ""
+    return f"{verdict}{why}: {label_text(row)} {change_text(row)}, {number_text(row, counted)}"
+
+
+def _cells(row: Row, comparison: Comparison, *, named: bool) -> dict[str, str]:
+    metric = METRICS[row.metric]
+    p = NOT_MEASURED if row.p_adjusted is None else f"{row.p_adjusted:.3f}"
+    return {
+        **({"compared": row.name} if named else {}),
+        "metric": label_text(row),
+        "A": value_text(row.a, metric),
+        "B": value_text(row.b, metric),
+        "B against A (95 % interval)": change_text(row, prefix=""),
+        "p": "<0.001" if p == "0.000" else p,
+        "verdict": f"{row.verdict}: {row.reason}" if row.reason else row.verdict,
+        f"{comparison.counted} needed": needed_text(row),
+    }
+
+
+def _method(comparison: Comparison) -> list[str]:
+    """What the figures mean."""
+    tested = sum(row.p is not None for row in comparison.rows)
+    timed = any(METRICS[row.metric].to_target for row in comparison.rows)
+    censored = ", of times to accuracy by Kaplan and Meier" if timed else ""
+    lines = [f"A and B are medians over {comparison.counted}{censored}"]
+    if comparison.looked_at:
+        lines.append(
+            f"runs were added to settle {METRICS[comparison.looked_at].label}: for the repeated "
+            f"tests every p is {comparison.look_factor} times that of one, intervals are widened "
+            "alike, and only the other metrics are adjusted for each other (Holm)"
+        )
+    elif tested > 1:
+        lines.append(
+            f"p is adjusted for {tested} rows (Holm): of twenty such tables without a difference, "
+            "at most one has a verdict"
+        )
+    return lines
+
+
+def _json(comparison: Comparison, outcomes: Sequence[Outcome]) -> str:
+    values = {
+        "rows": [_row_values(row) for row in comparison.rows],
+        "gates": [_gate_values(outcome) for outcome in outcomes],
+        "headlines": headlines(comparison),
+        "notes": [*_method(comparison), *comparison.notes],
+        "counted": comparison.counted,
+        "looked_at": comparison.looked_at,
+        "look_factor": comparison.look_factor,
+    }
+    return json.dumps(values, indent=1, allow_nan=False)
+
+
+def _row_values(row: Row) -> dict[str, Any]:
+    change = row.change or (None, None, None)
+    return {
+        "name": row.name,
+        "metric": row.metric,
+        "target_accuracy": row.target_accuracy,
+        "a": row.a._asdict(),
+        "b": row.b._asdict(),
+        "paired": row.sample is not None and row.sample.in_pairs,
+        "relative": METRICS[row.metric].ratio,
+        **dict(zip(("change", "low", "high"), change, strict=True)),
+        "p": row.p,
+        "p_adjusted": row.p_adjusted,
+        "verdict": row.verdict,
+        "reason": row.reason,
+        "more_runs": row.more_runs,
+        "spread_known": row.spread_known,
+    }
+
+
+def _gate_values(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "gate": outcome.gate.text,
+        "name": outcome.name,
+        "state": outcome.state,
+        "why": outcome.why,
+        "value": None if outcome.value is None else finite(outcome.value),
+        "p_adjusted": outcome.p_adjusted,
+    }

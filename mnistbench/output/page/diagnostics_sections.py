@@ -1,0 +1,197 @@
+"""Sections on why runs are as fast as they are: step costs, the roofline, operators, telemetry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+
+from mnistbench.analysis.bottleneck import limits_line
+from mnistbench.analysis.grouping import summarise
+from mnistbench.analysis.number_text import NOT_MEASURED
+from mnistbench.output.charts.roofline import RooflinePoint, roofline_picture
+from mnistbench.output.charts.stacked_bars import Stack, step_pictures
+from mnistbench.output.page.parts import Section, Table
+from mnistbench.output.page.report_data import Row, Subject
+from mnistbench.output.profile_table import operator_rows, profile_line
+from mnistbench.schema.insight import StepCosts, Telemetry
+from mnistbench.schema.record import RunRecord
+
+__all__ = ["profile_section", "step_section", "telemetry_section"]
+
+_MOST_OPERATORS = 12
+_MOST_PROFILES = 8
+
+
+def step_section(subject: Subject) -> Section | None:
+    """What limits the steps of diagnosed runs; ``None`` where none was."""
+    middle = {row.name: run for row in subject.rows if (run := _middle(row.runs))}
+    if not middle:
+        return None
+    costs = {name: run.step_costs for name, run in middle.items() if run.step_costs}
+    machines = {row.name: str(summarise(row.runs)["device"]) for row in subject.rows}
+    roofline = roofline_picture(
+        [RooflinePoint(name, machines[name], cost) for name, cost in costs.items()]
+    )
+    return Section(
+        key="steps",
+        title="What limits a step",
+        lead="Where the time of a step goes, and how near it comes to what the machine can do.",
+        said=[said for name, run in middle.items() if (said := _verdict(name, run))],
+        pictures=[
+            *step_pictures([_stack(name, cost) for name, cost in costs.items()]),
+            *([roofline] if roofline else []),
+        ],
+        tables=[Table(rows=_known([_cost_cells(*one) for one in costs.items()]))],
+        notes=[
+            "of several seeds, the run of the median step is shown",
+            *{
+                machines[name]: _ceilings_note(machines[name], cost) for name, cost in costs.items()
+            }.values(),
+        ],
+    )
+
+
+def _middle(runs: Sequence[RunRecord]) -> RunRecord | None:
+    """The diagnosed run whose step is the median one."""
+    told = sorted((r.step_costs.step_s, i) for i, r in enumerate(runs) if r.step_costs)
+    return runs[told[(len(told) - 1) // 2][1]] if told else None
+
+
+def _verdict(name: str, run: RunRecord) -> str | None:
+    said = limits_line(run)
+    return f"{name}: {said}." if said else None
+
+
+def _stack(name: str, costs: StepCosts) -> Stack:
+    parts = {
+        "loader": costs.loader_s,
+        "communication": costs.communication_s or 0.0,
+        "calls": costs.overhead_s or 0.0,
+        "arithmetic": costs.arithmetic_s,
+        "memory traffic": costs.traffic_s,
+    }
+    rest = max(0.0, costs.step_s - sum(parts.values()))
+    shown = {part: 1000 * value for part, value in (parts | {"other": rest}).items()}
+    return Stack(name, shown, 1000 * costs.step_s)
+
+
+def _cost_cells(name: str, costs: StepCosts) -> dict[str, str]:
+    speed = costs.flops / costs.step_s
+    intensity = costs.flops / costs.traffic_bytes if costs.traffic_bytes else None
+    return {
+        "run": name,
+        "step ms": _ms(costs.step_s),
+        "loader ms": _ms(costs.loader_s),
+        "communication ms": _ms(costs.communication_s),
+        "calls ms": _ms(costs.overhead_s),
+        "arithmetic ms": _ms(costs.arithmetic_s),
+        "traffic ms": _ms(costs.traffic_s),
+        "flop/byte": NOT_MEASURED if intensity is None else f"{intensity:,.3g}",
+        "Gflop/s": f"{speed / 1e9:,.3g}",
+        "of peak %": _share(speed / costs.ceilings.matmul_flops_per_s),
+    }
+
+
+def _ceilings_note(machine: str, costs: StepCosts) -> str:
+    top = costs.ceilings
+    return (
+        f"ceilings of {machine}: {top.matmul_flops_per_s / 1e9:,.3g} Gflop/s, "
+        f"{top.copy_bytes_per_s / 1e9:,.3g} GB/s, {top.cached_copy_bytes_per_s / 1e9:,.3g} GB/s in "
+        "the cache"
+    )
+
+
+def profile_section(subject: Subject) -> Section | None:
+    """What profiled runs spent their steps on; ``None`` where none was profiled."""
+    profiled = [(row, run) for row in subject.rows for run in row.runs if run.profile]
+    if not profiled:
+        return None
+    shown = profiled[:_MOST_PROFILES]
+    left = len(profiled) - len(shown)
+    return Section(
+        key="operators",
+        title="Operators",
+        lead="What the operators of profiled steps took by themselves, longest first; the times of "
+        "such runs are nobody's measure.",
+        said=[
+            f"{row.name}, seed {run.seed}: {profile_line(run.profile)}."
+            for row, run in shown
+            if run.profile
+        ],
+        tables=[
+            Table(title=f"{row.name}, seed {run.seed}", rows=cells[:_MOST_OPERATORS])
+            for row, run in shown
+            if run.profile and (cells := operator_rows(run.profile))
+        ],
+        notes=[
+            *(
+                f"{row.name}, seed {run.seed}, in {run.run_id}: {', '.join(run.profile.files)}"
+                for row, run in shown
+                if run.profile and run.profile.files
+            ),
+            *([f"{left} more profiled runs are not shown"] if left else []),
+        ],
+    )
+
+
+def telemetry_section(subject: Subject) -> Section | None:
+    """The machine while runs trained; ``None`` where nothing was sampled."""
+    rows = [(row, [run.telemetry for run in row.runs if run.telemetry]) for row in subject.rows]
+    cells = [_telemetry_cells(row, sampled) for row, sampled in rows if sampled]
+    if not cells:
+        return None
+    return Section(
+        key="telemetry",
+        title="Telemetry",
+        lead="The main process's machine while runs trained, sampled between timed windows.",
+        tables=[Table(rows=_known(cells))],
+        notes=["peaks are the highest of all seeds, all else is their mean"],
+    )
+
+
+_MEANS: Mapping[str, tuple[Callable[[Telemetry], float | None], float, str]] = {
+    "cores used": (lambda t: t.cores_used, 1, ".2f"),
+    "others' cores before": (lambda t: t.others_cores_before, 1, ".2f"),
+    "others' cores during": (lambda t: t.others_cores_during, 1, ".2f"),
+    "load": (lambda t: t.load_average_1min, 1, ".2f"),
+    "CPU GHz": (lambda t: t.cpu_clock_hz, 1e9, ".2f"),
+    "CPU °C": (lambda t: t.cpu_temperature_c, 1, ".0f"),
+    "CPU J": (lambda t: t.cpu_energy_j, 1, ".0f"),
+    "GPU busy %": (lambda t: t.gpu_utilization, 0.01, ".0f"),
+    "GPU GHz": (lambda t: t.gpu_clock_hz, 1e9, ".2f"),
+    "GPU W": (lambda t: t.gpu_power_w, 1, ".0f"),
+    "GPU J": (lambda t: t.gpu_energy_j, 1, ".0f"),
+}
+"""Columns that are means: how each is read, its unit, and its form."""
+
+_PEAKS: Mapping[str, tuple[Callable[[Telemetry], float | None], float, str]] = {
+    "memory peak MiB": (lambda t: t.rss_peak_bytes, 2**20, ",.0f"),
+    "device memory peak MiB": (lambda t: t.device_memory_peak_bytes, 2**20, ",.0f"),
+    "GPU peak °C": (lambda t: t.gpu_temperature_c, 1, ".0f"),
+}
+
+
+def _telemetry_cells(row: Row, sampled: Sequence[Telemetry]) -> dict[str, str]:
+    found = {"run": row.name}
+    for columns, together in ((_MEANS, fmean), (_PEAKS, max)):
+        for name, (read, unit, form) in columns.items():
+            known = [value for one in sampled if (value := read(one)) is not None]
+            found[name] = format(together(known) / unit, form) if known else NOT_MEASURED
+    reasons = {reason for one in sampled for reason in one.gpu_throttle_reasons or ()}
+    return found | {"GPU throttled by": ", ".join(sorted(reasons)) or NOT_MEASURED}
+
+
+def _ms(value_s: float | None) -> str:
+    return NOT_MEASURED if value_s is None else f"{1000 * value_s:.3g}"
+
+
+def _share(share: float | None) -> str:
+    if share is None:
+        return NOT_MEASURED
+    return f"{100 * share:.0f}" if share >= 0.1 else f"{100 * share:.2g}"
+
+
+def _known(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """`rows` without the columns in which nothing was measured."""
+    kept = [name for name in rows[0] if any(row[name] != NOT_MEASURED for row in rows)]
+    return [{name: row[name] for name in kept} for row in rows]

@@ -1,0 +1,193 @@
+"""Sections on what runs measured: curves, the clock ledger, throughput and scaling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+
+from mnistbench.analysis.grouping import counted, summarise
+from mnistbench.analysis.number_text import NOT_MEASURED, goal
+from mnistbench.analysis.scaling.gains import Gain, Measured
+from mnistbench.analysis.scaling.prediction import Figure
+from mnistbench.analysis.scaling.study import ScalingReport, study_scaling
+from mnistbench.analysis.stability import mark_notes, time_mark
+from mnistbench.output.charts.curve_pictures import curve_pictures
+from mnistbench.output.charts.rows import MOST_ROWS
+from mnistbench.output.charts.speed_pictures import Speed, gain_picture, speed_picture
+from mnistbench.output.charts.stacked_bars import Stack, ledger_pictures
+from mnistbench.output.charts.style import Picture
+from mnistbench.output.page.parts import Section, Table
+from mnistbench.output.page.report_data import Row, Subject
+from mnistbench.output.scaling_notes import scaling_notes
+from mnistbench.output.scaling_verdict import check_line, verdict_lines
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.record import PHASES
+
+__all__ = ["curve_section", "ledger_section", "scaling_section", "throughput_section"]
+
+
+def curve_section(subject: Subject) -> Section | None:
+    """Accuracy and loss by epoch; ``None`` where nothing was evaluated or trained."""
+    rows = subject.rows
+    pictures = curve_pictures([row.runs for row in rows], [row.name for row in rows])
+    if not pictures:
+        return None
+    return Section(
+        key="curves",
+        title="Curves",
+        lead="How accuracy and training loss went, epoch by epoch.",
+        pictures=pictures,
+    )
+
+
+def ledger_section(subject: Subject) -> Section | None:
+    """Where the wall clock went; ``None`` where no second was spent."""
+    ledgers: dict[str, dict[str, float]] = {
+        row.name: {
+            phase: fmean(run.phases_s.get(phase, 0.0) for run in counted(row.runs))
+            for phase in PHASES
+        }
+        for row in subject.timed
+    }
+    spent = {name: ledger for name, ledger in ledgers.items() if sum(ledger.values()) > 0}
+    if not spent:
+        return None
+    shown = [phase for phase in PHASES if any(round(s[phase], 2) for s in spent.values())]
+    cells = [
+        {"run": name}
+        | {f"{phase} s": f"{ledger[phase]:.2f}" for phase in shown}
+        | {"in all": f"{sum(ledger.values()):.2f}"}
+        for name, ledger in spent.items()
+    ]
+    return Section(
+        key="ledger",
+        title="Clock ledger",
+        lead="What the seconds of a run went into, from its start to its result.",
+        pictures=ledger_pictures([Stack(name, ledger) for name, ledger in spent.items()]),
+        tables=[Table(title="Mean seconds by phase", rows=cells, folded=len(cells) > MOST_ROWS)],
+        notes=mark_notes([row.runs for row in subject.timed]),
+    )
+
+
+def throughput_section(subject: Subject) -> Section | None:
+    """Samples per second by batch and by processes; ``None`` where neither varies."""
+    found = [
+        speed_picture(_speeds(subject.timed, against=against), against=against)
+        for against in ("batch", "processes")
+    ]
+    pictures = [picture for picture in found if picture is not None]
+    if not pictures:
+        return None
+    return Section(
+        key="throughput",
+        title="Throughput",
+        lead="How samples per second change with the samples of a step and with the processes.",
+        pictures=pictures,
+        notes=mark_notes([row.runs for row in subject.timed]),
+    )
+
+
+def _speeds(rows: Sequence[Row], *, against: str) -> list[Speed]:
+    found = []
+    for row in rows:
+        told = summarise(row.runs)
+        x = told["global_batch_size" if against == "batch" else "num_processes"]
+        speed = told["samples_per_s"]
+        if x is None or speed is None:
+            continue
+        each = told["per_device_batch_size"]
+        beside = (
+            told["device"] if against == "batch" else _batch_kind(told["global_batch_size"], each)
+        )
+        parts = (str(told["recipe"]), str(beside), str(told["precision"]), str(told["loop"]))
+        half = speed["half_width"]
+        ends = (None, None) if half is None else (speed["mean"] - half, speed["mean"] + half)
+        found.append((parts, x, speed["mean"], ends))
+    kept = [index for index in range(4) if len({parts[index] for parts, *_ in found}) > 1] or [0]
+    return [
+        Speed(", ".join(parts[index] for index in kept), x, value, *ends)
+        for parts, x, value, ends in found
+    ]
+
+
+def _batch_kind(total: int | None, each: int | None) -> str:
+    return f"batch {total} in all" if each is None else f"batch {each} each"
+
+
+def scaling_section(subject: Subject) -> Section | None:
+    """What several processes gained over one; ``None`` where there are not both."""
+    records = [run for row in subject.timed for run in row.runs]
+    counts = {record.environment.get("num_processes") for record in records} - {None}
+    if 1 not in counts or len(counts) < 2:
+        return None
+    reading = subject.reading
+    lead = "What several processes gained over one, why no more, and how far it would go on."
+    try:
+        reports = study_scaling(records, reading.scaling, target=reading.scaling_target)
+    except InputError as error:
+        return Section(key="scaling", title="Scaling", lead=lead, said=[str(error)])
+    return Section(
+        key="scaling",
+        title="Scaling",
+        lead=lead,
+        said=[line for report in reports for line in _said(report, named=len(reports) > 1)],
+        pictures=list(_gain_pictures(reports)),
+        tables=[table for report in reports for table in _gain_tables(report)],
+        notes=list(dict.fromkeys(line for report in reports for line in scaling_notes(report))),
+    )
+
+
+def _said(report: ScalingReport, *, named: bool) -> list[str]:
+    checked = check_line(report)
+    lead = f"{report.family.name}; " if named else ""
+    return [f"{lead}{line}" for line in (*verdict_lines(report), *([checked] if checked else []))]
+
+
+def _gain_pictures(reports: Sequence[ScalingReport]) -> Iterable[Picture]:
+    for number, report in enumerate(reports, start=1):
+        gains = [
+            Speed(_series(row, gain), row.setup.num_processes, *gain.speed)
+            for row in report.measured
+            for gain in row.gains
+            if gain.speed is not None
+        ]
+        picture = gain_picture(gains, number=number if len(reports) > 1 else 0)
+        if picture is not None:
+            yield picture
+
+
+def _series(row: Measured, gain: Gain) -> str:
+    threads = row.setup.num_threads
+    return (
+        f"{gain.scaling}, batch {gain.base.global_batch_size}, {threads} "
+        f"thread{'s' * (threads > 1)} each" + (", slower link" if row.setup.link_rank else "")
+    )
+
+
+def _gain_tables(report: ScalingReport) -> list[Table]:
+    rows = [
+        {
+            "processes × threads": row.setup.shape,
+            "global batch": str(row.setup.global_batch_size),
+            "scaling": gain.scaling,
+            "n": str(len(row.setup.runs)),
+            "× samples/s": _figure(gain.speed) + time_mark(row.setup.alone),
+            "efficiency %": NOT_MEASURED
+            if gain.efficiency is None
+            else f"{100 * gain.efficiency:.0f}",
+            f"× to {goal(report.target)}": _figure(gain.time),
+            "× steps": _figure(gain.steps),
+        }
+        for row in report.measured
+        for gain in row.gains
+    ]
+    return [Table(title=f"{report.family.name}, against one process", rows=rows)] if rows else []
+
+
+def _figure(figure: Figure | None) -> str:
+    if figure is None:
+        return NOT_MEASURED
+    if figure.low is None and figure.high is None:
+        return f"{figure.value:.2f} ({NOT_MEASURED})"
+    high = "∞" if figure.high is None else f"{figure.high:.2f}"
+    return f"{figure.value:.2f} ({figure.low or 0:.2f}–{high})"

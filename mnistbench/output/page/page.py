@@ -1,0 +1,130 @@
+"""A page of records: its sections, and their HTML."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mnistbench.output.charts.style import Picture, darkened, drawn
+from mnistbench.output.page.diagnostics_sections import (
+    profile_section,
+    step_section,
+    telemetry_section,
+)
+from mnistbench.output.page.headline import answers, facts, title
+from mnistbench.output.page.measurement_sections import (
+    curve_section,
+    ledger_section,
+    scaling_section,
+    throughput_section,
+)
+from mnistbench.output.page.parts import Section
+from mnistbench.output.page.provenance_sections import (
+    care_section,
+    environment_section,
+    rerun_section,
+)
+from mnistbench.output.page.report_data import Reading, Subject
+from mnistbench.output.page.summary import summary_section, time_section
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.escaping import printable
+from mnistbench.schema.record import RunRecord
+
+__all__ = ["render_page", "save_pictures"]
+
+_SECTIONS: tuple[Callable[[Subject], Section | None], ...] = (
+    summary_section,
+    time_section,
+    curve_section,
+    ledger_section,
+    throughput_section,
+    scaling_section,
+    step_section,
+    profile_section,
+    care_section,
+    rerun_section,
+    environment_section,
+    telemetry_section,
+)
+
+
+def render_page(
+    records: Sequence[RunRecord], reading: Reading | None = None, *, made_at: str = ""
+) -> str:
+    """`records` as one HTML page, which loads nothing and runs nothing.
+
+    Args:
+        records: at least one.
+        reading: targets, references and recipes.
+        made_at: when and by what it was made; all else is the same each time.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    subject = Subject(records=records, reading=reading or Reading())
+    environment = Environment(
+        loader=PackageLoader("mnistbench.output.page", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["picture_uri"] = _picture_uri
+    style = environment.get_template("page.css.jinja").render()
+    return environment.get_template("page.html.jinja").render(
+        title=title(subject),
+        answers=answers(subject),
+        facts=facts(subject),
+        sections=_sections(subject),
+        made_at=made_at,
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+    )
+
+
+def save_pictures(
+    records: Sequence[RunRecord], folder: Path, reading: Reading | None = None
+) -> list[Path]:
+    """Every picture of the page as PNG and SVG at a column's width into `folder`, which is made.
+
+    Raises:
+        InputError: there is nothing to draw, or the folder cannot be written.
+    """
+    subject = Subject(records=records, reading=reading or Reading())
+    pictures = [picture for section in _sections(subject) for picture in section.pictures]
+    if not pictures:
+        raise InputError(f"{folder}: no run has anything to draw")
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for picture in pictures:
+            for kind in ("png", "svg"):
+                path = folder / f"{picture.name}.{kind}"
+                path.write_bytes(drawn(picture, kind))
+                written.append(path)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
+    return written
+
+
+def _sections(subject: Subject) -> list[Section]:
+    return [found for make in _SECTIONS if (found := make(subject)) is not None]
+
+
+def _picture_uri(picture: Picture) -> dict[str, str]:
+    """The picture for light and for dark pages, as addresses that hold all of it."""
+    light = drawn(picture, "svg", background=False)
+    return {"light": _uri(light), "dark": _uri(darkened(light))}
+
+
+def _uri(svg: bytes) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+
+
+def _shown(value: Any) -> Any:
+    """Text without control characters; what is markup by the template's own hand stays so."""
+    if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
+        return value
+    return printable(value)

@@ -1,0 +1,76 @@
+"""What a page is made of: sections of sentences, pictures, tables and commands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mnistbench.analysis.number_text import NOT_MEASURED
+from mnistbench.output.charts.style import Picture
+
+__all__ = ["Commands", "Section", "Table"]
+
+_ONE_LINE = 28
+_FIGURE = re.compile(r"[-+]?\d[\d,.]*(e[-+]\d+)?%?( ± [\d,.]+| of \d+)?[†‡§]*$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows of cells: column -> text.
+
+    Attributes:
+        rows: all of the same columns; the first column names a row.
+        title: said above it, if a section has several.
+        folded: shown on request only, for what is long and seldom read.
+    """
+
+    rows: Sequence[Mapping[str, str]]
+    title: str = ""
+    folded: bool = False
+
+    @property
+    def columns(self) -> list[str]:
+        """Their headings."""
+        return list(self.rows[0])
+
+    @property
+    def looks(self) -> dict[str, str]:
+        """How each column is set: numbers as figures, what is short in one line, all else long."""
+        return {column: self._look(column) for column in self.columns}
+
+    def _look(self, column: str) -> str:
+        cells = [row[column] for row in self.rows]
+        if column != self.columns[0] and all(_FIGURE.match(c) or c == NOT_MEASURED for c in cells):
+            return "figure"
+        return "brief" if max(map(len, cells)) <= _ONE_LINE else "long"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commands:
+    """The commands that make one row again, or why there are none."""
+
+    name: str
+    lines: Sequence[str]
+    why_none: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One section of a page, in the order in which it is read.
+
+    Attributes:
+        key: its anchor.
+        lead: one sentence on what a reader sees.
+        said: what is concluded.
+        notes: what marks mean, and what has to be said below tables.
+    """
+
+    key: str
+    title: str
+    lead: str
+    said: Sequence[str] = ()
+    pictures: Sequence[Picture] = ()
+    tables: Sequence[Table] = ()
+    notes: Sequence[str] = ()
+    commands: Sequence[Commands] = ()

@@ -1,0 +1,91 @@
+"""What a page is about: records in groups, named, and how they are to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+from mnistbench.analysis.differences import conditions
+from mnistbench.analysis.grouping import group_runs
+from mnistbench.analysis.scaling.study import Choice
+from mnistbench.analysis.stability import is_profiled
+from mnistbench.output.rerun import Recipes
+from mnistbench.output.row_names import row_names
+from mnistbench.schema.record import RunRecord
+from mnistbench.schema.reference import ReferenceCurve
+
+__all__ = ["Reading", "Row", "Subject"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How records are to be read.
+
+    Attributes:
+        targets: accuracies to score at, as fractions; none are the runs' own.
+        references: curves that runs are held to.
+        recipes: what recipes set now, which commands are told against.
+        scaling: what to fit the model of scaling on.
+        scaling_target: the accuracy that scaling is read at; none is the runs' own.
+    """
+
+    targets: Sequence[float] = ()
+    references: Sequence[ReferenceCurve] = ()
+    recipes: Recipes = field(default_factory=dict)
+    scaling: Choice = field(default_factory=Choice)
+    scaling_target: float | None = None
+
+
+class Row(NamedTuple):
+    """Runs that differ in nothing but their seed, by the name that the page calls them."""
+
+    name: str
+    runs: Sequence[RunRecord]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """The records of a page, and all that several sections ask of them."""
+
+    records: Sequence[RunRecord]
+    reading: Reading
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """A row for each group, in order of first appearance."""
+        groups = group_runs(self.records)
+        return [Row(*row) for row in zip(row_names(groups), groups, strict=True)]
+
+    @cached_property
+    def timed(self) -> list[Row]:
+        """Those whose times and speeds may be shown beside others': profiled runs are not."""
+        return [row for row in self.rows if not any(map(is_profiled, row.runs))]
+
+    @cached_property
+    def comparable(self) -> list[list[Row]]:
+        """`timed` by data, split, target, batch and hardware; the largest set first."""
+        sets: list[list[Row]] = []
+        for row in self.timed:
+            same = (s for s in sets if not conditions(s[0].runs, row.runs))
+            found = next(same, None)
+            if found is None:
+                sets.append([row])
+            else:
+                found.append(row)
+        return sorted(sets, key=len, reverse=True)
+
+    def targets(self, row: Row) -> list[float]:
+        """The accuracies that `row` is scored at."""
+        own = row.runs[0].result.target_accuracy
+        return list(self.reading.targets) or ([] if own is None else [own])
+
+    @cached_property
+    def scored(self) -> dict[float, list[Row]]:
+        """Each target, and the rows that are scored at it."""
+        found: dict[float, list[Row]] = {}
+        for row in self.timed:
+            for target in self.targets(row):
+                found.setdefault(target, []).append(row)
+        return found

@@ -1,0 +1,103 @@
+"""The curves of records as one picture in a file, by matplotlib without a display."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnistbench.analysis.grouping import counted, group_labels, group_runs
+from mnistbench.output.charts.curves import (
+    FEW,
+    accuracy_curve,
+    draw_curves,
+    final_accuracy,
+    look,
+    loss_curve,
+    scale_by_error,
+    set_accuracy_ticks,
+)
+from mnistbench.output.charts.style import plain_log
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.escaping import printable
+from mnistbench.schema.record import RunRecord
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["FORMATS", "plot_curves"]
+
+FORMATS = (".png", ".svg")
+
+
+def plot_curves(records: Sequence[RunRecord], path: Path, *, accuracy_only: bool = False) -> None:
+    """Accuracy by epoch and, unless `accuracy_only`, training loss, to `path`.
+
+    Runs that differ only in their seed are one line: their median, with a band from three runs on
+    (`draw_curves`). Few lines have the accuracy that they converge to drawn across; more than seven
+    are told apart by style and marker as well.
+
+    Raises:
+        InputError: `path` is neither PNG nor SVG, cannot be written, or no run was evaluated.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"{path}: a plot is .png or .svg; name the file so")
+    drawn = [group for group in group_runs(records) if any(r.eval_points for r in group)]
+    if not drawn:
+        raise InputError(f"{path}: no run with an evaluation to draw")
+    import matplotlib as mpl
+
+    with mpl.rc_context({"text.parse_math": False}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a letter that the font has not is drawn as a box
+        figure = _figure(drawn, panels=1 if accuracy_only else 2)
+        try:
+            figure.savefig(path, dpi=120)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _figure(groups: Sequence[Sequence[RunRecord]], *, panels: int) -> Figure:
+    from matplotlib.figure import Figure
+
+    few = len(groups) <= FEW
+    legend_rows = len(groups) if few else math.ceil(len(groups) / 2)
+    height = (4.2, 6.7)[panels - 1] + 0.2 * legend_rows
+    figure = Figure(figsize=(7, height), layout="constrained")
+    grid = figure.subplots(panels, 1, sharex=True, squeeze=False)
+    top, *below = grid[:, 0]
+    scale_by_error(top)
+    for index, (group, label) in enumerate(zip(groups, group_labels(groups), strict=True)):
+        runs = counted(group)
+        _draw_accuracy(top, runs, style=look(index), label=printable(label), across=few)
+        for bottom in below:
+            draw_curves(bottom, [loss_curve(record) for record in runs], look(index))
+    set_accuracy_ticks(top, apart=0.03)
+    top.set_ylabel(f"{_split_name(groups)} accuracy (%)")
+    for bottom in below:
+        bottom.set_ylabel("training loss")
+        plain_log(bottom, "y")
+    for axes in (top, *below):
+        axes.grid(visible=True, alpha=0.3)
+    grid[-1, 0].set_xlabel("epoch")
+    figure.legend(fontsize="small", loc="outside lower center", ncols=1 if few else 2)
+    return figure
+
+
+def _split_name(groups: Sequence[Sequence[RunRecord]]) -> str:
+    splits = {str(record.config.get("eval_split")) for group in groups for record in group}
+    return " / ".join(sorted(splits))
+
+
+def _draw_accuracy(
+    axes: Axes, runs: Sequence[RunRecord], *, style: dict[str, Any], label: str, across: bool
+) -> None:
+    curves = [accuracy_curve(record) for record in runs]
+    end = final_accuracy(curves)
+    if end is not None:
+        label += f", converges to {end:.2f} %" if across else f": {end:.2f} %"
+        if across:
+            axes.axhline(end, color=style["color"], linestyle="--", linewidth=0.8)
+    draw_curves(axes, curves, style, label=label)

@@ -1,0 +1,211 @@
+"""The choice of a grid as text: its configurations in order, the winner, and how sure that is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mnistbench.analysis.best_config import Candidate, Selection, check_metric, select
+from mnistbench.analysis.comparison_text import shift_text
+from mnistbench.analysis.differences import code_of
+from mnistbench.analysis.grouping import counted, identify
+from mnistbench.analysis.metrics import METRICS, MetricName, target_of
+from mnistbench.analysis.number_text import NOT_MEASURED, goal, percent
+from mnistbench.analysis.stability import mark_notes, time_mark
+from mnistbench.output.number_format import MEDIAN_NOTE, batch_text, estimate_text, median_text
+from mnistbench.output.tables import TableFormat, data_text, render_table
+from mnistbench.schema.escaping import markdown, printable
+from mnistbench.schema.record import RunRecord
+from mnistbench.stats.intervals import Estimate, complete_mean, mean_interval
+from mnistbench.stats.resampling import DRAWS
+from mnistbench.stats.survival import median_reading
+
+__all__ = ["check_metric", "render_selection"]
+
+_SURE = 0.95
+_MOST_NAMED = 3
+_IF_THEY_VARY = ("differs in", "device", "batch", "precision", "status")
+
+
+def render_selection(
+    records: Sequence[RunRecord], *, metric: str, table_format: TableFormat
+) -> str:
+    """The configurations among `records` ranked by `metric`, and the choice of the first of them.
+
+    Accuracies and speeds count by their mean over seeds, times and steps to a target by Kaplan and
+    Meier's median. How sure the choice is: the share of draws in which the winner stays the best
+    (Hall and Miller 2009; see `mnistbench.stats.resampling`).
+
+    Args:
+        records: runs of one data set and, for times, of one kind of machine.
+        metric: one that `check_metric` lets pass: never read from test.
+        table_format: CSV has the rows alone.
+
+    Raises:
+        InputError: as `mnistbench.analysis.best_config.select`.
+    """
+    chosen = select(records, metric)
+    values = [_values(candidate, chosen) for candidate in chosen.candidates]
+    notes = _notes(chosen)
+    if table_format == "csv":
+        return data_text(values, table_format)
+    if table_format == "json":
+        choice = _choice(chosen) | {"rows": values, "notes": notes}
+        return json.dumps(choice, indent=1, allow_nan=False)
+    rows = [_cells(c, v, chosen) for c, v in zip(chosen.candidates, values, strict=True)]
+    same = {name for name in _IF_THEY_VARY if len({row[name] for row in rows}) == 1}
+    table = render_table(
+        [{k: v for k, v in row.items() if k not in same} for row in rows], table_format
+    )
+    if table_format == "markdown":
+        lines = [markdown(line) + "\n" for line in _headlines(chosen)]
+        return "\n".join([table, "", *lines, *(f"- {markdown(note)}" for note in notes)])
+    return "\n".join([table, "", *map(printable, [*_headlines(chosen), "", *notes])])
+
+
+def _choice(chosen: Selection) -> dict[str, Any]:
+    """What JSON says of the choice as a whole."""
+    test = _test_accuracy(chosen.winner)
+    change = chosen.change or (None, None, None)
+    return {
+        "metric": chosen.metric,
+        "target_accuracy": target_of(chosen.winner.runs[0], None),
+        "winner": chosen.winner.name,
+        "as_good": [candidate.name for candidate in chosen.as_good],
+        "confidence": chosen.winner.share,
+        "why_unsure": chosen.why_unsure,
+        "runner_up": chosen.candidates[1].name if chosen.change else None,
+        "relative": METRICS[chosen.metric].ratio,
+        **dict(zip(("change", "low", "high"), change, strict=True)),
+        "draws": DRAWS,
+        "paired": chosen.paired,
+        "winner_test_accuracy": test and test._asdict(),
+    }
+
+
+def _values(candidate: Candidate, chosen: Selection) -> dict[str, Any]:
+    """A row in full precision."""
+    return {
+        **identify(candidate.runs),
+        "differs_in": candidate.differs,
+        "metric": chosen.metric,
+        "score": candidate.score,
+        **_spread(candidate, chosen),
+        "share_best": candidate.share,
+        "n": len(candidate.readings),
+        "lost": candidate.lost,
+    }
+
+
+def _spread(candidate: Candidate, chosen: Selection) -> dict[str, Any]:
+    """The 95 % interval of the score, as its kind has it."""
+    if not candidate.readings:
+        return {"half_width": None, "low": None, "high": None, "reached": None}
+    if METRICS[chosen.metric].to_target:
+        _, low, high, reached, _ = median_reading(candidate.readings)
+        return {"half_width": None, "low": low, "high": high, "reached": reached}
+    half_width = mean_interval([r.value for r in candidate.readings]).half_width
+    return {"half_width": half_width, "low": None, "high": None, "reached": None}
+
+
+def _cells(candidate: Candidate, values: Mapping[str, Any], chosen: Selection) -> dict[str, str]:
+    """A row of the table: column -> text."""
+    share = candidate.share
+    lost = f", {candidate.lost} lost" if candidate.lost else ""
+    return {
+        "recipe": values["recipe"],
+        "differs in": candidate.differs,
+        "device": values["device"],
+        "batch": batch_text(values),
+        "precision": values["precision"] or NOT_MEASURED,
+        _label(chosen): _score_text(values, chosen.metric) + _mark(candidate, chosen.metric),
+        "best in": NOT_MEASURED if share is None else _share_text(share),
+        "n": f"{len(candidate.readings)}{lost}",
+        "status": values["status"],
+    }
+
+
+def _label(chosen: Selection) -> str:
+    """What was measured, with its unit."""
+    metric, target = METRICS[chosen.metric], target_of(chosen.winner.runs[0], None)
+    to = f" to {goal(target)}" if metric.to_target and target else ""
+    return f"{metric.label}{to}{metric.unit}" if metric.quality else f"{metric.label}{to}"
+
+
+def _score_text(values: Mapping[str, Any], name: MetricName) -> str:
+    metric = METRICS[name]
+    if not values["n"]:
+        return NOT_MEASURED
+    if metric.to_target:
+        text = median_text({"median": values["score"]} | dict(values), metric.show, alone=False)
+        return f"{text}, {values['reached']} of {values['n']}"
+    return estimate_text({"mean": values["score"]} | dict(values), metric.show)
+
+
+def _mark(candidate: Candidate, name: MetricName) -> str:
+    return time_mark(candidate.runs) if METRICS[name].timed and candidate.readings else ""
+
+
+def _headlines(chosen: Selection) -> list[str]:
+    """The winner, the one behind it, and what the winner reached on test."""
+    winner, test = chosen.winner, _test_accuracy(chosen.winner)
+    first = f"best by {_label(chosen)}: {winner.name}"
+    if chosen.as_good:
+        names = [candidate.name for candidate in (winner, *chosen.as_good)]
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        first = f"equally good by {_label(chosen)}: {'; '.join(names[:_MOST_NAMED])}{more}"
+    lines = [f"{first} ({_confidence_text(chosen)})"]
+    if chosen.change and not chosen.as_good:
+        behind = chosen.candidates[1].name
+        change = shift_text(chosen.change, METRICS[chosen.metric])
+        lines.append(f"runner-up: {behind}, against the best {change}")
+    if test:
+        text = estimate_text(test._asdict(), percent)
+        lines.append(f"test accuracy of {winner.name}, which had no part in this: {text} %")
+    return lines
+
+
+def _confidence_text(chosen: Selection) -> str:
+    if chosen.winner.share is None:
+        return chosen.why_unsure or NOT_MEASURED
+    if len(chosen.as_good) == len(chosen.candidates) - 1:
+        return "nothing sets them apart"
+    share = sum(candidate.share or 0.0 for candidate in (chosen.winner, *chosen.as_good))
+    unsure = "" if share >= _SURE else "; more seeds would make it surer"
+    one = "one of them is " if chosen.as_good else ""
+    return f"{one}best in {_share_text(share)} of draws{unsure}"
+
+
+def _notes(chosen: Selection) -> list[str]:
+    """What the figures mean, and what was left out."""
+    groups = [candidate.runs for candidate in chosen.candidates]
+    metric, lines = METRICS[chosen.metric], [*chosen.left_out]
+    if chosen.winner.share is not None:
+        how = "the same draw for all" if chosen.paired else "each by itself, as seeds differ"
+        lines.append(
+            f"best in: how often it stays the best when its seeds' spread is drawn again, "
+            f"{DRAWS:,} times, {how}"
+        )
+    several = any(len(group) > 1 for group in groups)
+    if several and metric.to_target:
+        lines.append(f"{metric.label} is the median over all seeds {MEDIAN_NOTE}")
+    elif several:
+        lines.append("± is half the width of the 95 % interval of the mean over n seeds")
+    if any(candidate.lost for candidate in chosen.candidates):
+        lines.append(
+            "what lost a run (diverged or failed) comes last: a mean of the rest is biased"
+        )
+    commits = dict.fromkeys(code_of(record) for group in groups for record in group)
+    if len(commits) > 1:
+        lines.append(f"several commits: {', '.join(commits)}")
+    return lines + (mark_notes(groups) if metric.timed else [])
+
+
+def _test_accuracy(candidate: Candidate) -> Estimate | None:
+    return complete_mean(record.result.test_accuracy for record in counted(candidate.runs))
+
+
+def _share_text(share: float) -> str:
+    """A share of draws as a whole percentage, never quite none or all of them."""
+    return "<1 %" if share < 0.01 else ">99 %" if share > 0.99 else f"{100 * share:.0f} %"

@@ -1,0 +1,229 @@
+"""Records as rows, rows as text: terminal table, Markdown, CSV or JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from tabulate import tabulate
+
+from mnistbench.analysis.bottleneck import limits_notes
+from mnistbench.analysis.grouping import (
+    accuracy_by_epoch,
+    differences,
+    group_labels,
+    group_runs,
+    identify,
+    run_name,
+    summarise,
+    target_values,
+)
+from mnistbench.analysis.number_text import NOT_MEASURED, goal, percent
+from mnistbench.analysis.rules import score_rules
+from mnistbench.analysis.scoring import score_target
+from mnistbench.analysis.stability import mark_notes, time_mark
+from mnistbench.output.number_format import (
+    MEDIAN_NOTE,
+    estimate_text,
+    notes,
+    run_cells,
+    score_cells,
+    target_cells,
+)
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.escaping import markdown, printable
+from mnistbench.schema.record import RunRecord
+from mnistbench.schema.reference import ReferenceCurve
+
+__all__ = [
+    "TableFormat",
+    "data_text",
+    "render_epochs",
+    "render_rules",
+    "render_runs",
+    "render_table",
+    "render_targets",
+    "run_lines",
+]
+
+TableFormat = Literal["table", "markdown", "csv", "json"]
+
+_OPTIONAL = {"differs in": "", "reference": NOT_MEASURED, "n": "1", "status": "completed"}
+"""Columns left out where every row says the same, expected thing."""
+
+
+def render_runs(
+    records: Sequence[RunRecord],
+    *,
+    table_format: TableFormat,
+    per_run: bool = False,
+    references: Sequence[ReferenceCurve] = (),
+) -> str:
+    """A row for each group of `records` (see `group_runs`), or for each run with `per_run`.
+
+    Over several runs a cell is the mean and half the width of its 95 % interval, with n; the time
+    to the target is Kaplan and Meier's median with its interval. Runs that train in the way of one
+    of `references` are held to its band; a note names the recipes that none of them could check.
+    """
+    groups = [[record] for record in records] if per_run else group_runs(records)
+    if table_format in {"json", "csv"}:
+        return data_text([summarise(g, references=references) for g in groups], table_format)
+    differing = differences(groups)
+    rows = [run_cells(g, text, references) for g, text in zip(groups, differing, strict=True)]
+    return _table(rows, [*notes(groups, references), *limits_notes(groups)], table_format)
+
+
+def run_lines(records: Sequence[RunRecord]) -> tuple[list[str], list[str]]:
+    """The table of `render_runs` for a terminal, and the notes below it, line by line."""
+    lines = render_runs(records, table_format="table").splitlines()
+    rows = 2 + len(group_runs(records))
+    return lines[:rows], lines[rows:]
+
+
+def render_targets(
+    records: Sequence[RunRecord], targets: Sequence[float], *, table_format: TableFormat
+) -> str:
+    """The stored curves scored again: a row for each group and each of `targets`.
+
+    Median time and steps to the target with their 95 % intervals, how many runs got there, and the
+    expected time with failures counted.
+    """
+    groups = group_runs(records)
+    scored = [
+        (group, differs, target, target_values(score_target(group, target)))
+        for group, differs in zip(groups, differences(groups), strict=True)
+        for target in targets
+    ]
+    if table_format in {"json", "csv"}:
+        values = [identify(g) | {"target_accuracy": t} | score for g, _, t, score in scored]
+        return data_text(values, table_format)
+    rows = [
+        _lead(g, d) | {"target": goal(t)} | target_cells(s, mark=time_mark(g))
+        for g, d, t, s in scored
+    ]
+    several = any(len(group) > 1 for group in groups)
+    below = [f"medians over all seeds {MEDIAN_NOTE}"] if several else []
+    return _table(rows, [*below, *mark_notes(groups)], table_format)
+
+
+def render_rules(
+    records: Sequence[RunRecord], targets: Sequence[float], *, table_format: TableFormat
+) -> str:
+    """The stored curves scored by the rules of each benchmark: a row for each group, target, rule.
+
+    Without `targets`, each group is scored at the one that it was run with.
+
+    Raises:
+        InputError: there is neither.
+    """
+    groups = group_runs(records)
+    scored = [
+        (group, differs, target, score)
+        for group, differs in zip(groups, differences(groups), strict=True)
+        for target in targets or _own_target(group)
+        for score in score_rules(group, target)
+    ]
+    if not scored:
+        raise InputError("rules: no run has a target; give one, such as --targets 0.97")
+    if table_format in {"json", "csv"}:
+        values = [identify(g) | {"target_accuracy": t} | s._asdict() for g, _, t, s in scored]
+        return data_text(values, table_format)
+    rows = [
+        _lead(g, d) | {"target": goal(t)} | score_cells(s, mark=time_mark(g))
+        for g, d, t, s in scored
+    ]
+    return _table(rows, mark_notes(groups), table_format)
+
+
+def render_epochs(records: Sequence[RunRecord], *, table_format: TableFormat) -> str:
+    """Accuracy on the eval split after each whole epoch: a row per epoch, a column per group.
+
+    CSV and JSON have a row for each pair, accuracies as fractions.
+
+    Raises:
+        InputError: no run was evaluated after a whole epoch.
+    """
+    groups = group_runs(records)
+    labels = group_labels(groups)
+    found = {
+        (epoch, label): estimate
+        for label, group in zip(labels, groups, strict=True)
+        for epoch, estimate in accuracy_by_epoch(group).items()
+    }
+    if not found:
+        raise InputError("by_epoch: no run was evaluated after a whole epoch; leave it out")
+    values = [{"run": run, "epoch": epoch} | e._asdict() for (epoch, run), e in found.items()]
+    if table_format in {"json", "csv"}:
+        return data_text(values, table_format)
+    cells = {key: estimate_text(e._asdict(), percent) for key, e in found.items()}
+    rows = [
+        {"epoch": str(epoch)} | {label: cells.get((epoch, label), NOT_MEASURED) for label in labels}
+        for epoch in sorted({epoch for epoch, _ in found})
+    ]
+    return render_table(rows, table_format)
+
+
+def render_table(rows: Sequence[Mapping[str, str]], table_format: TableFormat) -> str:
+    """`rows` (column -> text) for a terminal or as Markdown, with what is in them made harmless."""
+    safe = markdown if table_format == "markdown" else printable
+    rows = [{safe(k): safe(v) for k, v in row.items()} for row in rows]
+    style = "pipe" if table_format == "markdown" else "simple"
+    return tabulate(rows, headers="keys", tablefmt=style, disable_numparse=True)
+
+
+def data_text(values: Sequence[Mapping[str, Any]], table_format: TableFormat) -> str:
+    """`values`, a mapping for each row, as JSON or, with the parts of each in columns, as CSV."""
+    if table_format == "json":
+        return json.dumps(values, indent=1, allow_nan=False)
+    return _csv([_flat(row) for row in values])
+
+
+def _table(
+    rows: Sequence[Mapping[str, str]], below: Sequence[str], table_format: TableFormat
+) -> str:
+    """`rows` without the columns that need not be said, and the notes `below` them."""
+    dropped = {
+        name
+        for name, expected in _OPTIONAL.items()
+        if all(row.get(name, expected) == expected for row in rows)
+    }
+    kept = [{k: v for k, v in row.items() if k not in dropped} for row in rows]
+    # a line after a Markdown table would become a row of it
+    lines = [
+        f"\n{markdown(note)}" if table_format == "markdown" else printable(note) for note in below
+    ]
+    return "\n".join([render_table(kept, table_format), *lines])
+
+
+def _lead(group: Sequence[RunRecord], differs: str) -> dict[str, str]:
+    data = group[0].dataset.name if group[0].dataset else NOT_MEASURED
+    return {"recipe": run_name(group[0]), "differs in": differs, "dataset": data}
+
+
+def _own_target(group: Sequence[RunRecord]) -> list[float]:
+    target = group[0].result.target_accuracy
+    return [] if target is None else [target]
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key}_{part}": inner for part, inner in value.items()}
+        else:
+            flat[key] = " ".join(map(str, value)) if isinstance(value, list) else value
+            if isinstance(flat[key], str):  # JSON escapes it, CSV does not
+                flat[key] = printable(flat[key])
+    return flat
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().rstrip("\n")

@@ -1,0 +1,1 @@
+"""Pure functions of numbers: intervals, survival, rank tests, resampling, sequential tests."""

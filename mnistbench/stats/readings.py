@@ -1,0 +1,35 @@
+"""What is known of one figure of one run: a number, or the two ends that it lies between."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, Self
+
+__all__ = ["Reading"]
+
+
+class Reading(NamedTuple):
+    """A figure above `low` and at most `high`, in the unit of its metric.
+
+    Both are the same where it was measured. A time to a target lies between the last evaluation
+    that missed it (0 where there is none) and the first that read it. `high` is infinite where the
+    target was not reached by then (right-censored), and both are where it never could be.
+    """
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, value: float) -> Self:
+        """A figure that was measured."""
+        return cls(value, value)
+
+    @property
+    def reached(self) -> bool:
+        """Whether there is an upper end."""
+        return math.isfinite(self.high)
+
+    @property
+    def value(self) -> float:
+        """The upper end or, of what was not reached, the lower one."""
+        return self.high if self.reached else self.low

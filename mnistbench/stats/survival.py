@@ -1,0 +1,284 @@
+"""Time to accuracy where some runs never got there: censored, neither dropped nor counted.
+
+A run has a time, and whether it `reached` its target then; where not, the time is its end.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations, takewhile
+from typing import NamedTuple
+
+from mnistbench.stats.intervals import bootstrap_mean_interval, mean_interval
+from mnistbench.stats.readings import Reading
+
+__all__ = [
+    "CensoredMedian",
+    "ExpectedTime",
+    "at_risk",
+    "expected_running_time",
+    "kaplan_meier_median",
+    "log_rank",
+    "median_reading",
+]
+
+_RESAMPLES = 9999
+_MOST_SPLITS = 20_000
+_FEWEST_RUNS = 5
+"""Below this, resampled runs with failures cover far less than they say."""
+_ENOUGH_FOR_BOOTSTRAP = 10
+_ROUNDING = 1e-9
+
+
+class CensoredMedian(NamedTuple):
+    """A median time of `n` runs of which `reached` got there, and its interval.
+
+    None: not reached by half of the runs; for a bound, that the runs cannot give it.
+    """
+
+    median: float | None
+    low: float | None
+    high: float | None
+    reached: int
+    n: int
+
+
+class ExpectedTime(NamedTuple):
+    """Time spent per success over `n` runs of which `reached` got there, and its interval.
+
+    None: no run got there; for a bound, that the runs cannot give it.
+    """
+
+    time: float | None
+    low: float | None
+    high: float | None
+    reached: int
+    n: int
+
+
+class _Arrival(NamedTuple):
+    """One run that got there: the curve just after it, and what is believed of the true one.
+
+    The share not there yet is estimated as `survival`, and follows Beta(`alpha`, `beta`).
+    """
+
+    time: float
+    survival: float
+    alpha: float
+    beta: float
+
+
+def at_risk(
+    readings: Sequence[Reading], *, among: Sequence[Reading]
+) -> tuple[list[float], list[bool]]:
+    """Times for survival analysis, and whether they were reached.
+
+    What never gets there stays at risk to the longest time `among` all that are compared, as
+    competing risks do (Gooley et al. 1999): to censor it where it broke off would spread its share
+    over the runs that went well.
+    """
+    longest = max((r.value for r in among if math.isfinite(r.value)), default=0.0)
+    return [min(r.value, longest) for r in readings], [r.reached for r in readings]
+
+
+def median_reading(readings: Sequence[Reading]) -> CensoredMedian:
+    """Kaplan and Meier's median (1958) of `readings`, with its 95 % interval.
+
+    Raises:
+        ValueError: there are none.
+    """
+    values, reached = at_risk(readings, among=readings)
+    if len(values) == 1:  # has no interval that would be worth the import of scipy
+        return CensoredMedian(values[0] if reached[0] else None, None, None, sum(reached), 1)
+    return kaplan_meier_median(values, reached)
+
+
+def kaplan_meier_median(
+    times: Sequence[float], reached: Sequence[bool], *, confidence: float = 0.95
+) -> CensoredMedian:
+    """Median time until the target, with runs that did not reach it as censored at their time.
+
+    The median is where the product-limit curve (Kaplan and Meier 1958) falls to one half, the
+    middle of the step if it rests there: the ordinary median where all runs got there. The
+    interval holds the times at which a test does not reject that half are there (Brookmeyer and
+    Crowley 1982). The test is the beta product (Fay, Brittain and Proschan 2013), as log-log
+    bands claim bounds that three runs cannot give; between two arrivals it is interpolated
+    (Hettmansperger and Sheather 1986). Where all runs got there, that is `median_interval`.
+
+    Raises:
+        ValueError: no runs, lengths that differ, a time that is not finite, or `confidence`
+            outside (0, 1).
+    """
+    _check(times, reached, confidence)
+    arrivals = _arrivals(times, reached)
+    middle = _half_time(arrivals)
+    low, high = _median_bounds(arrivals, (1 - confidence) / 2)
+    if middle is not None:  # the curve falls in steps, where the bounds go in between
+        low = None if low is None else min(low, middle)
+        high = None if high is None else max(high, middle)
+    return CensoredMedian(middle, low, high, len(arrivals), len(times))
+
+
+def log_rank(
+    times_a: Sequence[float],
+    reached_a: Sequence[bool],
+    times_b: Sequence[float],
+    reached_b: Sequence[bool],
+    *,
+    seed: int = 0,
+) -> float:
+    """Two-sided p of the log-rank test that A and B reach the target alike, by permutation.
+
+    The statistic is Mantel's (1966), arrivals of A less those expected, as a sum of scores (Peto
+    and Peto 1972); its p is the share of all splits of the runs into two such sides that lie as
+    far from zero. Where these are above 20,000, 9,999 are drawn by `seed` and the one that was
+    seen is counted with them (Phipson and Smyth 2010). 1.0 where no run reached the target while
+    runs of both sides were under way, which says nothing about either.
+
+    Raises:
+        ValueError: no runs, lengths that differ, or a time that is not finite.
+    """
+    _check(times_a, reached_a)
+    _check(times_b, reached_b)
+    import numpy as np
+
+    scores = np.array(_log_rank_scores([*times_a, *times_b], [*reached_a, *reached_b]))
+    n, n_a = len(scores), len(times_a)
+    seen = abs(scores[:n_a].sum()) - _ROUNDING
+    if math.comb(n, n_a) <= _MOST_SPLITS:
+        splits = np.array(list(combinations(range(n), n_a)))
+        return float(np.mean(np.abs(scores[splits].sum(axis=1)) >= seen))
+    drawn = np.random.default_rng(seed).permuted(np.tile(scores, (_RESAMPLES, 1)), axis=1)
+    as_far = np.count_nonzero(np.abs(drawn[:, :n_a].sum(axis=1)) >= seen)
+    return float((1 + as_far) / (1 + _RESAMPLES))
+
+
+def _log_rank_scores(times: Sequence[float], reached: Sequence[bool]) -> list[float]:
+    """Of each run its arrival, 1 or 0, less those expected while it was under way (sum 0)."""
+    expected, hazards = 0.0, dict[float, float]()
+    arrivals = Counter(time for time, there in zip(times, reached, strict=True) if there)
+    ordered = sorted(times)
+    for time in sorted(set(times)):
+        expected += arrivals[time] / (len(times) - bisect_left(ordered, time))
+        hazards[time] = expected
+    return [there - hazards[time] for time, there in zip(times, reached, strict=True)]
+
+
+def expected_running_time(
+    times: Sequence[float], reached: Sequence[bool], *, confidence: float = 0.95, seed: int = 0
+) -> ExpectedTime:
+    """Time until one success when failed runs are started again: all time spent per success.
+
+    ERT as in COCO (Hansen et al. 2021). Where every run got there it is the mean, with its
+    bootstrap interval from ten runs on and Student's t below, where the ends of the former are
+    absurd as soon as one run differs from the rest; of failures that never happened neither knows.
+    As no time is below 0, nor is `low`.
+    Else the interval is of resampled runs, its percentiles moved outwards for the few runs
+    (Hesterberg 2015): `high` is None where too many resamples have no success, both are None for
+    fewer than five runs.
+
+    Raises:
+        ValueError: no runs, lengths that differ, a time that is not finite, or `confidence`
+            outside (0, 1).
+    """
+    _check(times, reached, confidence)
+    successes, n = sum(map(bool, reached)), len(times)
+    if not successes:
+        return ExpectedTime(None, None, None, 0, n)
+    low, high = None, None
+    if successes == n >= _ENOUGH_FOR_BOOTSTRAP:
+        low, high = bootstrap_mean_interval(times, confidence=confidence, seed=seed)
+    elif successes == n > 1:
+        mean, half_width, _ = mean_interval(times, confidence=confidence)
+        low, high = max(0.0, mean - (half_width or 0.0)), mean + (half_width or 0.0)
+    elif n >= _FEWEST_RUNS:
+        low, high = _resampled_ratio(times, reached, confidence, seed)
+    return ExpectedTime(math.fsum(times) / successes, low, high, successes, n)
+
+
+def _arrivals(times: Sequence[float], reached: Sequence[bool]) -> list[_Arrival]:
+    """The runs that got there, by time; of equal times, those that did not come last.
+
+    Of k runs under way the next to arrive leaves Beta(k, 1) of the share still out. The product
+    of these is fitted by a beta of the same mean and variance, exact where none is censored.
+    """
+    arrivals = []
+    survival = mean = square = 1.0
+    runs = sorted(zip(times, reached, strict=True), key=lambda run: (run[0], not run[1]))
+    for under_way, (time, arrived) in zip(range(len(runs), 0, -1), runs, strict=True):
+        if not arrived:
+            continue
+        survival *= (under_way - 1) / under_way
+        mean *= under_way / (under_way + 1)
+        square *= under_way / (under_way + 2)
+        size = (mean - square) / (square - mean * mean)
+        arrivals.append(_Arrival(time, survival, mean * size, (1 - mean) * size))
+    return arrivals
+
+
+def _half_time(arrivals: Sequence[_Arrival]) -> float | None:
+    """Where the curve falls to one half."""
+    for index, arrival in enumerate(arrivals):
+        if arrival.survival > 0.5 + _ROUNDING:
+            continue
+        if arrival.survival < 0.5 - _ROUNDING or index + 1 == len(arrivals):
+            return arrival.time
+        return (arrival.time + arrivals[index + 1].time) / 2
+    return None
+
+
+def _median_bounds(arrivals: Sequence[_Arrival], tail: float) -> tuple[float | None, float | None]:
+    """The last time surely before the true median, and the first surely after it."""
+    from scipy.special import betainc
+
+    rising = [float(betainc(run.alpha, run.beta, 0.5)) for run in arrivals]
+    from_start = [
+        (run.time, p, (run.alpha - 1) / run.beta) for run, p in zip(arrivals, rising, strict=True)
+    ]
+    from_end = [
+        (run.time, 1 - p, (run.beta - 1) / run.alpha)
+        for run, p in zip(arrivals, rising, strict=True)
+    ]
+    return _bound(from_start, tail), _bound(from_end[::-1], tail)
+
+
+def _bound(links: Sequence[tuple[float, float, float]], tail: float) -> float | None:
+    """The innermost time beyond which the median lies with a probability of at most `tail`.
+
+    Links are (time, that probability, odds that weigh the way to the next), outermost first.
+    """
+    outside = list(takewhile(lambda link: link[1] <= tail + _ROUNDING, links))
+    if not outside:
+        return None
+    time, p, odds = outside[-1]
+    if len(outside) == len(links):
+        return time
+    next_time, next_p, _ = links[len(outside)]
+    part = max(0.0, tail - p) / (next_p - p)
+    return time + (next_time - time) * odds * part / (1 + (odds - 1) * part)
+
+
+def _resampled_ratio(
+    times: Sequence[float], reached: Sequence[bool], confidence: float, seed: int
+) -> tuple[float, float | None]:
+    import numpy as np
+    from scipy.special import ndtr, stdtrit
+
+    n = len(times)
+    drawn = np.random.default_rng(seed).integers(n, size=(_RESAMPLES, n))
+    spent, successes = np.array(times)[drawn].sum(axis=1), np.array(reached)[drawn].sum(axis=1)
+    ratio = np.full(_RESAMPLES, np.inf)
+    np.divide(spent, successes, out=ratio, where=successes > 0)
+    tail = ndtr(-math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 + confidence) / 2))
+    low, high = np.quantile(ratio, [tail, 1 - tail], method="inverted_cdf")
+    return float(low), float(high) if math.isfinite(high) else None
+
+
+def _check(times: Sequence[float], reached: Sequence[bool], confidence: float = 0.95) -> None:
+    if not len(times) == len(reached) > 0 or not all(map(math.isfinite, times)):
+        raise ValueError("needs as many finite times as outcomes, and at least one run")
+    if not 0 < confidence < 1:
+        raise ValueError(f"a confidence lies between 0 and 1, not {confidence}")

@@ -1,0 +1,220 @@
+"""Rows from records: grouped by seed, with intervals, and nothing guessed."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from mnistbench.output.tables import (
+    render_epochs,
+    render_rules,
+    render_runs,
+    render_table,
+    render_targets,
+)
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.record import RecipeInfo, Result, Throughput
+from mnistbench.stats.intervals import mean_interval
+from tests.output.table_text import cells
+
+
+def test_one_run_is_one_row_with_its_figures(make_record):
+    (row, *_) = cells(render_runs([make_record()], table_format="table"))
+    assert row == {
+        "recipe": "simple-cnn",
+        "dataset": "mnist (local)",
+        "device": "cpu × 2 × 1 threads",
+        "batch": "64 in all",
+        "precision": "no",
+        "loop": "fast/resident",
+        "samples/s": "1,000",
+        "epochs": "3",
+        "val acc %": "–",
+        "test acc %": "98.00",
+        "time to target": "6.00 s to 97 %",
+        "wall s": "10.0",
+    }
+
+
+def test_seeds_are_one_row_with_their_interval(make_record):
+    records = [make_record(seed, (0.9, 0.95, 0.97 + seed / 1000)) for seed in range(3)]
+    text = render_runs(records, table_format="table")
+    row = cells(text)[0]
+    expected = mean_interval([97.0, 97.1, 97.2])
+    assert row["test acc %"] == f"{expected.mean:.2f} ± {expected.half_width:.2f}"
+    assert row["n"] == "3"
+    assert "95 % interval" in text
+    per_run = cells(render_runs(records, table_format="table", per_run=True))
+    assert [r["test acc %"] for r in per_run[:3]] == ["97.00", "97.10", "97.20"]
+
+
+def test_curves_are_scored_again_at_any_target(make_record):
+    records = [make_record(0), make_record(1), make_record(0, name="cnn4-ce")]
+    rows = cells(render_targets(records, [0.9, 0.975, 0.999], table_format="table"))[:6]
+    assert [(row["recipe"], row["target"]) for row in rows] == [
+        (recipe, target)
+        for recipe in ("simple-cnn", "cnn4-ce")
+        for target in ("90 %", "97.5 %", "99.9 %")
+    ]
+    assert rows[0] == {
+        "recipe": "simple-cnn",
+        "dataset": "mnist",
+        "target": "90 %",
+        "median s": "2.05 (–)",
+        "reached": "2 of 2",
+        "expected s": "2.05 (1.41–2.69)",
+        "steps": "10 (–)",
+    }
+    assert [row["median s"] for row in rows[3:]] == ["2.00", "6.00", "not reached"]
+    assert [row["reached"] for row in rows[3:]] == ["1 of 1", "1 of 1", "0 of 1"]
+    values = json.loads(render_targets(records, [0.9, 0.999], table_format="json"))
+    assert [value["target_accuracy"] for value in values] == [0.9, 0.999] * 2
+    assert values[0]["steps_to_accuracy"]["median"] == 10
+    assert values[1]["time_to_accuracy_s"]["reached"] == 0
+
+
+def test_rules_are_a_row_each_at_the_runs_own_target_or_others(make_record):
+    records = [make_record(seed) for seed in range(3)]
+    rows = cells(render_rules(records, [], table_format="table"))
+    assert [row["rule"] for row in rows] == [
+        "mnistbench",
+        "MLPerf Training",
+        "AlgoPerf",
+        "DAWNBench",
+        "airbench, modded-nanogpt",
+    ]
+    assert rows[2] == {
+        "recipe": "simple-cnn",
+        "dataset": "mnist",
+        "target": "97 %",
+        "rule": "AlgoPerf",
+        "clock": "train",
+        "aggregate": "median",
+        "time s": "6.10",
+        "n": "3",
+        "remark": "",
+    }
+    assert rows[1]["time s"] == "–"
+    text = render_rules(records, [0.9, 0.95], table_format="csv")
+    values = list(csv.DictReader(io.StringIO(text)))
+    assert [value["target_accuracy"] for value in values] == ["0.9"] * 5 + ["0.95"] * 5
+    with pytest.raises(InputError, match="no run has a target"):
+        render_rules([make_record(target=None)], [], table_format="table")
+
+
+def test_rows_of_one_name_say_what_they_differ_in(make_record):
+    quick, slow = make_record(0), make_record(0)
+    slow = slow.model_copy(update={"config": quick.config | {"lr": 0.5}})
+    rows = cells(render_runs([quick, slow], table_format="table"))
+    assert [row["differs in"] for row in rows[:2]] == ["lr 0.01", "lr 0.5"]
+
+
+def test_rows_that_only_the_code_sets_apart_say_so(make_record):
+    environment = make_record().environment
+    old, new = (
+        make_record(0, environment=environment | {"git_commit": commit, "versions": {"torch": v}})
+        for commit, v in (("abc", "2.11"), ("def", "2.14"))
+    )
+    rows = cells(render_runs([old, new], table_format="table"))
+    assert [row["differs in"] for row in rows[:2]] == [
+        "git_commit abc, torch 2.11",
+        "git_commit def, torch 2.14",
+    ]
+
+
+def test_wall_time_over_seeds_leaves_out_what_they_share(make_record):
+    phases = make_record().phases_s
+    cold = make_record(0, wall_s=14.0, phases_s=phases | {"import": 3.0, "data": 1.0})
+    warm = make_record(1, wall_s=10.0)
+    text = render_runs([cold, warm], table_format="table")
+    assert cells(text)[0]["wall s"] == "10.0 ± 0.0"
+    assert "leaves out import" in text
+
+
+def test_notes_stay_outside_a_markdown_table(make_record):
+    text = render_runs([make_record()], table_format="markdown")
+    assert text.splitlines()[3] == ""
+
+
+def test_what_was_not_measured_is_a_dash_or_null(make_record):
+    empty = make_record(
+        throughput=Throughput(), result=Result(), dataset=None, target=None, status="interrupted"
+    )
+    row = cells(render_runs([empty], table_format="table"))[0]
+    assert [row[k] for k in ("dataset", "samples/s", "test acc %", "time to target")] == ["–"] * 4
+    assert row["status"] == "interrupted"
+    values = json.loads(render_runs([empty], table_format="json"))[0]
+    assert values["samples_per_s"] is None
+    assert values["test_accuracy"] is None
+
+
+def test_a_value_missing_in_one_seed_is_missing_in_the_row(make_record):
+    records = [make_record(0), make_record(1, throughput=Throughput())]
+    assert cells(render_runs(records, table_format="table"))[0]["samples/s"] == "–"
+
+
+def test_a_changed_recipe_is_marked_and_told(make_record):
+    info = RecipeInfo(name="simple-cnn", source="a page", changed=["lr", "num_epochs"])
+    text = render_runs([make_record(recipe=info)], table_format="table")
+    assert cells(text)[0]["recipe"] == "simple-cnn*"
+    assert "* simple-cnn changed in: lr, num_epochs" in text
+
+
+def test_the_reading_of_the_test_set_is_told(make_record):
+    assert "test set was read after each epoch" in render_runs(
+        [make_record()], table_format="table"
+    )
+
+
+def test_markup_in_a_cell_stays_text_in_markdown():
+    text = render_table([{"name": "a|b <script>\n1e5", "n": "1e5"}], "markdown")
+    row = text.splitlines()[2]
+    assert "a\\|b &lt;script&gt; 1e5" in row
+    assert row.split("|")[-2].strip() == "1e5"
+    assert len(text.splitlines()) == 3
+
+
+def test_csv_has_a_column_for_each_number(make_record):
+    records = [make_record(0), make_record(1), make_record(0, name="cnn4-ce")]
+    rows = list(csv.DictReader(io.StringIO(render_runs(records, table_format="csv"))))
+    assert [row["recipe"] for row in rows] == ["simple-cnn", "cnn4-ce"]
+    assert float(rows[0]["samples_per_s_mean"]) == 1005.0
+    assert rows[0]["seeds"] == "0 1"
+    assert rows[1]["samples_per_s_half_width"] == ""
+
+
+@pytest.mark.parametrize("table_format", ["table", "markdown", "csv", "json"])
+def test_every_format_shows_every_group(make_record, table_format):
+    text = render_runs([make_record(), make_record(name="cnn4-ce")], table_format=table_format)
+    assert "simple-cnn" in text
+    assert "cnn4-ce" in text
+
+
+def test_accuracy_by_epoch_is_a_column_for_each_group(make_record):
+    records = [make_record(0), make_record(1, (0.91, 0.95, 0.98)), make_record(0, name="cnn4-ce")]
+    rows = cells(render_epochs(records, table_format="table"))
+    expected = mean_interval([90.0, 91.0])
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert rows[0]["simple-cnn on mnist (n = 2)"] == f"90.50 ± {expected.half_width:.2f}"
+    assert rows[2]["cnn4-ce on mnist"] == "98.00"
+    values = json.loads(render_epochs(records, table_format="json"))
+    assert values[0]["mean"] == pytest.approx(0.905)
+    assert len(values) == 6
+
+
+def test_groups_of_one_name_are_numbered(make_record):
+    records = [make_record(0), make_record(0, target=0.5)]
+    (row, *_) = cells(render_epochs(records, table_format="table"))
+    assert list(row) == ["epoch", "simple-cnn on mnist #1", "simple-cnn on mnist #2"]
+
+
+def test_an_epoch_that_one_seed_did_not_reach_is_left_out(make_record):
+    records = [make_record(0), make_record(1, (0.9, 0.95))]
+    values = json.loads(render_epochs(records, table_format="json"))
+    assert [value["epoch"] for value in values] == [1, 2]
+
+
+def test_runs_that_ended_within_their_first_epoch_have_no_epochs_to_show(make_record):
+    with pytest.raises(InputError, match="no run was evaluated after a whole epoch"):
+        render_epochs([make_record(eval_points=[])], table_format="table")

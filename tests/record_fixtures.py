@@ -1,0 +1,58 @@
+"""Records as runs leave them, without running."""
+
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from mnistbench.analysis.scaling import prediction, steps
+from mnistbench.schema.record import Throughput
+from tests.made_records import make_record
+
+_START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(name="make_record")
+def made_record():
+    return make_record
+
+
+@pytest.fixture(name="make_side")
+def made_side(make_record):
+    """Makes the runs of a side from their speeds; a minute apart from `minute` on."""
+
+    def make(speeds, *, minute=0, every=1, **changes):
+        accuracies = changes.pop("accuracies", (0.9, 0.95, 0.98))
+        return [
+            make_record(
+                seed,
+                accuracies,
+                throughput=Throughput(samples_per_s=speed),
+                created_at=(_START + timedelta(minutes=minute + every * seed)).isoformat(),
+                **changes,
+            )
+            for seed, speed in enumerate(speeds)
+        ]
+
+    return make
+
+
+@pytest.fixture(name="make_pairs")
+def made_pairs(make_side):
+    """Makes A and B as runs taken in turn, on a machine that drifts, B `factor` times as fast."""
+
+    def make(n, *, factor=1.0, noise=0.01, seed=0, **changes):
+        draw = random.Random(seed)
+        drift = [1000 * (1 + 0.3 * draw.random()) for _ in range(n)]
+        a, b = ([speed * draw.lognormvariate(0, noise) for speed in drift] for _ in "AB")
+        b = [factor * speed for speed in b]
+        return make_side(a, every=2, **changes), make_side(b, minute=1, every=2, **changes)
+
+    return make
+
+
+@pytest.fixture
+def few_resamples(monkeypatch):
+    """Enough resamples to print intervals, for tests that do not judge them."""
+    monkeypatch.setattr(prediction, "RESAMPLES", 40)
+    monkeypatch.setattr(steps, "RESAMPLES", 40)

@@ -1,0 +1,136 @@
+"""Estimates and intervals against a second implementation; `test_coverage` simulates them."""
+
+import random
+from statistics import fmean, median, pstdev
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from mnistbench.stats.intervals import (
+    bootstrap_mean_interval,
+    mean_interval,
+    median_interval,
+    trimmed_mean,
+)
+
+NUMBERS = st.integers(-(10**6), 10**6).map(lambda i: i / 1000)
+SEVEN = [4.1, 3.9, 5.2, 4.4, 9.7, 4.0, 4.6]
+INTERVALS = [mean_interval, median_interval, bootstrap_mean_interval]
+
+
+@given(
+    st.lists(NUMBERS, min_size=2, max_size=30).filter(lambda xs: len(set(xs)) > 1),
+    st.sampled_from([0.8, 0.95, 0.99]),
+)
+def test_the_interval_of_the_mean_is_scipys(values, confidence):
+    estimate = mean_interval(values, confidence=confidence)
+    low, high = stats.t.interval(
+        confidence, len(values) - 1, loc=stats.tmean(values), scale=stats.sem(values)
+    )
+    assert estimate.n == len(values)
+    assert estimate.mean == pytest.approx((low + high) / 2, rel=1e-6, abs=1e-6)
+    assert estimate.half_width == pytest.approx((high - low) / 2, rel=1e-6, abs=1e-6)
+
+
+def test_one_value_has_no_interval():
+    assert mean_interval([3.0]) == (3.0, None, 1)
+    assert median_interval([3.0]) == (3.0, None, None, 1)
+    assert bootstrap_mean_interval([3.0]) == (None, None)
+
+
+@pytest.mark.parametrize("interval", INTERVALS)
+@pytest.mark.parametrize(("values", "confidence"), [([], 0.95), ([1.0], 0.0), ([1.0], 1.0)])
+def test_nothing_to_estimate_is_an_error(interval, values, confidence):
+    with pytest.raises(ValueError, match="at least one value"):
+        interval(values, confidence=confidence)
+
+
+@given(st.integers(2, 14), st.data())
+def test_where_order_statistics_have_the_confidence_they_are_the_interval(n, data):
+    rank = data.draw(st.integers(1, n // 2))
+    confidence = 1 - 2 * stats.binom.cdf(rank - 1, n, 0.5)
+    values = data.draw(st.lists(NUMBERS, min_size=n, max_size=n))
+    _, low, high, _ = median_interval(values, confidence=confidence - 1e-12)
+    assert low == pytest.approx(sorted(values)[rank - 1], abs=1e-3)
+    assert high == pytest.approx(sorted(values)[n - rank], abs=1e-3)
+
+
+@given(st.lists(NUMBERS, min_size=6, max_size=60), st.sampled_from([0.8, 0.95]))
+def test_the_interval_of_the_median_lies_just_within_scipys_conservative_one(values, confidence):
+    result = median_interval(values, confidence=confidence)
+    wide = stats.quantile_test(values, p=0.5).confidence_interval(confidence)
+    ordered = sorted(values)
+    inner_low = min([x for x in ordered if x > wide.low] + [result.median])
+    inner_high = max([x for x in ordered if x < wide.high] + [result.median])
+    assert result.median == median(values)
+    assert wide.low <= result.low <= inner_low + 1e-9
+    assert inner_high - 1e-9 <= result.high <= wide.high
+
+
+def test_the_median_of_ten_interpolates_as_published():
+    # k = 2 covers 97.85 %, k = 3 covers 89.06 %: Hettmansperger and Sheather's formula by hand.
+    part = (0.978515625 - 0.95) / (0.978515625 - 0.890625)
+    weight = 8 * part / (2 + 6 * part)
+    assert median_interval(range(1, 11)) == pytest.approx((5.5, 2 + weight, 9 - weight, 10))
+
+
+@pytest.mark.parametrize("n", range(1, 6))
+def test_fewer_than_six_values_bound_no_median_at_95_percent(n):
+    assert median_interval(SEVEN[:n]) == (median(SEVEN[:n]), None, None, n)
+
+
+def naive_bootstrap_t(values, resamples):
+    """Bootstrap-t bounds of the mean, draw by draw."""
+    draw, pivots = random.Random(5), []
+    for _ in range(resamples):
+        chosen = draw.choices(values, k=len(values))
+        if len(set(chosen)) > 1:
+            pivots.append((fmean(chosen) - fmean(values)) / pstdev(chosen))
+    pivots.sort()
+    low, high = pivots[int(0.975 * len(pivots))], pivots[int(0.025 * len(pivots))]
+    return fmean(values) - low * pstdev(values), fmean(values) - high * pstdev(values)
+
+
+@pytest.mark.slow
+def test_the_bootstrap_interval_is_that_of_a_plain_loop():
+    values = [*SEVEN, 4.3, 4.8, 5.5]
+    low, high = naive_bootstrap_t(values, 20_000)
+    assert bootstrap_mean_interval(values) == pytest.approx((low, high), rel=0.05)
+    assert high - fmean(values) > 1.5 * (fmean(values) - low)  # it follows the skew
+
+
+def test_the_bootstrap_interval_depends_on_its_seed_alone():
+    assert bootstrap_mean_interval(SEVEN, seed=3) == bootstrap_mean_interval(SEVEN, seed=3)
+    assert bootstrap_mean_interval(SEVEN, seed=3) != bootstrap_mean_interval(SEVEN, seed=4)
+
+
+def test_the_bootstrap_gives_no_bound_it_cannot_draw():
+    assert bootstrap_mean_interval([1.0, 2.0]) == (None, None)
+    assert bootstrap_mean_interval([1.0, 2.0, 3.0]) == (None, None)
+    assert bootstrap_mean_interval([0.1, 0.1, 0.1, 0.1, 0.7]).high is None
+    assert bootstrap_mean_interval([0.1] * 5) == (0.1, 0.1)
+    with pytest.raises(ValueError, match="resample"):
+        bootstrap_mean_interval(SEVEN, resamples=0)
+
+
+@given(st.lists(NUMBERS, min_size=4, max_size=12))
+def test_the_bootstrap_interval_holds_the_mean(values):
+    low, high = bootstrap_mean_interval(values, resamples=400)
+    mean = fmean(values)
+    assert low is None or low <= mean + 1e-9
+    assert high is None or high >= mean - 1e-9
+
+
+@given(st.data(), st.integers(0, 5))
+def test_the_trimmed_mean_is_scipys(data, drop):
+    values = data.draw(st.lists(NUMBERS, min_size=2 * drop + 1, max_size=20))
+    theirs = stats.trim_mean(values, (drop + 0.5) / len(values))
+    assert trimmed_mean(values, drop_each_side=drop) == pytest.approx(theirs, abs=1e-6)
+
+
+@pytest.mark.parametrize(("n", "drop"), [(0, 0), (2, 1), (5, -1)])
+def test_a_trimmed_mean_of_nothing_is_an_error(n, drop):
+    with pytest.raises(ValueError, match="cannot drop"):
+        trimmed_mean([1.0] * n, drop_each_side=drop)
