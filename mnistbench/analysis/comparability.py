@@ -1,34 +1,47 @@
-"""Why two sets of runs get no verdict, or one of them no figure that tells of all of it."""
+"""Why two sets of runs get no verdict on a metric, or one of them no figure that tells of all."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from mnistbench.analysis.differences import conditions
 from mnistbench.analysis.metrics import Metric
 from mnistbench.analysis.pairing import Match
+from mnistbench.analysis.samples import Sample
 from mnistbench.analysis.stability import (
-    DRIFT_BOUND,
     is_profiled,
     is_unstable,
-    level_difference,
+    machine_change,
     ran_beside_others,
 )
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["machine_problem", "mostly_unstable", "not_alike", "problem_of_b", "refusal"]
+__all__ = [
+    "machine_problem",
+    "mostly_unstable",
+    "not_alike",
+    "order_caveat",
+    "problem_of_b",
+    "refusal",
+]
 
 
-def refusal(match: Match, metric: Metric, *, target_accuracy: float | None = None) -> str | None:
-    """All that forbids a verdict on `metric`, if anything does."""
+_LEAST = -1 + 1e-12
+"""What stands for a time of 0 on a logarithmic scale."""
+
+
+def refusal(match: Match, sample: Sample, *, target_accuracy: float | None = None) -> str | None:
+    """All that forbids a verdict on the metric of `sample`, if anything does."""
+    metric = sample.metric
     why = [not_alike(match.a, match.b, metric, target_accuracy=target_accuracy)]
     why.append(None if metric.to_target else _survivors(match.a, match.b))
-    why.append(machine_problem(match) if metric.timed else None)
+    why.append(machine_problem(match, sample) if metric.timed else None)
     return "; ".join(filter(None, why)) or None
 
 
 def problem_of_b(b: Sequence[RunRecord], metric: Metric) -> str | None:
-    """What forbids to say anything of B alone by its median, if anything does."""
+    """What forbids to say anything of B alone by its estimate, if anything does."""
     lost = _profiled("B", b) or (None if metric.to_target else _lost("B", b))
     return lost or (_spoiled("B", b) if metric.timed else None)
 
@@ -43,24 +56,31 @@ def not_alike(
     """How `a` and `b` were not run alike, as `metric` needs it: more runs would not help."""
     if watched := _profiled("A", a) or _profiled("B", b):
         return watched
-    differing = conditions(a, b, target_accuracy=target_accuracy)
-    if differing:
-        return f"different {', '.join(differing)}"
-    return _other_evaluations(a, b) if metric.to_target else None
+    differing = conditions(a, b, metric.needs, target_accuracy=target_accuracy)
+    return f"different {', '.join(differing)}" if differing else None
 
 
-def machine_problem(match: Match) -> str | None:
+def machine_problem(match: Match, sample: Sample) -> str | None:
     """Why the machine itself forbids to compare times, if it does.
 
-    Other runs shared its cores on purpose, its speed moved during most runs of a side, or was
-    another for B than for A and the runs were not taken in turn, which alone would be fair to both.
+    Other runs shared its cores on purpose, its speed moved during most runs of a side or, where the
+    runs were not taken in turn, which alone is fair to both, its own change from A to B may be all
+    of the difference.
     """
     spoiled = _spoiled("A", match.a) or _spoiled("B", match.b)
-    change = None if spoiled or match.pairs else level_difference(match.a, match.b)
-    if change is None or abs(change) <= DRIFT_BOUND:
+    if spoiled or match.pairs:
         return spoiled
-    word = "faster" if change > 0 else "slower"
-    return f"the machine itself was {100 * abs(change):.0f} % {word} during B than during A"
+    return _explained(match, sample)
+
+
+def order_caveat(match: Match, metric: Metric) -> str | None:
+    """What has to be said beside a verdict on times of runs that were not taken in turn."""
+    if match.pairs or not metric.timed:
+        return None
+    if match.order in {"A first", "B first"}:
+        return f"not balanced: {match.order} each time"
+    known = machine_change(match.a, match.b) is not None
+    return "not run in turn" + ("" if known else ", and no probe tells how the machine changed")
 
 
 def mostly_unstable(side: str, *, unstable: int, of: int, what: str = "runs") -> str | None:
@@ -68,6 +88,32 @@ def mostly_unstable(side: str, *, unstable: int, of: int, what: str = "runs") ->
     if 2 * unstable <= of:
         return None
     return f"the machine's own speed moved during {unstable} of {of} {what} of {side}"
+
+
+def _explained(match: Match, sample: Sample) -> str | None:
+    """That the machine's change from A to B, with its noise, may be all of the difference."""
+    machine = machine_change(match.a, match.b)
+    if machine is None:
+        return None
+    low, high = (f"{100 * math.expm1(end):+.0f}" for end in machine[:2])
+    said = f"not run in turn, and the machine's own speed was {low} to {high} % from A to B"
+    if machine.moved:
+        return said
+    ends = _speed_change(sample)
+    if ends is None or not (ends[0] > 0 or ends[1] < 0):
+        return None
+    beyond = ends[0] > machine.high or ends[1] < machine.low
+    return None if beyond else f"{said}, which may be all of the difference"
+
+
+def _speed_change(sample: Sample) -> tuple[float, float] | None:
+    """The interval of the change from A to B, as logarithms of speeds; ``None`` without one."""
+    change = None if sample.problem() else sample.change()
+    if change is None or change.low is None or change.high is None:
+        return None
+    low, high = (math.log1p(max(end, _LEAST)) for end in (change.low, change.high))
+    # a slower machine takes longer
+    return (low, high) if sample.metric.higher_is_better else (-high, -low)
 
 
 def _spoiled(side: str, runs: Sequence[RunRecord]) -> str | None:
@@ -98,19 +144,3 @@ def _lost(side: str, runs: Sequence[RunRecord]) -> str | None:
 def _number_lost(runs: Sequence[RunRecord]) -> int:
     """Runs that came to nothing by themselves: not those that someone stopped."""
     return sum(record.status in {"diverged", "failed"} for record in runs)
-
-
-def _other_evaluations(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> str | None:
-    """Why times to a target have not the same grain, as far as both of two runs went."""
-    grids = [_evaluated(record) for record in (*a, *b)]
-    longest = max(grids, key=lambda steps: max(steps, default=0), default=set[int]())
-    for steps in grids:
-        end = max(steps, default=0)  # is evaluated whatever the grid
-        if {x for x in steps if x < end} != {x for x in longest if x < end}:
-            return "evaluated after different steps"
-    return None
-
-
-def _evaluated(record: RunRecord) -> set[int]:
-    split = record.config.get("eval_split")
-    return {point.step for point in record.eval_points if point.split == split}

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mnistbench.analysis.comparability import machine_problem, problem_of_b, refusal
+from mnistbench.analysis.comparability import order_caveat, problem_of_b, refusal
 from mnistbench.analysis.differences import code_of, conditions, subject
-from mnistbench.analysis.metrics import METRICS, MetricName, target_of
-from mnistbench.analysis.pairing import Match, match_groups, readings, sample_of
-from mnistbench.analysis.samples import Level, Sample, level
+from mnistbench.analysis.metrics import METRICS, Level, MetricName, target_of
+from mnistbench.analysis.pairing import Match, match_groups, sample_of
+from mnistbench.analysis.repeats import one_per_seed
+from mnistbench.analysis.samples import Sample
 from mnistbench.analysis.stability import is_profiled, is_unstable
 from mnistbench.schema.record import RunRecord
 from mnistbench.stats.rank_tests import Shift, holm
@@ -38,11 +39,12 @@ class Row:
         name: what is compared, such as a recipe.
         metric: which figure of it.
         target_accuracy: what a time to accuracy is the time to; none if A and B differ in that.
-        a: the median of A.
-        b: the median of B.
+        a: what A says of it.
+        b: what B says of it.
         sample: the values; none where only medians are stored.
         refusal: why there is no verdict, whatever the values.
-        b_problem: why even the median of B alone tells nothing of B.
+        b_problem: why even the estimate of B alone tells nothing of B.
+        caveat: what has to be said beside any verdict, as that the runs were not taken in turn.
         change: from A to B as a fraction of A, for accuracies as a difference; with its interval.
         p: the chance of such a difference between equals, corrected for repeated looks.
         p_adjusted: `p` by Holm (1979) over the rows of the table.
@@ -60,6 +62,7 @@ class Row:
     sample: Sample | None = None
     refusal: str | None = None
     b_problem: str | None = None
+    caveat: str | None = None
     change: Shift | None = None
     p: float | None = None
     p_adjusted: float | None = None
@@ -138,13 +141,13 @@ def compare_matches(
     """Compare what `matches` brought together; all else as for `compare`."""
     rows: list[Row] = []
     notes: list[str] = []
+    names = tuple(dict.fromkeys(metrics))
     for match in matches:
-        differing = conditions(match.a, match.b, target_accuracy=target_accuracy)
-        for name in dict.fromkeys(metrics):
+        for name in names:
             row = _measured(match, name, target_accuracy)
             rows.append(row if force else _refused(row, match, target_accuracy))
         prefix = f"{match.name}: " if len(matches) > 1 else ""
-        notes += [prefix + note for note in _notes(match, differing)]
+        notes += [prefix + note for note in _notes(match, names, target_accuracy)]
     return judged(Comparison(rows=tuple(rows), notes=tuple(notes)))
 
 
@@ -191,16 +194,18 @@ def _measured(match: Match, name: MetricName, target_accuracy: float | None) -> 
         name=match.name,
         metric=name,
         target_accuracy=targets.pop() if metric.to_target and len(targets) == 1 else None,
-        a=level(readings(match.a, metric, target_accuracy), metric),
-        b=level(readings(match.b, metric, target_accuracy), metric),
+        a=metric.level(metric.samples(match.a, target_accuracy)),
+        b=metric.level(metric.samples(match.b, target_accuracy)),
         sample=sample_of(match, metric, target_accuracy),
+        caveat=order_caveat(match, metric),
     )
 
 
 def _refused(row: Row, match: Match, target_accuracy: float | None) -> Row:
-    metric = METRICS[row.metric]
-    why = refusal(match, metric, target_accuracy=target_accuracy)
-    return replace(row, refusal=why, b_problem=problem_of_b(match.b, metric))
+    if row.sample is None:
+        return row
+    why = refusal(match, row.sample, target_accuracy=target_accuracy)
+    return replace(row, refusal=why, b_problem=problem_of_b(match.b, METRICS[row.metric]))
 
 
 def _tested(row: Row, factor: int) -> Row:
@@ -222,31 +227,44 @@ def _with_verdict(row: Row, *, alpha: float, family: int) -> Row:
     sample = row.sample
     if sample is None or row.p_adjusted is None:
         return row
-    sign = sample.direction() if row.p_adjusted < ALPHA else 0
-    if sign:
-        return replace(row, verdict=METRICS[row.metric].word(sign))
+    if row.p_adjusted < ALPHA:
+        if why := sample.contradiction():
+            return replace(row, reason=f"they differ, but {why}")
+        if sign := sample.direction():
+            return replace(row, verdict=METRICS[row.metric].word(sign))
     lacking, needed = sample.lacking(alpha / family), sample.runs_needed(alpha / family)
     more = max(lacking, (needed or 0) - sample.n)
     row = replace(row, more_runs=more, spread_known=needed is not None)
     if lacking:
         return replace(row, reason=f"n = {sample.n} is too few")
+    if METRICS[row.metric].to_target and sample.p_of_first() < alpha / family:
+        return replace(row, reason="the difference is inside the spacing of the evaluations")
     return replace(row, verdict="no difference seen")
 
 
-def _notes(match: Match, differing: dict[str, str]) -> list[str]:
+def _notes(match: Match, metrics: Sequence[MetricName], target_accuracy: float | None) -> list[str]:
     """What has to be said of the runs of `match` below the table."""
     notes = []
+    needs = dict.fromkeys(name for metric in metrics for name in METRICS[metric].needs)
+    differing = conditions(match.a, match.b, needs, target_accuracy=target_accuracy)
     if differing:
         text = ", ".join(f"{name} ({values})" for name, values in differing.items())
         notes.append(f"A and B differ in {text}")
-    about = subject(match.a, match.b)
+    about = subject(match.a, match.b, needs)
     if about:
         notes.append("B differs in: " + ", ".join(f"{k} {v}" for k, v in about.items()))
     if match.pairs:
         notes.append("A and B were run in turn and are compared pair by pair")
+    by_seed = any(METRICS[metric].independent == "seed" for metric in metrics)
     for side, runs in (("A", match.a), ("B", match.b)):
         notes += _side_notes(side, runs)
-    return [*notes, *filter(None, [machine_problem(match)])]
+        repeats = len(runs) - len(one_per_seed(runs))
+        if repeats and by_seed:
+            notes.append(
+                f"{side}: {repeats} repeated runs of a seed count in times and speeds; accuracies, "
+                "losses and times to a target are of each seed's newest run"
+            )
+    return notes
 
 
 def _side_notes(side: str, runs: Sequence[RunRecord]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from mnistbench.analysis.number_text import NOT_MEASURED
@@ -14,10 +14,13 @@ __all__ = [
     "conditions",
     "subject",
     "surroundings",
+    "values_of",
 ]
 
 _HARDWARE = ("device_type", "device_name", "cpu_name", "num_processes", "num_threads")
 _SOFTWARE = ("mixed_precision", "launcher", "driver", "cuda", "cudnn")
+
+_CODE = ("git_dirty", "git_diff_sha256")
 
 _MOST_SHOWN = 60
 
@@ -47,13 +50,16 @@ _CONDITIONS: Mapping[str, _Reader] = {
     "num_train": lambda record: record.dataset and record.dataset.num_train,
     "eval_split": _configured("eval_split"),
     "target_accuracy": _configured("target_accuracy"),
+    "loss": _configured("loss"),
     "global_batch_size": _found("global_batch_size"),
     **{name: _found(name) for name in _HARDWARE},
 }
-"""What has to agree before figures may be compared."""
+"""What may have to agree before figures are compared; which of it, each metric says."""
 
 _WATCHING = {"profile", "profile_steps", "profile_details"}
-_ELSEWHERE = {*SAME_RUN, *_CONDITIONS, *_WATCHING, "per_device_batch_size", "mixed_precision"}
+_ELSEWHERE = {*SAME_RUN, *_CONDITIONS, *_WATCHING, "per_device_batch_size", "mixed_precision"} - {
+    "loss"
+}
 """Configuration values that change nothing, or are known better as what they came to.
 
 Runs that were watched are compared with nothing.
@@ -67,9 +73,13 @@ def surroundings(record: RunRecord) -> dict[str, Any]:
 
 
 def conditions(
-    a: Sequence[RunRecord], b: Sequence[RunRecord], *, target_accuracy: float | None = None
+    a: Sequence[RunRecord],
+    b: Sequence[RunRecord],
+    needs: Collection[str],
+    *,
+    target_accuracy: float | None = None,
 ) -> dict[str, str]:
-    """What should agree and does not: name -> ``A's against B's``.
+    """What of `needs`, which a metric names, does not agree: name -> ``A's against B's``.
 
     Recorded targets do not matter where all are scored by `target_accuracy`, unless a run stopped
     at its own.
@@ -77,18 +87,26 @@ def conditions(
     runs = (*a, *b)
     stopped = any(record.config.get("stop_at_target") for record in runs)
     free = {"target_accuracy"} if target_accuracy is not None and not stopped else set()
-    found = _differing(a, b, {k: read for k, read in _CONDITIONS.items() if k not in free})
+    found = _differing(a, b, {k: _CONDITIONS[k] for k in needs if k not in free})
     return {name: f"{x} against {y}" for name, (x, y) in found.items()}
 
 
-def subject(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> dict[str, str]:
-    """What B differs in beyond that, which is the comparison's subject: name -> ``B's for A's``."""
+def values_of(records: Sequence[RunRecord], name: str) -> set[str]:
+    """All that `records` say of one condition."""
+    return {str(value) for value in map(_CONDITIONS[name], records) if value is not None}
+
+
+def subject(
+    a: Sequence[RunRecord], b: Sequence[RunRecord], needs: Collection[str]
+) -> dict[str, str]:
+    """What B differs in beyond `needs`: the comparison's subject, as name -> ``B's for A's``."""
     runs = (*a, *b)
     names = dict.fromkeys(key for record in runs for key in record.config)
     readers = {name: _configured(name) for name in names if name not in _ELSEWHERE}
-    readers |= {name: _found(name) for name in (*_SOFTWARE, "git_dirty")} | {"git_commit": _commit}
+    readers |= _CONDITIONS | {name: _found(name) for name in (*_SOFTWARE, *_CODE)}
+    readers |= {"git_commit": _commit}
     readers |= {name: _version(name) for record in runs for name in _versions(record)}
-    found = _differing(a, b, readers)
+    found = _differing(a, b, {k: read for k, read in readers.items() if k not in needs})
     return {name: f"{y} instead of {x}" for name, (x, y) in found.items()}
 
 

@@ -7,30 +7,39 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from mnistbench.analysis.metrics import (
+    METRICS,
+    Level,
+    Metric,
+    MetricName,
+)
 from mnistbench.analysis.reference_bands import check_group
+from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.analysis.scoring import TargetScore, score_target
 from mnistbench.analysis.stability import is_profiled, is_unstable, ran_beside_others
-from mnistbench.schema.record import Phase, RunRecord, finite
+from mnistbench.schema.record import RunRecord, finite
 from mnistbench.schema.reference import ReferenceCurve
 from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
-from mnistbench.stats.intervals import Estimate, complete_mean, mean_interval
+from mnistbench.stats.readings import Reading
+from mnistbench.stats.survival import CensoredMedian
 
 __all__ = [
     "accuracy_by_epoch",
-    "counted",
     "differences",
     "group_labels",
     "group_runs",
     "identify",
+    "level_values",
     "run_name",
     "summarise",
     "target_values",
+    "told_level",
 ]
 
 _SHOWN = ("device_name", "num_processes", "num_threads", "mixed_precision")
 """What tells environments apart and has a column of its own."""
 
-_CODE = ("git_commit", "git_dirty")
+_CODE = ("git_commit", "git_dirty", "git_diff_sha256")
 
 
 def group_runs(
@@ -39,49 +48,57 @@ def group_runs(
     """Runs that differ in nothing but their seed, together, in order of first appearance.
 
     With `across_commits` they may be of several commits too, as a folder's are when one lands
-    meanwhile.
-
-    A seed that was run again counts once: a repeat is no second sample. Its newest run counts, but
-    one that was interrupted or failed never hides one that came to an end of its own. Profiled runs
-    are never together with others.
+    meanwhile. All runs of a seed are there: what a repeat is a sample of, `Metric` says. Profiled
+    runs are never together with others.
     """
-    groups: dict[str, dict[int, RunRecord]] = {}
+    groups: dict[str, list[RunRecord]] = {}
     for record in records:
-        seeds = groups.setdefault(_key(record, across_commits=across_commits), {})
-        before = seeds.get(record.seed)
-        if before is None or _rank(before) <= _rank(record):
-            seeds[record.seed] = record
-    return [list(seeds.values()) for seeds in groups.values()]
-
-
-def counted(group: Sequence[RunRecord]) -> list[RunRecord]:
-    """The runs that speeds and accuracies are of: the completed ones, or all where none is.
-
-    For its time to a target a group counts in full, whatever became of its runs.
-    """
-    return [record for record in group if record.status == "completed"] or list(group)
+        groups.setdefault(_key(record, across_commits=across_commits), []).append(record)
+    return list(groups.values())
 
 
 def summarise(
     group: Sequence[RunRecord], *, references: Sequence[ReferenceCurve] = ()
 ) -> dict[str, Any]:
-    """One row in full precision: numbers as they are, estimates as mean, half width and n."""
-    first, runs = group[0], counted(group)
+    """One row in full precision: each figure as its metric estimates it, with spread and n."""
+    first, epochs = group[0], {r.num_epochs for r in counted(group)}
     target = first.result.target_accuracy
     score = target_values(score_target(group, target)) if target is not None else {}
     return _what(first) | {
-        "samples_per_s": _estimate(r.throughput.samples_per_s for r in runs),
-        "epochs": runs[0].num_epochs if len({r.num_epochs for r in runs}) == 1 else None,
-        "val_accuracy": _estimate(r.result.val_accuracy for r in runs),
-        "test_accuracy": _estimate(r.result.test_accuracy for r in runs),
+        "samples_per_s": level_values(group, "samples_per_s"),
+        "epochs": epochs.pop() if len(epochs) == 1 else None,
+        "val_accuracy": level_values(group, "val_accuracy"),
+        "test_accuracy": level_values(group, "test_accuracy"),
         "target_accuracy": target,
         "time_to_accuracy_s": score.get("time_to_accuracy_s"),
         "expected_time_s": score.get("expected_time_s"),
-        "train_s": _estimate(r.phases_s.get("train") for r in runs),
-        "wall_s": _estimate(_wall_s(r, alone=len(runs) == 1) for r in runs),
+        "train_s": level_values(group, "train_s"),
+        "wall_s": level_values(group, "wall_s"),
+        "cold_start_s": level_values(group, "cold_start_s"),
         "reference": check_group(group, references),
         **_which(group),
     }
+
+
+def level_values(group: Sequence[RunRecord], name: MetricName) -> dict[str, Any] | None:
+    """What `group` says of a metric, as rows and files have it; ``None`` if nothing.
+
+    A mean with half the width of its interval, or a median with the smallest and the largest; of
+    runs that did not complete only where none did.
+    """
+    metric = METRICS[name]
+    none_did = all(record.status != "completed" for record in group)
+    return told_level(metric.level(metric.samples(group, unfinished=none_did)), metric)
+
+
+def told_level(level: Level, metric: Metric) -> dict[str, Any] | None:
+    """`level` of a `metric` by the names that rows and files have; ``None`` without an estimate."""
+    if level.value is None:
+        return None
+    if metric.estimator == "median":
+        return {"median": level.value, "min": level.low, "max": level.high, "n": level.n}
+    half = None if level.high is None else level.high - level.value
+    return {"mean": level.value, "half_width": half, "n": level.n}
 
 
 def identify(group: Sequence[RunRecord]) -> dict[str, Any]:
@@ -92,9 +109,9 @@ def identify(group: Sequence[RunRecord]) -> dict[str, Any]:
 def target_values(score: TargetScore) -> dict[str, Any]:
     """`score` as rows and files have it: times in seconds, ``None`` where it was not reached."""
 
-    def median(part: Any) -> dict[str, Any]:
-        reached = {"reached": part.reached, "of": part.n}
-        return {"median": part.median, "low": part.low, "high": part.high} | reached
+    def median(part: CensoredMedian) -> dict[str, Any]:
+        ends = {"low": part.low, "high": part.high, "above": part.above, "at_most": part.at_most}
+        return {"median": part.median} | ends | {"reached": part.reached, "of": part.n}
 
     expected = score.expected_s
     return {
@@ -104,18 +121,19 @@ def target_values(score: TargetScore) -> dict[str, Any]:
     }
 
 
-def accuracy_by_epoch(group: Sequence[RunRecord]) -> dict[int, Estimate]:
-    """The accuracy of every whole epoch after which every run that counts was evaluated."""
+def accuracy_by_epoch(group: Sequence[RunRecord]) -> dict[int, Level]:
+    """The accuracy of every whole epoch after which every seed that counts was evaluated."""
     curves = [
         {
-            int(point.epoch): point.accuracy
+            int(point.epoch): Reading.of(point.accuracy)
             for point in record.eval_points
             if point.split == record.config.get("eval_split") and point.epoch == int(point.epoch)
         }
-        for record in counted(group)
+        for record in one_per_seed(counted(group))
     ]
     shared = set.intersection(*(set(curve) for curve in curves))
-    return {epoch: mean_interval([c[epoch] for c in curves]) for epoch in sorted(shared)}
+    level = METRICS["val_accuracy"].level
+    return {epoch: level([c[epoch] for c in curves]) for epoch in sorted(shared)}
 
 
 def group_labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
@@ -144,9 +162,12 @@ def differences(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
 
 def run_name(record: RunRecord) -> str:
     """The recipe, starred where it was changed; without one, the model and the loss."""
-    if record.recipe is None:
-        return f"{record.config.get('model')}, {record.config.get('loss')}"
-    return record.recipe.name + ("*" if record.recipe.changed else "")
+    if record.recipe is not None:
+        return record.recipe.name + ("*" if record.recipe.changed else "")
+    told = [str(record.config[key]) for key in ("model", "loss") if record.config.get(key)]
+    if not told and record.num_parameters:
+        told = [f"{record.num_parameters:,} parameters"]
+    return ", ".join(told) or "not named"
 
 
 def _what(first: RunRecord) -> dict[str, Any]:
@@ -193,6 +214,7 @@ def _which(group: Sequence[RunRecord]) -> dict[str, Any]:
         "runs_beside_others": sum(map(ran_beside_others, told)) if told else None,
         "profiled_runs": sum(map(is_profiled, group)),
         "n": len(group),
+        "num_seeds": len({record.seed for record in group}),
         "completed": sum(record.status == "completed" for record in group),
         "seeds": [r.seed for r in group],
         "status": _status(group),
@@ -207,10 +229,6 @@ def _label(group: Sequence[RunRecord]) -> str:
     size = f"{n} of {len(group)}" if n < len(group) else str(n)
     name = f"{run_name(first)} on {data}" + ", profiled" * is_profiled(first)
     return name + (f" (n = {size})" if len(group) > 1 else "")
-
-
-def _rank(record: RunRecord) -> tuple[bool, str]:
-    return record.status in {"completed", "diverged"}, record.created_at
 
 
 def _status(group: Sequence[RunRecord]) -> str:
@@ -232,7 +250,7 @@ def _identity(record: RunRecord) -> dict[str, Any]:
     """All that makes a run this run, apart from its seed and its outcome."""
     values = as_left_to_the_run(record.config)
     config = {k: v for k, v in values.items() if k not in SAME_RUN}
-    environment = {k: record.environment.get(k) for k in (*_SHOWN, *_CODE)}
+    environment = {k: record.environment.get(k) for k in (*_SHOWN, *_CODE, "launcher")}
     if environment["git_commit"]:
         environment["git_commit"] = str(environment["git_commit"])[:10]
     versions = record.environment.get("versions") or {}
@@ -240,7 +258,21 @@ def _identity(record: RunRecord) -> dict[str, Any]:
     data = {"data sha256": record.dataset.sha256[:12]} if record.dataset else {}
     hooks = record.profile.hooks if record.profile else []
     watched = {"hooks": ", ".join(hooks)} if hooks else {}
-    return config | environment | versions | data | watched
+    foreign = _foreign(record) if "model" not in record.config else {}
+    return config | foreign | environment | versions | data | watched
+
+
+def _foreign(record: RunRecord) -> dict[str, Any]:
+    """What tells runs apart whose configuration does not say what was trained.
+
+    Where nothing tells, a run is like no other.
+    """
+    recipe = record.recipe.name if record.recipe else None
+    known = {"recipe": recipe, "parameters": record.num_parameters}
+    known |= {"epochs": record.num_epochs or None, "steps": record.num_steps or None}
+    if record.dataset is None and not any(known.values()):
+        return {"run": record.run_id}
+    return known
 
 
 def _hardware(record: RunRecord) -> str:
@@ -250,14 +282,3 @@ def _hardware(record: RunRecord) -> str:
         return f"{environment.get('device_name', device)} × {environment.get('num_processes', 1)}"
     threads = f" × {environment.get('num_threads')} threads"
     return f"{device} × {environment.get('num_processes', 1)}{threads}"
-
-
-def _wall_s(record: RunRecord, *, alone: bool) -> float:
-    """Wall time; beside others less the start, which runs of one process share unevenly."""
-    shared: tuple[Phase, ...] = () if alone else ("import", "startup", "data")
-    return record.wall_s - sum(record.phases_s.get(phase, 0.0) for phase in shared)
-
-
-def _estimate(values: Iterable[float | None]) -> dict[str, Any] | None:
-    found = complete_mean(values)
-    return found and found._asdict()

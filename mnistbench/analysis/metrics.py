@@ -1,18 +1,32 @@
-"""What can be compared between two sets of runs, and how each figure is read and shown."""
+"""Every metric, once: what is read, in which unit, what is better, and what may be concluded.
+
+Reports, comparisons, gates, the choice of a grid, the page and the suites read this table and
+nothing else: the same records give one answer, whoever asks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from statistics import median
+from typing import Literal, NamedTuple
 
-from mnistbench.analysis.number_text import percent, seconds
+from mnistbench.analysis.repeats import began_a_process, one_per_seed
 from mnistbench.analysis.scoring import reading_to_target
-from mnistbench.schema.record import RunRecord
+from mnistbench.schema.record import Phase, RunRecord
+from mnistbench.stats.intervals import mean_interval
 from mnistbench.stats.readings import Reading
+from mnistbench.stats.survival import median_reading
 
-__all__ = ["METRICS", "Metric", "MetricName", "target_of"]
+__all__ = [
+    "METRICS",
+    "SHARED_PHASES",
+    "Level",
+    "Metric",
+    "MetricName",
+    "target_of",
+]
 
 MetricName = Literal[
     "samples_per_s",
@@ -21,6 +35,7 @@ MetricName = Literal[
     "train_s",
     "train_eval_s",
     "wall_s",
+    "cold_start_s",
     "time_to_accuracy_s",
     "steps_to_accuracy",
     "test_accuracy",
@@ -29,32 +44,114 @@ MetricName = Literal[
     "duration_s",
 ]
 
+SHARED_PHASES: tuple[Phase, ...] = ("import", "startup", "data")
+"""What the seeds of one command spend together: it is in the ledger of the first of them."""
+
+_MACHINE = ("device_type", "device_name", "cpu_name", "num_processes", "num_threads")
+_DATA = ("dataset", "data sha256", "num_train")
+_TARGET = (*_DATA, "eval_split", "target_accuracy")
+
+
+class Level(NamedTuple):
+    """What the runs of one configuration say of a metric.
+
+    Attributes:
+        value: the estimate; ``None`` if not measured, or not reached by half of the runs.
+        low: lower end of its spread, which `Metric.spread` names; ``None`` without one.
+        high: upper end.
+        n: independent samples.
+        reached: how many of them got to what is timed.
+        above: of a time to a target the lower end of what the evaluations tell of the median.
+        at_most: upper end of that.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    reached: int
+    above: float | None = None
+    at_most: float | None = None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """How one metric is read from a record, compared and shown.
+    """One row of the table.
 
-    `read` takes the record and a target accuracy, or ``None`` for the run's own, and gives ``None``
-    where nothing was measured. `ratio` compares logarithms, else differences count. `timed` figures
-    depend on the machine's speed; `quality` is said to be higher or lower, all else faster or
-    slower. `to_target` may be censored. `unit` follows a value, which `show` prints.
+    Attributes:
+        label: what tables call it.
+        read: the figure of one run, given the target accuracy (``None``: the run's own); ``None``
+            where it was not measured.
+        unit: what follows a number.
+        scale: factor from a record's unit to `unit`.
+        digits: format of a number in `unit`.
+        higher_is_better: else lower is.
+        ratio: changes are fractions; else differences.
+        timed: depends on the machine's speed, and on what else it did.
+        quality: is said to be higher or lower; all else faster or slower.
+        to_target: may be censored.
+        estimator: of one configuration: the mean, the median, or the median of censored times.
+        independent: what counts as a sample: each run, or each seed however often it was run.
+        needs: what must agree on both sides for a verdict.
     """
 
     label: str
     read: Callable[[RunRecord, float | None], Reading | None]
-    show: Callable[[float], str]
     unit: str = ""
+    scale: float = 1.0
+    digits: str = ".2f"
     higher_is_better: bool = False
     ratio: bool = True
     timed: bool = True
     quality: bool = False
     to_target: bool = False
+    estimator: Literal["mean", "median", "survival median"] = "mean"
+    independent: Literal["run", "seed"] = "run"
+    needs: tuple[str, ...] = (*_DATA, *_MACHINE)
+
+    @property
+    def spread(self) -> Literal["95 % interval", "range"]:
+        """What the ends of a `Level` are: accuracies are skewed, and few have no interval."""
+        return "range" if self.estimator == "median" else "95 % interval"
 
     def word(self, sign: float) -> Literal["faster", "slower", "higher", "lower"]:
         """What B is, if its figure is higher (`sign` above 0) or lower than A's."""
         if self.quality:
             return "higher" if sign > 0 else "lower"
         return "faster" if (sign > 0) == self.higher_is_better else "slower"
+
+    def show(self, value: float) -> str:
+        """`value`, which is in the record's unit, as a number in `unit`."""
+        return f"{self.scale * value:{self.digits}}"
+
+    def samples(
+        self, runs: Sequence[RunRecord], target: float | None = None, *, unfinished: bool = False
+    ) -> tuple[Reading, ...]:
+        """What `runs` of one configuration measured: a reading of each independent repetition.
+
+        Of runs that did not complete only their time to a target counts, which is censored: what
+        else they measured belongs to a shorter run. With `unfinished` it counts all the same.
+        """
+        if not self.to_target and not unfinished:
+            runs = [run for run in runs if run.status == "completed"]
+        apart = one_per_seed(runs) if self.independent == "seed" else runs
+        found = (self.read(run, target) for run in apart)
+        return tuple(reading for reading in found if reading is not None)
+
+    def level(self, readings: Sequence[Reading]) -> Level:
+        """The estimate of `readings`, by this metric's estimator, with its spread."""
+        if not readings:
+            return Level(None, None, None, 0, 0)
+        if self.to_target:
+            value, low, high, reached, n, above, at_most = median_reading(readings)
+            return Level(value, low, high, n, reached, above, at_most)
+        values, n = [reading.value for reading in readings], len(readings)
+        if self.estimator == "median":
+            ends = (min(values), max(values)) if n > 1 else (None, None)
+            return Level(median(values), *ends, n, n)
+        mean, half, _ = mean_interval(values)
+        ends = (None, None) if half is None else (mean - half, mean + half)
+        return Level(mean, *ends, n, n)
 
 
 def target_of(record: RunRecord, target_accuracy: float | None) -> float | None:
@@ -64,10 +161,8 @@ def target_of(record: RunRecord, target_accuracy: float | None) -> float | None:
 
 
 def _of(value: Callable[[RunRecord], float | None]) -> Callable[..., Reading | None]:
-    """Reads `value` of runs that completed: what others measured belongs to a shorter run."""
-
     def read(record: RunRecord, _target: float | None) -> Reading | None:
-        found = value(record) if record.status == "completed" else None
+        found = value(record)
         return None if found is None else Reading.of(found)
 
     return read
@@ -84,71 +179,86 @@ def _train_eval_s(record: RunRecord) -> float | None:
     return None if train_s is None or eval_s is None else train_s + eval_s
 
 
-def _ms(value_s: float) -> str:
-    return f"{1000 * value_s:.3f}"
+def _shared_s(record: RunRecord) -> float:
+    return sum(record.phases_s.get(phase, 0.0) for phase in SHARED_PHASES)
 
 
-def _accuracy(label: str, value: Callable[[RunRecord], float | None]) -> Metric:
-    return Metric(
-        label=label,
-        read=_of(value),
-        show=percent,
-        unit=" %",
-        higher_is_better=True,
-        ratio=False,
-        timed=False,
-        quality=True,
-    )
-
+_accuracy = partial(
+    Metric,
+    unit=" %",
+    scale=100,
+    higher_is_better=True,
+    ratio=False,
+    timed=False,
+    quality=True,
+    estimator="median",
+    independent="seed",
+)
+_ms = partial(Metric, unit=" ms", scale=1000, digits=".3f")
+_goal = partial(Metric, to_target=True, estimator="survival median", independent="seed")
 
 METRICS: Mapping[MetricName, Metric] = {
     "samples_per_s": Metric(
         label="samples/s",
         read=_of(lambda r: r.throughput.samples_per_s),
-        show=lambda x: f"{x:,.0f}",
+        digits=",.0f",
         higher_is_better=True,
+        needs=("dataset", *_MACHINE),
     ),
-    "step_s_p50": Metric(
-        label="step p50", read=_of(lambda r: r.throughput.step_s_p50), show=_ms, unit=" ms"
+    "step_s_p50": _ms(
+        label="step p50",
+        read=_of(lambda r: r.throughput.step_s_p50),
+        needs=("dataset", "global_batch_size", *_MACHINE),
     ),
-    "step_s_p95": Metric(
-        label="step p95", read=_of(lambda r: r.throughput.step_s_p95), show=_ms, unit=" ms"
+    "step_s_p95": _ms(
+        label="step p95",
+        read=_of(lambda r: r.throughput.step_s_p95),
+        needs=("dataset", "global_batch_size", *_MACHINE),
     ),
-    "train_s": Metric(
-        label="train time", read=_of(lambda r: r.phases_s.get("train")), show=seconds, unit=" s"
-    ),
+    "train_s": Metric(label="train time", read=_of(lambda r: r.phases_s.get("train")), unit=" s"),
     "train_eval_s": Metric(
-        label="train and eval time",
-        read=_of(_train_eval_s),
-        show=lambda x: f"{x:.3f}",
+        label="train and eval time", read=_of(_train_eval_s), unit=" s", digits=".3f"
+    ),
+    "wall_s": Metric(
+        label="wall time without start", read=_of(lambda r: r.wall_s - _shared_s(r)), unit=" s"
+    ),
+    "cold_start_s": Metric(
+        label="start of a process",
+        read=_of(lambda r: _shared_s(r) if began_a_process(r) else None),
         unit=" s",
     ),
-    "wall_s": Metric(label="wall time", read=_of(lambda r: r.wall_s), show=seconds, unit=" s"),
-    "time_to_accuracy_s": Metric(
-        label="time",
-        read=_to_target,
-        show=seconds,
-        unit=" s",
-        to_target=True,
+    "time_to_accuracy_s": _goal(
+        label="time", read=_to_target, unit=" s", needs=(*_TARGET, *_MACHINE)
     ),
-    "steps_to_accuracy": Metric(
+    "steps_to_accuracy": _goal(
         label="steps",
         read=partial(_to_target, steps=True),
-        show=lambda x: f"{x:,.0f}",
+        digits=",.0f",
         timed=False,
-        to_target=True,
+        needs=(*_TARGET, "global_batch_size"),
     ),
-    "test_accuracy": _accuracy("test accuracy", lambda r: r.result.test_accuracy),
-    "val_accuracy": _accuracy("val accuracy", lambda r: r.result.val_accuracy),
+    "test_accuracy": _accuracy(
+        label="test accuracy", read=_of(lambda r: r.result.test_accuracy), needs=_DATA
+    ),
+    "val_accuracy": _accuracy(
+        label="val accuracy", read=_of(lambda r: r.result.val_accuracy), needs=_DATA
+    ),
     "test_loss": Metric(
         label="test loss",
         read=_of(lambda r: r.result.test_loss),
-        show=lambda x: f"{x:.4g}",
+        digits=".4g",
         timed=False,
         quality=True,
+        estimator="median",
+        independent="seed",
+        needs=(*_DATA, "loss"),
     ),
     "duration_s": Metric(
-        label="duration", read=lambda _record, _target: None, show=lambda x: f"{x:.4g}", unit=" s"
+        label="duration",
+        read=lambda _record, _target: None,
+        unit=" s",
+        digits=".4g",
+        estimator="median",
     ),
 }
 """Every metric; ``duration_s`` is of pytest-benchmark's files alone."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from mnistbench.analysis.differences import surroundings
 from mnistbench.analysis.grouping import group_labels, group_runs, run_name
@@ -18,33 +18,38 @@ from mnistbench.analysis.stability import without_profiled
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Phase, RunRecord
 from mnistbench.schema.training_fields import SAME_RUN
-from mnistbench.stats.readings import Reading
 
 __all__ = [
     "Match",
     "Matches",
+    "Order",
     "as_one",
-    "in_turn",
     "match_groups",
-    "readings",
+    "order_of",
     "sample_of",
 ]
 
 _OF_THE_RUN: tuple[Phase, ...] = ("build", "compile", "train", "eval", "checkpoint", "profile")
 """Phases that a run of one seed spends on itself, after it is said to have begun."""
 
+Pair: TypeAlias = tuple[RunRecord, RunRecord]
+Order: TypeAlias = Literal[
+    "in turn", "A first", "B first", "one after the other", "mixed", "at the same time", "unknown"
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
     """The runs of A and those of B that they are compared with.
 
-    `pairs` holds one run of each, A's first, where they were taken in turn; else nothing.
+    `order` is that in which they were taken; `pairs` holds one run of each, A's first, if in turn.
     """
 
     name: str
     a: tuple[RunRecord, ...]
     b: tuple[RunRecord, ...]
-    pairs: tuple[tuple[RunRecord, RunRecord], ...]
+    order: Order
+    pairs: tuple[Pair, ...]
 
 
 class Matches(NamedTuple):
@@ -59,7 +64,8 @@ class Matches(NamedTuple):
 def as_one(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> Match:
     """All of `a` against all of `b`."""
     names = dict.fromkeys(run_name(record) for record in (*a[:1], *b[:1]))
-    return Match(name=" / ".join(names), a=tuple(a), b=tuple(b), pairs=in_turn(a, b))
+    order, pairs = order_of(a, b)
+    return Match(name=" / ".join(names), a=tuple(a), b=tuple(b), order=order, pairs=pairs)
 
 
 def match_groups(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> Matches:
@@ -80,7 +86,7 @@ def match_groups(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> Matches:
         for name, side in zip("AB", (a, b), strict=True)
     )
     left, right = (group_runs(side, across_commits=True) for side in (a, b))
-    notes = [*told_a, *told_b, *_repeats("A", a, left), *_repeats("B", b, right)]
+    notes = [*told_a, *told_b]
     if len(left) == len(right) == 1:
         return Matches([as_one(left[0], right[0])], [], [], notes)
     shared = set.intersection(*(set(record.config) for record in (*a, *b)))
@@ -98,56 +104,53 @@ def match_groups(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> Matches:
     return Matches(_numbered(found), _labels(left), _labels(right), notes)
 
 
-def in_turn(
-    a: Sequence[RunRecord], b: Sequence[RunRecord]
-) -> tuple[tuple[RunRecord, RunRecord], ...]:
-    """The pairs of runs, A's first, if there are two or more and they were taken in turn.
+def order_of(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> tuple[Order, tuple[Pair, ...]]:
+    """In which order the runs were taken, and the pairs, A's run first, if it is fair to both.
 
-    That is if none began before the one before it had ended, and in this order each two that
-    follow one another are one of each side.
+    In turn: none began before the one before it had ended, each two that follow one another are one
+    of each side, and each side goes first as often as the other, to within one. Where one side goes
+    first each time a steady drift of the machine is taken for a difference: no pairs.
     """
-    if len(a) != len(b) or len(a) < 2:
-        return ()
     runs = [(_began(record), side, record) for side, of_it in enumerate((a, b)) for record in of_it]
     began = [(time, side, record) for time, side, record in runs if time]
     if len({time for time, _, _ in began}) < len(runs):
-        return ()
+        return "unknown", ()
     began.sort(key=lambda run: run[0])
     if any(start + _length(run) > after for (start, _, run), (after, _, _) in pairwise(began)):
-        return ()
+        return "at the same time", ()
     order = [(side, record) for _, side, record in began]
+    sides = [side for side, _ in order]
+    if len(a) != len(b) or len(a) < 2 or any(x == y for x, y in zip(*_halves(sides), strict=True)):
+        return (
+            "one after the other" if sides in (sorted(sides), sorted(sides)[::-1]) else "mixed"
+        ), ()
+    lead = sum(1 - 2 * side for side in sides[::2])
+    if abs(lead) > 1:
+        return f"{'A' if lead > 0 else 'B'} first", ()
     twos = [dict(two) for two in zip(order[::2], order[1::2], strict=True)]
-    return tuple((two[0], two[1]) for two in twos) if all(len(t) == 2 for t in twos) else ()
+    return "in turn", tuple((two[0], two[1]) for two in twos)
 
 
-def readings(
-    runs: Sequence[RunRecord], metric: Metric, target_accuracy: float | None
-) -> tuple[Reading, ...]:
-    """What `runs` measured of `metric`; those that did not are left out."""
-    found = (metric.read(record, target_accuracy) for record in runs)
-    return tuple(reading for reading in found if reading is not None)
+def _halves(sides: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
+    return sides[::2], sides[1::2]
 
 
 def sample_of(match: Match, metric: Metric, target_accuracy: float | None) -> Sample:
     """What the runs of `match` measured of `metric`; a pair that lacks one value is left out."""
-    if not match.pairs:
-        a, b = (readings(runs, metric, target_accuracy) for runs in (match.a, match.b))
+    pairs = match.pairs
+    if metric.independent == "seed" and len({a.seed for a, _ in pairs}) < len(pairs):
+        pairs = ()  # a seed that was run again is no further pair
+    if not pairs:
+        a, b = (metric.samples(runs, target_accuracy) for runs in (match.a, match.b))
         return Sample(metric=metric, a=a, b=b, paired=False)
-    pairs = [readings(pair, metric, target_accuracy) for pair in match.pairs]
-    whole = [pair for pair in pairs if len(pair) == 2]
+    read = [[metric.samples([run], target_accuracy) for run in pair] for pair in pairs]
+    whole = [(a[0], b[0]) for a, b in read if a and b]
     a, b = (tuple(pair[side] for pair in whole) for side in (0, 1))
     return Sample(metric=metric, a=a, b=b, paired=True)
 
 
 def _length(record: RunRecord) -> timedelta:
     return timedelta(seconds=sum(record.phases_s.get(phase, 0.0) for phase in _OF_THE_RUN))
-
-
-def _repeats(
-    side: str, runs: Sequence[RunRecord], groups: Sequence[Sequence[RunRecord]]
-) -> list[str]:
-    number = len(runs) - sum(map(len, groups))
-    return [f"{side}: {number} repeated runs of a seed are left out; it counts once"] * (number > 0)
 
 
 def _labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:

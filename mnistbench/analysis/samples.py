@@ -1,32 +1,24 @@
-"""One metric on two sides, value by value: medians, the change from A to B, and its test."""
+"""One metric on two sides, value by value: the change from A to B, its test and its direction."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import median
-from typing import NamedTuple
 
-from mnistbench.analysis.metrics import Metric
+from mnistbench.analysis.metrics import Level, Metric
 from mnistbench.stats.rank_tests import Shift, rank_test, seeds_needed, shift
 from mnistbench.stats.readings import Reading
-from mnistbench.stats.survival import at_risk, log_rank, median_reading
+from mnistbench.stats.survival import at_risk, log_rank, log_rank_excess
 
-__all__ = ["Level", "Sample", "level", "ratio_of_medians"]
+__all__ = ["Sample", "ratio_of_levels"]
 
 _WORTH_SEEING_RATIO = 0.05
 _WORTH_SEEING_ACCURACY = 0.002
 _MOST_LOG_RATIO = 700.0
 """Just below what a float can hold."""
-
-
-class Level(NamedTuple):
-    """The median of one side; ``None`` if not measured, or if less than half `reached` it."""
-
-    median: float | None
-    n: int
-    reached: int
+_NOTHING = 1e-9
+"""What stands for 0 on a logarithmic scale, as a part of the other end of a reading."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +45,11 @@ class Sample:
         """Whether it is tested pair by pair, which the log-rank test cannot do."""
         return self.paired and not self.censored
 
+    @property
+    def levels(self) -> tuple[Level, Level]:
+        """What A and B say of the metric."""
+        return self.metric.level(self.a), self.metric.level(self.b)
+
     def problem(self) -> str | None:
         """Why nothing can be said of these values, if so."""
         missing = [side for side, values in (("A", self.a), ("B", self.b)) if not values]
@@ -71,38 +68,63 @@ class Sample:
         """The two-sided chance of such a difference between two things that are the same.
 
         Ranks, paired or not; the log-rank test where a run was censored. Exact, so that few runs
-        give a p that cannot be small.
+        give a p that cannot be small. Of times to a target the spacing of the evaluations is taken
+        out of the difference: the side that is ahead counts with the upper end of each reading,
+        the other with the lower.
         """
+        sign = self.test_sign()
+        if not self.metric.to_target or not sign:
+            return self.p_of_first()
+        early, late = (self.a, self.b) if sign > 0 else (self.b, self.a)
+        early = tuple(Reading(r.value, r.high) for r in early)
+        late = tuple(Reading(r.low, r.low if r.reached else r.high) for r in late)
+        a, b = (early, late) if sign > 0 else (late, early)
+        nearer = replace(self, a=a, b=b)
+        # where the evaluations alone can turn it round nothing is known
+        return nearer.p_of_first() if nearer.test_sign() * sign > 0 else 1.0
+
+    def p_of_first(self) -> float:
+        """The same by the upper ends alone: the first evaluations that read the target."""
         if self.censored:
-            both = (*self.a, *self.b)
-            return log_rank(*at_risk(self.a, among=both), *at_risk(self.b, among=both))
+            return log_rank(*self._at_risk(self.a), *self._at_risk(self.b))
         return rank_test(self._scaled(self.a), self._scaled(self.b), paired=self.paired)
 
     def change(self, *, confidence: float = 0.95) -> Shift | None:
         """From A to B as a fraction of A, or as a difference for accuracies, with its interval.
 
-        Of censored times the ratio of medians alone: ``None`` if one was not reached.
+        Of times to a target it is the ratio of medians, with all that the evaluations leave open in
+        the interval; without one where a run was censored, ``None`` if a median was not reached.
         """
-        if self.censored:
-            return ratio_of_medians(level(self.a, self.metric), level(self.b, self.metric))
-        found = shift(
-            self._scaled(self.a), self._scaled(self.b), paired=self.paired, confidence=confidence
-        )
-        if not self.metric.ratio:
+        if not self.metric.to_target:
+            return self._shift(self.a, self.b, confidence=confidence)
+        found = ratio_of_levels(*self.levels)
+        if found is None or self.censored:
             return found
-        if found.low is None or found.high is None:
-            return Shift(math.expm1(found.estimate), None, None)
-        return Shift(*(math.expm1(x) for x in (found.estimate, found.low, found.high)))
+        lower, upper = ([Reading.of(r[end]) for r in self.b] for end in (0, 1))
+        low = self._shift(self.a, lower, confidence=confidence).low
+        high = self._shift([Reading.of(r.low) for r in self.a], upper, confidence=confidence).high
+        if low is None or high is None:
+            return found
+        return Shift(found.estimate, min(low, found.estimate), max(high, found.estimate))
 
     def direction(self) -> float:
-        """Above 0 where B's figure is higher than A's, below 0 where lower, 0 where unclear."""
-        change = self.change()
-        if change is not None and change.estimate != 0:
-            return change.estimate
-        share_a, share_b = (
-            sum(reading.reached for reading in side) / len(side) for side in (self.a, self.b)
-        )
-        return share_a - share_b  # the fewer got there, the longer it takes
+        """Above 0 where B's figure is higher than A's, below 0 where lower, 0 where unclear.
+
+        By the test: the shift of the ranks or, of censored times, arrivals observed less those
+        expected. Unclear where the estimates of A and B say the opposite (`contradiction`).
+        """
+        sign = self.test_sign()
+        return 0.0 if sign * self._level_sign() < 0 else sign
+
+    def contradiction(self) -> str | None:
+        """What the test and the estimates of A and B say, where these are opposite things."""
+        sign = self.test_sign()
+        if sign * self._level_sign() >= 0:
+            return None
+        word = self.metric.word
+        test = "log-rank test" if self.censored else "rank test"
+        what = "means" if self.metric.estimator == "mean" else "medians"
+        return f"by the {test} B is {word(sign)}, by the {what} it is {word(-sign)}"
 
     def lacking(self, alpha: float) -> int:
         """How many more each side needs for any difference at all to be significant at `alpha`."""
@@ -128,32 +150,46 @@ class Sample:
 
     def moved(self, change: float) -> Sample:
         """The same with `change` taken out of B again."""
-        if self.metric.ratio:
-            b = tuple(Reading(r.low / (1 + change), r.high / (1 + change)) for r in self.b)
-        else:
-            b = tuple(Reading(r.low - change, r.high - change) for r in self.b)
-        return replace(self, b=b)
+
+        def back(end: float) -> float:
+            return end / (1 + change) if self.metric.ratio else end - change
+
+        return replace(self, b=tuple(Reading(back(r.low), back(r.high)) for r in self.b))
+
+    def test_sign(self) -> float:
+        """The direction by the test alone: above 0 where B's figure is higher than A's."""
+        if self.censored:  # the fewer of A got there, the longer it takes it
+            return log_rank_excess(*self._at_risk(self.a), *self._at_risk(self.b))
+        return self._shift(self.a, self.b).estimate
+
+    def _level_sign(self) -> float:
+        a, b = (math.inf if level.value is None else level.value for level in self.levels)
+        return 0.0 if a == b else b - a
+
+    def _at_risk(self, side: Sequence[Reading]) -> tuple[list[float], list[bool]]:
+        return at_risk(side, among=(*self.a, *self.b))
+
+    def _shift(
+        self, a: Sequence[Reading], b: Sequence[Reading], *, confidence: float = 0.95
+    ) -> Shift:
+        found = shift(self._scaled(a), self._scaled(b), paired=self.paired, confidence=confidence)
+        if not self.metric.ratio:
+            return found
+        return Shift(*(None if x is None else math.expm1(min(x, _MOST_LOG_RATIO)) for x in found))
 
     def _ways(self, n_a: int, n_b: int) -> int:
         """The outcomes that are equally likely where A and B are the same."""
         return 2**n_a if self.in_pairs else math.comb(n_a + n_b, n_a)
 
     def _scaled(self, readings: Sequence[Reading]) -> list[float]:
-        return [math.log(r.value) if self.metric.ratio else r.value for r in readings]
+        if not self.metric.ratio:
+            return [r.value for r in readings]
+        least = min(r.value for r in (*self.a, *self.b) if r.value > 0) * _NOTHING
+        return [math.log(max(r.value, least)) for r in readings]
 
 
-def level(readings: Sequence[Reading], metric: Metric) -> Level:
-    """The median of `readings`, by Kaplan and Meier (1958) for times to a target."""
-    reached = sum(reading.reached for reading in readings)
-    if not readings:
-        return Level(None, 0, 0)
-    if not metric.to_target:
-        return Level(median(reading.value for reading in readings), len(readings), reached)
-    return Level(median_reading(readings).median, len(readings), reached)
-
-
-def ratio_of_medians(a: Level, b: Level) -> Shift | None:
-    """From A to B as a fraction of A, without an interval; ``None`` where a median is missing."""
-    if a.median is None or b.median is None or a.median <= 0:
+def ratio_of_levels(a: Level, b: Level) -> Shift | None:
+    """From A to B as a fraction of A, without an interval; ``None`` where one has no estimate."""
+    if a.value is None or b.value is None or a.value <= 0:
         return None
-    return Shift(b.median / a.median - 1, None, None)
+    return Shift(b.value / a.value - 1, None, None)

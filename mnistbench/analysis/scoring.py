@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from mnistbench.analysis.repeats import one_per_seed
 from mnistbench.schema.record import EvalPoint, RunRecord
 from mnistbench.stats.readings import Reading
 from mnistbench.stats.survival import (
@@ -105,6 +106,7 @@ def score_target(group: Sequence[RunRecord], target: float) -> TargetScore:
     Raises:
         ValueError: `group` is empty.
     """
+    group = one_per_seed(group)
     times = [reading_to_target(record, target) for record in group]
     steps = [reading_to_target(record, target, steps=True) for record in group]
     spent_s = [t.value if t.reached else end_s(r) for t, r in zip(times, group, strict=True)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from statistics import median
+from statistics import fmean
+from typing import NamedTuple
 
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Canary, CanaryReading, RunRecord
@@ -15,7 +17,7 @@ __all__ = [
     "drift",
     "is_profiled",
     "is_unstable",
-    "level_difference",
+    "machine_change",
     "mark_notes",
     "ran_beside_others",
     "time_mark",
@@ -29,6 +31,8 @@ On an idle machine of two shared cores, two readings half a minute apart differ 
 matrix product and 20 % in the copy; a neighbour on one of the cores takes more than this.
 """
 
+_MOST_MOVED = math.log1p(DRIFT_BOUND)
+
 UNSTABLE_MARK = "†"
 _BESIDE_MARK = "‡"
 _PROFILED_MARK = "§"
@@ -37,10 +41,21 @@ _CROWDED = 0.1
 """Share of a run's cores from which on it is said that others took it."""
 
 
+class MachineChange(NamedTuple):
+    """By how much a machine became faster, as logarithms; `moved`: by more than `DRIFT_BOUND`."""
+
+    low: float
+    high: float
+    moved: bool
+
+
 def drift(canary: Canary) -> float:
-    """The larger change of the two calibrations from before to after the run, as a fraction."""
+    """The larger change of the two calibrations from before to after the run, as a fraction.
+
+    Of the slower of the two readings, so that it is the same whichever came first.
+    """
     return max(
-        abs(after / before - 1)
+        max(before, after) / min(before, after) - 1
         for before, after in zip(_speeds(canary.before), _speeds(canary.after), strict=True)
     )
 
@@ -160,29 +175,51 @@ def _how_many(
     return "the run" if len(marked) == 1 else f"{number} of {len(marked)} runs"
 
 
-def level_difference(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> float | None:
-    """How much faster the machine itself was during `b` than during `a`, as a fraction of `a`.
+def machine_change(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> MachineChange | None:
+    """How much faster the machine itself was during `b` than during `a`, with its noise.
 
-    The calibration that moved more, medians over runs; ``None`` where no run has a canary.
+    From the lower 95 % bound of one of the two calibrations to the upper of the other, by Student's
+    t over runs; with a single run on each side their noise is taken to be `DRIFT_BOUND`. ``None``
+    where a side has no run with a probe.
     """
-    levels_a, levels_b = _levels(a), _levels(b)
-    if levels_a is None or levels_b is None:
+    logs_a, logs_b = _log_speeds(a), _log_speeds(b)
+    if not logs_a or not logs_b:
         return None
-    changes = [after / before - 1 for before, after in zip(levels_a, levels_b, strict=True)]
-    return max(changes, key=abs)
-
-
-def _levels(records: Sequence[RunRecord]) -> tuple[float, ...] | None:
-    """The median matrix product and copy speed over all readings of `records`."""
-    readings = [
-        reading
-        for record in records
-        if record.canary
-        for reading in (record.canary.before, record.canary.after)
+    found = [
+        _difference(one, other)
+        for one, other in zip(zip(*logs_a, strict=True), zip(*logs_b, strict=True), strict=True)
     ]
-    if not readings:
-        return None
-    return tuple(median(column) for column in zip(*map(_speeds, readings), strict=True))
+    return MachineChange(
+        low=min(middle - half for middle, half in found),
+        high=max(middle + half for middle, half in found),
+        moved=any(abs(middle) > _MOST_MOVED for middle, _ in found),
+    )
+
+
+def _log_speeds(records: Sequence[RunRecord]) -> list[tuple[float, ...]]:
+    """Of each run with a probe, the logarithm of both calibrations, before and after averaged."""
+    return [
+        tuple(
+            (math.log(before) + math.log(after)) / 2
+            for before, after in zip(
+                _speeds(run.canary.before), _speeds(run.canary.after), strict=True
+            )
+        )
+        for run in records
+        if run.canary
+    ]
+
+
+def _difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
+    """The mean of `b` less that of `a`, and half the width of its interval."""
+    middle, freedom = fmean(b) - fmean(a), len(a) + len(b) - 2
+    if not freedom:
+        return middle, _MOST_MOVED
+    from scipy.special import stdtrit
+
+    squares = sum((x - fmean(side)) ** 2 for side in (a, b) for x in side)
+    error = math.sqrt(squares / freedom * (1 / len(a) + 1 / len(b)))
+    return middle, float(stdtrit(freedom, 0.975)) * error
 
 
 def _speeds(reading: CanaryReading) -> tuple[float, float]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mnistbench.analysis.grouping import counted, summarise
+from mnistbench.analysis.grouping import summarise
 from mnistbench.analysis.number_text import NOT_MEASURED, goal, percent, seconds
 from mnistbench.analysis.reference_bands import unchecked_notes
+from mnistbench.analysis.repeats import counted
 from mnistbench.analysis.rules import RuleScore
 from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.schema.record import RunRecord

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnistbench.analysis.grouping import counted, group_labels, group_runs
+from mnistbench.analysis.grouping import group_labels, group_runs
+from mnistbench.analysis.repeats import counted
 from mnistbench.output.charts.curves import (
     FEW,
     accuracy_curve,

@@ -9,9 +9,10 @@ from typing import Any
 from mnistbench.analysis.best_config import Candidate, Selection, check_metric, select
 from mnistbench.analysis.comparison_text import shift_text
 from mnistbench.analysis.differences import code_of
-from mnistbench.analysis.grouping import counted, identify
+from mnistbench.analysis.grouping import identify
 from mnistbench.analysis.metrics import METRICS, MetricName, target_of
 from mnistbench.analysis.number_text import NOT_MEASURED, goal, percent
+from mnistbench.analysis.repeats import counted
 from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.output.number_format import MEDIAN_NOTE, batch_text, estimate_text, median_text
 from mnistbench.output.tables import TableFormat, data_text, render_table

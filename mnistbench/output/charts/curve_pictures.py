@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from mnistbench.analysis.grouping import counted
+from mnistbench.analysis.repeats import counted
 from mnistbench.output.charts.curves import (
     FEW,
     Curve,

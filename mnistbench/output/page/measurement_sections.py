@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from mnistbench.analysis.grouping import counted, summarise
+from mnistbench.analysis.grouping import summarise
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
+from mnistbench.analysis.repeats import counted
 from mnistbench.analysis.scaling.gains import Gain, Measured
 from mnistbench.analysis.scaling.prediction import Figure
 from mnistbench.analysis.scaling.study import ScalingReport, study_scaling

@@ -1,0 +1,36 @@
+"""Several runs of one configuration: which of them a figure is of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mnistbench.schema.record import RunRecord
+
+__all__ = ["began_a_process", "counted", "one_per_seed"]
+
+
+def one_per_seed(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """Of each seed the newest run, before one that did not come to an end of its own."""
+    kept: dict[int, RunRecord] = {}
+    for run in runs:
+        before = kept.get(run.seed)
+        if before is None or _rank(before) <= _rank(run):
+            kept[run.seed] = run
+    return list(kept.values())
+
+
+def counted(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """The runs that speeds and accuracies are of: the completed ones, or all where none is.
+
+    For its time to a target a group counts in full, whatever became of its runs.
+    """
+    return [run for run in runs if run.status == "completed"] or list(runs)
+
+
+def began_a_process(record: RunRecord) -> bool:
+    """Whether the ledger holds the start of a process, which later seeds of a command share."""
+    return record.phases_s.get("import", 0.0) > 0
+
+
+def _rank(record: RunRecord) -> tuple[bool, str]:
+    return record.status in {"completed", "diverged"}, record.created_at
