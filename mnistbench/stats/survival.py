@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations, takewhile
 from typing import NamedTuple
 
 from mnistbench.stats.intervals import bootstrap_mean_interval, mean_interval
 from mnistbench.stats.readings import Reading
+from mnistbench.stats.turnbull import turnbull_median
 
 __all__ = [
     "CensoredMedian",
@@ -36,7 +37,9 @@ _ROUNDING = 1e-9
 class CensoredMedian(NamedTuple):
     """A median time of `n` runs of which `reached` got there, and its interval.
 
-    None: not reached by half of the runs; for a bound, that the runs cannot give it.
+    None: not reached by half of the runs; for a bound, that the runs cannot give it. `above` and
+    `at_most` are the grain of the evaluations: with every time at its lower end the median would
+    be the one, with every time at its upper end the other. None where there is no median.
     """
 
     median: float | None
@@ -44,6 +47,8 @@ class CensoredMedian(NamedTuple):
     high: float | None
     reached: int
     n: int
+    above: float | None = None
+    at_most: float | None = None
 
 
 class ExpectedTime(NamedTuple):
@@ -85,15 +90,26 @@ def at_risk(
 
 
 def median_reading(readings: Sequence[Reading]) -> CensoredMedian:
-    """Kaplan and Meier's median (1958) of `readings`, with its 95 % interval.
+    """Turnbull's median (1976) of `readings`, with its 95 % interval; of exact ones the ordinary.
+
+    The interval is from the lower bound of the median of all lower ends to the upper bound of that
+    of all upper ends, by Kaplan and Meier: it covers wherever between its ends each time was.
 
     Raises:
         ValueError: there are none.
     """
     values, reached = at_risk(readings, among=readings)
     if len(values) == 1:  # has no interval that would be worth the import of scipy
-        return CensoredMedian(values[0] if reached[0] else None, None, None, sum(reached), 1)
-    return kaplan_meier_median(values, reached)
+        low, high = readings[0] if reached[0] else (None, None)
+        middle = None if low is None or high is None else (low + high) / 2
+        return CensoredMedian(middle, None, None, sum(reached), 1, low, high)
+    late = kaplan_meier_median(values, reached)
+    if all(r.low == r.high or not r.reached for r in readings):
+        return late._replace(above=late.median, at_most=late.median)
+    lows = [min(r.low, value) for r, value in zip(readings, values, strict=True)]
+    early = kaplan_meier_median(lows, reached)
+    middle = turnbull_median([Reading(low, r.high) for low, r in zip(lows, readings, strict=True)])
+    return _bracketed(early, middle, late)
 
 
 def kaplan_meier_median(
@@ -154,6 +170,19 @@ def log_rank(
     drawn = np.random.default_rng(seed).permuted(np.tile(scores, (_RESAMPLES, 1)), axis=1)
     as_far = np.count_nonzero(np.abs(drawn[:, :n_a].sum(axis=1)) >= seen)
     return float((1 + as_far) / (1 + _RESAMPLES))
+
+
+def _bracketed(early: CensoredMedian, middle: float | None, late: CensoredMedian) -> CensoredMedian:
+    """`middle` between the ends of two medians, which are moved where it lies outside of them."""
+    if middle is None:
+        return CensoredMedian(None, early.low, None, late.reached, late.n)
+
+    def bound(choose: Callable[[float, float], float], end: float | None) -> float | None:
+        return None if end is None else choose(end, middle)
+
+    low, high = bound(min, early.low), bound(max, late.high)
+    above, at_most = bound(min, early.median), bound(max, late.median)
+    return CensoredMedian(middle, low, high, late.reached, late.n, above, at_most)
 
 
 def _log_rank_scores(times: Sequence[float], reached: Sequence[bool]) -> list[float]:
