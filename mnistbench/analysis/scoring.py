@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mnistbench.schema.record import EvalPoint, RunRecord
+from mnistbench.stats.expected_time import ExpectedTime, expected_running_time
 from mnistbench.stats.readings import Reading
 from mnistbench.stats.survival import (
     CensoredMedian,
-    ExpectedTime,
-    expected_running_time,
     median_reading,
 )
 

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
+from mnistbench.stats.expected_time import expected_running_time
 from mnistbench.stats.intervals import bootstrap_mean_interval, mean_interval, median_interval
 from mnistbench.stats.rank_tests import rank_test, seeds_needed, shift
 from mnistbench.stats.readings import Reading
 from mnistbench.stats.survival import (
-    expected_running_time,
     kaplan_meier_median,
     median_reading,
 )

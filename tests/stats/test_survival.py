@@ -11,8 +11,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mnistbench.stats import survival
+from mnistbench.stats.expected_time import expected_running_time
 from mnistbench.stats.intervals import bootstrap_mean_interval, median_interval
-from mnistbench.stats.survival import expected_running_time, kaplan_meier_median, log_rank
+from mnistbench.stats.survival import (
+    kaplan_meier_median,
+    log_rank,
+    log_rank_excess,
+)
 
 # Weeks of remission in leukaemia, of two times 21 patients; + is censored (Freireich et al. 1963).
 SIX_MP = "6 6 6 6+ 7 9+ 10 10+ 11+ 13 16 17+ 19+ 20+ 22 23 25+ 32+ 32+ 34+ 35+"
@@ -160,6 +165,23 @@ def test_the_log_rank_p_is_that_of_a_plain_loop_over_all_splits(runs_a, runs_b):
     expected = sum(excess(split) >= seen for split in splits) / len(splits)
     assert log_rank(*columns(runs_a), *columns(runs_b)) == pytest.approx(expected)
     assert log_rank(*columns(runs_b), *columns(runs_a)) == pytest.approx(expected)
+
+
+@given(RUNS, RUNS)
+def test_the_excess_is_that_of_a_plain_loop_and_of_the_other_side_the_opposite(runs_a, runs_b):
+    data = columns(runs_a), columns(runs_b)
+    excess = log_rank_excess(*data[0], *data[1])
+    assert excess == pytest.approx(float(naive_log_rank(*data[0], *data[1])[0]), abs=1e-9)
+    assert log_rank_excess(*data[1], *data[0]) == pytest.approx(-excess, abs=1e-9)
+
+
+def test_where_curves_cross_the_excess_is_with_the_side_that_gets_there_more_often():
+    a = [2.0] * 5 + [6.0] * 7, [True] * 12
+    b = [5.0] * 6 + [8.0] * 6, [True] * 6 + [False] * 6
+    assert kaplan_meier_median(*a).median == 6.0
+    assert kaplan_meier_median(*b).median == 5.0  # sooner, by its median
+    assert log_rank_excess(*a, *b) > 0
+    assert log_rank(*a, *b) < 0.05
 
 
 def test_of_many_splits_some_are_drawn_and_that_is_close_to_all_of_them(monkeypatch):
