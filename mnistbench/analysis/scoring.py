@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 from mnistbench.analysis.repeats import one_per_seed
 from mnistbench.schema.record import EvalPoint, RunRecord
+from mnistbench.stats.expected_time import ExpectedTime, expected_running_time
 from mnistbench.stats.readings import Reading
 from mnistbench.stats.survival import (
     CensoredMedian,
-    ExpectedTime,
-    expected_running_time,
     median_reading,
 )
 

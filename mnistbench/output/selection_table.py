@@ -104,7 +104,7 @@ def _spread(candidate: Candidate, chosen: Selection) -> dict[str, Any]:
     if not candidate.readings:
         return {"half_width": None, "low": None, "high": None, "reached": None}
     if METRICS[chosen.metric].to_target:
-        _, low, high, reached, _ = median_reading(candidate.readings)
+        _, low, high, reached, *_ = median_reading(candidate.readings)
         return {"half_width": None, "low": low, "high": high, "reached": reached}
     half_width = mean_interval([r.value for r in candidate.readings]).half_width
     return {"half_width": half_width, "low": None, "high": None, "reached": None}

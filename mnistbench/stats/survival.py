@@ -8,35 +8,34 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations, takewhile
 from typing import NamedTuple
 
-from mnistbench.stats.intervals import bootstrap_mean_interval, mean_interval
 from mnistbench.stats.readings import Reading
+from mnistbench.stats.turnbull import turnbull_median
 
 __all__ = [
     "CensoredMedian",
-    "ExpectedTime",
     "at_risk",
-    "expected_running_time",
+    "check_times",
     "kaplan_meier_median",
     "log_rank",
+    "log_rank_excess",
     "median_reading",
 ]
 
 _RESAMPLES = 9999
 _MOST_SPLITS = 20_000
-_FEWEST_RUNS = 5
-"""Below this, resampled runs with failures cover far less than they say."""
-_ENOUGH_FOR_BOOTSTRAP = 10
 _ROUNDING = 1e-9
 
 
 class CensoredMedian(NamedTuple):
     """A median time of `n` runs of which `reached` got there, and its interval.
 
-    None: not reached by half of the runs; for a bound, that the runs cannot give it.
+    None: not reached by half of the runs; for a bound, that the runs cannot give it. `above` and
+    `at_most` are the grain of the evaluations: with every time at its lower end the median would
+    be the one, with every time at its upper end the other. None where there is no median.
     """
 
     median: float | None
@@ -44,19 +43,8 @@ class CensoredMedian(NamedTuple):
     high: float | None
     reached: int
     n: int
-
-
-class ExpectedTime(NamedTuple):
-    """Time spent per success over `n` runs of which `reached` got there, and its interval.
-
-    None: no run got there; for a bound, that the runs cannot give it.
-    """
-
-    time: float | None
-    low: float | None
-    high: float | None
-    reached: int
-    n: int
+    above: float | None = None
+    at_most: float | None = None
 
 
 class _Arrival(NamedTuple):
@@ -85,15 +73,26 @@ def at_risk(
 
 
 def median_reading(readings: Sequence[Reading]) -> CensoredMedian:
-    """Kaplan and Meier's median (1958) of `readings`, with its 95 % interval.
+    """Turnbull's median (1976) of `readings`, with its 95 % interval; of exact ones the ordinary.
+
+    The interval is from the lower bound of the median of all lower ends to the upper bound of that
+    of all upper ends, by Kaplan and Meier: it covers wherever between its ends each time was.
 
     Raises:
         ValueError: there are none.
     """
     values, reached = at_risk(readings, among=readings)
     if len(values) == 1:  # has no interval that would be worth the import of scipy
-        return CensoredMedian(values[0] if reached[0] else None, None, None, sum(reached), 1)
-    return kaplan_meier_median(values, reached)
+        low, high = readings[0] if reached[0] else (None, None)
+        middle = None if low is None or high is None else (low + high) / 2
+        return CensoredMedian(middle, None, None, sum(reached), 1, low, high)
+    late = kaplan_meier_median(values, reached)
+    if all(r.low == r.high or not r.reached for r in readings):
+        return late._replace(above=late.median, at_most=late.median)
+    lows = [min(r.low, value) for r, value in zip(readings, values, strict=True)]
+    early = kaplan_meier_median(lows, reached)
+    middle = turnbull_median([Reading(low, r.high) for low, r in zip(lows, readings, strict=True)])
+    return _bracketed(early, middle, late)
 
 
 def kaplan_meier_median(
@@ -112,7 +111,7 @@ def kaplan_meier_median(
         ValueError: no runs, lengths that differ, a time that is not finite, or `confidence`
             outside (0, 1).
     """
-    _check(times, reached, confidence)
+    check_times(times, reached, confidence)
     arrivals = _arrivals(times, reached)
     middle = _half_time(arrivals)
     low, high = _median_bounds(arrivals, (1 - confidence) / 2)
@@ -141,8 +140,8 @@ def log_rank(
     Raises:
         ValueError: no runs, lengths that differ, or a time that is not finite.
     """
-    _check(times_a, reached_a)
-    _check(times_b, reached_b)
+    check_times(times_a, reached_a)
+    check_times(times_b, reached_b)
     import numpy as np
 
     scores = np.array(_log_rank_scores([*times_a, *times_b], [*reached_a, *reached_b]))
@@ -156,6 +155,39 @@ def log_rank(
     return float((1 + as_far) / (1 + _RESAMPLES))
 
 
+def log_rank_excess(
+    times_a: Sequence[float],
+    reached_a: Sequence[bool],
+    times_b: Sequence[float],
+    reached_b: Sequence[bool],
+) -> float:
+    """Arrivals of A less those expected if B were alike: the direction of `log_rank`.
+
+    Above 0 A gets there sooner, below 0 B; Mantel's statistic (1966), in runs. Where the curves
+    cross it may say other than the medians do.
+
+    Raises:
+        ValueError: as `log_rank`.
+    """
+    check_times(times_a, reached_a)
+    check_times(times_b, reached_b)
+    scores = _log_rank_scores([*times_a, *times_b], [*reached_a, *reached_b])
+    return math.fsum(scores[: len(times_a)])
+
+
+def _bracketed(early: CensoredMedian, middle: float | None, late: CensoredMedian) -> CensoredMedian:
+    """`middle` between the ends of two medians, which are moved where it lies outside of them."""
+    if middle is None:
+        return CensoredMedian(None, early.low, None, late.reached, late.n)
+
+    def bound(choose: Callable[[float, float], float], end: float | None) -> float | None:
+        return None if end is None else choose(end, middle)
+
+    low, high = bound(min, early.low), bound(max, late.high)
+    above, at_most = bound(min, early.median), bound(max, late.median)
+    return CensoredMedian(middle, low, high, late.reached, late.n, above, at_most)
+
+
 def _log_rank_scores(times: Sequence[float], reached: Sequence[bool]) -> list[float]:
     """Of each run its arrival, 1 or 0, less those expected while it was under way (sum 0)."""
     expected, hazards = 0.0, dict[float, float]()
@@ -165,38 +197,6 @@ def _log_rank_scores(times: Sequence[float], reached: Sequence[bool]) -> list[fl
         expected += arrivals[time] / (len(times) - bisect_left(ordered, time))
         hazards[time] = expected
     return [there - hazards[time] for time, there in zip(times, reached, strict=True)]
-
-
-def expected_running_time(
-    times: Sequence[float], reached: Sequence[bool], *, confidence: float = 0.95, seed: int = 0
-) -> ExpectedTime:
-    """Time until one success when failed runs are started again: all time spent per success.
-
-    ERT as in COCO (Hansen et al. 2021). Where every run got there it is the mean, with its
-    bootstrap interval from ten runs on and Student's t below, where the ends of the former are
-    absurd as soon as one run differs from the rest; of failures that never happened neither knows.
-    As no time is below 0, nor is `low`.
-    Else the interval is of resampled runs, its percentiles moved outwards for the few runs
-    (Hesterberg 2015): `high` is None where too many resamples have no success, both are None for
-    fewer than five runs.
-
-    Raises:
-        ValueError: no runs, lengths that differ, a time that is not finite, or `confidence`
-            outside (0, 1).
-    """
-    _check(times, reached, confidence)
-    successes, n = sum(map(bool, reached)), len(times)
-    if not successes:
-        return ExpectedTime(None, None, None, 0, n)
-    low, high = None, None
-    if successes == n >= _ENOUGH_FOR_BOOTSTRAP:
-        low, high = bootstrap_mean_interval(times, confidence=confidence, seed=seed)
-    elif successes == n > 1:
-        mean, half_width, _ = mean_interval(times, confidence=confidence)
-        low, high = max(0.0, mean - (half_width or 0.0)), mean + (half_width or 0.0)
-    elif n >= _FEWEST_RUNS:
-        low, high = _resampled_ratio(times, reached, confidence, seed)
-    return ExpectedTime(math.fsum(times) / successes, low, high, successes, n)
 
 
 def _arrivals(times: Sequence[float], reached: Sequence[bool]) -> list[_Arrival]:
@@ -261,23 +261,8 @@ def _bound(links: Sequence[tuple[float, float, float]], tail: float) -> float | 
     return time + (next_time - time) * odds * part / (1 + (odds - 1) * part)
 
 
-def _resampled_ratio(
-    times: Sequence[float], reached: Sequence[bool], confidence: float, seed: int
-) -> tuple[float, float | None]:
-    import numpy as np
-    from scipy.special import ndtr, stdtrit
-
-    n = len(times)
-    drawn = np.random.default_rng(seed).integers(n, size=(_RESAMPLES, n))
-    spent, successes = np.array(times)[drawn].sum(axis=1), np.array(reached)[drawn].sum(axis=1)
-    ratio = np.full(_RESAMPLES, np.inf)
-    np.divide(spent, successes, out=ratio, where=successes > 0)
-    tail = ndtr(-math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 + confidence) / 2))
-    low, high = np.quantile(ratio, [tail, 1 - tail], method="inverted_cdf")
-    return float(low), float(high) if math.isfinite(high) else None
-
-
-def _check(times: Sequence[float], reached: Sequence[bool], confidence: float = 0.95) -> None:
+def check_times(times: Sequence[float], reached: Sequence[bool], confidence: float = 0.95) -> None:
+    """Raise ValueError for what no survival analysis takes, in words for all of them."""
     if not len(times) == len(reached) > 0 or not all(map(math.isfinite, times)):
         raise ValueError("needs as many finite times as outcomes, and at least one run")
     if not 0 < confidence < 1:

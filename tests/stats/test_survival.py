@@ -11,8 +11,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mnistbench.stats import survival
+from mnistbench.stats.expected_time import expected_running_time
 from mnistbench.stats.intervals import bootstrap_mean_interval, median_interval
-from mnistbench.stats.survival import expected_running_time, kaplan_meier_median, log_rank
+from mnistbench.stats.survival import (
+    kaplan_meier_median,
+    log_rank,
+    log_rank_excess,
+)
 
 # Weeks of remission in leukaemia, of two times 21 patients; + is censored (Freireich et al. 1963).
 SIX_MP = "6 6 6 6+ 7 9+ 10 10+ 11+ 13 16 17+ 19+ 20+ 22 23 25+ 32+ 32+ 34+ 35+"
@@ -103,7 +108,7 @@ def test_where_all_got_there_it_is_the_ordinary_median_with_its_interval(times, 
 @given(RUNS, st.sampled_from([0.5, 0.9, 0.95]))
 def test_the_interval_holds_the_median_and_reached_times_only(runs, confidence):
     times, reached = columns(runs)
-    middle, low, high, _, _ = kaplan_meier_median(times, reached, confidence=confidence)
+    middle, low, high, *_ = kaplan_meier_median(times, reached, confidence=confidence)
     came = [t for t, r in runs if r]
     for bound in (low, high):
         assert bound is None or min(came) - 1e-9 <= bound <= max(came) + 1e-9
@@ -113,7 +118,7 @@ def test_the_interval_holds_the_median_and_reached_times_only(runs, confidence):
 
 def test_the_belief_behind_the_bounds_is_the_beta_product():
     times, reached = parse("2 3 3+ 4 5+ 6 7 7+ 8 9 10 11+ 12 13 14 15+ 16 17 18+ 19")
-    _, low, high, _, _ = kaplan_meier_median(times, reached)
+    _, low, high, *_ = kaplan_meier_median(times, reached)
     draw, share, half_are_there = np.random.default_rng(1), np.ones(200_000), {}
     for under_way, (time, came) in zip(
         range(20, 0, -1), zip(times, reached, strict=True), strict=True
@@ -129,9 +134,10 @@ def test_the_belief_behind_the_bounds_is_the_beta_product():
 
 def test_later_censoring_takes_the_upper_bound_first():
     times = [float(t) for t in range(1, 21)]
-    bounds = [kaplan_meier_median(times, [t <= end for t in times]) for end in (20, 14, 9, 3, 0)]
-    assert bounds[1] == (10.5, bounds[0].low, None, 14, 20)
-    assert bounds[2] == (None, bounds[0].low, None, 9, 20)
+    ends = (20, 14, 9, 3, 0)
+    bounds = [kaplan_meier_median(times, [t <= end for t in times])[:5] for end in ends]
+    assert bounds[1] == (10.5, bounds[0][1], None, 14, 20)
+    assert bounds[2] == (None, bounds[0][1], None, 9, 20)
     assert bounds[3] == (None, 3, None, 3, 20)
     assert bounds[4] == (None, None, None, 0, 20)
 
@@ -159,6 +165,23 @@ def test_the_log_rank_p_is_that_of_a_plain_loop_over_all_splits(runs_a, runs_b):
     expected = sum(excess(split) >= seen for split in splits) / len(splits)
     assert log_rank(*columns(runs_a), *columns(runs_b)) == pytest.approx(expected)
     assert log_rank(*columns(runs_b), *columns(runs_a)) == pytest.approx(expected)
+
+
+@given(RUNS, RUNS)
+def test_the_excess_is_that_of_a_plain_loop_and_of_the_other_side_the_opposite(runs_a, runs_b):
+    data = columns(runs_a), columns(runs_b)
+    excess = log_rank_excess(*data[0], *data[1])
+    assert excess == pytest.approx(float(naive_log_rank(*data[0], *data[1])[0]), abs=1e-9)
+    assert log_rank_excess(*data[1], *data[0]) == pytest.approx(-excess, abs=1e-9)
+
+
+def test_where_curves_cross_the_excess_is_with_the_side_that_gets_there_more_often():
+    a = [2.0] * 5 + [6.0] * 7, [True] * 12
+    b = [5.0] * 6 + [8.0] * 6, [True] * 6 + [False] * 6
+    assert kaplan_meier_median(*a).median == 6.0
+    assert kaplan_meier_median(*b).median == 5.0  # sooner, by its median
+    assert log_rank_excess(*a, *b) > 0
+    assert log_rank(*a, *b) < 0.05
 
 
 def test_of_many_splits_some_are_drawn_and_that_is_close_to_all_of_them(monkeypatch):

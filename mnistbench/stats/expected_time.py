@@ -1,0 +1,78 @@
+"""Time until one success when failed runs are started again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mnistbench.stats.intervals import bootstrap_mean_interval, mean_interval
+from mnistbench.stats.survival import check_times
+
+__all__ = ["ExpectedTime", "expected_running_time"]
+
+_RESAMPLES = 9999
+_FEWEST_RUNS = 5
+"""Below this, resampled runs with failures cover far less than they say."""
+_ENOUGH_FOR_BOOTSTRAP = 10
+
+
+class ExpectedTime(NamedTuple):
+    """Time spent per success over `n` runs of which `reached` got there, and its interval.
+
+    None: no run got there; for a bound, that the runs cannot give it.
+    """
+
+    time: float | None
+    low: float | None
+    high: float | None
+    reached: int
+    n: int
+
+
+def expected_running_time(
+    times: Sequence[float], reached: Sequence[bool], *, confidence: float = 0.95, seed: int = 0
+) -> ExpectedTime:
+    """Time until one success when failed runs are started again: all time spent per success.
+
+    ERT as in COCO (Hansen et al. 2021). Where every run got there it is the mean, with its
+    bootstrap interval from ten runs on and Student's t below, where the ends of the former are
+    absurd as soon as one run differs from the rest; of failures that never happened neither knows.
+    As no time is below 0, nor is `low`.
+    Else the interval is of resampled runs, its percentiles moved outwards for the few runs
+    (Hesterberg 2015): `high` is None where too many resamples have no success, both are None for
+    fewer than five runs.
+
+    Raises:
+        ValueError: no runs, lengths that differ, a time that is not finite, or `confidence`
+            outside (0, 1).
+    """
+    check_times(times, reached, confidence)
+    successes, n = sum(map(bool, reached)), len(times)
+    if not successes:
+        return ExpectedTime(None, None, None, 0, n)
+    low, high = None, None
+    if successes == n >= _ENOUGH_FOR_BOOTSTRAP:
+        low, high = bootstrap_mean_interval(times, confidence=confidence, seed=seed)
+    elif successes == n > 1:
+        mean, half_width, _ = mean_interval(times, confidence=confidence)
+        low, high = max(0.0, mean - (half_width or 0.0)), mean + (half_width or 0.0)
+    elif n >= _FEWEST_RUNS:
+        low, high = _resampled_ratio(times, reached, confidence, seed)
+    return ExpectedTime(math.fsum(times) / successes, low, high, successes, n)
+
+
+def _resampled_ratio(
+    times: Sequence[float], reached: Sequence[bool], confidence: float, seed: int
+) -> tuple[float, float | None]:
+    import numpy as np
+    from scipy.special import ndtr, stdtrit
+
+    n = len(times)
+    drawn = np.random.default_rng(seed).integers(n, size=(_RESAMPLES, n))
+    spent, successes = np.array(times)[drawn].sum(axis=1), np.array(reached)[drawn].sum(axis=1)
+    ratio = np.full(_RESAMPLES, np.inf)
+    np.divide(spent, successes, out=ratio, where=successes > 0)
+    tail = ndtr(-math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 + confidence) / 2))
+    low, high = np.quantile(ratio, [tail, 1 - tail], method="inverted_cdf")
+    return float(low), float(high) if math.isfinite(high) else None
