@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from mnistbench.analysis.differences import conditions
 from mnistbench.analysis.metrics import Metric
@@ -102,6 +103,9 @@ def _number_lost(runs: Sequence[RunRecord]) -> int:
 
 def _other_evaluations(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> str | None:
     """Why times to a target have not the same grain, as far as both of two runs went."""
+    rules = {_evaluated_up_to(record) for record in (*a, *b)}
+    if len(rules) == 1 and None not in rules:
+        return None  # other steps, but by one rule: the same share of those to the target apart
     grids = [_evaluated(record) for record in (*a, *b)]
     longest = max(grids, key=lambda steps: max(steps, default=0), default=set[int]())
     for steps in grids:
@@ -109,6 +113,12 @@ def _other_evaluations(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> str | 
         if {x for x in steps if x < end} != {x for x in longest if x < end}:
             return "evaluated after different steps"
     return None
+
+
+def _evaluated_up_to(record: RunRecord) -> tuple[Any, Any] | None:
+    """Target and spacing of a run that was evaluated ever more often up to its target."""
+    spacing = record.environment.get("eval_spacing")
+    return (record.config.get("target_accuracy"), spacing) if spacing else None
 
 
 def _evaluated(record: RunRecord) -> set[int]:
