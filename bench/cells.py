@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -14,7 +15,7 @@ from mnistbench.analysis.scoring import score_target
 from mnistbench.analysis.stability import DRIFT_BOUND, is_unstable
 from mnistbench.analysis.statistics import Estimate, median_interval
 from mnistbench.analysis.survival import CensoredMedian
-from mnistbench.schema.record import RunRecord
+from mnistbench.schema.record import EvalPoint, RunRecord
 
 __all__ = [
     "HEADLINE",
@@ -23,6 +24,7 @@ __all__ = [
     "counted_text",
     "interval_text",
     "mark",
+    "mean_error",
     "mean_text",
     "ratio",
     "reached_text",
@@ -51,6 +53,18 @@ def accuracy_after(record: RunRecord, epoch: int) -> float | None:
     """Accuracy on the eval split after a whole epoch; ``None`` where it was not read then."""
     found = accuracy_by_epoch([record]).get(epoch)
     return found.mean if found else None
+
+
+def mean_error(curve: Sequence[EvalPoint]) -> float:
+    """The mean error over the epochs between the first and last of `curve`, by trapezoids.
+
+    However close together the evaluations are, each epoch counts the same.
+    """
+    epochs = curve[-1].epoch - curve[0].epoch
+    if not epochs:
+        return 1 - curve[-1].accuracy
+    parts = ((b.epoch - a.epoch) * (1 - (a.accuracy + b.accuracy) / 2) for a, b in pairwise(curve))
+    return sum(parts) / epochs
 
 
 def mean_text(estimate: Estimate | None) -> str:
