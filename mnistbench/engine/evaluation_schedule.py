@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 from mnistbench.schema.config import RunConfig
@@ -90,8 +91,10 @@ class EvaluationSchedule:
         return max(int(last.step / (1 - spacing)), last.step + 1)
 
     def _was_reached(self, points: Sequence[EvalPoint]) -> bool:
+        """Whether the target was read twice in a row: one evaluation of many may be lucky."""
         split = self.config.eval_split
-        return any(p.accuracy >= self._target for p in points if p.split == split)
+        there = [p.accuracy >= self._target for p in points if p.split == split]
+        return any(map(all, pairwise(there)))
 
     @property
     def _target(self) -> float:

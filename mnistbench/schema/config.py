@@ -99,8 +99,8 @@ class RunConfig(WorkloadConfig):
         ge=1,
         le=MAX_COUNT,
         description="Steps between evaluations; none is each epoch's end, and with a target and no "
-        "recipe, until it is reached, also so often that the last are at most 5 % of the steps "
-        "apart.",
+        "recipe, until it was read twice in a row, also so often that the last are at most 5 % of "
+        "the steps apart.",
     )
     eval_batch_size: int = Field(
         1000, ge=1, le=MAX_COUNT, description="Samples per forward pass of an evaluation."
