@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -13,7 +14,7 @@ from mnistbench.analysis.number_text import seconds as seconds_text
 from mnistbench.analysis.scoring import score_target
 from mnistbench.analysis.stability import DRIFT_BOUND, is_unstable
 from mnistbench.output.number_format import estimate_text, median_text
-from mnistbench.schema.record import RunRecord
+from mnistbench.schema.record import EvalPoint, RunRecord
 from mnistbench.stats.intervals import Estimate, median_interval
 from mnistbench.stats.survival import CensoredMedian
 
@@ -24,6 +25,7 @@ __all__ = [
     "counted_text",
     "interval_text",
     "mark",
+    "mean_error",
     "mean_text",
     "ratio",
     "reached_text",
@@ -52,6 +54,18 @@ def accuracy_after(record: RunRecord, epoch: int) -> float | None:
     """Accuracy on the eval split after a whole epoch; ``None`` where it was not read then."""
     found = accuracy_by_epoch([record]).get(epoch)
     return found.mean if found else None
+
+
+def mean_error(curve: Sequence[EvalPoint]) -> float:
+    """The mean error over the epochs between the first and last of `curve`, by trapezoids.
+
+    However close together the evaluations are, each epoch counts the same.
+    """
+    epochs = curve[-1].epoch - curve[0].epoch
+    if not epochs:
+        return 1 - curve[-1].accuracy
+    parts = ((b.epoch - a.epoch) * (1 - (a.accuracy + b.accuracy) / 2) for a, b in pairwise(curve))
+    return sum(parts) / epochs
 
 
 def mean_text(estimate: Estimate | None) -> str:

@@ -26,7 +26,6 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "optimizer": "sgd",
         "momentum": 0.8,
         "num_epochs": 5,
-        "eval_every_steps": 49,
     },
     "simple-cnn": {
         "model": "simple-cnn",
@@ -34,15 +33,18 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "optimizer": "sgd",
         "momentum": 0.5,
         "num_epochs": 4,
-        "eval_every_steps": 391,
     },
 }
-"""Batch, optimizer and momentum as in the articles; val is read twice an epoch, test at the end."""
+"""Batch, optimizer and momentum as in the articles; val is read at least each epoch."""
+
+_SEARCH_EVALS = {"cnn4": 49, "simple-cnn": 391}
+"""Steps between evaluations of the search: twice an epoch."""
 
 
 def search_settings(model: str) -> dict[str, Any]:
     """What a search on `model` trains with, but for the loss and the rate."""
-    return {**SETTINGS[model], "dataset": "mnist", "num_epochs": 2, "seed": SEARCH_SEED}
+    evals = {"eval_every_steps": _SEARCH_EVALS[model]}
+    return {**SETTINGS[model], **evals, "dataset": "mnist", "num_epochs": 2, "seed": SEARCH_SEED}
 
 
 def learning_rate(model: str, loss: LossName) -> float:

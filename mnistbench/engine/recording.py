@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mnistbench.analysis.scoring import time_to_accuracy
 from mnistbench.engine.evaluation import widest_float
+from mnistbench.engine.evaluation_schedule import describe_schedule
 from mnistbench.engine.gradient_allreduce import pairwise_sum
 from mnistbench.engine.observed import Observed
 from mnistbench.engine.plan import ExecutionPlan
@@ -104,6 +105,7 @@ def _environment(context: RunContext, parts: BuiltParts | None) -> dict[str, Any
     return {
         **describe_environment(accelerator.device),
         **_how_it_computed(context, parts),
+        **describe_schedule(context.config),
         "num_processes": accelerator.num_processes,
         "distributed_type": accelerator.distributed_type.value,
         "mixed_precision": accelerator.mixed_precision,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mnistbench.engine.checkpoint import checkpoint_files
 from mnistbench.engine.evaluation import Evaluation
+from mnistbench.engine.evaluation_schedule import EvaluationSchedule
 from mnistbench.engine.fast_step import FastStep
 from mnistbench.engine.health_check import HealthCheck
 from mnistbench.engine.process_group import check_group
@@ -63,7 +64,9 @@ class TrainingLoop:
             group=check_group(accelerator, timeout_s=config.process_timeout_s),
             at_once=self._step.steps_per_call,
         )
-        self._eval_every = config.eval_every_steps or run.steps_per_epoch
+        self._schedule = EvaluationSchedule(
+            config=config, steps_per_epoch=run.steps_per_epoch, num_steps=run.num_steps
+        )
         self._save_every = config.checkpoint_every_steps
         self._progress = Progress(
             num_steps=run.num_steps,
@@ -146,9 +149,7 @@ class TrainingLoop:
         return at_target or self._run.step == self._run.num_steps
 
     def _is_to_evaluate(self) -> bool:
-        step = self._run.step
-        due = step % self._eval_every == 0 or step == self._run.num_steps
-        return step > 0 and due and self._point_here() is None
+        return self._schedule.is_due(self._run.step, self._run.eval_points)
 
     def _is_to_save(self) -> bool:
         every = self._save_every
@@ -161,11 +162,10 @@ class TrainingLoop:
 
     def _window_end(self, epoch_end: int) -> int:
         """The step up to which nothing but training is to do."""
-        step, last = self._run.step, self._run.num_steps
-        ends = [
-            every * (step // every + 1) for every in (self._eval_every, self._save_every or last)
-        ]
-        return min(*ends, epoch_end, last, step + self._health.window_steps)
+        step, every = self._run.step, self._save_every or self._run.num_steps
+        to_save = every * (step // every + 1)
+        to_evaluate = self._schedule.next_step(self._run.eval_points)
+        return min(to_evaluate, to_save, epoch_end, step + self._health.window_steps)
 
     def _train_window(self, batches: Iterator[Batch], end: int) -> Tensor:
         """Train to step `end`; gives this process's losses."""

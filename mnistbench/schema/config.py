@@ -95,7 +95,12 @@ class RunConfig(WorkloadConfig):
     stop_at_target: bool = Field(False, description="End the run at the target accuracy.")
     require_target: bool = Field(False, description="Exit with status 3 if it is not reached.")
     eval_every_steps: int | None = Field(
-        None, ge=1, le=MAX_COUNT, description="Steps between evaluations; none is each epoch."
+        None,
+        ge=1,
+        le=MAX_COUNT,
+        description="Steps between evaluations; none is each epoch's end, and with a target and no "
+        "recipe, until it was read twice in a row, also so often that the last are at most 5 % of "
+        "the steps apart.",
     )
     eval_batch_size: int = Field(
         1000, ge=1, le=MAX_COUNT, description="Samples per forward pass of an evaluation."

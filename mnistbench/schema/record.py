@@ -94,6 +94,7 @@ class _ReadOfEnvironment(StrictModel):
     num_processes: int | None = Field(None, ge=1)
     measured_alone: bool | None = None
     lr_peak: float | None = Field(None, gt=0)
+    eval_spacing: float | None = Field(None, gt=0, lt=1)
 
 
 class RecipeInfo(StrictModel):

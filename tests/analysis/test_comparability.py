@@ -90,6 +90,19 @@ def test_times_to_a_target_are_of_runs_evaluated_after_the_same_steps(make_recor
     assert all(r.refusal is None for r in compare(a, b, metrics=names, force=True).rows)
 
 
+def test_runs_evaluated_by_one_rule_up_to_their_target_are_alike(make_record):
+    def by_rule(record, spacing, *steps):
+        environment = record.environment | {"eval_spacing": spacing}
+        return evaluated_at(record.model_copy(update={"environment": environment}), *steps)
+
+    a = [by_rule(make_record(0), 0.05, 20, 25, 40), by_rule(make_record(1), 0.05, 20, 21, 40)]
+    b = [by_rule(make_record(2), 0.05, 20, 31, 40)]
+    metric = METRICS["time_to_accuracy_s"]
+    assert not_alike(a, b, metric) is None
+    other = [by_rule(make_record(2), 0.2, 20, 31, 40)]
+    assert "evaluated after different steps" in not_alike(a, other, metric)
+
+
 def canary(*speeds):
     before, after = (
         CanaryReading(matmul_flops_per_s=speed, copy_bytes_per_s=speed) for speed in speeds

@@ -50,7 +50,13 @@ def test_a_poisoned_step_ends_the_run_before_anything_is_saved(
 ):
     poison(step=7, patch=monkeypatch.setattr)
     (record,) = train(
-        small_config(num_epochs=4, checkpoint_every_steps=2, loop=loop, target_accuracy=0.9999)
+        small_config(
+            num_epochs=4,
+            checkpoint_every_steps=2,
+            loop=loop,
+            target_accuracy=0.9999,
+            eval_every_steps=5,
+        )
     )
     assert record.status == "diverged"
     assert record.error == "the loss or a weight was not finite at step 8"

@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from mnistbench.output.charts.curves import look
+from mnistbench.output.charts.curves import look, median_curve
 from mnistbench.output.plots import plot_curves
 from mnistbench.schema.errors import InputError
 
@@ -58,6 +58,14 @@ def test_runs_with_other_evaluations_are_drawn_apart(make_record, tmp_path):
     text = svg_of(records, tmp_path / "a.svg", accuracy_only=True)
     assert 'id="FillBetween' not in text
     assert text.count("simple-cnn on mnist (n = 3)") == 1
+
+
+def test_runs_with_some_evaluations_in_common_have_a_median_of_those():
+    dense = [([0.1, 0.2, 1.0, 2.0], [5.0, 6.0, 8.0, 9.0]), ([0.1, 1.0, 1.5, 2.0], [5.0, 6, 7, 7])]
+    assert median_curve(dense) == ([0.1, 1.0, 2.0], [5.0, 7.0, 8.0])
+    stopped = [*dense, ([0.1, 1.0], [1.0, 2.0])]
+    assert median_curve(stopped) == dense[0]  # as far as all went would hide their ends
+    assert median_curve([([1.0], [5.0]), ([0.5, 1.0], [5.0, 6.0])]) == ([1.0], [5.0])
 
 
 def test_a_dozen_groups_look_different(make_record, tmp_path):

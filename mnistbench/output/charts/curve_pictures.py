@@ -13,6 +13,7 @@ from mnistbench.output.charts.curves import (
     FEW,
     Curve,
     accuracy_curve,
+    at_shared,
     draw_curves,
     final_accuracy,
     look,
@@ -224,7 +225,8 @@ def _apart(quantity: _Quantity, lines: Sequence[_Line]) -> Figure:
     for index, (axes, line, title) in enumerate(zip(panels, lines, titles, strict=False)):
         others = [*courses[:index], *courses[index + 1 :]]
         axes.plot(*_one_line(others), color=PALE, linewidth=0.5)
-        draw_curves(axes, [_thinned(c, _PANEL_POINTS) for c in line.curves], {"color": COLOURS[0]})
+        kept = at_shared(line.curves) or line.curves  # thinned alone, they would share fewer
+        draw_curves(axes, [_thinned(c, _PANEL_POINTS) for c in kept], {"color": COLOURS[0]})
         axes.set_title(title, fontsize=7, loc="left", pad=2)
     _finish(panels[0], quantity, apart=0.2)
     set_epoch_ticks(panels[0], at_most=4)

@@ -18,6 +18,7 @@ __all__ = [
     "FEW",
     "Curve",
     "accuracy_curve",
+    "at_shared",
     "draw_curves",
     "final_accuracy",
     "look",
@@ -35,6 +36,7 @@ _LINES = ("-", "--", ":", "-.")
 _MARKERS = "os^Dv<>P"
 _MARKERS_A_LINE = 10
 _BAND_RUNS = 3
+_FEWEST_SHARED = 2
 _LOSS_WINDOWS = 100
 _SEVERAL = 1.5  # epochs
 _ONE_IMAGE = 0.01  # in percent of ten thousand; added to errors, so that none is 0
@@ -114,20 +116,21 @@ def set_epoch_ticks(axes: Axes, *, at_most: int) -> None:
 def draw_curves(
     axes: Axes, curves: Sequence[Curve], style: dict[str, Any], *, label: str | None = None
 ) -> None:
-    """The median of `curves` and its band; apart, where they share no evaluations.
+    """The median of `curves` at the evaluations that all share, and its band; else each apart.
 
-    From three runs on the band is the median's 95 % interval (`median_interval`) or, below six
-    runs, from the smallest to the largest.
+    They share enough where two are among them and the last of each. From three runs on the band is
+    the median's 95 % interval (`median_interval`) or, below six runs, from the smallest to the
+    largest.
     """
-    style = style | {"markevery": max(len(curves[0][0]) // _MARKERS_A_LINE, 1)}
-    if len({tuple(xs) for xs, _ in curves}) > 1:
+    shared = at_shared(curves)
+    style = style | {"markevery": max(len((shared or curves)[0][0]) // _MARKERS_A_LINE, 1)}
+    if not shared:
         for index, curve in enumerate(curves):
             axes.plot(*curve, **style, linewidth=0.7, label=None if index else label)
         return
-    epochs = curves[0][0]
+    epochs, columns = _columns(shared)
     if not epochs:
         return
-    columns = list(zip(*(ys for _, ys in curves), strict=True))
     axes.plot(epochs, [median(column) for column in columns], **style, linewidth=1.4, label=label)
     if len(curves) >= _BAND_RUNS:
         low, high = zip(*map(_band, columns), strict=True)
@@ -135,11 +138,33 @@ def draw_curves(
 
 
 def median_curve(curves: Sequence[Curve]) -> Curve:
-    """The median of `curves`, or the first where they share no evaluations."""
-    epochs = curves[0][0]
-    if any(xs != epochs for xs, _ in curves):
+    """The median of `curves` where they share enough (`draw_curves`), else the first."""
+    shared = at_shared(curves)
+    if not shared:
         return curves[0]
-    return epochs, [median(column) for column in zip(*(ys for _, ys in curves), strict=True)]
+    epochs, columns = _columns(shared)
+    return epochs, [median(column) for column in columns]
+
+
+def at_shared(curves: Sequence[Curve]) -> Sequence[Curve]:
+    """`curves` at the epochs that all have; none where they share too few (`draw_curves`)."""
+    first = curves[0][0]
+    if all(epochs == first for epochs, _ in curves):
+        return curves
+    shared = set(first).intersection(*(epochs for epochs, _ in curves))
+    if len(shared) < _FEWEST_SHARED or any(epochs[-1] not in shared for epochs, _ in curves):
+        return []
+    return [_only_at(shared, curve) for curve in curves]
+
+
+def _only_at(shared: set[float], curve: Curve) -> Curve:
+    kept = [(epoch, value) for epoch, value in zip(*curve, strict=True) if epoch in shared]
+    return [epoch for epoch, _ in kept], [value for _, value in kept]
+
+
+def _columns(curves: Sequence[Curve]) -> tuple[list[float], list[tuple[float, ...]]]:
+    """Epochs that all `curves` have, and all values at each."""
+    return curves[0][0], list(zip(*(values for _, values in curves), strict=True))
 
 
 def _band(values: Sequence[float]) -> tuple[float, float]:
