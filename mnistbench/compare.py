@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
@@ -22,7 +22,7 @@ from mnistbench.analysis.comparison import (
     compare_matches,
     default_metrics,
 )
-from mnistbench.analysis.gates import Gate, judge, parse_gate
+from mnistbench.analysis.gates import Gate, Outcome, gated, judge, parse_gate
 from mnistbench.analysis.metrics import METRICS, MetricName
 from mnistbench.analysis.pairing import as_one
 from mnistbench.analysis.settled import settled
@@ -46,13 +46,19 @@ class _Flags:
     paths: tyro.conf.Positional[tuple[Path, ...]] = ()
     """A and B: each a record.json, a folder of records, or a JSON file of pytest-benchmark."""
     metrics: tuple[MetricName, ...] = ()
-    """What to compare; none is speed, time to the target where there is one, and test accuracy."""
+    """Metrics to compare. Default: samples_per_s, time_to_accuracy_s (if a target is set),
+    test_accuracy."""
     target_accuracy: float | None = None
     """Accuracy that runs are timed to [fraction]; none is each run's own."""
     fail_if: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Exit 1 if "samples_per_s < -5%" (B against A), or "test_accuracy < 0.98" (B alone)."""
+    """Exit 1 if "samples_per_s < -5%" (B against A), or "test_accuracy < 0.98" (B alone).
+
+    A change has to be surely beyond its bound, at 5 %. With too few runs to tell: status 2.
+    """
+    unsettled: Literal["pass", "fail"] = "pass"
+    """What a gate does that is neither surely crossed nor surely not: fail is status 1."""
     force: bool = False
-    """Judge also where the runs or the machine are not comparable, or B lacks what A has."""
+    """Give verdicts even if hardware or data differ, or B lacks some configurations."""
     format: ComparisonFormat = "table"
     """How to print the rows."""
     interleave: bool = False
@@ -60,7 +66,7 @@ class _Flags:
     revisions: tuple[str, str] | None = None
     """Run two git revisions of this checkout in turn instead; flags of train follow a bare --."""
     max_minutes: float | None = None
-    """When to end runs that are not settled [minutes]; none is 10."""
+    """Time limit [minutes]. Default: 10."""
     min_effect: float | None = None
     """Settled as well once the change is surely smaller than this [fraction].
 
@@ -80,16 +86,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             comparison = _stored(flags, gates)
         outcomes = judge(comparison, gates)
+        comparison = gated(comparison, outcomes)
         names = flags.revisions or tuple(map(str, flags.paths))
         comparison = comparison.told(f"A is {names[0]}, B is {names[1]}")
         show(render_comparison(comparison, outcomes, table_format=flags.format))
-        fired = [outcome for outcome in outcomes if outcome.state == "fired"]
-        for outcome in fired if flags.format != "table" else ():  # the others are read later
-            say(gate_line(outcome))
-        unknown = [gate_line(o) for o in outcomes if o.state == "cannot be judged"]
-        if unknown:
-            raise InputError("; ".join(unknown))
-    return 1 if fired else 0
+        return _status(outcomes, flags)
+
+
+def _status(outcomes: Sequence[Outcome], flags: _Flags) -> int:
+    """Exit status 1 if a gate fails, which wins over those that cannot be judged; else 0.
+
+    Raises:
+        InputError: a gate cannot be judged.
+    """
+    failing = {"fired", "not settled"} if flags.unsettled == "fail" else {"fired"}
+    failed = [outcome for outcome in outcomes if outcome.state in failing]
+    for outcome in failed if flags.format != "table" else ():  # the others are read later
+        say(gate_line(outcome))
+    unknown = [gate_line(o) for o in outcomes if o.state == "cannot be judged"]
+    if unknown and not failed:
+        raise InputError("; ".join(unknown))
+    return 1 if failed else 0
 
 
 def _parse(argv: list[str]) -> tuple[_Flags, tuple[str, ...]]:

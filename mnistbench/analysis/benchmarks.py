@@ -8,9 +8,9 @@ from typing import Any
 
 from mnistbench.analysis.comparability import mostly_unstable
 from mnistbench.analysis.comparison import Comparison, Row, judged
-from mnistbench.analysis.metrics import METRICS
+from mnistbench.analysis.metrics import METRICS, Level
 from mnistbench.analysis.number_text import NOT_MEASURED
-from mnistbench.analysis.samples import Level, Sample, ratio_of_medians
+from mnistbench.analysis.samples import Sample, ratio_of_levels
 from mnistbench.schema.benchmark_json import Benchmark, BenchmarkFile
 from mnistbench.schema.errors import InputError
 from mnistbench.stats.readings import Reading
@@ -66,7 +66,7 @@ def _unstable(side: str, benchmark: Benchmark) -> str | None:
 
 
 def _row(a: Benchmark, b: Benchmark) -> Row:
-    level_a, level_b = (Level(x.stats.median, x.stats.rounds, x.stats.rounds) for x in (a, b))
+    level_a, level_b = map(_level, (a, b))
     sample, reason = None, None
     if a.stats.data and b.stats.data:
         readings = _readings(a.stats.data), _readings(b.stats.data)
@@ -80,8 +80,13 @@ def _row(a: Benchmark, b: Benchmark) -> Row:
         b=level_b,
         sample=sample,
         reason=reason,
-        change=ratio_of_medians(level_a, level_b),
+        change=ratio_of_levels(level_a, level_b),
     )
+
+
+def _level(benchmark: Benchmark) -> Level:
+    rounds = benchmark.stats.rounds
+    return Level(benchmark.stats.median, None, None, rounds, rounds)
 
 
 def _readings(durations_s: Sequence[float]) -> tuple[Reading, ...]:

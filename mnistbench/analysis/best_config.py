@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mnistbench.analysis.differences import values_of
 from mnistbench.analysis.grouping import differences, group_runs, run_name
-from mnistbench.analysis.metrics import METRICS, Metric, MetricName, target_of
+from mnistbench.analysis.metrics import METRICS, Metric, MetricName
+from mnistbench.analysis.repeats import one_per_seed
 from mnistbench.analysis.stability import ran_beside_others, without_profiled
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
@@ -22,7 +23,6 @@ from mnistbench.stats.resampling import (
     drawn_means,
     drawn_medians,
 )
-from mnistbench.stats.survival import median_reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,13 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Candidate", "Selection", "check_metric", "select"]
 
 _READ_ONCE = ("test_accuracy", "test_loss")
-_DATA: Mapping[str, Callable[[RunRecord], Any]] = {
-    "dataset": lambda record: record.dataset and record.dataset.name,
-    "data sha256": lambda record: record.dataset and record.dataset.sha256[:12],
-    "num_val": lambda record: record.dataset and record.dataset.num_val,
-    "eval_split": lambda record: record.config.get("eval_split"),
-}
-_MACHINE = ("device_type", "device_name", "cpu_name")
+_A_GRIDS = {"num_processes", "num_threads", "global_batch_size", "num_train", "loss"}
+"""What a grid may vary, though a comparison of two sides would ask for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +42,10 @@ class Candidate:
     Attributes:
         name: recipe, or model and loss, and what sets it apart from others.
         differs: the latter alone.
-        runs: one of each seed, in the order of their seeds.
+        runs: all of it, in the order of their seeds.
         readings: the metric of those that measured it.
         seeds: of these readings.
-        score: their mean, or Kaplan and Meier's median of a time or steps to a target; none if
-            not measured, or not reached by half of the runs.
+        score: their estimate, as the metric has it; none if not measured, or not reached by half.
         lost: runs that diverged or failed, where the metric does not count them by itself.
         share: of the draws in which it is the best; none without draws.
     """
@@ -134,12 +128,11 @@ def select(records: Sequence[RunRecord], metric: str) -> Selection:
 
 
 def _candidate(group: Sequence[RunRecord], differs: str, metric: Metric) -> Candidate:
-    runs = sorted(group, key=lambda record: record.seed)
-    measured = [(r.seed, reading) for r in runs if (reading := metric.read(r, None)) is not None]
+    runs = sorted(group, key=lambda record: (record.seed, record.created_at))
+    measured = [(run.seed, reading) for run in runs for reading in metric.samples([run])]
+    if metric.independent == "seed":
+        measured = [(r.seed, x) for r in one_per_seed(runs) for x in metric.samples([r])]
     readings = tuple(reading for _, reading in measured)
-    score = None
-    if readings:
-        score = median_reading(readings).median if metric.to_target else _mean(readings)
     gone = sum(record.status in {"diverged", "failed"} for record in runs)
     return Candidate(
         name=", ".join(filter(None, (run_name(runs[0]), differs))),
@@ -147,7 +140,7 @@ def _candidate(group: Sequence[RunRecord], differs: str, metric: Metric) -> Cand
         runs=tuple(runs),
         readings=readings,
         seeds=tuple(seed for seed, _ in measured),
-        score=score,
+        score=metric.level(readings).value,
         lost=0 if metric.to_target else gone,
     )
 
@@ -157,10 +150,6 @@ def _place(candidate: Candidate, *, higher_is_better: bool) -> tuple[float, ...]
     score, missed = candidate.score or 0.0, sum(not r.reached for r in candidate.readings)
     lacking = (bool(candidate.lost), not candidate.readings, candidate.score is None)
     return (*lacking, -score if higher_is_better else score, missed)
-
-
-def _mean(readings: Sequence[Reading]) -> float:
-    return fmean(reading.value for reading in readings)
 
 
 def _require_comparable(records: Sequence[RunRecord], name: MetricName) -> None:
@@ -178,20 +167,11 @@ def _require_comparable(records: Sequence[RunRecord], name: MetricName) -> None:
             f"select: {name} of these runs was read on test, which is there to judge the choice; "
             "sweep with --eval-split val and a --val-size"
         )
-    for key, values in _conditions(records, metric).items():
-        if len(values - {"None"}) > 1:
-            which = ", ".join(sorted(values - {"None"}))
+    for key in (key for key in metric.needs if key not in _A_GRIDS):
+        values = values_of(records, key)
+        if len(values) > 1:
+            which = ", ".join(sorted(values))
             raise InputError(f"select: runs of different {key} ({which}) have no common rank")
-
-
-def _conditions(records: Sequence[RunRecord], metric: Metric) -> dict[str, set[str]]:
-    """What has to agree, as far as runs say it, and all that they say."""
-    found = {key: {str(read(record)) for record in records} for key, read in _DATA.items()}
-    if metric.to_target:
-        found["target_accuracy"] = {str(target_of(record, None)) for record in records}
-    if metric.timed:
-        found |= {key: {str(r.environment.get(key)) for r in records} for key in _MACHINE}
-    return found
 
 
 def _require_winner(first: Candidate, name: MetricName) -> None:

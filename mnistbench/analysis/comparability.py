@@ -95,14 +95,16 @@ def _explained(match: Match, sample: Sample) -> str | None:
     machine = machine_change(match.a, match.b)
     if machine is None:
         return None
-    low, high = (f"{100 * math.expm1(end):+.0f}" for end in machine[:2])
-    said = f"not run in turn, and the machine's own speed was {low} to {high} % from A to B"
+    ends = dict.fromkeys(f"{100 * math.expm1(end):+.0f}" for end in machine[:2])
+    said = (
+        f"not run in turn, and the machine's own speed changed by {' to '.join(ends)} % from A to B"
+    )
     if machine.moved:
         return said
-    ends = _speed_change(sample)
-    if ends is None or not (ends[0] > 0 or ends[1] < 0):
+    change = _speed_change(sample)
+    if change is None or not (change[0] > 0 or change[1] < 0):
         return None
-    beyond = ends[0] > machine.high or ends[1] < machine.low
+    beyond = change[0] > machine.high or change[1] < machine.low
     return None if beyond else f"{said}, which may be all of the difference"
 
 

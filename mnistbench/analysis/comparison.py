@@ -52,6 +52,7 @@ class Row:
         reason: why there is no verdict.
         more_runs: how many more each side needs to see 5 %, or 0.2 points of accuracy.
         spread_known: if not, `more_runs` is the least that any test needs.
+        gates: the gates on this row, and what each says of it.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Row:
     reason: str | None = None
     more_runs: int | None = None
     spread_known: bool = False
+    gates: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

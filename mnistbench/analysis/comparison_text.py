@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 from mnistbench.analysis.comparison import Row
-from mnistbench.analysis.metrics import METRICS, Metric
+from mnistbench.analysis.metrics import METRICS, Level, Metric
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
-from mnistbench.analysis.samples import Level
 from mnistbench.stats.rank_tests import Shift
 
 __all__ = ["change_text", "label_text", "needed_text", "number_text", "shift_text", "value_text"]
@@ -22,12 +21,15 @@ def label_text(row: Row) -> str:
 
 
 def value_text(level: Level, metric: Metric) -> str:
-    """A median with its unit, and how many values it is of, or how many got there."""
+    """An estimate with its unit, and how many values it is of, or how many got there."""
     if not level.n:
         return NOT_MEASURED
     number = f"{level.reached} of {level.n}" if metric.to_target else f"n = {level.n}"
-    shown = "not reached" if level.median is None else metric.show(level.median) + metric.unit
-    return f"{shown} ({number})"
+    if level.value is None:
+        return f"not reached ({number})"
+    if level.above == 0 and level.at_most is not None:
+        return f"≤ {metric.show(level.at_most)}{metric.unit} ({number})"
+    return f"{metric.show(level.value)}{metric.unit} ({number})"
 
 
 def change_text(row: Row, *, prefix: str = "95 % interval ") -> str:
@@ -49,6 +51,8 @@ def number_text(row: Row, counted: str) -> str:
     """How many values were compared: ``n = 10 pairs``, ``n = 10 and 12 seeds``."""
     if row.sample is not None and row.sample.in_pairs:
         return f"n = {row.sample.n} pairs"
+    if counted == "seeds":
+        counted = f"{METRICS[row.metric].independent}s"
     if row.a.n == row.b.n:
         return f"n = {row.a.n} each" if row.a.n == 1 else f"n = {row.a.n} {counted} each"
     return f"n = {row.a.n} and {row.b.n} {counted}"
@@ -65,9 +69,9 @@ def needed_text(row: Row) -> str:
 
 
 def _unreached(row: Row) -> str:
-    if row.a.median is not None and row.b.n and METRICS[row.metric].to_target:
+    if row.a.value is not None and row.b.n and METRICS[row.metric].to_target:
         return "not reached by B"
-    if row.b.median is not None and row.a.n and METRICS[row.metric].to_target:
+    if row.b.value is not None and row.a.n and METRICS[row.metric].to_target:
         return "not reached by A"
     return NOT_MEASURED
 

@@ -103,7 +103,7 @@ def subject(
     runs = (*a, *b)
     names = dict.fromkeys(key for record in runs for key in record.config)
     readers = {name: _configured(name) for name in names if name not in _ELSEWHERE}
-    readers |= _CONDITIONS | {name: _found(name) for name in (*_SOFTWARE, *_CODE)}
+    readers |= {**_CONDITIONS, **{name: _found(name) for name in (*_SOFTWARE, *_CODE)}}
     readers |= {"git_commit": _commit}
     readers |= {name: _version(name) for record in runs for name in _versions(record)}
     found = _differing(a, b, {k: read for k, read in readers.items() if k not in needs})

@@ -6,17 +6,18 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, cast
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias, cast
 
 from mnistbench.analysis.comparison import Comparison, Row
 from mnistbench.analysis.comparison_text import change_text, value_text
 from mnistbench.analysis.metrics import METRICS, MetricName
+from mnistbench.analysis.samples import Sample
 from mnistbench.schema.errors import InputError
 from mnistbench.stats.rank_tests import holm
 from mnistbench.stats.sequential_test import ALPHA
 
-__all__ = ["Gate", "Outcome", "judge", "parse_gate"]
+__all__ = ["Gate", "Outcome", "State", "gated", "judge", "parse_gate"]
 
 _RELATIONS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -31,9 +32,14 @@ _GRAMMAR = re.compile(
 )
 
 
+_MOST_RUNS = 1000
+
+State: TypeAlias = Literal["fired", "passed", "not settled", "cannot be judged"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """`relative`: on the change of B against A, as a fraction; else on the median of B."""
+    """`relative`: on the change of B against A, as a fraction; else on the estimate of B."""
 
     text: str
     metric: MetricName
@@ -52,7 +58,7 @@ class Outcome:
 
     gate: Gate
     name: str
-    state: Literal["fired", "passed", "not settled", "cannot be judged"]
+    state: State
     why: str
     value: float | None = None
     p_adjusted: float | None = None
@@ -62,7 +68,7 @@ def parse_gate(text: str) -> Gate:
     """Read ``METRIC < NUMBER`` or ``METRIC < NUMBER%``; the signs are < > <= >=.
 
     With % the number is the change of B against A, of accuracies in percentage points; without, it
-    is the median of B in the metric's own unit, of accuracies a fraction.
+    is what B itself has, in the metric's own unit, of accuracies a fraction.
 
     Raises:
         InputError: another grammar, an unknown metric, or a threshold that no value can meet.
@@ -79,6 +85,11 @@ def parse_gate(text: str) -> Gate:
     metric = METRICS[cast("MetricName", name)]
     if not math.isfinite(number):
         raise InputError(f"fail_if: {text!r} has no finite number")
+    if not relative and number < 0:
+        raise InputError(
+            f"fail_if: {text!r}: {name} is never below 0; did you mean "
+            f'"{name} {found["relation"]} {found["number"]}%"?'
+        )
     if not relative and not metric.ratio and not 0 <= number <= 1:
         raise InputError(f"fail_if: {text!r}: an accuracy is a fraction from 0 to 1, such as 0.98")
     if relative and metric.ratio and number <= -100:
@@ -95,23 +106,38 @@ def parse_gate(text: str) -> Gate:
 def judge(comparison: Comparison, gates: Sequence[Gate]) -> list[Outcome]:
     """What each of `gates` says of each row of its metric, and of what B lacks.
 
-    A relative gate fires if the change is beyond its threshold and is no chance: the difference is
-    significant at 5 %, adjusted by Holm (1979) over the gates. Where no change at all would be
-    beyond it already, as in ``< 5%``, it is the difference to the threshold that has to be. With
-    fewer runs than even a single test needs, the estimate decides alone; not so where runs are
-    added until it is settled.
+    A relative gate tests the change against its own threshold, one-sided at 5 %: it fires where the
+    change is surely beyond, passes where it is surely not, and is not settled between. Its p is
+    adjusted by Holm (1979) over the gates. With fewer runs than such a test needs it cannot be
+    judged.
     """
     asked = [(gate, row) for gate in gates for row in comparison.rows if row.metric == gate.metric]
-    tested = [index for index, (gate, row) in enumerate(asked) if gate.relative and _known(row)]
-    p_values = [_p_value(*asked[index], comparison.look_factor) for index in tested]
+    tested = [
+        index for index, (gate, row) in enumerate(asked) if gate.relative and row.p is not None
+    ]
+    p_values = [_p_beyond(*asked[index], comparison.look_factor) for index in tested]
     adjusted = dict(zip(tested, holm(p_values), strict=True))
-    alpha = ALPHA / comparison.look_factor / max(len(tested), 1)
     return [
-        _relative(gate, row, adjusted.get(index), alpha=alpha, comparison=comparison)
+        _relative(gate, row, adjusted.get(index), comparison)
         if gate.relative
         else _absolute(gate, row)
         for index, (gate, row) in enumerate(asked)
     ] + [_lacking(gate, comparison.missing) for gate in gates if comparison.missing]
+
+
+def gated(comparison: Comparison, outcomes: Sequence[Outcome]) -> Comparison:
+    """`comparison` with what the gates say in its rows: one verdict on each."""
+    return replace(comparison, rows=tuple(_with_gates(row, outcomes) for row in comparison.rows))
+
+
+def _with_gates(row: Row, outcomes: Sequence[Outcome]) -> Row:
+    of_row = tuple(o for o in outcomes if o.gate.metric == row.metric and o.name == row.name)
+    row = replace(row, gates=tuple((o.gate.text, o.state) for o in of_row))
+    change = _change(row)
+    surely = any(o.state == "fired" and o.gate.relative and not o.gate.beyond(0) for o in of_row)
+    if not surely or not change or row.verdict not in {"no verdict", "no difference seen"}:
+        return row
+    return replace(row, verdict=METRICS[row.metric].word(change), reason="by its gate")
 
 
 def _lacking(gate: Gate, missing: Sequence[str]) -> Outcome:
@@ -119,60 +145,69 @@ def _lacking(gate: Gate, missing: Sequence[str]) -> Outcome:
     return Outcome(gate=gate, name=", ".join(missing), state="cannot be judged", why=why)
 
 
-def _known(row: Row) -> bool:
-    """Whether there are values to test, and leave to test them."""
-    return row.p is not None
+def _p_beyond(gate: Gate, row: Row, look_factor: int) -> float:
+    """The one-sided chance of such a change if the true one were at the threshold."""
+    if row.sample is None:
+        return 1.0
+    moved = row.sample.moved(gate.threshold)
+    sign, p = moved.test_sign(), moved.p_value()
+    is_beyond = sign < 0 if gate.relation.startswith("<") else sign > 0
+    return min(1.0, look_factor * p / 2) if is_beyond else 1.0
 
 
-def _p_value(gate: Gate, row: Row, look_factor: int) -> float:
-    """The chance of the difference, or of that to a threshold on the far side of no change."""
-    sample = row.sample
-    if gate.beyond(0.0) and gate.threshold and sample is not None:
-        return min(1.0, look_factor * sample.moved(gate.threshold).p_value())
-    return 1.0 if row.p is None else row.p
+def _p_within(gate: Gate, row: Row, look_factor: int) -> float:
+    """The same of a change on the near side of it."""
+    opposite = ">" if gate.relation.startswith("<") else "<"
+    return _p_beyond(replace(gate, relation=opposite), row, look_factor)
 
 
 def _change(row: Row) -> float | None:
     """The estimated change; endless where A reached the target and B did not."""
     if row.change is not None:
         return row.change.estimate
-    if row.a.median is None:
-        return None if row.b.median is None or row.sample is None else -1.0
-    return math.inf if row.sample is not None and row.b.median is None else None
+    if row.a.value is None:
+        return None if row.b.value is None or row.sample is None else -1.0
+    return math.inf if row.sample is not None and row.b.value is None else None
 
 
-def _relative(
-    gate: Gate, row: Row, p_adjusted: float | None, *, alpha: float, comparison: Comparison
-) -> Outcome:
+def _relative(gate: Gate, row: Row, p_adjusted: float | None, comparison: Comparison) -> Outcome:
     sample, change = row.sample, _change(row)
     if sample is None or p_adjusted is None or change is None:
         why = row.reason or "reached by neither side"
         return Outcome(gate=gate, name=row.name, state="cannot be judged", why=why)
-    state: Literal["fired", "passed", "not settled"] = "passed"
-    if gate.beyond(change):
-        state = "fired" if p_adjusted < ALPHA else "not settled"
+    factor = comparison.look_factor
     why = f"{change_text(row)}, n = {sample.n}"
-    lacking = sample.lacking(ALPHA)
-    if lacking and comparison.looked_at is None:
-        state = "fired" if gate.beyond(change) else "passed"
-        why += f": too few for a test, the estimate decides ({lacking} more needed)"
+    if lacking := sample.lacking(2 * ALPHA / factor):  # two-sided there, one-sided here
+        why += f": too few for a test ({lacking} more {comparison.counted} on each side needed)"
+        return Outcome(gate=gate, name=row.name, state="cannot be judged", why=why, value=change)
+    why += f", p = {p_adjusted:.2g}"
+    state: State = "not settled"
+    if p_adjusted < ALPHA:
+        state = "fired"
+    elif _p_within(gate, row, factor) < ALPHA:
+        state = "passed"
     else:
-        why += f", p = {p_adjusted:.2g}"
-    if state == "not settled":
-        needed = sample.runs_needed(alpha, change=gate.threshold or change)
-        more = max(1, sample.lacking(alpha), (needed or 0) - sample.n)
-        least = "" if needed else "at least "
-        why += f"; not beyond chance: {least}{more} more {comparison.counted} on each side "
-        why += "would settle it"
+        why += f"; {_more(gate, sample, change, counted=comparison.counted)}"
     return Outcome(
         gate=gate, name=row.name, state=state, why=why, value=change, p_adjusted=p_adjusted
     )
 
 
+def _more(gate: Gate, sample: Sample, change: float, *, counted: str) -> str:
+    """How many more runs would settle it, as far from its threshold as the change seems to be."""
+    away = change - gate.threshold
+    if sample.metric.ratio:
+        away = (1 + change) / (1 + gate.threshold) - 1
+    needed = sample.runs_needed(2 * ALPHA, change=away) if math.isfinite(away) and away else None
+    if needed is None or needed > _MOST_RUNS:
+        return "too near the threshold to tell"
+    return f"about {max(1, needed - sample.n)} more {counted} on each side would settle it"
+
+
 def _absolute(gate: Gate, row: Row) -> Outcome:
     metric = METRICS[row.metric]
-    missed = row.b.n > 0 and metric.to_target and row.b.median is None
-    value = math.inf if missed else row.b.median
+    missed = row.b.n > 0 and metric.to_target and row.b.value is None
+    value = math.inf if missed else row.b.value
     if row.b_problem or value is None:
         unknown = "no target accuracy in B" if metric.to_target else "not measured in B"
         why = row.b_problem or unknown

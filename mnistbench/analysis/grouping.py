@@ -268,7 +268,7 @@ def _foreign(record: RunRecord) -> dict[str, Any]:
     Where nothing tells, a run is like no other.
     """
     recipe = record.recipe.name if record.recipe else None
-    known = {"recipe": recipe, "parameters": record.num_parameters}
+    known: dict[str, Any] = {"recipe": recipe, "parameters": record.num_parameters}
     known |= {"epochs": record.num_epochs or None, "steps": record.num_steps or None}
     if record.dataset is None and not any(known.values()):
         return {"run": record.run_id}

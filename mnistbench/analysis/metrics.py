@@ -147,11 +147,12 @@ class Metric:
             return Level(value, low, high, n, reached, above, at_most)
         values, n = [reading.value for reading in readings], len(readings)
         if self.estimator == "median":
-            ends = (min(values), max(values)) if n > 1 else (None, None)
-            return Level(median(values), *ends, n, n)
+            low, high = (min(values), max(values)) if n > 1 else (None, None)
+            return Level(median(values), low, high, n, n)
         mean, half, _ = mean_interval(values)
-        ends = (None, None) if half is None else (mean - half, mean + half)
-        return Level(mean, *ends, n, n)
+        if half is None:
+            return Level(mean, None, None, n, n)
+        return Level(mean, mean - half, mean + half, n, n)
 
 
 def target_of(record: RunRecord, target_accuracy: float | None) -> float | None:

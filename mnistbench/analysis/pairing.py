@@ -33,9 +33,7 @@ _OF_THE_RUN: tuple[Phase, ...] = ("build", "compile", "train", "eval", "checkpoi
 """Phases that a run of one seed spends on itself, after it is said to have begun."""
 
 Pair: TypeAlias = tuple[RunRecord, RunRecord]
-Order: TypeAlias = Literal[
-    "in turn", "A first", "B first", "one after the other", "mixed", "at the same time", "unknown"
-]
+Order: TypeAlias = Literal["in turn", "A first", "B first", "apart", "at the same time", "unknown"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,20 +117,13 @@ def order_of(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> tuple[Order, tup
     if any(start + _length(run) > after for (start, _, run), (after, _, _) in pairwise(began)):
         return "at the same time", ()
     order = [(side, record) for _, side, record in began]
-    sides = [side for side, _ in order]
-    if len(a) != len(b) or len(a) < 2 or any(x == y for x, y in zip(*_halves(sides), strict=True)):
-        return (
-            "one after the other" if sides in (sorted(sides), sorted(sides)[::-1]) else "mixed"
-        ), ()
-    lead = sum(1 - 2 * side for side in sides[::2])
+    twos = [dict(two) for two in zip(order[::2], order[1::2], strict=False)]
+    if len(a) != len(b) or len(a) < 2 or any(len(two) < 2 for two in twos):
+        return "apart", ()
+    lead = sum(1 - 2 * side for side, _ in order[::2])
     if abs(lead) > 1:
-        return f"{'A' if lead > 0 else 'B'} first", ()
-    twos = [dict(two) for two in zip(order[::2], order[1::2], strict=True)]
+        return "A first" if lead > 0 else "B first", ()
     return "in turn", tuple((two[0], two[1]) for two in twos)
-
-
-def _halves(sides: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
-    return sides[::2], sides[1::2]
 
 
 def sample_of(match: Match, metric: Metric, target_accuracy: float | None) -> Sample:

@@ -175,7 +175,8 @@ class Sample:
         found = shift(self._scaled(a), self._scaled(b), paired=self.paired, confidence=confidence)
         if not self.metric.ratio:
             return found
-        return Shift(*(None if x is None else math.expm1(min(x, _MOST_LOG_RATIO)) for x in found))
+        low, high = (None if x is None else _ratio(x) for x in found[1:])
+        return Shift(_ratio(found.estimate), low, high)
 
     def _ways(self, n_a: int, n_b: int) -> int:
         """The outcomes that are equally likely where A and B are the same."""
@@ -186,6 +187,10 @@ class Sample:
             return [r.value for r in readings]
         least = min(r.value for r in (*self.a, *self.b) if r.value > 0) * _NOTHING
         return [math.log(max(r.value, least)) for r in readings]
+
+
+def _ratio(log: float) -> float:
+    return math.expm1(min(log, _MOST_LOG_RATIO))
 
 
 def ratio_of_levels(a: Level, b: Level) -> Shift | None:

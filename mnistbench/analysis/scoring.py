@@ -19,8 +19,10 @@ __all__ = [
     "TargetScore",
     "TimeToAccuracy",
     "end_s",
+    "fell_again",
     "point_at_target",
     "reading_to_target",
+    "readings_to",
     "score_target",
     "time_to_accuracy",
 ]
@@ -85,6 +87,18 @@ def reading_to_target(record: RunRecord, target: float, *, steps: bool = False) 
         return Reading(clock[first - 1] if first else 0.0, clock[confirmed])
     end = math.inf if record.status == "diverged" else _end(record, steps=steps)
     return Reading(end, math.inf)
+
+
+def readings_to(group: Sequence[RunRecord], target: float, *, steps: bool = False) -> list[Reading]:
+    """`reading_to_target` of each seed of `group`."""
+    return [reading_to_target(run, target, steps=steps) for run in one_per_seed(group)]
+
+
+def fell_again(record: RunRecord, target: float) -> bool:
+    """Whether the evaluation after the first at `target` was below it."""
+    split = str(record.config.get("eval_split"))
+    there = [_is_at(p, target) for p in record.eval_points if p.split == split]
+    return True in there and not all(there[there.index(True) :][:2])
 
 
 def _end(record: RunRecord, *, steps: bool) -> float:

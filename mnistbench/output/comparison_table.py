@@ -61,13 +61,24 @@ def gate_line(outcome: Outcome) -> str:
     return printable(f"gate {outcome.state}: {outcome.name}: {outcome.gate.text}: {outcome.why}")
 
 
+_ESTIMATORS = {
+    "mean": "means (speeds and times)",
+    "median": "medians",
+    "survival median": "medians of times to the target (Turnbull)",
+}
 _DIFFERENT = frozenset({"faster", "slower", "higher", "lower"})
 
 
 def _sentence(row: Row, counted: str) -> str:
     verdict = f"B is {row.verdict}" if row.verdict in _DIFFERENT else row.verdict
-    why = f" ({row.reason})" if row.reason else ""
+    why = f" ({'; '.join(_reasons(row))})" if _reasons(row) else ""
     return f"{verdict}{why}: {label_text(row)} {change_text(row)}, {number_text(row, counted)}"
+
+
+def _reasons(row: Row) -> list[str]:
+    """Why there is no verdict, or what has to be said beside one."""
+    known = row.reason is not None and row.caveat is not None and "in turn" in row.reason
+    return [text for text in (row.reason, None if known else row.caveat) if text]
 
 
 def _cells(row: Row, comparison: Comparison, *, named: bool) -> dict[str, str]:
@@ -80,17 +91,23 @@ def _cells(row: Row, comparison: Comparison, *, named: bool) -> dict[str, str]:
         "B": value_text(row.b, metric),
         "B against A (95 % interval)": change_text(row, prefix=""),
         "p": "<0.001" if p == "0.000" else p,
-        "verdict": f"{row.verdict}: {row.reason}" if row.reason else row.verdict,
+        "verdict": _verdict_text(row),
         f"{comparison.counted} needed": needed_text(row),
     }
+
+
+def _verdict_text(row: Row) -> str:
+    """The verdict on a row, with all that forbids or qualifies it, and what its gates say."""
+    text = ": ".join([row.verdict, *(["; ".join(_reasons(row))] if _reasons(row) else [])])
+    return "; ".join([text, *(f"gate {state} ({gate})" for gate, state in row.gates)])
 
 
 def _method(comparison: Comparison) -> list[str]:
     """What the figures mean."""
     tested = sum(row.p is not None for row in comparison.rows)
-    timed = any(METRICS[row.metric].to_target for row in comparison.rows)
-    censored = ", of times to accuracy by Kaplan and Meier" if timed else ""
-    lines = [f"A and B are medians over {comparison.counted}{censored}"]
+    how = {METRICS[row.metric].estimator for row in comparison.rows if row.a.n or row.b.n}
+    said = [text for name, text in _ESTIMATORS.items() if name in how]
+    lines = [f"A and B are {', '.join(said)} over {comparison.counted}"] if said else []
     if comparison.looked_at:
         lines.append(
             f"runs were added to settle {METRICS[comparison.looked_at].label}: for the repeated "
@@ -99,8 +116,8 @@ def _method(comparison: Comparison) -> list[str]:
         )
     elif tested > 1:
         lines.append(
-            f"p is adjusted for {tested} rows (Holm): of twenty such tables without a difference, "
-            "at most one has a verdict"
+            f"p is adjusted for {tested} rows (Holm): the chance of any verdict in a table without "
+            "a difference is at most 5 %"
         )
     return lines
 
@@ -124,6 +141,8 @@ def _row_values(row: Row) -> dict[str, Any]:
         "name": row.name,
         "metric": row.metric,
         "target_accuracy": row.target_accuracy,
+        "estimator": METRICS[row.metric].estimator,
+        "spread": METRICS[row.metric].spread,
         "a": row.a._asdict(),
         "b": row.b._asdict(),
         "paired": row.sample is not None and row.sample.in_pairs,
@@ -133,6 +152,8 @@ def _row_values(row: Row) -> dict[str, Any]:
         "p_adjusted": row.p_adjusted,
         "verdict": row.verdict,
         "reason": row.reason,
+        "caveat": row.caveat,
+        "gates": [{"gate": gate, "state": state} for gate, state in row.gates],
         "more_runs": row.more_runs,
         "spread_known": row.spread_known,
     }

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mnistbench.analysis.grouping import summarise
-from mnistbench.analysis.number_text import NOT_MEASURED, goal, percent, seconds
+from mnistbench.analysis.metrics import METRICS, Level, Metric, MetricName
+from mnistbench.analysis.number_text import NOT_MEASURED, goal, seconds
 from mnistbench.analysis.reference_bands import unchecked_notes
-from mnistbench.analysis.repeats import counted
+from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.analysis.rules import RuleScore
+from mnistbench.analysis.scoring import fell_again, readings_to
 from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
@@ -17,12 +19,13 @@ from mnistbench.schema.reference import ReferenceCurve
 __all__ = [
     "MEDIAN_NOTE",
     "batch_text",
-    "estimate_text",
+    "level_text",
     "median_text",
     "notes",
     "run_cells",
     "score_cells",
     "target_cells",
+    "target_notes",
 ]
 
 MEDIAN_NOTE = "(95 % interval; – where so few runs give none)"
@@ -34,10 +37,11 @@ def run_cells(
     """A row of the main table: column -> text."""
     row = summarise(group, references=references)
     data = f"{row['dataset']} ({row['source']})" if row["dataset"] else NOT_MEASURED
-    counting, mark = row["completed"] or row["n"], time_mark(group)
+    mark = time_mark(group)
 
-    def mean(key: str, show: Callable[[float], str]) -> str:
-        return estimate_text(row[key], show)
+    def figure(name: MetricName) -> str:
+        metric, unfinished = METRICS[name], not row["completed"]
+        return level_text(metric.level(metric.samples(group, unfinished=unfinished)), metric)
 
     def marked(text: str) -> str:
         return text + mark if text != NOT_MEASURED else text
@@ -50,14 +54,15 @@ def run_cells(
         "batch": batch_text(row),
         "precision": row["precision"] or NOT_MEASURED,
         "loop": row["loop"],
-        "samples/s": marked(mean("samples_per_s", lambda x: f"{x:,.0f}")),
+        "samples/s": marked(figure("samples_per_s")),
         "epochs": NOT_MEASURED if row["epochs"] is None else f"{row['epochs']:g}",
-        "val acc %": mean("val_accuracy", percent),
-        "test acc %": mean("test_accuracy", percent),
+        "val acc %": figure("val_accuracy"),
+        "test acc %": figure("test_accuracy"),
         "time to target": marked(_target_text(row)),
-        "wall s": marked(mean("wall_s", lambda x: f"{x:.1f}")),
+        "wall s": marked(figure("wall_s")),
+        "start s": marked(figure("cold_start_s")),
         "reference": _reference_text(row["reference"]),
-        "n": str(row["n"]) if counting == row["n"] else f"{counting} of {row['n']}",
+        "n": _count_text(row),
         "status": row["status"],
     }
 
@@ -65,13 +70,13 @@ def run_cells(
 def target_cells(values: Mapping[str, Any], *, mark: str) -> dict[str, str]:
     """What `target_values` says of one target, times with `mark`: column -> text."""
     time = values["time_to_accuracy_s"]
-    expected = {"median": values["expected_time_s"]["time"]} | values["expected_time_s"]
-    alone = time["of"] == 1
+    expected = values["expected_time_s"] | {"of": time["of"]}
+    expected["median"] = expected["time"]
     return {
-        "median s": median_text(time, seconds, alone=alone) + mark,
+        "median s": median_text(time, seconds) + mark,
         "reached": f"{time['reached']} of {time['of']}",
-        "expected s": median_text(expected, seconds, alone=alone) + mark,
-        "steps": median_text(values["steps_to_accuracy"], lambda x: f"{x:.0f}", alone=alone),
+        "expected s": median_text(expected, seconds) + mark,
+        "steps": median_text(values["steps_to_accuracy"], lambda x: f"{x:.0f}"),
     }
 
 
@@ -101,25 +106,41 @@ def batch_text(row: Mapping[str, Any]) -> str:
     return f"{total} in all" if each is None else f"{each} each = {total}, {_lr_text(row)}"
 
 
-def estimate_text(estimate: Mapping[str, Any] | None, show: Callable[[float], str]) -> str:
-    """A mean, with half the width of its interval where it has one."""
-    if estimate is None:
+def level_text(level: Level, metric: Metric) -> str:
+    """An estimate in its metric's unit, which is not said, with its spread.
+
+    A mean ± half the width of its interval, a median (smallest–largest), or the median of times to
+    a target as `median_text` has it.
+    """
+    if metric.to_target:
+        return median_text(level._asdict() | {"median": level.value, "of": level.n}, metric.show)
+    if level.value is None:
         return NOT_MEASURED
-    half_width = estimate["half_width"]
-    spread = "" if half_width is None else f" ± {show(half_width)}"
-    return show(estimate["mean"]) + spread
+    if level.low is None or level.high is None:
+        return metric.show(level.value)
+    if metric.spread == "range":
+        return f"{metric.show(level.value)} ({metric.show(level.low)}–{metric.show(level.high)})"
+    return f"{metric.show(level.value)} ± {metric.show(level.high - level.value)}"
 
 
-def median_text(values: Mapping[str, Any], show: Callable[[float], str], *, alone: bool) -> str:
-    """A median with the ends of its interval: open, or a dash, where the runs do not bound it."""
-    median, low, high = values["median"], values["low"], values["high"]
-    if median is None:
+def median_text(values: Mapping[str, Any], show: Callable[[float], str]) -> str:
+    """A median with the ends of its interval: open, or a dash, where the runs do not bound it.
+
+    Of a single run they are its last evaluation below the target and the first at it. Where half of
+    the runs were at it at their first evaluation, it is no more than a bound: ``≤ 1.20``.
+    """
+    if values["median"] is None:
         return "not reached"
-    if alone:
-        return show(median)
+    above, at_most = values.get("above"), values.get("at_most")
+    bound = above == 0 and at_most is not None
+    text = f"≤ {show(at_most)}" if bound and at_most else show(values["median"])
+    low, high = values["low"], values["high"]
+    if values["of"] == 1:
+        known = above is None or at_most is None or above == at_most or bound
+        return text if known else f"{text} ({show(above or 0.0)}–{show(at_most or 0.0)})"
     if low is None and high is None:
-        return f"{show(median)} ({NOT_MEASURED})"
-    return f"{show(median)} ({show(low or 0.0)}–{'∞' if high is None else show(high)})"
+        return f"{text} ({NOT_MEASURED})"
+    return f"{text} ({show(low or 0.0)}–{'∞' if high is None else show(high)})"
 
 
 def notes(groups: Sequence[Sequence[RunRecord]], references: Sequence[ReferenceCurve]) -> list[str]:
@@ -130,16 +151,16 @@ def notes(groups: Sequence[Sequence[RunRecord]], references: Sequence[ReferenceC
         for record in group
         if record.recipe and record.recipe.changed
     ]
-    several = [group for group in groups if len(group) > 1]
-    if several:
+    if any(len(group) > 1 for group in groups):
         lines += [
-            "± is half the width of the 95 % interval of the mean over n seeds",
-            "wall s of several seeds leaves out import, startup and data, which they share",
+            "± is half the width of the 95 % interval of the mean over n runs",
+            "an accuracy is the median over seeds (smallest–largest)",
         ]
-    if any(group[0].result.target_accuracy for group in several):
-        lines.append(f"time to target is the median over all seeds {MEDIAN_NOTE}")
-    if any(len(counted(group)) < len(group) for group in several):
-        lines.append("a run that did not complete counts in the time to target only")
+    lines.append(
+        "wall s leaves out start s: import, startup and data, which the seeds of a command share"
+    )
+    lines += target_notes([(g, g[0].result.target_accuracy) for g in groups])
+    lines += _left_out(groups)
     resumed = sum(bool(record.interruptions) for group in groups for record in group)
     if resumed:
         lines.append(f"{resumed} run(s) were interrupted and went on; time between does not count")
@@ -153,10 +174,64 @@ def _target_text(row: Mapping[str, Any]) -> str:
     score, target = row["time_to_accuracy_s"], row["target_accuracy"]
     if score is None:
         return NOT_MEASURED
-    alone = score["of"] == 1
     unit = "" if score["median"] is None else " s"
-    count = "" if alone else f", {score['reached']} of {score['of']}"
-    return f"{median_text(score, seconds, alone=alone)}{unit} to {goal(target)}{count}"
+    count = "" if score["of"] == 1 else f", {score['reached']} of {score['of']}"
+    return f"{median_text(score, seconds)}{unit} to {goal(target)}{count}"
+
+
+def _count_text(row: Mapping[str, Any]) -> str:
+    """How many runs figures are of, of how many, and of how many seeds if fewer."""
+    n, completed, seeds = row["n"], row["completed"] or row["n"], row["num_seeds"]
+    runs = str(n) if completed == n else f"{completed} of {n}"
+    return runs if seeds == n else f"{runs} ({seeds} seed{'s' * (seeds > 1)})"
+
+
+def target_notes(scored: Sequence[tuple[Sequence[RunRecord], float | None]]) -> list[str]:
+    """What times of groups to their targets are, and how sharply evaluations let them be known."""
+    asked = [(group, target) for group, target in scored if target is not None]
+    levels = [METRICS["time_to_accuracy_s"].level(readings_to(g, t)) for g, t in asked]
+    grains = [1 - (level.above or 0.0) / level.at_most for level in levels if level.at_most]
+    if not grains:
+        return []
+    widest = f"up to {100 * max(grains):.0f} % of it here"
+    known = f"a time to a target is known to the spacing of its evaluations, {widest}"
+    lines = [f"{known}; ≤: the first evaluation was there already"]
+    if any(level.n > 1 for level in levels):
+        lines.append(f"time to target of several seeds is their median {MEDIAN_NOTE}")
+    fell = sum(fell_again(run, target) for group, target in asked for run in group)
+    if fell:
+        count = f"{fell} of {sum(len(g) for g, _ in asked)} runs"
+        lines.append(
+            f"{count} read below the target again after they first read it: the first of two such "
+            "readings in a row counts"
+        )
+    return lines
+
+
+def _left_out(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
+    """Runs that some figures are not of."""
+    lines = []
+    unfinished = sum(len(group) - len(counted(group)) for group in groups)
+    if unfinished:
+        lines.append(f"{unfinished} runs that did not complete count in the time to target only")
+    repeats = sum(len(group) - len(one_per_seed(group)) for group in groups)
+    if repeats:
+        apart = 100 * max(map(_repeat_spread, groups))
+        spread = f"; test accuracies of repeats are up to {apart:.2f} points apart" * (apart > 0)
+        lines.append(
+            f"{repeats} runs repeat a seed: they count in times and speeds, not in accuracies and "
+            f"times to a target, which are of each seed's newest run{spread}"
+        )
+    return lines
+
+
+def _repeat_spread(group: Sequence[RunRecord]) -> float:
+    """How far apart the test accuracies of one seed's runs are, at most."""
+    found: dict[int, list[float]] = {}
+    for run in group:
+        if run.result.test_accuracy is not None and run.status == "completed":
+            found.setdefault(run.seed, []).append(run.result.test_accuracy)
+    return max((max(values) - min(values) for values in found.values()), default=0.0)
 
 
 def _lr_text(row: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from mnistbench.analysis.scaling.prediction import Figure, Predicted
 from mnistbench.analysis.scaling.setups import Setup
 from mnistbench.analysis.scaling.study import Check, ScalingReport
 from mnistbench.analysis.stability import is_unstable, time_mark
-from mnistbench.output.number_format import estimate_text, median_text
+from mnistbench.output.number_format import median_text
 from mnistbench.output.scaling_notes import link_text, scaling_notes
 from mnistbench.output.scaling_verdict import check_line, verdict_lines
 from mnistbench.output.tables import TableFormat, data_text, render_table
@@ -87,7 +87,10 @@ def _without_link(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
 def _measured_cells(row: Measured, target: float) -> dict[str, str]:
     setup, time, split = row.setup, row.time_s, row.split
     mark, n, timed = time_mark(setup.alone), len(setup.runs), len(setup.timed)
-    speed = estimate_text(row.samples_per_s and row.samples_per_s._asdict(), _count)
+    speed = NOT_MEASURED
+    if row.samples_per_s:
+        half = row.samples_per_s.half_width
+        speed = _count(row.samples_per_s.mean) + ("" if half is None else f" ± {_count(half)}")
     parts = {name: _ms(getattr(split, f"{name}_s") if split else None) for name in _PARTS}
     slowest = str(split.slowest_process) if split and setup.num_processes > 1 else NOT_MEASURED
     return _lead(setup) | {
@@ -95,8 +98,8 @@ def _measured_cells(row: Measured, target: float) -> dict[str, str]:
         "samples/s": speed + (mark if row.samples_per_s else ""),
         f"s to {goal(target)}": NOT_MEASURED
         if time is None
-        else median_text(time._asdict(), seconds, alone=time.n == 1) + mark,
-        "steps": median_text(row.steps._asdict(), _count, alone=n == 1),
+        else median_text(time._asdict() | {"of": time.n}, seconds) + mark,
+        "steps": median_text(row.steps._asdict() | {"of": n}, _count),
         "step ms": _ms(row.step_s),
         **parts,
         "slowest process": slowest,

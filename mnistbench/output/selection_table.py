@@ -9,18 +9,15 @@ from typing import Any
 from mnistbench.analysis.best_config import Candidate, Selection, check_metric, select
 from mnistbench.analysis.comparison_text import shift_text
 from mnistbench.analysis.differences import code_of
-from mnistbench.analysis.grouping import identify
-from mnistbench.analysis.metrics import METRICS, MetricName, target_of
-from mnistbench.analysis.number_text import NOT_MEASURED, goal, percent
-from mnistbench.analysis.repeats import counted
+from mnistbench.analysis.grouping import identify, told_level
+from mnistbench.analysis.metrics import METRICS, Level, MetricName, target_of
+from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.stability import mark_notes, time_mark
-from mnistbench.output.number_format import MEDIAN_NOTE, batch_text, estimate_text, median_text
+from mnistbench.output.number_format import MEDIAN_NOTE, batch_text, level_text
 from mnistbench.output.tables import TableFormat, data_text, render_table
 from mnistbench.schema.escaping import markdown, printable
 from mnistbench.schema.record import RunRecord
-from mnistbench.stats.intervals import Estimate, complete_mean, mean_interval
 from mnistbench.stats.resampling import DRAWS
-from mnistbench.stats.survival import median_reading
 
 __all__ = ["check_metric", "render_selection"]
 
@@ -81,7 +78,7 @@ def _choice(chosen: Selection) -> dict[str, Any]:
         **dict(zip(("change", "low", "high"), change, strict=True)),
         "draws": DRAWS,
         "paired": chosen.paired,
-        "winner_test_accuracy": test and test._asdict(),
+        "winner_test_accuracy": test and told_level(test, METRICS["test_accuracy"]),
     }
 
 
@@ -100,14 +97,12 @@ def _values(candidate: Candidate, chosen: Selection) -> dict[str, Any]:
 
 
 def _spread(candidate: Candidate, chosen: Selection) -> dict[str, Any]:
-    """The 95 % interval of the score, as its kind has it."""
-    if not candidate.readings:
-        return {"half_width": None, "low": None, "high": None, "reached": None}
-    if METRICS[chosen.metric].to_target:
-        _, low, high, reached, *_ = median_reading(candidate.readings)
-        return {"half_width": None, "low": low, "high": high, "reached": reached}
-    half_width = mean_interval([r.value for r in candidate.readings]).half_width
-    return {"half_width": half_width, "low": None, "high": None, "reached": None}
+    """The ends of the score's spread, and of a time to a target how many seeds got there."""
+    metric = METRICS[chosen.metric]
+    level = metric.level(candidate.readings)
+    grain = {"above": level.above, "at_most": level.at_most} if metric.to_target else {}
+    reached = level.reached if metric.to_target and level.n else None
+    return {"low": level.low, "high": level.high, "reached": reached, **grain}
 
 
 def _cells(candidate: Candidate, values: Mapping[str, Any], chosen: Selection) -> dict[str, str]:
@@ -120,7 +115,7 @@ def _cells(candidate: Candidate, values: Mapping[str, Any], chosen: Selection) -
         "device": values["device"],
         "batch": batch_text(values),
         "precision": values["precision"] or NOT_MEASURED,
-        _label(chosen): _score_text(values, chosen.metric) + _mark(candidate, chosen.metric),
+        _label(chosen): _score_text(candidate, chosen.metric) + _mark(candidate, chosen.metric),
         "best in": NOT_MEASURED if share is None else _share_text(share),
         "n": f"{len(candidate.readings)}{lost}",
         "status": values["status"],
@@ -134,14 +129,12 @@ def _label(chosen: Selection) -> str:
     return f"{metric.label}{to}{metric.unit}" if metric.quality else f"{metric.label}{to}"
 
 
-def _score_text(values: Mapping[str, Any], name: MetricName) -> str:
-    metric = METRICS[name]
-    if not values["n"]:
+def _score_text(candidate: Candidate, name: MetricName) -> str:
+    metric, level = METRICS[name], METRICS[name].level(candidate.readings)
+    if not level.n:
         return NOT_MEASURED
-    if metric.to_target:
-        text = median_text({"median": values["score"]} | dict(values), metric.show, alone=False)
-        return f"{text}, {values['reached']} of {values['n']}"
-    return estimate_text({"mean": values["score"]} | dict(values), metric.show)
+    count = f", {level.reached} of {level.n}" if metric.to_target else ""
+    return level_text(level, metric) + count
 
 
 def _mark(candidate: Candidate, name: MetricName) -> str:
@@ -162,7 +155,7 @@ def _headlines(chosen: Selection) -> list[str]:
         change = shift_text(chosen.change, METRICS[chosen.metric])
         lines.append(f"runner-up: {behind}, against the best {change}")
     if test:
-        text = estimate_text(test._asdict(), percent)
+        text = level_text(test, METRICS["test_accuracy"])
         lines.append(f"test accuracy of {winner.name}, which had no part in this: {text} %")
     return lines
 
@@ -203,8 +196,10 @@ def _notes(chosen: Selection) -> list[str]:
     return lines + (mark_notes(groups) if metric.timed else [])
 
 
-def _test_accuracy(candidate: Candidate) -> Estimate | None:
-    return complete_mean(record.result.test_accuracy for record in counted(candidate.runs))
+def _test_accuracy(candidate: Candidate) -> Level | None:
+    metric = METRICS["test_accuracy"]
+    level = metric.level(metric.samples(candidate.runs))
+    return level if level.n else None
 
 
 def _share_text(share: float) -> str:

@@ -20,18 +20,20 @@ from mnistbench.analysis.grouping import (
     run_name,
     summarise,
     target_values,
+    told_level,
 )
-from mnistbench.analysis.number_text import NOT_MEASURED, goal, percent
+from mnistbench.analysis.metrics import METRICS
+from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.rules import score_rules
 from mnistbench.analysis.scoring import score_target
 from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.output.number_format import (
-    MEDIAN_NOTE,
-    estimate_text,
+    level_text,
     notes,
     run_cells,
     score_cells,
     target_cells,
+    target_notes,
 )
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.escaping import markdown, printable
@@ -64,15 +66,17 @@ def render_runs(
 ) -> str:
     """A row for each group of `records` (see `group_runs`), or for each run with `per_run`.
 
-    Over several runs a cell is the mean and half the width of its 95 % interval, with n; the time
-    to the target is Kaplan and Meier's median with its interval. Runs that train in the way of one
-    of `references` are held to its band; a note names the recipes that none of them could check.
+    Each figure is estimated as its `Metric` says, with its spread and n. Runs that train in the way
+    of one of `references` are held to its band; a note names the recipes that none could check.
     """
     groups = [[record] for record in records] if per_run else group_runs(records)
     if table_format in {"json", "csv"}:
         return data_text([summarise(g, references=references) for g in groups], table_format)
     differing = differences(groups)
     rows = [run_cells(g, text, references) for g, text in zip(groups, differing, strict=True)]
+    if per_run:
+        told = [{"run": g[0].run_id, "seed": str(g[0].seed)} for g in groups]
+        rows = [which | cells for which, cells in zip(told, rows, strict=True)]
     return _table(rows, [*notes(groups, references), *limits_notes(groups)], table_format)
 
 
@@ -104,8 +108,7 @@ def render_targets(
         _lead(g, d) | {"target": goal(t)} | target_cells(s, mark=time_mark(g))
         for g, d, t, s in scored
     ]
-    several = any(len(group) > 1 for group in groups)
-    below = [f"medians over all seeds {MEDIAN_NOTE}"] if several else []
+    below = target_notes([(g, t) for g, _, t, _ in scored])
     return _table(rows, [*below, *mark_notes(groups)], table_format)
 
 
@@ -149,16 +152,20 @@ def render_epochs(records: Sequence[RunRecord], *, table_format: TableFormat) ->
     groups = group_runs(records)
     labels = group_labels(groups)
     found = {
-        (epoch, label): estimate
+        (epoch, label): level
         for label, group in zip(labels, groups, strict=True)
-        for epoch, estimate in accuracy_by_epoch(group).items()
+        for epoch, level in accuracy_by_epoch(group).items()
     }
     if not found:
         raise InputError("by_epoch: no run was evaluated after a whole epoch; leave it out")
-    values = [{"run": run, "epoch": epoch} | e._asdict() for (epoch, run), e in found.items()]
+    metric = METRICS["val_accuracy"]
+    values = [
+        {"run": run, "epoch": epoch} | (told_level(level, metric) or {})
+        for (epoch, run), level in found.items()
+    ]
     if table_format in {"json", "csv"}:
         return data_text(values, table_format)
-    cells = {key: estimate_text(e._asdict(), percent) for key, e in found.items()}
+    cells = {key: level_text(level, metric) for key, level in found.items()}
     rows = [
         {"epoch": str(epoch)} | {label: cells.get((epoch, label), NOT_MEASURED) for label in labels}
         for epoch in sorted({epoch for epoch, _ in found})

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from mnistbench.analysis.grouping import summarise
+from mnistbench.analysis.metrics import METRICS, SHARED_PHASES
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
-from mnistbench.analysis.repeats import counted
+from mnistbench.analysis.repeats import began_a_process, counted
 from mnistbench.analysis.scaling.gains import Gain, Measured
 from mnistbench.analysis.scaling.prediction import Figure
 from mnistbench.analysis.scaling.study import ScalingReport, study_scaling
@@ -22,7 +23,7 @@ from mnistbench.output.page.report_data import Row, Subject
 from mnistbench.output.scaling_notes import scaling_notes
 from mnistbench.output.scaling_verdict import check_line, verdict_lines
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.record import PHASES
+from mnistbench.schema.record import PHASES, Phase, RunRecord
 
 __all__ = ["curve_section", "ledger_section", "scaling_section", "throughput_section"]
 
@@ -44,10 +45,7 @@ def curve_section(subject: Subject) -> Section | None:
 def ledger_section(subject: Subject) -> Section | None:
     """Where the wall clock went; ``None`` where no second was spent."""
     ledgers: dict[str, dict[str, float]] = {
-        row.name: {
-            phase: fmean(run.phases_s.get(phase, 0.0) for run in counted(row.runs))
-            for phase in PHASES
-        }
+        row.name: {phase: _mean_s(phase, counted(row.runs)) for phase in PHASES}
         for row in subject.timed
     }
     spent = {name: ledger for name, ledger in ledgers.items() if sum(ledger.values()) > 0}
@@ -66,8 +64,18 @@ def ledger_section(subject: Subject) -> Section | None:
         lead="What the seconds of a run went into, from its start to its result.",
         pictures=ledger_pictures([Stack(name, ledger) for name, ledger in spent.items()]),
         tables=[Table(title="Mean seconds by phase", rows=cells, folded=len(cells) > MOST_ROWS)],
-        notes=mark_notes([row.runs for row in subject.timed]),
+        notes=[
+            "import, startup and data are means over the runs that began a process",
+            *mark_notes([row.runs for row in subject.timed]),
+        ],
     )
+
+
+def _mean_s(phase: Phase, runs: Sequence[RunRecord]) -> float:
+    """Mean seconds of a phase; of what the seeds of a command share, over the runs that had it."""
+    if phase in SHARED_PHASES:
+        runs = [run for run in runs if began_a_process(run)] or runs
+    return fmean(run.phases_s.get(phase, 0.0) for run in runs)
 
 
 def throughput_section(subject: Subject) -> Section | None:
@@ -91,19 +99,17 @@ def throughput_section(subject: Subject) -> Section | None:
 def _speeds(rows: Sequence[Row], *, against: str) -> list[Speed]:
     found = []
     for row in rows:
-        told = summarise(row.runs)
+        told, metric = summarise(row.runs), METRICS["samples_per_s"]
         x = told["global_batch_size" if against == "batch" else "num_processes"]
-        speed = told["samples_per_s"]
-        if x is None or speed is None:
+        speed = metric.level(metric.samples(row.runs))
+        if x is None or speed.value is None:
             continue
         each = told["per_device_batch_size"]
         beside = (
             told["device"] if against == "batch" else _batch_kind(told["global_batch_size"], each)
         )
         parts = (str(told["recipe"]), str(beside), str(told["precision"]), str(told["loop"]))
-        half = speed["half_width"]
-        ends = (None, None) if half is None else (speed["mean"] - half, speed["mean"] + half)
-        found.append((parts, x, speed["mean"], ends))
+        found.append((parts, x, speed.value, (speed.low, speed.high)))
     kept = [index for index in range(4) if len({parts[index] for parts, *_ in found}) > 1] or [0]
     return [
         Speed(", ".join(parts[index] for index in kept), x, value, *ends)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from mnistbench.analysis.differences import code_of, conditions
+from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.stability import drift, is_profiled, is_unstable, ran_beside_others
 from mnistbench.output.page.parts import Commands, Section, Table
-from mnistbench.output.page.report_data import Row, Subject
+from mnistbench.output.page.report_data import Row, Subject, by_conditions
 from mnistbench.output.rerun import rerun_commands
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import DatasetInfo, RunRecord
@@ -146,7 +147,7 @@ def care_section(subject: Subject) -> Section | None:
         for title, rows in (
             ("Did not complete", shown),
             ("Times that mean less", marked),
-            ("Not to be compared with the other rows", apart),
+            ("Times not to be compared with those of the other rows", apart),
         )
         if rows
     ]
@@ -183,13 +184,12 @@ def _mark(row: Row, what: str, number: int, why: str) -> dict[str, str]:
 
 
 def _apart(subject: Subject) -> list[dict[str, str]]:
-    """Rows under other conditions than most rows, and which these are."""
-    if len(subject.comparable) < 2:
-        return []
-    most, *others = subject.comparable
+    """Rows whose times are under other conditions than those of most rows, and which these are."""
+    needs = METRICS["time_to_accuracy_s"].needs
+    most, *others = by_conditions(subject.timed, needs) or [[]]
     found: dict[str, list[str]] = {}
     for row in (row for rows in others for row in rows):
-        differing = conditions(row.runs, most[0].runs)
+        differing = conditions(row.runs, most[0].runs, needs)
         why = "; ".join(f"{name}: {text}" for name, text in differing.items())
         found.setdefault(why, []).append(row.name)
     return [{"rows": _names(names), "differ in": why} for why, names in found.items()]

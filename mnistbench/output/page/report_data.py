@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from mnistbench.analysis.differences import conditions
+from mnistbench.analysis.differences import values_of
 from mnistbench.analysis.grouping import group_runs
 from mnistbench.analysis.scaling.study import Choice
 from mnistbench.analysis.stability import is_profiled
@@ -16,7 +16,7 @@ from mnistbench.output.row_names import row_names
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
 
-__all__ = ["Reading", "Row", "Subject"]
+__all__ = ["Reading", "Row", "Subject", "by_conditions"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,15 @@ class Row(NamedTuple):
     runs: Sequence[RunRecord]
 
 
+def by_conditions(rows: Sequence[Row], needs: Sequence[str]) -> list[list[Row]]:
+    """`rows` by all that they must agree in to be compared; the largest set first."""
+    sets: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        key = tuple(", ".join(sorted(values_of(row.runs, name))) for name in needs)
+        sets.setdefault(key, []).append(row)
+    return sorted(sets.values(), key=len, reverse=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Subject:
     """The records of a page, and all that several sections ask of them."""
@@ -62,19 +71,6 @@ class Subject:
     def timed(self) -> list[Row]:
         """Those whose times and speeds may be shown beside others': profiled runs are not."""
         return [row for row in self.rows if not any(map(is_profiled, row.runs))]
-
-    @cached_property
-    def comparable(self) -> list[list[Row]]:
-        """`timed` by data, split, target, batch and hardware; the largest set first."""
-        sets: list[list[Row]] = []
-        for row in self.timed:
-            same = (s for s in sets if not conditions(s[0].runs, row.runs))
-            found = next(same, None)
-            if found is None:
-                sets.append([row])
-            else:
-                found.append(row)
-        return sorted(sets, key=len, reverse=True)
 
     def targets(self, row: Row) -> list[float]:
         """The accuracies that `row` is scored at."""

@@ -10,7 +10,7 @@ from mnistbench.analysis.scoring import TargetScore, score_target
 from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.output.charts.rows import MOST_ROWS
 from mnistbench.output.charts.time_pictures import TimedRow, time_pictures
-from mnistbench.output.number_format import MEDIAN_NOTE, notes, run_cells, target_cells
+from mnistbench.output.number_format import notes, run_cells, target_cells, target_notes
 from mnistbench.output.page.parts import Section, Table
 from mnistbench.output.page.report_data import Row, Subject
 
@@ -96,7 +96,7 @@ def time_section(subject: Subject) -> Section | None:
     return Section(
         key="time",
         title="Time to accuracy",
-        lead="Seconds on the train clock until a row first read the target, evaluations left out; "
+        lead="Seconds on the train clock until a row read the target, evaluations left out; "
         "runs that never got there count as slower than they were long.",
         pictures=[
             picture
@@ -117,7 +117,7 @@ def time_section(subject: Subject) -> Section | None:
             for target, rows in scored.items()
         ],
         notes=[
-            f"medians over all seeds {MEDIAN_NOTE}",
+            *target_notes([(row.runs, t) for t, rows in subject.scored.items() for row in rows]),
             "expected s is all time spent for each success, failures started again",
             *mark_notes([row.runs for row in subject.timed]),
         ],

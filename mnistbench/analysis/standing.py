@@ -1,0 +1,58 @@
+"""Which of several configurations is the best by one metric, and which are surely behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mnistbench.analysis.comparison import compare_matches
+from mnistbench.analysis.metrics import METRICS, MetricName
+from mnistbench.analysis.pairing import as_one
+from mnistbench.schema.record import RunRecord
+
+__all__ = ["Standing", "order", "standing"]
+
+_MOST_TESTED = 50
+
+
+class Standing(NamedTuple):
+    """`best` and `near` are places among the groups; the rest of those that were tested is behind.
+
+    `tested` counts the groups that the best was compared with: the next best, 50 at most.
+    """
+
+    best: int
+    near: tuple[int, ...]
+    tested: int
+
+
+def order(
+    groups: Sequence[Sequence[RunRecord]], name: MetricName, target: float | None = None
+) -> list[int]:
+    """Places of `groups` that measured the metric, the best estimate first."""
+    metric = METRICS[name]
+    levels = [metric.level(metric.samples(group, target)) for group in groups]
+    known = [(level.value, place) for place, level in enumerate(levels) if level.value is not None]
+    sign = -1 if metric.higher_is_better else 1
+    return [place for _, place in sorted(known, key=lambda found: sign * found[0])]
+
+
+def standing(
+    groups: Sequence[Sequence[RunRecord]], name: MetricName, target: float | None = None
+) -> Standing | None:
+    """The best of `groups`, and those that a comparison with it does not find to be worse.
+
+    It is the comparison that `compare` makes, adjusted for all that are tested (Holm 1979).
+    ``None`` where no group measured the metric.
+    """
+    places = order(groups, name, target)
+    if not places:
+        return None
+    best, *others = places[: _MOST_TESTED + 1]
+    if not others:
+        return Standing(best, (), 0)
+    matches = [as_one(groups[best], groups[other]) for other in others]
+    rows = compare_matches(matches, metrics=(name,), target_accuracy=target).rows
+    worse = METRICS[name].word(-1 if METRICS[name].higher_is_better else 1)
+    near = (place for place, row in zip(others, rows, strict=True) if row.verdict != worse)
+    return Standing(best, tuple(near), len(others))
