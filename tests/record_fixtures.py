@@ -21,14 +21,15 @@ def made_record():
 def made_side(make_record):
     """Makes the runs of a side from their speeds; a minute apart from `minute` on."""
 
-    def make(speeds, *, minute=0, every=1, **changes):
+    def make(speeds, *, minute=0, every=1, minutes=None, **changes):
+        minutes = minutes or [minute + every * seed for seed in range(len(speeds))]
         accuracies = changes.pop("accuracies", (0.9, 0.95, 0.98))
         return [
             make_record(
                 seed,
                 accuracies,
                 throughput=Throughput(samples_per_s=speed),
-                created_at=(_START + timedelta(minutes=minute + every * seed)).isoformat(),
+                created_at=(_START + timedelta(minutes=minutes[seed])).isoformat(),
                 **changes,
             )
             for seed, speed in enumerate(speeds)
@@ -46,7 +47,9 @@ def made_pairs(make_side):
         drift = [1000 * (1 + 0.3 * draw.random()) for _ in range(n)]
         a, b = ([speed * draw.lognormvariate(0, noise) for speed in drift] for _ in "AB")
         b = [factor * speed for speed in b]
-        return make_side(a, every=2, **changes), make_side(b, minute=1, every=2, **changes)
+        first = [2 * pair + pair % 2 for pair in range(n)]  # AB, BA, AB …
+        second = [2 * pair + 1 - pair % 2 for pair in range(n)]
+        return make_side(a, minutes=first, **changes), make_side(b, minutes=second, **changes)
 
     return make
 

@@ -95,10 +95,8 @@ def _explained(match: Match, sample: Sample) -> str | None:
     machine = machine_change(match.a, match.b)
     if machine is None:
         return None
-    ends = dict.fromkeys(f"{100 * math.expm1(end):+.0f}" for end in machine[:2])
-    said = (
-        f"not run in turn, and the machine's own speed changed by {' to '.join(ends)} % from A to B"
-    )
+    ends = " to ".join(dict.fromkeys(f"{100 * math.expm1(end):+.0f}" for end in machine[:2]))
+    said = f"not run in turn, and the machine's own speed changed by {ends} % from A to B"
     if machine.moved:
         return said
     change = _speed_change(sample)

@@ -48,6 +48,7 @@ _CONDITIONS: Mapping[str, _Reader] = {
     "dataset": lambda record: record.dataset and record.dataset.name,
     "data sha256": lambda record: record.dataset and record.dataset.sha256[:12],
     "num_train": lambda record: record.dataset and record.dataset.num_train,
+    "num_val": lambda record: record.dataset and record.dataset.num_val,
     "eval_split": _configured("eval_split"),
     "target_accuracy": _configured("target_accuracy"),
     "loss": _configured("loss"),

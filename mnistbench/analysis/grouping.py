@@ -87,8 +87,7 @@ def level_values(group: Sequence[RunRecord], name: MetricName) -> dict[str, Any]
     runs that did not complete only where none did.
     """
     metric = METRICS[name]
-    none_did = all(record.status != "completed" for record in group)
-    return told_level(metric.level(metric.samples(group, unfinished=none_did)), metric)
+    return told_level(metric.level(metric.samples(counted(group), unfinished=True)), metric)
 
 
 def told_level(level: Level, metric: Metric) -> dict[str, Any] | None:

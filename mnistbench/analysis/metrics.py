@@ -49,7 +49,7 @@ SHARED_PHASES: tuple[Phase, ...] = ("import", "startup", "data")
 
 _MACHINE = ("device_type", "device_name", "cpu_name", "num_processes", "num_threads")
 _DATA = ("dataset", "data sha256", "num_train")
-_TARGET = (*_DATA, "eval_split", "target_accuracy")
+_TARGET = (*_DATA, "num_val", "eval_split", "target_accuracy")
 
 
 class Level(NamedTuple):
@@ -242,7 +242,7 @@ METRICS: Mapping[MetricName, Metric] = {
         label="test accuracy", read=_of(lambda r: r.result.test_accuracy), needs=_DATA
     ),
     "val_accuracy": _accuracy(
-        label="val accuracy", read=_of(lambda r: r.result.val_accuracy), needs=_DATA
+        label="val accuracy", read=_of(lambda r: r.result.val_accuracy), needs=(*_DATA, "num_val")
     ),
     "test_loss": Metric(
         label="test loss",

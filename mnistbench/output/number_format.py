@@ -40,8 +40,11 @@ def run_cells(
     mark = time_mark(group)
 
     def figure(name: MetricName) -> str:
-        metric, unfinished = METRICS[name], not row["completed"]
-        return level_text(metric.level(metric.samples(group, unfinished=unfinished)), metric)
+        metric, runs = METRICS[name], counted(group)
+        level = metric.level(metric.samples(runs, unfinished=True))
+        told = runs if metric.independent == "run" else one_per_seed(runs)
+        lacking = 0 < level.n < len(told) and name != "cold_start_s"
+        return level_text(level, metric) + f" (n = {level.n})" * lacking
 
     def marked(text: str) -> str:
         return text + mark if text != NOT_MEASURED else text

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from mnistbench.analysis.stability import (
@@ -6,7 +8,7 @@ from mnistbench.analysis.stability import (
     drift,
     is_profiled,
     is_unstable,
-    level_difference,
+    machine_change,
     mark_notes,
     ran_beside_others,
     time_mark,
@@ -58,13 +60,18 @@ def test_levels_compare_the_machine_between_two_sets_of_runs(make_record):
     slow = (80e9, 9.5e9)
     a = [make_record(seed, canary=canary()) for seed in range(3)]
     b = [make_record(seed, canary=canary(before=slow, after=slow)) for seed in range(3)]
-    assert level_difference(a, b) == pytest.approx(-0.2)
-    assert level_difference(b, a) == pytest.approx(0.25)
-    assert level_difference(a, a) == 0
+    there, back = machine_change(a, b), machine_change(b, a)
+    assert (there.low, there.high) == pytest.approx((math.log(0.8), math.log(0.95)))
+    assert (back.low, back.high) == pytest.approx((-there.high, -there.low))
+    assert not there.moved
+    assert machine_change(a, a) == (0, 0, False)
+    slower = [make_record(9, canary=canary(before=(70e9, 10e9), after=(70e9, 10e9)))]
+    assert machine_change(a, slower).moved
+    assert machine_change(slower, a).moved
 
 
 def test_levels_are_unknown_without_a_canary(make_record):
-    assert level_difference([make_record()], [make_record(canary=canary())]) is None
+    assert machine_change([make_record()], [make_record(canary=canary())]) is None
 
 
 @pytest.mark.parametrize(
