@@ -139,6 +139,7 @@ def care_section(subject: Subject) -> Section | None:
     ]
     shown = ended[:_MOST_ENDED]
     said = [f"{len(ended) - len(shown)} more runs did not complete"] * (len(ended) > len(shown))
+    said += [subject.reading.left_out] * bool(subject.reading.left_out)
     apart = _apart(subject)
     marked = [cells for row in subject.rows for cells in _marks(row)]
     tables = [
@@ -150,7 +151,7 @@ def care_section(subject: Subject) -> Section | None:
         )
         if rows
     ]
-    if not tables:
+    if not tables and not said:
         return None
     return Section(
         key="care",
