@@ -22,7 +22,7 @@ from mnistbench.analysis.grouping import (
     target_values,
 )
 from mnistbench.analysis.number_text import NOT_MEASURED, goal, percent
-from mnistbench.analysis.rules import score_rules
+from mnistbench.analysis.rules import rule_notes, score_rules
 from mnistbench.analysis.scoring import score_target
 from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.output.number_format import (
@@ -135,7 +135,8 @@ def render_rules(
         _lead(g, d) | {"target": goal(t)} | score_cells(s, mark=time_mark(g))
         for g, d, t, s in scored
     ]
-    return _table(rows, mark_notes(groups), table_format)
+    told = rule_notes(score for *_, score in scored)
+    return _table(rows, [*mark_notes(groups), *told], table_format)
 
 
 def render_epochs(records: Sequence[RunRecord], *, table_format: TableFormat) -> str:
