@@ -12,6 +12,7 @@ from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
 __all__ = [
     "code_of",
     "conditions",
+    "conditions_of",
     "subject",
     "surroundings",
 ]
@@ -81,6 +82,14 @@ def conditions(
     return {name: f"{x} against {y}" for name, (x, y) in found.items()}
 
 
+def conditions_of(runs: Sequence[RunRecord]) -> tuple[str, ...]:
+    """What has to agree before the figures of `runs` may be compared, as text.
+
+    It is equal for two sets of runs where `conditions` finds nothing between them.
+    """
+    return tuple(_text(runs, read) for read in _CONDITIONS.values())
+
+
 def subject(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> dict[str, str]:
     """What B differs in beyond that, which is the comparison's subject: name -> ``B's for A's``."""
     runs = (*a, *b)
@@ -101,13 +110,14 @@ def _differing(
     a: Sequence[RunRecord], b: Sequence[RunRecord], readers: Mapping[str, _Reader]
 ) -> dict[str, tuple[str, str]]:
     """All that the runs of A, and those of B, have there, as text; what is the same is left out."""
-
-    def text(runs: Sequence[RunRecord], read: _Reader) -> str:
-        known = {str(value) for value in map(read, runs) if value is not None}
-        return ", ".join(sorted(known)) or NOT_MEASURED
-
-    both = {name: (text(a, read), text(b, read)) for name, read in readers.items()}
+    both = {name: (_text(a, read), _text(b, read)) for name, read in readers.items()}
     return {name: (_brief(x), _brief(y)) for name, (x, y) in both.items() if x != y}
+
+
+def _text(runs: Sequence[RunRecord], read: _Reader) -> str:
+    """All values that `runs` have there."""
+    known = {str(value) for value in map(read, runs) if value is not None}
+    return ", ".join(sorted(known)) or NOT_MEASURED
 
 
 def _brief(text: str) -> str:

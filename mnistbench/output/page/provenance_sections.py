@@ -10,7 +10,7 @@ from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.stability import drift, is_profiled, is_unstable, ran_beside_others
 from mnistbench.output.page.parts import Commands, Section, Table
 from mnistbench.output.page.report_data import Row, Subject
-from mnistbench.output.rerun import rerun_commands
+from mnistbench.output.rerun import rerun_commands, start_notes
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import DatasetInfo, RunRecord
 
@@ -108,12 +108,14 @@ def _names(names: Iterable[str]) -> str:
 
 def rerun_section(subject: Subject) -> Section:
     """The commands that make each row again."""
+    commands = [_commands(subject, row) for row in subject.rows]
+    told = start_notes(line for command in commands for line in command.lines)
     return Section(
         key="rerun",
         title="Run it again",
         lead="The command of each row, with what differs from the defaults or its recipe.",
-        commands=[_commands(subject, row) for row in subject.rows],
-        notes=["data are looked for where they are by default, results go to runs"],
+        commands=commands,
+        notes=["data are looked for where they are by default, results go to runs", *told],
     )
 
 

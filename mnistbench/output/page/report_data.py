@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from mnistbench.analysis.differences import conditions
+from mnistbench.analysis.differences import conditions_of
 from mnistbench.analysis.grouping import group_runs
 from mnistbench.analysis.scaling.study import Choice
 from mnistbench.analysis.stability import is_profiled
@@ -68,15 +68,10 @@ class Subject:
     @cached_property
     def comparable(self) -> list[list[Row]]:
         """`timed` by data, split, target, batch and hardware; the largest set first."""
-        sets: list[list[Row]] = []
+        sets: dict[tuple[str, ...], list[Row]] = {}
         for row in self.timed:
-            same = (s for s in sets if not conditions(s[0].runs, row.runs))
-            found = next(same, None)
-            if found is None:
-                sets.append([row])
-            else:
-                found.append(row)
-        return sorted(sets, key=len, reverse=True)
+            sets.setdefault(conditions_of(row.runs), []).append(row)
+        return sorted(sets.values(), key=len, reverse=True)
 
     def targets(self, row: Row) -> list[float]:
         """The accuracies that `row` is scored at."""
