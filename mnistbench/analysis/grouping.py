@@ -13,6 +13,7 @@ from mnistbench.analysis.metrics import (
     Metric,
     MetricName,
 )
+from mnistbench.analysis.numbered_names import numbered
 from mnistbench.analysis.reference_bands import check_group
 from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.analysis.scoring import TargetScore, score_target
@@ -137,26 +138,22 @@ def accuracy_by_epoch(group: Sequence[RunRecord]) -> dict[int, Level]:
 
 def group_labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     """A short name for each group; those that would be told apart by nothing are numbered."""
-    labels = [_label(group) for group in groups]
-    return [
-        label if labels.count(label) == 1 else f"{label} #{labels[: index + 1].count(label)}"
-        for index, label in enumerate(labels)
-    ]
+    return numbered(_label(group) for group in groups)
 
 
 def differences(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     """For each group what no column shows and sets it apart from others of the same name."""
     named = [(run_name(group[0]), _identity(group[0])) for group in groups]
-    texts = []
-    for name, identity in named:
-        same = [other for its, other in named if its == name]
-        varying = [
-            key
-            for key, value in identity.items()
-            if key not in _SHOWN and any(other.get(key) != value for other in same)
-        ]
-        texts.append(", ".join(f"{key} {identity[key]}" for key in varying))
-    return texts
+    first: dict[str, dict[str, Any]] = {}
+    varying: dict[str, set[str]] = {}
+    for name, identity in named:  # where one differs from another, one differs from the first
+        one = first.setdefault(name, identity)
+        told = varying.setdefault(name, set(_SHOWN))
+        told |= {k for k in (identity | one).keys() - told if identity.get(k) != one.get(k)}
+    return [
+        ", ".join(f"{k} {v}" for k, v in its.items() if k in varying[name] and k not in _SHOWN)
+        for name, its in named
+    ]
 
 
 def run_name(record: RunRecord) -> str:

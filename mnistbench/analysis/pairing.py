@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from mnistbench.analysis.differences import surroundings
 from mnistbench.analysis.grouping import group_labels, group_runs, run_name
 from mnistbench.analysis.metrics import Metric
+from mnistbench.analysis.numbered_names import numbered
 from mnistbench.analysis.samples import Sample
 from mnistbench.analysis.stability import without_profiled
 from mnistbench.schema.errors import InputError
@@ -90,10 +91,10 @@ def match_groups(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> Matches:
     shared = set.intersection(*(set(record.config) for record in (*a, *b)))
     found = []
     for key in (_everything, _configuration, _name):
-        for group, other in _unique(left, right, partial(key, shared=shared)):
-            found.append(as_one(group, other))
-            left.remove(group)
-            right.remove(other)
+        pairs = _unique(left, right, partial(key, shared=shared))
+        found += [as_one(group, other) for group, other in pairs]
+        taken = {id(group) for pair in pairs for group in pair}
+        left, right = ([g for g in side if id(g) not in taken] for side in (left, right))
     if not found:
         raise InputError(
             f"compare: A ({', '.join(_labels(left))}) and B ({', '.join(_labels(right))}) have "
@@ -152,27 +153,22 @@ def _labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
 
 def _numbered(matches: Sequence[Match]) -> list[Match]:
     """The same, told apart by their names."""
-    names = [match.name for match in matches]
-    return [
-        match
-        if names.count(match.name) == 1
-        else replace(match, name=f"{match.name} #{names[: index + 1].count(match.name)}")
-        for index, match in enumerate(matches)
-    ]
+    names = numbered(match.name for match in matches)
+    return [replace(match, name=name) for match, name in zip(matches, names, strict=True)]
 
 
 def _unique(
     left: Sequence[list[RunRecord]],
     right: Sequence[list[RunRecord]],
     key: Callable[[RunRecord], str],
-) -> Iterator[tuple[list[RunRecord], list[RunRecord]]]:
+) -> list[tuple[list[RunRecord], list[RunRecord]]]:
     """Groups whose key no other of their side has, and one of the other side."""
-    keys_a, keys_b = ([key(group[0]) for group in side] for side in (left, right))
-    yield from [
-        (group, right[keys_b.index(its)])
-        for group, its in zip(left, keys_a, strict=True)
-        if keys_a.count(its) == keys_b.count(its) == 1
-    ]
+    by_key: tuple[dict[str, list[list[RunRecord]]], ...] = ({}, {})
+    for side, groups in zip(by_key, (left, right), strict=True):
+        for group in groups:
+            side.setdefault(key(group[0]), []).append(group)
+    pairs = [(a, by_key[1].get(its, [])) for its, a in by_key[0].items()]
+    return [(a[0], b[0]) for a, b in pairs if len(a) == len(b) == 1]
 
 
 def _everything(record: RunRecord, *, shared: set[str]) -> str:
