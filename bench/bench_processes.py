@@ -20,8 +20,8 @@ import pytest
 import torch
 from torch import distributed
 
-from bench.cells import HEADLINE, interval_text, mark, ratio, reached_text, run_info
 from bench.run_clock import CLOCK
+from bench.suite_format import HEADLINE, interval_text, mark, ratio, reached_text, run_info
 from mnistbench.analysis.number_text import seconds
 from mnistbench.analysis.scoring import score_target
 from mnistbench.engine.build import build_parts
