@@ -15,16 +15,11 @@ import tyro
 
 from mnistbench.analysis.benchmarks import compare_benchmarks
 from mnistbench.analysis.comparability import not_alike
-from mnistbench.analysis.comparison import (
-    Comparison,
-    after_looks,
-    compare,
-    compare_matches,
-    default_metrics,
-)
+from mnistbench.analysis.comparison import after_looks, compare, compare_matches, default_metrics
 from mnistbench.analysis.gates import Gate, Outcome, gated, judge, parse_gate
 from mnistbench.analysis.metrics import METRICS, MetricName
 from mnistbench.analysis.pairing import as_one
+from mnistbench.analysis.rows import Comparison
 from mnistbench.analysis.settled import settled
 from mnistbench.cli import exit_on_input_error, parse, say, show
 from mnistbench.output.comparison_table import ComparisonFormat, gate_line, render_comparison

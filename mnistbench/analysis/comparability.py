@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from mnistbench.analysis.differences import conditions
 from mnistbench.analysis.metrics import Metric
-from mnistbench.analysis.pairing import Match
-from mnistbench.analysis.samples import Sample
+from mnistbench.analysis.samples import Match, Sample
 from mnistbench.analysis.stability import (
     is_profiled,
     is_unstable,

@@ -16,8 +16,8 @@ from mnistbench.analysis.metrics import (
 from mnistbench.analysis.numbered_names import numbered
 from mnistbench.analysis.reference_bands import check_group
 from mnistbench.analysis.repeats import counted, one_per_seed
-from mnistbench.analysis.scoring import TargetScore, score_target
 from mnistbench.analysis.stability import is_profiled, is_unstable, ran_beside_others
+from mnistbench.analysis.target_score import TargetScore, score_target
 from mnistbench.schema.record import RunRecord, finite
 from mnistbench.schema.reference import ReferenceCurve
 from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run

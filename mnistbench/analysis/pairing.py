@@ -4,51 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import pairwise
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from mnistbench.analysis.differences import surroundings
 from mnistbench.analysis.grouping import group_labels, group_runs, run_name
-from mnistbench.analysis.metrics import Metric
 from mnistbench.analysis.numbered_names import numbered
-from mnistbench.analysis.samples import Sample
+from mnistbench.analysis.samples import Match, Order, Pair
 from mnistbench.analysis.stability import without_profiled
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Phase, RunRecord
 from mnistbench.schema.training_fields import SAME_RUN
 
 __all__ = [
-    "Match",
     "Matches",
-    "Order",
     "as_one",
     "match_groups",
     "order_of",
-    "sample_of",
 ]
 
 _OF_THE_RUN: tuple[Phase, ...] = ("build", "compile", "train", "eval", "checkpoint", "profile")
 """Phases that a run of one seed spends on itself, after it is said to have begun."""
-
-Pair: TypeAlias = tuple[RunRecord, RunRecord]
-Order: TypeAlias = Literal["in turn", "A first", "B first", "apart", "at the same time", "unknown"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Match:
-    """The runs of A and those of B that they are compared with.
-
-    `order` is that in which they were taken; `pairs` holds one run of each, A's first, if in turn.
-    """
-
-    name: str
-    a: tuple[RunRecord, ...]
-    b: tuple[RunRecord, ...]
-    order: Order
-    pairs: tuple[Pair, ...]
 
 
 class Matches(NamedTuple):
@@ -125,20 +104,6 @@ def order_of(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> tuple[Order, tup
     if abs(lead) > 1:
         return "A first" if lead > 0 else "B first", ()
     return "in turn", tuple((two[0], two[1]) for two in twos)
-
-
-def sample_of(match: Match, metric: Metric, target_accuracy: float | None) -> Sample:
-    """What the runs of `match` measured of `metric`; a pair that lacks one value is left out."""
-    pairs = match.pairs
-    if metric.independent == "seed" and len({a.seed for a, _ in pairs}) < len(pairs):
-        pairs = ()  # a seed that was run again is no further pair
-    if not pairs:
-        a, b = (metric.samples(runs, target_accuracy) for runs in (match.a, match.b))
-        return Sample(metric=metric, a=a, b=b, paired=False)
-    read = [[metric.samples([run], target_accuracy) for run in pair] for pair in pairs]
-    whole = [(a[0], b[0]) for a, b in read if a and b]
-    a, b = (tuple(pair[side] for pair in whole) for side in (0, 1))
-    return Sample(metric=metric, a=a, b=b, paired=True)
 
 
 def _length(record: RunRecord) -> timedelta:

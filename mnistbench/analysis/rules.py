@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean, median
 from typing import NamedTuple
 
-from mnistbench.analysis.scoring import end_s, point_at_target, score_target
+from mnistbench.analysis.scoring import end_s, point_at_target
+from mnistbench.analysis.target_score import score_target
 from mnistbench.schema.record import EvalPoint, Phase, RunRecord
 from mnistbench.stats.intervals import trimmed_mean
 from mnistbench.stats.rank_tests import beats_target

@@ -25,8 +25,8 @@ from mnistbench.analysis.grouping import (
 from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.rules import rule_notes, score_rules
-from mnistbench.analysis.scoring import score_target
 from mnistbench.analysis.stability import mark_notes, time_mark
+from mnistbench.analysis.target_score import score_target
 from mnistbench.output.number_format import (
     level_text,
     notes,
