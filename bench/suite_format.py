@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
-from statistics import median
 from typing import Any
 
 from bench.suite_report import Section, SuiteReport
 from mnistbench.analysis.grouping import accuracy_by_epoch
-from mnistbench.analysis.metrics import METRICS, Level
+from mnistbench.analysis.metrics import METRICS, Level, MetricName
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.number_text import seconds as seconds_text
 from mnistbench.analysis.stability import DRIFT_BOUND, is_unstable
@@ -142,25 +141,23 @@ def targets_rows(
 
 
 def run_info(records: Sequence[RunRecord]) -> dict[str, Any]:
-    """What ``extra_info`` says of runs that differ in their seed: their medians."""
+    """What ``extra_info`` says of runs that differ in their seed: the estimate of each metric."""
     first = records[0]
+
+    def estimate(name: MetricName) -> float | None:
+        return METRICS[name].level(METRICS[name].samples(records, HEADLINE)).value
+
     return {
         "recipe": first.recipe.name if first.recipe else None,
         "model": first.config["model"],
         "loss": first.config["loss"],
         "dataset": first.dataset.name if first.dataset else None,
-        "samples_per_s": _middle([record.throughput.samples_per_s for record in records]),
-        "test_accuracy": _middle([record.result.test_accuracy for record in records]),
-        "time_to_accuracy_s": score_target(records, HEADLINE).time_s.median,
+        "samples_per_s": estimate("samples_per_s"),
+        "test_accuracy": estimate("test_accuracy"),
+        "time_to_accuracy_s": estimate("time_to_accuracy_s"),
         "target_accuracy": HEADLINE,
         "global_batch_size": first.environment["global_batch_size"],
         "num_steps": first.num_steps,
         "unstable_runs": sum(map(is_unstable, records)),
         "run_ids": [record.run_id for record in records],
     }
-
-
-def _middle(values: Sequence[float | None]) -> float | None:
-    """The median; ``None`` where a run did not measure the value."""
-    measured = [value for value in values if value is not None]
-    return median(measured) if len(measured) == len(values) else None

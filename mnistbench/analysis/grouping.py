@@ -95,8 +95,10 @@ def told_level(level: Level, metric: Metric) -> dict[str, Any] | None:
     """`level` of a `metric` by the names that rows and files have; ``None`` without an estimate."""
     if level.value is None:
         return None
-    if metric.estimator == "median":
+    if metric.spread == "range":
         return {"median": level.value, "min": level.low, "max": level.high, "n": level.n}
+    if metric.estimator == "median":
+        return {"median": level.value, "low": level.low, "high": level.high, "n": level.n}
     half = None if level.high is None else level.high - level.value
     return {"mean": level.value, "half_width": half, "n": level.n}
 

@@ -122,7 +122,7 @@ def level_text(level: Level, metric: Metric) -> str:
         return NOT_MEASURED
     if level.low is None or level.high is None:
         return metric.show(level.value)
-    if metric.spread == "range":
+    if metric.estimator == "median":
         return f"{metric.show(level.value)} ({metric.show(level.low)}–{metric.show(level.high)})"
     return f"{metric.show(level.value)} ± {metric.show(level.high - level.value)}"
 
