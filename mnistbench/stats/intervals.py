@@ -11,7 +11,6 @@ __all__ = [
     "Estimate",
     "MedianEstimate",
     "Range",
-    "bootstrap_mean_interval",
     "complete_mean",
     "mean_interval",
     "median_interval",
@@ -45,6 +44,8 @@ class MedianEstimate(NamedTuple):
 
 def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Estimate:
     """Student's t interval of the mean of independent `values` (Gosset 1908).
+
+    For speeds. Of accuracies of which one in ten collapsed it covers 40 % at n = 5, 67 % at 10.
 
     Raises:
         ValueError: no values, or `confidence` outside (0, 1).
@@ -91,39 +92,6 @@ def median_interval(values: Sequence[float], *, confidence: float = 0.95) -> Med
     low = ordered[rank - 1] + weight * (ordered[rank] - ordered[rank - 1])
     high = ordered[n - rank] - weight * (ordered[n - rank] - ordered[n - rank - 1])
     return MedianEstimate(median(ordered), low, high, n)
-
-
-def bootstrap_mean_interval(
-    values: Sequence[float], *, confidence: float = 0.95, resamples: int = 9999, seed: int = 0
-) -> Range:
-    """Bootstrap-t interval of the mean of independent `values` (Efron and Tibshirani 1993, §12.5).
-
-    Each resample's mean is taken in units of its own standard error, which follows skew that
-    Student's t does not see and covers far better than percentiles at n = 10. Equal values give
-    an interval without width, as `mean_interval` does. A side has no bound where so many
-    resamples have no spread that its quantile is infinite: always for n < 3, both sides at
-    n = 3 and 95 %.
-
-    Raises:
-        ValueError: no values, `confidence` outside (0, 1), or no resamples.
-    """
-    _check(values, confidence)
-    if resamples < 1:
-        raise ValueError("a bootstrap needs at least one resample")
-    if len(values) < 3:
-        return Range(None, None)
-    if min(values) == max(values):
-        return Range(values[0], values[0])
-    import numpy as np
-
-    drawn = np.random.default_rng(seed).choice(values, size=(resamples, len(values)))
-    shift, error = drawn.mean(axis=1) - np.mean(values), drawn.std(axis=1)
-    flat = np.ptp(drawn, axis=1) == 0  # rounding leaves their standard deviation above zero
-    error[flat], shift[flat] = 1.0, np.copysign(np.inf, shift[flat])
-    tail = (1 - confidence) / 2
-    inner, outer = np.quantile(shift / error, [tail, 1 - tail], method="inverted_cdf")
-    low, high = (float(np.mean(values) - t * np.std(values)) for t in (outer, inner))
-    return Range(low if math.isfinite(low) else None, high if math.isfinite(high) else None)
 
 
 def trimmed_mean(values: Sequence[float], *, drop_each_side: int) -> float:

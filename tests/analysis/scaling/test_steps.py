@@ -16,9 +16,10 @@ def steps_of(**values):
 def test_steps_without_noise_give_the_noise_batch_back():
     steps = steps_of(batches=(64, 128, 256, 1024), step_noise=0.0)
     assert steps.noise_batch == pytest.approx(500, rel=0.01)
-    assert steps.curve[0] == pytest.approx(100, rel=0.01)
+    seen = 75  # of 100: the runs were read at half of their steps, and at the end
+    assert steps.curve[0] == pytest.approx(seen, rel=0.01)
     assert np.exp(steps.drawn_at(512)) == pytest.approx(steps.at(512), rel=0.05)
-    assert steps.at(512) == pytest.approx(100 * (1 + 500 / 512), rel=0.01)
+    assert steps.at(512) == pytest.approx(seen * (1 + 500 / 512), rel=0.01)
     assert steps.at(64) == steps.medians[64]
 
 
