@@ -22,6 +22,7 @@ __all__ = [
     "group_labels",
     "group_runs",
     "identify",
+    "identity",
     "run_name",
     "summarise",
     "target_values",
@@ -129,16 +130,16 @@ def group_labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
 
 def differences(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     """For each group what no column shows and sets it apart from others of the same name."""
-    named = [(run_name(group[0]), _identity(group[0])) for group in groups]
+    named = [(run_name(group[0]), identity(group[0])) for group in groups]
     texts = []
-    for name, identity in named:
+    for name, values in named:
         same = [other for its, other in named if its == name]
         varying = [
             key
-            for key, value in identity.items()
+            for key, value in values.items()
             if key not in _SHOWN and any(other.get(key) != value for other in same)
         ]
-        texts.append(", ".join(f"{key} {identity[key]}" for key in varying))
+        texts.append(", ".join(f"{key} {values[key]}" for key in varying))
     return texts
 
 
@@ -223,12 +224,12 @@ def _status(group: Sequence[RunRecord]) -> str:
 
 def _key(record: RunRecord, *, across_commits: bool) -> str:
     left_out = _CODE if across_commits else ()
-    identity = {k: v for k, v in _identity(record).items() if k not in left_out}
-    identity["profiled"] = is_profiled(record)
-    return json.dumps(identity, sort_keys=True, default=str)
+    values = {k: v for k, v in identity(record).items() if k not in left_out}
+    values["profiled"] = is_profiled(record)
+    return json.dumps(values, sort_keys=True, default=str)
 
 
-def _identity(record: RunRecord) -> dict[str, Any]:
+def identity(record: RunRecord) -> dict[str, Any]:
     """All that makes a run this run, apart from its seed and its outcome."""
     values = as_left_to_the_run(record.config)
     config = {k: v for k, v in values.items() if k not in SAME_RUN}

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from mnistbench.analysis.differences import conditions
 from mnistbench.analysis.grouping import group_runs
-from mnistbench.analysis.scaling.study import Choice
 from mnistbench.analysis.stability import is_profiled
 from mnistbench.output.rerun import Recipes
 from mnistbench.output.row_names import row_names
@@ -27,14 +26,14 @@ class Reading:
         targets: accuracies to score at, as fractions; none are the runs' own.
         references: curves that runs are held to.
         recipes: what recipes set now, which commands are told against.
-        scaling: what to fit the model of scaling on.
+        scaling_fit_on: process counts to fit the model of scaling on; none is by default.
         scaling_target: the accuracy that scaling is read at; none is the runs' own.
     """
 
     targets: Sequence[float] = ()
     references: Sequence[ReferenceCurve] = ()
     recipes: Recipes = field(default_factory=dict)
-    scaling: Choice = field(default_factory=Choice)
+    scaling_fit_on: tuple[int, ...] = ()
     scaling_target: float | None = None
 
 
