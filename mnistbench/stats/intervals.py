@@ -11,9 +11,11 @@ __all__ = [
     "Estimate",
     "MedianEstimate",
     "Range",
+    "Ratio",
     "complete_mean",
     "mean_interval",
     "median_interval",
+    "ratio_interval",
     "trimmed_mean",
 ]
 
@@ -29,6 +31,14 @@ class Estimate(NamedTuple):
 class Range(NamedTuple):
     """An interval; None where the runs are too few to give a bound on that side."""
 
+    low: float | None
+    high: float | None
+
+
+class Ratio(NamedTuple):
+    """A ratio and its interval; None where the runs are too few for a bound."""
+
+    value: float
     low: float | None
     high: float | None
 
@@ -65,6 +75,32 @@ def complete_mean(values: Iterable[float | None]) -> Estimate | None:
     known = list(values)
     measured = [value for value in known if value is not None]
     return mean_interval(measured) if measured and len(measured) == len(known) else None
+
+
+def ratio_interval(
+    base: Sequence[float], values: Sequence[float], *, confidence: float = 0.95
+) -> Ratio:
+    """The geometric mean of `values` over that of `base`, all above 0 and independent.
+
+    Welch's interval (1947) of the difference of logarithms, which lets one side vary more than the
+    other; none if a side has a single value.
+
+    Raises:
+        ValueError: a side without values, or `confidence` outside (0, 1).
+    """
+    _check(base, confidence)
+    _check(values, confidence)
+    logs = [[math.log(value) for value in side] for side in (base, values)]
+    change = fmean(logs[1]) - fmean(logs[0])
+    if min(map(len, logs)) == 1:
+        return Ratio(math.exp(change), None, None)
+    from scipy.special import stdtrit
+
+    squares = [stdev(side) ** 2 / len(side) for side in logs]
+    parts = sum(x**2 / (len(side) - 1) for x, side in zip(squares, logs, strict=True))
+    freedom = sum(squares) ** 2 / parts if parts else math.inf
+    half = float(stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(sum(squares))
+    return Ratio(*(math.exp(change + x) for x in (0, -half, half)))
 
 
 def median_interval(values: Sequence[float], *, confidence: float = 0.95) -> MedianEstimate:

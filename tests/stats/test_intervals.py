@@ -1,6 +1,7 @@
 """Estimates and intervals against a second implementation; `test_coverage` simulates them."""
 
-from statistics import median
+import math
+from statistics import fmean, median
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from scipy import stats
 from mnistbench.stats.intervals import (
     mean_interval,
     median_interval,
+    ratio_interval,
     trimmed_mean,
 )
 
@@ -84,3 +86,22 @@ def test_the_trimmed_mean_is_scipys(data, drop):
 def test_a_trimmed_mean_of_nothing_is_an_error(n, drop):
     with pytest.raises(ValueError, match="cannot drop"):
         trimmed_mean([1.0] * n, drop_each_side=drop)
+
+
+@given(
+    st.lists(st.floats(0.1, 10), min_size=2, max_size=9, unique=True),
+    st.lists(st.floats(0.1, 10), min_size=2, max_size=9, unique=True),
+)
+def test_the_interval_of_a_ratio_is_scipys_of_logarithms(base, values):
+    logs = [[math.log(value) for value in side] for side in (values, base)]
+    found = ratio_interval(base, values)
+    expected = stats.ttest_ind(*logs, equal_var=False).confidence_interval(0.95)
+    assert [math.log(found.low), math.log(found.high)] == pytest.approx(expected[:2], abs=1e-6)
+    assert math.log(found.value) == pytest.approx(fmean(logs[0]) - fmean(logs[1]), abs=1e-9)
+
+
+def test_a_ratio_of_single_values_has_no_interval_and_of_equal_ones_no_width():
+    assert ratio_interval([2.0], [3.0, 3.0]) == (pytest.approx(1.5), None, None)
+    assert ratio_interval([2.0, 2.0], [2.0, 2.0]) == (1, 1, 1)
+    with pytest.raises(ValueError, match="at least one"):
+        ratio_interval([], [1.0])
