@@ -102,10 +102,13 @@ def _verdict(
     level = _level(best, name, target)
     mark = time_mark(best.runs) if metric.timed else ""
     text = f"{best.name}, {level_text(level, metric)}{mark}{metric.unit}"
+    if not found.tested:
+        return [f"{what}: {text}; no other row has it."]
     if level.n < 2:
         return [f"{what}: {text}, of too few runs to be sure."]
     if not found.near:
-        return [f"{what}: {text}; all others are surely behind."]
+        others = "all others" if found.tested + 1 == len(rows) else f"the {found.tested} next best"
+        return [f"{what}: {text}; {others} are surely behind."]
     near, behind = len(found.near), found.tested - len(found.near)
     told = f"{near} other row{'s are' if near > 1 else ' is'} not surely behind"
     more = f", {behind} {'are' if behind > 1 else 'is'}" if behind else ""
