@@ -13,10 +13,8 @@ from typing import Any
 
 import pytest
 
-from bench.cells import HEADLINE, accuracy_after, mean_text, run_info
 from bench.run_clock import CLOCK
-from mnistbench.analysis.number_text import NOT_MEASURED, percent
-from mnistbench.stats.intervals import complete_mean
+from bench.suite_format import HEADLINE, accuracy_after, run_info, shares, shares_text
 from mnistbench.workload.recipes import RECIPES
 
 SEEDS = {"smoke": 1, "quick": 1, "full": 6}
@@ -151,14 +149,12 @@ def judge(said: Claim, values: Sequence[float | None]) -> str:
 
 def tabulate_claim(section, said, *, dataset, values, verdict):
     measured = [value for value in values if value is not None]
-    extremes = f"{percent(min(measured))}, {percent(max(measured))}" if measured else NOT_MEASURED
     section.add(
         {
             "the article": said.text,
             "taken as %": f"{100 * said.low:g} to {100 * said.high:g}",
             "dataset": dataset,
-            "measured %": mean_text(complete_mean(measured)),
-            "smallest, largest": extremes,
+            "measured %": shares_text(shares(measured)),
             "n": str(len(measured)) if measured else str(len(values)),
             "verdict": verdict,
         },
@@ -173,4 +169,4 @@ def tabulate_claim(section, said, *, dataset, values, verdict):
         measured=list(values),
         verdict=verdict,
     )
-    section.note("± is half the width of the 95 % interval of the mean over n seeds")
+    section.note("measured: median over n seeds (smallest–largest)")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.cells import interval_text, mark, ratio, run_info
 from bench.run_clock import CLOCK
+from bench.suite_format import interval_text, mark, ratio, run_info
 from mnistbench.workload.recipes import RECIPES
 
 ROUNDS = {"smoke": 1, "quick": 3, "full": 20}

@@ -20,8 +20,8 @@ from statistics import median
 
 import pytest
 
-from bench.cells import interval_text, ratio
 from bench.run_clock import CLOCK
+from bench.suite_format import interval_text, ratio
 from mnistbench.launch.children import run_child
 from mnistbench.launch.commands import cpu_environment
 from mnistbench.launch.runs import RunFailedError

@@ -10,22 +10,22 @@ from __future__ import annotations
 
 import pytest
 
-from bench.cells import (
+from bench.loss_runs import LOSSES, SETTINGS, learning_rate
+from bench.run_clock import CLOCK
+from bench.suite_format import (
     HEADLINE,
     accuracy_after,
     counted_text,
     mark,
     mean_error,
-    mean_text,
     reached_text,
     run_info,
+    shares,
+    shares_text,
     targets_rows,
 )
-from bench.loss_runs import LOSSES, SETTINGS, learning_rate
-from bench.run_clock import CLOCK
 from mnistbench.analysis.number_text import seconds
-from mnistbench.analysis.scoring import score_target
-from mnistbench.stats.intervals import complete_mean
+from mnistbench.analysis.target_score import score_target
 
 SEEDS = {"smoke": 1, "quick": 1, "full": 6}
 CNN4 = {"smoke": ("mse", "kl"), "quick": ("cross-entropy", "mse", "kl")}
@@ -73,18 +73,18 @@ def bench_loss(benchmark, measured, report, *, model, loss):
 def tabulate_curves(section, head, records):
     """A row on where the curves of `records` were after an epoch, at their best and at the end.
 
-    Means are over the seeds that completed, whose number the row gives.
+    Medians are over the seeds that completed, whose number the row gives.
     """
     completed = [record for record in records if record.status == "completed"]
     curves = [[p for p in record.eval_points if p.split == "val"] for record in completed]
     figures = {
-        "val % after epoch 1": complete_mean(accuracy_after(record, 1) for record in completed),
-        "final val %": complete_mean(curve[-1].accuracy for curve in curves),
-        "best val %": complete_mean(max(p.accuracy for p in curve) for curve in curves),
-        "test %": complete_mean(record.result.test_accuracy for record in completed),
-        "area under error %": complete_mean(mean_error(curve) for curve in curves),
+        "val % after epoch 1": shares(accuracy_after(record, 1) for record in completed),
+        "final val %": shares(curve[-1].accuracy for curve in curves),
+        "best val %": shares(max(p.accuracy for p in curve) for curve in curves),
+        "test %": shares(record.result.test_accuracy for record in completed),
+        "area under error %": shares(mean_error(curve) for curve in curves),
     }
-    cells = {name: mean_text(figure) for name, figure in figures.items()}
+    cells = {name: shares_text(figure) for name, figure in figures.items()}
     time_s = score_target(records, HEADLINE).time_s
     cells[f"s to {HEADLINE:.0%}"] = reached_text(time_s, seconds) + mark(section, records)
     dataset = records[0].dataset.name
@@ -97,7 +97,7 @@ def tabulate_curves(section, head, records):
         fractions={name: figure and figure._asdict() for name, figure in figures.items()},
         run_ids=[record.run_id for record in records],
     )
-    section.note("± is half the width of the 95 % interval of the mean over the n seeds")
+    section.note("accuracies: median over the n seeds (smallest–largest)")
     section.note(
         "area under error: the mean error over the epochs from the first evaluation to the last, "
         "straight lines between; the smaller the better"

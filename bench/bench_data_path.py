@@ -15,8 +15,8 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from bench.cells import interval_text, ratio
 from bench.run_clock import CLOCK
+from bench.suite_format import interval_text, ratio
 from mnistbench.workload.batches import (
     BatchPlan,
     Preprocess,

@@ -16,11 +16,11 @@ from statistics import median
 import pytest
 import torch
 
-from bench.cells import interval_text, ratio
 from bench.hand_written import train_by_hand
 from bench.loss_agreement import loss_differences
 from bench.plain_loops import train_bare, train_like_the_articles
 from bench.run_clock import CLOCK
+from bench.suite_format import interval_text, ratio
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.engine.run_seeds import train
 from mnistbench.schema.config import RunConfig

@@ -13,9 +13,9 @@ from statistics import linear_regression
 
 import pytest
 
-from bench.cells import interval_text, mark, ratio, run_info
 from bench.child_memory import peak_memory
 from bench.run_clock import CLOCK
+from bench.suite_format import interval_text, mark, ratio, run_info
 from mnistbench.engine.run_seeds import train
 
 RESIDENT, MAPPED = "resident", "mapped"

@@ -14,8 +14,8 @@ from unittest.mock import patch
 
 import pytest
 
-from bench.cells import interval_text, mark, ratio, run_info
 from bench.run_clock import CLOCK
+from bench.suite_format import interval_text, mark, ratio, run_info
 from mnistbench.engine.run_seeds import train
 from mnistbench.engine.training_loop import TrainingLoop
 from mnistbench.recorder.hooks import Hook

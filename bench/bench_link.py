@@ -18,9 +18,9 @@ from statistics import median
 
 import pytest
 
-from bench.cells import interval_text, mark, ratio, run_info
 from bench.network_link import network_link, why_no_latency, why_no_links
 from bench.run_clock import CLOCK
+from bench.suite_format import interval_text, mark, ratio, run_info
 from mnistbench.launch.children import run_child
 from mnistbench.launch.runs import RunFailedError
 from mnistbench.schema.record import RunRecord

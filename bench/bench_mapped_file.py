@@ -19,8 +19,8 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from bench.cells import interval_text, ratio
 from bench.run_clock import CLOCK
+from bench.suite_format import interval_text, ratio
 from mnistbench.schema.config import RunConfig
 from mnistbench.workload.batches import (
     Batch,

@@ -20,10 +20,10 @@ import pytest
 import torch
 from torch import distributed
 
-from bench.cells import HEADLINE, interval_text, mark, ratio, reached_text, run_info
 from bench.run_clock import CLOCK
+from bench.suite_format import HEADLINE, interval_text, mark, ratio, reached_text, run_info
 from mnistbench.analysis.number_text import seconds
-from mnistbench.analysis.scoring import score_target
+from mnistbench.analysis.target_score import score_target
 from mnistbench.engine.build import build_parts
 from mnistbench.engine.run import RunContext
 from mnistbench.engine.setting import run_context, start_setting

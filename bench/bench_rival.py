@@ -9,17 +9,17 @@ the device before either begins. Each seed of the one is followed by the same se
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import NamedTuple
 
 import pytest
 import torch
 
-from bench.cells import interval_text, mean_text, ratio
 from bench.plain_loops import published_run
 from bench.run_clock import CLOCK
+from bench.suite_format import interval_text, ratio, shares, shares_text
 from mnistbench.analysis.number_text import seconds
 from mnistbench.engine.run_seeds import train
-from mnistbench.stats.intervals import mean_interval
 from mnistbench.workload.recipes import RECIPES
 
 PUBLISHED, OURS = "fast-cnn", "speedrun-99"
@@ -62,7 +62,7 @@ def measured(budget, device, make_config, report):
 def tabulate_side(section, side: str, rounds: Sequence[Mapping[str, Timed]], *, where):
     dataset, device = where
     spans_s = [taken[side].span_s for taken in rounds]
-    accuracy = mean_interval([taken[side].accuracy for taken in rounds])
+    accuracy = shares(taken[side].accuracy for taken in rounds)
     faster = [taken[PUBLISHED].span_s / taken[side].span_s for taken in rounds]
     section.add(
         {
@@ -71,7 +71,7 @@ def tabulate_side(section, side: str, rounds: Sequence[Mapping[str, Timed]], *, 
             "dataset": dataset,
             "device × threads": f"{device.type} × {torch.get_num_threads()}",
             "s": interval_text(spans_s, seconds),
-            "test %": mean_text(accuracy),
+            "test %": shares_text(accuracy),
             "times the published": interval_text(faster, ratio),
             "n": str(len(rounds)),
         },
@@ -81,7 +81,7 @@ def tabulate_side(section, side: str, rounds: Sequence[Mapping[str, Timed]], *, 
         over_published=faster,
     )
     section.note("s: medians of rounds run in turn, ratios within one (95 % interval from n = 6)")
-    section.note("test: mean over seeds ± half the width of its 95 % interval")
+    section.note("test: median over seeds (smallest–largest)")
 
 
 @pytest.mark.parametrize("side", SPANS)
@@ -92,5 +92,5 @@ def bench_side(benchmark, measured, side):
     benchmark.extra_info |= {
         "recipe": side,
         "dataset": dataset,
-        "test_accuracy": mean_interval([taken[side].accuracy for taken in rounds]).mean,
+        "test_accuracy": median(taken[side].accuracy for taken in rounds),
     }

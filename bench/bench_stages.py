@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from bench.cells import interval_text, mark, ratio, run_info
 from bench.loss_agreement import LOOSE, loss_differences
 from bench.run_clock import CLOCK
+from bench.suite_format import interval_text, mark, ratio, run_info
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.engine.run_seeds import train
 from mnistbench.schema.record import RunRecord

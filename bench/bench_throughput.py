@@ -17,8 +17,8 @@ from statistics import median
 import pytest
 import torch
 
-from bench.cells import interval_text, mark, ratio, run_info
 from bench.run_clock import CLOCK
+from bench.suite_format import interval_text, mark, ratio, run_info
 from mnistbench.cli import config_yaml
 from mnistbench.engine.run_seeds import train
 from mnistbench.launch.children import run_child

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.cells import HEADLINE, run_info, targets_rows
 from bench.run_clock import CLOCK
+from bench.suite_format import HEADLINE, run_info, targets_rows
 from mnistbench.analysis.reference_bands import check_against, packaged_references
 from mnistbench.workload.recipes import RECIPES
 

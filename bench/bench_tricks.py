@@ -9,10 +9,17 @@ from __future__ import annotations
 
 import pytest
 
-from bench.cells import counted_text, interval_text, mark, mean_text, ratio, run_info
 from bench.run_clock import CLOCK
+from bench.suite_format import (
+    counted_text,
+    interval_text,
+    mark,
+    ratio,
+    run_info,
+    shares,
+    shares_text,
+)
 from mnistbench.analysis.number_text import NOT_MEASURED
-from mnistbench.stats.intervals import complete_mean
 
 PLAIN = {
     "model": "cnn",
@@ -55,7 +62,7 @@ def bench_trick(benchmark, measured, report, *, trick):
     records, plain = measured[trick], measured[NO_TRICK]
     CLOCK.replay(benchmark, [record.phases_s["train"] for record in records])
     section = report.section("tricks")
-    accuracy = complete_mean(
+    accuracy = shares(
         record.result.test_accuracy for record in records if record.status == "completed"
     )
     pairs = [
@@ -63,7 +70,7 @@ def bench_trick(benchmark, measured, report, *, trick):
         for record, other in zip(records, plain, strict=True)
         if record.status == other.status == "completed"
     ]
-    gained = complete_mean(a.result.test_accuracy - b.result.test_accuracy for a, b in pairs)
+    gained = shares(a.result.test_accuracy - b.result.test_accuracy for a, b in pairs)
     cost = [a.phases_s["train"] / b.phases_s["train"] for a, b in pairs]
     section.add(
         {
@@ -71,8 +78,8 @@ def bench_trick(benchmark, measured, report, *, trick):
             "dataset": records[0].dataset.name,
             "parameters": f"{records[0].num_parameters:,}",
             "steps": f"{records[0].num_steps:,}",
-            "test %": mean_text(accuracy),
-            "adds, points": mean_text(gained) if TRICKS[trick] else NOT_MEASURED,
+            "test %": shares_text(accuracy),
+            "adds, points": shares_text(gained) if TRICKS[trick] else NOT_MEASURED,
             "times the plain one's train time": (
                 interval_text(cost, ratio) + mark(section, records) if cost else NOT_MEASURED
             ),
@@ -84,6 +91,6 @@ def bench_trick(benchmark, measured, report, *, trick):
         added=gained and gained._asdict(),
         train_time_ratios=cost,
     )
-    section.note("± is half the width of the 95 % interval of the mean over n seeds (adds: pairs)")
+    section.note("test %: median over n seeds (smallest–largest); adds: of pairs of one seed")
     section.note("train time: median of ratios of runs of one seed, with its 95 % interval")
     benchmark.extra_info |= run_info(records) | {"trick": trick}

@@ -34,7 +34,7 @@ from mnistbench.launch.commands import cpu_environment, torchrun_command
 from mnistbench.output.tables import render_table
 from mnistbench.schema.checkpoint import SavedRun, checkpoints_of, load_newest
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.store import find_records, load_record
+from mnistbench.schema.store import find_records, load_record, load_records
 from mnistbench.schema.strict_json import write_whole
 
 FLAGS = (
@@ -239,7 +239,7 @@ def is_done(folder: Path) -> bool:
 def differences(reference: tuple[RunRecord, Path, float], folder: Path) -> list[str]:
     """What of the run in `folder` is not as in `reference`; nothing is what is hoped for."""
     expected, its_folder, _ = reference
-    records = [load_record(path) for path in find_records([folder])]
+    records = load_records([folder], strict=True).records
     done = [record for record in records if record.status == "completed"]
     if len(done) != 1:
         return [f"{len(done)} runs were completed"]

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.cells import interval_text
 from bench.record_entry import (
     FIRST_FRESH_SEED,
     FOLDER,
@@ -27,6 +26,7 @@ from bench.record_entry import (
     save_entry,
 )
 from bench.record_table import write_history
+from bench.suite_format import interval_text
 from mnistbench.analysis.number_text import goal
 from mnistbench.analysis.speed_record import speed_runs
 from mnistbench.cli import (

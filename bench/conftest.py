@@ -21,11 +21,11 @@ from mnistbench.engine.run_seeds import train
 from mnistbench.output.tables import render_table
 from mnistbench.recorder.environment import describe_environment, set_threads
 from mnistbench.recorder.machine_probe import probe_machine
-from mnistbench.schema.config import RunConfig
+from mnistbench.schema.config import RunConfig, config_from
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import DatasetName
 from mnistbench.schema.record import Canary, RunRecord
-from mnistbench.schema.store import check_writable
+from mnistbench.schema.store import check_writable, load_records
 from mnistbench.workload import datasets
 from mnistbench.workload.generated import generate_digits
 
@@ -56,6 +56,11 @@ def pytest_addoption(parser):
         "--bench-report",
         metavar="DIR",
         help="write the tables as Markdown and JSON, pictures of the curves and all records here",
+    )
+    parser.addoption(
+        "--bench-from",
+        metavar="DIR",
+        help="take runs from the records in DIR where they are there, and train only the others",
     )
 
 
@@ -137,17 +142,25 @@ def make_config(request, dataset, budget, tmp_path_factory) -> Callable[..., Run
     return make
 
 
+def _unplaced(config: RunConfig) -> RunConfig:
+    """`config` wherever its results go."""
+    return config.model_copy(update={"output_dir": "-"})
+
+
 @pytest.fixture(scope="session")
-def train_in_turn() -> Callable[..., dict[Any, list[RunRecord]]]:
+def train_in_turn(request) -> Callable[..., dict[Any, list[RunRecord]]]:
     """Trains configurations over seeds, each seed of all of them before the next seed.
 
-    A machine that drifts is so fair to all. What a suite trained already is not run again.
+    A machine that drifts is so fair to all. What a suite trained already, or what is in the folder
+    of ``--bench-from``, is not run again.
     """
-    known: dict[RunConfig, RunRecord] = {}
+    folder = request.config.getoption("--bench-from")
+    stored = load_records([Path(folder)]).records if folder else ()
+    known = {_unplaced(config_from(record.config)): record for record in stored}
 
     def train_one(config: RunConfig, seed: int) -> RunRecord:
         one = config.model_copy(update={"seed": seed})
-        key = one.model_copy(update={"output_dir": "-"})
+        key = _unplaced(one)
         if key not in known:
             known[key] = train(one)[0]
         return known[key]

@@ -1,8 +1,9 @@
 """Damaged record files, thousands of them: each is shown, or refused in one line.
 
 ``python -m bench.fuzz_records --count 10000 --seed 0`` takes the kept examples, damages each in
-ways that its number decides, and reads it as the report door does. It prints how many were refused
-and how many shown, and exits 1 at the first that did anything else, which it keeps.
+ways that its number decides, and reads it as the report door does: by its name, or in its folder.
+It prints how many were refused, left out and shown, and exits 1 at the first that did anything
+else, which it keeps.
 """
 
 from __future__ import annotations
@@ -61,10 +62,10 @@ def damaged(content: bytes, rng: Random) -> bytes:
 
 
 def outcome(path: Path, others: Sequence[Path], rng: Random) -> str:
-    """What became of the file at `path`: ``shown`` or ``refused``.
+    """What became of the file at `path`: ``shown``, ``refused`` or, in a folder, ``left out``.
 
     Args:
-        path: a damaged record.
+        path: a damaged record, alone in its folder.
         others: sound ones that it may be reported together with.
         rng: decides how it is reported.
 
@@ -78,12 +79,23 @@ def outcome(path: Path, others: Sequence[Path], rng: Random) -> str:
     else:
         loaded = True
     together = rng.sample(list(others), rng.choice((0, 1, 2)))
-    argv = [*map(str, (path, *together)), *rng.choice(REPORTS)]
+    in_folder = rng.random() < 0.3
+    argv = [*map(str, (path.parent if in_folder else path, *together)), *rng.choice(REPORTS)]
     status, out, err = _run(argv)
+    if not loaded and in_folder and together and status == 0:
+        return _left_out(out, err)
     if not loaded and status != 2:
         raise FoundError(f"refused by load_record, but report gave {status}")
     _require_one_line(status, out, err)
     return "shown" if status == 0 else "refused when shown" if loaded else "refused when read"
+
+
+def _left_out(out: str, err: str) -> str:
+    """What became of a bad record in a folder: it is said once, below a table or on stderr."""
+    if (out + err).count(" could not be read and is left out: ") != 1 or err.count("\n") > 1:
+        raise FoundError(f"left out without a word: {err!r}, {out[-200:]!r}")
+    _require_harmless(out + err)
+    return "left out"
 
 
 def fuzz(count: int, *, seed: int, examples: Path = EXAMPLES) -> Counter[str]:
@@ -150,7 +162,11 @@ def _require_one_line(status: int | str | None, out: str, err: str) -> None:
         raise FoundError(f"on stderr: {err!r}")
     if status == 2 and (out or err.count("\n") != 1 or not err.startswith("mnistbench: error: ")):
         raise FoundError(f"refused not in one line: {err!r}, {out[:200]!r}")
-    obeyed = sorted({c for c in out + err if not (c.isprintable() or c == "\n")})
+    _require_harmless(out + err)
+
+
+def _require_harmless(text: str) -> None:
+    obeyed = sorted({c for c in text if not (c.isprintable() or c == "\n")})
     if obeyed:
         raise FoundError(f"printed characters that a terminal may obey: {obeyed}")
 

@@ -23,7 +23,7 @@ from mnistbench.cli import exit_on_input_error, show
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import save_reference
-from mnistbench.schema.store import find_records, load_record
+from mnistbench.schema.store import load_records
 
 __all__ = ["FOLDER", "main"]
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with exit_on_input_error():
         if not paths or paths[0].startswith("-"):
             raise InputError("usage: python -m bench.make_references RECORDS...")
-        records = [load_record(path) for path in find_records(map(Path, paths))]
+        records = load_records(map(Path, paths), strict=True).records
         made_by = shlex.join(["python", "-m", "bench.make_references", *map(_told, paths)])
         references = {
             FOLDER / f"{name}.json": build_reference(runs, made_by=made_by)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.cells import interval_text
 from bench.record_entry import FOLDER, RecordEntry, find_entries
+from bench.suite_format import interval_text
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.speed_record import SIGNIFICANCE
 from mnistbench.analysis.stability import DRIFT_BOUND

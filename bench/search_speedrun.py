@@ -28,8 +28,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from bench.cells import interval_text
 from bench.record_entry import FIRST_FRESH_SEED
+from bench.suite_format import interval_text
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.cli import exit_on_input_error, parse, read_config, run_flags, say, show
 from mnistbench.output.tables import render_table

@@ -15,23 +15,18 @@ import tyro
 
 from mnistbench.analysis.benchmarks import compare_benchmarks
 from mnistbench.analysis.comparability import not_alike
-from mnistbench.analysis.comparison import (
-    Comparison,
-    after_looks,
-    compare,
-    compare_matches,
-    default_metrics,
-)
+from mnistbench.analysis.comparison import after_looks, compare, compare_matches, default_metrics
 from mnistbench.analysis.gates import Gate, Outcome, gated, judge, parse_gate
 from mnistbench.analysis.metrics import METRICS, MetricName
 from mnistbench.analysis.pairing import as_one
+from mnistbench.analysis.rows import Comparison
 from mnistbench.analysis.settled import settled
 from mnistbench.cli import exit_on_input_error, parse, say, show
 from mnistbench.output.comparison_table import ComparisonFormat, gate_line, render_comparison
 from mnistbench.schema.benchmark_json import BenchmarkFile, load_benchmarks
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.store import find_records, load_record
+from mnistbench.schema.store import find_records, load_records
 
 if TYPE_CHECKING:
     from mnistbench.launch.interleave import Side
@@ -59,6 +54,8 @@ class _Flags:
     """What a gate does that is neither surely crossed nor surely not: fail is status 1."""
     force: bool = False
     """Give verdicts even if hardware or data differ, or B lacks some configurations."""
+    strict: bool = False
+    """End with status 2 where a record in a folder cannot be read, instead of leaving it out."""
     format: ComparisonFormat = "table"
     """How to print the rows."""
     interleave: bool = False
@@ -119,6 +116,8 @@ def _parse(argv: list[str]) -> tuple[_Flags, tuple[str, ...]]:
         raise InputError("revisions: are run in place of A and B; leave paths and --interleave out")
     if not flags.revisions and len(flags.paths) != 2:
         raise InputError(f"compare: takes two paths, A and B, not {len(flags.paths)}; see --help")
+    if flags.strict and runs:
+        raise InputError("strict: is for stored records; leave it out where runs are made")
     if train_flags and not flags.revisions:
         raise InputError("flags after -- are for --revisions; A and B have their own")
     _refuse_set_here(train_flags)
@@ -157,9 +156,17 @@ def _stored(flags: _Flags, gates: Sequence[Gate]) -> Comparison:
         raise InputError("compare: a benchmark file compares with another only, not with records")
     if shared := {path.resolve() for path in found[0]} & {path.resolve() for path in found[1]}:
         raise InputError(f"A and B are not apart: both hold {sorted(shared)[0]}")
-    of_a, of_b = ([load_record(path) for path in paths] for paths in found)
+    loaded = [load_records([path], strict=flags.strict) for path in (a, b)]
+    of_a, of_b = (side.records for side in loaded)
     names, target = _metrics(of_a, of_b, flags, gates), flags.target_accuracy
-    return compare(of_a, of_b, metrics=names, target_accuracy=target, force=flags.force)
+    comparison = compare(of_a, of_b, metrics=names, target_accuracy=target, force=flags.force)
+    for note in (
+        f"{name}: {side.note}" for name, side in zip("AB", loaded, strict=True) if side.note
+    ):
+        comparison = comparison.told(note)
+        if flags.format == "json":
+            say(note)
+    return comparison
 
 
 def _benchmarks(path: Path) -> BenchmarkFile | None:

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import tyro
 
 from mnistbench import __version__
 from mnistbench.analysis.reference_bands import packaged_references
 from mnistbench.analysis.scaling.study import Choice, study_scaling
-from mnistbench.cli import exit_on_input_error, parse, show
+from mnistbench.cli import exit_on_input_error, parse, say, show
 from mnistbench.launch.children import raised_stops
 from mnistbench.launch.watching import watch
 from mnistbench.output.page.page import render_page, save_pictures
@@ -22,6 +21,7 @@ from mnistbench.output.page.report_data import Reading
 from mnistbench.output.plots import plot_curves
 from mnistbench.output.scaling_table import render_scaling
 from mnistbench.output.tables import (
+    TableFormat,
     render_epochs,
     render_rules,
     render_runs,
@@ -29,9 +29,10 @@ from mnistbench.output.tables import (
     run_lines,
 )
 from mnistbench.schema.errors import InputError, Terminated
+from mnistbench.schema.escaping import markdown, printable
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve, find_references, load_reference
-from mnistbench.schema.store import find_records, load_record
+from mnistbench.schema.store import Loaded, load_records
 from mnistbench.schema.strict_json import write_whole
 from mnistbench.workload.recipes import RECIPES
 
@@ -45,7 +46,7 @@ _EVERY_S = 2.0
 class _Flags:
     paths: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Records, or folders searched for record.json. Default: runs."""
-    format: Literal["table", "markdown", "csv", "json"] = "table"
+    format: TableFormat = "table"
     """How to print the rows."""
     plot: Path | None = None
     """Draw accuracy and loss by epoch to this .png or .svg file."""
@@ -73,6 +74,8 @@ class _Flags:
     """Fit the model of --scaling without the slowest of several links, and check it on that."""
     per_run: bool = False
     """A row for each run in the summary, instead of one for all seeds of the same run."""
+    strict: bool = False
+    """End with status 2 where a record in a folder cannot be read, instead of leaving it out."""
     references: Path | None = None
     """Folder of reference curves that runs are held to. Default: those of the package."""
 
@@ -89,12 +92,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check(flags)
         if flags.watch is not None:
             return _watch(flags.watch, flags.every_s or _EVERY_S)
-        paths = find_records(flags.paths or (Path("runs"),))
-        records = [load_record(path) for path in paths]
-        text = _render(records, flags)
-        _draw(records, flags)
-    show(text)
+        loaded = load_records(flags.paths or (Path("runs"),), strict=flags.strict)
+        text = _render(loaded.records, flags)
+        _draw(loaded, flags)
+    _show(text, loaded.note, flags.format)
     return 0
+
+
+def _show(text: str, note: str, table_format: TableFormat) -> None:
+    """`text` with `note` below it, or on stderr where `text` is data."""
+    if note and table_format == "table":
+        text += f"\n{printable(note)}"
+    elif note and table_format == "markdown":
+        text += f"\n\n{markdown(note)}"
+    show(text)
+    if note and table_format in {"csv", "json"}:
+        say(note)
 
 
 def _watch(folder: Path, every_s: float) -> int:
@@ -109,7 +122,8 @@ def _watch(folder: Path, every_s: float) -> int:
         raise SystemExit(143 if isinstance(stop, Terminated) else 130) from None
 
 
-def _draw(records: Sequence[RunRecord], flags: _Flags) -> None:
+def _draw(loaded: Loaded, flags: _Flags) -> None:
+    records = loaded.records
     if flags.plot is not None:
         plot_curves(records, flags.plot)
     if flags.html is None and flags.figures is None:
@@ -120,6 +134,7 @@ def _draw(records: Sequence[RunRecord], flags: _Flags) -> None:
         recipes={name: recipe.settings for name, recipe in RECIPES.items()},
         scaling=_choice(flags),
         scaling_target=flags.target_accuracy,
+        left_out=loaded.note,
     )
     if flags.figures is not None:
         save_pictures(records, flags.figures, reading)

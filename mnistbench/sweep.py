@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, make_dataclass
 from functools import partial
 from pathlib import Path
@@ -74,12 +75,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             show(_plan(cells, folder, options.format))
             return 0
         failures = _sweep(cells, folder, grid, options)
-        records = [record for cell in cells if (record := folder.load(cell))]
+        records = _done(cells, folder)
         if records:
             show(_conclusion(records, options))
     if failures:
         say(f"{len(failures)} of {len(cells)} cells failed; the same command tries them again")
     return 1 if failures else 0
+
+
+def _done(cells: Sequence[Cell], folder: SweepFolder) -> list[RunRecord]:
+    """The results; one that cannot be read has been told of as a failure."""
+    records = []
+    for cell in cells:
+        with suppress(InputError):
+            if record := folder.load(cell):
+                records.append(record)
+    return records
 
 
 def _sweep(
@@ -118,11 +129,17 @@ def _executor(options: _Options) -> Executor:
 
 
 def _plan(cells: Sequence[Cell], folder: SweepFolder, table_format: TableFormat) -> str:
-    states = ["done" if folder.load(cell) else "to run" for cell in cells]
-    rows = [{"cell": cell.id, "state": state} for cell, state in zip(cells, states, strict=True)]
+    rows = [{"cell": cell.id, "state": _state(cell, folder)} for cell in cells]
     if table_format in {"json", "csv"}:
         return data_text(rows, table_format)
     return render_table(rows, table_format)
+
+
+def _state(cell: Cell, folder: SweepFolder) -> str:
+    try:
+        return "done" if folder.load(cell) else "to run"
+    except InputError:
+        return "unreadable"
 
 
 def _conclusion(records: Sequence[RunRecord], options: _Options) -> str:

@@ -117,6 +117,28 @@ def test_bad_input_is_one_line(argv, says, stored, capsys):
     assert says in err
 
 
+def test_one_bad_record_of_a_side_is_left_out_and_said(stored, capsys):
+    path = stored / "b" / "broken" / "record.json"
+    path.parent.mkdir()
+    path.write_text("{")
+    note = (
+        f"B: 1 of {len(list((stored / 'b').iterdir()))} records could not be read and is left out"
+    )
+    assert door.main(["a", "b"]) == 0
+    out = capsys.readouterr().out
+    assert "B is slower" in out
+    assert f"{note}: b/broken/record.json: not a record: " in out
+    assert door.main(["a", "b", "--format", "json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["rows"]
+    assert err.startswith(f"mnistbench: {note}")
+    for argv in (["a", "b", "--strict"], ["a", "b/broken"], ["a", str(path)]):
+        _, err = refused(argv, capsys)
+        assert "record.json: not a record" in err
+    _, err = refused(["a", "b", "--strict", "--interleave"], capsys)
+    assert "strict: is for stored records" in err
+
+
 def test_a_gate_on_runs_that_diverged_is_status_2(stored, capsys):
     for run in pairs(8, 1.0)[1][1:]:
         text = record_json(run.model_copy(update={"status": "diverged"}))

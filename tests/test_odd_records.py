@@ -146,7 +146,8 @@ def test_any_value_of_a_record_is_shown_or_refused_in_one_line(folder, part, val
     for door, argv in ((report, [a, b, *flags]), (compare, [a, b])):
         status, err = run(door, argv)
         assert status in {0, 2}
-        assert err.count("\n") == (status == 2)
+        left_out = err.startswith("mnistbench: 1 of 3 records could not be read")
+        assert err.count("\n") == (status == 2 or left_out)
         assert err.startswith("mnistbench: error: ") == (status == 2)
 
 

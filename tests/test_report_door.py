@@ -56,9 +56,10 @@ def test_stored_curves_are_scored_at_other_targets_and_by_other_rules(runs, caps
     door.main([str(runs), "--rules", "--targets", "0.01", "--format", "json"])
     rows = json.loads(capsys.readouterr().out)
     scores = {row["rule"]: row for row in rows if len(row["seeds"]) == 1}
-    assert scores["DAWNBench"]["time_s"] > scores["AlgoPerf"]["time_s"] > 0
+    assert scores["DAWNBench"]["time_s"] > scores["mnistbench"]["time_s"] > 0
+    assert "issues 9, 12 and 21" in scores["DAWNBench"]["source"]
     door.main([str(runs), "--rules"])  # at the target of the runs that have one
-    assert capsys.readouterr().out.count("MLPerf Training") == 1
+    assert capsys.readouterr().out.count("MLPerf Training") == 2  # its row, and where it stands
 
 
 def test_runs_are_held_to_the_references_that_were_made_of_others(
@@ -148,6 +149,56 @@ def test_records_that_make_no_reference_are_one_line(
     assert (stop.value.code, out) == (2, "")
     assert says in err
     assert err.count("\n") == 1
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """A folder of three records and one that is cut off."""
+    for seed in range(3):
+        save_record(make_record(seed), tmp_path / "mixed" / f"{seed}")
+    (tmp_path / "mixed" / "broken").mkdir()
+    (tmp_path / "mixed" / "broken" / "record.json").write_text('{"schema_version": 1, "\x1b": ')
+    return tmp_path / "mixed"
+
+
+LEFT_OUT = "1 of 4 records could not be read and is left out: "
+
+
+@pytest.mark.parametrize(
+    "flags", [[], ["--format", "markdown"], ["--by-epoch"], ["--rules"], ["--targets", "0.5"]]
+)
+def test_one_bad_record_is_named_below_the_table_of_the_others(mixed, flags, capsys):
+    assert door.main([str(mixed), *flags]) == 0
+    out, err = capsys.readouterr()
+    last = out.splitlines()[-1]
+    assert last.startswith(f"{LEFT_OUT}{mixed}/broken/record.json: not a record: ")
+    assert err == ""
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("table_format", ["csv", "json"])
+def test_data_stay_pure_where_a_record_is_left_out(mixed, table_format, capsys):
+    assert door.main([str(mixed), "--format", table_format]) == 0
+    out, err = capsys.readouterr()
+    assert "could not be read" not in out
+    assert err.startswith(f"mnistbench: {LEFT_OUT}")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("argv", [["--strict"], ["broken"], ["broken/record.json"]])
+def test_strictly_or_alone_it_is_an_error_in_one_line(mixed, argv, capsys):
+    argv = [str(mixed), *argv] if argv == ["--strict"] else [str(mixed / argv[0])]
+    with pytest.raises(SystemExit) as stop:
+        door.main(argv)
+    out, err = capsys.readouterr()
+    assert (stop.value.code, out) == (2, "")
+    assert err.startswith(f"mnistbench: error: {mixed}/broken/record.json: not a record: ")
+    assert err.count("\n") == 1
+
+
+def test_the_page_says_what_is_left_out(mixed, capsys):
+    door.main([str(mixed), "--html", str(mixed / "page.html")])
+    assert LEFT_OUT in (mixed / "page.html").read_text()
 
 
 def test_without_a_path_it_reads_the_folder_runs(runs, tmp_path, monkeypatch, capsys):

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from mnistbench.analysis.comparability import mostly_unstable
-from mnistbench.analysis.comparison import Comparison, Row, judged
+from mnistbench.analysis.comparison import judged
 from mnistbench.analysis.metrics import METRICS, Level
 from mnistbench.analysis.number_text import NOT_MEASURED
+from mnistbench.analysis.rows import Comparison, Row
 from mnistbench.analysis.samples import Sample, ratio_of_levels
 from mnistbench.schema.benchmark_json import Benchmark, BenchmarkFile
 from mnistbench.schema.errors import InputError

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 from mnistbench.analysis.differences import conditions
 from mnistbench.analysis.metrics import Metric
-from mnistbench.analysis.pairing import Match
 from mnistbench.analysis.repeats import one_per_seed
-from mnistbench.analysis.samples import Sample
+from mnistbench.analysis.samples import Match, Sample
 from mnistbench.analysis.stability import (
     is_profiled,
     is_unstable,

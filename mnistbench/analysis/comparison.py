@@ -3,102 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from mnistbench.analysis.comparability import order_caveat, problem_of_b, refusal
 from mnistbench.analysis.differences import code_of, conditions, subject
-from mnistbench.analysis.metrics import METRICS, Level, MetricName, target_of
-from mnistbench.analysis.pairing import Match, match_groups, sample_of
+from mnistbench.analysis.metrics import METRICS, MetricName, target_of
+from mnistbench.analysis.pairing import match_groups
 from mnistbench.analysis.repeats import one_per_seed
-from mnistbench.analysis.samples import Sample
+from mnistbench.analysis.rows import Comparison, Row
+from mnistbench.analysis.samples import Match, sample_of
 from mnistbench.analysis.stability import is_profiled, is_unstable
 from mnistbench.schema.record import RunRecord
-from mnistbench.stats.rank_tests import Shift, holm
-from mnistbench.stats.sequential_test import ALPHA, look_factor
+from mnistbench.stats.rank_tests import holm
+from mnistbench.stats.sequential_test import ALPHA
 
 __all__ = [
-    "Comparison",
-    "Row",
-    "Verdict",
     "after_looks",
     "compare",
     "compare_matches",
     "default_metrics",
     "judged",
 ]
-
-Verdict = Literal["faster", "slower", "higher", "lower", "no difference seen", "no verdict"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One metric of one thing that both sides have.
-
-    Attributes:
-        name: what is compared, such as a recipe.
-        metric: which figure of it.
-        target_accuracy: what a time to accuracy is the time to; none if A and B differ in that.
-        a: what A says of it.
-        b: what B says of it.
-        sample: the values; none where only medians are stored.
-        refusal: why there is no verdict, whatever the values.
-        b_problem: why even the estimate of B alone tells nothing of B.
-        caveat: what has to be said beside any verdict, as that the runs were not taken in turn.
-        change: from A to B as a fraction of A, for accuracies as a difference; with its interval.
-        p: the chance of such a difference between equals, corrected for repeated looks.
-        p_adjusted: `p` by Holm (1979) over the rows of the table.
-        verdict: what B is against A.
-        reason: why there is no verdict.
-        more_runs: how many more each side needs to see 5 %, or 0.2 points of accuracy.
-        spread_known: if not, `more_runs` is the least that any test needs.
-        gates: the gates on this row, and what each says of it.
-    """
-
-    name: str
-    metric: MetricName
-    target_accuracy: float | None = None
-    a: Level
-    b: Level
-    sample: Sample | None = None
-    refusal: str | None = None
-    b_problem: str | None = None
-    caveat: str | None = None
-    change: Shift | None = None
-    p: float | None = None
-    p_adjusted: float | None = None
-    verdict: Verdict = "no verdict"
-    reason: str | None = None
-    more_runs: int | None = None
-    spread_known: bool = False
-    gates: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Rows with their verdicts, and what has to be known with them.
-
-    `missing` names what A has and B lacks. `counted` is what a value is one of. `looked_at` was
-    tested again and again while runs were added; ``None`` for figures that were there before.
-    """
-
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...]
-    missing: tuple[str, ...] = ()
-    counted: Literal["seeds", "rounds"] = "seeds"
-    looked_at: MetricName | None = None
-
-    @property
-    def look_factor(self) -> int:
-        """What every p is multiplied by for the repeated looks; 1 without any."""
-        return max(
-            (look_factor(r.sample.n) for r in self.rows if r.metric == self.looked_at and r.sample),
-            default=1,
-        )
-
-    def told(self, note: str) -> Comparison:
-        """The same, with `note` before the other notes."""
-        return replace(self, notes=(note, *self.notes))
 
 
 def compare(

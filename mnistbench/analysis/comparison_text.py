@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from mnistbench.analysis.comparison import Row
 from mnistbench.analysis.metrics import METRICS, Level, Metric
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
+from mnistbench.analysis.rows import Row
 from mnistbench.stats.rank_tests import Shift
 
 __all__ = ["change_text", "label_text", "needed_text", "number_text", "shift_text", "value_text"]

@@ -58,9 +58,7 @@ _CONDITIONS: Mapping[str, _Reader] = {
 """What may have to agree before figures are compared; which of it, each metric says."""
 
 _WATCHING = {"profile", "profile_steps", "profile_details"}
-_ELSEWHERE = {*SAME_RUN, *_CONDITIONS, *_WATCHING, "per_device_batch_size", "mixed_precision"} - {
-    "loss"
-}
+_ELSEWHERE = {*SAME_RUN, *_CONDITIONS, *_WATCHING, "per_device_batch_size", "mixed_precision"}
 """Configuration values that change nothing, or are known better as what they came to.
 
 Runs that were watched are compared with nothing.
@@ -120,13 +118,14 @@ def _differing(
     a: Sequence[RunRecord], b: Sequence[RunRecord], readers: Mapping[str, _Reader]
 ) -> dict[str, tuple[str, str]]:
     """All that the runs of A, and those of B, have there, as text; what is the same is left out."""
-
-    def text(runs: Sequence[RunRecord], read: _Reader) -> str:
-        known = {str(value) for value in map(read, runs) if value is not None}
-        return ", ".join(sorted(known)) or NOT_MEASURED
-
-    both = {name: (text(a, read), text(b, read)) for name, read in readers.items()}
+    both = {name: (_text(a, read), _text(b, read)) for name, read in readers.items()}
     return {name: (_brief(x), _brief(y)) for name, (x, y) in both.items() if x != y}
+
+
+def _text(runs: Sequence[RunRecord], read: _Reader) -> str:
+    """All values that `runs` have there."""
+    known = {str(value) for value in map(read, runs) if value is not None}
+    return ", ".join(sorted(known)) or NOT_MEASURED
 
 
 def _brief(text: str) -> str:

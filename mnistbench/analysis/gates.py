@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, cast
 
-from mnistbench.analysis.comparison import Comparison, Row
 from mnistbench.analysis.comparison_text import change_text, value_text
 from mnistbench.analysis.metrics import METRICS, MetricName
+from mnistbench.analysis.rows import Comparison, Row
 from mnistbench.analysis.samples import Sample
 from mnistbench.schema.errors import InputError
 from mnistbench.stats.rank_tests import holm

@@ -13,10 +13,11 @@ from mnistbench.analysis.metrics import (
     Metric,
     MetricName,
 )
+from mnistbench.analysis.numbered_names import numbered
 from mnistbench.analysis.reference_bands import check_group
 from mnistbench.analysis.repeats import counted, one_per_seed
-from mnistbench.analysis.scoring import TargetScore, score_target
 from mnistbench.analysis.stability import is_profiled, is_unstable, ran_beside_others
+from mnistbench.analysis.target_score import TargetScore, score_target
 from mnistbench.schema.record import RunRecord, finite
 from mnistbench.schema.reference import ReferenceCurve
 from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
@@ -94,8 +95,10 @@ def told_level(level: Level, metric: Metric) -> dict[str, Any] | None:
     """`level` of a `metric` by the names that rows and files have; ``None`` without an estimate."""
     if level.value is None:
         return None
-    if metric.estimator == "median":
+    if metric.spread == "range":
         return {"median": level.value, "min": level.low, "max": level.high, "n": level.n}
+    if metric.estimator == "median":
+        return {"median": level.value, "low": level.low, "high": level.high, "n": level.n}
     half = None if level.high is None else level.high - level.value
     return {"mean": level.value, "half_width": half, "n": level.n}
 
@@ -137,26 +140,22 @@ def accuracy_by_epoch(group: Sequence[RunRecord]) -> dict[int, Level]:
 
 def group_labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     """A short name for each group; those that would be told apart by nothing are numbered."""
-    labels = [_label(group) for group in groups]
-    return [
-        label if labels.count(label) == 1 else f"{label} #{labels[: index + 1].count(label)}"
-        for index, label in enumerate(labels)
-    ]
+    return numbered(_label(group) for group in groups)
 
 
 def differences(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     """For each group what no column shows and sets it apart from others of the same name."""
     named = [(run_name(group[0]), _identity(group[0])) for group in groups]
-    texts = []
-    for name, identity in named:
-        same = [other for its, other in named if its == name]
-        varying = [
-            key
-            for key, value in identity.items()
-            if key not in _SHOWN and any(other.get(key) != value for other in same)
-        ]
-        texts.append(", ".join(f"{key} {identity[key]}" for key in varying))
-    return texts
+    first: dict[str, dict[str, Any]] = {}
+    varying: dict[str, set[str]] = {}
+    for name, identity in named:  # where one differs from another, one differs from the first
+        one = first.setdefault(name, identity)
+        told = varying.setdefault(name, set(_SHOWN))
+        told |= {k for k in (identity | one).keys() - told if identity.get(k) != one.get(k)}
+    return [
+        ", ".join(f"{k} {v}" for k, v in its.items() if k in varying[name] and k not in _SHOWN)
+        for name, its in named
+    ]
 
 
 def run_name(record: RunRecord) -> str:

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from mnistbench.analysis.repeats import began_a_process, one_per_seed
 from mnistbench.analysis.scoring import reading_to_target
 from mnistbench.schema.record import Phase, RunRecord
-from mnistbench.stats.intervals import mean_interval
+from mnistbench.stats.intervals import mean_interval, median_interval
 from mnistbench.stats.readings import Reading
 from mnistbench.stats.survival import median_reading
 
@@ -57,7 +57,7 @@ class Level(NamedTuple):
 
     Attributes:
         value: the estimate; ``None`` if not measured, or not reached by half of the runs.
-        low: lower end of its spread, which `Metric.spread` names; ``None`` without one.
+        low: lower end of its spread, as `Metric.spread` says; ``None`` without one.
         high: upper end.
         n: independent samples.
         reached: how many of them got to what is timed.
@@ -91,6 +91,7 @@ class Metric:
         quality: is said to be higher or lower; all else faster or slower.
         to_target: may be censored.
         estimator: of one configuration: the mean, the median, or the median of censored times.
+        spread: what the ends of a `Level` are. Accuracies are skewed, and few have no interval.
         independent: what counts as a sample: each run, or each seed however often it was run.
         needs: what must agree on both sides for a verdict.
     """
@@ -106,13 +107,9 @@ class Metric:
     quality: bool = False
     to_target: bool = False
     estimator: Literal["mean", "median", "survival median"] = "mean"
+    spread: Literal["95 % interval", "range"] = "95 % interval"
     independent: Literal["run", "seed"] = "run"
     needs: tuple[str, ...] = (*_DATA, *_MACHINE)
-
-    @property
-    def spread(self) -> Literal["95 % interval", "range"]:
-        """What the ends of a `Level` are: accuracies are skewed, and few have no interval."""
-        return "range" if self.estimator == "median" else "95 % interval"
 
     def word(self, sign: float) -> Literal["faster", "slower", "higher", "lower"]:
         """What B is, if its figure is higher (`sign` above 0) or lower than A's."""
@@ -146,9 +143,12 @@ class Metric:
             value, low, high, reached, n, above, at_most = median_reading(readings)
             return Level(value, low, high, n, reached, above, at_most)
         values, n = [reading.value for reading in readings], len(readings)
-        if self.estimator == "median":
+        if self.spread == "range":
             low, high = (min(values), max(values)) if n > 1 else (None, None)
             return Level(median(values), low, high, n, n)
+        if self.estimator == "median":
+            middle, low, high, _ = median_interval(values)
+            return Level(middle, low, high, n, n)
         mean, half, _ = mean_interval(values)
         if half is None:
             return Level(mean, None, None, n, n)
@@ -193,6 +193,7 @@ _accuracy = partial(
     timed=False,
     quality=True,
     estimator="median",
+    spread="range",
     independent="seed",
 )
 _ms = partial(Metric, unit=" ms", scale=1000, digits=".3f")
@@ -218,7 +219,11 @@ METRICS: Mapping[MetricName, Metric] = {
     ),
     "train_s": Metric(label="train time", read=_of(lambda r: r.phases_s.get("train")), unit=" s"),
     "train_eval_s": Metric(
-        label="train and eval time", read=_of(_train_eval_s), unit=" s", digits=".3f"
+        label="train and eval time",
+        read=_of(_train_eval_s),
+        unit=" s",
+        digits=".3f",
+        estimator="median",
     ),
     "wall_s": Metric(
         label="wall time without start", read=_of(lambda r: r.wall_s - _shared_s(r)), unit=" s"
@@ -251,6 +256,7 @@ METRICS: Mapping[MetricName, Metric] = {
         timed=False,
         quality=True,
         estimator="median",
+        spread="range",
         independent="seed",
         needs=(*_DATA, "loss"),
     ),

@@ -3,51 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import pairwise
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from mnistbench.analysis.differences import surroundings
 from mnistbench.analysis.grouping import group_labels, group_runs, run_name
-from mnistbench.analysis.metrics import Metric
-from mnistbench.analysis.samples import Sample
+from mnistbench.analysis.numbered_names import numbered
+from mnistbench.analysis.samples import Match, Order, Pair
 from mnistbench.analysis.stability import without_profiled
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Phase, RunRecord
 from mnistbench.schema.training_fields import SAME_RUN
 
 __all__ = [
-    "Match",
     "Matches",
-    "Order",
     "as_one",
     "match_groups",
     "order_of",
-    "sample_of",
 ]
 
 _OF_THE_RUN: tuple[Phase, ...] = ("build", "compile", "train", "eval", "checkpoint", "profile")
 """Phases that a run of one seed spends on itself, after it is said to have begun."""
-
-Pair: TypeAlias = tuple[RunRecord, RunRecord]
-Order: TypeAlias = Literal["in turn", "A first", "B first", "apart", "at the same time", "unknown"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Match:
-    """The runs of A and those of B that they are compared with.
-
-    `order` is that in which they were taken; `pairs` holds one run of each, A's first, if in turn.
-    """
-
-    name: str
-    a: tuple[RunRecord, ...]
-    b: tuple[RunRecord, ...]
-    order: Order
-    pairs: tuple[Pair, ...]
 
 
 class Matches(NamedTuple):
@@ -90,10 +70,10 @@ def match_groups(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> Matches:
     shared = set.intersection(*(set(record.config) for record in (*a, *b)))
     found = []
     for key in (_everything, _configuration, _name):
-        for group, other in _unique(left, right, partial(key, shared=shared)):
-            found.append(as_one(group, other))
-            left.remove(group)
-            right.remove(other)
+        pairs = _unique(left, right, partial(key, shared=shared))
+        found += [as_one(group, other) for group, other in pairs]
+        taken = {id(group) for pair in pairs for group in pair}
+        left, right = ([g for g in side if id(g) not in taken] for side in (left, right))
     if not found:
         raise InputError(
             f"compare: A ({', '.join(_labels(left))}) and B ({', '.join(_labels(right))}) have "
@@ -126,20 +106,6 @@ def order_of(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> tuple[Order, tup
     return "in turn", tuple((two[0], two[1]) for two in twos)
 
 
-def sample_of(match: Match, metric: Metric, target_accuracy: float | None) -> Sample:
-    """What the runs of `match` measured of `metric`; a pair that lacks one value is left out."""
-    pairs = match.pairs
-    if metric.independent == "seed" and len({a.seed for a, _ in pairs}) < len(pairs):
-        pairs = ()  # a seed that was run again is no further pair
-    if not pairs:
-        a, b = (metric.samples(runs, target_accuracy) for runs in (match.a, match.b))
-        return Sample(metric=metric, a=a, b=b, paired=False)
-    read = [[metric.samples([run], target_accuracy) for run in pair] for pair in pairs]
-    whole = [(a[0], b[0]) for a, b in read if a and b]
-    a, b = (tuple(pair[side] for pair in whole) for side in (0, 1))
-    return Sample(metric=metric, a=a, b=b, paired=True)
-
-
 def _length(record: RunRecord) -> timedelta:
     return timedelta(seconds=sum(record.phases_s.get(phase, 0.0) for phase in _OF_THE_RUN))
 
@@ -152,27 +118,22 @@ def _labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
 
 def _numbered(matches: Sequence[Match]) -> list[Match]:
     """The same, told apart by their names."""
-    names = [match.name for match in matches]
-    return [
-        match
-        if names.count(match.name) == 1
-        else replace(match, name=f"{match.name} #{names[: index + 1].count(match.name)}")
-        for index, match in enumerate(matches)
-    ]
+    names = numbered(match.name for match in matches)
+    return [replace(match, name=name) for match, name in zip(matches, names, strict=True)]
 
 
 def _unique(
     left: Sequence[list[RunRecord]],
     right: Sequence[list[RunRecord]],
     key: Callable[[RunRecord], str],
-) -> Iterator[tuple[list[RunRecord], list[RunRecord]]]:
+) -> list[tuple[list[RunRecord], list[RunRecord]]]:
     """Groups whose key no other of their side has, and one of the other side."""
-    keys_a, keys_b = ([key(group[0]) for group in side] for side in (left, right))
-    yield from [
-        (group, right[keys_b.index(its)])
-        for group, its in zip(left, keys_a, strict=True)
-        if keys_a.count(its) == keys_b.count(its) == 1
-    ]
+    by_key: tuple[dict[str, list[list[RunRecord]]], ...] = ({}, {})
+    for side, groups in zip(by_key, (left, right), strict=True):
+        for group in groups:
+            side.setdefault(key(group[0]), []).append(group)
+    pairs = [(a, by_key[1].get(its, [])) for its, a in by_key[0].items()]
+    return [(a[0], b[0]) for a, b in pairs if len(a) == len(b) == 1]
 
 
 def _everything(record: RunRecord, *, shared: set[str]) -> str:

@@ -112,7 +112,12 @@ def check_against(record: RunRecord, reference: ReferenceCurve) -> list[str] | N
         No text where it stays inside; ``None`` where it cannot be checked: the run trains in
         another way or on other data, or they share no evaluation whose band tells something.
     """
-    if record.dataset is None or _terms(record) != _terms_of(reference):
+    if record.dataset is None or record.dataset.sha256 != reference.sha256:
+        return None
+    # what is told at once comes first: of thousands of runs most have no band
+    if record.environment.get("global_batch_size") != reference.global_batch_size:
+        return None
+    if _terms(record) != _terms_of(reference):
         return None
     curve = _curve(record, reference.split)
     telling = [p for p in reference.points if p.high - p.low <= _TELLS_NOTHING]

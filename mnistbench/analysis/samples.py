@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 from mnistbench.analysis.metrics import Level, Metric
+from mnistbench.schema.record import RunRecord
 from mnistbench.stats.rank_tests import Shift, rank_test, seeds_needed, shift
 from mnistbench.stats.readings import Reading
 from mnistbench.stats.survival import at_risk, log_rank, log_rank_excess
 
-__all__ = ["Sample", "ratio_of_levels"]
+__all__ = ["Match", "Order", "Pair", "Sample", "ratio_of_levels", "sample_of"]
 
 _WORTH_SEEING_RATIO = 0.05
 _WORTH_SEEING_ACCURACY = 0.002
@@ -19,6 +21,24 @@ _MOST_LOG_RATIO = 700.0
 """Just below what a float can hold."""
 _NOTHING = 1e-9
 """What stands for 0 on a logarithmic scale, as a part of the other end of a reading."""
+
+
+Pair: TypeAlias = tuple[RunRecord, RunRecord]
+Order: TypeAlias = Literal["in turn", "A first", "B first", "apart", "at the same time", "unknown"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """The runs of A and those of B that they are compared with.
+
+    `order` is that in which they were taken; `pairs` holds one run of each, A's first, if in turn.
+    """
+
+    name: str
+    a: tuple[RunRecord, ...]
+    b: tuple[RunRecord, ...]
+    order: Order
+    pairs: tuple[Pair, ...]
 
 
 @dataclass(frozen=True)
@@ -191,6 +211,20 @@ class Sample:
 
 def _ratio(log: float) -> float:
     return math.expm1(min(log, _MOST_LOG_RATIO))
+
+
+def sample_of(match: Match, metric: Metric, target_accuracy: float | None) -> Sample:
+    """What the runs of `match` measured of `metric`; a pair that lacks one value is left out."""
+    pairs = match.pairs
+    if metric.independent == "seed" and len({a.seed for a, _ in pairs}) < len(pairs):
+        pairs = ()  # a seed that was run again is no further pair
+    if not pairs:
+        a, b = (metric.samples(runs, target_accuracy) for runs in (match.a, match.b))
+        return Sample(metric=metric, a=a, b=b, paired=False)
+    read = [[metric.samples([run], target_accuracy) for run in pair] for pair in pairs]
+    whole = [(a[0], b[0]) for a, b in read if a and b]
+    a, b = (tuple(pair[side] for pair in whole) for side in (0, 1))
+    return Sample(metric=metric, a=a, b=b, paired=True)
 
 
 def ratio_of_levels(a: Level, b: Level) -> Shift | None:

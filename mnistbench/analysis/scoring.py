@@ -6,24 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mnistbench.analysis.repeats import one_per_seed
 from mnistbench.schema.record import EvalPoint, RunRecord
-from mnistbench.stats.expected_time import ExpectedTime, expected_running_time
 from mnistbench.stats.readings import Reading
-from mnistbench.stats.survival import (
-    CensoredMedian,
-    median_reading,
-)
 
 __all__ = [
-    "TargetScore",
     "TimeToAccuracy",
     "end_s",
     "fell_again",
     "point_at_target",
     "reading_to_target",
-    "readings_to",
-    "score_target",
     "time_to_accuracy",
 ]
 
@@ -33,15 +24,6 @@ class TimeToAccuracy(NamedTuple):
 
     time_s: float
     steps: int
-
-
-class TargetScore(NamedTuple):
-    """How fast a group of runs got to one target: medians over seeds, and the expected time."""
-
-    target: float
-    time_s: CensoredMedian
-    steps: CensoredMedian
-    expected_s: ExpectedTime
 
 
 def time_to_accuracy(
@@ -89,11 +71,6 @@ def reading_to_target(record: RunRecord, target: float, *, steps: bool = False) 
     return Reading(end, math.inf)
 
 
-def readings_to(group: Sequence[RunRecord], target: float, *, steps: bool = False) -> list[Reading]:
-    """`reading_to_target` of each seed of `group`."""
-    return [reading_to_target(run, target, steps=steps) for run in one_per_seed(group)]
-
-
 def fell_again(record: RunRecord, target: float) -> bool:
     """Whether the evaluation after the first at `target` was below it."""
     split = str(record.config.get("eval_split"))
@@ -108,24 +85,3 @@ def _end(record: RunRecord, *, steps: bool) -> float:
 def _is_at(point: EvalPoint, target: float) -> bool:
     diverged = point.loss is None  # what is counted from such logits is no accuracy
     return point.accuracy >= target and not diverged
-
-
-def score_target(group: Sequence[RunRecord], target: float) -> TargetScore:
-    """Median time and steps of `group` to `target`, and the expected time.
-
-    A diverged run counts in the medians as never there (see `at_risk`); the expected time charges
-    it the seconds that it really took.
-
-    Raises:
-        ValueError: `group` is empty.
-    """
-    group = one_per_seed(group)
-    times = [reading_to_target(record, target) for record in group]
-    steps = [reading_to_target(record, target, steps=True) for record in group]
-    spent_s = [t.value if t.reached else end_s(r) for t, r in zip(times, group, strict=True)]
-    return TargetScore(
-        target=target,
-        time_s=median_reading(times),
-        steps=median_reading(steps),
-        expected_s=expected_running_time(spent_s, [time.reached for time in times]),
-    )

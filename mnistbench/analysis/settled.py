@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mnistbench.analysis.metrics import METRICS, MetricName
-from mnistbench.analysis.pairing import as_one, sample_of
+from mnistbench.analysis.pairing import as_one
+from mnistbench.analysis.samples import sample_of
 from mnistbench.schema.record import RunRecord
 from mnistbench.stats.sequential_test import ALPHA, is_due, look_factor
 

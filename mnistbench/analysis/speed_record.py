@@ -12,12 +12,13 @@ from statistics import fmean, stdev
 from typing import NamedTuple
 
 from mnistbench.analysis.grouping import differences, group_labels, group_runs
+from mnistbench.analysis.metrics import METRICS, Level
 from mnistbench.analysis.number_text import goal
 from mnistbench.analysis.stability import is_profiled, ran_beside_others
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
-from mnistbench.stats.intervals import MedianEstimate, median_interval
 from mnistbench.stats.rank_tests import beats_target
+from mnistbench.stats.readings import Reading
 
 __all__ = ["SIGNIFICANCE", "SpeedClaim", "SpeedRun", "judge_claim", "speed_runs"]
 
@@ -55,7 +56,7 @@ class SpeedClaim(NamedTuple):
     mean_accuracy: float | None
     sd_accuracy: float | None
     p_value: float | None
-    time_s: MedianEstimate
+    time_s: Level
     claimed: bool
     reason: str
 
@@ -98,7 +99,7 @@ def judge_claim(runs: Sequence[SpeedRun], target: float) -> SpeedClaim:
     Raises:
         ValueError: no runs.
     """
-    time_s = median_interval([run.time_s for run in runs])
+    time_s = METRICS["train_eval_s"].level([Reading.of(run.time_s) for run in runs])
     values = [run.test_accuracy for run in runs if run.test_accuracy is not None]
     if len(values) < len(runs):
         seed = next(run.seed for run in runs if run.test_accuracy is None)

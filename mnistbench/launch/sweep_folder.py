@@ -73,7 +73,10 @@ class SweepFolder:
         with _one_line(path):
             if not path.exists():
                 return None
-        record = load_record(path)
+        try:
+            record = load_record(path)
+        except InputError as error:
+            raise InputError(f"{error}; remove its folder") from None
         if record.status not in DONE:
             raise InputError(f"{path}: is of a run that {record.status}; remove its folder")
         return record

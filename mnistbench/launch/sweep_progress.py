@@ -29,6 +29,11 @@ class Progress:
         if num_cells:
             self._tell(f"{num_cells} of {self._num_cells} cells were done before")
 
+    def failed_before(self, cell: Cell, error: str) -> None:
+        """Tell why `cell`, which is there already, cannot be counted."""
+        self._num_failed += 1
+        self._tell(f"{self._names[cell.id]} FAILED: {error}")
+
     def done(self, cell: Cell, record: RunRecord) -> None:
         """Tell what `cell` has reached."""
         self.num_done += 1

@@ -29,6 +29,7 @@ class Sight:
         records: of the cells that are done or, in a folder of runs, of all; the newest last.
         running: ids of the cells that are being tried.
         failed: ids of cells whose last try ended without a result while they were watched.
+        unreadable: of each record that cannot be read its path and why.
         alive: whether a sweep runs in it; ``None`` where nothing tells.
     """
 
@@ -36,6 +37,7 @@ class Sight:
     records: tuple[RunRecord, ...]
     running: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
     alive: bool | None = None
 
     @property
@@ -73,7 +75,7 @@ class Watcher:
         if not folder.is_dir():
             raise InputError(f"{folder}: is no folder; name that of a sweep, or of runs")
         self._folder = folder
-        self._known: dict[Path, tuple[int, RunRecord]] = {}
+        self._known: dict[Path, tuple[int, RunRecord | str]] = {}
         self._tries: dict[str, str] = {}
         self._failed: dict[str, None] = {}
 
@@ -85,7 +87,8 @@ class Watcher:
         """
         path = self._folder / "sweep.json"
         if not path.exists():
-            return Sight(cells=None, records=self._records(self._folder.rglob(RECORD_NAME)))
+            records, unreadable = self._records(self._folder.rglob(RECORD_NAME))
+            return Sight(cells=None, records=records, unreadable=unreadable)
         plan = load_versioned(
             path,
             SweepPlan,
@@ -99,11 +102,13 @@ class Watcher:
         kept = {cell: path for cell, path in done.items() if path.exists()}
         running = [cell for cell in tries.values() if cell not in kept]
         self._note_failures(tries, kept)
+        records, unreadable = self._records(kept.values())
         return Sight(
             cells=len(done),
-            records=self._records(kept.values()),
+            records=records,
             running=tuple(dict.fromkeys(running)),
             failed=tuple(self._failed),
+            unreadable=unreadable,
             alive=alive,
         )
 
@@ -116,18 +121,26 @@ class Watcher:
             self._failed.pop(cell, None)
         self._tries = dict(tries)
 
-    def _records(self, paths: Iterable[Path]) -> tuple[RunRecord, ...]:
-        found = [record for path in paths if (record := self._read(path))]
-        return tuple(sorted(found, key=lambda record: record.created_at))
+    def _records(self, paths: Iterable[Path]) -> tuple[tuple[RunRecord, ...], tuple[str, ...]]:
+        """The records at `paths`, the newest last, and why each other one cannot be read."""
+        found = [self._read(path) for path in paths]
+        records = [record for record in found if isinstance(record, RunRecord)]
+        records.sort(key=lambda record: record.created_at)
+        return tuple(records), tuple(sorted(why for why in found if isinstance(why, str)))
 
-    def _read(self, path: Path) -> RunRecord | None:
-        """The record at `path`; ``None`` where it is none, or no result of a sweep's cell."""
+    def _read(self, path: Path) -> RunRecord | str | None:
+        """The record at `path`, or why it is none; ``None`` where it was moved a moment ago."""
         try:
             written = path.stat().st_mtime_ns
-            if path not in self._known or self._known[path][0] != written:
-                self._known[path] = (written, load_record(path))
-        except (OSError, InputError):  # moved a moment ago, or of no use to a table
+        except OSError:
             return None
+        if path not in self._known or self._known[path][0] != written:
+            try:
+                self._known[path] = (written, load_record(path))
+            except InputError as error:
+                if not path.exists():
+                    return None
+                self._known[path] = (written, str(error))
         return self._known[path][1]
 
 

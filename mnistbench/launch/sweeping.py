@@ -9,6 +9,7 @@ from typing import NamedTuple
 from mnistbench.launch.cells import Attempt, Cell, Executor
 from mnistbench.launch.sweep_folder import SweepFolder
 from mnistbench.launch.sweep_progress import Progress
+from mnistbench.schema.errors import InputError
 
 __all__ = ["Failure", "run_sweep"]
 
@@ -31,7 +32,7 @@ def run_sweep(
     """Run those of `cells` that are not done, and keep what each leaves.
 
     A cell that failed is tried again after all others, unless it refused its input; then it is
-    reported, and stops nothing.
+    reported, and stops nothing. So is a cell that is done by a record that cannot be read.
 
     Args:
         cells: without repetition; `folder` has been opened for them.
@@ -44,9 +45,10 @@ def run_sweep(
         InputError: no cell can be run, or no record kept.
         KeyboardInterrupt: a signal came; what had ended is kept.
     """
-    waiting = [cell for cell in cells if folder.load(cell) is None]
-    progress.done_before(len(cells) - len(waiting))
-    failures: list[Failure] = []
+    waiting, failures = _not_done(cells, folder)
+    for failure in failures:
+        progress.failed_before(*failure)
+    progress.done_before(len(cells) - len(waiting) - len(failures))
     with closing(executor):
         for tries_left in range(retries, -1, -1):
             if not waiting:
@@ -64,6 +66,18 @@ def run_sweep(
                     progress.failed(attempt.cell, _why(attempt))
                     failures.append(Failure(attempt.cell, _why(attempt)))
     return failures
+
+
+def _not_done(cells: Sequence[Cell], folder: SweepFolder) -> tuple[list[Cell], list[Failure]]:
+    """The cells to run, and those whose result is there and cannot be read."""
+    waiting, failures = [], []
+    for cell in cells:
+        try:
+            if folder.load(cell) is None:
+                waiting.append(cell)
+        except InputError as error:
+            failures.append(Failure(cell, str(error)))
+    return waiting, failures
 
 
 def _why(attempt: Attempt) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TextIO, TypeAlias
 from mnistbench.launch.sweep_sight import Sight, Watcher
 from mnistbench.schema.escaping import printable
 from mnistbench.schema.record import RunRecord
+from mnistbench.schema.store import left_out_note
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -80,10 +81,15 @@ def _sights(watcher: Watcher, every_s: float) -> Iterator[Sight]:
 def counts_line(sight: Sight, *, estimate: bool = True) -> str:
     """How many cells are done, running, failed and left and, with `estimate`, for how long."""
     done = len(sight.records)
+    unreadable = f", {len(sight.unreadable)} unreadable" if sight.unreadable else ""
     if sight.cells is None:
-        return f"{done} run{'s' * (done != 1)}"
-    left = sight.cells - done - len(sight.running) - len(sight.failed)
-    counts = {"running": len(sight.running), "failed": len(sight.failed), "left": left}
+        return f"{done} run{'s' * (done != 1)}{unreadable}"
+    counts = {
+        "running": len(sight.running),
+        "failed": len(sight.failed),
+        "unreadable": len(sight.unreadable),
+    }
+    counts["left"] = sight.cells - done - sum(counts.values())
     told = [f"{done} of {sight.cells} cells done"]
     told += [f"{number} {what}" for what, number in counts.items() if number]
     if estimate and sight.left_s is not None:
@@ -126,10 +132,13 @@ def _rows(table: Table, records: Sequence[RunRecord], room: int) -> list[str]:
 
 
 def _end(sight: Sight) -> list[str]:
+    number = len(sight.records) + len(sight.unreadable)
+    note = printable(left_out_note(sight.unreadable, of=number))
+    told = [note] if note else []
     if sight.cells is None or sight.is_complete:
-        return []
+        return told
     left = sight.cells - len(sight.records)
-    return [f"no sweep runs here, and {left} cells are left; its command goes on"]
+    return [*told, f"no sweep runs here, and {left} cells are left; its command goes on"]
 
 
 def _write(text: str, out: TextIO) -> None:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from mnistbench.analysis.comparison import Comparison, Row
 from mnistbench.analysis.comparison_text import (
     change_text,
     label_text,
@@ -17,6 +16,7 @@ from mnistbench.analysis.comparison_text import (
 from mnistbench.analysis.gates import Outcome
 from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.number_text import NOT_MEASURED
+from mnistbench.analysis.rows import Comparison, Row
 from mnistbench.output.tables import render_table
 from mnistbench.schema.escaping import markdown, printable
 from mnistbench.schema.record import finite

@@ -11,8 +11,9 @@ from mnistbench.analysis.number_text import NOT_MEASURED, goal, seconds
 from mnistbench.analysis.reference_bands import unchecked_notes
 from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.analysis.rules import RuleScore
-from mnistbench.analysis.scoring import fell_again, readings_to
+from mnistbench.analysis.scoring import fell_again
 from mnistbench.analysis.stability import mark_notes, time_mark
+from mnistbench.analysis.target_score import readings_to
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
 
@@ -121,7 +122,7 @@ def level_text(level: Level, metric: Metric) -> str:
         return NOT_MEASURED
     if level.low is None or level.high is None:
         return metric.show(level.value)
-    if metric.spread == "range":
+    if metric.estimator == "median":
         return f"{metric.show(level.value)} ({metric.show(level.low)}–{metric.show(level.high)})"
     return f"{metric.show(level.value)} ± {metric.show(level.high - level.value)}"
 

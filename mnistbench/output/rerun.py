@@ -11,11 +11,17 @@ from mnistbench.schema.config_rules import APPLIES_TO
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.training_fields import BOOKKEEPING, as_left_to_the_run
 
-__all__ = ["Recipes", "rerun_commands", "rerun_flags"]
+__all__ = ["Recipes", "rerun_commands", "rerun_flags", "start_notes"]
 
 Recipes = Mapping[str, Mapping[str, Any]]
 """The settings of each recipe, by its name."""
 
+_HOST, _PORT, _RANK = "HOST", "29500", "RANK"
+_RENDEZVOUS = ("--rdzv-backend", "c10d", "--rdzv-endpoint", f"{_HOST}:{_PORT}")
+_MAIN_PROCESS = (
+    *("--machine_rank", _RANK),
+    *("--main_process_ip", _HOST, "--main_process_port", _PORT),
+)
 _SAID_OTHERWISE = BOOKKEEPING | {"recipe", "seed", "num_seeds"}
 _CANNOT_BE_NONE = {"global_batch_size", "per_device_batch_size", "compile", "cuda_graph"}
 """Fields that no flag sets to none: of the first two the other says so, a switch is on or off."""
@@ -37,6 +43,16 @@ def rerun_commands(group: Sequence[RunRecord], recipes: Recipes) -> list[str]:
         shlex.join([*start, *_seed_flags(first, number)])
         for first, number in _rows_of_seeds(run.seed for run in group)
     ]
+
+
+def start_notes(commands: Iterable[str]) -> list[str]:
+    """What `commands` leave to the reader: the machines where there are several of them."""
+    words = {word for command in commands for word in command.split()}
+    if not words & {f"{_HOST}:{_PORT}", _HOST}:
+        return []
+    note = f"a command with {_HOST} is started on each machine; {_HOST} is the name of one of them"
+    rank = f"; {_RANK} is 0 there, and 1, 2 and so on on the others"
+    return [note + (rank if _RANK in words else "")]
 
 
 def rerun_flags(config: RunConfig, recipes: Recipes) -> list[str]:
@@ -68,15 +84,27 @@ def _settled(record: RunRecord) -> dict[str, Any]:
 
 
 def _start(record: RunRecord) -> list[str]:
-    processes: int = record.environment.get("num_processes") or 1
+    """What started the run: Accelerate or torchrun, and torchrun for what else started several."""
+    environment = record.environment
+    processes: int = environment.get("num_processes") or 1
+    machines = environment.get("num_machines")
+    if not (isinstance(machines, int) and machines > 1 and processes % machines == 0):
+        machines = 1
+    on_cpu = environment.get("device_type") == "cpu"
+    if environment.get("launcher") == "accelerate" and (processes == 1 or not on_cpu):
+        where = ["--cpu"] if on_cpu else []
+        return [*_accelerate(processes, machines), *where, "-m", "mnistbench.train"]
     if processes == 1:
         return ["mnistbench", "train"]
-    machines = record.environment.get("num_machines")
-    nodes = []
-    if isinstance(machines, int) and machines > 1 and processes % machines == 0:
-        nodes = ["--nnodes", str(machines)]
-        processes //= machines
-    return ["torchrun", *nodes, "--nproc-per-node", str(processes), "-m", "mnistbench.train"]
+    met = ["--nnodes", str(machines), *_RENDEZVOUS] if machines > 1 else []
+    each = ["--nproc-per-node", str(processes // machines)]
+    return ["torchrun", *met, *each, "-m", "mnistbench.train"]
+
+
+def _accelerate(processes: int, machines: int) -> list[str]:
+    several = ["--multi_gpu"] if processes > 1 else []
+    met = ["--num_machines", str(machines), *_MAIN_PROCESS] if machines > 1 else []
+    return ["accelerate", "launch", *several, "--num_processes", str(processes), *met]
 
 
 def _is_read(name: str, values: Mapping[str, Any]) -> bool:

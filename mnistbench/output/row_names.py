@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from mnistbench.analysis.grouping import differences, run_name, summarise
+from mnistbench.analysis.grouping import differences, identify, run_name
+from mnistbench.analysis.numbered_names import numbered
 from mnistbench.schema.escaping import printable
 from mnistbench.schema.record import RunRecord
 
@@ -28,12 +29,12 @@ def row_names(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
             _brief(f"{name}, {_spoken(text)}") if len(told[name]) > 1 and text else name
             for name, text in zip(names, texts, strict=True)
         ]
-    return _numbered(names)
+    return numbered(names)
 
 
 def _seen(groups: Sequence[Sequence[RunRecord]]) -> list[list[str]]:
     """The device of each group, and its precision."""
-    rows = [summarise(group) for group in groups]
+    rows = [identify(group) for group in groups]
     return [[str(row["device"]) for row in rows], [str(row["precision"]) for row in rows]]
 
 
@@ -45,10 +46,3 @@ def _spoken(text: str) -> str:
 
 def _brief(name: str) -> str:
     return name if len(name) <= _LONGEST else name[: _LONGEST - 1].rstrip(" ,") + "…"
-
-
-def _numbered(names: Sequence[str]) -> list[str]:
-    return [
-        name if names.count(name) == 1 else f"{name} #{names[: index + 1].count(name)}"
-        for index, name in enumerate(names)
-    ]

@@ -24,9 +24,9 @@ from mnistbench.analysis.grouping import (
 )
 from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
-from mnistbench.analysis.rules import score_rules
-from mnistbench.analysis.scoring import score_target
+from mnistbench.analysis.rules import rule_notes, score_rules
 from mnistbench.analysis.stability import mark_notes, time_mark
+from mnistbench.analysis.target_score import score_target
 from mnistbench.output.number_format import (
     level_text,
     notes,
@@ -138,7 +138,8 @@ def render_rules(
         _lead(g, d) | {"target": goal(t)} | score_cells(s, mark=time_mark(g))
         for g, d, t, s in scored
     ]
-    return _table(rows, mark_notes(groups), table_format)
+    told = rule_notes(score for *_, score in scored)
+    return _table(rows, [*mark_notes(groups), *told], table_format)
 
 
 def render_epochs(records: Sequence[RunRecord], *, table_format: TableFormat) -> str:

@@ -2,8 +2,8 @@
 
 A value that was not measured is ``None``: never a guess, never NaN. Durations are in seconds,
 accuracies are fractions in [0, 1]. A later release may add keys within a schema version, and reads
-what older ones wrote; an older release refuses a record that holds a key unknown to it, as it does
-one of a newer version (`mnistbench.schema.store.load_record`).
+what older ones wrote. A reader passes over keys that it does not know, and refuses a record of a
+newer version (`mnistbench.schema.store.load_record`); what writes one holds to the keys below.
 """
 
 from __future__ import annotations

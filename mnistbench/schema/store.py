@@ -1,27 +1,44 @@
-"""Reading and writing what `mnistbench.schema` declares: atomic save, strict load."""
+"""Reading and writing records: one is saved whole or not at all, one or many are read."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.record import SCHEMA_VERSION, RunRecord
-from mnistbench.schema.strict_json import load_versioned, write_whole
+from mnistbench.schema.record import PHASES, SCHEMA_VERSION, RunRecord
+from mnistbench.schema.strict_json import read_versioned, shaped, write_whole
 
 __all__ = [
     "RECORD_NAME",
+    "Loaded",
     "check_writable",
     "find_records",
+    "left_out_note",
     "load_record",
+    "load_records",
     "record_json",
     "save_record",
 ]
 
 RECORD_NAME = "record.json"
 _MAX_RECORD_BYTES = 64 * 2**20
+_MOST_NAMED = 3
+
+
+class Loaded(NamedTuple):
+    """The records that could be read, and of each other one its path and why not."""
+
+    records: list[RunRecord]
+    skipped: list[str]
+
+    @property
+    def note(self) -> str:
+        """One sentence on those that could not; empty where all could."""
+        return left_out_note(self.skipped, of=len(self.records) + len(self.skipped))
 
 
 def record_json(record: RunRecord) -> str:
@@ -66,13 +83,70 @@ def check_writable(folder: Path, *, name: str = "output_dir") -> None:
 
 
 def load_record(path: Path) -> RunRecord:
-    """Read one record strictly.
+    """Read one record. Keys that a newer release added are passed over; all else is strict.
 
     Raises:
         InputError: not readable, too large, not strict JSON, of a newer schema, or of wrong shape.
     """
-    return load_versioned(
-        path, RunRecord, what="a record", newest=SCHEMA_VERSION, max_bytes=_MAX_RECORD_BYTES
+    what = "a record"
+    values = read_versioned(path, what=what, newest=SCHEMA_VERSION, max_bytes=_MAX_RECORD_BYTES)
+    values = _with_known_phases(values)
+    return shaped(values, RunRecord, path=path, what=what, unknown_keys="ignore")
+
+
+def _with_known_phases(values: dict[str, Any]) -> dict[str, Any]:
+    """Seconds of phases that a newer release added count as ``other``: the sum stays the same."""
+    phases = values.get("phases_s")
+    if not isinstance(phases, dict) or not phases.keys() - set(PHASES):
+        return values
+    unknown = [seconds for name, seconds in phases.items() if name not in PHASES]
+    parts = [phases.get("other", 0.0), *unknown]
+    if not all(type(part) in {int, float} for part in parts):
+        return values  # refused by its shape
+    known = {name: seconds for name, seconds in phases.items() if name in PHASES}
+    return values | {"phases_s": known | {"other": float(sum(parts))}}
+
+
+def load_records(paths: Iterable[Path], *, strict: bool = False) -> Loaded:
+    """Read every record among `paths`: files as named, folders searched all the way down.
+
+    One that cannot be read is passed over where it was found in a folder; one that was named
+    itself is an error, and with `strict` any.
+
+    Raises:
+        InputError: as `find_records`; a record that was asked for cannot be read, or none can.
+    """
+    paths = list(paths)
+    records: list[RunRecord] = []
+    skipped: list[str] = []
+    for path in find_records(paths):
+        try:
+            records.append(load_record(path))
+        except InputError as error:
+            if strict or path in paths:
+                raise
+            skipped.append(str(error))
+    if skipped and not records:
+        several = f"none of {len(skipped)} records could be read: "
+        raise InputError((several if len(skipped) > 1 else "") + skipped[0])
+    return Loaded(records, skipped)
+
+
+def left_out_note(skipped: Sequence[str], *, of: int) -> str:
+    """One sentence on records that could not be read.
+
+    Args:
+        skipped: of each its path and why, as the error says it.
+        of: how many there are, with those that could be read.
+    """
+    if not skipped:
+        return ""
+    told = [*skipped[:_MOST_NAMED]]
+    if len(skipped) > _MOST_NAMED:
+        told.append(f"and {len(skipped) - _MOST_NAMED} more")
+    verb = "is" if len(skipped) == 1 else "are"
+    return f"{len(skipped)} of {of} records could not be read and {verb} left out: " + "; ".join(
+        told
     )
 
 

@@ -6,16 +6,17 @@ import json
 import os
 import reprlib
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from mnistbench.schema.bounded_text import MAX_DEPTH, read_text
 from mnistbench.schema.errors import InputError, one_line
 
-__all__ = ["load_versioned", "read_json", "write_whole"]
+__all__ = ["load_versioned", "read_json", "read_versioned", "shaped", "write_whole"]
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -59,6 +60,16 @@ def load_versioned(path: Path, shape: type[T], *, what: str, newest: int, max_by
         InputError: as `read_json`, or of a newer schema, or of another shape, such as with a key
             that this version does not know.
     """
+    values = read_versioned(path, what=what, newest=newest, max_bytes=max_bytes)
+    return shaped(values, shape, path=path, what=what)
+
+
+def read_versioned(path: Path, *, what: str, newest: int, max_bytes: int) -> dict[str, Any]:
+    """What the file at `path` holds, of a ``schema_version`` that this version reads.
+
+    Raises:
+        InputError: as `read_json`, or of a newer schema, or of none.
+    """
     values = read_json(path, max_bytes=max_bytes, what=what)
     if not isinstance(values, dict) or not isinstance(values.get("schema_version"), int):
         raise InputError(f"{path}: not {what}: no schema_version")
@@ -67,8 +78,24 @@ def load_versioned(path: Path, shape: type[T], *, what: str, newest: int, max_by
             f"{path}: schema {values['schema_version']} is newer than this version reads "
             f"({newest}); upgrade mnistbench"
         )
+    return values
+
+
+def shaped(
+    values: Mapping[str, Any],
+    shape: type[T],
+    *,
+    path: Path,
+    what: str,
+    unknown_keys: Literal["forbid", "ignore"] = "forbid",
+) -> T:
+    """`values`, read from `path`, as a `shape`; `unknown_keys` is of keys at any depth.
+
+    Raises:
+        InputError: they have another shape, or a key that this version does not know.
+    """
     try:
-        return shape.model_validate(values)
+        return shape.model_validate(values, extra=unknown_keys)
     except ValidationError as error:
         raise InputError(f"{path}: {_refusal(error, what)}") from None
 

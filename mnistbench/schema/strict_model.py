@@ -8,6 +8,9 @@ __all__ = ["StrictModel"]
 
 
 class StrictModel(BaseModel):
-    """Part of a record, without unknown keys; a value that was not measured is ``None``."""
+    """Part of a record; a value that was not measured is ``None``.
+
+    What is made here has no unknown keys; a reader passes over those of a newer release.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)

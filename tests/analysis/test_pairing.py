@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnistbench.analysis.metrics import METRICS
-from mnistbench.analysis.pairing import match_groups, order_of, sample_of
+from mnistbench.analysis.pairing import match_groups, order_of
+from mnistbench.analysis.samples import sample_of
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import PHASES, RunRecord
 from tests.made_records import profiled

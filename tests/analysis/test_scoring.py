@@ -4,12 +4,8 @@ import math
 
 import pytest
 
-from mnistbench.analysis.scoring import (
-    end_s,
-    reading_to_target,
-    score_target,
-    time_to_accuracy,
-)
+from mnistbench.analysis.scoring import end_s, reading_to_target, time_to_accuracy
+from mnistbench.analysis.target_score import score_target
 from mnistbench.stats.readings import Reading
 from mnistbench.stats.survival import kaplan_meier_median
 

@@ -63,6 +63,28 @@ def test_cells_are_done_running_failed_or_left(sweep):
     assert [record.seed for record in sight.records] == [0, 1, 2, 3]
 
 
+def test_a_record_that_cannot_be_read_is_counted_and_named(sweep, tmp_path):
+    sweep.done(0)
+    sweep.done(1)
+    (sweep.path / "cells" / "cell-1" / "record.json").write_text("{")
+    watcher = Watcher(sweep.path)
+    for _ in range(2):  # what was read once is not read again
+        sight = watcher.look()
+        line = "1 of 4 cells done, 1 unreadable, 2 left"
+        assert counts_line(sight, estimate=False) == line
+    out = io.StringIO()
+    assert not watch(sweep.path, table=run_lines, every_s=0.1, out=out)
+    assert "1 of 2 records could not be read and is left out: " in out.getvalue()
+    out = io.StringIO()
+    assert watch(sweep.path / "cells", table=run_lines, every_s=0.1, out=out)
+    assert out.getvalue().startswith("1 run, 1 unreadable\n")
+    assert "cell-1/record.json: not a record: " in out.getvalue()
+    sweep.done(2)
+    (sweep.path / "cells" / "cell-1" / "record.json").unlink()  # and made again
+    sweep.done(1)
+    assert watcher.look().unreadable == ()
+
+
 def test_cells_side_by_side_are_as_much_sooner_done(sweep):
     sweep.done(0)
     sweep.tried(1)

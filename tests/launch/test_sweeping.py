@@ -66,6 +66,21 @@ def test_what_is_done_is_not_run_again(sweep):
     assert sweep(cells)[0].tried == []
 
 
+def test_a_result_that_cannot_be_read_is_a_failure_and_the_others_run(sweep):
+    cells = make_cells(3)
+    sweep(cells[:1])
+    path = sweep.folder.record_path(cells[0])
+    path.write_text("{")
+    executor, failures, told = sweep(cells)
+    assert executor.tried == [1, 2]
+    ((cell, error),) = failures
+    assert cell == cells[0]
+    assert error.startswith(f"{path}: not a record: ")
+    assert error.endswith("; remove its folder")
+    assert told[0] == f"seed 0 FAILED: {error}"
+    assert told[-1].startswith("2 of 3 done: seed 2 ")
+
+
 def test_a_run_that_diverged_is_a_result(sweep):
     cells = make_cells(1)
     executor, failures, told = sweep(cells, {0: ["diverged"]})

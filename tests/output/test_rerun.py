@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mnistbench.analysis.grouping import group_runs
 from mnistbench.cli import parse, read_config, run_flags
-from mnistbench.output.rerun import rerun_commands, rerun_flags
+from mnistbench.output.rerun import rerun_commands, rerun_flags, start_notes
 from mnistbench.schema.config import RunConfig, config_from
 from mnistbench.schema.config_rules import APPLIES_TO
 from mnistbench.schema.errors import InputError
@@ -112,9 +112,42 @@ def test_several_processes_are_started_by_torchrun():
     (two,) = words([alone(0)])
     assert two[:5] == ["torchrun", "--nproc-per-node", "2", "-m", "mnistbench.train"]
     (four,) = words([alone(0, num_processes=4, num_machines=2)])
-    assert four[:5] == ["torchrun", "--nnodes", "2", "--nproc-per-node", "2"]
+    met = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "HOST:29500"]
+    assert four[:9] == ["torchrun", "--nnodes", "2", *met, "--nproc-per-node", "2"]
+    assert four[9:11] == ["-m", "mnistbench.train"]
     (odd,) = words([alone(0, num_processes=3, num_machines="$(rm -rf)")])
     assert odd[:3] == ["torchrun", "--nproc-per-node", "3"]
+
+
+def test_accelerate_starts_what_it_had_started():
+    gpu = {"launcher": "accelerate", "device_type": "cuda"}
+    (several,) = rerun_commands([alone(0, num_processes=4, num_machines=2, **gpu)], SETTINGS)
+    assert several.startswith(
+        "accelerate launch --multi_gpu --num_processes 4 --num_machines 2 --machine_rank RANK "
+        "--main_process_ip HOST --main_process_port 29500 -m mnistbench.train --recipe simple-cnn"
+    )
+    (two,) = rerun_commands([alone(0, num_processes=2, num_machines=1, **gpu)], SETTINGS)
+    start = "accelerate launch --multi_gpu --num_processes 2 -m mnistbench.train "
+    assert two.startswith(start)
+    (one,) = rerun_commands([alone(0, num_processes=1, launcher="accelerate")], SETTINGS)
+    assert one.startswith("accelerate launch --num_processes 1 --cpu -m mnistbench.train ")
+    # of several on CPUs Accelerate needs a file, which is on no record
+    (cpu,) = words([alone(0, num_processes=2, launcher="accelerate")])
+    assert cpu[0] == "torchrun"
+
+
+def test_what_a_command_of_several_machines_leaves_open_is_said():
+    two = {"num_processes": 4, "num_machines": 2}
+    (torchrun,) = rerun_commands([alone(0, **two)], SETTINGS)
+    gpu = alone(0, launcher="accelerate", device_type="cuda", **two)
+    (accelerate,) = rerun_commands([gpu], SETTINGS)
+    (note,) = start_notes([torchrun])
+    assert note == (
+        "a command with HOST is started on each machine; HOST is the name of one of them"
+    )
+    (ranked,) = start_notes([torchrun, accelerate])
+    assert ranked == f"{note}; RANK is 0 there, and 1, 2 and so on on the others"
+    assert start_notes(rerun_commands([alone(0)], SETTINGS)) == []
 
 
 def test_what_was_left_open_is_as_it_came_out():

@@ -6,6 +6,7 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import PHASES, SCHEMA_VERSION, RunRecord
@@ -13,6 +14,7 @@ from mnistbench.schema.store import (
     check_writable,
     find_records,
     load_record,
+    load_records,
     record_json,
     save_record,
 )
@@ -109,7 +111,8 @@ def test_what_is_no_record_is_one_line_that_names_the_file(tmp_path, text, what)
         ("wall_s", -1),
         ("wall_s", "1"),
         ("status", "fine"),
-        ("phases_s", {"coffee": 1.0}),
+        ("phases_s", {"coffee": "long"}),
+        ("phases_s", {"coffee": -1.0, "other": True}),
         ("result", {"test_accuracy": 98.5}),
         ("run_id", "../elsewhere"),
         ("config", {"model": "<script>alert(1)</script>"}),
@@ -124,18 +127,90 @@ def test_wrong_shapes_are_refused(record, tmp_path, key, value):
 
 
 @pytest.mark.parametrize(
-    ("change", "key"),
-    [({"extra": 1}, "extra"), ({"result": {"f1\n": 0.9}}, r"result.f1\n"), ({"\x1b": 1}, r"\x1b")],
+    "change",
+    [
+        {"gradient_norms": [1.0]},
+        {"result": {"f1\n": 0.9}},
+        {"\x1b": 1},
+        {"throughput": {"step_split": None, "per_layer": {"deep": [{"er": 1}]}}},
+        {"checkpoints": {"saved": 2, "failed": 0, "bytes": 10**6}},
+    ],
 )
-def test_an_unknown_key_is_taken_for_a_newer_releases_and_printed_safely(
-    record, tmp_path, change, key
-):
-    values = json.loads(record_json(record)) | change
+def test_keys_of_a_newer_release_are_passed_over_and_all_else_is_read(record, tmp_path, change):
+    values = json.loads(record_json(record))
+    parts = {
+        k: v | change[k] if k in values else change[k] for k, v in values.items() if k in change
+    }
+    (tmp_path / "record.json").write_text(json.dumps(values | change | parts))
+    known = load_record(tmp_path / "record.json")
+    assert known.run_id == record.run_id
+    assert known.eval_points == record.eval_points
+    assert set(json.loads(record_json(known))) == set(json.loads(record_json(record)))
+
+
+def test_what_makes_a_record_holds_to_its_keys(record):
+    values = json.loads(record_json(record))
+    for change in ({"extra": 1}, {"result": {"f1": 0.9}}, {"phases_s": {"coffee": 1.0}}):
+        with pytest.raises(ValidationError):
+            RunRecord.model_validate(values | change)
+
+
+def test_a_phase_of_a_newer_release_is_counted_as_other(record, tmp_path):
+    values = json.loads(record_json(record))
+    values["phases_s"] |= {"other": 1.0, "upload": 2.0, "warm-up": 3}
     (tmp_path / "record.json").write_text(json.dumps(values))
-    with pytest.raises(InputError) as error:
-        load_record(tmp_path / "record.json")
-    end = f"record.json: unknown key '{key}'; written by a newer mnistbench? upgrade"
-    assert str(error.value).endswith(end)
+    phases = load_record(tmp_path / "record.json").phases_s
+    assert phases["other"] == 6.0
+    assert sum(phases.values()) == pytest.approx(sum(values["phases_s"].values()))
+
+
+@pytest.fixture
+def folder(record, tmp_path):
+    """Three records and the number asked for of files that are none."""
+
+    def make(bad, good=3):
+        for number in range(good):
+            save_record(record, tmp_path / f"good-{number}")
+        for number in range(bad):
+            (tmp_path / f"bad-{number}").mkdir()
+            (tmp_path / f"bad-{number}" / "record.json").write_text("{")
+        return tmp_path
+
+    return make
+
+
+def test_a_record_of_a_folder_that_cannot_be_read_is_named_counted_and_left_out(folder):
+    path = folder(bad=1)
+    loaded = load_records([path])
+    assert len(loaded.records) == 3
+    start = "1 of 4 records could not be read and is left out: "
+    assert loaded.note.startswith(f"{start}{path / 'bad-0' / 'record.json'}: not a record: ")
+    assert load_records([path / "good-0"]).note == ""
+    with pytest.raises(InputError, match=r"^/.*bad-0/record.json: not a record"):
+        load_records([path], strict=True)
+
+
+def test_of_many_the_first_three_are_named(folder):
+    note = load_records([folder(bad=5)]).note
+    assert note.startswith("5 of 8 records could not be read and are left out: ")
+    assert [f"bad-{number}" in note for number in range(5)] == [True, True, True, False, False]
+    assert note.endswith("; and 2 more")
+
+
+def test_a_record_that_was_named_itself_is_never_left_out(folder):
+    path = folder(bad=1)
+    with pytest.raises(InputError, match=r"bad-0/record\.json: not a record"):
+        load_records([path / "bad-0" / "record.json", path])
+
+
+def test_where_none_can_be_read_the_first_is_named(folder):
+    path = folder(bad=2, good=0)
+    with pytest.raises(
+        InputError, match=r"none of 2 records could be read: .*bad-0/record\.json: "
+    ):
+        load_records([path])
+    with pytest.raises(InputError, match=r"^/.*bad-0/record\.json: not a record"):
+        load_records([path / "bad-0"])
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists, max_leaves=5))

@@ -2,14 +2,15 @@
 
 import math
 from itertools import combinations, product
-from statistics import median
+from statistics import fmean, median, variance
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from mnistbench.stats import brunner_munzel
 from mnistbench.stats.rank_tests import (
     beats_target,
     holm,
@@ -32,13 +33,26 @@ def permuted_signs(differences):
     return np.mean(np.abs(sums) >= seen)
 
 
+def statistic(a, b):
+    """Brunner and Munzel's as they define it, by plain loops; endless for sides apart."""
+    of_a = [fmean((y > x) + (y == x) / 2 for y in b) for x in a]
+    of_b = [fmean((x < y) + (x == y) / 2 for x in a) for y in b]
+    square = sum(variance(side) / len(side) for side in (of_a, of_b) if len(side) > 1)
+    excess = fmean(of_b) - 0.5
+    if square < 1e-12:
+        return 0.0 if abs(excess) < 1e-9 else math.copysign(math.inf, excess)
+    return excess / math.sqrt(square)
+
+
 def permuted_sides(a, b):
-    """p of the rank-sum test by every choice of the ranks of `a`; all numbers are distinct."""
-    ranks = np.argsort(np.argsort([*a, *b])) + 1
-    middle = ranks.sum() * len(a) / len(ranks)
-    sums = [sum(chosen) for chosen in combinations(ranks, len(a))]
-    seen = abs(ranks[: len(a)].sum() - middle)
-    return np.mean(np.abs(np.array(sums) - middle) >= seen - 1e-9)
+    """p of the studentised test by every choice of sides; no number of a is one of b."""
+    pooled, seen = [*a, *b], statistic(a, b)
+    found = [
+        statistic([pooled[i] for i in chosen], [x for i, x in enumerate(pooled) if i not in chosen])
+        for chosen in combinations(range(len(pooled)), len(a))
+    ]
+    as_high, as_low = (np.mean([s * x >= s * seen - 1e-7 for x in found]) for s in (1, -1))
+    return min(1.0, 2 * min(as_high, as_low))
 
 
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=9, unique=True), st.data())
@@ -49,30 +63,63 @@ def test_the_paired_p_is_that_of_all_signs(sizes, data):
     assert p_value == pytest.approx(permuted_signs(differences))
 
 
-@given(DISTINCT.filter(lambda values: len(values) <= 11), st.data())
-def test_the_unpaired_p_is_that_of_all_arrangements(values, data):
+@settings(max_examples=40)
+@given(DISTINCT.filter(lambda values: len(values) <= 9), st.data())
+def test_the_unpaired_p_is_that_of_all_splits(values, data):
     cut = data.draw(st.integers(1, len(values) - 1))
     p_value = rank_test(values[:cut], values[cut:], paired=False)
     assert p_value == pytest.approx(permuted_sides(values[:cut], values[cut:]))
 
 
-@given(DISTINCT, st.data())
-def test_without_ties_p_is_scipys(values, data):
-    cut = data.draw(st.integers(1, len(values) - 1))
-    theirs = stats.mannwhitneyu(values[:cut], values[cut:], method="exact").pvalue
-    assert rank_test(values[:cut], values[cut:], paired=False) == pytest.approx(theirs)
+def test_equal_values_of_one_side_are_equal_in_the_splits():
+    a, b = [1.0, 1, 4, 4, 9], [2.0, 3, 3, 3, 7]
+    assert rank_test(a, b, paired=False) == pytest.approx(permuted_sides(a, b))
+
+
+@given(DISTINCT)
+def test_without_ties_the_paired_p_is_scipys(values):
     assume(len({abs(value) for value in values}) == len(values) and 0 not in values)
     theirs = stats.wilcoxon(values, method="exact").pvalue
     assert rank_test([0] * len(values), values, paired=True) == pytest.approx(theirs)
 
 
-def test_large_samples_get_scipys_normal_approximation():
+def test_large_samples_get_scipys_approximations():
     draw = np.random.default_rng(2)
-    a, b = draw.normal(size=150), draw.normal(0.3, 1, size=160)
-    theirs = stats.mannwhitneyu(a, b, method="asymptotic").pvalue
+    a, b = draw.normal(size=150), draw.normal(0.2, 2, size=160)
+    theirs = stats.brunnermunzel(a, b).pvalue
     assert rank_test(a, b, paired=False) == pytest.approx(theirs)
     theirs = stats.wilcoxon(a, b[:150], method="approx", correction=True).pvalue
     assert rank_test(a, b[:150], paired=True) == pytest.approx(theirs)
+
+
+def test_drawn_splits_are_close_to_all_of_them(monkeypatch):
+    draw = np.random.default_rng(4)
+    a, b = draw.normal(size=6), draw.normal(0.9, 1, size=7)
+    exact = rank_test(a, b, paired=False)
+    monkeypatch.setattr(brunner_munzel, "_MOST_SPLITS", 100)
+    brunner_munzel._splits.cache_clear()
+    brunner_munzel._by_splits.cache_clear()
+    drawn = rank_test(a, b, paired=False)
+    brunner_munzel._splits.cache_clear()
+    brunner_munzel._by_splits.cache_clear()
+    assert drawn != exact
+    assert drawn == pytest.approx(exact, abs=6 * math.sqrt(exact / 2 / 9999))
+
+
+@pytest.mark.parametrize(("n_a", "n_b"), [(4, 4), (3, 9), (12, 12), (60, 70)])
+def test_sides_apart_have_the_least_p_there_is(n_a, n_b):
+    p_value = rank_test(range(n_a), range(100, 100 + n_b), paired=False)
+    assert p_value == pytest.approx(2 / math.comb(n_a + n_b, n_a))
+
+
+def test_an_interval_of_hundreds_of_runs_is_students():
+    draw = np.random.default_rng(6)
+    a, b = draw.normal(size=400), draw.normal(0.5, 3, size=300)
+    estimate, low, high = shift(a, b, paired=False)
+    theirs = stats.ttest_ind(b, a, equal_var=False).confidence_interval()
+    assert low < 0.5 < high
+    assert low < estimate < high
+    assert (low, high) == pytest.approx(tuple(theirs), abs=0.15)
 
 
 @pytest.mark.parametrize("sizes", [(1, 2, 3, 4, 5, 6, 7, 8), (1, 1, 2, 2, 2, 3, 0, 0, 4), (1,) * 9])

@@ -11,7 +11,7 @@ from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.stability import drift, is_profiled, is_unstable, ran_beside_others
 from mnistbench.output.page.parts import Commands, Section, Table
 from mnistbench.output.page.report_data import Row, Subject, by_conditions
-from mnistbench.output.rerun import rerun_commands
+from mnistbench.output.rerun import rerun_commands, start_notes
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import DatasetInfo, RunRecord
 
@@ -109,12 +109,14 @@ def _names(names: Iterable[str]) -> str:
 
 def rerun_section(subject: Subject) -> Section:
     """The commands that make each row again."""
+    commands = [_commands(subject, row) for row in subject.rows]
+    told = start_notes(line for command in commands for line in command.lines)
     return Section(
         key="rerun",
         title="Run it again",
         lead="The command of each row, with what differs from the defaults or its recipe.",
-        commands=[_commands(subject, row) for row in subject.rows],
-        notes=["data are looked for where they are by default, results go to runs"],
+        commands=commands,
+        notes=["data are looked for where they are by default, results go to runs", *told],
     )
 
 
@@ -140,6 +142,7 @@ def care_section(subject: Subject) -> Section | None:
     ]
     shown = ended[:_MOST_ENDED]
     said = [f"{len(ended) - len(shown)} more runs did not complete"] * (len(ended) > len(shown))
+    said += [subject.reading.left_out] * bool(subject.reading.left_out)
     apart = _apart(subject)
     marked = [cells for row in subject.rows for cells in _marks(row)]
     tables = [
@@ -151,7 +154,7 @@ def care_section(subject: Subject) -> Section | None:
         )
         if rows
     ]
-    if not tables:
+    if not tables and not said:
         return None
     return Section(
         key="care",

@@ -29,6 +29,7 @@ class Reading:
         recipes: what recipes set now, which commands are told against.
         scaling: what to fit the model of scaling on.
         scaling_target: the accuracy that scaling is read at; none is the runs' own.
+        left_out: one sentence on records that could not be read; empty where all could.
     """
 
     targets: Sequence[float] = ()
@@ -36,6 +37,7 @@ class Reading:
     recipes: Recipes = field(default_factory=dict)
     scaling: Choice = field(default_factory=Choice)
     scaling_target: float | None = None
+    left_out: str = ""
 
 
 class Row(NamedTuple):

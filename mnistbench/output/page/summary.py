@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from mnistbench.analysis.grouping import target_values
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
-from mnistbench.analysis.scoring import TargetScore, score_target
 from mnistbench.analysis.stability import mark_notes, time_mark
+from mnistbench.analysis.target_score import TargetScore, score_target
 from mnistbench.output.charts.rows import MOST_ROWS
 from mnistbench.output.charts.time_pictures import TimedRow, time_pictures
 from mnistbench.output.number_format import notes, run_cells, target_cells, target_notes

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
-from statistics import median
 from typing import Any
 
 from bench.suite_report import Section, SuiteReport
 from mnistbench.analysis.grouping import accuracy_by_epoch
-from mnistbench.analysis.number_text import percent
+from mnistbench.analysis.metrics import METRICS, Level, MetricName
+from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.number_text import seconds as seconds_text
-from mnistbench.analysis.scoring import score_target
 from mnistbench.analysis.stability import DRIFT_BOUND, is_unstable
-from mnistbench.output.number_format import estimate_text, median_text
+from mnistbench.analysis.target_score import score_target
+from mnistbench.output.number_format import level_text, median_text
 from mnistbench.schema.record import EvalPoint, RunRecord
-from mnistbench.stats.intervals import Estimate, median_interval
+from mnistbench.stats.intervals import median_interval
+from mnistbench.stats.readings import Reading
 from mnistbench.stats.survival import CensoredMedian
 
 __all__ = [
@@ -26,12 +27,15 @@ __all__ = [
     "interval_text",
     "mark",
     "mean_error",
-    "mean_text",
     "ratio",
     "reached_text",
     "run_info",
+    "shares",
+    "shares_text",
     "targets_rows",
 ]
+
+_ACCURACY = METRICS["test_accuracy"]
 
 TARGETS = (0.90, 0.95, 0.97, 0.98, 0.99)
 HEADLINE = 0.97
@@ -53,7 +57,7 @@ def ratio(value: float) -> str:
 def accuracy_after(record: RunRecord, epoch: int) -> float | None:
     """Accuracy on the eval split after a whole epoch; ``None`` where it was not read then."""
     found = accuracy_by_epoch([record]).get(epoch)
-    return found.mean if found else None
+    return found.value if found else None
 
 
 def mean_error(curve: Sequence[EvalPoint]) -> float:
@@ -68,14 +72,21 @@ def mean_error(curve: Sequence[EvalPoint]) -> float:
     return sum(parts) / epochs
 
 
-def mean_text(estimate: Estimate | None) -> str:
-    """A mean of fractions in percent, with half the width of its interval."""
-    return estimate_text(estimate and estimate._asdict(), percent)
+def shares(values: Iterable[float | None]) -> Level | None:
+    """What seeds say of an accuracy, as `METRICS` has it; ``None`` if one did not measure it."""
+    known = list(values)
+    measured = [Reading.of(value) for value in known if value is not None]
+    return _ACCURACY.level(measured) if measured and len(measured) == len(known) else None
+
+
+def shares_text(found: Level | None) -> str:
+    """The median of fractions in percent, with the smallest and the largest."""
+    return NOT_MEASURED if found is None else level_text(found, _ACCURACY)
 
 
 def reached_text(found: CensoredMedian, show: Callable[[float], str]) -> str:
-    """Kaplan–Meier median with its interval, and k of n; or that it was not reached."""
-    median_and_ends = median_text(found._asdict(), show, alone=found.n == 1)
+    """The median of times to a target with its interval, and k of n; or that it was not reached."""
+    median_and_ends = median_text(found._asdict() | {"of": found.n}, show)
     return f"{median_and_ends}, {found.reached}/{found.n}"
 
 
@@ -122,30 +133,31 @@ def targets_rows(
     counted = report.section(f"{title}: steps to target")
     for section, cells in ((timed, seconds), (counted, steps)):
         section.add({**head, **cells, **n}, **head, targets=figures)
-        section.note("Kaplan–Meier median (95 % interval), and how many of n runs got there")
+        section.note(
+            "median of times between two evaluations (95 % interval), and k of n got there"
+        )
+        section.note("≤: half of the runs were there at their first evaluation")
     timed.note("seconds are of the train clock of the slowest process")
 
 
 def run_info(records: Sequence[RunRecord]) -> dict[str, Any]:
-    """What ``extra_info`` says of runs that differ in their seed: their medians."""
+    """What ``extra_info`` says of runs that differ in their seed: the estimate of each metric."""
     first = records[0]
+
+    def estimate(name: MetricName) -> float | None:
+        return METRICS[name].level(METRICS[name].samples(records, HEADLINE)).value
+
     return {
         "recipe": first.recipe.name if first.recipe else None,
         "model": first.config["model"],
         "loss": first.config["loss"],
         "dataset": first.dataset.name if first.dataset else None,
-        "samples_per_s": _middle([record.throughput.samples_per_s for record in records]),
-        "test_accuracy": _middle([record.result.test_accuracy for record in records]),
-        "time_to_accuracy_s": score_target(records, HEADLINE).time_s.median,
+        "samples_per_s": estimate("samples_per_s"),
+        "test_accuracy": estimate("test_accuracy"),
+        "time_to_accuracy_s": estimate("time_to_accuracy_s"),
         "target_accuracy": HEADLINE,
         "global_batch_size": first.environment["global_batch_size"],
         "num_steps": first.num_steps,
         "unstable_runs": sum(map(is_unstable, records)),
         "run_ids": [record.run_id for record in records],
     }
-
-
-def _middle(values: Sequence[float | None]) -> float | None:
-    """The median; ``None`` where a run did not measure the value."""
-    measured = [value for value in values if value is not None]
-    return median(measured) if len(measured) == len(values) else None

@@ -2,8 +2,8 @@
 
 import pytest
 
-from bench.cells import mean_error
 from bench.loss_runs import SETTINGS, learning_rate
+from bench.suite_format import mean_error
 from tests.made_records import make_record
 
 
