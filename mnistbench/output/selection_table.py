@@ -183,8 +183,9 @@ def _notes(chosen: Selection) -> list[str]:
     several = any(len(group) > 1 for group in groups)
     if several and metric.to_target:
         lines.append(f"{metric.label} is the median over all seeds {MEDIAN_NOTE}")
-    elif several and metric.spread == "range":
-        lines.append(f"{metric.label} is the median over seeds (smallest–largest)")
+    elif several and metric.estimator == "median":
+        ends = "smallest–largest" if metric.spread == "range" else metric.spread
+        lines.append(f"{metric.label} is the median over {metric.independent}s ({ends})")
     elif several:
         lines.append("± is half the width of the 95 % interval of the mean over n runs")
     if any(candidate.lost for candidate in chosen.candidates):
