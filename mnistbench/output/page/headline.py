@@ -96,14 +96,12 @@ def _verdict(
 ) -> list[str]:
     """Which row is the best, if a comparison finds all others worse."""
     found = standing([row.runs for row in rows], name, target)
-    if found is None:
+    if found is None or not found.tested:
         return []
     metric, best = METRICS[name], rows[found.best]
     level = _level(best, name, target)
     mark = time_mark(best.runs) if metric.timed else ""
     text = f"{best.name}, {level_text(level, metric)}{mark}{metric.unit}"
-    if not found.tested:
-        return [f"{what}: {text}; no other row has it."]
     if level.n < 2:
         return [f"{what}: {text}, of too few runs to be sure."]
     if not found.near:
