@@ -21,6 +21,7 @@ import pytest
 from bench.network_link import network_link, why_no_latency, why_no_links
 from bench.run_clock import CLOCK
 from bench.suite_format import interval_text, mark, ratio, run_info
+from mnistbench.analysis.scaling.model import ring_s
 from mnistbench.launch.children import run_child
 from mnistbench.launch.runs import RunFailedError
 from mnistbench.schema.record import RunRecord
@@ -185,10 +186,8 @@ def tabulate(section, cell, rounds):
 
 def predicted_s(record: RunRecord) -> float:
     """Seconds that a ring takes for the gradients, by the link as measured."""
-    world = record.environment["num_processes"]
-    sent = 2 * (world - 1) / world * BYTES_PER_NUMBER * record.num_parameters
-    latency_s = 2 * (world - 1) * record.link.latency_s
-    return latency_s + sent / record.link.bandwidth_bytes_per_s
+    num_bytes = BYTES_PER_NUMBER * record.num_parameters
+    return ring_s(record.link, record.environment["num_processes"], num_bytes=num_bytes)
 
 
 @pytest.mark.benchmark(group="link", timer=CLOCK)

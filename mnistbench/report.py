@@ -12,7 +12,7 @@ import tyro
 
 from mnistbench import __version__
 from mnistbench.analysis.reference_bands import packaged_references
-from mnistbench.analysis.scaling.study import Choice, study_scaling
+from mnistbench.analysis.scaling.analysis import analyse_scaling
 from mnistbench.cli import exit_on_input_error, parse, say, show
 from mnistbench.launch.children import raised_stops
 from mnistbench.launch.watching import watch
@@ -65,13 +65,11 @@ class _Flags:
     rules: bool = False
     """Score them by the rules of MLPerf, AlgoPerf, DAWNBench and airbench as well, side by side."""
     scaling: bool = False
-    """Compare several processes with one, and predict what more of them would gain."""
+    """Compare several processes with one: what they gained, and why no more."""
     target_accuracy: float | None = None
     """Accuracy that --scaling reads times at [fraction]. Default: what the runs were told."""
     fit_on: tuple[int, ...] = ()
     """Fit the model of --scaling on these process counts, and check it on the others."""
-    hold_out_slowest_link: bool = False
-    """Fit the model of --scaling without the slowest of several links, and check it on that."""
     per_run: bool = False
     """A row for each run in the summary, instead of one for all seeds of the same run."""
     strict: bool = False
@@ -132,7 +130,7 @@ def _draw(loaded: Loaded, flags: _Flags) -> None:
         targets=flags.targets,
         references=_load_references(flags.references),
         recipes={name: recipe.settings for name, recipe in RECIPES.items()},
-        scaling=_choice(flags),
+        scaling_fit_on=flags.fit_on,
         scaling_target=flags.target_accuracy,
         left_out=loaded.note,
     )
@@ -143,13 +141,9 @@ def _draw(loaded: Loaded, flags: _Flags) -> None:
         write_whole(flags.html, render_page(records, reading, made_at=made_at))
 
 
-def _choice(flags: _Flags) -> Choice:
-    return Choice(fit_on=flags.fit_on, hold_out_slowest_link=flags.hold_out_slowest_link)
-
-
 def _render(records: Sequence[RunRecord], flags: _Flags) -> str:
     if flags.scaling:
-        reports = study_scaling(records, _choice(flags), target=flags.target_accuracy)
+        reports = analyse_scaling(records, fit_on=flags.fit_on, target=flags.target_accuracy)
         return render_scaling(reports, table_format=flags.format)
     if flags.by_epoch:
         return render_epochs(records, table_format=flags.format)
@@ -214,7 +208,6 @@ def _check_scaling(flags: _Flags) -> None:
     for_scaling = {
         "target_accuracy": flags.target_accuracy is not None,
         "fit_on": bool(flags.fit_on),
-        "hold_out_slowest_link": flags.hold_out_slowest_link,
     }
     if not flags.scaling and any(for_scaling.values()):
         name = next(name for name, given in for_scaling.items() if given)

@@ -17,7 +17,7 @@ from mnistbench.launch.commands import cpu_environment, torchrun_command
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.store import find_records, load_record
 from tests import warm_commands
-from tests.record_fixtures import few_resamples, made_pairs, made_record, made_side  # noqa: F401
+from tests.record_fixtures import made_pairs, made_record, made_side  # noqa: F401
 from tests.started_processes import Watch
 
 # a slow machine is no failure

@@ -1,26 +1,53 @@
-"""Records of a sweep over processes and batches, drawn from a cost model that is known."""
+"""Records of a sweep over processes and batches, drawn from a law of a step that is known."""
 
 import math
 import random
-from dataclasses import replace
+from dataclasses import dataclass
 
-from mnistbench.analysis.scaling.model import CostModel, Setting, predict_step
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.record import EvalPoint, Link, Result, StepSplit, Throughput
+from mnistbench.schema.record import (
+    Canary,
+    CanaryReading,
+    EvalPoint,
+    Link,
+    Result,
+    StepSplit,
+    Throughput,
+)
 from tests.made_records import make_record
 
-__all__ = ["LINK", "TRUTH", "make_run", "make_sweep", "true_step_s"]
+__all__ = ["LINK", "MOVED", "TRUTH", "Truth", "make_run", "make_sweep", "true_step_s"]
 
-TRUTH = CostModel(
-    fixed_s=2e-3,
-    per_sample_s=5e-5,
-    several_s=1e-3,
-    call_s=3e-4,
-    link_share=1.0,
-    wait_share=0.05,
-    num_bytes=4 * 100_000,
-)
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """What a step takes in seconds; `wait_share` is of its computing, which no model knows of."""
+
+    fixed_s: float = 2e-3
+    per_sample_s: float = 5e-5
+    call_s: float = 3e-4
+    wait_share: float = 0.0
+    num_parameters: int = 100_000
+
+    def parts_s(self, count, batch, *, link, crowd=1.0):
+        """Computing, exchange and wait of `count` processes, with `crowd` threads for a core."""
+        compute = crowd * (self.fixed_s + self.per_sample_s * batch / count)
+        if count == 1:
+            return compute, 0.0, 0.0
+        ring = 0.0
+        if link:
+            messages = 2 * (count - 1)  # each of a part of the gradients, to the next in the ring
+            message = link.latency_s + 4 * self.num_parameters / count / link.bandwidth_bytes_per_s
+            ring = messages * message
+        return compute, crowd * self.call_s + ring, self.wait_share * compute
+
+
+TRUTH = Truth()
 LINK = Link(latency_s=5e-5, bandwidth_bytes_per_s=2e9)
+_BEFORE, _AFTER = (CanaryReading(matmul_flops_per_s=x, copy_bytes_per_s=1.0) for x in (1.0, 2.0))
+MOVED = Canary(before=_BEFORE, after=_AFTER)
+"""Of a run during which the machine itself became twice as fast."""
+
 MIN_STEPS, NOISE_BATCH = 100, 500
 
 
@@ -40,14 +67,9 @@ def make_run(count, batch, seed, *, truth=TRUTH, link=LINK, noise=0.02, threads=
     threads = threads(count) if callable(threads) else threads
     draw = random.Random(f"{values.pop('draw', 0)} {count} {batch} {seed} {threads} {link}")
     link = link if count > 1 else None
-    setting = Setting(
-        num_processes=count,
-        global_batch_size=batch,
-        contention=max(1.0, count * threads / cores) if cores else 1.0,
-        link=link,
-    )
-    threaded = replace(truth, per_sample_s=truth.per_sample_s / threads**0.7)
-    parts = [x * draw.lognormvariate(0, noise) for x in predict_step(threaded, setting)]
+    crowd = max(1.0, count * threads / cores) if cores else 1.0
+    parts = truth.parts_s(count, batch / threads**0.7, link=link, crowd=crowd)
+    parts = [part * draw.lognormvariate(0, noise) for part in parts]
     steps = round(_steps(batch, random.Random(f"{seed} {batch}"), values.pop("step_noise", 0.03)))
     base = make_record(seed)
     config = RunConfig(seed=seed, global_batch_size=batch, num_threads=threads, eval_split="test")
@@ -60,11 +82,11 @@ def make_run(count, batch, seed, *, truth=TRUTH, link=LINK, noise=0.02, threads=
         "device_type": "cpu" if cores else "cuda",
     }
     changes = {
-        "run_id": f"run-{count}-{batch}-{seed}",
+        "run_id": f"run-{count}-{batch}-{seed}-{threads}",
         "config": config,
         "environment": environment | values.pop("environment", {}),
         "dataset": base.dataset.model_copy(update={"num_train": 50_000}),
-        "num_parameters": truth.num_bytes // 4,
+        "num_parameters": truth.num_parameters,
         "num_steps": 2 * steps,
         "link": link,
         "eval_points": _curve(steps, sum(parts), reached=values.pop("reached", True)),
@@ -78,10 +100,9 @@ def make_run(count, batch, seed, *, truth=TRUTH, link=LINK, noise=0.02, threads=
     return base.model_copy(update=changes | values)
 
 
-def true_step_s(count, batch, *, truth=TRUTH, link=LINK, contention=1.0):
-    """What the truth says of a setting, without noise."""
-    setting = Setting(num_processes=count, global_batch_size=batch, link=link)
-    return predict_step(truth, replace(setting, contention=contention)).step_s
+def true_step_s(count, batch, *, truth=TRUTH, link=LINK, crowd=1.0):
+    """What the truth says of a step, without noise."""
+    return sum(truth.parts_s(count, batch, link=link, crowd=crowd))
 
 
 def _steps(batch, draw, noise):

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mnistbench.analysis.scaling import prediction, steps
 from mnistbench.schema.record import Throughput
 from tests.made_records import make_record
 
@@ -52,10 +51,3 @@ def made_pairs(make_side):
         return make_side(a, minutes=first, **changes), make_side(b, minutes=second, **changes)
 
     return make
-
-
-@pytest.fixture
-def few_resamples(monkeypatch):
-    """Enough resamples to print intervals, for tests that do not judge them."""
-    monkeypatch.setattr(prediction, "RESAMPLES", 40)
-    monkeypatch.setattr(steps, "RESAMPLES", 40)

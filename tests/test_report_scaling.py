@@ -7,7 +7,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mnistbench import report as door
-from mnistbench.analysis.scaling import prediction, steps
 from mnistbench.schema.store import record_json, save_record
 from tests.made_sweep import make_run, make_sweep
 
@@ -28,11 +27,11 @@ def sweep(tmp_path, monkeypatch):
 def test_a_sweep_becomes_a_scaling_report(capsys):
     assert door.main(["sweep", "--scaling", "--target-accuracy", "0.97", "--fit-on", "1", "2"]) == 0
     text = capsys.readouterr().out
-    assert "strong, batch 64: 2 processes: 0.98× samples/s (no difference seen)" in text
-    assert "checked: fitted on 1, 2 processes" in text
+    assert "simple-cnn on mnist: at best " in text
+    assert "the model's samples/s are off by: where fitted (1, 2 processes) " in text
     door.main(["sweep", "--scaling", "--format", "json"])
     (report,) = json.loads(capsys.readouterr().out)
-    assert report["predicted"][0]["num_processes"] == 1
+    assert report["forecast"][0]["num_processes"] == 4
 
 
 @pytest.mark.usefixtures("sweep")
@@ -41,10 +40,9 @@ def test_a_sweep_becomes_a_scaling_report(capsys):
     [
         (["--target-accuracy", "0.97"], "target_accuracy: has no effect without --scaling"),
         (["--fit-on", "1"], "fit_on: has no effect without --scaling"),
-        (["--hold-out-slowest-link"], "hold_out_slowest_link: has no effect without --scaling"),
         (["--scaling", "--target-accuracy", "97"], "target_accuracy: 97 should be a fraction"),
         (["--scaling", "--fit-on", "1", "8"], "fit_on: no run is of 8 processes"),
-        (["--scaling", "--hold-out-slowest-link"], "all runs were over one link"),
+        (["--scaling", "--hold-out-slowest-link"], "hold-out-slowest-link"),
         (["--scaling", "--rules"], "scaling: is a report of its own; leave out --rules"),
         (["--scaling", "--per-run"], "leave out --per-run"),
         (["--scaling", "--targets", "0.9"], "leave out --targets"),
@@ -61,10 +59,8 @@ def test_bad_input_is_one_line(argv, says, capsys):
 
 
 @pytest.fixture
-def folder(tmp_path_factory, monkeypatch):
+def folder(tmp_path_factory):
     """A sweep without a doubt, beside which a record of odd shape will lie."""
-    monkeypatch.setattr(prediction, "RESAMPLES", 40)
-    monkeypatch.setattr(steps, "RESAMPLES", 40)
     root = tmp_path_factory.mktemp("odd")
     for record in make_sweep(processes=(1, 2), seeds=[0, 1]):
         save_record(record, root / "sweep" / record.run_id)

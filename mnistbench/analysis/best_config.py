@@ -21,7 +21,7 @@ from mnistbench.stats.resampling import (
     best_shares,
     change_range,
     drawn_means,
-    drawn_medians,
+    drawn_times,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ class Candidate:
         seeds: of these readings.
         score: their estimate, as the metric has it; none if not measured, or not reached by half.
         lost: runs that diverged or failed, where the metric does not count them by itself.
-        share: of the draws in which it is the best; none without draws.
+        share: the probability that it is the best, or of censored times the share of draws in
+            which it is (`Selection.redrawn`); none without draws.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Selection:
     """`candidates`, the best first, and what is known of the first against the second.
 
     `change` is from the winner to the runner-up: a fraction, or for accuracies the difference.
+    `redrawn`: shares are of resampled runs, and no probabilities.
     `why_unsure` says why no share of draws could be worked out, if so. `paired`: of the same seeds.
     `left_out` has a line on runs that had no part in it, if any.
     """
@@ -75,6 +77,12 @@ class Selection:
     paired: bool
     why_unsure: str | None
     left_out: tuple[str, ...] = ()
+
+    @property
+    def redrawn(self) -> bool:
+        """Whether a time was not reached, so that its runs were resampled."""
+        entered = (c for c in self.candidates if c.share is not None)
+        return not all(reading.reached for c in entered for reading in c.readings)
 
     @property
     def winner(self) -> Candidate:
@@ -203,7 +211,7 @@ def _drawn_again(ranked: Sequence[Candidate], name: MetricName) -> Selection:
         entered = [replace(c, share=share) for c, share in zip(entered, shares, strict=True)]
         if change is not None:
             low, high = change_range(drawn, best=0, other=1, ratio=metric.ratio)
-            change = Shift(change.estimate, low, high)
+            change = _with_bounds(change.estimate, low, high)
     return Selection(
         metric=name,
         candidates=(*entered, *ranked[len(entered) :]),
@@ -213,9 +221,18 @@ def _drawn_again(ranked: Sequence[Candidate], name: MetricName) -> Selection:
     )
 
 
+def _with_bounds(estimate: float, low: float | None, high: float | None) -> Shift:
+    """`estimate` with its interval, which is of shrunk values and may lie beside it."""
+    return Shift(
+        estimate,
+        None if low is None else min(low, estimate),
+        None if high is None else max(high, estimate),
+    )
+
+
 def _draw(entered: Sequence[Candidate], metric: Metric, *, paired: bool) -> NDArray[np.float64]:
     if metric.to_target:
-        return drawn_medians([c.readings for c in entered], paired=paired)
+        return drawn_times([c.readings for c in entered], paired=paired)
     return drawn_means([[r.value for r in c.readings] for c in entered], paired=paired)
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "group_labels",
     "group_runs",
     "identify",
+    "identity",
     "level_values",
     "run_name",
     "summarise",
@@ -145,13 +146,13 @@ def group_labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
 
 def differences(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     """For each group what no column shows and sets it apart from others of the same name."""
-    named = [(run_name(group[0]), _identity(group[0])) for group in groups]
+    named = [(run_name(group[0]), identity(group[0])) for group in groups]
     first: dict[str, dict[str, Any]] = {}
     varying: dict[str, set[str]] = {}
-    for name, identity in named:  # where one differs from another, one differs from the first
-        one = first.setdefault(name, identity)
+    for name, values in named:  # where one differs from another, one differs from the first
+        one = first.setdefault(name, values)
         told = varying.setdefault(name, set(_SHOWN))
-        told |= {k for k in (identity | one).keys() - told if identity.get(k) != one.get(k)}
+        told |= {k for k in (values | one).keys() - told if values.get(k) != one.get(k)}
     return [
         ", ".join(f"{k} {v}" for k, v in its.items() if k in varying[name] and k not in _SHOWN)
         for name, its in named
@@ -239,12 +240,12 @@ def _status(group: Sequence[RunRecord]) -> str:
 
 def _key(record: RunRecord, *, across_commits: bool) -> str:
     left_out = _CODE if across_commits else ()
-    identity = {k: v for k, v in _identity(record).items() if k not in left_out}
-    identity["profiled"] = is_profiled(record)
-    return json.dumps(identity, sort_keys=True, default=str)
+    values = {k: v for k, v in identity(record).items() if k not in left_out}
+    values["profiled"] = is_profiled(record)
+    return json.dumps(values, sort_keys=True, default=str)
 
 
-def _identity(record: RunRecord) -> dict[str, Any]:
+def identity(record: RunRecord) -> dict[str, Any]:
     """All that makes a run this run, apart from its seed and its outcome."""
     values = as_left_to_the_run(record.config)
     config = {k: v for k, v in values.items() if k not in SAME_RUN}

@@ -16,6 +16,7 @@ from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.analysis.target_score import readings_to
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
+from mnistbench.stats.intervals import Ratio
 
 __all__ = [
     "MEDIAN_NOTE",
@@ -23,6 +24,7 @@ __all__ = [
     "level_text",
     "median_text",
     "notes",
+    "ratio_text",
     "run_cells",
     "score_cells",
     "target_cells",
@@ -145,6 +147,14 @@ def median_text(values: Mapping[str, Any], show: Callable[[float], str]) -> str:
     if low is None and high is None:
         return f"{text} ({NOT_MEASURED})"
     return f"{text} ({show(low or 0.0)}–{'∞' if high is None else show(high)})"
+
+
+def ratio_text(ratio: Ratio | None) -> str:
+    """A ratio with the ends of its interval, likewise; a dash where it is not known."""
+    if ratio is None:
+        return NOT_MEASURED
+    values = {"median": ratio.value, "low": ratio.low, "high": ratio.high, "of": None}
+    return median_text(values, lambda x: f"{x:.2f}")
 
 
 def notes(groups: Sequence[Sequence[RunRecord]], references: Sequence[ReferenceCurve]) -> list[str]:

@@ -1,279 +1,239 @@
-"""Scaling reports as text: verdicts and tables for a terminal or Markdown, or data in full."""
+"""Scaling reports: what was gained and why no more, as text, or as data in full precision."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from pydantic import BaseModel
 
-from mnistbench.analysis.number_text import NOT_MEASURED, goal, seconds
-from mnistbench.analysis.scaling.gains import Gain, Measured
-from mnistbench.analysis.scaling.outlook import Outlook
-from mnistbench.analysis.scaling.prediction import Figure, Predicted
-from mnistbench.analysis.scaling.setups import Setup
-from mnistbench.analysis.scaling.study import Check, ScalingReport
-from mnistbench.analysis.stability import is_unstable, time_mark
-from mnistbench.output.number_format import median_text
-from mnistbench.output.scaling_notes import link_text, scaling_notes
-from mnistbench.output.scaling_verdict import check_line, verdict_lines
+from mnistbench.analysis.differences import code_of
+from mnistbench.analysis.metrics import METRICS
+from mnistbench.analysis.number_text import NOT_MEASURED, goal
+from mnistbench.analysis.scaling.analysis import Check, ScalingReport
+from mnistbench.analysis.scaling.model import StepModel
+from mnistbench.analysis.scaling.speedup import Measured, why_no_more
+from mnistbench.analysis.scaling.topology import Topology
+from mnistbench.analysis.stability import mark_notes, time_mark
+from mnistbench.output.number_format import MEDIAN_NOTE, level_text, ratio_text
 from mnistbench.output.tables import TableFormat, data_text, render_table
 from mnistbench.schema.escaping import markdown, printable
 
-__all__ = ["render_scaling"]
+__all__ = ["render_scaling", "scaling_notes", "speedup_cells", "verdict_lines"]
 
-_PARTS = ("compute", "communication", "wait", "skew")
+_OTHER_LINK = 4.0  # readings of one vary by two to four
+_ELSEWHERE = {"topology", "base", "speedups"}
+_PLACE = ("num_processes", "num_threads", "global_batch_size", "num_machines", "num_cores")
 
 
 def render_scaling(reports: Sequence[ScalingReport], *, table_format: TableFormat) -> str:
-    """The verdicts, what was measured, what is predicted, and the notes.
+    """The verdicts, what was measured, what the model says of others, and the notes.
 
     JSON has an object for each report; CSV a row for each row of its tables, named by `table`.
     """
     if table_format == "json":
-        return data_text([_values(report) for report in reports], "json")
+        values = [
+            {"configuration": report.name, "target_accuracy": report.target}
+            | {"verdicts": verdict_lines(report), "notes": scaling_notes(report)}
+            | {"model": report.model and vars(report.model) | {"link": _data(report.model.link)}}
+            | _rows(report)
+            for report in reports
+        ]
+        return data_text(values, "json")
     if table_format == "csv":
-        return data_text([row for report in reports for row in _csv_rows(report)], "csv")
-    named = len(reports) > 1
-    return "\n\n".join(_text(report, table_format, named=named) for report in reports)
+        rows = [
+            {"table": table, "configuration": report.name, "target_accuracy": report.target} | row
+            for report in reports
+            for table, rows in _rows(report).items()
+            for row in rows
+        ]
+        return data_text(rows, "csv")
+    return "\n\n".join(_text(report, table_format) for report in reports)
 
 
-def _text(report: ScalingReport, table_format: TableFormat, *, named: bool) -> str:
-    target = report.target
+def verdict_lines(report: ScalingReport) -> list[str]:
+    """The largest speed-up, and how near the model came to what it was not fitted on."""
+    gains = [(g.speed, g, r.topology) for r in report.measured for g in r.speedups if g.speed]
+    said = "no samples/s of one process and of several were measured"
+    if gains:
+        speed, gain, topology = max(gains, key=lambda found: found[0].value)
+        said = f"at best {ratio_text(speed)} × the samples/s of one process"
+        if gain.time:
+            said += f", {ratio_text(gain.time)} × as fast to {goal(report.target)}"
+        said += f": {topology.shape} at batch {topology.global_batch_size}, {gain.scaling} scaling"
+    return [f"{report.name}: {said}", _model_line(report)]
+
+
+def speedup_cells(report: ScalingReport) -> list[dict[str, str]]:
+    """Each topology of several processes against one: column -> text."""
+    return [
+        _lead(row.topology)
+        | {
+            "scaling": gain.scaling,
+            "one process": f"{gain.base.shape}, {gain.base.global_batch_size}",
+            "× samples/s": _marked(ratio_text(gain.speed), row.topology, gain.base),
+            "efficiency %": _count(gain.efficiency and 100 * gain.efficiency),
+            f"× to {goal(report.target)}": _marked(ratio_text(gain.time), row.topology, gain.base),
+            "× steps": ratio_text(gain.steps),
+            "why no more": why_no_more(row.topology, gain),
+        }
+        for row in report.measured
+        for gain in row.speedups
+    ]
+
+
+def scaling_notes(report: ScalingReport) -> list[str]:
+    """The lines below the tables."""
+    topologies = [row.topology for row in report.measured]
+    used = [check.topology for check in (*report.fitted, *report.held_out)]
+    others = dict.fromkeys(t.shape for t in topologies if t.step_s and t not in used)
+    commits = {code_of(run) for topology in topologies for run in topology.runs}
+    timed = [run for check in report.fitted for run in check.topology.timed]
+    links = [run.link.bandwidth_bytes_per_s for run in timed if run.link]
+    lines = [
+        "samples/s: means over runs, repeats of a seed too, ± half the width of the 95 % interval",
+        f"s and steps to {goal(report.target)}: medians over seeds {MEDIAN_NOTE}",
+        "strong: against one process with the same global batch; weak: with the same batch on each",
+        *(_model_notes(report.model) if report.model else []),
+    ]
+    if others:
+        lines.append(f"not fitted, {', '.join(others)}: other threads than most processes have")
+    if links and max(links) > _OTHER_LINK * min(links):
+        lines.append("runs found links of very different speeds: report each by itself")
+    if len(commits) > 1:
+        lines.append(f"runs are of {len(commits)} commits: {', '.join(sorted(commits))}")
+    return [*lines, *report.unseen, *mark_notes([topology.runs for topology in topologies])]
+
+
+def _text(report: ScalingReport, table_format: TableFormat) -> str:
     tables = {
-        "Measured": [_measured_cells(row, target) for row in report.measured],
-        "Against one process": [
-            _gain_cells(row, gain, target) for row in report.measured for gain in row.gains
-        ],
-        "Held out": [_check_cells(check, target) for check in report.checks],
-        "Predicted": [
-            _outlook_cells(outlook, row, target)
-            for outlook in report.outlooks
-            for row in outlook.rows
+        "Measured": [_measured_cells(row, report.target) for row in report.measured],
+        "Against one process": speedup_cells(report),
+        "Held out": [_check_cells(check) for check in report.held_out],
+        "Forecast, conditional on the model": [
+            {
+                "scaling": row.scaling,
+                "processes": str(row.num_processes),
+                "global batch": str(row.global_batch_size),
+                "samples/s": _count(row.samples_per_s),
+                "× samples/s": f"{row.speedup:.2f}",
+            }
+            for row in report.forecasts
         ],
     }
     safe = markdown if table_format == "markdown" else printable
     end = "\n\n" if table_format == "markdown" else "\n"  # Markdown joins single lines
-    checked = check_line(report)
-    lines = [*verdict_lines(report), *([checked] if checked else [])]
-    one_link = not any(setup.link_rank for setup in report.family.setups)
-    shown = [
-        f"{title}:\n\n{render_table(_without_link(rows) if one_link else rows, table_format)}"
-        for title, rows in tables.items()
-        if rows
-    ]
-    parts = [
-        safe(report.family.name) if named else "",
-        end.join(map(safe, lines)),
-        *shown,
-        end.join(map(safe, scaling_notes(report))),
-    ]
-    return "\n\n".join(filter(None, parts))
+    shown = [f"{k}:\n\n{render_table(rows, table_format)}" for k, rows in tables.items() if rows]
+    verdicts, notes = (
+        end.join(map(safe, x)) for x in (verdict_lines(report), scaling_notes(report))
+    )
+    return "\n\n".join([verdicts, *shown, notes])
 
 
-def _lead(setup: Setup) -> dict[str, str]:
-    return {
-        "processes × threads": setup.shape,
-        "global batch": str(setup.global_batch_size),
-        "link": link_text(setup.link) or NOT_MEASURED,
+def _model_line(report: ScalingReport) -> str:
+    if report.model is None:
+        return "no model: no setup was timed with a core for each thread"
+    counts = sorted({check.topology.num_processes for check in report.fitted})
+    shared = [check for check in report.held_out if check.topology.threads_per_core > 1]
+    held_out = [check for check in report.held_out if check not in shared]
+    said = [f"where fitted ({', '.join(map(str, counts))} processes) {_errors(report.fitted)}"]
+    said.append(f"held out {_errors(held_out)}" if held_out else "nothing held out")
+    if shared:
+        said.append(f"where threads share cores, which it does not know, {_errors(shared)}")
+    return f"the model's samples/s are off by: {'; '.join(said)}"
+
+
+def _errors(checks: Sequence[Check]) -> str:
+    errors = sorted(100 * check.error for check in checks if check.error is not None)
+    ends = dict.fromkeys(f"{end:+.0f} %" for end in (errors[:1] + errors[-1:]))
+    return f"{' to '.join(ends)} (n = {len(errors)})" if errors else "not known"
+
+
+def _model_notes(model: StepModel) -> list[str]:
+    exchange = "what an exchange takes is not known, as no link was measured"
+    if model.link:
+        link = f"{_ms(model.link.latency_s)} ms, {model.link.bandwidth_bytes_per_s / 1e6:,.3g} MB/s"
+        ring = f"the ring's time for {model.num_bytes / 1e6:.3g} MB over {link}"
+        exchange = f"an exchange takes {_ms(model.call_s)} ms and {ring}"
+    untold = {
+        "fixed_s": "the model: to compute is taken to go by the samples alone; sweep over batches",
+        "call_s": "the model: an exchange is taken to cost its link alone; sweep over batches",
     }
+    computing = f"{_ms(model.fixed_s)} ms and {_ms(model.per_sample_s)} ms a sample"
+    return [
+        f"the model: a process with a core for each thread computes {computing}; {exchange}",
+        *(line for name, line in untold.items() if name not in model.fitted),
+        "a forecast has no interval: it is conditional on a law that the fit cannot judge",
+    ]
 
 
-def _without_link(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    return [{k: v for k, v in row.items() if k != "link"} for row in rows]
+def _lead(topology: Topology) -> dict[str, str]:
+    n, timed, seeds = (len(runs) for runs in (topology.runs, topology.timed, topology.per_seed))
+    return {
+        "processes × threads": topology.shape,
+        "global batch": str(topology.global_batch_size),
+        "n": str(n) + f", {timed} timed" * (timed < n) + f", {seeds} seeds" * (seeds < n),
+    }
 
 
 def _measured_cells(row: Measured, target: float) -> dict[str, str]:
-    setup, time, split = row.setup, row.time_s, row.split
-    mark, n, timed = time_mark(setup.alone), len(setup.runs), len(setup.timed)
-    speed = NOT_MEASURED
-    if row.samples_per_s:
-        half = row.samples_per_s.half_width
-        speed = _count(row.samples_per_s.mean) + ("" if half is None else f" ± {_count(half)}")
-    parts = {name: _ms(getattr(split, f"{name}_s") if split else None) for name in _PARTS}
-    slowest = str(split.slowest_process) if split and setup.num_processes > 1 else NOT_MEASURED
-    return _lead(setup) | {
-        "n": str(n) if timed == n else f"{n}, {timed} timed",
-        "samples/s": speed + (mark if row.samples_per_s else ""),
-        f"s to {goal(target)}": NOT_MEASURED
-        if time is None
-        else median_text(time._asdict() | {"of": time.n}, seconds) + mark,
-        "steps": median_text(row.steps._asdict() | {"of": n}, _count),
+    reached = NOT_MEASURED
+    if row.time_s.n:
+        reached = level_text(row.time_s, METRICS["time_to_accuracy_s"])
+    parts = row.split.model_dump() if row.split and row.topology.num_processes > 1 else {}
+    return _lead(row.topology) | {
+        "samples/s": _marked(level_text(row.samples_per_s, METRICS["samples_per_s"]), row.topology),
+        f"s to {goal(target)}": _marked(reached, row.topology),
+        "steps": level_text(row.steps, METRICS["steps_to_accuracy"]),
         "step ms": _ms(row.step_s),
-        **parts,
-        "slowest process": slowest,
+        **{name: _ms(parts.get(f"{name}_s")) for name in ("compute", "communication", "wait")},
+        "slowest process": str(parts.get("slowest_process", NOT_MEASURED)),
     }
 
 
-def _gain_cells(row: Measured, gain: Gain, target: float) -> dict[str, str]:
-    return _lead(row.setup) | {
-        "scaling": gain.scaling,
-        "one process": f"{gain.base.shape}, {gain.base.global_batch_size}",
-        "× samples/s": _bounded(gain.speed, _ratio),
-        "efficiency %": _percent(gain.efficiency),
-        f"× to {goal(target)}": _bounded(gain.time, _ratio),
-        f"efficiency % to {goal(target)}": _percent(gain.time_efficiency),
-        "= step time": _bounded(gain.hardware, _ratio),
-        "× steps": _bounded(gain.steps, _ratio),
+def _check_cells(check: Check) -> dict[str, str]:
+    return _lead(check.topology) | {
+        "threads per core": f"{check.topology.threads_per_core:.3g}",
+        "samples/s": _count(check.measured),
+        "predicted": _count(check.predicted),
+        "error %": NOT_MEASURED if check.error is None else f"{100 * check.error:+.0f}",
     }
 
 
-def _outlook_cells(outlook: Outlook, row: Predicted, target: float) -> dict[str, str]:
-    compute_s, communication_s, wait_s = row.parts
-    return {
-        "scaling": f"{outlook.scaling}, {outlook.base_batch}",
-        "processes": f"{row.setting.num_processes:,}",
-        "global batch": f"{row.setting.global_batch_size:,}",
-        "samples/s": _bounded(row.samples_per_s, _count),
-        "efficiency %": _percent(outlook.efficiency(row)),
-        f"s to {goal(target)}": _bounded(row.time_s, _brief),
-        "compute ms": _ms(compute_s),
-        "communication ms": _ms(communication_s),
-        "wait ms": _ms(wait_s),
-    }
+def _marked(text: str, *topologies: Topology) -> str:
+    runs = [run for topology in topologies for run in topology.runs]
+    return text if text == NOT_MEASURED else text + time_mark(runs)
 
 
-def _check_cells(check: Check, target: float) -> dict[str, str]:
-    measured, predicted = check.measured, check.predicted
-    speed, time = measured.samples_per_s, measured.time_s
-    return _lead(measured.setup) | {
-        "samples/s": _count(speed.mean) if speed else NOT_MEASURED,
-        "predicted": _bounded(predicted and predicted.samples_per_s, _count),
-        "error %": _signed(check.speed_error),
-        "step ms": _ms(measured.step_s),
-        "step predicted": _ms(predicted and predicted.parts.step_s),
-        "step error %": _signed(check.step_error),
-        f"s to {goal(target)}": seconds(time.median) if time and time.median else NOT_MEASURED,
-        "s predicted": _bounded(predicted and predicted.time_s, _brief),
-        "s error %": _signed(check.time_error),
-    }
-
-
-def _bounded(figure: Figure | None, show: Callable[[float], str]) -> str:
-    if figure is None:
-        return NOT_MEASURED
-    if figure.low is None and figure.high is None:
-        return f"{show(figure.value)} ({NOT_MEASURED})"
-    low = show(figure.low or 0.0)
-    return f"{show(figure.value)} ({low}–{'∞' if figure.high is None else show(figure.high)})"
-
-
-def _percent(share: float | None) -> str:
-    return NOT_MEASURED if share is None else f"{100 * share:.0f}"
-
-
-def _signed(error: float | None) -> str:
-    return NOT_MEASURED if error is None else f"{100 * error:+.0f}"
-
-
-def _ratio(value: float) -> str:
-    return f"{value:.2f}"
-
-
-def _brief(value: float) -> str:
-    return f"{value:.3g}"
-
-
-def _count(value: float) -> str:
-    return f"{value:,.0f}"
+def _count(value: float | None) -> str:
+    return NOT_MEASURED if value is None else f"{value:,.0f}"
 
 
 def _ms(value: float | None) -> str:
     return NOT_MEASURED if value is None else f"{1000 * value:.3g}"
 
 
-def _values(report: ScalingReport) -> dict[str, Any]:
-    """A report in full precision, times in seconds."""
-    return {
-        "configuration": report.family.name,
-        "target_accuracy": report.target,
-        "verdicts": verdict_lines(report),
-        "check": check_line(report),
-        **_rows(report),
-        "model": _model_values(report),
-        "notes": scaling_notes(report),
-    }
-
-
-def _csv_rows(report: ScalingReport) -> list[dict[str, Any]]:
-    lead = {"configuration": report.family.name, "target_accuracy": report.target}
-    return [{"table": name} | lead | row for name, rows in _rows(report).items() for row in rows]
-
-
 def _rows(report: ScalingReport) -> dict[str, list[dict[str, Any]]]:
     """The rows of all tables; figures and other parts are mappings of their own."""
+    gains = [(row.topology, gain) for row in report.measured for gain in row.speedups]
     return {
-        "measured": [_measured_values(row) for row in report.measured],
-        "gains": [
-            _setup_values(row.setup)
-            | {"base_threads": gain.base.num_threads}
-            | _plain(gain, without=("base", "base_step_s"))
-            | {"efficiency": gain.efficiency, "time_efficiency": gain.time_efficiency}
-            for row in report.measured
-            for gain in row.gains
+        "measured": [_place(row.topology) | _data(row) for row in report.measured],
+        "speedups": [
+            _place(t) | {"base_threads": gain.base.num_threads} | _data(gain) for t, gain in gains
         ],
-        "held_out": [_check_values(check) for check in report.checks],
-        "predicted": [
-            _plain(outlook, without=("rows",))
-            | _predicted_values(row)
-            | {"efficiency": outlook.efficiency(row)}
-            for outlook in report.outlooks
-            for row in outlook.rows
-        ],
+        "held_out": [_place(check.topology) | _data(check) for check in report.held_out],
+        "forecast": [_data(row) for row in report.forecasts],
     }
 
 
-def _measured_values(row: Measured) -> dict[str, Any]:
-    counts = {"n": len(row.setup.runs), "timed": len(row.setup.timed)}
-    unstable = {"unstable_runs": sum(map(is_unstable, row.setup.timed))}
-    return _setup_values(row.setup) | counts | unstable | _plain(row, without=("setup", "gains"))
+def _place(topology: Topology) -> dict[str, Any]:
+    return {name: getattr(topology, name) for name in _PLACE}
 
 
-def _setup_values(setup: Setup) -> dict[str, Any]:
-    names = ("num_processes", "num_machines", "num_threads", "global_batch_size")
-    return {name: getattr(setup, name) for name in names} | {"link": _value(setup.link)}
-
-
-def _check_values(check: Check) -> dict[str, Any]:
-    errors = ("speed_error", "step_error", "time_error")
-    predicted = _predicted_values(check.predicted) if check.predicted else {}
-    return (
-        {"held_out_by": check.reason}
-        | _setup_values(check.measured.setup)
-        | predicted
-        | {name: getattr(check, name) for name in errors}
-    )
-
-
-def _predicted_values(row: Predicted) -> dict[str, Any]:
-    setting = {name: _value(value) for name, value in asdict(row.setting).items()}
-    parts = {"step_s": row.parts.step_s, **row.parts._asdict()}
-    return setting | parts | _plain(row, without=("setting", "parts"))
-
-
-def _model_values(report: ScalingReport) -> dict[str, Any] | None:
-    """The fitted parameters; ``None`` without a fit."""
-    if report.predictor is None:
-        return None
-    fit, steps = report.predictor.fit, report.predictor.steps
-    return {
-        "fitted_on": [f"{s.shape}, batch {s.global_batch_size}" for s in report.predictor.setups],
-        **asdict(fit.model),
-        "residual": fit.residual,
-        "free_figures": fit.num_free,
-        "min_steps": steps.curve and steps.curve[0],
-        "noise_batch": steps.noise_batch,
-        "assumptions": fit.assumptions,
-    }
-
-
-def _plain(row: NamedTuple, *, without: Sequence[str]) -> dict[str, Any]:
-    return {k: _value(v) for k, v in row._asdict().items() if k not in without}
-
-
-def _value(value: Any) -> Any:
-    """`value` as JSON has it: figures and what records hold by their names."""
+def _data(value: Any) -> Any:
+    """`value` by the names of its parts, as JSON has it, but for what the row begins with."""
     if isinstance(value, BaseModel):
         return value.model_dump()
-    return value._asdict() if hasattr(value, "_asdict") else value
+    if not hasattr(value, "_asdict"):
+        return value
+    return {k: _data(v) for k, v in value._asdict().items() if k not in _ELSEWHERE}

@@ -31,8 +31,9 @@ def render_selection(
 ) -> str:
     """The configurations among `records` ranked by `metric`, and the choice of the first of them.
 
-    Each counts by the estimator of its `Metric`. How sure the choice is: the share of draws in
-    which the winner stays the best (Hall and Miller 2009; see `mnistbench.stats.resampling`).
+    Each counts by the estimator of its `Metric`. How sure the choice is: the probability that the
+    winner is the best or, where a target was not reached, the share of redraws in which it stays so
+    (see `mnistbench.stats.resampling`).
 
     Args:
         records: runs of one data set and, for times, of one kind of machine.
@@ -70,7 +71,7 @@ def _choice(chosen: Selection) -> dict[str, Any]:
         "target_accuracy": target_of(chosen.winner.runs[0], None),
         "winner": chosen.winner.name,
         "as_good": [candidate.name for candidate in chosen.as_good],
-        "confidence": chosen.winner.share,
+        "confidence": None if chosen.redrawn else chosen.winner.share,
         "why_unsure": chosen.why_unsure,
         "runner_up": chosen.candidates[1].name if chosen.change else None,
         "relative": METRICS[chosen.metric].ratio,
@@ -167,7 +168,9 @@ def _confidence_text(chosen: Selection) -> str:
     share = sum(candidate.share or 0.0 for candidate in (chosen.winner, *chosen.as_good))
     unsure = "" if share >= _SURE else "; more seeds would make it surer"
     one = "one of them is " if chosen.as_good else ""
-    return f"{one}best in {_share_text(share)} of draws{unsure}"
+    return (
+        f"{one}best in {_share_text(share)} of {'redraws' if chosen.redrawn else 'draws'}{unsure}"
+    )
 
 
 def _notes(chosen: Selection) -> list[str]:
@@ -175,11 +178,13 @@ def _notes(chosen: Selection) -> list[str]:
     groups = [candidate.runs for candidate in chosen.candidates]
     metric, lines = METRICS[chosen.metric], [*chosen.left_out]
     if chosen.winner.share is not None:
-        how = "the same draw for all" if chosen.paired else "each by itself, as seeds differ"
-        lines.append(
-            f"best in: how often it stays the best when its seeds' spread is drawn again, "
-            f"{DRAWS:,} times, {how}"
+        what = (
+            "the probability that it is the best, where chance makes some look better than they are"
         )
+        if chosen.redrawn:
+            what = "how often it stays the best when its seeds are drawn again: no probability"
+        shared = "; what runs of one seed share is left out" if chosen.paired else ""
+        lines.append(f"best in: {what} ({DRAWS:,} draws{shared})")
     several = any(len(group) > 1 for group in groups)
     if several and metric.to_target:
         lines.append(f"{metric.label} is the median over all seeds {MEDIAN_NOTE}")

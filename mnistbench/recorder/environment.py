@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
+from mnistbench.recorder.code_identity import code_identity
 from mnistbench.recorder.cores import SHARED_CORES, usable_cores
 from mnistbench.schema.errors import first_line
 
@@ -94,7 +94,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "num_machines": num_machines(),
         "restarts": _whole("TORCHELASTIC_RESTART_COUNT", 0),
         "world_size": _whole("WORLD_SIZE", 1),
-        **_git(),
+        **code_identity(),
     }
 
 
@@ -122,23 +122,3 @@ def _cpu_name() -> str:
 def _driver() -> str | None:
     version = Path("/proc/driver/nvidia/version")
     return first_line(version.read_text()) or None if version.exists() else None
-
-
-def _git() -> dict[str, Any]:
-    """Commit of the checkout this package runs from; ``None`` for an installed package."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return {"git_commit": None, "git_dirty": None}
-    commit = _run("git", "-C", str(root), "rev-parse", "HEAD")
-    status = _run("git", "-C", str(root), "status", "--porcelain", "--", "mnistbench")
-    return {"git_commit": commit, "git_dirty": None if status is None else bool(status)}
-
-
-def _run(*command: str) -> str | None:
-    try:
-        done = subprocess.run(  # noqa: S603 - fixed arguments
-            command, capture_output=True, text=True, timeout=5, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None  # no git, or no commit yet: unknown, as the record says
-    return done.stdout.strip()

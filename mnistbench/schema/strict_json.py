@@ -157,14 +157,14 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _check_depth(value: Any) -> None:
     """Raise RecursionError, as json does much deeper, where it would be one for a later reader."""
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        outer = [v.values() if isinstance(v, dict) else v for v in level if _holds(v)]
-        level = [inner for values in outer for inner in values]
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, (dict, list))
+        ]
         if not level:
             return
     raise RecursionError
-
-
-def _holds(value: Any) -> bool:
-    return isinstance(value, dict | list)

@@ -6,15 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mnistbench.stats.intervals import bootstrap_mean_interval, mean_interval
 from mnistbench.stats.survival import check_times
 
 __all__ = ["ExpectedTime", "expected_running_time"]
 
 _RESAMPLES = 9999
 _FEWEST_RUNS = 5
-"""Below this, resampled runs with failures cover far less than they say."""
-_ENOUGH_FOR_BOOTSTRAP = 10
+"""Below this, resampled runs cover far less than they say."""
 
 
 class ExpectedTime(NamedTuple):
@@ -35,13 +33,11 @@ def expected_running_time(
 ) -> ExpectedTime:
     """Time until one success when failed runs are started again: all time spent per success.
 
-    ERT as in COCO (Hansen et al. 2021). Where every run got there it is the mean, with its
-    bootstrap interval from ten runs on and Student's t below, where the ends of the former are
-    absurd as soon as one run differs from the rest; of failures that never happened neither knows.
-    As no time is below 0, nor is `low`.
-    Else the interval is of resampled runs, its percentiles moved outwards for the few runs
-    (Hesterberg 2015): `high` is None where too many resamples have no success, both are None for
-    fewer than five runs.
+    ERT as in COCO (Hansen et al. 2021). The interval is of resampled runs, its percentiles moved
+    outwards for the few runs (Hesterberg 2015): it covers 94 to 100 % in simulation. `high` is None
+    where too many resamples have no success. There is none for fewer than five runs, nor where
+    every run got there: of failures that did not happen such runs know nothing, and of 20 runs that
+    succeed by 90 % their interval would cover the truth in 4 cases of 100.
 
     Raises:
         ValueError: no runs, lengths that differ, a time that is not finite, or `confidence`
@@ -52,12 +48,7 @@ def expected_running_time(
     if not successes:
         return ExpectedTime(None, None, None, 0, n)
     low, high = None, None
-    if successes == n >= _ENOUGH_FOR_BOOTSTRAP:
-        low, high = bootstrap_mean_interval(times, confidence=confidence, seed=seed)
-    elif successes == n > 1:
-        mean, half_width, _ = mean_interval(times, confidence=confidence)
-        low, high = max(0.0, mean - (half_width or 0.0)), mean + (half_width or 0.0)
-    elif n >= _FEWEST_RUNS:
+    if successes < n and n >= _FEWEST_RUNS:
         low, high = _resampled_ratio(times, reached, confidence, seed)
     return ExpectedTime(math.fsum(times) / successes, low, high, successes, n)
 

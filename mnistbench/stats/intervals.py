@@ -11,10 +11,11 @@ __all__ = [
     "Estimate",
     "MedianEstimate",
     "Range",
-    "bootstrap_mean_interval",
+    "Ratio",
     "complete_mean",
     "mean_interval",
     "median_interval",
+    "ratio_interval",
     "trimmed_mean",
 ]
 
@@ -34,6 +35,14 @@ class Range(NamedTuple):
     high: float | None
 
 
+class Ratio(NamedTuple):
+    """A ratio and its interval; None where the runs are too few for a bound."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
 class MedianEstimate(NamedTuple):
     """A median over `n` runs and its interval; None where the runs are too few for a bound."""
 
@@ -45,6 +54,8 @@ class MedianEstimate(NamedTuple):
 
 def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Estimate:
     """Student's t interval of the mean of independent `values` (Gosset 1908).
+
+    For speeds. Of accuracies of which one in ten collapsed it covers 40 % at n = 5, 67 % at 10.
 
     Raises:
         ValueError: no values, or `confidence` outside (0, 1).
@@ -64,6 +75,32 @@ def complete_mean(values: Iterable[float | None]) -> Estimate | None:
     known = list(values)
     measured = [value for value in known if value is not None]
     return mean_interval(measured) if measured and len(measured) == len(known) else None
+
+
+def ratio_interval(
+    base: Sequence[float], values: Sequence[float], *, confidence: float = 0.95
+) -> Ratio:
+    """The geometric mean of `values` over that of `base`, all above 0 and independent.
+
+    Welch's interval (1947) of the difference of logarithms, which lets one side vary more than the
+    other; none if a side has a single value.
+
+    Raises:
+        ValueError: a side without values, or `confidence` outside (0, 1).
+    """
+    _check(base, confidence)
+    _check(values, confidence)
+    logs = [[math.log(value) for value in side] for side in (base, values)]
+    change = fmean(logs[1]) - fmean(logs[0])
+    if min(map(len, logs)) == 1:
+        return Ratio(math.exp(change), None, None)
+    from scipy.special import stdtrit
+
+    squares = [stdev(side) ** 2 / len(side) for side in logs]
+    parts = sum(x**2 / (len(side) - 1) for x, side in zip(squares, logs, strict=True))
+    freedom = sum(squares) ** 2 / parts if parts else math.inf
+    half = float(stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(sum(squares))
+    return Ratio(*(math.exp(change + x) for x in (0, -half, half)))
 
 
 def median_interval(values: Sequence[float], *, confidence: float = 0.95) -> MedianEstimate:
@@ -91,39 +128,6 @@ def median_interval(values: Sequence[float], *, confidence: float = 0.95) -> Med
     low = ordered[rank - 1] + weight * (ordered[rank] - ordered[rank - 1])
     high = ordered[n - rank] - weight * (ordered[n - rank] - ordered[n - rank - 1])
     return MedianEstimate(median(ordered), low, high, n)
-
-
-def bootstrap_mean_interval(
-    values: Sequence[float], *, confidence: float = 0.95, resamples: int = 9999, seed: int = 0
-) -> Range:
-    """Bootstrap-t interval of the mean of independent `values` (Efron and Tibshirani 1993, §12.5).
-
-    Each resample's mean is taken in units of its own standard error, which follows skew that
-    Student's t does not see and covers far better than percentiles at n = 10. Equal values give
-    an interval without width, as `mean_interval` does. A side has no bound where so many
-    resamples have no spread that its quantile is infinite: always for n < 3, both sides at
-    n = 3 and 95 %.
-
-    Raises:
-        ValueError: no values, `confidence` outside (0, 1), or no resamples.
-    """
-    _check(values, confidence)
-    if resamples < 1:
-        raise ValueError("a bootstrap needs at least one resample")
-    if len(values) < 3:
-        return Range(None, None)
-    if min(values) == max(values):
-        return Range(values[0], values[0])
-    import numpy as np
-
-    drawn = np.random.default_rng(seed).choice(values, size=(resamples, len(values)))
-    shift, error = drawn.mean(axis=1) - np.mean(values), drawn.std(axis=1)
-    flat = np.ptp(drawn, axis=1) == 0  # rounding leaves their standard deviation above zero
-    error[flat], shift[flat] = 1.0, np.copysign(np.inf, shift[flat])
-    tail = (1 - confidence) / 2
-    inner, outer = np.quantile(shift / error, [tail, 1 - tail], method="inverted_cdf")
-    low, high = (float(np.mean(values) - t * np.std(values)) for t in (outer, inner))
-    return Range(low if math.isfinite(low) else None, high if math.isfinite(high) else None)
 
 
 def trimmed_mean(values: Sequence[float], *, drop_each_side: int) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from mnistbench.stats.intervals import Range
+from mnistbench.stats.intervals import Range, Ratio
 from mnistbench.stats.readings import Reading
+from mnistbench.stats.survival import median_reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,29 +23,39 @@ __all__ = [
     "change_range",
     "drawn_means",
     "drawn_medians",
+    "drawn_times",
+    "median_ratio",
 ]
 
 DRAWS = 9999
 FEWEST_FOR_MEDIANS = 5
 """Runs below which resampled medians are surer than they may be: of three, in 23 cases of 100."""
 
+_NONE = 0.2
+"""The prior probability that groups do not differ at all."""
 _ROUNDING = 1e-9
 
 
 def drawn_means(
-    groups: Sequence[Sequence[float]], *, paired: bool, draws: int = DRAWS, seed: int = 0
+    groups: Sequence[Sequence[float]],
+    *,
+    paired: bool,
+    of_medians: bool = False,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> _Numbers:
-    """Means of `groups` as they might have come out: ``[draws, groups]``.
+    """True means of `groups` as they may well be: ``[draws, groups]``.
 
-    A multiplier bootstrap (van der Vaart and Wellner 1996, §2.9): each run's deviation from its
-    group's mean is weighed by a standard normal number, and the sum scaled to the standard error
-    as Student's t has it, so that the difference of two paired groups follows exactly that. Plain
-    resampling of few runs does not: of three seeds it is 95 % sure of one of two equal groups in
-    38 cases of 100 in place of 10.
+    Draws from a hierarchical normal model (Gelman et al. 2013, §5.4): the noise of all groups is
+    alike, and true means scatter around one of their own, by a spread in units of the noise that is
+    0 with a probability of one fifth and else half-Cauchy. So they are shrunk towards each other
+    where the data show no more than noise: to be the largest of twelve equal ones is no merit. In
+    simulation, where a group is called the best with x % it is in x % of the cases, to within 5.
 
     Args:
         groups: two runs or more each; if `paired`, run i of each group shares what made it lucky.
-        paired: weigh run i of all groups alike.
+        paired: leave out of the noise what run i of all groups shares.
+        of_medians: centre on them, which vary more than means do, by pi / 2.
         draws: how many.
         seed: of the draws.
 
@@ -54,14 +66,42 @@ def drawn_means(
 
     if min(map(len, groups)) < 2 or (paired and len(set(map(len, groups))) > 1):
         raise ValueError("needs two runs or more in each group, and as many in each for pairs")
-    drawn = np.empty((draws, len(groups)))
-    for column, group in enumerate(groups):
-        random = np.random.default_rng(seed if paired else [seed, column])
-        n, values = len(group), np.array(group)
-        noise = random.standard_normal((draws, n)) @ (values - values.mean())
-        scale = np.sqrt(n * random.chisquare(n - 1, size=draws))
-        drawn[:, column] = values.mean() + noise / scale
-    return drawn
+    random, k = np.random.default_rng(seed), len(groups)
+    square, freedom = _noise(groups, paired=paired and k > 1)
+    centre = np.array([(np.median if of_medians else np.mean)(group) for group in groups])
+    error = np.array([(np.pi / 2 if of_medians else 1.0) / len(group) for group in groups])
+    total, spread, log_weight = _spreads(centre, error, square, freedom)
+    weight = np.exp(log_weight - log_weight.max())
+    chosen = random.choice(len(weight), size=draws, p=weight / weight.sum())
+    noise = np.sqrt(total[chosen] / random.chisquare(freedom + k - 1, size=draws))
+    inverse = 1 / (spread[chosen, None] ** 2 + error)
+    precision = inverse.sum(axis=1)
+    around = (centre * inverse).sum(axis=1) / precision
+    around += noise / np.sqrt(precision) * random.standard_normal(draws)
+    kept = spread[chosen, None] ** 2 * inverse  # how little a mean is shrunk
+    drawn = around[:, None] + kept * (centre - around[:, None])
+    drawn += noise[:, None] * np.sqrt(kept * error) * random.standard_normal((draws, k))
+    return np.asarray(drawn)
+
+
+def drawn_times(
+    groups: Sequence[Sequence[Reading]], *, paired: bool, draws: int = DRAWS, seed: int = 0
+) -> _Numbers:
+    """Median times of `groups` as they may well be: ``[draws, groups]``, or infinity.
+
+    By `drawn_means` of the logarithms of times, halfway between the ends of each. Where a run was
+    not reached, `drawn_medians`, whose shares of draws say more than is so: 50 % of what is the
+    best in 39 cases of 100, 69 % in 60, 93 % in 90.
+
+    Args and errors as there.
+    """
+    import numpy as np
+
+    if not all(reading.reached and reading.high > 0 for group in groups for reading in group):
+        return drawn_medians(groups, paired=paired, draws=draws, seed=seed)
+    logs = [[math.log((r.low + r.high) / 2) for r in group] for group in groups]
+    found = drawn_means(logs, paired=paired, of_medians=True, draws=draws, seed=seed)
+    return np.asarray(np.exp(found))
 
 
 def drawn_medians(
@@ -69,10 +109,10 @@ def drawn_medians(
 ) -> _Numbers:
     """Kaplan and Meier's medians (1958) of resampled `groups`: ``[draws, groups]``, or infinity.
 
-    The runs of a group are drawn with replacement (Efron 1981 for censored data); have
-    `FEWEST_FOR_MEDIANS` of them. Percentiles of such draws are too narrow by the degrees of freedom
-    and by Student's t: draws are moved away from the group's own median for that, as ratios
-    (Hesterberg 2015).
+    Each time is taken halfway between its ends. The runs of a group are drawn with replacement
+    (Efron 1981 for censored data); have `FEWEST_FOR_MEDIANS` of them. Percentiles of such draws
+    are too narrow by the degrees of freedom and by Student's t: draws are moved away from the
+    group's own median for that, as ratios (Hesterberg 2015).
 
     Args:
         groups: as there, readings of times that may be censored.
@@ -135,12 +175,75 @@ def change_range(
     return Range(low, high)
 
 
+def _noise(groups: Sequence[Sequence[float]], *, paired: bool) -> tuple[float, int]:
+    """The sum of squares of the runs around their groups, and pairs, and its degrees of freedom."""
+    import numpy as np
+
+    if not paired:
+        return sum(len(g) * float(np.var(g)) for g in groups), sum(len(g) - 1 for g in groups)
+    table = np.array(groups)
+    means = table.mean(axis=1, keepdims=True) + table.mean(axis=0) - table.mean()
+    return float(((table - means) ** 2).sum()), (table.shape[0] - 1) * (table.shape[1] - 1)
+
+
+def _spreads(
+    centre: _Numbers, error: _Numbers, square: float, freedom: int
+) -> tuple[_Numbers, _Numbers, _Numbers]:
+    """Spreads of true means that may be, in units of the noise, with what the data say of each.
+
+    For each the sum of squares of noise that it leaves, itself, and the logarithm of its posterior
+    weight; the noise and what the means scatter around are integrated out.
+    """
+    import numpy as np
+
+    some = np.geomspace(0.02, 20_000, 70)
+    half_cauchy = some / (1 + some**2)  # on a logarithmic grid
+    prior = np.array([_NONE, *((1 - _NONE) * half_cauchy / half_cauchy.sum())])
+    spread = np.array([0.0, *some])
+    variance = spread[:, None] ** 2 + error
+    precision = (1 / variance).sum(axis=1)
+    around = (centre / variance).sum(axis=1, keepdims=True) / precision[:, None]
+    total = square + ((centre - around) ** 2 / variance).sum(axis=1)
+    log_weight = np.log(prior) - (np.log(variance).sum(axis=1) + np.log(precision)) / 2
+    return (
+        total,
+        spread,
+        log_weight - (freedom + len(centre) - 1) / 2 * np.log(np.maximum(total, 1e-300)),
+    )
+
+
+def median_ratio(a: Sequence[Reading], b: Sequence[Reading], *, paired: bool) -> Ratio | None:
+    """The median of `a` over that of `b`; ``None`` where one has none, of censored readings too.
+
+    Its 95 % interval is of `drawn_medians`: none for fewer than `FEWEST_FOR_MEDIANS` readings, and
+    no bound where too many draws do not get there.
+
+    Args:
+        a: readings of times, or of numbers of steps.
+        b: likewise; if `paired`, reading i shares what made that of `a` lucky.
+        paired: draw both in pairs.
+    """
+    medians = [median_reading(side).median if side else None for side in (a, b)]
+    if not medians[0] or not medians[1]:
+        return None
+    value = medians[0] / medians[1]
+    if min(len(a), len(b)) < FEWEST_FOR_MEDIANS:
+        return Ratio(value, None, None)
+    low, high = change_range(drawn_medians([a, b], paired=paired), best=1, other=0, ratio=True)
+    return Ratio(
+        value,
+        None if low is None else min(1 + low, value),
+        None if high is None else max(1 + high, value),
+    )
+
+
 def _medians(group: Sequence[Reading], counts: NDArray[np.int64]) -> _Numbers:
     """The median of `group` for each row of `counts` ``[draws, n]``, how often each run counts."""
     import numpy as np
 
-    order = sorted(range(len(group)), key=lambda i: (group[i].value, not group[i].reached))
-    times = np.array([group[i].value for i in order])
+    middles = [(r.low + r.high) / 2 if r.reached else r.low for r in group]
+    order = sorted(range(len(group)), key=lambda i: (middles[i], not group[i].reached))
+    times = np.array([middles[i] for i in order])
     counts = counts[:, order]
     arrived = counts * np.array([group[i].reached for i in order])
     under_way = counts[:, ::-1].cumsum(axis=1)[:, ::-1]

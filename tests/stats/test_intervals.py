@@ -1,7 +1,7 @@
 """Estimates and intervals against a second implementation; `test_coverage` simulates them."""
 
-import random
-from statistics import fmean, median, pstdev
+import math
+from statistics import fmean, median
 
 import pytest
 from hypothesis import given
@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mnistbench.stats.intervals import (
-    bootstrap_mean_interval,
     mean_interval,
     median_interval,
+    ratio_interval,
     trimmed_mean,
 )
 
 NUMBERS = st.integers(-(10**6), 10**6).map(lambda i: i / 1000)
 SEVEN = [4.1, 3.9, 5.2, 4.4, 9.7, 4.0, 4.6]
-INTERVALS = [mean_interval, median_interval, bootstrap_mean_interval]
+INTERVALS = [mean_interval, median_interval]
 
 
 @given(
@@ -32,12 +32,6 @@ def test_the_interval_of_the_mean_is_scipys(values, confidence):
     assert estimate.n == len(values)
     assert estimate.mean == pytest.approx((low + high) / 2, rel=1e-6, abs=1e-6)
     assert estimate.half_width == pytest.approx((high - low) / 2, rel=1e-6, abs=1e-6)
-
-
-def test_one_value_has_no_interval():
-    assert mean_interval([3.0]) == (3.0, None, 1)
-    assert median_interval([3.0]) == (3.0, None, None, 1)
-    assert bootstrap_mean_interval([3.0]) == (None, None)
 
 
 @pytest.mark.parametrize("interval", INTERVALS)
@@ -81,48 +75,6 @@ def test_fewer_than_six_values_bound_no_median_at_95_percent(n):
     assert median_interval(SEVEN[:n]) == (median(SEVEN[:n]), None, None, n)
 
 
-def naive_bootstrap_t(values, resamples):
-    """Bootstrap-t bounds of the mean, draw by draw."""
-    draw, pivots = random.Random(5), []
-    for _ in range(resamples):
-        chosen = draw.choices(values, k=len(values))
-        if len(set(chosen)) > 1:
-            pivots.append((fmean(chosen) - fmean(values)) / pstdev(chosen))
-    pivots.sort()
-    low, high = pivots[int(0.975 * len(pivots))], pivots[int(0.025 * len(pivots))]
-    return fmean(values) - low * pstdev(values), fmean(values) - high * pstdev(values)
-
-
-@pytest.mark.slow
-def test_the_bootstrap_interval_is_that_of_a_plain_loop():
-    values = [*SEVEN, 4.3, 4.8, 5.5]
-    low, high = naive_bootstrap_t(values, 20_000)
-    assert bootstrap_mean_interval(values) == pytest.approx((low, high), rel=0.05)
-    assert high - fmean(values) > 1.5 * (fmean(values) - low)  # it follows the skew
-
-
-def test_the_bootstrap_interval_depends_on_its_seed_alone():
-    assert bootstrap_mean_interval(SEVEN, seed=3) == bootstrap_mean_interval(SEVEN, seed=3)
-    assert bootstrap_mean_interval(SEVEN, seed=3) != bootstrap_mean_interval(SEVEN, seed=4)
-
-
-def test_the_bootstrap_gives_no_bound_it_cannot_draw():
-    assert bootstrap_mean_interval([1.0, 2.0]) == (None, None)
-    assert bootstrap_mean_interval([1.0, 2.0, 3.0]) == (None, None)
-    assert bootstrap_mean_interval([0.1, 0.1, 0.1, 0.1, 0.7]).high is None
-    assert bootstrap_mean_interval([0.1] * 5) == (0.1, 0.1)
-    with pytest.raises(ValueError, match="resample"):
-        bootstrap_mean_interval(SEVEN, resamples=0)
-
-
-@given(st.lists(NUMBERS, min_size=4, max_size=12))
-def test_the_bootstrap_interval_holds_the_mean(values):
-    low, high = bootstrap_mean_interval(values, resamples=400)
-    mean = fmean(values)
-    assert low is None or low <= mean + 1e-9
-    assert high is None or high >= mean - 1e-9
-
-
 @given(st.data(), st.integers(0, 5))
 def test_the_trimmed_mean_is_scipys(data, drop):
     values = data.draw(st.lists(NUMBERS, min_size=2 * drop + 1, max_size=20))
@@ -134,3 +86,22 @@ def test_the_trimmed_mean_is_scipys(data, drop):
 def test_a_trimmed_mean_of_nothing_is_an_error(n, drop):
     with pytest.raises(ValueError, match="cannot drop"):
         trimmed_mean([1.0] * n, drop_each_side=drop)
+
+
+@given(
+    st.lists(st.floats(0.1, 10), min_size=2, max_size=9, unique=True),
+    st.lists(st.floats(0.1, 10), min_size=2, max_size=9, unique=True),
+)
+def test_the_interval_of_a_ratio_is_scipys_of_logarithms(base, values):
+    logs = [[math.log(value) for value in side] for side in (values, base)]
+    found = ratio_interval(base, values)
+    expected = stats.ttest_ind(*logs, equal_var=False).confidence_interval(0.95)
+    assert [math.log(found.low), math.log(found.high)] == pytest.approx(expected[:2], abs=1e-6)
+    assert math.log(found.value) == pytest.approx(fmean(logs[0]) - fmean(logs[1]), abs=1e-9)
+
+
+def test_a_ratio_of_single_values_has_no_interval_and_of_equal_ones_no_width():
+    assert ratio_interval([2.0], [3.0, 3.0]) == (pytest.approx(1.5), None, None)
+    assert ratio_interval([2.0, 2.0], [2.0, 2.0]) == (1, 1, 1)
+    with pytest.raises(ValueError, match="at least one"):
+        ratio_interval([], [1.0])

@@ -1,7 +1,7 @@
 """How surely the best is the best: against Student's t, Kaplan and Meier, and the nominal rate."""
 
+import math
 import random
-from statistics import fmean, stdev
 
 import numpy as np
 import pytest
@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mnistbench.stats.intervals import mean_interval
 from mnistbench.stats.readings import Reading
 from mnistbench.stats.resampling import (
     FEWEST_FOR_MEDIANS,
@@ -18,46 +17,109 @@ from mnistbench.stats.resampling import (
     change_range,
     drawn_means,
     drawn_medians,
+    drawn_times,
+    median_ratio,
 )
 from mnistbench.stats.survival import kaplan_meier_median
 
-VALUES = [0.981, 0.979, 0.985, 0.980], [0.978, 0.979, 0.983, 0.976]
+
+def share_of_first(groups, **settings):
+    return best_shares(drawn_means(groups, **settings), higher_is_better=True)[0]
 
 
-def test_of_two_paired_groups_the_share_is_students_t():
-    a, b = VALUES
-    gains = [x - y for x, y in zip(a, b, strict=True)]
-    expected = stats.t.cdf(fmean(gains) / (stdev(gains) / 2), df=3)
-    drawn = drawn_means(VALUES, paired=True)
-    shares = best_shares(drawn, higher_is_better=True)
-    assert shares == pytest.approx([expected, 1 - expected], abs=0.02)
-    assert best_shares(drawn, higher_is_better=False) == pytest.approx(shares[::-1])
-    low, high = change_range(drawn, best=0, other=1, ratio=False)
-    interval = mean_interval(gains)
-    assert -low == pytest.approx(interval.mean + interval.half_width, rel=0.1)
-    assert -high == pytest.approx(interval.mean - interval.half_width, abs=2e-4)
+def test_the_draws_are_those_of_the_model_by_plain_sampling():
+    # the model run forwards: keep what looks like the two means and the noise that were seen
+    draw, kept = np.random.default_rng(1), []
+    groups = [[0.0, 1.0, 2.0], [0.7, 1.7, 2.7]]
+    while len(kept) < 1500:
+        size = 200_000
+        noise = np.exp(draw.uniform(-2, 2, size))  # known only by its degrees of freedom
+        spread = np.where(draw.random(size) < 0.2, 0.0, np.abs(draw.standard_cauchy(size))) * noise
+        apart = spread * math.sqrt(2) * draw.normal(size=size)
+        seen = apart + noise * math.sqrt(2 / 3) * draw.normal(size=size)
+        square = noise**2 * draw.chisquare(4, size=size)
+        near = (np.abs(seen - 0.7) < 0.05) & (np.abs(square - 4) < 0.4)
+        kept += apart[near].tolist()
+    gaps = np.array(kept)
+    expected = np.mean((gaps > 0) + (gaps == 0) / 2)
+    assert share_of_first(groups[::-1], paired=False) == pytest.approx(expected, abs=0.04)
+    drawn = drawn_means(groups, paired=False)
+    assert np.mean(drawn[:, 1] - drawn[:, 0]) == pytest.approx(gaps.mean(), abs=0.04)
 
 
-def test_groups_without_shared_seeds_are_drawn_each_by_itself():
-    same_noise = [[0.1, 0.2, 0.3], [0.11, 0.21, 0.31]]
-    paired, alone = (
-        best_shares(drawn_means(same_noise, paired=p), higher_is_better=True) for p in (True, False)
-    )
-    assert paired == [0.0, 1.0]
-    assert 0.5 < alone[1] < 0.65
+def test_what_seeds_share_is_no_noise_where_they_are_paired():
+    a, b = [0.9, 0.5, 0.1, 0.7], [0.89, 0.48, 0.09, 0.68]
+    assert share_of_first([a, b], paired=True) > 0.9
+    assert 0.5 < share_of_first([a, b], paired=False) < 0.6
     uneven = drawn_means([[0.1, 0.2, 0.3], [0.1, 0.2]], paired=False)
     assert uneven.shape == (9999, 2)
 
 
-@pytest.mark.parametrize("n", [2, 3, 5])
-def test_two_equal_groups_are_told_apart_at_the_nominal_rate(n):
-    draw, trials = random.Random(n), 400
-    wrong = 0
+def test_groups_far_apart_are_not_shrunk_and_equal_ones_share():
+    far = drawn_means([[1.0, 1.1, 0.9], [9.0, 9.1, 8.9], [5.0, 5.1, 4.9]], paired=False)
+    assert far.mean(axis=0) == pytest.approx([1, 9, 5], abs=0.05)
+    assert best_shares(far, higher_is_better=True)[1] > 0.999
+    same = best_shares(drawn_means([[3.0, 3.0]] * 4, paired=False), higher_is_better=True)
+    assert same == pytest.approx([0.25] * 4)
+    alike = drawn_means([[1.0, 2.0, 3.0]] * 4, paired=True)
+    assert best_shares(alike, higher_is_better=True) == pytest.approx([0.25] * 4, abs=0.02)
+
+
+@given(
+    st.lists(st.lists(st.integers(-99, 99), min_size=3, max_size=3), min_size=2, max_size=5),
+    st.booleans(),
+    st.sampled_from([0.25, 8.0]),
+)
+def test_shares_know_no_unit(groups, paired, factor):
+    scaled = [[factor * x + 64 for x in group] for group in groups]
+    one, other = (
+        best_shares(drawn_means(g, paired=paired, draws=299), higher_is_better=True)
+        for g in (groups, scaled)
+    )
+    assert one == pytest.approx(other, abs=0.01)
+    assert sum(one) == pytest.approx(1)
+
+
+def choices(trials, *, times):
+    """What was said of the best of some groups, and how right it was: shared by equal ones."""
+    draw, found = np.random.default_rng(8), []
     for trial in range(trials):
-        groups = [[draw.gauss(0, 1) for _ in range(n)] for _ in "AB"]
-        drawn = drawn_means(groups, paired=True, draws=499, seed=trial)
-        wrong += max(best_shares(drawn, higher_is_better=True)) >= 0.95
-    assert 0.05 < wrong / trials < 0.15  # 0.1: either may come out on top
+        k, n, paired = (
+            draw.choice([2, 4, 12]),
+            draw.choice([5, 10] if times else [3, 5, 10]),
+            trial % 2,
+        )
+        true = draw.choice([0.0, 0.3, 1.0, 3.0]) * SHAPES[trial % 3](draw, k)
+        noise = draw.normal(size=(k, n)) if trial % 4 < 2 else draw.standard_t(3, (k, n)) / 3**0.5
+        runs = true[:, None] + noise + paired * draw.normal(size=n)
+        best = true == (true.min() if times else true.max())
+        if times:
+            groups = [[Reading.of(math.exp(0.3 * x)) for x in row] for row in runs]
+            drawn = drawn_times(groups, paired=bool(paired), draws=499, seed=trial)
+            chosen = np.median(runs, axis=1).argmin()
+        else:
+            drawn = drawn_means(runs.tolist(), paired=bool(paired), draws=499, seed=trial)
+            chosen = runs.mean(axis=1).argmax()
+        said = best_shares(drawn, higher_is_better=not times)[chosen]
+        found.append((said, best[chosen] / best.sum()))
+    return np.array(found)
+
+
+SHAPES = (
+    lambda draw, k: np.arange(k) == draw.integers(k),  # one is better
+    lambda draw, k: draw.permutation(k) / (k - 1),
+    lambda draw, k: draw.normal(size=k),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [False, True])
+def test_the_best_is_the_best_as_often_as_is_said(times):
+    found = choices(3000, times=times)
+    for low, high in ((0, 0.4), (0.4, 0.6), (0.6, 0.8), (0.8, 0.9), (0.9, 1.01)):
+        said, right = found[(found[:, 0] >= low) & (found[:, 0] < high)].T
+        chance = 2 * math.sqrt(right.mean() * (1 - right.mean()) / len(right))
+        assert said.mean() == pytest.approx(right.mean(), abs=0.05 + chance)
 
 
 def test_equal_medians_are_told_apart_no_more_often():
@@ -110,6 +172,13 @@ def test_a_run_that_never_gets_there_is_at_no_time():
     assert change_range(drawn, best=1, other=0, ratio=True)[1] is None
 
 
+def test_where_a_time_was_not_reached_the_runs_are_drawn_again():
+    groups = [[Reading.of(x) for x in (2.0, 3.0, 4.0)], [Reading.of(1.0), Reading(5.0, np.inf)]]
+    assert (drawn_times(groups, paired=False) == drawn_medians(groups, paired=False)).all()
+    between = [[Reading(1.0, 3.0)] * 3, [Reading(3.0, 5.0)] * 3]
+    assert np.median(drawn_times(between, paired=True), axis=0) == pytest.approx([2, 4], rel=1e-6)
+
+
 def test_a_side_that_is_not_reached_opens_its_end_only():
     reached = [1.0, 1.1, 0.9]
     drawn = np.array([[1.0, x] for x in (*reached, np.inf)])
@@ -132,3 +201,16 @@ def test_too_few_runs_or_uneven_pairs_are_refused(groups, paired):
         drawn_means(groups, paired=paired)
     with pytest.raises(ValueError, match="needs a run or more"):
         drawn_medians([*([Reading.of(x) for x in group] for group in groups), []], paired=paired)
+
+
+def test_a_ratio_of_medians_has_the_interval_of_its_draws_and_is_none_unreached():
+    a, b = ([Reading.of(factor * x) for x in (4.0, 5.0, 6.0, 7.0, 8.0)] for factor in (2, 1))
+    assert median_ratio(a, b, paired=True) == pytest.approx((2, 2, 2))
+    value, low, high = median_ratio(a, b, paired=False)
+    assert (value, low < 2 < high) == (2, True)
+    assert median_ratio(a[:4], b, paired=False)[1:] == (None, None)
+    lost = [Reading(9.0, np.inf)] * 3
+    assert median_ratio(a, lost, paired=False) is median_ratio([], b, paired=False) is None
+    _, low, high = median_ratio(a, [*b[:3], *lost[:2]], paired=False)
+    assert low is None
+    assert high is not None

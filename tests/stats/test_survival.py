@@ -12,7 +12,7 @@ from scipy import stats
 
 from mnistbench.stats import survival
 from mnistbench.stats.expected_time import expected_running_time
-from mnistbench.stats.intervals import bootstrap_mean_interval, median_interval
+from mnistbench.stats.intervals import median_interval
 from mnistbench.stats.survival import (
     kaplan_meier_median,
     log_rank,
@@ -225,18 +225,10 @@ def test_expected_running_time_is_all_time_per_success():
     assert expected_running_time([1.0, 2.0, 9.0], [True, True, False]) == (6.0, None, None, 2, 3)
 
 
-def test_expected_running_time_without_failures_is_the_mean_and_its_interval():
+def test_expected_running_time_without_failures_is_the_mean_and_says_no_interval():
     times = [3.0, 4.0, 6.0, 5.0, 4.5]
-    result = expected_running_time(times, [True] * 5)
-    assert result[:3] == pytest.approx((4.5, 4.5 - 1.3881, 4.5 + 1.3881), abs=1e-3)
-    result = expected_running_time(2 * times, [True] * 10, seed=2)
-    expected = bootstrap_mean_interval(2 * times, seed=2)
-    assert (result.time, result.low, result.high) == (4.5, *expected)
-
-
-def test_no_bound_of_expected_running_time_is_below_0():
-    result = expected_running_time([1.0, 3.0], [True, True])
-    assert result[:3] == pytest.approx((2.0, 0.0, 2 + 12.706), abs=1e-3)
+    assert expected_running_time(times, [True] * 5) == (4.5, None, None, 5, 5)
+    assert expected_running_time(4 * times, [True] * 20)[:3] == (4.5, None, None)
 
 
 def test_the_bounds_of_expected_running_time_are_those_of_a_plain_loop():

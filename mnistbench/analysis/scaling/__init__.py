@@ -1,1 +1,1 @@
-"""Whether more processes help, and why not: scaling as measured, as modelled, and in words."""
+"""Whether more processes help, and why not: as measured, and by one plain model of a step."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Speed", "gain_picture", "speed_picture"]
+__all__ = ["Speed", "speed_picture", "speedup_picture"]
 
 _AXES = {"batch": "samples in a step", "processes": "processes"}
 
@@ -46,9 +46,9 @@ def speed_picture(
     )
 
 
-def gain_picture(gains: Sequence[Speed], *, number: int = 0) -> Picture | None:
+def speedup_picture(speedups: Sequence[Speed], *, number: int = 0) -> Picture | None:
     """Samples per second over those of one process, against processes; ``None`` without any."""
-    told = _series(gains)
+    told = _series(speedups)
     if not told:
         return None
     return Picture(

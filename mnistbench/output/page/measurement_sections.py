@@ -7,21 +7,18 @@ from statistics import fmean
 
 from mnistbench.analysis.grouping import summarise
 from mnistbench.analysis.metrics import METRICS, SHARED_PHASES
-from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.repeats import began_a_process, counted
-from mnistbench.analysis.scaling.gains import Gain, Measured
-from mnistbench.analysis.scaling.prediction import Figure
-from mnistbench.analysis.scaling.study import ScalingReport, study_scaling
-from mnistbench.analysis.stability import mark_notes, time_mark
+from mnistbench.analysis.scaling.analysis import ScalingReport, analyse_scaling
+from mnistbench.analysis.scaling.speedup import Measured, Speedup
+from mnistbench.analysis.stability import is_profiled, mark_notes
 from mnistbench.output.charts.curve_pictures import curve_pictures
 from mnistbench.output.charts.rows import MOST_ROWS
-from mnistbench.output.charts.speed_pictures import Speed, gain_picture, speed_picture
+from mnistbench.output.charts.speed_pictures import Speed, speed_picture, speedup_picture
 from mnistbench.output.charts.stacked_bars import Stack, ledger_pictures
 from mnistbench.output.charts.style import Picture
 from mnistbench.output.page.parts import Section, Table
 from mnistbench.output.page.report_data import Row, Subject
-from mnistbench.output.scaling_notes import scaling_notes
-from mnistbench.output.scaling_verdict import check_line, verdict_lines
+from mnistbench.output.scaling_table import scaling_notes, speedup_cells, verdict_lines
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import PHASES, Phase, RunRecord
 
@@ -123,78 +120,48 @@ def _batch_kind(total: int | None, each: int | None) -> str:
 
 def scaling_section(subject: Subject) -> Section | None:
     """What several processes gained over one; ``None`` where there are not both."""
-    records = [run for row in subject.timed for run in row.runs]
+    records = [record for record in subject.records if not is_profiled(record)]
     counts = {record.environment.get("num_processes") for record in records} - {None}
     if 1 not in counts or len(counts) < 2:
         return None
     reading = subject.reading
-    lead = "What several processes gained over one, why no more, and how far it would go on."
+    lead = "What several processes gained over one, why no more, and how near a model comes to it."
     try:
-        reports = study_scaling(records, reading.scaling, target=reading.scaling_target)
+        reports = analyse_scaling(
+            records, fit_on=reading.scaling_fit_on, target=reading.scaling_target
+        )
     except InputError as error:
         return Section(key="scaling", title="Scaling", lead=lead, said=[str(error)])
     return Section(
         key="scaling",
         title="Scaling",
         lead=lead,
-        said=[line for report in reports for line in _said(report, named=len(reports) > 1)],
-        pictures=list(_gain_pictures(reports)),
-        tables=[table for report in reports for table in _gain_tables(report)],
+        said=[line for report in reports for line in verdict_lines(report)],
+        pictures=list(_speedup_pictures(reports)),
+        tables=[table for report in reports for table in _speedup_tables(report)],
         notes=list(dict.fromkeys(line for report in reports for line in scaling_notes(report))),
     )
 
 
-def _said(report: ScalingReport, *, named: bool) -> list[str]:
-    checked = check_line(report)
-    lead = f"{report.family.name}; " if named else ""
-    return [f"{lead}{line}" for line in (*verdict_lines(report), *([checked] if checked else []))]
-
-
-def _gain_pictures(reports: Sequence[ScalingReport]) -> Iterable[Picture]:
+def _speedup_pictures(reports: Sequence[ScalingReport]) -> Iterable[Picture]:
     for number, report in enumerate(reports, start=1):
-        gains = [
-            Speed(_series(row, gain), row.setup.num_processes, *gain.speed)
+        speeds = [
+            Speed(_series(row, gain), row.topology.num_processes, *gain.speed)
             for row in report.measured
-            for gain in row.gains
+            for gain in row.speedups
             if gain.speed is not None
         ]
-        picture = gain_picture(gains, number=number if len(reports) > 1 else 0)
+        picture = speedup_picture(speeds, number=number if len(reports) > 1 else 0)
         if picture is not None:
             yield picture
 
 
-def _series(row: Measured, gain: Gain) -> str:
-    threads = row.setup.num_threads
-    return (
-        f"{gain.scaling}, batch {gain.base.global_batch_size}, {threads} "
-        f"thread{'s' * (threads > 1)} each" + (", slower link" if row.setup.link_rank else "")
-    )
+def _series(row: Measured, gain: Speedup) -> str:
+    threads = row.topology.num_threads
+    batch = gain.base.global_batch_size
+    return f"{gain.scaling}, batch {batch}, {threads} thread{'s' * (threads > 1)} each"
 
 
-def _gain_tables(report: ScalingReport) -> list[Table]:
-    rows = [
-        {
-            "processes × threads": row.setup.shape,
-            "global batch": str(row.setup.global_batch_size),
-            "scaling": gain.scaling,
-            "n": str(len(row.setup.runs)),
-            "× samples/s": _figure(gain.speed) + time_mark(row.setup.alone),
-            "efficiency %": NOT_MEASURED
-            if gain.efficiency is None
-            else f"{100 * gain.efficiency:.0f}",
-            f"× to {goal(report.target)}": _figure(gain.time),
-            "× steps": _figure(gain.steps),
-        }
-        for row in report.measured
-        for gain in row.gains
-    ]
-    return [Table(title=f"{report.family.name}, against one process", rows=rows)] if rows else []
-
-
-def _figure(figure: Figure | None) -> str:
-    if figure is None:
-        return NOT_MEASURED
-    if figure.low is None and figure.high is None:
-        return f"{figure.value:.2f} ({NOT_MEASURED})"
-    high = "∞" if figure.high is None else f"{figure.high:.2f}"
-    return f"{figure.value:.2f} ({figure.low or 0:.2f}–{high})"
+def _speedup_tables(report: ScalingReport) -> list[Table]:
+    rows = speedup_cells(report)
+    return [Table(title=f"{report.name}, against one process", rows=rows)] if rows else []

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from mnistbench.analysis.differences import values_of
 from mnistbench.analysis.grouping import group_runs
-from mnistbench.analysis.scaling.study import Choice
 from mnistbench.analysis.stability import is_profiled
 from mnistbench.output.rerun import Recipes
 from mnistbench.output.row_names import row_names
@@ -27,7 +26,7 @@ class Reading:
         targets: accuracies to score at, as fractions; none are the runs' own.
         references: curves that runs are held to.
         recipes: what recipes set now, which commands are told against.
-        scaling: what to fit the model of scaling on.
+        scaling_fit_on: process counts to fit the model of scaling on; none is by default.
         scaling_target: the accuracy that scaling is read at; none is the runs' own.
         left_out: one sentence on records that could not be read; empty where all could.
     """
@@ -35,7 +34,7 @@ class Reading:
     targets: Sequence[float] = ()
     references: Sequence[ReferenceCurve] = ()
     recipes: Recipes = field(default_factory=dict)
-    scaling: Choice = field(default_factory=Choice)
+    scaling_fit_on: tuple[int, ...] = ()
     scaling_target: float | None = None
     left_out: str = ""
 

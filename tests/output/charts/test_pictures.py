@@ -8,7 +8,7 @@ import pytest
 from mnistbench.output.charts.curve_pictures import curve_pictures
 from mnistbench.output.charts.roofline import RooflinePoint, roofline_picture
 from mnistbench.output.charts.rows import parts_of
-from mnistbench.output.charts.speed_pictures import Speed, gain_picture, speed_picture
+from mnistbench.output.charts.speed_pictures import Speed, speed_picture, speedup_picture
 from mnistbench.output.charts.stacked_bars import Stack, ledger_pictures, step_pictures
 from mnistbench.output.charts.style import COLOURS, Picture, darkened, drawn, new_figure
 from mnistbench.output.charts.time_pictures import TimedRow, time_pictures
@@ -141,10 +141,10 @@ def test_speeds_need_two_points_in_a_series():
     picture = speed_picture([*speeds, Speed("a", 256, 200.0, None, None)], against="batch")
     assert {"64", "256", "a", "samples in a step"} <= set(words_of(picture))
     assert "b" not in words_of(picture)
-    gain = gain_picture([Speed("strong", 4, 3.1, 3.0, 3.2)], number=2)
+    gain = speedup_picture([Speed("strong", 4, 3.1, 3.0, 3.2)], number=2)
     assert gain.name == "speed-up-2"
     assert {"1", "4", "× samples/s"} <= set(words_of(gain))
-    assert gain_picture([]) is None
+    assert speedup_picture([]) is None
 
 
 def test_a_roofline_has_a_point_for_each_row_and_a_roof_for_each_machine():

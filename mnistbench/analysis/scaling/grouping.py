@@ -1,0 +1,105 @@
+"""Records of a sweep by configuration, processes, threads and batch: what is to be compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from mnistbench.analysis.grouping import identity, run_name
+from mnistbench.analysis.scaling.topology import Topology
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.record import RunRecord
+
+__all__ = ["group_by_configuration", "target_of"]
+
+_SCALED = {"num_processes", "num_threads", "global_batch_size", "per_device_batch_size"}
+_FREE = _SCALED | {"git_commit", "git_dirty", "git_diff_sha256", "launcher"}
+"""What runs of one configuration may differ in."""
+
+
+def group_by_configuration(records: Sequence[RunRecord]) -> dict[str, tuple[Topology, ...]]:
+    """What was trained -> its runs by processes, threads and batch, where these can be compared.
+
+    Raises:
+        InputError: no configuration has runs of one process and of several.
+    """
+    found: dict[str, list[RunRecord]] = {}
+    for run in filter(_is_placed, records):
+        found.setdefault(json.dumps(_identity(run), default=str), []).append(run)
+    names = _names([runs[0] for runs in found.values()])
+    made = dict(zip(names, map(_topologies, found.values()), strict=True))
+    usable = {name: some for name, some in made.items() if {1} < {t.num_processes for t in some}}
+    if not usable:
+        counts = sorted({t.num_processes for some in made.values() for t in some})
+        told = f"all runs are of {', '.join(map(str, counts))} process(es), in {'; '.join(made)}"
+        told = told if made else "no run got as far as training"
+        raise InputError(f"scaling: {told}; sweep each of them with --processes 1,2,4")
+    return usable
+
+
+def target_of(topologies: Sequence[Topology], asked: float | None) -> float:
+    """The accuracy that times are read at: as `asked`, else as the runs were told, a fraction.
+
+    Raises:
+        InputError: neither says one, or runs were told several.
+    """
+    if asked is not None:
+        return asked
+    targets = {run.result.target_accuracy for topology in topologies for run in topology.runs}
+    told = sorted(target for target in targets if target is not None)
+    if len(told) != 1:
+        which = f"targets {', '.join(map(str, told))}" if told else "no target"
+        raise InputError(f"scaling: runs have {which}; give one, such as --target-accuracy 0.97")
+    return told[0]
+
+
+def _is_placed(run: RunRecord) -> bool:
+    known = run.environment.get("num_processes") and run.environment.get("global_batch_size")
+    return bool(known and run.dataset and run.num_parameters)
+
+
+def _identity(run: RunRecord) -> dict[str, Any]:
+    """All that makes a run's configuration, apart from what is scaled."""
+    values = identity(run)
+    free = set(_FREE)
+    if values.get("lr_scaling", "none") != "none":  # then it goes by the batch per device
+        free -= {"per_device_batch_size"}
+    if not values.get("stop_at_target"):
+        free |= {"target_accuracy"}
+    return {name: value for name, value in sorted(values.items()) if name not in free}
+
+
+def _names(firsts: Sequence[RunRecord]) -> list[str]:
+    """What was trained, and what sets it apart from the others."""
+    found = [_identity(run) for run in firsts]
+    varying = [
+        k
+        for k in dict.fromkeys(k for v in found for k in v)
+        if len({str(v.get(k)) for v in found}) > 1
+    ]
+    titles = [f"{run_name(run)} on {run.dataset.name if run.dataset else ''}" for run in firsts]
+    return [
+        ", ".join([title, *(f"{key} {values.get(key)}" for key in varying)])
+        for title, values in zip(titles, found, strict=True)
+    ]
+
+
+def _topologies(runs: Sequence[RunRecord]) -> tuple[Topology, ...]:
+    placed: dict[tuple[int, int, int, int, int], dict[str, RunRecord]] = {}
+    for run in sorted(runs, key=lambda run: (run.seed, run.created_at)):
+        placed.setdefault(_place(run), {})[run.run_id] = run  # a copy of a record is no other run
+    return tuple(Topology(*at, runs=tuple(placed[at].values())) for at in sorted(placed))
+
+
+def _place(run: RunRecord) -> tuple[int, int, int, int, int]:
+    """Processes, threads, batch, machines and cores, 0 where they do not count."""
+    on_cpu = run.environment.get("device_type", "cpu") == "cpu"
+
+    def whole(name: str, otherwise: int = 1) -> int:
+        value = run.environment.get(name)
+        return value if isinstance(value, int) and value > 0 else otherwise
+
+    threads, cores = whole("num_threads"), whole("num_usable_cores", 0)
+    place = whole("num_processes"), threads if on_cpu else 1, whole("global_batch_size")
+    return *place, whole("num_machines"), cores if on_cpu else 0
