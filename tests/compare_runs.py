@@ -32,9 +32,13 @@ def record(seed, speed, *, minute, **config):
 
 
 def pairs(n, factor):
-    """Runs of A and of B in turn, B `factor` times as fast."""
-    a = [record(seed, 1000.0 + seed, minute=2 * seed) for seed in range(n)]
-    b = [record(seed, factor * (1000.0 + seed), minute=2 * seed + 1, lr=0.1) for seed in range(n)]
+    """Runs of A and of B in turn, AB, BA, AB and so on, B `factor` times as fast."""
+    speeds = [(seed, 1000.0 + seed, 2 * seed) for seed in range(n)]
+    a = [record(seed, speed, minute=first + seed % 2) for seed, speed, first in speeds]
+    b = [
+        record(seed, factor * speed, minute=first + 1 - seed % 2, lr=0.1)
+        for seed, speed, first in speeds
+    ]
     return a, b
 
 

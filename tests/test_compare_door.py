@@ -46,6 +46,29 @@ def test_gates_decide_the_exit_status(stored, capsys):
     assert err.startswith("mnistbench: gate fired: ")
 
 
+def test_a_fired_gate_wins_over_one_that_cannot_be_judged(stored, capsys):
+    unknown, fired = (["--fail-if", gate] for gate in ("test_loss > 5%", "samples_per_s < -5%"))
+    assert door.main(["a", "b", *unknown, *fired]) == 1
+    out = capsys.readouterr().out
+    assert "gate fired" in out
+    assert "gate cannot be judged" in out
+    assert "test_loss > 5%" in refused(["a", "b", *unknown], capsys)[1]
+
+
+def test_an_unsettled_gate_passes_or_fails_as_asked(stored, capsys):
+    gate = ["a", "b", "--fail-if", "samples_per_s < -10%"]
+    assert door.main(gate) == 0
+    assert "gate not settled" in capsys.readouterr().out
+    assert door.main([*gate, "--unsettled", "fail"]) == 1
+    assert door.main(["a", "b", "--fail-if", "samples_per_s < -20%", "--unsettled", "fail"]) == 0
+
+
+def test_one_run_a_side_settles_no_gate(stored, capsys):
+    one = ["a/run-0-0", "b/run-0-1", "--fail-if", "samples_per_s < -5%"]
+    assert "n = 1: too few for a test" in refused(one, capsys)[1]
+    assert "cannot be judged" in refused([*one, "--unsettled", "pass"], capsys)[1]
+
+
 def test_a_gate_brings_its_metric_to_the_table(stored, capsys):
     assert door.main(["a", "b", "--metrics", "test_accuracy", "--fail-if", "wall_s > 9%"]) == 0
     out = capsys.readouterr().out
@@ -89,6 +112,7 @@ def test_benchmark_files_are_told_by_what_they_hold(stored, capsys):
         (["a", "config.yaml"], "run it with --interleave"),
         (["a", "b", "--fail-if", "speed < 1"], "unknown metric 'speed'"),
         (["missing", "b", "--fail-if", "speed"], "is no gate"),
+        (["a", "b", "--fail-if", "samples_per_s < -5"], 'did you mean "samples_per_s < -5%"?'),
         (["a", "b", "--metrics", "speed"], "speed"),
         (["a", "b", "--target-accuracy", "97"], "target_accuracy: a fraction"),
         (["a", "b", "--max-minutes", "3"], "max_minutes: has no effect"),

@@ -36,7 +36,8 @@ def test_records_become_rows_in_every_format(runs, capsys):
     assert len(list(csv.DictReader(io.StringIO(capsys.readouterr().out)))) == 2
     door.main([str(runs), "--format", "markdown", "--per-run"])
     markdown = capsys.readouterr().out.splitlines()
-    assert sum(line.startswith("| simple-cnn") for line in markdown) == 3
+    assert sum("| simple-cnn" in line for line in markdown) == 3
+    assert markdown[0].startswith("| run ")
 
 
 def test_one_record_by_its_path_and_a_picture(runs, tmp_path, capsys):

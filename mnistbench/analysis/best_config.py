@@ -141,7 +141,7 @@ def _candidate(group: Sequence[RunRecord], differs: str, metric: Metric) -> Cand
     if metric.independent == "seed":
         measured = [(r.seed, x) for r in one_per_seed(runs) for x in metric.samples([r])]
     readings = tuple(reading for _, reading in measured)
-    gone = sum(record.status in {"diverged", "failed"} for record in runs)
+    gone = sum(record.status in {"diverged", "failed"} for record in one_per_seed(runs))
     return Candidate(
         name=", ".join(filter(None, (run_name(runs[0]), differs))),
         differs=differs,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from mnistbench.analysis.differences import conditions
 from mnistbench.analysis.metrics import Metric
+from mnistbench.analysis.repeats import one_per_seed
 from mnistbench.analysis.samples import Match, Sample
 from mnistbench.analysis.stability import (
     is_profiled,
@@ -15,6 +16,7 @@ from mnistbench.analysis.stability import (
     ran_beside_others,
 )
 from mnistbench.schema.record import RunRecord
+from mnistbench.stats.sequential_test import ALPHA
 
 __all__ = [
     "machine_problem",
@@ -24,10 +26,6 @@ __all__ = [
     "problem_of_b",
     "refusal",
 ]
-
-
-_LEAST = -1 + 1e-12
-"""What stands for a time of 0 on a logarithmic scale."""
 
 
 def refusal(match: Match, sample: Sample, *, target_accuracy: float | None = None) -> str | None:
@@ -98,21 +96,14 @@ def _explained(match: Match, sample: Sample) -> str | None:
     said = f"not run in turn, and the machine's own speed changed by {ends} % from A to B"
     if machine.moved:
         return said
-    change = _speed_change(sample)
-    if change is None or not (change[0] > 0 or change[1] < 0):
+    if sample.problem() or sample.p_value() >= ALPHA:
         return None
-    beyond = change[0] > machine.high or change[1] < machine.low
-    return None if beyond else f"{said}, which may be all of the difference"
-
-
-def _speed_change(sample: Sample) -> tuple[float, float] | None:
-    """The interval of the change from A to B, as logarithms of speeds; ``None`` without one."""
-    change = None if sample.problem() else sample.change()
-    if change is None or change.low is None or change.high is None:
-        return None
-    low, high = (math.log1p(max(end, _LEAST)) for end in (change.low, change.high))
     # a slower machine takes longer
-    return (low, high) if sample.metric.higher_is_better else (-high, -low)
+    by = machine[:2] if sample.metric.higher_is_better else (-machine.high, -machine.low)
+    left = [sample.moved(math.expm1(end)) for end in by]
+    same = all(rest.test_sign() * sample.test_sign() > 0 for rest in left)
+    beyond = same and all(rest.p_value() < ALPHA for rest in left)
+    return None if beyond else f"{said}, which may be all of the difference"
 
 
 def _spoiled(side: str, runs: Sequence[RunRecord]) -> str | None:
@@ -129,13 +120,18 @@ def _profiled(side: str, runs: Sequence[RunRecord]) -> str | None:
 
 
 def _survivors(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> str | None:
-    """Why completed runs alone would be chosen ones: of one side a larger share was lost."""
+    """Why completed runs alone would be chosen ones: of one side a larger share was lost.
+
+    What failed and was made again is not.
+    """
+    a, b = one_per_seed(a), one_per_seed(b)
     if _number_lost(a) * len(b) == _number_lost(b) * len(a):
         return None
     return ", ".join(filter(None, (_lost("A", a), _lost("B", b))))
 
 
 def _lost(side: str, runs: Sequence[RunRecord]) -> str | None:
+    runs = one_per_seed(runs)
     lost = _number_lost(runs)
     return f"{lost} of {len(runs)} runs of {side} diverged or failed" if lost else None
 

@@ -70,11 +70,14 @@ def compare_matches(
     notes: list[str] = []
     names = tuple(dict.fromkeys(metrics))
     for match in matches:
+        told = _notes(match, names, target_accuracy)
         for name in names:
             row = _measured(match, name, target_accuracy)
-            rows.append(row if force else _refused(row, match, target_accuracy))
+            refused = _refused(row, match, target_accuracy)
+            rows.append(row if force else refused)
+            told += [f"forced: {refused.refusal}"] if force and refused.refusal else []
         prefix = f"{match.name}: " if len(matches) > 1 else ""
-        notes += [prefix + note for note in _notes(match, names, target_accuracy)]
+        notes += [prefix + note for note in dict.fromkeys(told)]
     return judged(Comparison(rows=tuple(rows), notes=tuple(notes)))
 
 
@@ -203,7 +206,7 @@ def _side_notes(side: str, runs: Sequence[RunRecord]) -> list[str]:
     if ended:
         notes.append(
             f"{side}: {len(ended)} of {len(runs)} runs did not complete ({', '.join(ended)}); "
-            "they count only in times and steps to accuracy, as not reached"
+            "they count at most in times and steps to accuracy, as not reached"
         )
     unstable = sum(map(is_unstable, runs))
     if unstable and 2 * unstable <= len(runs):

@@ -137,7 +137,9 @@ def _with_gates(row: Row, outcomes: Sequence[Outcome]) -> Row:
     surely = any(o.state == "fired" and o.gate.relative and not o.gate.beyond(0) for o in of_row)
     if not surely or not change or row.verdict not in {"no verdict", "no difference seen"}:
         return row
-    return replace(row, verdict=METRICS[row.metric].word(change), reason="by its gate")
+    return replace(
+        row, verdict=METRICS[row.metric].word(change), reason="by its gate", more_runs=None
+    )
 
 
 def _lacking(gate: Gate, missing: Sequence[str]) -> Outcome:
@@ -150,7 +152,7 @@ def _p_beyond(gate: Gate, row: Row, look_factor: int) -> float:
     if row.sample is None:
         return 1.0
     moved = row.sample.moved(gate.threshold)
-    sign, p = moved.test_sign(), moved.p_value()
+    sign, p = moved.direction(), moved.p_value()
     is_beyond = sign < 0 if gate.relation.startswith("<") else sign > 0
     return min(1.0, look_factor * p / 2) if is_beyond else 1.0
 
@@ -186,6 +188,8 @@ def _relative(gate: Gate, row: Row, p_adjusted: float | None, comparison: Compar
         state = "fired"
     elif _p_within(gate, row, factor) < ALPHA:
         state = "passed"
+    elif against := sample.moved(gate.threshold).contradiction():
+        why += f"; against its threshold, {against}"
     else:
         why += f"; {_more(gate, sample, change, counted=comparison.counted)}"
     return Outcome(

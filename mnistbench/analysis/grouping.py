@@ -271,7 +271,7 @@ def _foreign(record: RunRecord) -> dict[str, Any]:
     known |= {"epochs": record.num_epochs or None, "steps": record.num_steps or None}
     if record.dataset is None and not any(known.values()):
         return {"run": record.run_id}
-    return known
+    return known | {"target": record.result.target_accuracy}
 
 
 def _hardware(record: RunRecord) -> str:

@@ -12,6 +12,7 @@ from importlib.resources import as_file, files
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
+from mnistbench.analysis.repeats import one_per_seed
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import EvalPoint, RecipeInfo, RunRecord
 from mnistbench.schema.reference import ReferenceCurve, ReferencePoint, load_reference
@@ -138,7 +139,7 @@ def check_group(
 
     ``seeds`` are those that left, ``first`` is where the first of them did.
     """
-    checked = {record.seed: _check(record, references) for record in group}
+    checked = {record.seed: _check(record, references) for record in one_per_seed(group)}
     known = {seed: texts for seed, texts in checked.items() if texts is not None}
     if not known:
         return None

@@ -32,5 +32,5 @@ def began_a_process(record: RunRecord) -> bool:
     return record.phases_s.get("import", 0.0) > 0
 
 
-def _rank(record: RunRecord) -> tuple[bool, str]:
-    return record.status in {"completed", "diverged"}, record.created_at
+def _rank(record: RunRecord) -> tuple[bool, str, str]:
+    return record.status in {"completed", "diverged"}, record.created_at, record.run_id

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean, median
 from typing import NamedTuple
 
+from mnistbench.analysis.repeats import one_per_seed
 from mnistbench.analysis.scoring import end_s, point_at_target
 from mnistbench.analysis.target_score import score_target
 from mnistbench.schema.record import EvalPoint, Phase, RunRecord
@@ -60,10 +61,11 @@ def score_rules(group: Sequence[RunRecord], target: float) -> list[RuleScore]:
     """The score of `group`, seeds of one run, to `target` accuracy under each rule.
 
     Args:
-        group: one run or more.
+        group: one run or more; of each seed the newest counts.
         target: accuracy on the runs' eval split, a fraction in (0, 1].
     """
-    scores = [rule(group, target) for rule in RULES]
+    runs = one_per_seed(group)
+    scores = [rule(runs, target) for rule in RULES]
     return [score._replace(source=SOURCES.get(score.rule, "")) for score in scores]
 
 
@@ -82,7 +84,7 @@ def _mnistbench(group: Sequence[RunRecord], target: float) -> RuleScore:
         remark += f", 95 % interval {score.low:.2f}–{score.high:.2f}"
     elif score.low is not None:
         remark += f", 95 % interval from {score.low:.2f}"
-    return RuleScore("mnistbench", "train", "Kaplan–Meier median", score.median, score.n, remark)
+    return RuleScore("mnistbench", "train", "Turnbull's median", score.median, score.n, remark)
 
 
 def _mlperf(group: Sequence[RunRecord], target: float) -> RuleScore:

@@ -90,7 +90,7 @@ class Sample:
         Ranks, paired or not; the log-rank test where a run was censored. Exact, so that few runs
         give a p that cannot be small. Of times to a target the spacing of the evaluations is taken
         out of the difference: the side that is ahead counts with the upper end of each reading,
-        the other with the lower.
+        the other with the lower. Never surer than by the first evaluations alone.
         """
         sign = self.test_sign()
         if not self.metric.to_target or not sign:
@@ -100,8 +100,9 @@ class Sample:
         late = tuple(Reading(r.low, r.low if r.reached else r.high) for r in late)
         a, b = (early, late) if sign > 0 else (late, early)
         nearer = replace(self, a=a, b=b)
-        # where the evaluations alone can turn it round nothing is known
-        return nearer.p_of_first() if nearer.test_sign() * sign > 0 else 1.0
+        if nearer.test_sign() * sign <= 0:  # the evaluations alone can turn it round
+            return 1.0
+        return max(self.p_of_first(), nearer.p_of_first())
 
     def p_of_first(self) -> float:
         """The same by the upper ends alone: the first evaluations that read the target."""
@@ -139,7 +140,7 @@ class Sample:
     def contradiction(self) -> str | None:
         """What the test and the estimates of A and B say, where these are opposite things."""
         sign = self.test_sign()
-        if sign * self._level_sign() >= 0:
+        if not sign * self._level_sign() < 0:  # as for a median that was not reached, and no sign
             return None
         word = self.metric.word
         test = "log-rank test" if self.censored else "rank test"

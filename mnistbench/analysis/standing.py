@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -29,12 +30,22 @@ class Standing(NamedTuple):
 def order(
     groups: Sequence[Sequence[RunRecord]], name: MetricName, target: float | None = None
 ) -> list[int]:
-    """Places of `groups` that measured the metric, the best estimate first."""
+    """Places of `groups` that measured the metric, the best estimate first.
+
+    Those of which less than half reached a target come last; there are none if no other did.
+    """
     metric = METRICS[name]
     levels = [metric.level(metric.samples(group, target)) for group in groups]
-    known = [(level.value, place) for place, level in enumerate(levels) if level.value is not None]
+    places = [place for place, level in enumerate(levels) if level.n]
+    if all(levels[place].value is None for place in places):
+        return []
     sign = -1 if metric.higher_is_better else 1
-    return [place for _, place in sorted(known, key=lambda found: sign * found[0])]
+
+    def rank(place: int) -> float:
+        value = levels[place].value
+        return math.inf if value is None else sign * value
+
+    return sorted(places, key=rank)
 
 
 def standing(

@@ -62,9 +62,9 @@ def gate_line(outcome: Outcome) -> str:
 
 
 _ESTIMATORS = {
-    "mean": "means (speeds and times)",
-    "median": "medians",
-    "survival median": "medians of times to the target (Turnbull)",
+    "mean": "means of speeds and times over runs",
+    "median": "medians over {counted}",
+    "survival median": "medians over seeds of times to the target (Turnbull)",
 }
 _DIFFERENT = frozenset({"faster", "slower", "higher", "lower"})
 
@@ -107,7 +107,8 @@ def _method(comparison: Comparison) -> list[str]:
     tested = sum(row.p is not None for row in comparison.rows)
     how = {METRICS[row.metric].estimator for row in comparison.rows if row.a.n or row.b.n}
     said = [text for name, text in _ESTIMATORS.items() if name in how]
-    lines = [f"A and B are {', '.join(said)} over {comparison.counted}"] if said else []
+    text = ", ".join(said).format(counted=comparison.counted)
+    lines = [f"A and B are {text}"] if said else []
     if comparison.looked_at:
         lines.append(
             f"runs were added to settle {METRICS[comparison.looked_at].label}: for the repeated "

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistbench.analysis.grouping import group_labels, group_runs
-from mnistbench.analysis.repeats import counted
+from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.output.charts.curves import (
     FEW,
     accuracy_curve,
@@ -71,7 +71,7 @@ def _figure(groups: Sequence[Sequence[RunRecord]], *, panels: int) -> Figure:
     top, *below = grid[:, 0]
     scale_by_error(top)
     for index, (group, label) in enumerate(zip(groups, group_labels(groups), strict=True)):
-        runs = counted(group)
+        runs = one_per_seed(counted(group))
         _draw_accuracy(top, runs, style=look(index), label=printable(label), across=few)
         for bottom in below:
             draw_curves(bottom, [loss_curve(record) for record in runs], look(index))

@@ -31,9 +31,9 @@ def render_selection(
 ) -> str:
     """The configurations among `records` ranked by `metric`, and the choice of the first of them.
 
-    Accuracies and speeds count by their mean over seeds, times and steps to a target by their
-    median. How sure the choice is: the probability that the winner is the best or, where a target
-    was not reached, the share of redraws in which it stays so (see `mnistbench.stats.resampling`).
+    Each counts by the estimator of its `Metric`. How sure the choice is: the probability that the
+    winner is the best or, where a target was not reached, the share of redraws in which it stays so
+    (see `mnistbench.stats.resampling`).
 
     Args:
         records: runs of one data set and, for times, of one kind of machine.
@@ -188,8 +188,11 @@ def _notes(chosen: Selection) -> list[str]:
     several = any(len(group) > 1 for group in groups)
     if several and metric.to_target:
         lines.append(f"{metric.label} is the median over all seeds {MEDIAN_NOTE}")
+    elif several and metric.estimator == "median":
+        ends = "smallest–largest" if metric.spread == "range" else metric.spread
+        lines.append(f"{metric.label} is the median over {metric.independent}s ({ends})")
     elif several:
-        lines.append("± is half the width of the 95 % interval of the mean over n seeds")
+        lines.append("± is half the width of the 95 % interval of the mean over n runs")
     if any(candidate.lost for candidate in chosen.candidates):
         lines.append(
             "what lost a run (diverged or failed) comes last: a mean of the rest is biased"

@@ -172,7 +172,8 @@ def log_rank_excess(
     check_times(times_a, reached_a)
     check_times(times_b, reached_b)
     scores = _log_rank_scores([*times_a, *times_b], [*reached_a, *reached_b])
-    return math.fsum(scores[: len(times_a)])
+    excess = math.fsum(scores[: len(times_a)])
+    return excess if abs(excess) > _ROUNDING else 0.0
 
 
 def _bracketed(early: CensoredMedian, middle: float | None, late: CensoredMedian) -> CensoredMedian:

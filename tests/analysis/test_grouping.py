@@ -1,7 +1,10 @@
 """Which runs are one, and which of them count."""
 
-from mnistbench.analysis.grouping import differences, group_labels, group_runs
-from mnistbench.schema.record import DatasetInfo
+import pytest
+
+from mnistbench.analysis.grouping import differences, group_labels, group_runs, summarise
+from mnistbench.schema.record import DatasetInfo, RecipeInfo, Result
+from tests.made_records import make_record as make_one
 from tests.made_records import profiled
 
 
@@ -35,22 +38,53 @@ def test_places_and_what_only_the_exit_status_reads_make_no_other_run(make_recor
     assert list(map(len, group_runs([*same, with_config(3, lr=0.5)]))) == [3, 1]
 
 
-def test_a_seed_that_was_run_again_is_no_second_sample(make_record):
-    first = make_record(0, wall_s=10.0)
-    again = make_record(0, wall_s=20.0, created_at="2026-02-01T00:00:00+00:00")
-    for records in ([first, again], [again, first]):
-        assert group_runs(records) == [[again]]
+def test_a_seed_that_was_run_again_stays_in_its_group(make_record):
+    runs = [make_record(0), make_record(0, created_at="2026-02-01"), make_record(1)]
+    assert group_runs(runs) == [runs]
+    told = summarise(runs)
+    assert (told["n"], told["num_seeds"]) == (3, 2)
+    assert (told["samples_per_s"]["n"], told["test_accuracy"]["n"]) == (3, 2)
+    assert told["time_to_accuracy_s"]["of"] == 2
 
 
-def test_an_interrupted_repeat_hides_no_run_that_came_to_its_end(make_record):
-    done = make_record(0)
-    later = {"created_at": "2026-02-01T00:00:00+00:00"}
-    stopped = make_record(0, status="interrupted", **later)
-    failed = make_record(1, status="failed")
-    mended = make_record(1, **later)
-    assert group_runs([done, stopped, mended, failed]) == [[done, mended]]
-    diverged = make_record(0, status="diverged", **later)
-    assert group_runs([done, diverged]) == [[diverged]]
+@pytest.mark.parametrize("key", ["launcher", "git_diff_sha256", "git_dirty", "git_commit"])
+def test_another_launcher_or_other_code_is_another_row(make_record, key):
+    one, other = (
+        make_record(seed, environment=make_record().environment | {key: f"value {seed}"})
+        for seed in range(2)
+    )
+    assert group_runs([one, other]) == [[one], [other]]
+    assert differences([[one], [other]]) == [f"{key} value 0", f"{key} value 1"]
+    assert len(group_runs([one, other], across_commits=True)) == 1 + (key == "launcher")
+
+
+def foreign(make_record, **changes):
+    bare = {"recipe": None, "dataset": None, "eval_points": [], "config": {}, "environment": {}}
+    return make_record(**{"num_parameters": None, **bare, **changes})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_parameters": 5_000_000},
+        {"num_epochs": 2.0},
+        {"num_steps": 7},
+        {"recipe": RecipeInfo(name="theirs", source="a page")},
+        {"dataset": make_one().dataset},
+        {"result": Result(target_accuracy=0.5)},
+    ],
+)
+def test_records_without_a_configuration_are_told_apart_by_what_there_is(make_record, changes):
+    known = {"num_parameters": 1000, "num_epochs": 5.0, "num_steps": 50}
+    alike = [foreign(make_record, seed=seed, **known) for seed in range(2)]
+    other = foreign(make_record, seed=2, **known | changes)
+    assert group_runs([*alike, other]) == [alike, [other]]
+
+
+def test_records_that_say_nothing_are_never_one(make_record):
+    nothing = {"num_epochs": 0.0, "num_steps": 0}
+    runs = [foreign(make_record, seed=0, run_id=name, **nothing) for name in ("one", "two")]
+    assert len(group_runs(runs)) == 2
 
 
 def test_a_profiled_run_stays_apart_and_hides_none(make_record):

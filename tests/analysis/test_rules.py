@@ -69,7 +69,7 @@ def score(group, rule, target=TARGET):
 def test_five_runs_under_each_rule(runs):
     group = runs(9.0, 5.0, 6.0, 8.0, 7.0, split="val")
     assert [(s.rule, s.clock, s.time_s, s.n) for s in score_rules(group, TARGET)] == [
-        ("mnistbench", "train", 7.0, 5),  # the middle one
+        ("mnistbench", "train", 3.0, 5),  # all of them after 1.0, and half by 5.0 at the latest
         # (6 + 7 + 8) / 3, two evaluations, and 2 s from before the data were touched
         ("MLPerf Training", "wall, from the data on", 10.0, 5),
         ("AlgoPerf", "compile + train", 7.5, 5),  # the middle one
@@ -118,7 +118,7 @@ def test_a_run_that_stood_still_has_no_score_on_an_unpaused_clock(runs):
     stop = Interruption(
         step=3, cause="SIGTERM", saved_at="2026-01-01", resumed_at="2026-01-02", num_processes=1
     )
-    group = [*runs(5.0, 6.0), *runs(7.0, interruptions=[stop])]
+    group = [*runs(5.0, 6.0), *runs(5.0, 6.0, 7.0, interruptions=[stop])[2:]]
     found = score(group, "MLPerf")
     assert (found.time_s, found.remark) == (
         None,
@@ -242,8 +242,8 @@ def test_steps_that_were_not_fixed_or_not_done_are_void(runs):
         record.model_copy(update={"config": record.config | {"stop_at_target": True}})
         for record in good
     ]
-    uneven = [good[0], *runs(5.0, 6.0, num_steps=50)]
-    broken = [*good, *runs(5.0, status="interrupted")]
+    uneven = [good[0], *runs(5.0, 6.0, num_steps=50)[1:]]
+    broken = [*good, *runs(5.0, 6.0, 7.0, 8.0, status="interrupted")[3:]]
     remarks = [score(group, "modded").remark for group in (stopped, uneven, broken, good[:1])]
     assert [score(g, "airbench").remark for g in (stopped, uneven, broken)] == remarks[:3]
     assert remarks == [
@@ -258,7 +258,17 @@ def test_steps_that_were_not_fixed_or_not_done_are_void(runs):
 def test_our_own_rule_tells_its_interval_and_how_many_reached(runs):
     group = runs(*(float(t) for t in range(2, 12)))
     own = score(group, "mnistbench")
-    assert own.time_s == pytest.approx(6.5)
+    assert own.time_s == pytest.approx(1.5)  # from 1.0, where all missed, to 2.0
+    assert own.aggregate == "Turnbull's median"
     assert own.remark.startswith("10 of 10 reached, 95 % interval ")
     none = score(runs(MISSED, MISSED, 5.0), "mnistbench")
     assert (none.time_s, none.remark) == (None, "1 of 3 reached: the median did not")
+
+
+def test_a_seed_that_was_run_again_is_no_further_run_of_any_rule(runs):
+    once = runs(5.0, 6.0, 7.0)
+    again = [
+        record.model_copy(update={"run_id": f"again-{n}", "created_at": f"2025-01-0{n}"})
+        for n, record in enumerate([once[0]] * 5, 1)
+    ]
+    assert score_rules([*again, *once], TARGET) == score_rules(once, TARGET)

@@ -4,7 +4,12 @@ import math
 
 import pytest
 
-from mnistbench.analysis.scoring import end_s, reading_to_target, time_to_accuracy
+from mnistbench.analysis.scoring import (
+    end_s,
+    fell_again,
+    reading_to_target,
+    time_to_accuracy,
+)
 from mnistbench.analysis.target_score import score_target
 from mnistbench.stats.readings import Reading
 from mnistbench.stats.survival import kaplan_meier_median
@@ -43,22 +48,29 @@ def test_a_run_that_never_got_there_is_censored_at_its_end(make_record):
 
 def test_any_target_can_be_scored_from_one_curve(make_record):
     group = [make_record(seed) for seed in range(7)]  # a tenth of a second slower each
-    for target, median_s, steps in ((0.9, 2.3, 10), (0.95, 4.3, 20), (0.98, 6.3, 30)):
+    # each lies between two evaluations: after the last of these that any run missed at
+    for target, missed_s, last_miss, first_hit in (
+        (0.9, 0, 0, 2),
+        (0.95, 2.3, 2.6, 4),
+        (0.98, 4.3, 4.6, 6),
+    ):
         score = score_target(group, target)
-        assert score.time_s.median == pytest.approx(median_s)
-        assert score.steps.median == steps
-        assert (score.time_s.reached, score.time_s.n) == (7, 7)
-        assert score.time_s.low < median_s < score.time_s.high
-        assert score.expected_s.time == pytest.approx(median_s)
+        time = score.time_s
+        assert time.median == pytest.approx((last_miss + first_hit) / 2)
+        assert (time.above, time.at_most) == pytest.approx((missed_s, first_hit + 0.3))
+        assert score.steps.median == 5 * first_hit - 5
+        assert (time.reached, time.n) == (7, 7)
+        assert time.low <= time.median < time.high
+        assert score.expected_s.time == pytest.approx(first_hit + 0.3)
     missed = score_target(group, 0.99)
     assert (missed.time_s.median, missed.time_s.reached, missed.time_s.n) == (None, 0, 7)
     assert missed.expected_s.time is None
 
 
 def test_the_expected_time_charges_failures_with_what_they_took(make_record):
-    group = [make_record(0), make_record(0, (0.9, 0.95)), make_record(0, (0.9, 0.95, 0.96))]
-    # 6.0 s by the one that got there; 6.0 s (the train phase) by each of the others
-    assert score_target(group, 0.97).expected_s.time == 18.0
+    group = [make_record(0), make_record(1, (0.9, 0.95)), make_record(2, (0.9, 0.95, 0.96))]
+    # 6.0 s by the one that got there; 6.0 s (the train phase) and 6.2 s by the others
+    assert score_target(group, 0.97).expected_s.time == pytest.approx(18.2)
 
 
 def test_a_diverged_run_is_slower_than_any_however_early_it_broke_off(make_record):
@@ -66,15 +78,36 @@ def test_a_diverged_run_is_slower_than_any_however_early_it_broke_off(make_recor
     early = {"status": "diverged", "phases_s": phases, "eval_points": [], "num_steps": 3}
     group = [make_record(0), make_record(2), make_record(4), make_record(1, **early)]
     group += [make_record(3, **early)]
-    # times 6.0, 6.2, 6.4 and two that are never: the middle one of five is the third
-    assert score_target(group, 0.97).time_s.median == pytest.approx(6.4)
-    assert score_target(group, 0.97).steps.median == 30
+    # at most 6.0, 6.2, 6.4 and two that are never: the middle one of five is the third
+    assert score_target(group, 0.97).time_s.at_most == pytest.approx(6.4)
+    assert score_target(group, 0.97).steps.at_most == 30
     at_their_ends = kaplan_meier_median([6.0, 6.2, 6.4, 0.5, 0.5], [True] * 3 + [False] * 2)
     assert at_their_ends.median == pytest.approx(6.2)  # as if they had never been
     interrupted = [record.model_copy(update={"status": "interrupted"}) for record in group[3:]]
-    assert score_target([*group[:3], *interrupted], 0.97).time_s.median == pytest.approx(6.2)
+    assert score_target([*group[:3], *interrupted], 0.97).time_s.at_most == pytest.approx(6.2)
 
 
-def test_one_run_has_its_time_and_no_interval(make_record):
-    assert score_target([make_record()], 0.97).time_s == (6.0, None, None, 1, 1)
-    assert score_target([make_record()], 0.99).time_s == (None, None, None, 0, 1)
+def test_one_run_has_the_evaluations_it_got_there_between_and_no_interval(make_record):
+    assert score_target([make_record()], 0.97).time_s == (5.0, None, None, 1, 1, 4.0, 6.0)
+    assert score_target([make_record()], 0.99).time_s == (None, None, None, 0, 1, None, None)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "expected", "fell"),
+    [
+        ((0.9, 0.97, 0.98), (2.0, 4.0), False),
+        ((0.97, 0.98), (0.0, 2.0), False),  # there before it was first evaluated
+        ((0.9, 0.97, 0.9, 0.97, 0.97), (2.0, 8.0), True),  # one of many evaluations is lucky
+        ((0.9, 0.97, 0.9, 0.97), (2.0, 8.0), True),  # there at its end
+        ((0.9, 0.97, 0.9, 0.9), (2.0, 4.0), True),  # no other is better known
+        ((0.9, 0.95, 0.97), (4.0, 6.0), False),
+    ],
+)
+def test_the_first_at_the_target_counts_that_the_next_confirms(
+    make_record, accuracies, expected, fell
+):
+    record = make_record(0, accuracies)
+    assert reading_to_target(record, 0.97) == expected
+    steps = tuple(5 * end for end in expected)
+    assert reading_to_target(record, 0.97, steps=True) == steps
+    assert fell_again(record, 0.97) == fell

@@ -30,17 +30,18 @@ def canary(before=(100e9, 10e9), after=(100e9, 10e9)):
 
 @pytest.mark.parametrize(
     ("after", "expected"),
-    [((100e9, 10e9), 0.0), ((80e9, 10e9), 0.2), ((101e9, 13e9), 0.3), ((150e9, 5e9), 0.5)],
+    [((100e9, 10e9), 0.0), ((80e9, 10e9), 0.25), ((101e9, 13e9), 0.3), ((150e9, 5e9), 1.0)],
 )
 def test_drift_is_the_larger_change_either_way(after, expected):
     assert drift(canary(after=after)) == pytest.approx(expected)
+    assert drift(canary(before=after, after=(100e9, 10e9))) == pytest.approx(expected)
 
 
 def test_a_run_is_unstable_only_past_the_bound(make_record):
-    inside = 100e9 * (1 - 0.9 * DRIFT_BOUND)
-    outside = 100e9 * (1 - 1.1 * DRIFT_BOUND)
-    assert not is_unstable(make_record(canary=canary(after=(inside, 10e9))))
-    assert is_unstable(make_record(canary=canary(after=(outside, 10e9))))
+    for factor, unstable in ((0.9, False), (1.1, True)):
+        moved = (100e9 * (1 + factor * DRIFT_BOUND), 10e9)
+        for change in ({"after": moved}, {"before": moved}):  # as far, whichever came first
+            assert is_unstable(make_record(canary=canary(**change))) == unstable
 
 
 def test_a_run_without_a_canary_is_not_called_unstable(make_record):
@@ -64,10 +65,23 @@ def test_levels_compare_the_machine_between_two_sets_of_runs(make_record):
     assert (there.low, there.high) == pytest.approx((math.log(0.8), math.log(0.95)))
     assert (back.low, back.high) == pytest.approx((-there.high, -there.low))
     assert not there.moved
-    assert machine_change(a, a) == (0, 0, False)
+    assert machine_change(a, a) == (pytest.approx(0), pytest.approx(0), False)
     slower = [make_record(9, canary=canary(before=(70e9, 10e9), after=(70e9, 10e9)))]
     assert machine_change(a, slower).moved
     assert machine_change(slower, a).moved
+
+
+def test_a_change_of_the_machine_has_the_noise_of_its_probe(make_record):
+    noisy = [
+        make_record(seed, canary=canary(*[(speed, 10e9)] * 2))
+        for seed, speed in enumerate((90e9, 100e9, 110e9))
+    ]
+    change = machine_change(noisy, noisy)
+    assert -change.low == pytest.approx(change.high)
+    # Student's t of 4 degrees of freedom, spread 0.1, 3 runs a side
+    assert change.high == pytest.approx(2.776 * 0.1 * (2 / 3) ** 0.5, rel=0.02)
+    one = machine_change(noisy[:1], noisy[:1])  # no spread is known
+    assert one.high == pytest.approx(math.log1p(DRIFT_BOUND))
 
 
 def test_levels_are_unknown_without_a_canary(make_record):

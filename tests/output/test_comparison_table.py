@@ -14,13 +14,13 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.fixture
 def make_pair(make_record):
-    """Makes n runs of A and of B, taken in turn, B `factor` times as fast."""
+    """Makes n runs of A and of B, taken in turn AB, BA, AB …, B `factor` times as fast."""
 
     def run(seed, side, speed, **changes):
         return make_record(
             seed,
             throughput=Throughput(samples_per_s=speed + seed),
-            created_at=(START + timedelta(minutes=2 * seed + side)).isoformat(),
+            created_at=(START + timedelta(minutes=2 * seed + (side + seed) % 2)).isoformat(),
             **changes,
         )
 
@@ -69,6 +69,26 @@ def test_the_headline_says_it_in_a_sentence(make_pair):
     assert line.startswith("B is slower: samples/s -")
     assert "95 % interval -" in line
     assert line.endswith("n = 10 pairs")
+
+
+def test_what_a_verdict_stands_on_is_said_beside_it(make_pair):
+    a, b = make_pair(8, 0.8)
+    later = [r.model_copy(update={"created_at": r.created_at.replace("2026", "2027")}) for r in b]
+    (line,) = headlines(compare(a, later))
+    assert line.startswith("B is slower (not run in turn, and no probe tells how the machine chan")
+    first = [
+        r.model_copy(update={"created_at": f"2026-01-01T0{side}:{2 * r.seed + side:02}:00"})
+        for side in (0,)
+        for r in a
+    ]
+    second = [
+        r.model_copy(update={"created_at": f"2026-01-01T00:{2 * r.seed + 1:02}:00"}) for r in b
+    ]
+    (line,) = headlines(compare(first, second))
+    assert line.startswith("B is slower (not balanced: A first each time): samples/s -")
+    text = render_comparison(compare(first, second), [], table_format="table")
+    assert "slower: not balanced: A first each time" in text
+    assert "A and B are means of speeds and times over runs, medians over seeds, medians" in text
 
 
 def test_names_from_a_record_are_text_in_markdown_and_harmless_in_a_terminal(make_pair):

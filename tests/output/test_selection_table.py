@@ -53,12 +53,13 @@ def test_the_best_on_val_wins_and_its_test_accuracy_is_told(make_cell):
     text = render_selection(grid(make_cell, CLEAR), metric="val_accuracy", table_format="table")
     rows = cells(text.split("\n\n")[0])
     assert [row["differs in"] for row in rows] == ["lr 0.5", "lr 0.1", "lr 1.0"]
-    assert rows[0]["val accuracy %"].startswith("98.00 ± 0.2")
+    assert rows[0]["val accuracy %"] == "98.00 (97.80–98.20)"
+    assert "val accuracy is the median over seeds (smallest–largest)" in text
     assert [row["best in"] for row in rows] == [">99 %", "<1 %", "<1 %"]
     assert "best by val accuracy %: simple-cnn, lr 0.5 (best in >99 % of draws)" in text
     behind = "runner-up: simple-cnn, lr 0.1, against the best -1.00 points (95 % interval -1."
     assert behind in text
-    assert "test accuracy of simple-cnn, lr 0.5, which had no part in this: 97.00 ± 0.2" in text
+    assert "test accuracy of simple-cnn, lr 0.5, which had no part in this: 97.00 (" in text
     assert "what runs of one seed share is left out" in text
 
 
@@ -107,12 +108,13 @@ def test_steps_to_the_target_count_by_their_median_with_misses(make_cell):
     rows = cells(text.split("\n\n")[0])
     assert [row["differs in"] for row in rows] == ["lr 0.5", "lr 0.1", "lr 1.0"]
     column = [row["steps to 97 %"] for row in rows]
-    assert column[0].startswith("5 (")
+    assert column[0].startswith("≤ 10 (")
     assert column[0].endswith("5 of 5")
     assert column[2] == "not reached, 1 of 5"
     choice = json.loads(render_selection(records, metric="steps_to_accuracy", table_format="json"))
     assert (choice["winner"], choice["runner_up"]) == ("simple-cnn, lr 0.5", "simple-cnn, lr 0.1")
-    assert choice["change"] == pytest.approx(2.25)  # 5 steps, and where the curve passes half
+    # from the middle of (0, 10] to where half of five are there, of whom four are within (10, 20]
+    assert choice["change"] == pytest.approx(16.25 / 5 - 1)
     assert choice["relative"]
 
 
@@ -136,6 +138,14 @@ def test_a_configuration_that_lost_a_run_is_not_chosen_by_the_rest(make_cell):
     assert "what lost a run (diverged or failed) comes last" in text
     with pytest.raises(InputError, match="every configuration has a run that diverged"):
         render_selection(lost, metric="val_accuracy", table_format="table")
+
+
+def test_a_seed_that_was_run_again_counts_once_and_is_not_lost(make_cell):
+    records = grid(make_cell, CLEAR)
+    failed = records[5].model_copy(update={"status": "failed", "created_at": "2025-12-31"})
+    text = render_selection([*records, failed], metric="val_accuracy", table_format="table")
+    rows = cells(text.split("\n\n")[0])
+    assert [(row["differs in"], row["n"]) for row in rows[:2]] == [("lr 0.5", "5"), ("lr 0.1", "5")]
 
 
 @pytest.mark.parametrize("metric", ["test_accuracy", "test_loss"])
@@ -179,7 +189,7 @@ def test_times_beside_other_runs_choose_nothing_but_steps_and_accuracies_do(make
     [
         ("val_accuracy", {"dataset": ("name", "kmnist")}, "dataset (kmnist, mnist)"),
         ("val_accuracy", {"dataset": ("num_val", 100)}, "num_val (0, 100)"),
-        ("steps_to_accuracy", {"result": ("target_accuracy", 0.9)}, "target_accuracy (0.9, 0.97)"),
+        ("steps_to_accuracy", {"config": ("target_accuracy", 0.9)}, "target_accuracy (0.9, 0.97)"),
         ("samples_per_s", {"environment": ("cpu_name", "old")}, "cpu_name (new, old)"),
     ],
 )
@@ -187,7 +197,7 @@ def test_what_has_no_common_rank_is_named(make_cell, metric, changes, named):
     records = grid(make_cell, CLEAR, environment={"cpu_name": "new"})
     for part, (key, value) in changes.items():
         old = getattr(records[-1], part)
-        kinds = {"dataset": DatasetInfo, "result": Result, "environment": dict}
+        kinds = {"dataset": DatasetInfo, "config": dict, "environment": dict}
         values = old if isinstance(old, dict) else old.model_dump()
         records[-1] = records[-1].model_copy(update={part: kinds[part](**values | {key: value})})
     with pytest.raises(InputError) as error:

@@ -32,8 +32,9 @@ def test_one_run_is_one_row_with_its_figures(make_record):
         "epochs": "3",
         "val acc %": "–",
         "test acc %": "98.00",
-        "time to target": "6.00 s to 97 %",
-        "wall s": "10.0",
+        "time to target": "5.00 (4.00–6.00) s to 97 %",
+        "wall s": "10.00",
+        "start s": "–",
     }
 
 
@@ -41,10 +42,12 @@ def test_seeds_are_one_row_with_their_interval(make_record):
     records = [make_record(seed, (0.9, 0.95, 0.97 + seed / 1000)) for seed in range(3)]
     text = render_runs(records, table_format="table")
     row = cells(text)[0]
-    expected = mean_interval([97.0, 97.1, 97.2])
-    assert row["test acc %"] == f"{expected.mean:.2f} ± {expected.half_width:.2f}"
+    expected = mean_interval([1000.0, 1010.0, 1020.0])
+    assert row["samples/s"] == f"1,010 ± {expected.half_width:,.0f}"
+    assert row["test acc %"] == "97.10 (97.00–97.20)"
     assert row["n"] == "3"
-    assert "95 % interval" in text
+    assert "± is half the width of the 95 % interval of the mean over n runs" in text
+    assert "an accuracy is the median over seeds (smallest–largest)" in text
     per_run = cells(render_runs(records, table_format="table", per_run=True))
     assert [r["test acc %"] for r in per_run[:3]] == ["97.00", "97.10", "97.20"]
 
@@ -61,16 +64,19 @@ def test_curves_are_scored_again_at_any_target(make_record):
         "recipe": "simple-cnn",
         "dataset": "mnist",
         "target": "90 %",
-        "median s": "2.05 (–)",
+        "median s": "≤ 2.05 (–)",
         "reached": "2 of 2",
         "expected s": "2.05 (1.41–2.69)",
-        "steps": "10 (–)",
+        "steps": "≤ 10 (–)",
     }
-    assert [row["median s"] for row in rows[3:]] == ["2.00", "6.00", "not reached"]
+    times = ["≤ 2.00", "5.00 (4.00–6.00)", "not reached"]
+    assert [row["median s"] for row in rows[3:]] == times
+    assert [row["steps"] for row in rows[3:]] == ["≤ 10", "25 (20–30)", "not reached"]
     assert [row["reached"] for row in rows[3:]] == ["1 of 1", "1 of 1", "0 of 1"]
     values = json.loads(render_targets(records, [0.9, 0.999], table_format="json"))
     assert [value["target_accuracy"] for value in values] == [0.9, 0.999] * 2
-    assert values[0]["steps_to_accuracy"]["median"] == 10
+    steps = values[0]["steps_to_accuracy"]
+    assert (steps["median"], steps["above"], steps["at_most"]) == (5, 0, 10)
     assert values[1]["time_to_accuracy_s"]["reached"] == 0
 
 
@@ -132,8 +138,9 @@ def test_wall_time_over_seeds_leaves_out_what_they_share(make_record):
     cold = make_record(0, wall_s=14.0, phases_s=phases | {"import": 3.0, "data": 1.0})
     warm = make_record(1, wall_s=10.0)
     text = render_runs([cold, warm], table_format="table")
-    assert cells(text)[0]["wall s"] == "10.0 ± 0.0"
-    assert "leaves out import" in text
+    assert cells(text)[0]["wall s"] == "10.00 ± 0.00"
+    assert cells(text)[0]["start s"] == "4.00"  # of the one run that began a process
+    assert "wall s leaves out start s: import, startup and data" in text
 
 
 def test_notes_stay_outside_a_markdown_table(make_record):
@@ -153,9 +160,57 @@ def test_what_was_not_measured_is_a_dash_or_null(make_record):
     assert values["test_accuracy"] is None
 
 
-def test_a_value_missing_in_one_seed_is_missing_in_the_row(make_record):
+def test_a_figure_of_fewer_runs_than_its_row_says_so(make_record):
     records = [make_record(0), make_record(1, throughput=Throughput())]
-    assert cells(render_runs(records, table_format="table"))[0]["samples/s"] == "–"
+    row = cells(render_runs(records, table_format="table"))[0]
+    assert (row["samples/s"], row["n"]) == ("1,000 (n = 1)", "2")
+
+
+def test_repeats_of_a_seed_are_shown_and_what_they_are_left_out_of_is_said(make_record):
+    records = [
+        make_record(
+            0,
+            (0.9, 0.95, 0.97 + day / 1000),
+            run_id=f"day-{day}",
+            created_at=f"2026-01-0{day}",
+            throughput=Throughput(samples_per_s=1000.0 + day),
+        )
+        for day in range(1, 9)
+    ]
+    text = render_runs(records, table_format="table")
+    row = cells(text)[0]
+    assert row["n"] == "8 (1 seed)"
+    assert row["samples/s"].startswith("1,004 ± ")
+    assert row["test acc %"] == "97.80"  # the newest
+    assert (
+        "7 runs repeat a seed: they count in times and speeds, not in accuracies and times to a "
+        "target, which are of each seed's newest run; test accuracies of repeats are up to 0.70 "
+        "points apart" in text
+    )
+    two = [*records, make_record(1), make_record(2, status="failed")]
+    assert cells(render_runs(two, table_format="table"))[0]["n"] == "9 of 10 (3 seeds)"
+    per_run = cells(render_runs(records, table_format="table", per_run=True))[:8]
+    assert [(r["run"], r["seed"]) for r in per_run] == [(f"day-{d}", "0") for d in range(1, 9)]
+    assert [r["samples/s"] for r in per_run[:2]] == ["1,001", "1,002"]
+
+
+def test_no_figure_of_an_accuracy_passes_100_percent(make_record):
+    accuracies = (0.98, 0.979, 0.981, 0.55, 0.98)
+    records = [make_record(seed, (a,)) for seed, a in enumerate(accuracies)]
+    for row in (
+        cells(render_runs(records, table_format="table"))[0]["test acc %"],
+        cells(render_epochs(records, table_format="table"))[0]["simple-cnn on mnist (n = 5)"],
+    ):
+        assert row == "98.00 (55.00–98.10)"
+    (value,) = json.loads(render_runs(records, table_format="json"))
+    assert value["test_accuracy"] == {"median": 0.98, "min": 0.55, "max": 0.981, "n": 5}
+
+
+def test_records_without_a_configuration_are_rows_of_what_there_is(make_record):
+    bare = {"recipe": None, "dataset": None, "eval_points": [], "config": {}, "environment": {}}
+    records = [make_record(num_parameters=number, **bare) for number in (1000, 5_000_000)]
+    rows = cells(render_runs(records, table_format="table"))[:2]
+    assert [row["recipe"] for row in rows] == ["1,000 parameters", "5,000,000 parameters"]
 
 
 def test_a_changed_recipe_is_marked_and_told(make_record):
@@ -198,12 +253,11 @@ def test_every_format_shows_every_group(make_record, table_format):
 def test_accuracy_by_epoch_is_a_column_for_each_group(make_record):
     records = [make_record(0), make_record(1, (0.91, 0.95, 0.98)), make_record(0, name="cnn4-ce")]
     rows = cells(render_epochs(records, table_format="table"))
-    expected = mean_interval([90.0, 91.0])
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
-    assert rows[0]["simple-cnn on mnist (n = 2)"] == f"90.50 ± {expected.half_width:.2f}"
+    assert rows[0]["simple-cnn on mnist (n = 2)"] == "90.50 (90.00–91.00)"
     assert rows[2]["cnn4-ce on mnist"] == "98.00"
     values = json.loads(render_epochs(records, table_format="json"))
-    assert values[0]["mean"] == pytest.approx(0.905)
+    assert values[0]["median"] == pytest.approx(0.905)
     assert len(values) == 6
 
 

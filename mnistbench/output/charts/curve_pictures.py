@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from mnistbench.analysis.repeats import counted
+from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.output.charts.curves import (
     FEW,
     Curve,
@@ -143,7 +143,7 @@ def _highest(named: Sequence[_Named]) -> list[_Named]:
     """Those that can be drawn, in their order."""
     if len(named) <= _MOST_LINES:
         return list(named)
-    ends = [final_accuracy([accuracy_curve(run) for run in counted(group)]) for _, group in named]
+    ends = [final_accuracy(list(map(accuracy_curve, _runs(group)))) for _, group in named]
     ranked = sorted(range(len(named)), key=lambda index: -(ends[index] or 0.0))
     return [named[index] for index in sorted(ranked[:_MOST_LINES])]
 
@@ -151,10 +151,15 @@ def _highest(named: Sequence[_Named]) -> list[_Named]:
 def _lines(members: Sequence[_Named], chapter: str, quantity: _Quantity) -> list[_Line]:
     found = []
     for name, group in members:
-        curves = [curve for curve in map(quantity.read, counted(group)) if curve[0]]
+        curves = [curve for curve in map(quantity.read, _runs(group)) if curve[0]]
         if curves:
             found.append(_Line(name.removeprefix(f"{chapter}, "), curves))
     return found
+
+
+def _runs(group: Sequence[RunRecord]) -> list[RunRecord]:
+    """Those that are drawn: one of each seed, as a repeat would count its curve twice."""
+    return one_per_seed(counted(group))
 
 
 def _picture(quantity: _Quantity, lines: Sequence[_Line], place: _Place) -> Picture:

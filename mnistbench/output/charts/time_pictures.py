@@ -41,7 +41,7 @@ def time_pictures(rows: Sequence[TimedRow], target: float) -> list[Picture]:
         Picture(
             name=f"time-to-{target * 100:.10g}".replace(".", "-") + (f"-{k}" if k > 1 else ""),
             title=f"Train time to {goal(target)}" + (f", part {k}" if k > 1 else ""),
-            caption="A dot is the median over all seeds (Kaplan–Meier), the line its 95 % "
+            caption="A dot is the median over all seeds (Turnbull), the line its 95 % "
             "interval; an arrow has no upper end, a hollow dot no interval. Numbers are how many "
             f"seeds got there.{told}",
             alt=f"Median train seconds to {goal(target)}: {_told(part)}.",

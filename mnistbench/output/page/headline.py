@@ -96,7 +96,7 @@ def _verdict(
 ) -> list[str]:
     """Which row is the best, if a comparison finds all others worse."""
     found = standing([row.runs for row in rows], name, target)
-    if found is None:
+    if found is None or not found.tested:
         return []
     metric, best = METRICS[name], rows[found.best]
     level = _level(best, name, target)
@@ -105,7 +105,8 @@ def _verdict(
     if level.n < 2:
         return [f"{what}: {text}, of too few runs to be sure."]
     if not found.near:
-        return [f"{what}: {text}; all others are surely behind."]
+        others = "all others" if found.tested + 1 == len(rows) else f"the {found.tested} next best"
+        return [f"{what}: {text}; {others} are surely behind."]
     near, behind = len(found.near), found.tested - len(found.near)
     told = f"{near} other row{'s are' if near > 1 else ' is'} not surely behind"
     more = f", {behind} {'are' if behind > 1 else 'is'}" if behind else ""

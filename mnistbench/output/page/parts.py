@@ -12,7 +12,11 @@ from mnistbench.output.charts.style import Picture
 __all__ = ["Commands", "Section", "Table"]
 
 _ONE_LINE = 28
-_FIGURE = re.compile(r"[-+]?\d[\d,.]*(e[-+]\d+)?%?( ± [\d,.]+| of \d+)?[†‡§]*$")
+_FIGURE = re.compile(
+    r"(≤ )?[-+]?\d[\d,.]*(e[-+]\d+)?%?"
+    r"( ± [\d,.]+| of \d+| \([\d,.]*–[\d,.∞]*\))?( \(n = \d+\))?[†‡§]*$"
+)
+"""A number with its spread, and of how many runs where these are fewer than a row's."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from mnistbench.analysis.comparison import compare
 from mnistbench.output.page.diagnostics_sections import (
     profile_section,
     step_section,
@@ -117,25 +118,34 @@ def test_the_title_and_the_facts_count_what_is_there():
     assert title(of([page_record()])) == "simple-cnn on mnist, 1 run"
 
 
-def test_the_fastest_is_named_only_where_no_other_interval_reaches_it():
+def test_the_fastest_is_named_only_where_a_comparison_finds_all_others_behind():
     fast, slow = seeds(6), slower(seeds(6, config={"lr": 0.5}), 3)
     (said, accurate) = answers(of([*fast, *slow]))
-    assert said.startswith("Fastest to 97 %: simple-cnn, lr 0.01, 6.25 s (")
-    assert said.endswith("; no other interval reaches it.")
+    assert said == (
+        "Fastest to 97 %: simple-cnn, lr 0.01, 5.25 (4.04–6.46) s; all others are surely behind."
+    )
+    (row,) = compare(fast, slow, metrics=["time_to_accuracy_s"]).rows
+    assert row.verdict == "slower"
     assert "no clear winner" in accurate
     near = slower(seeds(6, config={"lr": 0.5}), 1.01)
     assert "no clear winner" in answers(of([*fast, *near]))[0]
     few = answers(of([*fast[:1], *slow[:1]]))
     assert "too few runs to be sure" in few[0]
+    missed = seeds(6, (0.9, 0.95, 0.96), config={"lr": 0.5})
+    assert "all others are surely behind" in answers(of([*fast, *missed]))[0]
+    some = [*slower(seeds(6, config={"lr": 0.5}), 0.5)[:2], *missed[2:]]
+    assert "1 other row is not surely behind" in answers(of([*fast, *some]))[0]
+    alone = [*fast, *seeds(6, target=None, result=Result(), config={"lr": 0.5})]
+    assert not any("behind" in line for line in answers(of(alone)))
 
 
 def test_what_is_not_comparable_is_compared_where_it_is():
-    batch = {"config": {"global_batch_size": 128}, "environment": {"global_batch_size": 128}}
-    records = [*seeds(6), *slower(seeds(6, config={"lr": 0.5}), 3), *seeds(1, **batch)]
+    threads = {"environment": {"num_threads": 2}}
+    records = [*seeds(6), *slower(seeds(6, config={"lr": 0.5}), 3), *seeds(1, **threads)]
     said = answers(of(records))
-    assert said[0] == "Rows differ in global_batch_size, and are compared only where they do not."
-    assert said[1].startswith("Fastest to 97 % of the 2 rows with global_batch_size 64: simple-cnn")
-    assert len(said) == 3
+    assert said[0].startswith("Fastest to 97 % of the 2 rows with num_threads 1: simple-cnn")
+    assert said[1].startswith("Highest test accuracy: no clear winner")  # of all three
+    assert len(said) == 2
     beside = seeds(6, config={"lr": 0.7}, environment={"measured_alone": False})
     assert not any("Fastest" in line for line in answers(of([*seeds(6), *beside])))
 
@@ -146,7 +156,7 @@ def test_the_summary_has_the_cells_of_the_table_and_says_once_what_all_rows_shar
     (table,) = section.tables
     assert [row["run"] for row in table.rows] == ["simple-cnn, lr 0.01", "simple-cnn, lr 0.5"]
     assert table.rows[0]["samples/s"].startswith("1,005 ± ")
-    assert table.rows[0]["time to 97 %"] == "6.05 (–) s, 2 of 2"
+    assert table.rows[0]["time to 97 %"] == "5.05 (–) s, 2 of 2"
     assert "reference" not in table.columns
     (said,) = section.said
     assert said.startswith("All rows: dataset mnist (local), device cpu × 1 × 1 threads, batch 64")
@@ -223,7 +233,7 @@ def test_what_to_be_careful_with_is_named_with_its_reason():
     assert (ended["status"], ended["why"]) == ("failed", "out of memory")
     marks = {row["mark"] for row in tables["Times that mean less"]}
     assert marks == {"† unstable", "‡ beside others", "§ profiled", "resumed"}
-    (apart, *_) = tables["Not to be compared with the other rows"]
+    (apart, *_) = tables["Times not to be compared with those of the other rows"]
     assert "num_processes: 2 against 1" in apart["differ in"]
     assert care_section(of(seeds(2))) is None
 

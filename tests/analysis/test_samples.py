@@ -1,0 +1,60 @@
+"""Two sides of one metric: what the spacing of evaluations lets be said of times to a target."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mnistbench.analysis.metrics import METRICS
+from mnistbench.analysis.samples import Sample
+from mnistbench.stats.readings import Reading
+
+TIME = METRICS["time_to_accuracy_s"]
+
+
+def sample(a, b):
+    return Sample(metric=TIME, a=tuple(a), b=tuple(b), paired=False)
+
+
+def wider(readings, spacing):
+    """The same, read first at evaluations that are so much further from the last miss."""
+    return [Reading(max(0.0, r.low - spacing), r.high) if r.reached else r for r in readings]
+
+
+TIMES = st.lists(st.tuples(st.floats(1, 20), st.booleans()), min_size=1, max_size=9).map(
+    lambda drawn: [Reading(time, time if there else math.inf) for time, there in drawn]
+)
+
+
+@given(TIMES, TIMES, st.floats(0, 30))
+def test_a_wider_spacing_never_makes_a_difference_surer(a, b, spacing):
+    exact, coarse = sample(a, b), sample(wider(a, spacing), wider(b, spacing))
+    assert exact.p_value() == exact.p_of_first() == coarse.p_of_first()
+    assert coarse.p_value() >= exact.p_value()
+
+
+@given(TIMES, TIMES)
+def test_a_and_b_say_the_opposite_of_b_and_a(a, b):
+    one, other = sample(a, b), sample(b, a)
+    assert one.direction() * other.direction() <= 0
+    assert (one.contradiction() is None) == (other.contradiction() is None)
+
+
+def test_where_the_evaluations_alone_can_turn_it_round_nothing_is_known():
+    a = [Reading(1.0, 3.0 + k / 10) for k in range(8)]
+    b = [Reading(2.0, 4.0 + k / 10) for k in range(8)]
+    assert sample(a, b).p_of_first() < 0.001
+    assert sample(a, b).p_value() == 1.0
+    apart = [Reading(4.0 + k / 10, 6.0 + k / 10) for k in range(8)]
+    assert sample(a, apart).p_value() < 0.001
+
+
+def test_the_change_leaves_open_all_that_the_evaluations_do():
+    exact = [Reading.of(4.0 + k / 10) for k in range(8)]
+    change = sample(exact, [Reading(2.0 * r.value - 1, 2.0 * r.value) for r in exact]).change()
+    known = sample(exact, [Reading.of(2.0 * r.value) for r in exact]).change()
+    assert known.estimate == pytest.approx(1.0)
+    assert change.low < known.low
+    assert change.high >= known.high - 1e-9
+    assert change.low <= change.estimate <= change.high
