@@ -8,10 +8,14 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from mnistbench.analysis.comparison import compare
+from mnistbench.analysis.comparison import compare_matches, judged
 from mnistbench.analysis.gates import judge, parse_gate
+from mnistbench.analysis.metrics import METRICS
+from mnistbench.analysis.pairing import as_one
+from mnistbench.analysis.rows import Comparison, Row
+from mnistbench.analysis.samples import Sample
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.record import PHASES, Result, RunRecord, Throughput
+from mnistbench.schema.record import PHASES, Canary, CanaryReading, RunRecord, Throughput
 from mnistbench.stats.readings import Reading
 from mnistbench.stats.resampling import best_shares, drawn_means, drawn_times
 
@@ -29,6 +33,7 @@ _SHAPES: tuple[Callable[[Random, int], np.ndarray], ...] = (
 )
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 _GATE = parse_gate("samples_per_s < -5%")
+_CONFIG = RunConfig(model="simple-cnn").model_dump(mode="json")
 
 
 def sides(random: Random, noise: str, n: int, *, paired: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -80,44 +85,61 @@ def choice(random: Random, trial: int, *, times: bool) -> tuple[float, float]:
 
 
 def gate_state(random: Random, n: int, *, noise: float, change: float) -> str:
-    """What a gate of -5 % says of `n` runs of each side in turn, B changed by `change`."""
+    """What a gate of -5 % says of `n` pairs of runs, B changed by `change`."""
     speeds = 1000 * np.exp(noise / math.sqrt(2) * random.normal(size=(2, n)))
     speeds[1] *= 1 + change
-    a, b = (
-        [_record(speed, pair, of_b=of_b) for pair, speed in enumerate(side.tolist())]
-        for of_b, side in enumerate(speeds)
-    )
-    (outcome,) = judge(compare(a, b, metrics=["samples_per_s"]), [_GATE])
+    metric = METRICS["samples_per_s"]
+    a, b = (tuple(map(Reading.of, side)) for side in speeds.tolist())
+    sample = Sample(metric, a, b, paired=True)
+    row = Row(name="", metric="samples_per_s", a=metric.level(a), b=metric.level(b), sample=sample)
+    (outcome,) = judge(judged(Comparison(rows=(row,), notes=())), [_GATE])
     return outcome.state
 
 
-def _record(speed: float, pair: int, *, of_b: int) -> RunRecord:
-    """A run of B after that of A and the next time before it: ABBA."""
-    place = 2 * pair + (of_b if pair % 2 == 0 else 1 - of_b)
-    created = _START + timedelta(minutes=place)
-    environment = {
-        "device_type": "cpu",
-        "num_processes": 1,
-        "num_threads": 1,
-        "mixed_precision": "no",
-        "global_batch_size": 64,
-    }
+def is_told_apart(random: Random, order: str, *, machine: float, code: float = 0.0) -> bool:
+    """Whether runs in `order` (``ABBA``…) have a verdict on their speed.
+
+    The machine changes steadily by `machine` from the first run to the last or, in an order with
+    all of A first, between A and B; `code` is what B itself changes. Runs vary by 1 %, the probe's
+    readings by 5 % (product) and 20 % (copy), as on two shared cores.
+    """
+    last = len(order) - 1
+    sides: dict[str, list[RunRecord]] = {"A": [], "B": []}
+    for place, side in enumerate(order):
+        past = float(side == "B") if order == "".join(sorted(order)) else place / last
+        level = 1 + machine * past
+        speed = 1000 * level * (1 + code * (side == "B")) * math.exp(0.01 * random.normal())
+        seed = len(sides[side])
+        run = _record(speed, seed, minute=place, canary=_canary(random, level))
+        sides[side].append(run)
+    match = as_one(sides["A"], sides["B"])
+    (row,) = compare_matches([match], metrics=["samples_per_s"]).rows
+    return row.verdict in {"faster", "slower"}
+
+
+def _canary(random: Random, level: float) -> Canary:
+    def reading() -> CanaryReading:
+        product, copy = np.exp(np.array([0.05, 0.2]) * random.normal(size=2)).tolist()
+        return CanaryReading(
+            matmul_flops_per_s=1e11 * level * product, copy_bytes_per_s=1e10 * level * copy
+        )
+
+    return Canary(before=reading(), after=reading())
+
+
+def _record(speed: float, seed: int, *, minute: int, canary: Canary) -> RunRecord:
+    created = _START + timedelta(minutes=minute)
     return RunRecord(
-        run_id=f"run-{of_b}-{pair}",
+        run_id=f"run-{minute}",
         status="completed",
         created_at=created.isoformat(),
-        seed=pair,
+        seed=seed,
         recipe=None,
         dataset=None,
-        config=RunConfig(model="simple-cnn", seed=pair).model_dump(mode="json"),
-        environment=environment,
-        num_parameters=8490,
-        num_epochs=1.0,
-        num_steps=10,
-        eval_points=[],
-        train_points=[],
+        config=_CONFIG,
+        environment={"device_type": "cpu", "num_processes": 1, "num_threads": 1},
         phases_s=dict.fromkeys(PHASES, 0.0) | {"train": 6.0},
         wall_s=10.0,
+        canary=canary,
         throughput=Throughput(samples_per_s=speed),
-        result=Result(),
     )

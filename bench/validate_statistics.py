@@ -21,7 +21,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.made_samples import NOISE, Random, choice, gate_state, is_within, read_between, sides
+from bench.made_samples import (
+    NOISE,
+    Random,
+    choice,
+    gate_state,
+    is_told_apart,
+    is_within,
+    read_between,
+    sides,
+)
 from mnistbench.output.tables import render_table
 from mnistbench.stats.expected_time import expected_running_time
 from mnistbench.stats.rank_tests import holm, rank_test, shift
@@ -193,17 +202,38 @@ def _holds_expected(random: Random, n: int, *, part: float) -> bool | None:
 
 
 def gates(draw: Draw) -> Iterator[Row]:
-    """``samples_per_s < -5%`` on runs in turn: fired at no more than that, missed beyond it."""
-    few = draw._replace(trials=min(draw.trials // 2, 300))
-    for n, noise in product((3, 8, 12), (0.01, 0.05)):
+    """``samples_per_s < -5%`` on pairs: fired within it by chance, passed and fired beyond it."""
+    few = draw._replace(trials=min(draw.trials, 1000))
+    for n, noise in product((4, 5, 8, 12, 20), (0.01, 0.05)):
         case = f"{noise:.0%} noise, n = {n}"
-        for change, most in ((-0.04, 0.05), (-0.05, 0.05), (-0.15, 1.0)):
-            fired = partial(_fires, few.random, n, noise=noise, change=change)
+        for change, most in ((-0.04, 0.05), (-0.05, 0.05), (-0.1, 1.0)):
+            fired = partial(_says, few.random, n, "fired", noise=noise, change=change)
             yield Row(f"gate of -5% fired at {change:.0%}", case, *few.share(fired), 0, most)
+        passed = partial(_says, few.random, n, "passed", noise=noise, change=0.0)
+        yield Row("gate of -5% passed at no change", case, *few.share(passed))
 
 
-def _fires(random: Random, n: int, *, noise: float, change: float) -> bool:
-    return gate_state(random, n, noise=noise, change=change) == "fired"
+def _says(random: Random, n: int, state: str, *, noise: float, change: float) -> bool:
+    return gate_state(random, n, noise=noise, change=change) == state
+
+
+def drift(draw: Draw) -> Iterator[Row]:
+    """Verdicts on the same code where the machine changed, and on other code where it did not."""
+    few = draw._replace(trials=min(draw.trials, 500))
+    stored, turns = "A" * 8 + "B" * 8, "ABBA" * 4
+    for what, order, machine, code, most in (
+        ("verdict on the same code", "A first each time", -0.1, 0.0, 0.05),
+        ("verdict on the same code", "in turn", -0.1, 0.0, 0.05),
+        ("verdict on the same code", "A before B", -0.05, 0.0, 0.05),
+        ("verdict on the same code", "A before B", -0.22, 0.0, 0.05),
+        ("verdict on other code", "in turn", -0.1, 0.05, 1.0),
+        ("verdict on other code", "A before B", 0.0, 0.05, 1.0),
+        ("verdict on other code", "A before B", 0.0, 0.3, 1.0),
+    ):
+        runs = {"A first each time": "AB" * 8, "in turn": turns, "A before B": stored}[order]
+        told = partial(is_told_apart, few.random, runs, machine=machine, code=code)
+        case = f"{order}, machine {machine:+.0%}, code {code:+.0%}, 8 and 8"
+        yield Row(what, case, *few.share(told), 0, most)
 
 
 def selection(draw: Draw) -> Iterator[Row]:
@@ -227,6 +257,7 @@ CHECKS: dict[str, Callable[[Draw], Iterator[Row]]] = {
     "intervals": intervals,
     "expected times": expected_times,
     "gates": gates,
+    "drift": drift,
     "selection": selection,
 }
 
