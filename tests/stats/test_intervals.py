@@ -70,6 +70,11 @@ def test_the_median_of_ten_interpolates_as_published():
     assert median_interval(range(1, 11)) == pytest.approx((5.5, 2 + weight, 9 - weight, 10))
 
 
+def test_one_value_has_no_interval():
+    assert mean_interval([3.0]) == (3.0, None, 1)
+    assert median_interval([3.0]) == (3.0, None, None, 1)
+
+
 @pytest.mark.parametrize("n", range(1, 6))
 def test_fewer_than_six_values_bound_no_median_at_95_percent(n):
     assert median_interval(SEVEN[:n]) == (median(SEVEN[:n]), None, None, n)
