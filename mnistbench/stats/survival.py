@@ -150,7 +150,7 @@ def log_rank(
     if math.comb(n, n_a) <= _MOST_SPLITS:
         splits = np.array(list(combinations(range(n), n_a)))
         return float(np.mean(np.abs(scores[splits].sum(axis=1)) >= seen))
-    drawn = np.random.default_rng(seed).permuted(np.tile(scores, (_RESAMPLES, 1)), axis=1)
+    drawn = np.random.default_rng(seed).permuted(np.tile(np.sort(scores), (_RESAMPLES, 1)), axis=1)
     as_far = np.count_nonzero(np.abs(drawn[:, :n_a].sum(axis=1)) >= seen)
     return float((1 + as_far) / (1 + _RESAMPLES))
 

@@ -4,10 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnistbench.analysis.differences import conditions, conditions_of
+from mnistbench.analysis.differences import conditions
 from mnistbench.analysis.grouping import differences, run_name
+from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.numbered_names import numbered
 from mnistbench.analysis.pairing import match_groups
+from mnistbench.output.page.report_data import Row, by_conditions
 from tests.made_records import make_record
 
 
@@ -85,13 +87,16 @@ def test_differences_are_those_of_each_pair(rows):
         )
 
 
-def test_conditions_are_equal_where_nothing_differs():
+def test_rows_are_of_one_set_where_nothing_that_is_needed_differs():
+    needs = METRICS["time_to_accuracy_s"].needs
     plain, other = make_record(0), configured(1, target_accuracy=0.5)
     cpu = plain.model_copy(update={"environment": plain.environment | {"device_type": "cuda"}})
     for a in (plain, other, cpu):
         for b in (plain, other, cpu):
-            assert (conditions_of([a]) == conditions_of([b])) == (not conditions([a], [b]))
-    assert conditions_of([plain, cpu]) == conditions_of([cpu, plain]) != conditions_of([plain])
+            sets = by_conditions([Row("a", [a]), Row("b", [b])], needs)
+            assert (len(sets) == 1) == (not conditions([a], [b], needs))
+    both = [Row("a", [plain, cpu]), Row("b", [cpu, plain]), Row("c", [plain])]
+    assert by_conditions(both, needs) == [both[:2], both[2:]]
 
 
 def test_of_many_groups_each_finds_its_own():

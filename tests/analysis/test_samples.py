@@ -58,3 +58,14 @@ def test_the_change_leaves_open_all_that_the_evaluations_do():
     assert change.low < known.low
     assert change.high >= known.high - 1e-9
     assert change.low <= change.estimate <= change.high
+
+
+@pytest.mark.parametrize("n", [6, 12])  # all splits, and some that are drawn
+def test_the_order_of_readings_changes_no_p(n):
+    a = [Reading.of(1.0 + (7 * k % 12) / 5) for k in range(n)]
+    b = [
+        Reading(2.0 + (5 * k % 12) / 5, math.inf if k % 3 == 0 else 2.0 + (5 * k % 12) / 5)
+        for k in range(n)
+    ]
+    assert sample(a, b).p_value() == sample(sorted(a), sorted(b)).p_value()
+    assert sample(a, b).change() == sample(sorted(a), sorted(b)).change()

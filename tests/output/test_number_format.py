@@ -31,7 +31,7 @@ def test_the_time_to_target_is_a_median_with_its_interval_and_count(make_record)
         "of": 7,
     }
     assert row["expected_time_s"]["time"] == pytest.approx(6.3)
-    assert row["expected_time_s"]["low"] < 6.3 < row["expected_time_s"]["high"]
+    assert row["expected_time_s"]["low"] is None  # where none failed it has no interval
 
 
 @pytest.mark.parametrize(

@@ -16,14 +16,15 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.fixture
 def make_pairs(make_record):
-    """Makes pairs of runs whose speeds differ by noise, and by `factor`."""
+    """Makes pairs of runs, AB, BA and so on, whose speeds differ by noise, and by `factor`."""
     record = make_record()
 
     def make(n, *, factor=1.0, noise=0.03, seed=0):
         draw = random.Random(seed)
         sides = [], []
         for pair in range(n):
-            for minute, (side, level) in enumerate(zip(sides, (1000, 1000 * factor), strict=True)):
+            for place, (side, level) in enumerate(zip(sides, (1000, 1000 * factor), strict=True)):
+                minute = (place + pair) % 2
                 speed = Throughput(samples_per_s=level * draw.lognormvariate(0, noise))
                 time = (START + timedelta(minutes=2 * pair + minute)).isoformat()
                 update = {"seed": pair, "throughput": speed, "created_at": time}
