@@ -20,6 +20,7 @@ from mnistbench.stats.sequential_test import ALPHA
 
 __all__ = [
     "machine_problem",
+    "machine_share",
     "mostly_unstable",
     "not_alike",
     "order_caveat",
@@ -98,12 +99,22 @@ def _explained(match: Match, sample: Sample) -> str | None:
         return said
     if sample.problem() or sample.p_value() >= ALPHA:
         return None
-    # a slower machine takes longer
-    by = machine[:2] if sample.metric.higher_is_better else (-machine.high, -machine.low)
-    left = [sample.moved(math.expm1(end)) for end in by]
+    left = [sample.moved(share) for share in machine_share(match, sample.metric)]
     same = all(rest.test_sign() * sample.test_sign() > 0 for rest in left)
     beyond = same and all(rest.p_value() < ALPHA for rest in left)
     return None if beyond else f"{said}, which may be all of the difference"
+
+
+def machine_share(match: Match, metric: Metric) -> tuple[float, float]:
+    """What the machine alone may have changed of B's figures, from least to most, as fractions.
+
+    Nothing where runs were taken in turn, of what is not timed, and where no probe tells.
+    """
+    machine = machine_change(match.a, match.b)
+    if machine is None or match.pairs or not metric.timed:
+        return 0.0, 0.0
+    low, high = machine[:2] if metric.higher_is_better else (-machine.high, -machine.low)
+    return math.expm1(low), math.expm1(high)
 
 
 def _spoiled(side: str, runs: Sequence[RunRecord]) -> str | None:

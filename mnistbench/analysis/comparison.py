@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mnistbench.analysis.comparability import order_caveat, problem_of_b, refusal
+from mnistbench.analysis.comparability import machine_share, order_caveat, problem_of_b, refusal
 from mnistbench.analysis.differences import code_of, conditions, subject
 from mnistbench.analysis.metrics import METRICS, MetricName, target_of
 from mnistbench.analysis.pairing import match_groups
@@ -128,6 +128,7 @@ def _measured(match: Match, name: MetricName, target_accuracy: float | None) -> 
         b=metric.level(metric.samples(match.b, target_accuracy)),
         sample=sample_of(match, metric, target_accuracy),
         caveat=order_caveat(match, metric),
+        machine=machine_share(match, metric),
     )
 
 

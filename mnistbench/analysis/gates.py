@@ -148,12 +148,17 @@ def _lacking(gate: Gate, missing: Sequence[str]) -> Outcome:
 
 
 def _p_beyond(gate: Gate, row: Row, look_factor: int) -> float:
-    """The one-sided chance of such a change if the true one were at the threshold."""
+    """The one-sided chance of such a change if the true one were at the threshold.
+
+    The machine's own share counts against it: it may have made the change larger.
+    """
     if row.sample is None:
         return 1.0
-    moved = row.sample.moved(gate.threshold)
+    below = gate.relation.startswith("<")
+    share = row.machine[0 if below else 1]
+    moved = row.sample.moved((1 + gate.threshold) * (1 + share) - 1 if share else gate.threshold)
     sign, p = moved.direction(), moved.p_value()
-    is_beyond = sign < 0 if gate.relation.startswith("<") else sign > 0
+    is_beyond = sign < 0 if below else sign > 0
     return min(1.0, look_factor * p / 2) if is_beyond else 1.0
 
 
@@ -216,10 +221,9 @@ def _absolute(gate: Gate, row: Row) -> Outcome:
         unknown = "no target accuracy in B" if metric.to_target else "not measured in B"
         why = row.b_problem or unknown
         return Outcome(gate=gate, name=row.name, state="cannot be judged", why=why)
-    return Outcome(
-        gate=gate,
-        name=row.name,
-        state="fired" if gate.beyond(value) else "passed",
-        why=f"B {value_text(row.b, metric)}",
-        value=value,
-    )
+    state: State = "fired" if gate.beyond(value) else "passed"
+    why = f"B {value_text(row.b, metric)}"
+    ends = [end for end in (row.b.above, row.b.at_most) if end is not None]
+    if len({gate.beyond(end) for end in ends}) > 1:
+        state, why = "not settled", f"{why}, but its evaluations are too far apart to tell"
+    return Outcome(gate=gate, name=row.name, state=state, why=why, value=value)

@@ -178,7 +178,7 @@ def _what(first: RunRecord) -> dict[str, Any]:
         "source": first.dataset.source if first.dataset else None,
         "device": _hardware(first),
         "precision": first.environment.get("mixed_precision"),
-        "loop": f"{_loop(first)}/{first.config.get('loader')}",
+        "loop": _loop(first),
         **_batch(first),
     }
 
@@ -199,10 +199,13 @@ def _quotient(part: Any, whole: Any) -> float | None:
     return finite(part / whole) if known else None
 
 
-def _loop(record: RunRecord) -> str:
-    """The loop, and how its steps were run."""
-    loop, floor = str(record.config.get("loop")), record.environment.get("loop_floor")
-    return loop if floor in {None, loop} else f"{loop} {floor}"
+def _loop(record: RunRecord) -> str | None:
+    """The loop, how its steps were run, and the loader; ``None`` if the run does not say."""
+    loop, floor = record.config.get("loop"), record.environment.get("loop_floor")
+    if loop is None:
+        return None
+    mode = "" if floor in {None, loop} else f" {floor}"
+    return f"{loop}{mode}/{record.config.get('loader')}"
 
 
 def _which(group: Sequence[RunRecord]) -> dict[str, Any]:
@@ -257,19 +260,21 @@ def identity(record: RunRecord) -> dict[str, Any]:
     data = {"data sha256": record.dataset.sha256[:12]} if record.dataset else {}
     hooks = record.profile.hooks if record.profile else []
     watched = {"hooks": ", ".join(hooks)} if hooks else {}
-    foreign = _foreign(record) if "model" not in record.config else {}
+    told = not config.keys() <= {"eval_split", "target_accuracy"}
+    foreign = _foreign(record, told=told) if "model" not in config else {}
     return config | foreign | environment | versions | data | watched
 
 
-def _foreign(record: RunRecord) -> dict[str, Any]:
-    """What tells runs apart whose configuration does not say what was trained.
+def _foreign(record: RunRecord, *, told: bool) -> dict[str, Any]:
+    """What tells runs apart whose configuration names no model, or is not `told` at all.
 
     Where nothing tells, a run is like no other.
     """
     recipe = record.recipe.name if record.recipe else None
     known: dict[str, Any] = {"recipe": recipe, "parameters": record.num_parameters}
-    known |= {"epochs": record.num_epochs or None, "steps": record.num_steps or None}
-    if record.dataset is None and not any(known.values()):
+    if not told:
+        known |= {"epochs": record.num_epochs or None, "steps": record.num_steps or None}
+    if record.dataset is None and not told and not any(known.values()):
         return {"run": record.run_id}
     return known | {"target": record.result.target_accuracy}
 

@@ -29,6 +29,7 @@ class Row:
         refusal: why there is no verdict, whatever the values.
         b_problem: why even the estimate of B alone tells nothing of B.
         caveat: what has to be said beside any verdict, as that the runs were not taken in turn.
+        machine: what the machine alone may have changed of B's figures, as fractions.
         change: from A to B as a fraction of A, for accuracies as a difference; with its interval.
         p: the chance of such a difference between equals, corrected for repeated looks.
         p_adjusted: `p` by Holm (1979) over the rows of the table.
@@ -48,6 +49,7 @@ class Row:
     refusal: str | None = None
     b_problem: str | None = None
     caveat: str | None = None
+    machine: tuple[float, float] = (0.0, 0.0)
     change: Shift | None = None
     p: float | None = None
     p_adjusted: float | None = None

@@ -33,7 +33,7 @@ def render_comparison(
     if table_format == "json":
         return _json(comparison, outcomes)
     named = len({row.name for row in comparison.rows}) > 1
-    rows = [_cells(row, comparison, named=named) for row in comparison.rows]
+    rows = [_cells(row, named=named) for row in comparison.rows]
     table = render_table(rows, table_format)
     lines = [*headlines(comparison), *map(gate_line, outcomes)]
     notes = [*_method(comparison), *comparison.notes]
@@ -81,7 +81,7 @@ def _reasons(row: Row) -> list[str]:
     return [text for text in (row.reason, None if known else row.caveat) if text]
 
 
-def _cells(row: Row, comparison: Comparison, *, named: bool) -> dict[str, str]:
+def _cells(row: Row, *, named: bool) -> dict[str, str]:
     metric = METRICS[row.metric]
     p = NOT_MEASURED if row.p_adjusted is None else f"{row.p_adjusted:.3f}"
     return {
@@ -92,7 +92,7 @@ def _cells(row: Row, comparison: Comparison, *, named: bool) -> dict[str, str]:
         "B against A (95 % interval)": change_text(row, prefix=""),
         "p": "<0.001" if p == "0.000" else p,
         "verdict": _verdict_text(row),
-        f"{comparison.counted} needed": needed_text(row),
+        "more needed": needed_text(row),
     }
 
 

@@ -59,7 +59,7 @@ def run_cells(
         "device": row["device"],
         "batch": batch_text(row),
         "precision": row["precision"] or NOT_MEASURED,
-        "loop": row["loop"],
+        "loop": row["loop"] or NOT_MEASURED,
         "samples/s": marked(figure("samples_per_s")),
         "epochs": NOT_MEASURED if row["epochs"] is None else f"{row['epochs']:g}",
         "val acc %": figure("val_accuracy"),
@@ -227,14 +227,15 @@ def _left_out(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     lines = []
     unfinished = sum(len(group) - len(counted(group)) for group in groups)
     if unfinished:
-        lines.append(f"{unfinished} runs that did not complete count in the time to target only")
+        count = "1 run" if unfinished == 1 else f"{unfinished} runs"
+        lines.append(f"in the time to target only: {count} that did not complete")
     repeats = sum(len(group) - len(one_per_seed(group)) for group in groups)
     if repeats:
         apart = 100 * max(map(_repeat_spread, groups))
         spread = f"; test accuracies of repeats are up to {apart:.2f} points apart" * (apart > 0)
         lines.append(
-            f"{repeats} runs repeat a seed: they count in times and speeds, not in accuracies and "
-            f"times to a target, which are of each seed's newest run{spread}"
+            f"repeats of a seed ({repeats}) count in times and speeds, not in accuracies and times to "
+            f"a target, which are of each seed's newest run{spread}"
         )
     return lines
 

@@ -72,7 +72,7 @@ def test_a_diverged_seed_counts_in_the_time_to_target_and_in_no_mean(make_record
     assert row["test acc %"] == "98.00 (98.00–98.00)"
     assert row["samples/s"].startswith("1,015")
     assert (row["n"], row["status"]) == ("4 of 5", "4 completed, 1 diverged")
-    assert "1 runs that did not complete count in the time to target only" in text
+    assert "in the time to target only: 1 run that did not complete" in text
     values = json.loads(render_runs(records, table_format="json"))[0]
     assert (values["n"], values["completed"], values["test_accuracy"]["n"]) == (5, 4, 4)
     epochs = json.loads(render_epochs(records, table_format="json"))

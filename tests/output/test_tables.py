@@ -183,8 +183,8 @@ def test_repeats_of_a_seed_are_shown_and_what_they_are_left_out_of_is_said(make_
     assert row["samples/s"].startswith("1,004 ± ")
     assert row["test acc %"] == "97.80"  # the newest
     assert (
-        "7 runs repeat a seed: they count in times and speeds, not in accuracies and times to a "
-        "target, which are of each seed's newest run; test accuracies of repeats are up to 0.70 "
+        "repeats of a seed (7) count in times and speeds, not in accuracies and times to a target, "
+        "which are of each seed's newest run; test accuracies of repeats are up to 0.70 "
         "points apart" in text
     )
     two = [*records, make_record(1), make_record(2, status="failed")]

@@ -48,23 +48,32 @@ def answers(subject: Subject) -> list[str]:
     said: list[str] = []
     for target, rows in subject.scored.items():
         alone = [row for row in rows if not any(map(ran_beside_others, row.runs))]
-        said += _best(alone, "time_to_accuracy_s", target, what=f"Fastest to {goal(target)}")
+        what, anew = f"Fastest to {goal(target)}", bool(subject.reading.targets)
+        said += _best(alone, "time_to_accuracy_s", target, what=what, scored_anew=anew)
     completed = [row for row in subject.timed if any(r.status == "completed" for r in row.runs)]
     split = "test" if all(_level(row, "test_accuracy").n for row in completed) else "val"
     name: MetricName = "test_accuracy" if split == "test" else "val_accuracy"
     return said + _best(completed, name, None, what=f"Highest {split} accuracy")
 
 
-def _best(rows: Sequence[Row], name: MetricName, target: float | None, *, what: str) -> list[str]:
+def _best(
+    rows: Sequence[Row],
+    name: MetricName,
+    target: float | None,
+    *,
+    what: str,
+    scored_anew: bool = False,
+) -> list[str]:
     """The answer of each set of rows that may be compared in a metric, the largest sets first."""
-    sets = by_conditions(rows, METRICS[name].needs)
+    needs = [need for need in METRICS[name].needs if not scored_anew or need != "target_accuracy"]
+    sets = by_conditions(rows, needs)
     if len(sets) == 1:
         return _verdict(sets[0], name, target, what=what)
     said = []
     for place, found in enumerate(sets[:_NAMED]):
         if len(found) > 1:
             other = sets[0 if place else 1][0]
-            where = _condition(found[0], other, METRICS[name].needs)
+            where = _condition(found[0], other, needs)
             said += _verdict(
                 found, name, target, what=f"{what} of the {len(found)} rows with {where}"
             )
