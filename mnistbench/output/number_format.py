@@ -234,8 +234,8 @@ def _left_out(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
         apart = 100 * max(map(_repeat_spread, groups))
         spread = f"; test accuracies of repeats are up to {apart:.2f} points apart" * (apart > 0)
         lines.append(
-            f"repeats of a seed ({repeats}) count in times and speeds, not in accuracies and times to "
-            f"a target, which are of each seed's newest run{spread}"
+            f"repeats of a seed ({repeats}) count in times and speeds, not in accuracies and times "
+            f"to a target, which are of each seed's newest run{spread}"
         )
     return lines
 
