@@ -17,7 +17,7 @@ from mnistbench.cli import exit_on_input_error, parse, say, show
 from mnistbench.launch.children import raised_stops
 from mnistbench.launch.watching import watch
 from mnistbench.output.page.page import render_page, save_pictures
-from mnistbench.output.page.report_data import Reading
+from mnistbench.output.page.report_data import ReportOptions
 from mnistbench.output.plots import plot_curves
 from mnistbench.output.scaling_table import render_scaling
 from mnistbench.output.tables import (
@@ -126,7 +126,7 @@ def _draw(loaded: Loaded, flags: _Flags) -> None:
         plot_curves(records, flags.plot)
     if flags.html is None and flags.figures is None:
         return
-    reading = Reading(
+    options = ReportOptions(
         targets=flags.targets,
         references=_load_references(flags.references),
         recipes={name: recipe.settings for name, recipe in RECIPES.items()},
@@ -135,10 +135,10 @@ def _draw(loaded: Loaded, flags: _Flags) -> None:
         left_out=loaded.note,
     )
     if flags.figures is not None:
-        save_pictures(records, flags.figures, reading)
+        save_pictures(records, flags.figures, options)
     if flags.html is not None:
         made_at = f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by mnistbench {__version__}."
-        write_whole(flags.html, render_page(records, reading, made_at=made_at))
+        write_whole(flags.html, render_page(records, options, made_at=made_at))
 
 
 def _render(records: Sequence[RunRecord], flags: _Flags) -> str:

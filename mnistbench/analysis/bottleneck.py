@@ -17,7 +17,7 @@ from mnistbench.analysis.stability import cores_taken
 from mnistbench.schema.insight import StepCosts
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["LIMITS", "Limit", "Verdict", "limits", "limits_line", "limits_notes", "step_shares"]
+__all__ = ["LIMITS", "Bottleneck", "Limit", "limits", "limits_line", "limits_notes", "step_shares"]
 
 Limit = Literal[
     "loader-bound",
@@ -40,7 +40,7 @@ CONTENTION_BOUND = 0.2
 """Share of its cores that others may take before nothing else can be said of a run."""
 
 
-class Verdict(NamedTuple):
+class Bottleneck(NamedTuple):
     """What limits a run.
 
     Attributes:
@@ -54,7 +54,7 @@ class Verdict(NamedTuple):
     advice: str | None
 
 
-def limits(record: RunRecord) -> Verdict | None:
+def limits(record: RunRecord) -> Bottleneck | None:
     """The verdict on a run that was diagnosed.
 
     ``None`` on others, and where the largest part of a step is not known to be anything: in steps
@@ -66,12 +66,12 @@ def limits(record: RunRecord) -> Verdict | None:
     taken = cores_taken(record) or 0.0
     if taken >= CONTENTION_BOUND:
         said = f"others took {taken:.0%} of the cores that this run was to use"
-        return Verdict("host-noise", said, _advice("host-noise", record))
+        return Bottleneck("host-noise", said, _advice("host-noise", record))
     shares = step_shares(costs)
     name = max(shares, key=lambda limit: shares[limit])
     if shares[name] < 1 - sum(shares.values()):
         return None
-    return Verdict(name, _evidence(name, costs), _advice(name, record))
+    return Bottleneck(name, _evidence(name, costs), _advice(name, record))
 
 
 def limits_line(record: RunRecord) -> str | None:

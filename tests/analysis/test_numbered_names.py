@@ -9,7 +9,7 @@ from mnistbench.analysis.grouping import differences, run_name
 from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.numbered_names import numbered
 from mnistbench.analysis.pairing import match_groups
-from mnistbench.output.page.report_data import Row, by_conditions
+from mnistbench.output.page.report_data import ReportRow, by_conditions
 from tests.made_records import make_record
 
 
@@ -93,9 +93,9 @@ def test_rows_are_of_one_set_where_nothing_that_is_needed_differs():
     cpu = plain.model_copy(update={"environment": plain.environment | {"device_type": "cuda"}})
     for a in (plain, other, cpu):
         for b in (plain, other, cpu):
-            sets = by_conditions([Row("a", [a]), Row("b", [b])], needs)
+            sets = by_conditions([ReportRow("a", [a]), ReportRow("b", [b])], needs)
             assert (len(sets) == 1) == (not conditions([a], [b], needs))
-    both = [Row("a", [plain, cpu]), Row("b", [cpu, plain]), Row("c", [plain])]
+    both = [ReportRow("a", [plain, cpu]), ReportRow("b", [cpu, plain]), ReportRow("c", [plain])]
     assert by_conditions(both, needs) == [both[:2], both[2:]]
 
 

@@ -8,7 +8,7 @@ from itertools import product
 from statistics import median
 from typing import NamedTuple
 
-from mnistbench.analysis.scaling.grouping import group_by_configuration, target_of
+from mnistbench.analysis.scaling.grouping import common_target, group_by_configuration
 from mnistbench.analysis.scaling.model import StepModel, fit_step
 from mnistbench.analysis.scaling.speedup import SCALINGS, Measured, Scaling, measure
 from mnistbench.analysis.scaling.topology import Topology
@@ -83,7 +83,9 @@ def analyse_scaling(
         raise InputError(f"fit_on: no run is of {missing[0]} processes; there are {known}")
     if fit_on and {*fit_on} == {*counts}:
         raise InputError("fit_on: names all process counts; leave out the one to predict")
-    told = [(name, topologies, target_of(topologies, target)) for name, topologies in found.items()]
+    told = [
+        (name, topologies, common_target(topologies, target)) for name, topologies in found.items()
+    ]
     return [_analyse(*each, fit_on=fit_on, unseen=unseen) for each in told]
 
 

@@ -11,7 +11,7 @@ from mnistbench.analysis.scaling.topology import Topology
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["group_by_configuration", "target_of"]
+__all__ = ["common_target", "group_by_configuration"]
 
 _SCALED = {"num_processes", "num_threads", "global_batch_size", "per_device_batch_size"}
 _FREE = _SCALED | {"git_commit", "git_dirty", "git_diff_sha256", "launcher"}
@@ -38,7 +38,7 @@ def group_by_configuration(records: Sequence[RunRecord]) -> dict[str, tuple[Topo
     return usable
 
 
-def target_of(topologies: Sequence[Topology], asked: float | None) -> float:
+def common_target(topologies: Sequence[Topology], asked: float | None) -> float:
     """The accuracy that times are read at: as `asked`, else as the runs were told, a fraction.
 
     Raises:

@@ -11,7 +11,7 @@ from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.output.charts.roofline import RooflinePoint, roofline_picture
 from mnistbench.output.charts.stacked_bars import Stack, step_pictures
 from mnistbench.output.page.parts import Section, Table
-from mnistbench.output.page.report_data import Row, Subject
+from mnistbench.output.page.report_data import ReportRow, Subject
 from mnistbench.output.profile_table import operator_rows, profile_line
 from mnistbench.schema.insight import StepCosts, Telemetry
 from mnistbench.schema.record import RunRecord
@@ -171,7 +171,7 @@ _PEAKS: Mapping[str, tuple[Callable[[Telemetry], float | None], float, str]] = {
 }
 
 
-def _telemetry_cells(row: Row, sampled: Sequence[Telemetry]) -> dict[str, str]:
+def _telemetry_cells(row: ReportRow, sampled: Sequence[Telemetry]) -> dict[str, str]:
     found = {"run": row.name}
     for columns, together in ((_MEANS, fmean), (_PEAKS, max)):
         for name, (read, unit, form) in columns.items():

@@ -11,7 +11,7 @@ from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.stability import ran_beside_others, time_mark
 from mnistbench.analysis.standing import standing
 from mnistbench.output.number_format import level_text
-from mnistbench.output.page.report_data import Row, Subject, by_conditions
+from mnistbench.output.page.report_data import ReportRow, Subject, by_conditions
 from mnistbench.schema.record import RunRecord
 
 __all__ = ["answers", "facts", "title"]
@@ -48,7 +48,7 @@ def answers(subject: Subject) -> list[str]:
     said: list[str] = []
     for target, rows in subject.scored.items():
         alone = [row for row in rows if not any(map(ran_beside_others, row.runs))]
-        what, anew = f"Fastest to {goal(target)}", bool(subject.reading.targets)
+        what, anew = f"Fastest to {goal(target)}", bool(subject.options.targets)
         said += _best(alone, "time_to_accuracy_s", target, what=what, scored_anew=anew)
     completed = [row for row in subject.timed if any(r.status == "completed" for r in row.runs)]
     split = "test" if all(_level(row, "test_accuracy").n for row in completed) else "val"
@@ -57,7 +57,7 @@ def answers(subject: Subject) -> list[str]:
 
 
 def _best(
-    rows: Sequence[Row],
+    rows: Sequence[ReportRow],
     name: MetricName,
     target: float | None,
     *,
@@ -80,13 +80,13 @@ def _best(
     return said
 
 
-def _condition(row: Row, other: Row, needs: Sequence[str]) -> str:
+def _condition(row: ReportRow, other: ReportRow, needs: Sequence[str]) -> str:
     """What sets `row` apart from `other`: ``global_batch_size 512``."""
     differing = conditions(row.runs, other.runs, needs)
     return ", ".join(f"{name} {text.split(' against ')[0]}" for name, text in differing.items())
 
 
-def _alone(row: Row, subject: Subject) -> list[str]:
+def _alone(row: ReportRow, subject: Subject) -> list[str]:
     said = []
     for target in subject.targets(row):
         level = _level(row, "time_to_accuracy_s", target)
@@ -96,12 +96,12 @@ def _alone(row: Row, subject: Subject) -> list[str]:
     return said
 
 
-def _level(row: Row, name: MetricName, target: float | None = None) -> Level:
+def _level(row: ReportRow, name: MetricName, target: float | None = None) -> Level:
     return METRICS[name].level(METRICS[name].samples(row.runs, target))
 
 
 def _verdict(
-    rows: Sequence[Row], name: MetricName, target: float | None, *, what: str
+    rows: Sequence[ReportRow], name: MetricName, target: float | None, *, what: str
 ) -> list[str]:
     """Which row is the best, if a comparison finds all others worse."""
     found = standing([row.runs for row in rows], name, target)

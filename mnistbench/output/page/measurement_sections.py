@@ -17,7 +17,7 @@ from mnistbench.output.charts.speed_pictures import Speed, speed_picture, speedu
 from mnistbench.output.charts.stacked_bars import Stack, ledger_pictures
 from mnistbench.output.charts.style import Picture
 from mnistbench.output.page.parts import Section, Table
-from mnistbench.output.page.report_data import Row, Subject
+from mnistbench.output.page.report_data import ReportRow, Subject
 from mnistbench.output.scaling_table import scaling_notes, speedup_cells, verdict_lines
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import PHASES, Phase, RunRecord
@@ -93,7 +93,7 @@ def throughput_section(subject: Subject) -> Section | None:
     )
 
 
-def _speeds(rows: Sequence[Row], *, against: str) -> list[Speed]:
+def _speeds(rows: Sequence[ReportRow], *, against: str) -> list[Speed]:
     found = []
     for row in rows:
         told, metric = summarise(row.runs), METRICS["samples_per_s"]
@@ -124,11 +124,11 @@ def scaling_section(subject: Subject) -> Section | None:
     counts = {record.environment.get("num_processes") for record in records} - {None}
     if 1 not in counts or len(counts) < 2:
         return None
-    reading = subject.reading
+    options = subject.options
     lead = "What several processes gained over one, why no more, and how near a model comes to it."
     try:
         reports = analyse_scaling(
-            records, fit_on=reading.scaling_fit_on, target=reading.scaling_target
+            records, fit_on=options.scaling_fit_on, target=options.scaling_target
         )
     except InputError as error:
         return Section(key="scaling", title="Scaling", lead=lead, said=[str(error)])

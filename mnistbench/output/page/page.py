@@ -27,7 +27,7 @@ from mnistbench.output.page.provenance_sections import (
     environment_section,
     rerun_section,
 )
-from mnistbench.output.page.report_data import Reading, Subject
+from mnistbench.output.page.report_data import ReportOptions, Subject
 from mnistbench.output.page.summary import summary_section, time_section
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.escaping import printable
@@ -52,18 +52,18 @@ _SECTIONS: tuple[Callable[[Subject], Section | None], ...] = (
 
 
 def render_page(
-    records: Sequence[RunRecord], reading: Reading | None = None, *, made_at: str = ""
+    records: Sequence[RunRecord], options: ReportOptions | None = None, *, made_at: str = ""
 ) -> str:
     """`records` as one HTML page, which loads nothing and runs nothing.
 
     Args:
         records: at least one.
-        reading: targets, references and recipes.
+        options: targets, references and recipes.
         made_at: when and by what it was made; all else is the same each time.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    subject = Subject(records=records, reading=reading or Reading())
+    subject = Subject(records=records, options=options or ReportOptions())
     environment = Environment(
         loader=PackageLoader("mnistbench.output.page", "templates"),
         autoescape=True,
@@ -85,14 +85,14 @@ def render_page(
 
 
 def save_pictures(
-    records: Sequence[RunRecord], folder: Path, reading: Reading | None = None
+    records: Sequence[RunRecord], folder: Path, options: ReportOptions | None = None
 ) -> list[Path]:
     """Every picture of the page as PNG and SVG at a column's width into `folder`, which is made.
 
     Raises:
         InputError: there is nothing to draw, or the folder cannot be written.
     """
-    subject = Subject(records=records, reading=reading or Reading())
+    subject = Subject(records=records, options=options or ReportOptions())
     pictures = [picture for section in _sections(subject) for picture in section.pictures]
     if not pictures:
         raise InputError(f"{folder}: no run has anything to draw")

@@ -10,7 +10,7 @@ from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.stability import drift, is_profiled, is_unstable, ran_beside_others
 from mnistbench.output.page.parts import Commands, Section, Table
-from mnistbench.output.page.report_data import Row, Subject, by_conditions
+from mnistbench.output.page.report_data import ReportRow, Subject, by_conditions
 from mnistbench.output.rerun import rerun_commands, start_notes
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import DatasetInfo, RunRecord
@@ -120,9 +120,9 @@ def rerun_section(subject: Subject) -> Section:
     )
 
 
-def _commands(subject: Subject, row: Row) -> Commands:
+def _commands(subject: Subject, row: ReportRow) -> Commands:
     try:
-        return Commands(name=row.name, lines=rerun_commands(row.runs, subject.reading.recipes))
+        return Commands(name=row.name, lines=rerun_commands(row.runs, subject.options.recipes))
     except InputError as error:
         return Commands(name=row.name, lines=(), why_none=f"not by this version: {error}")
 
@@ -142,7 +142,7 @@ def care_section(subject: Subject) -> Section | None:
     ]
     shown = ended[:_MOST_ENDED]
     said = [f"{len(ended) - len(shown)} more runs did not complete"] * (len(ended) > len(shown))
-    said += [subject.reading.left_out] * bool(subject.reading.left_out)
+    said += [subject.options.left_out] * bool(subject.options.left_out)
     apart = _apart(subject)
     marked = [cells for row in subject.rows for cells in _marks(row)]
     tables = [
@@ -165,7 +165,7 @@ def care_section(subject: Subject) -> Section | None:
     )
 
 
-def _marks(row: Row) -> Iterable[dict[str, str]]:
+def _marks(row: ReportRow) -> Iterable[dict[str, str]]:
     unstable = [run for run in row.runs if is_unstable(run)]
     if unstable:
         most = max(drift(run.canary) for run in unstable if run.canary)
@@ -182,7 +182,7 @@ def _marks(row: Row) -> Iterable[dict[str, str]]:
         yield _mark(row, "resumed", resumed, "went on after an interruption, which does not count")
 
 
-def _mark(row: Row, what: str, number: int, why: str) -> dict[str, str]:
+def _mark(row: ReportRow, what: str, number: int, why: str) -> dict[str, str]:
     return {"run": row.name, "mark": what, "runs": f"{number} of {len(row.runs)}", "why": why}
 
 

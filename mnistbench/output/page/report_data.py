@@ -15,11 +15,11 @@ from mnistbench.output.row_names import row_names
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
 
-__all__ = ["Reading", "Row", "Subject", "by_conditions"]
+__all__ = ["ReportOptions", "ReportRow", "Subject", "by_conditions"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class ReportOptions:
     """How records are to be read.
 
     Attributes:
@@ -39,16 +39,16 @@ class Reading:
     left_out: str = ""
 
 
-class Row(NamedTuple):
+class ReportRow(NamedTuple):
     """Runs that differ in nothing but their seed, by the name that the page calls them."""
 
     name: str
     runs: Sequence[RunRecord]
 
 
-def by_conditions(rows: Sequence[Row], needs: Sequence[str]) -> list[list[Row]]:
+def by_conditions(rows: Sequence[ReportRow], needs: Sequence[str]) -> list[list[ReportRow]]:
     """`rows` by all that they must agree in to be compared; the largest set first."""
-    sets: dict[tuple[str, ...], list[Row]] = {}
+    sets: dict[tuple[str, ...], list[ReportRow]] = {}
     for row in rows:
         key = tuple(", ".join(sorted(values_of(row.runs, name))) for name in needs)
         sets.setdefault(key, []).append(row)
@@ -60,28 +60,28 @@ class Subject:
     """The records of a page, and all that several sections ask of them."""
 
     records: Sequence[RunRecord]
-    reading: Reading
+    options: ReportOptions
 
     @cached_property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[ReportRow]:
         """A row for each group, in order of first appearance."""
         groups = group_runs(self.records)
-        return [Row(*row) for row in zip(row_names(groups), groups, strict=True)]
+        return [ReportRow(*row) for row in zip(row_names(groups), groups, strict=True)]
 
     @cached_property
-    def timed(self) -> list[Row]:
+    def timed(self) -> list[ReportRow]:
         """Those whose times and speeds may be shown beside others': profiled runs are not."""
         return [row for row in self.rows if not any(map(is_profiled, row.runs))]
 
-    def targets(self, row: Row) -> list[float]:
+    def targets(self, row: ReportRow) -> list[float]:
         """The accuracies that `row` is scored at."""
         own = row.runs[0].result.target_accuracy
-        return list(self.reading.targets) or ([] if own is None else [own])
+        return list(self.options.targets) or ([] if own is None else [own])
 
     @cached_property
-    def scored(self) -> dict[float, list[Row]]:
+    def scored(self) -> dict[float, list[ReportRow]]:
         """Each target, and the rows that are scored at it."""
-        found: dict[float, list[Row]] = {}
+        found: dict[float, list[ReportRow]] = {}
         for row in self.timed:
             for target in self.targets(row):
                 found.setdefault(target, []).append(row)

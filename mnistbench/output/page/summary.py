@@ -12,7 +12,7 @@ from mnistbench.output.charts.rows import MOST_ROWS
 from mnistbench.output.charts.time_pictures import TimedRow, time_pictures
 from mnistbench.output.number_format import notes, run_cells, target_cells, target_notes
 from mnistbench.output.page.parts import Section, Table
-from mnistbench.output.page.report_data import Row, Subject
+from mnistbench.output.page.report_data import ReportRow, Subject
 
 __all__ = ["summary_section", "time_section"]
 
@@ -45,15 +45,15 @@ def summary_section(subject: Subject) -> Section:
         "with.",
         tables=[Table(rows=shown)],
         said=said,
-        notes=notes([row.runs for row in subject.rows], subject.reading.references),
+        notes=notes([row.runs for row in subject.rows], subject.options.references),
     )
 
 
-def _cells(subject: Subject, row: Row) -> dict[str, str]:
-    return run_cells(row.runs, "", subject.reading.references)
+def _cells(subject: Subject, row: ReportRow) -> dict[str, str]:
+    return run_cells(row.runs, "", subject.options.references)
 
 
-def _own_target(row: Row) -> list[float]:
+def _own_target(row: ReportRow) -> list[float]:
     return [r.result.target_accuracy for r in row.runs if r.result.target_accuracy is not None]
 
 
@@ -124,7 +124,7 @@ def time_section(subject: Subject) -> Section | None:
     )
 
 
-def _mark(row: Row) -> str:
+def _mark(row: ReportRow) -> str:
     return time_mark(row.runs)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mnistbench.analysis.scaling.grouping import group_by_configuration, target_of
+from mnistbench.analysis.scaling.grouping import common_target, group_by_configuration
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Result
 from tests.made_sweep import make_run, make_sweep
@@ -155,11 +155,11 @@ def test_what_cannot_be_compared_is_one_line(records, says):
 
 def test_the_target_is_the_one_asked_for_else_that_of_the_runs():
     records = make_sweep()
-    assert target_of(topologies_of(records), 0.9) == 0.9
-    assert target_of(topologies_of(records), None) == 0.97
+    assert common_target(topologies_of(records), 0.9) == 0.9
+    assert common_target(topologies_of(records), None) == 0.97
     none = [r.model_copy(update={"result": Result()}) for r in records]
     with pytest.raises(InputError, match=r"no target; give one, such as --target-accuracy 0\.97"):
-        target_of(topologies_of(none), None)
+        common_target(topologies_of(none), None)
     none[0] = none[0].model_copy(update={"result": Result(target_accuracy=0.9)})
     with pytest.raises(InputError, match=r"targets 0\.9, 0\.97; give one"):
-        target_of(topologies_of([*none[:1], *records[1:]]), None)
+        common_target(topologies_of([*none[:1], *records[1:]]), None)

@@ -24,7 +24,7 @@ from mnistbench.output.page.provenance_sections import (
     environment_section,
     rerun_section,
 )
-from mnistbench.output.page.report_data import Reading, Subject
+from mnistbench.output.page.report_data import ReportOptions, Subject
 from mnistbench.output.page.summary import summary_section, time_section
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Result, Throughput
@@ -36,8 +36,8 @@ SECTIONS += ["operators", "care", "rerun", "environment", "telemetry"]
 RECIPE_SETTINGS = {name: recipe.settings for name, recipe in RECIPES.items()}
 
 
-def of(records, **reading):
-    return Subject(records=records, reading=Reading(**reading))
+def of(records, **options):
+    return Subject(records=records, options=ReportOptions(**options))
 
 
 def seeds(n, accuracies=(0.9, 0.95, 0.98), **changes):
@@ -61,7 +61,7 @@ def slower(records, factor):
 
 @pytest.fixture(scope="module")
 def page():
-    return render_page(every_kind(), Reading(recipes=RECIPE_SETTINGS), made_at="Made now.")
+    return render_page(every_kind(), ReportOptions(recipes=RECIPE_SETTINGS), made_at="Made now.")
 
 
 def test_a_page_of_everything_has_every_section_and_its_pictures(page):
@@ -74,7 +74,7 @@ def test_a_page_of_everything_has_every_section_and_its_pictures(page):
 
 @pytest.mark.slow
 def test_the_same_records_make_the_same_page(page):
-    again = render_page(every_kind(), Reading(recipes=RECIPE_SETTINGS), made_at="Made now.")
+    again = render_page(every_kind(), ReportOptions(recipes=RECIPE_SETTINGS), made_at="Made now.")
     assert again == page
 
 
