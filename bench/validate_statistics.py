@@ -33,6 +33,7 @@ from bench.made_samples import (
 )
 from mnistbench.output.tables import render_table
 from mnistbench.stats.expected_time import expected_running_time
+from mnistbench.stats.intervals import mean_interval
 from mnistbench.stats.rank_tests import holm, rank_test, shift
 from mnistbench.stats.sequential_test import ALPHA, look_factor, looks
 from mnistbench.stats.survival import log_rank, median_reading
@@ -170,6 +171,10 @@ def intervals(draw: Draw) -> Iterator[Row]:
         case = f"median time, n = {n}, " + (f"read every {spacing:.0%}" if spacing else "exact")
         holds = partial(_holds_median, draw.random, n, spacing=spacing)
         yield Row(what, case, *draw.share(holds), *_COVERED)
+    for n, slow in product((3, 5, 10), (0.0, 0.3)):
+        case = f"mean speed, n = {n}, " + ("one run in ten 30 % slower" if slow else "2 % noise")
+        held = draw.share(partial(_holds_mean, draw.random, n, slow=slow))
+        yield Row(what, case, *held, *((0, 1) if slow else _COVERED))
     for case, n_b, spread, paired in (
         ("paired", 8, 1.0, True),
         ("unpaired", 8, 1.0, False),
@@ -182,6 +187,13 @@ def intervals(draw: Draw) -> Iterator[Row]:
 def _holds_median(random: Random, n: int, *, spacing: float) -> bool:
     found = median_reading(read_between(random, n, spacing=spacing))
     return is_within(1.0, found.low, found.high)
+
+
+def _holds_mean(random: Random, n: int, *, slow: float) -> bool:
+    speeds = np.exp(0.02 * random.normal(size=n)) * (1 - slow * (random.random(n) < 0.1))
+    mean, half, _ = mean_interval(speeds.tolist())
+    truth = math.exp(0.02**2 / 2) * (1 - slow * 0.1)
+    return abs(mean - truth) <= (half or 0.0)
 
 
 def expected_times(draw: Draw) -> Iterator[Row]:
