@@ -217,8 +217,9 @@ def _ratio(log: float) -> float:
 def sample_of(match: Match, metric: Metric, target_accuracy: float | None) -> Sample:
     """What the runs of `match` measured of `metric`; a pair that lacks one value is left out."""
     pairs = match.pairs
-    if metric.independent == "seed" and len({a.seed for a, _ in pairs}) < len(pairs):
-        pairs = ()  # a seed that was run again is no further pair
+    fewest = min((len({run.seed for run in side}) for side in zip(*pairs, strict=True)), default=0)
+    if metric.independent == "seed" and fewest < len(pairs):
+        pairs = ()  # a seed that either side ran again is no further pair
     if not pairs:
         a, b = (metric.samples(runs, target_accuracy) for runs in (match.a, match.b))
         return Sample(metric=metric, a=a, b=b, paired=False)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnistbench.analysis.metrics import METRICS
-from mnistbench.analysis.samples import Sample
+from mnistbench.analysis.pairing import as_one
+from mnistbench.analysis.samples import Sample, sample_of
 from mnistbench.stats.readings import Reading
 
 TIME = METRICS["time_to_accuracy_s"]
@@ -69,3 +70,22 @@ def test_the_order_of_readings_changes_no_p(n):
     ]
     assert sample(a, b).p_value() == sample(sorted(a), sorted(b)).p_value()
     assert sample(a, b).change() == sample(sorted(a), sorted(b)).change()
+
+
+@pytest.mark.parametrize("repeating", ["A", "B"])
+def test_a_seed_that_one_side_ran_again_makes_no_further_pairs(make_record, repeating):
+    minutes = ((0, 3, 4, 7), (1, 2, 5, 6))  # AB, BA, AB, BA
+    a, b = (
+        [
+            make_record(0 if side == repeating else seed, created_at=f"2026-01-01T00:0{minute}:00")
+            for seed, minute in enumerate(began)
+        ]
+        for side, began in zip("AB", minutes, strict=True)
+    )
+    match = as_one(a, b)
+    assert match.order == "in turn"
+    speed, accuracy = (
+        sample_of(match, METRICS[name], None) for name in ("samples_per_s", "test_accuracy")
+    )
+    assert (speed.paired, len(speed.a), len(speed.b)) == (True, 4, 4)
+    assert (accuracy.paired, accuracy.n) == (False, 1)
