@@ -19,8 +19,10 @@ _WORTH_SEEING_RATIO = 0.05
 _WORTH_SEEING_ACCURACY = 0.002
 _MOST_LOG_RATIO = 700.0
 """Just below what a float can hold."""
-_NOTHING = 1e-9
-"""What stands for 0 on a logarithmic scale, as a part of the other end of a reading."""
+_NOTHING = 1e-100
+"""What stands for 0 on a logarithmic scale, as a part of the least upper end of a reading."""
+_NO_BOUND = 1e20
+"""A change beyond which an end is made of such a 0: there is no bound."""
 
 
 Pair: TypeAlias = tuple[RunRecord, RunRecord]
@@ -114,7 +116,8 @@ class Sample:
         """From A to B as a fraction of A, or as a difference for accuracies, with its interval.
 
         Of times to a target it is the ratio of medians, with all that the evaluations leave open in
-        the interval; without one where a run was censored, ``None`` if a median was not reached.
+        the interval, whose upper end is ``None`` where A may have been there at once; without one
+        where a run was censored, ``None`` if a median was not reached.
         """
         if not self.metric.to_target:
             return self._shift(self.a, self.b, confidence=confidence)
@@ -126,7 +129,8 @@ class Sample:
         high = self._shift([Reading.of(r.low) for r in self.a], upper, confidence=confidence).high
         if low is None or high is None:
             return found
-        return Shift(found.estimate, min(low, found.estimate), max(high, found.estimate))
+        most = max(high, found.estimate) if high < _NO_BOUND else None
+        return Shift(found.estimate, min(low, found.estimate), most)
 
     def direction(self) -> float:
         """Above 0 where B's figure is higher than A's, below 0 where lower, 0 where unclear.

@@ -1,6 +1,7 @@
 """Two sides of one metric: what the spacing of evaluations lets be said of times to a target."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -59,6 +60,18 @@ def test_the_change_leaves_open_all_that_the_evaluations_do():
     assert change.low < known.low
     assert change.high >= known.high - 1e-9
     assert change.low <= change.estimate <= change.high
+
+
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("at_first", [1, 4, 8])
+def test_a_time_that_may_be_nothing_bounds_no_change(paired, at_first):
+    a = [Reading(0.0 if k < at_first else 3.9, 4.0 + k / 10) for k in range(8)]
+    b = [Reading.of(9.0 + k / 10) for k in range(8)]
+    change = replace(sample(a, b), paired=paired).change()
+    assert change.high is None or change.high < 2  # never what merely stands for no time
+    assert change.high is None or at_first < 8
+    back = replace(sample(b, a), paired=paired).change()
+    assert -1 <= back.low < back.high < 0
 
 
 @pytest.mark.parametrize("n", [6, 12])  # all splits, and some that are drawn
