@@ -233,7 +233,8 @@ def _with_bounds(estimate: float, low: float | None, high: float | None) -> Shif
 def _draw(entered: Sequence[Candidate], metric: Metric, *, paired: bool) -> NDArray[np.float64]:
     if metric.to_target:
         return drawn_times([c.readings for c in entered], paired=paired)
-    return drawn_means([[r.value for r in c.readings] for c in entered], paired=paired)
+    values = [[reading.value for reading in c.readings] for c in entered]
+    return drawn_means(values, paired=paired, of_medians=metric.estimator == "median")
 
 
 def _why_unsure(entered: Sequence[Candidate], metric: Metric) -> str | None:

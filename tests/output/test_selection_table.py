@@ -76,6 +76,14 @@ def test_a_choice_that_noise_could_turn_is_not_sure(make_cell):
     assert "more seeds would make it surer" in text
 
 
+def test_the_shares_are_of_the_estimate_that_ranks(make_cell):
+    one_low = {0.1: [0.970 + x for x in (*NOISE, -0.035)], 0.5: [0.967 + x for x in (*NOISE, 0.0)]}
+    text = render_selection(grid(make_cell, one_low), metric="val_accuracy", table_format="json")
+    first, second = json.loads(text)["rows"]
+    assert first["differs_in"] == "lr 0.1"  # its median is the higher one, its mean the lower
+    assert first["share_best"] > second["share_best"]
+
+
 def test_seeds_that_are_not_shared_are_not_paired(make_cell):
     records = grid(make_cell, CLEAR)[:-1]
     choice = json.loads(render_selection(records, metric="val_accuracy", table_format="json"))
