@@ -162,7 +162,8 @@ class Sample:
         """Runs each side needs to find `change` in nine of ten comparisons tested at `alpha`.
 
         `change` is by default what is worth seeing: 5 %, or 0.2 points of accuracy. ``None`` where
-        the spread is not known: fewer than two values a side, or censored times.
+        the spread is not known: fewer than two values a side, or censored times; and where no
+        number of runs would do, as the evaluations are further apart than that.
         """
         if self.censored or self.n < 2:
             return None
@@ -170,6 +171,8 @@ class Sample:
             size = math.log1p(abs(change or _WORTH_SEEING_RATIO))
         else:
             size = abs(change or _WORTH_SEEING_ACCURACY)
+        if any((x.above or 0.0) * math.exp(size) < (x.at_most or 0.0) for x in self.levels):
+            return None
         a, b = self._scaled(self.a), self._scaled(self.b)
         return seeds_needed(a, b, difference=size, paired=self.paired, alpha=alpha)
 

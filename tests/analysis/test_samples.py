@@ -74,6 +74,14 @@ def test_a_time_that_may_be_nothing_bounds_no_change(paired, at_first):
     assert -1 <= back.low < back.high < 0
 
 
+def test_no_number_of_runs_finds_what_is_inside_the_spacing():
+    exact = [Reading.of(4.0 + k / 10) for k in range(8)]
+    assert sample(exact, exact).runs_needed(0.05) > 0
+    coarse = [Reading(0.9 * r.high, r.high) for r in exact]
+    assert sample(exact, coarse).runs_needed(0.05) is None
+    assert sample(exact, coarse).runs_needed(0.05, change=0.2) > 0
+
+
 @pytest.mark.parametrize("n", [6, 12])  # all splits, and some that are drawn
 def test_the_order_of_readings_changes_no_p(n):
     a = [Reading.of(1.0 + (7 * k % 12) / 5) for k in range(n)]
