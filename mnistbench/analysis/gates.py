@@ -33,6 +33,8 @@ _GRAMMAR = re.compile(
 
 
 _MOST_RUNS = 1000
+_MOST_POINTS = 50
+"""What no accuracy is asked to change by: a percentage that was meant as the accuracy itself."""
 
 State: TypeAlias = Literal["fired", "passed", "not settled", "cannot be judged"]
 
@@ -92,6 +94,11 @@ def parse_gate(text: str) -> Gate:
         )
     if not relative and not metric.ratio and not 0 <= number <= 1:
         raise InputError(f"fail_if: {text!r}: an accuracy is a fraction from 0 to 1, such as 0.98")
+    if relative and metric.unit == " %" and number > _MOST_POINTS:
+        raise InputError(
+            f"fail_if: {text!r}: that is a change of {number:g} points; did you mean "
+            f'"{name} {found["relation"]} {number / 100:g}"?'
+        )
     if relative and metric.ratio and number <= -100:
         raise InputError(f"fail_if: {text!r}: nothing falls by more than 100 %")
     return Gate(

@@ -83,6 +83,7 @@ def test_whatever_is_no_gate_is_one_line(text):
         ("samples_per_s < nan", "is no gate"),
         ("samples_per_s < 1e999", "no finite number"),
         ("samples_per_s < -100%", "more than 100 %"),
+        ("test_accuracy < 98%", 'a change of 98 points; did you mean "test_accuracy < 0.98"?'),
         ("test_accuracy < 98", "a fraction from 0 to 1"),
         ("throughput < -5%", "unknown metric 'throughput'; use one of samples_per_s, "),
     ],
