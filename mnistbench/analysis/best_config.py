@@ -12,7 +12,7 @@ from mnistbench.analysis.differences import values_of
 from mnistbench.analysis.grouping import differences, group_runs, run_name
 from mnistbench.analysis.metrics import METRICS, Metric, MetricName
 from mnistbench.analysis.pairing import as_one
-from mnistbench.analysis.repeats import one_per_seed
+from mnistbench.analysis.repeats import num_lost, one_per_seed
 from mnistbench.analysis.samples import sample_of
 from mnistbench.analysis.stability import ran_beside_others, without_profiled
 from mnistbench.schema.errors import InputError
@@ -144,7 +144,6 @@ def _candidate(group: Sequence[RunRecord], differs: str, metric: Metric) -> Cand
     if metric.independent == "seed":
         measured = [(r.seed, x) for r in one_per_seed(runs) for x in metric.samples([r])]
     readings = tuple(reading for _, reading in measured)
-    gone = sum(record.status in {"diverged", "failed"} for record in one_per_seed(runs))
     return Candidate(
         name=", ".join(filter(None, (run_name(runs[0]), differs))),
         differs=differs,
@@ -152,7 +151,7 @@ def _candidate(group: Sequence[RunRecord], differs: str, metric: Metric) -> Cand
         readings=readings,
         seeds=tuple(seed for seed, _ in measured),
         score=metric.level(readings).value,
-        lost=0 if metric.to_target else gone,
+        lost=0 if metric.to_target else num_lost(runs),
     )
 
 
