@@ -88,7 +88,7 @@ def test_benchmark_files_are_told_by_what_they_hold(stored, capsys):
     (stored / "old").write_text(json.dumps(BENCHMARKS))
     (stored / "new").write_text(json.dumps(slower))
     assert door.main(["old", "new", "--fail-if", "duration_s > 5%"]) == 1
-    assert "B is slower: duration +" in capsys.readouterr().out
+    assert "B is slower (not run in turn, and no probe tells how" in capsys.readouterr().out
     assert "not with records" in refused(["old", "a"], capsys)[1]
     assert "not samples_per_s" in refused(["old", "new", "--metrics", "samples_per_s"], capsys)[1]
     assert "target_accuracy" in refused(["old", "new", "--target-accuracy", "0.9"], capsys)[1]

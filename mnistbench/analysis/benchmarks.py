@@ -20,6 +20,7 @@ __all__ = ["compare_benchmarks"]
 
 _HARDWARE = ("device", "threads", "machine")
 _CONDITIONS = ("dataset", "global_batch_size", "num_steps", "target_accuracy")
+_APART = "not run in turn, and no probe tells how the machine changed"
 _MOST_ROUNDS = 500
 """Rounds of a side that are tested, evenly spaced: their comparisons grow with the square."""
 
@@ -80,6 +81,7 @@ def _row(a: Benchmark, b: Benchmark) -> Row:
         a=level_a,
         b=level_b,
         sample=sample,
+        caveat=_APART,
         reason=reason,
         change=ratio_of_levels(level_a, level_b),
     )

@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from mnistbench.analysis.comparability import machine_problem
 from mnistbench.analysis.differences import values_of
 from mnistbench.analysis.grouping import differences, group_runs, run_name
 from mnistbench.analysis.metrics import METRICS, Metric, MetricName
-from mnistbench.analysis.repeats import one_per_seed
+from mnistbench.analysis.pairing import as_one
+from mnistbench.analysis.repeats import num_lost, one_per_seed
+from mnistbench.analysis.samples import sample_of
 from mnistbench.analysis.stability import ran_beside_others, without_profiled
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
@@ -141,7 +144,6 @@ def _candidate(group: Sequence[RunRecord], differs: str, metric: Metric) -> Cand
     if metric.independent == "seed":
         measured = [(r.seed, x) for r in one_per_seed(runs) for x in metric.samples([r])]
     readings = tuple(reading for _, reading in measured)
-    gone = sum(record.status in {"diverged", "failed"} for record in one_per_seed(runs))
     return Candidate(
         name=", ".join(filter(None, (run_name(runs[0]), differs))),
         differs=differs,
@@ -149,7 +151,7 @@ def _candidate(group: Sequence[RunRecord], differs: str, metric: Metric) -> Cand
         readings=readings,
         seeds=tuple(seed for seed, _ in measured),
         score=metric.level(readings).value,
-        lost=0 if metric.to_target else gone,
+        lost=0 if metric.to_target else num_lost(runs),
     )
 
 
@@ -204,7 +206,8 @@ def _drawn_again(ranked: Sequence[Candidate], name: MetricName) -> Selection:
     metric = METRICS[name]
     entered = [c for c in ranked if c.readings and not c.lost]  # the first of them, by their place
     paired = len({c.seeds for c in entered}) == 1
-    why, change = _why_unsure(entered, metric), _change(entered, metric)
+    why = _why_unsure(entered, metric, among=len(ranked)) or _moved(entered, metric)
+    change = _change(entered, metric)
     if why is None:
         drawn = _draw(entered, metric, paired=paired)
         shares = best_shares(drawn, higher_is_better=metric.higher_is_better)
@@ -233,12 +236,15 @@ def _with_bounds(estimate: float, low: float | None, high: float | None) -> Shif
 def _draw(entered: Sequence[Candidate], metric: Metric, *, paired: bool) -> NDArray[np.float64]:
     if metric.to_target:
         return drawn_times([c.readings for c in entered], paired=paired)
-    return drawn_means([[r.value for r in c.readings] for c in entered], paired=paired)
+    values = [[reading.value for reading in c.readings] for c in entered]
+    return drawn_means(values, paired=paired, of_medians=metric.estimator == "median")
 
 
-def _why_unsure(entered: Sequence[Candidate], metric: Metric) -> str | None:
-    """Why the ranking cannot be drawn again, if so."""
+def _why_unsure(entered: Sequence[Candidate], metric: Metric, *, among: int) -> str | None:
+    """Why the ranking of those that `entered`, `among` so many, cannot be drawn again, if so."""
     if len(entered) == 1:
+        if among > 1:
+            return "the only one that was measured and lost no run: no confidence in the choice"
         return "a single configuration: there was nothing to choose"
     fewest = min(entered, key=lambda c: len(c.readings))
     n, needed = len(fewest.readings), FEWEST_FOR_MEDIANS if metric.to_target else 2
@@ -246,6 +252,21 @@ def _why_unsure(entered: Sequence[Candidate], metric: Metric) -> str | None:
         return None
     few = "one seed" if n == 1 else f"{n} seeds"
     return f"{few} of {fewest.name}: no confidence in the choice; have {needed} or more of each"
+
+
+def _moved(entered: Sequence[Candidate], metric: Metric) -> str | None:
+    """That the machine may be why the first is ahead, as `compare` has it, if so."""
+    if not metric.timed:
+        return None
+    first, *others = entered
+    for other in others:
+        match = as_one(first.runs, other.runs)
+        if machine_problem(match, sample_of(match, metric, None)):
+            return (
+                f"{other.name} was not run in turn with it, and the machine's own speed moved: no "
+                "confidence in the choice"
+            )
+    return None
 
 
 def _change(entered: Sequence[Candidate], metric: Metric) -> Shift | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mnistbench.analysis.differences import conditions
 from mnistbench.analysis.metrics import Metric
-from mnistbench.analysis.repeats import one_per_seed
+from mnistbench.analysis.repeats import num_lost, one_per_seed
 from mnistbench.analysis.samples import Match, Sample
 from mnistbench.analysis.stability import (
     is_profiled,
@@ -135,18 +135,12 @@ def _survivors(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> str | None:
 
     What failed and was made again is not.
     """
-    a, b = one_per_seed(a), one_per_seed(b)
-    if _number_lost(a) * len(b) == _number_lost(b) * len(a):
+    seeds_a, seeds_b = len(one_per_seed(a)), len(one_per_seed(b))
+    if num_lost(a) * seeds_b == num_lost(b) * seeds_a:
         return None
     return ", ".join(filter(None, (_lost("A", a), _lost("B", b))))
 
 
 def _lost(side: str, runs: Sequence[RunRecord]) -> str | None:
-    runs = one_per_seed(runs)
-    lost = _number_lost(runs)
-    return f"{lost} of {len(runs)} runs of {side} diverged or failed" if lost else None
-
-
-def _number_lost(runs: Sequence[RunRecord]) -> int:
-    """Runs that came to nothing by themselves: not those that someone stopped."""
-    return sum(record.status in {"diverged", "failed"} for record in runs)
+    lost, seeds = num_lost(runs), len(one_per_seed(runs))
+    return f"{lost} of {seeds} runs of {side} diverged or failed" if lost else None

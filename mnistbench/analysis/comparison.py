@@ -207,7 +207,7 @@ def _side_notes(side: str, runs: Sequence[RunRecord]) -> list[str]:
     if ended:
         notes.append(
             f"{side}: {len(ended)} of {len(runs)} runs did not complete ({', '.join(ended)}); "
-            "they count at most in times and steps to accuracy, as not reached"
+            "they count at most in times and steps to accuracy"
         )
     unstable = sum(map(is_unstable, runs))
     if unstable and 2 * unstable <= len(runs):

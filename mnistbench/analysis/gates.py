@@ -33,6 +33,8 @@ _GRAMMAR = re.compile(
 
 
 _MOST_RUNS = 1000
+_MOST_POINTS = 50
+"""What no accuracy is asked to change by: a percentage that was meant as the accuracy itself."""
 
 State: TypeAlias = Literal["fired", "passed", "not settled", "cannot be judged"]
 
@@ -92,6 +94,11 @@ def parse_gate(text: str) -> Gate:
         )
     if not relative and not metric.ratio and not 0 <= number <= 1:
         raise InputError(f"fail_if: {text!r}: an accuracy is a fraction from 0 to 1, such as 0.98")
+    if relative and metric.unit == " %" and number > _MOST_POINTS:
+        raise InputError(
+            f"fail_if: {text!r}: that is a change of {number:g} points; did you mean "
+            f'"{name} {found["relation"]} {number / 100:g}"?'
+        )
     if relative and metric.ratio and number <= -100:
         raise InputError(f"fail_if: {text!r}: nothing falls by more than 100 %")
     return Gate(
@@ -118,7 +125,7 @@ def judge(comparison: Comparison, gates: Sequence[Gate]) -> list[Outcome]:
     p_values = [_p_beyond(*asked[index], comparison.look_factor) for index in tested]
     adjusted = dict(zip(tested, holm(p_values), strict=True))
     return [
-        _relative(gate, row, adjusted.get(index), comparison)
+        _relative(gate, row, adjusted.get(index), comparison, family=len(tested))
         if gate.relative
         else _absolute(gate, row)
         for index, (gate, row) in enumerate(asked)
@@ -177,26 +184,29 @@ def _change(row: Row) -> float | None:
     return math.inf if row.sample is not None and row.b.value is None else None
 
 
-def _relative(gate: Gate, row: Row, p_adjusted: float | None, comparison: Comparison) -> Outcome:
+def _relative(
+    gate: Gate, row: Row, p_adjusted: float | None, comparison: Comparison, *, family: int
+) -> Outcome:
     sample, change = row.sample, _change(row)
     if sample is None or p_adjusted is None or change is None:
         why = row.reason or "reached by neither side"
         return Outcome(gate=gate, name=row.name, state="cannot be judged", why=why)
     factor = comparison.look_factor
     why = f"{change_text(row)}, n = {sample.n}"
-    if lacking := sample.lacking(2 * ALPHA / factor):  # two-sided there, one-sided here
-        why += f": too few for a test ({lacking} more {comparison.counted} on each side needed)"
-        return Outcome(gate=gate, name=row.name, state="cannot be judged", why=why, value=change)
-    why += f", p = {p_adjusted:.2g}"
     state: State = "not settled"
+    level = 2 * ALPHA / (factor * family)  # two-sided there, one-sided here
     if p_adjusted < ALPHA:
         state = "fired"
     elif _p_within(gate, row, factor) < ALPHA:
         state = "passed"
-    elif against := sample.moved(gate.threshold).contradiction():
-        why += f"; against its threshold, {against}"
-    else:
-        why += f"; {_more(gate, sample, change, counted=comparison.counted)}"
+    elif lacking := sample.lacking(level):
+        why += f": too few for a test ({lacking} more {comparison.counted} on each side needed)"
+        return Outcome(gate=gate, name=row.name, state="cannot be judged", why=why, value=change)
+    why += f", p = {p_adjusted:.2g}"
+    if state == "not settled":
+        against = sample.moved(gate.threshold).contradiction()
+        more = _more(gate, sample, change, counted=comparison.counted)
+        why += f"; against its threshold, {against}" if against else f"; {more}"
     return Outcome(
         gate=gate, name=row.name, state=state, why=why, value=change, p_adjusted=p_adjusted
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["began_a_process", "counted", "one_per_seed"]
+__all__ = ["began_a_process", "counted", "num_lost", "one_per_seed"]
 
 
 def one_per_seed(runs: Sequence[RunRecord]) -> list[RunRecord]:
@@ -25,6 +25,11 @@ def counted(runs: Sequence[RunRecord]) -> list[RunRecord]:
     For its time to a target a group counts in full, whatever became of its runs.
     """
     return [run for run in runs if run.status == "completed"] or list(runs)
+
+
+def num_lost(runs: Sequence[RunRecord]) -> int:
+    """Seeds whose run came to nothing by itself: not those that someone stopped, or made again."""
+    return sum(run.status in {"diverged", "failed"} for run in one_per_seed(runs))
 
 
 def began_a_process(record: RunRecord) -> bool:

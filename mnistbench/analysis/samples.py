@@ -19,8 +19,10 @@ _WORTH_SEEING_RATIO = 0.05
 _WORTH_SEEING_ACCURACY = 0.002
 _MOST_LOG_RATIO = 700.0
 """Just below what a float can hold."""
-_NOTHING = 1e-9
-"""What stands for 0 on a logarithmic scale, as a part of the other end of a reading."""
+_NOTHING = 1e-100
+"""What stands for 0 on a logarithmic scale, as a part of the least upper end of a reading."""
+_NO_BOUND = 1e20
+"""A change beyond which an end is made of such a 0: there is no bound."""
 
 
 Pair: TypeAlias = tuple[RunRecord, RunRecord]
@@ -114,7 +116,8 @@ class Sample:
         """From A to B as a fraction of A, or as a difference for accuracies, with its interval.
 
         Of times to a target it is the ratio of medians, with all that the evaluations leave open in
-        the interval; without one where a run was censored, ``None`` if a median was not reached.
+        the interval, whose upper end is ``None`` where A may have been there at once; without one
+        where a run was censored, ``None`` if a median was not reached.
         """
         if not self.metric.to_target:
             return self._shift(self.a, self.b, confidence=confidence)
@@ -126,7 +129,8 @@ class Sample:
         high = self._shift([Reading.of(r.low) for r in self.a], upper, confidence=confidence).high
         if low is None or high is None:
             return found
-        return Shift(found.estimate, min(low, found.estimate), max(high, found.estimate))
+        most = max(high, found.estimate) if high < _NO_BOUND else None
+        return Shift(found.estimate, min(low, found.estimate), most)
 
     def direction(self) -> float:
         """Above 0 where B's figure is higher than A's, below 0 where lower, 0 where unclear.
@@ -158,7 +162,8 @@ class Sample:
         """Runs each side needs to find `change` in nine of ten comparisons tested at `alpha`.
 
         `change` is by default what is worth seeing: 5 %, or 0.2 points of accuracy. ``None`` where
-        the spread is not known: fewer than two values a side, or censored times.
+        the spread is not known: fewer than two values a side, or censored times; and where no
+        number of runs would do, as the evaluations are further apart than that.
         """
         if self.censored or self.n < 2:
             return None
@@ -166,6 +171,8 @@ class Sample:
             size = math.log1p(abs(change or _WORTH_SEEING_RATIO))
         else:
             size = abs(change or _WORTH_SEEING_ACCURACY)
+        if any((x.above or 0.0) * math.exp(size) < (x.at_most or 0.0) for x in self.levels):
+            return None
         a, b = self._scaled(self.a), self._scaled(self.b)
         return seeds_needed(a, b, difference=size, paired=self.paired, alpha=alpha)
 
@@ -217,8 +224,9 @@ def _ratio(log: float) -> float:
 def sample_of(match: Match, metric: Metric, target_accuracy: float | None) -> Sample:
     """What the runs of `match` measured of `metric`; a pair that lacks one value is left out."""
     pairs = match.pairs
-    if metric.independent == "seed" and len({a.seed for a, _ in pairs}) < len(pairs):
-        pairs = ()  # a seed that was run again is no further pair
+    fewest = min((len({run.seed for run in side}) for side in zip(*pairs, strict=True)), default=0)
+    if metric.independent == "seed" and fewest < len(pairs):
+        pairs = ()  # a seed that either side ran again is no further pair
     if not pairs:
         a, b = (metric.samples(runs, target_accuracy) for runs in (match.a, match.b))
         return Sample(metric=metric, a=a, b=b, paired=False)

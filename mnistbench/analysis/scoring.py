@@ -56,10 +56,15 @@ def reading_to_target(record: RunRecord, target: float, *, steps: bool = False) 
 
     The run got there after its last evaluation below the target, and at the latest at the first at
     it that the next one confirms: a single evaluation is noisy, and of many one is lucky. A run
-    that did not get there is right-censored at its end; one that diverged never would have.
+    that did not get there is right-censored at its end; one that diverged never would have. Where
+    no evaluation is kept, the record's own time to its target stands for all up to that.
     """
     split = str(record.config.get("eval_split"))
     points = [point for point in record.eval_points if point.split == split]
+    if not points and target <= (record.result.target_accuracy or 0.0):
+        own = record.result.steps_to_accuracy if steps else record.result.time_to_accuracy_s
+        if own is not None:
+            return Reading(0.0, float(own))
     there = [_is_at(point, target) for point in points]
     clock = [float(point.step) if steps else point.train_s for point in points]
     if True in there:

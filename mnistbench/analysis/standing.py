@@ -9,6 +9,7 @@ from typing import NamedTuple
 from mnistbench.analysis.comparison import compare_matches
 from mnistbench.analysis.metrics import METRICS, MetricName
 from mnistbench.analysis.pairing import as_one
+from mnistbench.analysis.repeats import num_lost
 from mnistbench.schema.record import RunRecord
 
 __all__ = ["Standing", "order", "standing"]
@@ -32,7 +33,9 @@ def order(
 ) -> list[int]:
     """Places of `groups` that measured the metric, the best estimate first.
 
-    Those of which less than half reached a target come last; there are none if no other did.
+    Those that lost a run (diverged or failed) come after the others, as in a choice: what is left
+    are survivors. Those of which less than half reached a target come last; there are none if no
+    other did.
     """
     metric = METRICS[name]
     levels = [metric.level(metric.samples(group, target)) for group in groups]
@@ -41,9 +44,10 @@ def order(
         return []
     sign = -1 if metric.higher_is_better else 1
 
-    def rank(place: int) -> float:
+    def rank(place: int) -> tuple[bool, float]:
         value = levels[place].value
-        return math.inf if value is None else sign * value
+        lost = not metric.to_target and num_lost(groups[place]) > 0
+        return lost, math.inf if value is None else sign * value
 
     return sorted(places, key=rank)
 

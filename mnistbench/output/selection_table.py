@@ -195,7 +195,7 @@ def _notes(chosen: Selection) -> list[str]:
         lines.append("± is half the width of the 95 % interval of the mean over n runs")
     if any(candidate.lost for candidate in chosen.candidates):
         lines.append(
-            "what lost a run (diverged or failed) comes last: a mean of the rest is biased"
+            "what lost a run (diverged or failed) comes last: an estimate of the rest is biased"
         )
     commits = dict.fromkeys(code_of(record) for group in groups for record in group)
     if len(commits) > 1:

@@ -21,6 +21,8 @@ _MOST_SPLITS = 20_000
 _DRAWS = 9999
 _MOST_PERMUTED = 60
 """Values of both sides beyond which Student's t stands for the splits: 0.054 for 0.05 at 40."""
+_FEWEST_FOR_T = 15
+"""Values of the smaller side below which it does not: of 3 and 100 it would give 0.10 for 0.05."""
 _ROUNDING = 1e-9
 
 
@@ -30,9 +32,9 @@ def brunner_munzel_p(a: _Numbers, b: _Numbers) -> float:
     The statistic is Brunner and Munzel's (2000): how often it is the higher, less one half, by a
     standard error that lets each side have a spread of its own. Its p is from all splits of the
     values into two such sides (Neubert and Brunner 2007), from 9,999 drawn ones where they are
-    above 20,000, or from Student's t for more than 60 values. One that is equal counts for
-    neither side, so ties make p larger. Complete separation has the least p there is, 2 by the
-    number of splits.
+    above 20,000, or from Student's t for more than 60 values, 15 or more a side. One that is equal
+    counts for neither side, so ties make p larger. Complete separation has the least p there is, 2
+    by the number of splits.
     """
     import numpy as np
 
@@ -88,7 +90,7 @@ def _chance(a: _Numbers, b: _Numbers, above: NDArray[np.bool_], *, higher: bool)
     sign = 1 if higher else -1
     if seen == sign * math.inf:
         return 1 / math.comb(n_a + n_b, n_a)
-    if n_a + n_b > _MOST_PERMUTED:
+    if n_a + n_b > _MOST_PERMUTED and min(n_a, n_b) >= _FEWEST_FOR_T:
         return float(stdtr(freedom, -sign * seen)) if math.isfinite(seen) else 1.0
     least, most = np.sort(_below(a) + under_a), np.sort(_below(b) + under_b)
     under = np.sort(np.concatenate([least, most]))

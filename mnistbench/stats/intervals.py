@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import fmean, median, stdev
 from typing import NamedTuple
 
@@ -12,7 +12,6 @@ __all__ = [
     "MedianEstimate",
     "Range",
     "Ratio",
-    "complete_mean",
     "mean_interval",
     "median_interval",
     "ratio_interval",
@@ -68,13 +67,6 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Estim
 
     t = float(stdtrit(n - 1, (1 + confidence) / 2))
     return Estimate(fmean(values), t * stdev(values) / math.sqrt(n), n)
-
-
-def complete_mean(values: Iterable[float | None]) -> Estimate | None:
-    """`mean_interval` of what every run measured; ``None`` if one did not, or there is none."""
-    known = list(values)
-    measured = [value for value in known if value is not None]
-    return mean_interval(measured) if measured and len(measured) == len(known) else None
 
 
 def ratio_interval(

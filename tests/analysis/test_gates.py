@@ -83,6 +83,7 @@ def test_whatever_is_no_gate_is_one_line(text):
         ("samples_per_s < nan", "is no gate"),
         ("samples_per_s < 1e999", "no finite number"),
         ("samples_per_s < -100%", "more than 100 %"),
+        ("test_accuracy < 98%", 'a change of 98 points; did you mean "test_accuracy < 0.98"?'),
         ("test_accuracy < 98", "a fraction from 0 to 1"),
         ("throughput < -5%", "unknown metric 'throughput'; use one of samples_per_s, "),
     ],
@@ -284,6 +285,17 @@ def test_several_gates_share_the_chance_of_a_false_alarm(make_side):
     one_sided = table.rows[0].p / 2  # at its threshold the ranks are those at no change
     assert alone.p_adjusted == pytest.approx(one_sided)
     assert three[0].p_adjusted == pytest.approx(3 * one_sided)
+
+
+def test_gates_too_many_for_their_runs_to_fire_cannot_be_judged(make_side):
+    a, b = (make_side(*(speed + seed for seed in range(4))) for speed in (1000.0, 500.0))
+    same = make_side(*(1001.0 - seed for seed in range(4)))
+    one, *four = (parse_gate(f"samples_per_s < -{bound}%") for bound in (5, 5, 6, 7, 8))
+    assert [o.state for o in judge(compare(a, b), [one])] == ["fired"]
+    found = judge(compare(a, b), four)
+    assert {o.state for o in found} == {"cannot be judged"}
+    assert "n = 4: too few for a test (1 more seeds on each side needed)" in found[0].why
+    assert {o.state for o in judge(compare(a, same), four)} == {"passed"}
 
 
 def test_accuracies_change_in_points_and_are_fractions(make_record):

@@ -261,6 +261,11 @@ def test_our_own_rule_tells_its_interval_and_how_many_reached(runs):
     assert own.time_s == pytest.approx(1.5)  # from 1.0, where all missed, to 2.0
     assert own.aggregate == "Turnbull's median"
     assert own.remark.startswith("10 of 10 reached, 95 % interval ")
+    at_once = [
+        r.model_copy(update={"eval_points": r.eval_points[-1:]}) for r in runs(5.0, 6.0, 6.0)
+    ]
+    bound = score(at_once, "mnistbench")
+    assert (bound.time_s, bound.remark) == (20.0, "3 of 3 reached, at most that long")
     none = score(runs(MISSED, MISSED, 5.0), "mnistbench")
     assert (none.time_s, none.remark) == (None, "1 of 3 reached: the median did not")
 

@@ -1,13 +1,15 @@
 """Two sides of one metric: what the spacing of evaluations lets be said of times to a target."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mnistbench.analysis.metrics import METRICS
-from mnistbench.analysis.samples import Sample
+from mnistbench.analysis.pairing import as_one
+from mnistbench.analysis.samples import Sample, sample_of
 from mnistbench.stats.readings import Reading
 
 TIME = METRICS["time_to_accuracy_s"]
@@ -60,6 +62,26 @@ def test_the_change_leaves_open_all_that_the_evaluations_do():
     assert change.low <= change.estimate <= change.high
 
 
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("at_first", [1, 4, 8])
+def test_a_time_that_may_be_nothing_bounds_no_change(paired, at_first):
+    a = [Reading(0.0 if k < at_first else 3.9, 4.0 + k / 10) for k in range(8)]
+    b = [Reading.of(9.0 + k / 10) for k in range(8)]
+    change = replace(sample(a, b), paired=paired).change()
+    assert change.high is None or change.high < 2  # never what merely stands for no time
+    assert change.high is None or at_first < 8
+    back = replace(sample(b, a), paired=paired).change()
+    assert -1 <= back.low < back.high < 0
+
+
+def test_no_number_of_runs_finds_what_is_inside_the_spacing():
+    exact = [Reading.of(4.0 + k / 10) for k in range(8)]
+    assert sample(exact, exact).runs_needed(0.05) > 0
+    coarse = [Reading(0.9 * r.high, r.high) for r in exact]
+    assert sample(exact, coarse).runs_needed(0.05) is None
+    assert sample(exact, coarse).runs_needed(0.05, change=0.2) > 0
+
+
 @pytest.mark.parametrize("n", [6, 12])  # all splits, and some that are drawn
 def test_the_order_of_readings_changes_no_p(n):
     a = [Reading.of(1.0 + (7 * k % 12) / 5) for k in range(n)]
@@ -69,3 +91,22 @@ def test_the_order_of_readings_changes_no_p(n):
     ]
     assert sample(a, b).p_value() == sample(sorted(a), sorted(b)).p_value()
     assert sample(a, b).change() == sample(sorted(a), sorted(b)).change()
+
+
+@pytest.mark.parametrize("repeating", ["A", "B"])
+def test_a_seed_that_one_side_ran_again_makes_no_further_pairs(make_record, repeating):
+    minutes = ((0, 3, 4, 7), (1, 2, 5, 6))  # AB, BA, AB, BA
+    a, b = (
+        [
+            make_record(0 if side == repeating else seed, created_at=f"2026-01-01T00:0{minute}:00")
+            for seed, minute in enumerate(began)
+        ]
+        for side, began in zip("AB", minutes, strict=True)
+    )
+    match = as_one(a, b)
+    assert match.order == "in turn"
+    speed, accuracy = (
+        sample_of(match, METRICS[name], None) for name in ("samples_per_s", "test_accuracy")
+    )
+    assert (speed.paired, len(speed.a), len(speed.b)) == (True, 4, 4)
+    assert (accuracy.paired, accuracy.n) == (False, 1)

@@ -11,6 +11,7 @@ from mnistbench.analysis.scoring import (
     time_to_accuracy,
 )
 from mnistbench.analysis.target_score import score_target
+from mnistbench.schema.record import Result
 from mnistbench.stats.readings import Reading
 from mnistbench.stats.survival import kaplan_meier_median
 
@@ -27,6 +28,23 @@ def test_a_later_fall_changes_nothing_and_other_splits_do_not_count(make_record)
     points = make_record(accuracies=(0.99, 0.5)).eval_points
     assert time_to_accuracy(points, 0.98, split="test") == (2.0, 10)
     assert time_to_accuracy(points, 0.98, split="val") is None
+
+
+@pytest.mark.parametrize(
+    ("own", "steps", "expected"),
+    [
+        (Result(target_accuracy=0.97, time_to_accuracy_s=4.5, steps_to_accuracy=9), False, 4.5),
+        (Result(target_accuracy=0.97, time_to_accuracy_s=4.5, steps_to_accuracy=9), True, 9.0),
+        (Result(target_accuracy=0.98, time_to_accuracy_s=4.5), False, 4.5),
+        (Result(target_accuracy=0.96, time_to_accuracy_s=4.5), False, None),  # who knows
+        (Result(target_accuracy=0.97), False, None),
+    ],
+)
+def test_without_evaluations_a_record_is_believed(make_record, own, steps, expected):
+    record = make_record(eval_points=[], result=own)
+    reading = reading_to_target(record, 0.97, steps=steps)
+    assert (reading.high if reading.reached else None) == expected
+    assert reading.low == (6.0 if expected is None else 0.0)
 
 
 def test_a_run_that_never_got_there_is_censored_at_its_end(make_record):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from mnistbench.analysis.best_config import select
 from mnistbench.analysis.comparison import compare
 from mnistbench.analysis.standing import order, standing
 from mnistbench.schema.record import Throughput
@@ -42,3 +43,14 @@ def test_those_that_did_not_reach_a_target_are_compared_and_not_forgotten(make_g
     assert standing([none, fast], name) == (1, (), 1)
     assert standing([none], name) is None
     assert standing([none, few], name) is None
+
+
+def test_what_lost_a_run_is_no_best_as_in_a_choice(make_group):
+    lost = make_group(0.1, 1100.0)
+    lost[3] = lost[3].model_copy(update={"status": "diverged"})
+    groups = [lost, make_group(0.2, 1000.0), make_group(0.3, 900.0)]
+    assert order(groups, "samples_per_s") == [1, 2, 0]
+    assert standing(groups, "samples_per_s") == (1, (0,), 2)
+    assert select([run for group in groups for run in group], "samples_per_s").winner.differs == (
+        "lr 0.2"
+    )

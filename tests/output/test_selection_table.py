@@ -8,7 +8,7 @@ import pytest
 
 from mnistbench.output.selection_table import check_metric, render_selection
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.record import DatasetInfo, Result, Throughput
+from mnistbench.schema.record import Canary, CanaryReading, DatasetInfo, Result, Throughput
 from tests.made_records import profiled
 from tests.output.table_text import cells
 
@@ -76,6 +76,14 @@ def test_a_choice_that_noise_could_turn_is_not_sure(make_cell):
     assert "more seeds would make it surer" in text
 
 
+def test_the_shares_are_of_the_estimate_that_ranks(make_cell):
+    one_low = {0.1: [0.970 + x for x in (*NOISE, -0.035)], 0.5: [0.967 + x for x in (*NOISE, 0.0)]}
+    text = render_selection(grid(make_cell, one_low), metric="val_accuracy", table_format="json")
+    first, second = json.loads(text)["rows"]
+    assert first["differs_in"] == "lr 0.1"  # its median is the higher one, its mean the lower
+    assert first["share_best"] > second["share_best"]
+
+
 def test_seeds_that_are_not_shared_are_not_paired(make_cell):
     records = grid(make_cell, CLEAR)[:-1]
     choice = json.loads(render_selection(records, metric="val_accuracy", table_format="json"))
@@ -136,6 +144,7 @@ def test_a_configuration_that_lost_a_run_is_not_chosen_by_the_rest(make_cell):
     assert [row["differs in"] for row in rows] == ["lr 0.1", "lr 0.5", "lr 1.0"]
     assert [row["n"] for row in rows] == ["5", "4, 1 lost", "4, 1 lost"]
     assert "what lost a run (diverged or failed) comes last" in text
+    assert "(the only one that was measured and lost no run: no confidence" in text
     with pytest.raises(InputError, match="every configuration has a run that diverged"):
         render_selection(lost, metric="val_accuracy", table_format="table")
 
@@ -146,6 +155,28 @@ def test_a_seed_that_was_run_again_counts_once_and_is_not_lost(make_cell):
     text = render_selection([*records, failed], metric="val_accuracy", table_format="table")
     rows = cells(text.split("\n\n")[0])
     assert [(row["differs in"], row["n"]) for row in rows[:2]] == [("lr 0.5", "5"), ("lr 0.1", "5")]
+
+
+@pytest.mark.parametrize(("moved", "share"), [(1.0, ">99 %"), (0.8, "–")])
+def test_a_speed_that_the_machine_may_have_changed_is_no_sure_choice(make_cell, moved, share):
+    records = []
+    for lr, speed, factor in ((0.1, 1000.0, 1.0), (0.5, 800.0, moved)):
+        reading = CanaryReading(matmul_flops_per_s=1e9 * factor, copy_bytes_per_s=1e9 * factor)
+        records += [
+            make_cell(
+                seed,
+                lr,
+                0.98,
+                throughput=Throughput(samples_per_s=speed + seed),
+                canary=Canary(before=reading, after=reading),
+            )
+            for seed in range(5)
+        ]
+    text = render_selection(records, metric="samples_per_s", table_format="table")
+    rows = cells(text.split("\n\n")[0])
+    assert [row["differs in"] for row in rows] == ["lr 0.1", "lr 0.5"]
+    assert rows[0]["best in"] == share
+    assert ("the machine's own speed moved: no confidence" in text) == (moved < 1)
 
 
 @pytest.mark.parametrize("metric", ["test_accuracy", "test_loss"])

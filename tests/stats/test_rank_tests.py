@@ -316,3 +316,14 @@ def test_one_run_and_equal_runs_claim_no_more_than_they_show():
     assert beats_target([0.9] * 7, 0.9).p_value == 1.0
     with pytest.raises(ValueError, match="at least one run"):
         beats_target([], 0.9)
+
+
+@pytest.mark.parametrize("fewer", [2, 3, 5])
+def test_few_values_against_very_many_have_the_level_that_is_said(fewer):
+    draw = np.random.default_rng(1)
+    p = [
+        rank_test(*(draw.normal(size=n).tolist() for n in (fewer, 100)), paired=False)
+        for _ in range(400)
+    ]
+    assert sum(x < 0.05 for x in p) <= 0.075 * 400
+    assert sum(x < 0.01 for x in p) <= 0.025 * 400

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from mnistbench.analysis.comparability import order_caveat
 from mnistbench.analysis.differences import conditions
 from mnistbench.analysis.metrics import METRICS, Level, MetricName
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
+from mnistbench.analysis.pairing import as_one
 from mnistbench.analysis.stability import ran_beside_others, time_mark
 from mnistbench.analysis.standing import standing
 from mnistbench.output.number_format import level_text
@@ -115,7 +117,9 @@ def _verdict(
         return [f"{what}: {text}, of too few runs to be sure."]
     if not found.near:
         others = "all others" if found.tested + 1 == len(rows) else f"the {found.tested} next best"
-        return [f"{what}: {text}; {others} are surely behind."]
+        caveats = (order_caveat(as_one(best.runs, row.runs), metric) for row in rows if row != best)
+        caveat = next((f" ({said})" for said in caveats if said), "")
+        return [f"{what}: {text}; {others} are surely behind{caveat}."]
     near, behind = len(found.near), found.tested - len(found.near)
     told = f"{near} other row{'s are' if near > 1 else ' is'} not surely behind"
     more = f", {behind} {'are' if behind > 1 else 'is'}" if behind else ""

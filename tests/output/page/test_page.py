@@ -122,7 +122,8 @@ def test_the_fastest_is_named_only_where_a_comparison_finds_all_others_behind():
     fast, slow = seeds(6), slower(seeds(6, config={"lr": 0.5}), 3)
     (said, accurate) = answers(of([*fast, *slow]))
     assert said == (
-        "Fastest to 97 %: simple-cnn, lr 0.01, 5.25 (4.04–6.46) s; all others are surely behind."
+        "Fastest to 97 %: simple-cnn, lr 0.01, 5.25 (4.04–6.46) s; all others are surely behind "
+        "(not run in turn, and no probe tells how the machine changed)."
     )
     (row,) = compare(fast, slow, metrics=["time_to_accuracy_s"]).rows
     assert row.verdict == "slower"
