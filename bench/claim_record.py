@@ -26,9 +26,9 @@ from bench.record_entry import (
     save_entry,
 )
 from bench.record_table import write_history
+from bench.speed_record import speed_runs
 from bench.suite_format import interval_text
 from mnistbench.analysis.number_text import goal
-from mnistbench.analysis.speed_record import speed_runs
 from mnistbench.cli import (
     config_yaml,
     exit_on_input_error,

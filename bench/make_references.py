@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mnistbench.analysis.reference_bands import build_reference
+from bench.reference_curve import build_reference
 from mnistbench.analysis.stability import is_profiled
 from mnistbench.cli import exit_on_input_error, show
 from mnistbench.schema.errors import InputError

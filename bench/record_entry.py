@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mnistbench.analysis.speed_record import SpeedClaim, SpeedRun, judge_claim, speed_runs
+from bench.speed_record import SpeedClaim, SpeedRun, judge_claim, speed_runs
 from mnistbench.analysis.stability import is_unstable
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Canary, DatasetInfo, RecipeInfo, RunRecord

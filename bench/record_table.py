@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench.record_entry import FOLDER, RecordEntry, find_entries
+from bench.speed_record import SIGNIFICANCE
 from bench.suite_format import interval_text
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
-from mnistbench.analysis.speed_record import SIGNIFICANCE
 from mnistbench.analysis.stability import DRIFT_BOUND
 from mnistbench.output.tables import render_table
 from mnistbench.schema.strict_json import write_whole

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from bench.reference_curve import build_reference
 from mnistbench import compare, report
-from mnistbench.analysis.reference_bands import build_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import (
     PHASES,

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mnistbench.analysis.reference_bands import build_reference
+from bench.reference_curve import build_reference
 from mnistbench.analysis.stability import DRIFT_BOUND
 from mnistbench.analysis.target_score import score_target
 from mnistbench.output.tables import render_epochs, render_rules, render_runs, render_targets

@@ -7,8 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
+from bench.speed_record import SIGNIFICANCE, SpeedRun, judge_claim, speed_runs
 from mnistbench.analysis.metrics import METRICS
-from mnistbench.analysis.speed_record import SIGNIFICANCE, SpeedRun, judge_claim, speed_runs
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import PHASES, Result
 from tests.made_records import profiled
