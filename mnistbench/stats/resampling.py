@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from mnistbench.stats.intervals import Range, Ratio
+from mnistbench.stats.intervals import Range
 from mnistbench.stats.readings import Reading
-from mnistbench.stats.survival import median_reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +23,6 @@ __all__ = [
     "drawn_means",
     "drawn_medians",
     "drawn_times",
-    "median_ratio",
 ]
 
 DRAWS = 9999
@@ -222,31 +220,6 @@ def _spreads(
         total,
         spread,
         log_weight - (freedom + len(centre) - 1) / 2 * np.log(np.maximum(total, 1e-300)),
-    )
-
-
-def median_ratio(a: Sequence[Reading], b: Sequence[Reading], *, paired: bool) -> Ratio | None:
-    """The median of `a` over that of `b`; ``None`` where one has none, of censored readings too.
-
-    Its 95 % interval is of `drawn_medians`: none for fewer than `FEWEST_FOR_MEDIANS` readings, and
-    no bound where too many draws do not get there.
-
-    Args:
-        a: readings of times, or of numbers of steps.
-        b: likewise; if `paired`, reading i shares what made that of `a` lucky.
-        paired: draw both in pairs.
-    """
-    medians = [median_reading(side).median if side else None for side in (a, b)]
-    if not medians[0] or not medians[1]:
-        return None
-    value = medians[0] / medians[1]
-    if min(len(a), len(b)) < FEWEST_FOR_MEDIANS:
-        return Ratio(value, None, None)
-    low, high = change_range(drawn_medians([a, b], paired=paired), best=1, other=0, ratio=True)
-    return Ratio(
-        value,
-        None if low is None else min(1 + low, value),
-        None if high is None else max(1 + high, value),
     )
 
 

@@ -18,7 +18,6 @@ from mnistbench.stats.resampling import (
     drawn_means,
     drawn_medians,
     drawn_times,
-    median_ratio,
 )
 from mnistbench.stats.survival import kaplan_meier_median
 
@@ -212,16 +211,3 @@ def test_too_few_runs_or_uneven_pairs_are_refused(groups, paired):
         drawn_means(groups, paired=paired)
     with pytest.raises(ValueError, match="needs a run or more"):
         drawn_medians([*([Reading.of(x) for x in group] for group in groups), []], paired=paired)
-
-
-def test_a_ratio_of_medians_has_the_interval_of_its_draws_and_is_none_unreached():
-    a, b = ([Reading.of(factor * x) for x in (4.0, 5.0, 6.0, 7.0, 8.0)] for factor in (2, 1))
-    assert median_ratio(a, b, paired=True) == pytest.approx((2, 2, 2))
-    value, low, high = median_ratio(a, b, paired=False)
-    assert (value, low < 2 < high) == (2, True)
-    assert median_ratio(a[:4], b, paired=False)[1:] == (None, None)
-    lost = [Reading(9.0, np.inf)] * 3
-    assert median_ratio(a, lost, paired=False) is median_ratio([], b, paired=False) is None
-    _, low, high = median_ratio(a, [*b[:3], *lost[:2]], paired=False)
-    assert low is None
-    assert high is not None

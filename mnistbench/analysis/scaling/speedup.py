@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Literal, NamedTuple
 
 from mnistbench.analysis.metrics import METRICS, Level, MetricName
+from mnistbench.analysis.samples import Sample
 from mnistbench.analysis.scaling.topology import Topology
-from mnistbench.analysis.scoring import reading_to_target
 from mnistbench.analysis.stability import is_unstable
 from mnistbench.schema.record import RunRecord, StepSplit
 from mnistbench.stats.intervals import Ratio, ratio_interval
-from mnistbench.stats.resampling import median_ratio
 
 __all__ = ["SCALINGS", "Measured", "Scaling", "Speedup", "measure", "why_no_more"]
 
@@ -124,15 +122,24 @@ def _speedup(base: Topology, topology: Topology, *, scaling: Scaling, target: fl
         workers=workers,
         speed=speed,
         efficiency=speed.value / workers if speed else None,
-        time=_median_ratio(base.alone, topology.alone, target=target, steps=False),
-        steps=_median_ratio(base.per_seed, topology.per_seed, target=target, steps=True),
+        time=_ratio(base.alone, topology.alone, name="time_to_accuracy_s", target=target),
+        steps=_ratio(base.per_seed, topology.per_seed, name="steps_to_accuracy", target=target),
     )
 
 
-def _median_ratio(
-    a: Sequence[RunRecord], b: Sequence[RunRecord], *, target: float, steps: bool
+def _ratio(
+    base: Sequence[RunRecord], runs: Sequence[RunRecord], *, name: MetricName, target: float
 ) -> Ratio | None:
-    """Runs of one seed are on the same batches: the same seeds on both sides are pairs."""
-    read = partial(reading_to_target, target=target, steps=steps)
-    paired = [run.seed for run in a] == [run.seed for run in b]
-    return median_ratio([*map(read, a)], [*map(read, b)], paired=paired)
+    """The median of `base` over that of `runs`, as a comparison has it, with its interval.
+
+    Runs of one seed are on the same batches: the same seeds on both sides are pairs.
+    """
+    paired = [run.seed for run in base] == [run.seed for run in runs]
+    a, b = (METRICS[name].samples(side, target) for side in (runs, base))
+    if paired and a == b and all(reading.reached for reading in a):
+        return Ratio(1.0, 1.0, 1.0)  # of the same steps nothing is left open
+    change = Sample(METRICS[name], a, b, paired=paired).change() if a and b else None
+    if change is None:
+        return None
+    low, high = (None if end is None else 1 + end for end in change[1:])
+    return Ratio(1 + change.estimate, low, high)

@@ -6,6 +6,7 @@ import pytest
 
 from mnistbench.analysis.scaling.grouping import group_by_configuration
 from mnistbench.analysis.scaling.speedup import measure, why_no_more
+from mnistbench.analysis.scoring import reading_to_target
 from mnistbench.schema.record import Link
 from tests.made_sweep import Truth, make_sweep, true_step_s
 
@@ -86,15 +87,24 @@ def test_a_target_that_is_not_reached_gives_no_ratio_of_times():
     assert row.speedups[0].speed is not None
 
 
-def test_ratios_are_open_where_resamples_may_not_arrive():
+def test_a_ratio_has_no_interval_where_a_run_missed_the_target():
     records = [
         *make_sweep(processes=(1,), batches=(64,)),
         *make_sweep(processes=(2,), batches=(64,), seeds=[0, 1], reached=False),
         *make_sweep(processes=(2,), batches=(64,), seeds=[2, 3, 4]),
     ]
-    _, low, high = gain_of(records, 2, 64).time
-    assert low is None
-    assert high is not None
+    ratio = gain_of(records, 2, 64).time
+    assert ratio is not None
+    assert ratio[1:] == (None, None)
+
+
+def test_a_ratio_of_times_holds_what_the_evaluations_leave_open():
+    records = make_sweep(processes=(1, 2), batches=(256,), seeds=range(6))
+    value, low, high = gain_of(records, 2, 256).time
+    readings = [reading_to_target(run, 0.97) for run in records]
+    grain = min(1 - reading.low / reading.high for reading in readings)
+    assert low < value < high
+    assert high / low > 1 / (1 - grain)
 
 
 def why(count=2, batch=64, scaling="strong", **values):
