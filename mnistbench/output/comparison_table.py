@@ -11,12 +11,12 @@ from mnistbench.analysis.comparison_text import (
     label_text,
     needed_text,
     number_text,
-    value_text,
 )
 from mnistbench.analysis.gates import Outcome
-from mnistbench.analysis.metrics import METRICS
+from mnistbench.analysis.metrics import METRICS, Level, Metric
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.rows import Comparison, Row
+from mnistbench.output.number_format import level_text
 from mnistbench.output.tables import render_table
 from mnistbench.schema.escaping import markdown, printable
 from mnistbench.schema.record import finite
@@ -87,13 +87,22 @@ def _cells(row: Row, *, named: bool) -> dict[str, str]:
     return {
         **({"compared": row.name} if named else {}),
         "metric": label_text(row),
-        "A": value_text(row.a, metric),
-        "B": value_text(row.b, metric),
+        "A": _side(row.a, metric),
+        "B": _side(row.b, metric),
         "B against A (95 % interval)": change_text(row, prefix=""),
         "p": "<0.001" if p == "0.000" else p,
         "verdict": _verdict_text(row),
         "more needed": needed_text(row),
     }
+
+
+def _side(level: Level, metric: Metric) -> str:
+    """What one side says, with its spread, and how many values it is of or how many got there."""
+    if not level.n:
+        return NOT_MEASURED
+    count = f"{level.reached} of {level.n}" if metric.to_target else f"n = {level.n}"
+    unit = "" if level.value is None else metric.unit
+    return f"{level_text(level, metric)}{unit}, {count}"
 
 
 def _verdict_text(row: Row) -> str:
@@ -117,8 +126,8 @@ def _method(comparison: Comparison) -> list[str]:
         )
     elif tested > 1:
         lines.append(
-            f"p is adjusted for {tested} rows (Holm): the chance of any verdict in a table without "
-            "a difference is at most 5 %"
+            f"p is adjusted for {tested} rows (Holm), intervals are not: the chance of any verdict "
+            "in a table without a difference is at most 5 %"
         )
     return lines
 

@@ -20,6 +20,7 @@ from mnistbench.stats.intervals import Ratio
 
 __all__ = [
     "MEDIAN_NOTE",
+    "RANGE_NOTE",
     "batch_text",
     "level_text",
     "median_text",
@@ -31,6 +32,7 @@ __all__ = [
     "target_notes",
 ]
 
+RANGE_NOTE = "an accuracy is the median over seeds (smallest–largest)"
 MEDIAN_NOTE = "(95 % interval; – where so few runs give none)"
 
 
@@ -168,7 +170,7 @@ def notes(groups: Sequence[Sequence[RunRecord]], references: Sequence[ReferenceC
     if any(len(group) > 1 for group in groups):
         lines += [
             "± is half the width of the 95 % interval of the mean over n runs",
-            "an accuracy is the median over seeds (smallest–largest)",
+            RANGE_NOTE,
         ]
     lines.append(
         "wall s leaves out start s: import, startup and data, which the seeds of a command share"

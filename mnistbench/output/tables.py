@@ -28,6 +28,7 @@ from mnistbench.analysis.rules import rule_notes, score_rules
 from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.analysis.target_score import score_target
 from mnistbench.output.number_format import (
+    RANGE_NOTE,
     level_text,
     notes,
     run_cells,
@@ -171,7 +172,8 @@ def render_epochs(records: Sequence[RunRecord], *, table_format: TableFormat) ->
         {"epoch": str(epoch)} | {label: cells.get((epoch, label), NOT_MEASURED) for label in labels}
         for epoch in sorted({epoch for epoch, _ in found})
     ]
-    return render_table(rows, table_format)
+    several = any(level.n > 1 for level in found.values())
+    return _table(rows, [RANGE_NOTE] * several, table_format)
 
 
 def render_table(rows: Sequence[Mapping[str, str]], table_format: TableFormat) -> str:

@@ -252,7 +252,9 @@ def test_every_format_shows_every_group(make_record, table_format):
 
 def test_accuracy_by_epoch_is_a_column_for_each_group(make_record):
     records = [make_record(0), make_record(1, (0.91, 0.95, 0.98)), make_record(0, name="cnn4-ce")]
-    rows = cells(render_epochs(records, table_format="table"))
+    text = render_epochs(records, table_format="table")
+    assert text.splitlines()[-1] == "an accuracy is the median over seeds (smallest–largest)"
+    rows = cells(text)[:3]
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert rows[0]["simple-cnn on mnist (n = 2)"] == "90.50 (90.00–91.00)"
     assert rows[2]["cnn4-ce on mnist"] == "98.00"

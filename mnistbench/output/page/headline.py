@@ -79,7 +79,15 @@ def _best(
             said += _verdict(
                 found, name, target, what=f"{what} of the {len(found)} rows with {where}"
             )
+    alone = len(rows) - sum(len(found) for found in sets[:_NAMED] if len(found) > 1)
+    if alone:
+        differing = "; ".join(need for need in needs if _varies(sets, need))
+        said.append(f"{what}: {alone} of {len(rows)} rows are in no comparison, by {differing}.")
     return said
+
+
+def _varies(sets: Sequence[Sequence[ReportRow]], need: str) -> bool:
+    return any(conditions(found[0].runs, sets[0][0].runs, [need]) for found in sets[1:])
 
 
 def _condition(row: ReportRow, other: ReportRow, needs: Sequence[str]) -> str:
