@@ -38,7 +38,7 @@ def test_a_row_has_medians_the_change_the_verdict_and_what_more_it_takes(make_pa
     lines = text.splitlines()
     assert lines[0].split("  ")[0] == "metric"
     assert lines[2].split() == [
-        *("samples/s", "1,004", "±", "7,", "n", "=", "8", "954", "±", "7,", "n", "=", "8"),
+        *("samples/s", "1,004", "±", "2,", "n", "=", "8", "954", "±", "2,", "n", "=", "8"),
         *("-5.0", "%", "(-5.0", "to", "-5.0)", "0.023", "slower", "–"),
     ]
     assert lines[4].endswith("more each to see 0.2 points")
