@@ -38,7 +38,7 @@ WARM_UP = 8
 
 
 class Turn(NamedTuple):
-    """Three runs taken one after the other, in an order that changes from turn to turn."""
+    """Three runs taken one after the other, in an order that turns round from turn to turn."""
 
     plain: RunRecord
     again: RunRecord
@@ -76,7 +76,7 @@ def take_turns(num_turns: int, num_steps: int) -> list[Turn]:
         pause_s = SLOWDOWN * step_s
         for seed in range(num_turns):
             order = [("plain", 0, 0.0), ("again", 1000, 0.0), ("slowed", 2000, pause_s)]
-            order = order[seed % 3 :] + order[: seed % 3]
+            order = order[:: 1 if seed % 2 else -1]
             turns.append(Turn(**{name: run(config, seed + s, p) for name, s, p in order}))
     return turns
 
@@ -105,10 +105,18 @@ def slower_step(pause_s: float):
 
 
 def pairs_of_one_thing(draw: random.Random, turns: Sequence[Turn]) -> list[str]:
-    """Verdicts on plain runs against plain runs beside them in time."""
-    chosen = draw.sample(turns, RUNS_EACH)
-    twos = [draw.sample((turn.plain, turn.again), 2) for turn in chosen]
-    return verdicts([two[0] for two in twos], [two[1] for two in twos])
+    """Verdicts on plain runs against plain runs beside them in time, each side first in turn."""
+    chosen = in_both_orders(draw, turns, RUNS_EACH)
+    a, b = [t.plain for t in chosen], [t.again for t in chosen]
+    return verdicts(a, b) if draw.random() < 0.5 else verdicts(b, a)
+
+
+def in_both_orders(draw: random.Random, turns: Sequence[Turn], number: int) -> list[Turn]:
+    """So many turns, half of each order, as `compare --interleave` takes them."""
+    odd = number // 2 + (number % 2 and draw.randrange(2))
+    halves = ([t for t in turns if t.plain.seed % 2 == parity] for parity in (1, 0))
+    sizes = (odd, number - odd)
+    return [t for half, size in zip(halves, sizes, strict=True) for t in draw.sample(half, size)]
 
 
 def two_sets_of_one_thing(draw: random.Random, turns: Sequence[Turn]) -> list[str]:
@@ -126,9 +134,11 @@ def found_slowdown(draw: random.Random, turns: Sequence[Turn]) -> tuple[str, int
 
     Where more were asked for than there are, all there are.
     """
-    order = draw.sample(turns, len(turns))
-    wanted = PILOT + (speed_row(order[:PILOT]).more_runs or 0)
-    chosen = order[:wanted]
+    pilot = in_both_orders(draw, turns, PILOT)
+    seeds = {turn.plain.seed for turn in pilot}
+    rest = [turn for turn in turns if turn.plain.seed not in seeds]
+    more = min(speed_row(pilot).more_runs or 0, len(rest) - len(rest) % 2)
+    chosen = pilot + in_both_orders(draw, rest, more)
     return speed_row(chosen).verdict, len(chosen)
 
 
