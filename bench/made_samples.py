@@ -1,18 +1,19 @@
-"""Made numbers and records of which the truth is known, for `bench.validate_statistics`."""
+"""Made numbers and records of which the truth is known, and what is counted of them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import numpy as np
 
+from mnistbench.analysis import rows
 from mnistbench.analysis.comparison import compare_matches, judged
 from mnistbench.analysis.gates import judge, parse_gate
 from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.pairing import as_one
-from mnistbench.analysis.rows import Comparison, Row
 from mnistbench.analysis.samples import Sample
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import PHASES, Canary, CanaryReading, RunRecord, Throughput
@@ -34,6 +35,38 @@ _SHAPES: tuple[Callable[[Random, int], np.ndarray], ...] = (
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 _GATE = parse_gate("samples_per_s < -5%")
 _CONFIG = RunConfig(model="simple-cnn").model_dump(mode="json")
+
+
+class Row(NamedTuple):
+    """What was counted: a share of `trials`, and the bounds `least` and `most` it should keep."""
+
+    check: str
+    case: str
+    trials: int
+    share: float
+    least: float = 0.0
+    most: float = 1.0
+
+    @property
+    def holds(self) -> bool:
+        """Whether it keeps its bounds, but for the chance of so many trials."""
+        chance = [
+            3 * math.sqrt(max(bound * (1 - bound), 0.02) / max(self.trials, 1))
+            for bound in (self.least, self.most)
+        ]
+        return self.least - chance[0] <= self.share <= self.most + chance[1]
+
+
+class Draw(NamedTuple):
+    """The random numbers of a check, and how often it is repeated."""
+
+    random: Random
+    trials: int
+
+    def share(self, one: Callable[[], bool | None]) -> tuple[int, float]:
+        """How many trials said anything, and the share of them that said yes."""
+        found = [said for _ in range(self.trials) if (said := one()) is not None]
+        return len(found), float(np.mean(found)) if found else math.nan
 
 
 def sides(random: Random, noise: str, n: int, *, paired: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -91,8 +124,10 @@ def gate_state(random: Random, n: int, *, noise: float, change: float) -> str:
     metric = METRICS["samples_per_s"]
     a, b = (tuple(map(Reading.of, side)) for side in speeds.tolist())
     sample = Sample(metric, a, b, paired=True)
-    row = Row(name="", metric="samples_per_s", a=metric.level(a), b=metric.level(b), sample=sample)
-    (outcome,) = judge(judged(Comparison(rows=(row,), notes=())), [_GATE])
+    row = rows.Row(
+        name="", metric="samples_per_s", a=metric.level(a), b=metric.level(b), sample=sample
+    )
+    (outcome,) = judge(judged(rows.Comparison(rows=(row,), notes=())), [_GATE])
     return outcome.state
 
 

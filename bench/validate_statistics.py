@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product, takewhile
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from bench.made_samples import (
     NOISE,
+    Draw,
     Random,
+    Row,
     choice,
     gate_state,
     is_told_apart,
@@ -44,38 +45,6 @@ _SIZES = (5, 8, 12, 20)
 _MOST_PAIRS = 48
 _COVERED = (0.93, 1.0)
 _BINS = ((0.0, 0.4), (0.4, 0.6), (0.6, 0.8), (0.8, 0.9), (0.9, 1.01))
-
-
-class Row(NamedTuple):
-    """What was counted: a share of `trials`, and the bounds `least` and `most` it should keep."""
-
-    check: str
-    case: str
-    trials: int
-    share: float
-    least: float = 0.0
-    most: float = 1.0
-
-    @property
-    def holds(self) -> bool:
-        """Whether it keeps its bounds, but for the chance of so many trials."""
-        chance = [
-            3 * math.sqrt(max(bound * (1 - bound), 0.02) / max(self.trials, 1))
-            for bound in (self.least, self.most)
-        ]
-        return self.least - chance[0] <= self.share <= self.most + chance[1]
-
-
-class Draw(NamedTuple):
-    """The random numbers of a check, and how often it is repeated."""
-
-    random: Random
-    trials: int
-
-    def share(self, one: Callable[[], bool | None]) -> tuple[int, float]:
-        """How many trials said anything, and the share of them that said yes."""
-        found = [said for _ in range(self.trials) if (said := one()) is not None]
-        return len(found), float(np.mean(found)) if found else math.nan
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from bench.validate_statistics import CHECKS, SHORT, Row, main, validate
+from bench.made_samples import Row
+from bench.validate_statistics import CHECKS, SHORT, main, validate
 from mnistbench.stats import rank_tests
 
 pytestmark = pytest.mark.slow
