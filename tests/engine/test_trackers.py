@@ -99,7 +99,11 @@ def test_a_missing_library_is_one_line_before_any_work(small_config, tmp_path, m
 
 def test_a_tracker_is_told_the_run_and_its_results(small_config, fake):
     config = small_config(
-        num_epochs=2, log_with=("wandb",), augment=("shift", "rotate"), target_accuracy=0.01
+        num_epochs=2,
+        log_with=("wandb",),
+        augment=("shift", "rotate"),
+        target_accuracy=0.01,
+        eval_every_steps=5,
     )
     (record,) = train(config)
     assert calls() == ["init", "start", "config", "log", "log", "log", "log", "finish"]
