@@ -204,7 +204,7 @@ def _loop(record: RunRecord) -> str | None:
     loop, floor = record.config.get("loop"), record.environment.get("loop_floor")
     if loop is None:
         return None
-    mode = "" if floor in {None, loop} else f" {floor}"
+    mode = "" if floor in (None, loop) else f" {floor}"
     return f"{loop}{mode}/{record.config.get('loader')}"
 
 
