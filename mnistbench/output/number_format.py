@@ -253,7 +253,7 @@ def _repeat_spread(group: Sequence[RunRecord]) -> float:
 
 def _lr_text(row: Mapping[str, Any]) -> str:
     rule, factor = row["lr_scaling"], row["lr_factor"]
-    if rule in {None, "none"}:
+    if rule in (None, "none"):
         return "lr as given"
     return f"lr scaled ({rule})" if factor is None else f"lr × {factor:.3g} ({rule})"
 
