@@ -214,11 +214,11 @@ def target_notes(scored: Sequence[tuple[Sequence[RunRecord], float | None]]) -> 
     lines = [f"{known}; ≤: the first evaluation was there already"]
     if any(level.n > 1 for level in levels):
         lines.append(f"time to target of several seeds is their median {MEDIAN_NOTE}")
-    fell = sum(fell_again(run, target) for group, target in asked for run in group)
+    fell = {id(run) for group, target in asked for run in group if fell_again(run, target)}
     if fell:
-        count = f"{fell} of {sum(len(g) for g, _ in asked)} runs"
+        count = f"{len(fell)} of {len({id(run) for group, _ in asked for run in group})} runs"
         lines.append(
-            f"{count} read below the target again after they first read it: the first of two such "
+            f"{count} read below a target again after they first read it: the first of two such "
             "readings in a row counts"
         )
     return lines
