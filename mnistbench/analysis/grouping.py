@@ -17,7 +17,7 @@ from mnistbench.analysis.numbered_names import numbered
 from mnistbench.analysis.reference_bands import check_group
 from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.analysis.stability import is_profiled, is_unstable, ran_beside_others
-from mnistbench.analysis.target_score import TargetScore, score_target
+from mnistbench.analysis.target_score import TargetScore, score_target, told_target
 from mnistbench.schema.record import RunRecord, finite
 from mnistbench.schema.reference import ReferenceCurve
 from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
@@ -64,7 +64,7 @@ def summarise(
 ) -> dict[str, Any]:
     """One row in full precision: each figure as its metric estimates it, with spread and n."""
     first, epochs = group[0], {r.num_epochs for r in counted(group)}
-    target = first.result.target_accuracy
+    target = told_target(group)
     score = target_values(score_target(group, target)) if target is not None else {}
     return _what(first) | {
         "samples_per_s": level_values(group, "samples_per_s"),

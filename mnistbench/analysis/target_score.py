@@ -12,7 +12,12 @@ from mnistbench.stats.expected_time import ExpectedTime, expected_running_time
 from mnistbench.stats.readings import Reading
 from mnistbench.stats.survival import CensoredMedian, median_reading
 
-__all__ = ["TargetScore", "readings_to", "score_target"]
+__all__ = ["TargetScore", "readings_to", "score_target", "told_target"]
+
+
+def told_target(group: Sequence[RunRecord]) -> float | None:
+    """The target accuracy that the runs of `group` were told, by the first whose result says it."""
+    return next((t for run in group if (t := run.result.target_accuracy) is not None), None)
 
 
 class TargetScore(NamedTuple):

@@ -13,7 +13,7 @@ from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.analysis.rules import RuleScore
 from mnistbench.analysis.scoring import fell_again
 from mnistbench.analysis.stability import mark_notes, time_mark
-from mnistbench.analysis.target_score import readings_to
+from mnistbench.analysis.target_score import readings_to, told_target
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
 from mnistbench.stats.intervals import Ratio
@@ -175,7 +175,7 @@ def notes(groups: Sequence[Sequence[RunRecord]], references: Sequence[ReferenceC
     lines.append(
         "wall s leaves out start s: import, startup and data, which the seeds of a command share"
     )
-    lines += target_notes([(g, g[0].result.target_accuracy) for g in groups])
+    lines += target_notes([(g, told_target(g)) for g in groups])
     lines += _left_out(groups)
     resumed = sum(bool(record.interruptions) for group in groups for record in group)
     if resumed:

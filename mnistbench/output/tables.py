@@ -26,7 +26,7 @@ from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.rules import rule_notes, score_rules
 from mnistbench.analysis.stability import mark_notes, time_mark
-from mnistbench.analysis.target_score import score_target
+from mnistbench.analysis.target_score import score_target, told_target
 from mnistbench.output.number_format import (
     RANGE_NOTE,
     level_text,
@@ -214,7 +214,7 @@ def _lead(group: Sequence[RunRecord], differs: str) -> dict[str, str]:
 
 
 def _own_target(group: Sequence[RunRecord]) -> list[float]:
-    target = group[0].result.target_accuracy
+    target = told_target(group)
     return [] if target is None else [target]
 
 

@@ -278,3 +278,9 @@ def test_an_epoch_that_one_seed_did_not_reach_is_left_out(make_record):
 def test_runs_that_ended_within_their_first_epoch_have_no_epochs_to_show(make_record):
     with pytest.raises(InputError, match="no run was evaluated after a whole epoch"):
         render_epochs([make_record(eval_points=[])], table_format="table")
+
+
+def test_a_first_run_that_failed_hides_no_target(make_record):
+    failed = make_record(0, status="failed", eval_points=[], result=Result())
+    rows = cells(render_runs([failed, make_record(1), make_record(2)], table_format="table"))
+    assert rows[0]["time to target"].endswith("to 97 %, 2 of 3")

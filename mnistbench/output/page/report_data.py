@@ -10,6 +10,7 @@ from typing import NamedTuple
 from mnistbench.analysis.differences import values_of
 from mnistbench.analysis.grouping import group_runs
 from mnistbench.analysis.stability import is_profiled
+from mnistbench.analysis.target_score import told_target
 from mnistbench.output.rerun import Recipes
 from mnistbench.output.row_names import row_names
 from mnistbench.schema.record import RunRecord
@@ -75,7 +76,7 @@ class Subject:
 
     def targets(self, row: ReportRow) -> list[float]:
         """The accuracies that `row` is scored at."""
-        own = row.runs[0].result.target_accuracy
+        own = told_target(row.runs)
         return list(self.options.targets) or ([] if own is None else [own])
 
     @cached_property
