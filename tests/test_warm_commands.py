@@ -93,6 +93,9 @@ def test_what_outlives_a_test_is_told_with_its_name(monkeypatch):
     monkeypatch.setenv("ANOTHER_NAME", "")
     watch = Watch()
     with subprocess.Popen(["sleep", "60"]) as child:
+        patience = time.monotonic() + 5
+        while not watch._running() and time.monotonic() < patience:
+            time.sleep(0.01)  # its variables can be read a moment after it was started
         watch.note("its test")
         assert watch.left_behind(grace_s=0) == ["its test: sleep 60"]
         child.kill()
