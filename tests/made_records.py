@@ -91,3 +91,18 @@ def profiled(record, *, kinds=("torch",), hooks=()):
     profile = Profile(kinds=list(kinds), hooks=list(hooks), first_step=5, end_step=10)
     config = record.config | {"profile": list(kinds)}
     return record.model_copy(update={"profile": profile, "config": config})
+
+
+def slower(records, factor):
+    """`records` with all times to targets `factor` as long."""
+    return [
+        record.model_copy(
+            update={
+                "eval_points": [
+                    point.model_copy(update={"train_s": factor * point.train_s})
+                    for point in record.eval_points
+                ]
+            }
+        )
+        for record in records
+    ]

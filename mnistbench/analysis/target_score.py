@@ -9,10 +9,9 @@ from mnistbench.analysis.repeats import one_per_seed
 from mnistbench.analysis.scoring import end_s, reading_to_target
 from mnistbench.schema.record import RunRecord
 from mnistbench.stats.expected_time import ExpectedTime, expected_running_time
-from mnistbench.stats.readings import Reading
 from mnistbench.stats.survival import CensoredMedian, median_reading
 
-__all__ = ["TargetScore", "readings_to", "score_target", "told_target"]
+__all__ = ["TargetScore", "score_target", "told_target"]
 
 
 def told_target(group: Sequence[RunRecord]) -> float | None:
@@ -27,11 +26,6 @@ class TargetScore(NamedTuple):
     time_s: CensoredMedian
     steps: CensoredMedian
     expected_s: ExpectedTime
-
-
-def readings_to(group: Sequence[RunRecord], target: float, *, steps: bool = False) -> list[Reading]:
-    """`reading_to_target` of each seed of `group`."""
-    return [reading_to_target(run, target, steps=steps) for run in one_per_seed(group)]
 
 
 def score_target(group: Sequence[RunRecord], target: float) -> TargetScore:

@@ -13,7 +13,7 @@ from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.analysis.rules import RuleScore
 from mnistbench.analysis.scoring import fell_again
 from mnistbench.analysis.stability import mark_notes, time_mark
-from mnistbench.analysis.target_score import readings_to, told_target
+from mnistbench.analysis.target_score import told_target
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
 from mnistbench.stats.intervals import Ratio
@@ -205,7 +205,8 @@ def _count_text(row: Mapping[str, Any]) -> str:
 def target_notes(scored: Sequence[tuple[Sequence[RunRecord], float | None]]) -> list[str]:
     """What times of groups to their targets are, and how sharply evaluations let them be known."""
     asked = [(group, target) for group, target in scored if target is not None]
-    levels = [METRICS["time_to_accuracy_s"].level(readings_to(g, t)) for g, t in asked]
+    metric = METRICS["time_to_accuracy_s"]
+    levels = [metric.level(metric.samples(group, target)) for group, target in asked]
     grains = [1 - (level.above or 0.0) / level.at_most for level in levels if level.at_most]
     if not grains:
         return []

@@ -7,7 +7,7 @@ from mnistbench.analysis.comparison import compare, compare_matches, default_met
 from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.pairing import as_one
 from mnistbench.schema.record import Canary, CanaryReading
-from tests.made_records import profiled
+from tests.made_records import profiled, slower
 
 
 def row(comparison, metric):
@@ -157,15 +157,11 @@ def test_a_machine_may_explain_a_difference_of_censored_times(make_record):
         return [
             record.model_copy(
                 update={
-                    "eval_points": [
-                        point.model_copy(update={"train_s": factor * point.train_s})
-                        for point in record.eval_points
-                    ],
                     "created_at": f"2026-01-01T{minute}:0{record.seed}:00",
                     "canary": canary(probe, probe),
                 }
             )
-            for record in made
+            for record in slower(made, factor)
         ]
 
     a = side(1.0, 10, 1e9)

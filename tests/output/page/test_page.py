@@ -29,6 +29,7 @@ from mnistbench.output.page.summary import summary_section, time_section
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Result, Throughput
 from mnistbench.workload.recipes import RECIPES
+from tests.made_records import slower
 from tests.page_records import every_kind, page_record
 
 SECTIONS = ["summary", "time", "curves", "ledger", "throughput", "scaling", "steps"]
@@ -42,21 +43,6 @@ def of(records, **options):
 
 def seeds(n, accuracies=(0.9, 0.95, 0.98), **changes):
     return [page_record(seed, accuracies, **changes) for seed in range(n)]
-
-
-def slower(records, factor):
-    """`records` with all times to targets `factor` as long."""
-    return [
-        record.model_copy(
-            update={
-                "eval_points": [
-                    point.model_copy(update={"train_s": factor * point.train_s})
-                    for point in record.eval_points
-                ]
-            }
-        )
-        for record in records
-    ]
 
 
 @pytest.fixture(scope="module")
