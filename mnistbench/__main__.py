@@ -6,6 +6,7 @@ import importlib
 import sys
 
 from mnistbench import __version__
+from mnistbench.schema.streams import mend_streams, say, show
 
 __all__ = ["main"]
 
@@ -20,18 +21,19 @@ _DOORS = {
 
 def main() -> int:
     """Run ``mnistbench DOOR ARGS…`` and return the door's exit status."""
+    mend_streams()
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in {"-h", "--help"}:
         lines = [f"  {door:8}{text}" for door, text in _DOORS.items()]
         usage = "usage: mnistbench DOOR [ARGS]\n       mnistbench --version\n"
-        print(f"mnistbench {__version__}\n", usage, *lines, sep="\n")  # noqa: T201
+        show("\n".join([f"mnistbench {__version__}\n", usage, *lines]))
         return 0
     if name == "--version":
-        print(f"mnistbench {__version__}")  # noqa: T201
+        show(f"mnistbench {__version__}")
         return 0
     if name not in _DOORS:
         known = ", ".join(_DOORS)
-        print(f"mnistbench: error: unknown command {name!r}; use one of {known}", file=sys.stderr)  # noqa: T201
+        say(f"error: unknown command {name!r}; use one of {known}")
         return 2
     door = importlib.import_module(f"mnistbench.{name}")  # only that one: others cost imports
     return int(door.main(sys.argv[2:]))

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +30,7 @@ from mnistbench.schema.config import RunConfig, config_from
 from mnistbench.schema.config_rules import APPLIES_TO
 from mnistbench.schema.errors import InputError, SaidElsewhereError
 from mnistbench.schema.plain_yaml import read_yaml
+from mnistbench.schema.streams import mend_streams, say, show, written
 from mnistbench.workload.recipes import RECIPES
 
 __all__ = ["config_yaml", "exit_on_input_error", "parse", "read_config", "run_flags", "say", "show"]
@@ -39,37 +38,17 @@ __all__ = ["config_yaml", "exit_on_input_error", "parse", "read_config", "run_fl
 T = TypeVar("T")
 
 _PATIENCE_S = 2.0
+_USAGE = 2  # tyro's status
 _BATCH_SIZES = frozenset({"global_batch_size", "per_device_batch_size"})
-
-
-def say(line: str) -> None:
-    """Tell the user something on stderr, in one line, where it cannot mix with results.
-
-    Of file names and of what files hold, nothing is obeyed by a terminal.
-    """
-    safe = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
-    print(f"mnistbench: {safe}", file=sys.stderr, flush=True)  # noqa: T201
-
-
-def show(text: str) -> None:
-    """Print a result on stdout; a reader who has closed it, such as ``head``, is no error."""
-    try:
-        print(text, flush=True)  # noqa: T201
-    except BrokenPipeError:
-        _close_stdout()
-
-
-def _close_stdout() -> None:
-    """Nobody reads on; what the interpreter flushes at its end must have somewhere to go."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
 def exit_on_input_error(*, quiet: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """Turn an `InputError` inside into one line on stderr and exit status 2.
 
-    `quiet` tells whether another process of the run says it already.
+    Streams are mended before. `quiet` tells whether another process of the run says it already.
     """
+    mend_streams()
     try:
         yield
     except InputError as error:
@@ -88,18 +67,15 @@ def parse(flags: type[T], argv: Sequence[str], *, prog: str, description: str) -
         InputError: tyro's complaint, as one line; ``--help`` exits as usual.
     """
     stderr = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(stderr):
-            return tyro.cli(
-                flags, args=_one_by_one(argv, flags), prog=prog, description=description
-            )
-    except BrokenPipeError:  # of --help
-        _close_stdout()
-        raise SystemExit(0) from None
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-    raise InputError(_complaint(stderr.getvalue()) + f"; see {prog} --help")
+    with written(), contextlib.redirect_stderr(stderr):
+        try:
+            words = _one_by_one(argv, flags)
+            return tyro.cli(flags, args=words, prog=prog, description=description)
+        except SystemExit as stop:
+            if stop.code != _USAGE:
+                raise
+        raise InputError(_complaint(stderr.getvalue()) + f"; see {prog} --help")
+    raise SystemExit(0)  # nobody reads the help
 
 
 def _one_by_one(argv: Sequence[str], flags: Any) -> list[str]:

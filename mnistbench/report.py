@@ -33,6 +33,7 @@ from mnistbench.schema.escaping import markdown, printable
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve, find_references, load_reference
 from mnistbench.schema.store import Loaded, load_records
+from mnistbench.schema.streams import written
 from mnistbench.schema.strict_json import write_whole
 from mnistbench.workload.recipes import RECIPES
 
@@ -111,13 +112,11 @@ def _show(text: str, note: str, table_format: TableFormat) -> None:
 def _watch(folder: Path, every_s: float) -> int:
     """Follow `folder`; exit status 1 if its sweep has ended with cells left, 130 at Ctrl-C."""
     try:
-        with raised_stops():
+        with raised_stops(), written():
             return 0 if watch(folder, table=run_lines, every_s=every_s, out=sys.stdout) else 1
-    except BrokenPipeError:
-        show("")  # closes what nobody reads
-        return 0
     except KeyboardInterrupt as stop:
         raise SystemExit(143 if isinstance(stop, Terminated) else 130) from None
+    return 0  # nobody reads on
 
 
 def _draw(loaded: Loaded, flags: _Flags) -> None:

@@ -30,7 +30,9 @@ from mnistbench.recorder.compile_cache import keep_compiled
 from mnistbench.recorder.parent_death_signal import PARENT, die_with_parent
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import RunError, Terminated
+from mnistbench.schema.escaping import markdown, printable
 from mnistbench.schema.record import RunRecord
+from mnistbench.schema.streams import LineFormatter
 from mnistbench.workload.recipes import RECIPES
 
 __all__ = ["main"]
@@ -89,9 +91,9 @@ def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]
     if _LAUNCHED & os.environ.keys():
         die_with_parent()  # a launcher that is killed, and often one that is told to end, just goes
     signal.signal(signal.SIGTERM, _terminate)
-    logging.basicConfig(
-        format="mnistbench: %(message)s", level=logging.WARNING, stream=sys.stderr, force=True
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter("mnistbench: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("mnistbench").setLevel(logging.ERROR if quiet else logging.INFO)
     # torch's compiler warns on a CPU that it found no CUDA
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
@@ -163,7 +165,9 @@ def _render(records: Sequence[RunRecord], output_format: str, config: RunConfig)
     kind: TableFormat = "markdown" if output_format == "markdown" else "table"
     table = render_runs(records, table_format=kind)
     folder = _folder_of_runs(config)
-    paths = [f"record: {folder / r.run_id / 'record.json'}" for r in records if not _unsaved(r)]
+    safe = markdown if kind == "markdown" else printable
+    saved = [folder / r.run_id / "record.json" for r in records if not _unsaved(r)]
+    paths = [safe(f"record: {path}") for path in saved]
     below = [*filter(None, (render_profile(record, kind) for record in records)), *paths]
     return "\n".join([table, *(["", *below] if output_format == "markdown" else below)])
 

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import html
+import re
+from unicodedata import normalize
 
-__all__ = ["markdown", "printable"]
+__all__ = ["csv_cell", "escaped", "markdown", "picture_text", "printable"]
+
+_FORMULA = tuple("=+-@")
+_MARKUP = re.compile(
+    r"[\\|`*\[\]~$]|(?<![^\W_])_|_(?![^\W_])"  # inside a line; _ inside a word is a letter
+    r"|^[#=]|^[-+](?=[\s-]|$)|:(?=//)|(?<=\bwww)\."  # that begins a block; addresses
+)
 
 
 def printable(text: str) -> str:
@@ -12,7 +20,24 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
+def escaped(text: str) -> str:
+    """`text` in one line, such as of a log, with control characters spelled as Python has them."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def markdown(text: str) -> str:
     """`text` as Markdown shows it as it is, also in the cell of a table."""
-    escaped = html.escape(printable(text), quote=False)
-    return escaped.replace("\\", "\\\\").replace("|", "\\|")
+    return _MARKUP.sub(r"\\\g<0>", html.escape(printable(text), quote=False))
+
+
+def csv_cell(text: str) -> str:
+    """`text` as a spreadsheet shows it as it is: a formula begins with an apostrophe."""
+    text = printable(text)
+    begins = normalize("NFKC", text.lstrip()[:1])  # a wide sign is taken for a narrow one
+    return f"'{text}" if begins.startswith(_FORMULA) else text
+
+
+def picture_text(text: str) -> str:
+    """`text` as matplotlib shows it as it is, where formulas (``$x$``) are switched off."""
+    text = printable(text)
+    return f" {text}" if text.startswith("_") else text  # it hides labels with an underscore

@@ -1,0 +1,131 @@
+"""Standard input, output and error as every command has them: there, and fit for any text.
+
+`mend_streams` comes first in each command. From then on a letter that a stream's encoding lacks is
+spelled in ASCII, and a standard error that nobody reads any more, or that is full, ends nothing.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import io
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+from mnistbench.schema.escaping import escaped
+
+__all__ = ["LineFormatter", "is_terminal", "mend_streams", "say", "show", "written"]
+
+_SPELLED = "mnistbench.spelled"
+_PLAIN = ("-", "-", "+-", "x", "...", "<=", ">=", "inf", "u", "->", "#", "##", "###")
+_ASCII = dict(zip("–—±×…≤≥∞µ→†‡§", _PLAIN, strict=True))
+"""Signs of tables and notes; a letter of a name is spelled by its number instead."""
+
+
+def mend_streams() -> None:
+    """Open what is closed on the null device, and have both outputs take whatever is written.
+
+    A closed descriptor would be given to the next file that is opened, a checkpoint for one, and
+    what a library prints would land in it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:  # the lowest free number is this one, and children are to have it, too
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if getattr(sys, name) is None:
+            mode = "w" if number else "r"
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+    codecs.register_error(_SPELLED, _spelled)
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        if not isinstance(stream, io.TextIOWrapper):
+            continue  # a notebook's, or a test's
+        stream.reconfigure(errors=_SPELLED)
+        with contextlib.suppress(OSError):
+            if stream.fileno() == number:
+                os.set_blocking(number, True)  # what shares it may have set it otherwise
+                if number == 2 and not isinstance(getattr(stream.buffer, "raw", None), _Lossy):
+                    sys.stderr = _lossy(stream)
+
+
+class _Lossy(io.FileIO):
+    """A descriptor on which what cannot be written is dropped."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
+
+
+def _lossy(stream: io.TextIOWrapper) -> TextIO:
+    buffer = io.BufferedWriter(_Lossy(stream.fileno(), "w", closefd=False))
+    return io.TextIOWrapper(buffer, encoding=stream.encoding, errors=_SPELLED, line_buffering=True)
+
+
+def _spelled(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(_ASCII.get(c) or ascii(c)[1:-1] for c in text), error.end
+
+
+def is_terminal(stream: object) -> bool:
+    """Whether `stream`, which may be anything that text is written to, is a terminal."""
+    return bool(getattr(stream, "isatty", bool)())
+
+
+def say(line: str) -> None:
+    """Tell the user something on stderr, in one line, where it cannot mix with results.
+
+    Of file names and of what files hold, nothing is obeyed by a terminal.
+    """
+    print(f"mnistbench: {escaped(line)}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def show(text: str) -> None:
+    """Print a result on stdout, as `written` has it."""
+    with written():
+        print(text)  # noqa: T201
+
+
+@contextlib.contextmanager
+def written() -> Iterator[None]:
+    """Results are written inside; a reader who has closed stdout, such as ``head``, is no error.
+
+    Raises:
+        SystemExit: stdout cannot be written, such as on a full disk, which is told: status 1.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output()
+    except OSError as error:
+        if error.filename is not None:  # it is another file's
+            raise
+        _drop_output()
+        say(f"error: stdout cannot be written ({error.strerror})")
+        raise SystemExit(1) from None
+
+
+def _drop_output() -> None:
+    """What the interpreter flushes at its end must have somewhere to go."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class LineFormatter(logging.Formatter):
+    """Log records of which nothing is obeyed by a terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """The message, in one line."""
+        return escaped(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        """The traceback below it, whose lines are its own."""
+        return "\n".join(map(escaped, super().formatException(ei).splitlines()))
