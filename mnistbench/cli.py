@@ -24,12 +24,11 @@ from typing import (
 )
 
 import tyro
-import yaml
 
 from mnistbench.schema.config import RunConfig, config_from
 from mnistbench.schema.config_rules import APPLIES_TO
 from mnistbench.schema.errors import InputError, SaidElsewhereError
-from mnistbench.schema.plain_yaml import read_yaml
+from mnistbench.schema.plain_yaml import read_yaml, yaml_text
 from mnistbench.schema.streams import mend_streams, say, show, written
 from mnistbench.workload.recipes import RECIPES
 
@@ -142,8 +141,7 @@ def read_config(given: Mapping[str, Any], config_file: Path | None) -> RunConfig
 
 def config_yaml(config: RunConfig) -> str:
     """`config` as YAML that makes the same run when passed back by ``--config``."""
-    values = config.model_dump(mode="json")
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True).rstrip("\n")
+    return yaml_text(config.model_dump(mode="json")).rstrip("\n")
 
 
 def _check_applies(given: Mapping[str, Any], config: RunConfig) -> None:

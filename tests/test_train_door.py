@@ -134,7 +134,7 @@ def test_a_compiler_that_is_switched_off_is_refused_where_asked_for(loop, capsys
         (b"learning_rate: 1", "learning_rate: unknown key"),
         (b"lr: fast", "lr: should be a valid number"),
         (b"lr: .nan", "lr: should be a finite number"),
-        (b"seed: yes", "seed: should not be true or false"),
+        (b"seed: true", "seed: should not be true or false; put a text in quotes"),
         (b"model: vgg", "model"),
         (b"augment: [flip]", "augment.0"),
         (b"lr: 2024-99-99", "malformed YAML"),

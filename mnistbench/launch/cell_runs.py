@@ -8,8 +8,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
 from mnistbench.launch.cells import Attempt, Cell
 from mnistbench.launch.children import Child, wait_for
 from mnistbench.launch.commands import device_environment, torchrun_command
@@ -17,6 +15,7 @@ from mnistbench.launch.runs import last_words
 from mnistbench.recorder.cores import SHARED_CORES
 from mnistbench.recorder.parent_death_signal import PARENT
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.plain_yaml import yaml_text
 from mnistbench.schema.store import load_record
 
 __all__ = ["ended", "run_cell", "start_cell"]
@@ -59,8 +58,8 @@ def start_cell(
     config_file = folder.absolute() / "cell.yaml"
     try:
         folder.mkdir(parents=True)
-        values = cell.config.model_dump(mode="json")
-        config_file.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+        text = yaml_text(cell.config.model_dump(mode="json"))
+        config_file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{config_file}: cannot be written ({error.strerror})") from None
     arguments = ["--config", str(config_file), "--output-dir", str(folder.absolute()), "--quiet"]

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mnistbench.schema.config import config_from
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.plain_yaml import read_yaml
+from mnistbench.schema.plain_yaml import read_yaml, yaml_text
 from mnistbench.schema.store import find_records, load_record
 from mnistbench.schema.training_fields import BOOKKEEPING, as_left_to_the_run
 
@@ -45,7 +43,7 @@ def arguments_of(path: Path, *, work_dir: Path) -> tuple[str, ...]:
     found = find_records([path])
     first, *others = (_values(record) for record in found)
     _require_one(path, first, others)
-    text = yaml.safe_dump(first, sort_keys=False, allow_unicode=True)
+    text = yaml_text(first)
     name = hashlib.sha256(text.encode(), usedforsecurity=False).hexdigest()[:12]
     target = work_dir.absolute() / f"config-{name}.yaml"
     try:

@@ -163,7 +163,7 @@ class RunConfig(WorkloadConfig):
             field = cls.model_fields.get(key)
             takes_bool = field is None or field.annotation in (bool, bool | None)
             if isinstance(value, bool) and not takes_bool:
-                raise ValueError(f"{key}: should not be true or false")
+                raise ValueError(f"{key}: should not be true or false; put a text in quotes")
         if values.get("global_batch_size") is None and values.get("per_device_batch_size") is None:
             return values | {"global_batch_size": 64}
         return values

@@ -63,6 +63,8 @@ def one_line(error: ValidationError) -> str:
         return f"{path}: unknown key"
     got = reprlib.repr(first["input"])
     message = first["msg"].replace("Input should", "should")
+    if first["type"] == "string_type":
+        message += "; put it in quotes"
     return f"{path}: {message} (got {got})"
 
 

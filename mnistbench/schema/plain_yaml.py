@@ -1,8 +1,14 @@
-"""Files of YAML as configurations need it: plain values, bounded, each name once."""
+"""Files of YAML as configurations need it: plain values, bounded, each name once.
+
+A word without quotes is what the core schema of YAML 1.2 says: ``no`` and ``1:30`` are texts,
+``1e-3`` is a number. What is written is read the same by readers of YAML 1.1, such as PyYAML's.
+"""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +17,7 @@ import yaml
 from mnistbench.schema.bounded_text import MAX_DEPTH, read_text
 from mnistbench.schema.errors import InputError
 
-__all__ = ["read_yaml"]
+__all__ = ["read_yaml", "yaml_text"]
 
 _MAX_BYTES = 2**16
 _ODD = (ValueError, ArithmeticError, AttributeError, LookupError, TypeError)
@@ -37,6 +43,19 @@ def read_yaml(path: Path, *, what: str) -> Any:
     except _ODD as error:
         raise InputError(f"{path}: malformed YAML: {error}") from None
     return value
+
+
+_KINDS = {
+    "null": ("~|null|Null|NULL|", [*"~nN", ""]),
+    "bool": ("true|True|TRUE|false|False|FALSE", [*"tTfF"]),
+    "int": ("[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", [*"-+0123456789"]),
+    "float": (
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        [*"-+.0123456789"],
+    ),
+    "merge": ("<<", ["<"]),
+}
+"""How a word without quotes is spelled that is no text (YAML 1.2, 10.3.2), and how it begins."""
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -66,9 +85,40 @@ class _PlainLoader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return super().construct_mapping(node, deep=deep)
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """A whole number, unless readers of older YAML have another."""
+        word = node.value
+        value = int(word, 0 if word[:2] in {"0o", "0x"} else 10)
+        if re.fullmatch("[-+]?0[0-7]+", word) and value != int(word, 8):
+            problem = f"{word} is {value} or {int(word, 8)}: write which, or {word!r} in quotes"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return value
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        """A number, which is spelled as other languages have it, too."""
+        return float(node.value.lower().replace(".inf", "inf").replace(".nan", "nan"))
+
     def _refuse(self, problem: str) -> None:
         mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         raise yaml.composer.ComposerError(None, None, problem, mark)
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Quotes what either YAML has for more than a text."""
+
+
+_PlainLoader.yaml_implicit_resolvers = {}
+for _kind, (_spelling, _first) in _KINDS.items():
+    for _class in (_PlainLoader, _PlainDumper):
+        _word = re.compile(rf"(?:{_spelling})\Z")
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", _word, _first)
+_PlainLoader.add_constructor("tag:yaml.org,2002:int", _PlainLoader.construct_yaml_int)
+_PlainLoader.add_constructor("tag:yaml.org,2002:float", _PlainLoader.construct_yaml_float)
+
+
+def yaml_text(values: Mapping[str, Any]) -> str:
+    """`values` as YAML that `read_yaml` reads back, and any other reader; in ASCII."""
+    return yaml.dump(dict(values), Dumper=_PlainDumper, sort_keys=False)
 
 
 def _parsed(text: str) -> Any:

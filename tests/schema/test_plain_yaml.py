@@ -1,4 +1,6 @@
-"""YAML of configurations: as PyYAML's safe reader has it, or refused before it costs anything."""
+"""YAML of configurations: as YAML 1.2 has it, or refused before it costs anything."""
+
+import math
 
 import pytest
 import yaml
@@ -6,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.plain_yaml import read_yaml
+from mnistbench.schema.plain_yaml import read_yaml, yaml_text
 from tests.bad_files import LAUGHS
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
@@ -21,11 +23,40 @@ def read(path, text):
     return read_yaml(path, what="a thing")
 
 
-@given(PLAIN)
-def test_what_is_plain_is_read_as_the_safe_reader_has_it(tmp_path_factory, value):
-    text = yaml.safe_dump(value)
+ODD_WORDS = st.from_regex(
+    r"[-+]?0?[xob]?[0-9_]{1,4}([:.eE-][-+]?[0-9]{1,3}){0,2}|[yYnNoOtTfF~.<=]{1,2}[a-zA-Z]{0,4}",
+    fullmatch=True,
+)
+
+
+@given(st.dictionaries(TEXT, PLAIN | ODD_WORDS))
+def test_what_is_written_is_read_the_same_by_any_reader(tmp_path_factory, values):
+    text = yaml_text(values)
+    assert text.isascii()
     found = read(tmp_path_factory.mktemp("any") / "thing.yaml", text)
-    assert repr(found) == repr(yaml.safe_load(text))
+    assert repr(found) == repr(values) == repr(yaml.safe_load(text))
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        *[(word, word) for word in ("no", "on", "Yes", "off", "y", "5:10", "1:30.5", "0b11", "NO")],
+        *[(word, word) for word in ("2024-01-01", "2024-01-01 10:00:00", "1_000", "1e", ".", "=")],
+        *[("true", True), ("FALSE", False), ("~", None), ("Null", None), ("", None)],
+        *[("08", 8), ("007", 7), ("-12", -12), ("+3", 3), ("0x1F", 31), ("0o17", 15)],
+        *[("1e-3", 0.001), ("1E3", 1000.0), (".5", 0.5), ("-1.", -1.0), ("-.INF", -math.inf)],
+        ("!!str 010", "010"),
+    ],
+)
+def test_a_word_is_what_yaml_1_2_says(tmp_path, word, value):
+    found = read(tmp_path / "thing.yaml", f"a: {word}\n")["a"]
+    assert (type(found), found) == (type(value), value)
+
+
+@pytest.mark.parametrize("word", ["010", "-0777", "+0100"])
+def test_what_older_yaml_has_another_number_for_is_refused_with_the_mend(tmp_path, word):
+    with pytest.raises(InputError, match=r"line 1: .* or -?\d+: write which, or .* in quotes"):
+        read(tmp_path / "thing.yaml", f"seed: {word}\n")
 
 
 @given(st.text(alphabet="&*!?|>%@{}[]:,-#'\"\n \\ax1.<~0"))
@@ -47,7 +78,7 @@ def test_any_text_is_read_or_refused_in_words(tmp_path_factory, text):
         "[" * 60_000,
         "{a: " * 15_000,
         "- " * 30_000,
-        "seed: " + "1:" * 30_000 + "1",
+        "seed: !!int " + "1:" * 30_000 + "1",
         "seed: 0x" + "f" * 60_000,
         "a: 'b\n" + "\n" * 60_000,
         "{" + "a " * 30_000,
