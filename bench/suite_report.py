@@ -13,6 +13,7 @@ from typing import Any
 
 from mnistbench.output.plots import plot_curves
 from mnistbench.output.tables import render_table
+from mnistbench.schema.escaping import markdown
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.strict_json import write_whole
 
@@ -74,6 +75,6 @@ class SuiteReport:
 
 def _markdown(section: Section) -> str:
     pictures = [f"\n![{name}]({name}.png)" for name in section.pictures]
-    notes = [f"\n{note}" for note in section.notes]
+    notes = [f"\n{markdown(note)}" for note in section.notes]
     table = render_table(section.rows, "markdown")
     return "\n".join([f"## {section.title}\n", table, *notes, *pictures, ""])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +19,9 @@ from mnistbench.output.charts.curves import (
     scale_by_error,
     set_accuracy_ticks,
 )
-from mnistbench.output.charts.style import plain_log
+from mnistbench.output.charts.style import plain_log, plain_matplotlib, saved
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.escaping import printable
+from mnistbench.schema.escaping import picture_text
 from mnistbench.schema.record import RunRecord
 
 if TYPE_CHECKING:
@@ -49,15 +48,13 @@ def plot_curves(records: Sequence[RunRecord], path: Path, *, accuracy_only: bool
     drawn = [group for group in group_runs(records) if any(r.eval_points for r in group)]
     if not drawn:
         raise InputError(f"{path}: no run with an evaluation to draw")
-    import matplotlib as mpl
-
-    with mpl.rc_context({"text.parse_math": False}), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a letter that the font has not is drawn as a box
+    with plain_matplotlib({}):
         figure = _figure(drawn, panels=1 if accuracy_only else 2)
-        try:
-            figure.savefig(path, dpi=120)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+        content = saved(figure, path.suffix[1:].lower(), dpi=120)
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def _figure(groups: Sequence[Sequence[RunRecord]], *, panels: int) -> Figure:
@@ -72,7 +69,7 @@ def _figure(groups: Sequence[Sequence[RunRecord]], *, panels: int) -> Figure:
     scale_by_error(top)
     for index, (group, label) in enumerate(zip(groups, group_labels(groups), strict=True)):
         runs = one_per_seed(counted(group))
-        _draw_accuracy(top, runs, style=look(index), label=printable(label), across=few)
+        _draw_accuracy(top, runs, style=look(index), label=picture_text(label), across=few)
         for bottom in below:
             draw_curves(bottom, [loss_curve(record) for record in runs], look(index))
     set_accuracy_ticks(top, apart=0.03)

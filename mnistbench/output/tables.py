@@ -37,7 +37,7 @@ from mnistbench.output.number_format import (
     target_notes,
 )
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.escaping import markdown, printable
+from mnistbench.schema.escaping import csv_cell, markdown, printable
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
 
@@ -225,9 +225,7 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
             flat |= {f"{key}_{part}": inner for part, inner in value.items()}
         else:
             flat[key] = " ".join(map(str, value)) if isinstance(value, list) else value
-            if isinstance(flat[key], str):  # JSON escapes it, CSV does not
-                flat[key] = printable(flat[key])
-    return flat
+    return {csv_cell(k): csv_cell(v) if isinstance(v, str) else v for k, v in flat.items()}
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
+import os
 import re
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from mnistbench.schema.escaping import printable
+from mnistbench.schema.errors import InputError, first_line
+from mnistbench.schema.escaping import picture_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +33,8 @@ __all__ = [
     "drawn",
     "new_figure",
     "plain_log",
+    "plain_matplotlib",
+    "saved",
 ]
 
 WIDTH_IN = 3.4
@@ -47,6 +54,10 @@ _ON_DARK = {
 }
 
 _PNG_DPI = 300
+_PLAIN: Any = {
+    "text.parse_math": False,  # a dollar in a name is a dollar
+    "svg.hashsalt": "mnistbench",  # the same names inside each time
+}
 _STYLE: Any = {
     "font.size": 7.5,
     "axes.labelsize": 7.5,
@@ -73,9 +84,6 @@ _STYLE: Any = {
     "lines.linewidth": 1.3,
     "lines.markersize": 3.5,
     "hatch.linewidth": 0.5,
-    "text.parse_math": False,  # a dollar in a name is a dollar
-    "svg.fonttype": "path",
-    "svg.hashsalt": "mnistbench",
 }
 
 
@@ -103,22 +111,64 @@ def drawn(picture: Picture, kind: Literal["svg", "png"], *, background: bool = T
 
     Without `background` it is transparent, as a page needs it.
     """
-    import matplotlib as mpl
+    with plain_matplotlib(_STYLE):
+        content = saved(picture.draw(), kind, dpi=_PNG_DPI, background=background)
+    return _rounded(content) if kind == "svg" else content
 
+
+@contextlib.contextmanager
+def plain_matplotlib(style: dict[str, Any]) -> Iterator[None]:
+    """Inside, matplotlib is as it comes, with `style`; the user's own settings are not looked at.
+
+    Raises:
+        InputError: it cannot be imported.
+    """
+    log = logging.getLogger("matplotlib")
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # of files that it reads, and that nothing here goes by
+    try:
+        mpl = _imported()
+        with mpl.rc_context(), warnings.catch_warnings():
+            # a letter that the font has not, a curve of zeros on a logarithmic scale: drawn without
+            warnings.simplefilter("ignore")
+            mpl.rcdefaults()
+            mpl.rcParams.update(_PLAIN | style)
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def _imported() -> Any:
+    """matplotlib, though MPLBACKEND may name a backend that is not there: none is needed."""
+    is_first = "matplotlib" not in sys.modules
+    told = os.environ.pop("MPLBACKEND", None) if is_first else None
+    try:
+        import matplotlib as mpl
+    except Exception as error:  # whatever it met in the user's matplotlibrc
+        why = first_line(error)
+        raise InputError(
+            f"matplotlib: cannot be imported, matplotlibrc may be why: {why}"
+        ) from None
+    finally:
+        if told is not None:
+            os.environ["MPLBACKEND"] = told
+    if told:
+        with contextlib.suppress(ValueError):
+            mpl.rcParams["backend"] = told  # for whoever else draws in this process
+    return mpl
+
+
+def saved(figure: Figure, kind: str, *, dpi: int, background: bool = True) -> bytes:
+    """`figure` as a file of `kind`, in which nothing says when it was made."""
     out = io.BytesIO()
-    with mpl.rc_context(), warnings.catch_warnings():
-        # a letter that the font has not, a curve of zeros on a logarithmic scale: drawn without
-        warnings.simplefilter("ignore")
-        mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
-        picture.draw().savefig(
-            out,
-            format=kind,
-            dpi=_PNG_DPI,
-            facecolor="white" if background else "none",
-            metadata={"Date": None, "Creator": None} if kind == "svg" else {"Software": None},
-        )
-    return _rounded(out.getvalue()) if kind == "svg" else out.getvalue()
+    figure.savefig(
+        out,
+        format=kind,
+        dpi=dpi,
+        facecolor="white" if background else "none",
+        metadata={"Date": None, "Creator": None} if kind == "svg" else {"Software": None},
+    )
+    return out.getvalue()
 
 
 def darkened(svg: bytes) -> bytes:
@@ -138,7 +188,7 @@ def new_figure(height_in: float, *, fixed: bool = False) -> Figure:
 
 def brief(text: str, length: int) -> str:
     """`text` for a picture: printable, and cut off after `length` letters."""
-    text = printable(text)
+    text = picture_text(text)
     return text if len(text) <= length else text[: length - 1].rstrip(" ,") + "…"
 
 
