@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from mnistbench.launch.sweep_sight import Sight, Watcher
 from mnistbench.schema.escaping import printable
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import left_out_note
+from mnistbench.schema.streams import is_terminal
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 __all__ = ["Table", "counts_line", "watch"]
 
-Table: TypeAlias = Callable[[Sequence[RunRecord]], tuple[list[str], list[str]]]
-"""Records as the lines of a table, a row each and two of its head, and the notes below it."""
 
-_HEAD = 2
+class Table(Protocol):
+    """Makes the lines of a table of records: its head, its rows and the notes below it."""
+
+    def __call__(
+        self, records: Sequence[RunRecord], /, *, width: float = math.inf
+    ) -> tuple[list[str], list[str], list[str]]:
+        """Of at most `width` letters, or of as many as it takes."""
+
+
 _NEWEST = 40
 """Runs that the live table is of, or it would grow beyond any terminal."""
 
@@ -37,7 +45,7 @@ def watch(folder: Path, *, table: Table, every_s: float, out: TextIO) -> bool:
         KeyboardInterrupt: a signal came; the terminal is as it was.
     """
     watcher = Watcher(folder)
-    if out.isatty():
+    if is_terminal(out):
         return _draw(watcher, folder, table=table, every_s=every_s, out=out)
     return _tell(watcher, table=table, every_s=every_s, out=out)
 
@@ -108,6 +116,7 @@ def _view(sight: Sight, folder: Path, console: Console, *, table: Table) -> Rend
 
     width = min(console.width, 60)
     bar = ProgressBar(total=sight.cells, completed=len(sight.records), width=width)
+    newest = sight.records[-_NEWEST:]
     padded = Padding(bar, 0)  # to the end of its line
     room = max(3, console.height - 6 - min(3, len(sight.running)))
     return Group(
@@ -117,7 +126,7 @@ def _view(sight: Sight, folder: Path, console: Console, *, table: Table) -> Rend
         *(line(f"running {cell}", "dim") for cell in sight.running[:3]),
         *(line(f"failed {cell}", "red") for cell in sight.failed[:3]),
         line(""),
-        *(line(row) for row in _rows(table, sight.records[-_NEWEST:], room)),
+        *(line(row) for row in _rows(table, newest, width=console.width, room=room)),
     )
 
 
@@ -125,10 +134,10 @@ def _whole(table: Table, records: Sequence[RunRecord]) -> list[str]:
     return [line for part in table(records) for line in part] if records else []
 
 
-def _rows(table: Table, records: Sequence[RunRecord], room: int) -> list[str]:
-    """The table's head and its last rows, without its notes, in `room` lines of a terminal."""
-    lines = table(records)[0] if records else []
-    return lines if len(lines) <= room else [*lines[:_HEAD], *lines[_HEAD - room :]]
+def _rows(table: Table, records: Sequence[RunRecord], *, width: int, room: int) -> list[str]:
+    """The table's head and its last rows, without its notes, in `room` lines of `width` letters."""
+    head, rows, _ = table(records, width=width) if records else ([], [], [])
+    return [*head, *rows[-max(1, room - len(head)) :]]
 
 
 def _end(sight: Sight) -> list[str]:

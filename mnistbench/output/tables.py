@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -57,6 +59,14 @@ TableFormat = Literal["table", "markdown", "csv", "json"]
 _OPTIONAL = {"differs in": "", "reference": NOT_MEASURED, "n": "1", "status": "completed"}
 """Columns left out where every row says the same, expected thing."""
 
+_LESS_TOLD = (
+    *("reference", "start s", "loop", "epochs", "precision", "batch", "device", "wall s"),
+    *("dataset", "test acc %", "n"),
+)
+"""Columns that a narrow terminal does without, the first of them first."""
+
+_SPREAD = re.compile(r" (± [\d.,]+|\([\d.,]*–[\d.,∞]*\))")
+
 
 def render_runs(
     records: Sequence[RunRecord],
@@ -81,11 +91,26 @@ def render_runs(
     return _table(rows, [*notes(groups, references), *limits_notes(groups)], table_format)
 
 
-def run_lines(records: Sequence[RunRecord]) -> tuple[list[str], list[str]]:
-    """The table of `render_runs` for a terminal, and the notes below it, line by line."""
-    lines = render_runs(records, table_format="table").splitlines()
-    rows = 2 + len(group_runs(records))
-    return lines[:rows], lines[rows:]
+def run_lines(
+    records: Sequence[RunRecord], *, width: float = math.inf
+) -> tuple[list[str], list[str], list[str]]:
+    """The table of `render_runs` for a terminal: its head, its rows and the notes below it.
+
+    Where `width` letters are too few for a line, columns are left out, then spreads; where they are
+    too few for what matters most, each row takes several lines, and there is no head.
+    """
+    groups = group_runs(records)
+    rows = [run_cells(g, d, ()) for g, d in zip(groups, differences(groups), strict=True)]
+    rows = _without(rows, _expected(rows))
+    below = [printable(note) for note in (*notes(groups, ()), *limits_notes(groups))]
+    fewer = [_without(rows, _LESS_TOLD[:n]) for n in range(len(_LESS_TOLD) + 1)]
+    bare = [{name: _SPREAD.sub("", cell) for name, cell in row.items()} for row in fewer[-1]]
+    for told in (*fewer, bare):
+        lines = render_table(told, "table").splitlines()
+        if len(lines[1]) <= width:
+            return lines[:2], lines[2:], below
+    pairs = [pair for row in fewer[-1] for pair in (*row.items(), ("", ""))]
+    return [], tabulate(pairs, tablefmt="plain", disable_numparse=True).splitlines(), below
 
 
 def render_targets(
@@ -195,17 +220,22 @@ def _table(
     rows: Sequence[Mapping[str, str]], below: Sequence[str], table_format: TableFormat
 ) -> str:
     """`rows` without the columns that need not be said, and the notes `below` them."""
-    dropped = {
-        name
-        for name, expected in _OPTIONAL.items()
-        if all(row.get(name, expected) == expected for row in rows)
-    }
-    kept = [{k: v for k, v in row.items() if k not in dropped} for row in rows]
+    kept = _without(rows, _expected(rows))
     # a line after a Markdown table would become a row of it
     lines = [
         f"\n{markdown(note)}" if table_format == "markdown" else printable(note) for note in below
     ]
     return "\n".join([render_table(kept, table_format), *lines])
+
+
+def _expected(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """The columns of `rows` that need not be said."""
+    told = _OPTIONAL.items()
+    return [name for name, text in told if all(row.get(name, text) == text for row in rows)]
+
+
+def _without(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> list[dict[str, str]]:
+    return [{k: v for k, v in row.items() if k not in columns} for row in rows]
 
 
 def _lead(group: Sequence[RunRecord], differs: str) -> dict[str, str]:
