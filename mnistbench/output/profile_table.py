@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.output.tables import TableFormat, render_table
-from mnistbench.schema.escaping import printable
+from mnistbench.schema.escaping import markdown, printable
 from mnistbench.schema.insight import OperatorTime, Profile
 from mnistbench.schema.record import RunRecord
 
@@ -22,15 +22,16 @@ def render_profile(record: RunRecord, table_format: TableFormat = "table") -> st
     if profile is None:
         return None
     rows = operator_rows(profile)[:_MOST_ROWS]
-    files = [f"in {printable(record.run_id)}: {printable(', '.join(profile.files))}"]
+    safe = markdown if table_format == "markdown" else printable
+    files = [safe(f"in {record.run_id}: {', '.join(profile.files)}")] if profile.files else []
     table = [render_table(rows, table_format)] if rows else []
-    said = [profile_line(profile), *table, *(files if profile.files else [])]
+    said = [safe(profile_line(profile)), *table, *files]
     return ("\n\n" if table_format == "markdown" else "\n").join(said)
 
 
 def profile_line(profile: Profile) -> str:
     """What was watched, and what that cost."""
-    what = printable(", ".join([*profile.kinds, *profile.hooks]))
+    what = ", ".join([*profile.kinds, *profile.hooks])
     if profile.first_step is None or profile.end_step is None:
         return f"every step was watched ({what}): in no comparison"
     which = f"steps {profile.first_step}:{profile.end_step} were profiled ({what})"
