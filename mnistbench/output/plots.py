@@ -21,7 +21,7 @@ from mnistbench.output.charts.curves import (
 )
 from mnistbench.output.charts.style import plain_log, plain_matplotlib, saved
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.escaping import picture_text
+from mnistbench.schema.escaping import printable
 from mnistbench.schema.record import RunRecord
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _figure(groups: Sequence[Sequence[RunRecord]], *, panels: int) -> Figure:
     scale_by_error(top)
     for index, (group, label) in enumerate(zip(groups, group_labels(groups), strict=True)):
         runs = one_per_seed(counted(group))
-        _draw_accuracy(top, runs, style=look(index), label=picture_text(label), across=few)
+        _draw_accuracy(top, runs, style=look(index), label=printable(label), across=few)
         for bottom in below:
             draw_curves(bottom, [loss_curve(record) for record in runs], look(index))
     set_accuracy_ticks(top, apart=0.03)

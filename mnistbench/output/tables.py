@@ -65,6 +65,9 @@ _LESS_TOLD = (
 )
 """Columns that a narrow terminal does without, the first of them first."""
 
+_LONGEST = 300
+"""Letters of a cell: nobody reads on, and a terminal would be full of it."""
+
 _SPREAD = re.compile(r" (± [\d.,]+|\([\d.,]*–[\d.,∞]*\))")
 
 
@@ -204,9 +207,13 @@ def render_epochs(records: Sequence[RunRecord], *, table_format: TableFormat) ->
 def render_table(rows: Sequence[Mapping[str, str]], table_format: TableFormat) -> str:
     """`rows` (column -> text) for a terminal or as Markdown, with what is in them made harmless."""
     safe = markdown if table_format == "markdown" else printable
-    rows = [{safe(k): safe(v) for k, v in row.items()} for row in rows]
+    rows = [{safe(k): safe(_brief(v)) for k, v in row.items()} for row in rows]
     style = "pipe" if table_format == "markdown" else "simple"
     return tabulate(rows, headers="keys", tablefmt=style, disable_numparse=True)
+
+
+def _brief(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def data_text(values: Sequence[Mapping[str, Any]], table_format: TableFormat) -> str:

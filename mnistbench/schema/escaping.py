@@ -6,7 +6,7 @@ import html
 import re
 from unicodedata import normalize
 
-__all__ = ["csv_cell", "escaped", "markdown", "picture_text", "printable"]
+__all__ = ["csv_cell", "escaped", "markdown", "printable"]
 
 _FORMULA = tuple("=+-@")
 _MARKUP = re.compile(
@@ -35,9 +35,3 @@ def csv_cell(text: str) -> str:
     text = printable(text)
     begins = normalize("NFKC", text.lstrip()[:1])  # a wide sign is taken for a narrow one
     return f"'{text}" if begins.startswith(_FORMULA) else text
-
-
-def picture_text(text: str) -> str:
-    """`text` as matplotlib shows it as it is, where formulas (``$x$``) are switched off."""
-    text = printable(text)
-    return f" {text}" if text.startswith("_") else text  # it hides labels with an underscore

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from mnistbench.schema.errors import InputError, first_line
-from mnistbench.schema.escaping import picture_text
+from mnistbench.schema.escaping import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -188,7 +188,7 @@ def new_figure(height_in: float, *, fixed: bool = False) -> Figure:
 
 def brief(text: str, length: int) -> str:
     """`text` for a picture: printable, and cut off after `length` letters."""
-    text = picture_text(text)
+    text = printable(text)
     return text if len(text) <= length else text[: length - 1].rstrip(" ,") + "…"
 
 
