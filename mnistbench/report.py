@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,6 +41,15 @@ __all__ = ["main"]
 
 _PAGES = {".html", ".htm"}
 _EVERY_S = 2.0
+_OTHER_ROWS = ("by_epoch", "targets", "rules")
+_NOT_WITH = {
+    "by_epoch": ("targets", "rules"),
+    "per_run": _OTHER_ROWS,
+    "references": _OTHER_ROWS,
+    "scaling": (*_OTHER_ROWS, "per_run", "references"),
+    **dict.fromkeys(("html", "figures"), ("by_epoch", "rules", "per_run")),
+}
+_ONLY_WITH = {"target_accuracy": "scaling", "fit_on": "scaling", "every_s": "watch"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,66 +174,27 @@ def _load_references(folder: Path | None) -> list[ReferenceCurve]:
 
 
 def _check(flags: _Flags) -> None:
-    scored = flags.rules or flags.targets
-    if flags.by_epoch and scored:
-        raise InputError("by_epoch: is a table of its own; leave out --targets and --rules")
-    if flags.per_run and (flags.by_epoch or scored):
-        raise InputError("per_run: is for the summary; leave out --by-epoch, --targets and --rules")
-    if flags.references is not None and (flags.by_epoch or scored):
-        raise InputError(
-            "references: are for the summary; leave out --by-epoch, --targets and --rules"
-        )
-    for name, targets in (("targets", flags.targets), ("target_accuracy", _own_target(flags))):
+    given = [one.name for one in fields(flags) if getattr(flags, one.name) != one.default]
+    for name in given:
+        if clash := [other for other in _NOT_WITH.get(name, ()) if other in given]:
+            raise InputError(f"{name}: cannot go with {_spelled(clash)}; leave one out")
+        if (needed := _ONLY_WITH.get(name, name)) not in given:
+            raise InputError(f"{name}: has no effect without {_spelled([needed])}")
+    if flags.watch is not None and {*given} - {"watch", "every_s"}:
+        raise InputError("watch: is a view of its own; leave out all but --every-s")
+    if flags.every_s is not None and not 0.1 <= flags.every_s <= 3600:
+        raise InputError(f"every_s: {flags.every_s:g} should be from 0.1 to 3600 seconds")
+    own = () if flags.target_accuracy is None else (flags.target_accuracy,)
+    for name, targets in (("targets", flags.targets), ("target_accuracy", own)):
         for target in targets:
             if not 0 < target <= 1:
                 raise InputError(f"{name}: {target:g} should be a fraction in (0, 1], such as 0.97")
-    _check_scaling(flags)
-    _check_page(flags)
-    _check_watch(flags)
-
-
-def _check_watch(flags: _Flags) -> None:
-    if flags.every_s is not None:
-        if flags.watch is None:
-            raise InputError("every_s: has no effect without --watch")
-        if not 0.1 <= flags.every_s <= 3600:
-            raise InputError(f"every_s: {flags.every_s:g} should be from 0.1 to 3600 seconds")
-    if flags.watch is not None and flags != _Flags(watch=flags.watch, every_s=flags.every_s):
-        raise InputError("watch: is a view of its own; leave out all but --every-s")
-
-
-def _check_page(flags: _Flags) -> None:
     if flags.html is not None and flags.html.suffix.lower() not in _PAGES:
         raise InputError(f"{flags.html}: a page is .html; name the file so")
-    asked = {"html": flags.html is not None, "figures": flags.figures is not None}
-    others = {"--by-epoch": flags.by_epoch, "--rules": flags.rules, "--per-run": flags.per_run}
-    for name in (name for name, is_asked in asked.items() if is_asked):
-        if given := [flag for flag, is_given in others.items() if is_given]:
-            raise InputError(f"{name}: shows each row in one way; leave out {', '.join(given)}")
 
 
-def _check_scaling(flags: _Flags) -> None:
-    for_scaling = {
-        "target_accuracy": flags.target_accuracy is not None,
-        "fit_on": bool(flags.fit_on),
-    }
-    if not flags.scaling and any(for_scaling.values()):
-        name = next(name for name, given in for_scaling.items() if given)
-        raise InputError(f"{name}: has no effect without --scaling")
-    others = {
-        "--by-epoch": flags.by_epoch,
-        "--targets": bool(flags.targets),
-        "--rules": flags.rules,
-        "--per-run": flags.per_run,
-        "--references": flags.references is not None,
-    }
-    if flags.scaling and any(others.values()):
-        given = ", ".join(flag for flag, is_given in others.items() if is_given)
-        raise InputError(f"scaling: is a report of its own; leave out {given}")
-
-
-def _own_target(flags: _Flags) -> tuple[float, ...]:
-    return () if flags.target_accuracy is None else (flags.target_accuracy,)
+def _spelled(names: Sequence[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
 
 
 if __name__ == "__main__":

@@ -219,11 +219,17 @@ def test_without_a_path_it_reads_the_folder_runs(runs, tmp_path, monkeypatch, ca
         (["--plot"], "--plot"),
         (["--targets", "97"], "targets: 97 should be a fraction"),
         (["--targets", "nan"], "targets: nan should be a fraction"),
-        (["--rules", "--by-epoch"], "by_epoch: is a table of its own"),
-        (["--per-run", "--targets", "0.9"], "per_run: is for the summary"),
-        (["--references", "nowhere", "--targets", "0.9"], "references: are for the summary"),
-        (["--references", "nowhere", "--rules"], "references: are for the summary"),
-        (["--references", "nowhere", "--by-epoch"], "references: are for the summary"),
+        (["--rules", "--by-epoch"], "by_epoch: cannot go with --rules; leave one out"),
+        (["--per-run", "--targets", "0.9"], "per_run: cannot go with --targets"),
+        (
+            ["--references", "nowhere", "--targets", "0.9"],
+            "references: cannot go with --",
+        ),
+        (["--references", "nowhere", "--rules"], "references: cannot go with --"),
+        (
+            ["--references", "nowhere", "--by-epoch"],
+            "references: cannot go with --",
+        ),
     ],
 )
 def test_bad_input_is_one_line(argv, says, tmp_path, monkeypatch, capsys):

@@ -186,9 +186,9 @@ def test_the_door_draws_the_pictures_of_the_page(runs, tmp_path, capsys):
     ("argv", "says"),
     [
         (["--html", "page.pdf"], "page.pdf: a page is .html; name the file so"),
-        (["--html", "page.html", "--rules"], "html: shows each row in one way; leave out --rules"),
+        (["--html", "page.html", "--rules"], "html: cannot go with --rules; leave one"),
         (["--html", "page.html", "--by-epoch"], "leave out --by-epoch"),
-        (["--figures", "figures", "--per-run"], "figures: shows each row in one way; leave out"),
+        (["--figures", "figures", "--per-run"], "figures: cannot go with --per-run"),
         (["--html", "runs/page.html/page.html"], "cannot be written"),
         (["--figures", "runs/page.html"], "cannot be written"),
     ],

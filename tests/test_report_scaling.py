@@ -43,7 +43,7 @@ def test_a_sweep_becomes_a_scaling_report(capsys):
         (["--scaling", "--target-accuracy", "97"], "target_accuracy: 97 should be a fraction"),
         (["--scaling", "--fit-on", "1", "8"], "fit_on: no run is of 8 processes"),
         (["--scaling", "--hold-out-slowest-link"], "hold-out-slowest-link"),
-        (["--scaling", "--rules"], "scaling: is a report of its own; leave out --rules"),
+        (["--scaling", "--rules"], "scaling: cannot go with --rules; leave one out"),
         (["--scaling", "--per-run"], "leave out --per-run"),
         (["--scaling", "--targets", "0.9"], "leave out --targets"),
     ],

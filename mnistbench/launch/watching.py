@@ -12,7 +12,6 @@ from mnistbench.launch.sweep_sight import Sight, Watcher
 from mnistbench.schema.escaping import printable
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import left_out_note
-from mnistbench.schema.streams import is_terminal
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -45,7 +44,7 @@ def watch(folder: Path, *, table: Table, every_s: float, out: TextIO) -> bool:
         KeyboardInterrupt: a signal came; the terminal is as it was.
     """
     watcher = Watcher(folder)
-    if is_terminal(out):
+    if out.isatty():
         return _draw(watcher, folder, table=table, every_s=every_s, out=out)
     return _tell(watcher, table=table, every_s=every_s, out=out)
 

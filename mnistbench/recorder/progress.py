@@ -7,8 +7,6 @@ from collections.abc import Mapping
 
 from tqdm import tqdm
 
-from mnistbench.schema.streams import is_terminal
-
 __all__ = ["Progress"]
 
 _STRIDE = 50
@@ -19,7 +17,7 @@ class Progress:
 
     def __init__(self, *, num_steps: int, label: str, enabled: bool) -> None:
         """`enabled` is false for a quiet run and on all but the local main process."""
-        shown = enabled and is_terminal(sys.stderr)
+        shown = enabled and sys.stderr.isatty()
         self._bar = tqdm(total=num_steps, desc=label, unit="step", leave=False) if shown else None
 
     def step(self, step: int) -> None:

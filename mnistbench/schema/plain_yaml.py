@@ -45,17 +45,18 @@ def read_yaml(path: Path, *, what: str) -> Any:
     return value
 
 
+_FLOAT = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 _KINDS = {
     "null": ("~|null|Null|NULL|", [*"~nN", ""]),
     "bool": ("true|True|TRUE|false|False|FALSE", [*"tTfF"]),
-    "int": ("[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", [*"-+0123456789"]),
-    "float": (
-        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-        [*"-+.0123456789"],
-    ),
+    "int": ("[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+", [*"-+0123456789"]),
+    "float": (rf"(?![-+]?[0-9]+\Z)({_FLOAT})", [*"-+.0123456789"]),
     "merge": ("<<", ["<"]),
 }
-"""How a word without quotes is spelled that is no text (YAML 1.2, 10.3.2), and how it begins."""
+"""How a word without quotes is spelled that is no text (YAML 1.2, 10.3.2), and how it begins.
+
+``010`` is a text, which a field of numbers reads as 10: readers of YAML 1.1 have 8.
+"""
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -85,19 +86,6 @@ class _PlainLoader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return super().construct_mapping(node, deep=deep)
 
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        """A whole number, unless readers of older YAML have another."""
-        word = node.value
-        value = int(word, 0 if word[:2] in {"0o", "0x"} else 10)
-        if re.fullmatch("[-+]?0[0-7]+", word) and value != int(word, 8):
-            problem = f"{word} is {value} or {int(word, 8)}: write which, or {word!r} in quotes"
-            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-        return value
-
-    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
-        """A number, which is spelled as other languages have it, too."""
-        return float(node.value.lower().replace(".inf", "inf").replace(".nan", "nan"))
-
     def _refuse(self, problem: str) -> None:
         mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         raise yaml.composer.ComposerError(None, None, problem, mark)
@@ -112,8 +100,6 @@ for _kind, (_spelling, _first) in _KINDS.items():
     for _class in (_PlainLoader, _PlainDumper):
         _word = re.compile(rf"(?:{_spelling})\Z")
         _class.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", _word, _first)
-_PlainLoader.add_constructor("tag:yaml.org,2002:int", _PlainLoader.construct_yaml_int)
-_PlainLoader.add_constructor("tag:yaml.org,2002:float", _PlainLoader.construct_yaml_float)
 
 
 def yaml_text(values: Mapping[str, Any]) -> str:

@@ -13,11 +13,11 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import Any
 
 from mnistbench.schema.escaping import escaped
 
-__all__ = ["LineFormatter", "is_terminal", "mend_streams", "say", "show", "written"]
+__all__ = ["LineFormatter", "mend_streams", "say", "show", "written"]
 
 _SPELLED = "mnistbench.spelled"
 _PLAIN = ("-", "-", "+-", "x", "...", "<=", ">=", "inf", "u", "->", "#", "##", "###")
@@ -40,15 +40,15 @@ def mend_streams() -> None:
             mode = "w" if number else "r"
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
     codecs.register_error(_SPELLED, _spelled)
-    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
-        if not isinstance(stream, io.TextIOWrapper):
+    for stream in (sys.stdout, sys.stderr):
+        if type(stream) is not io.TextIOWrapper:
             continue  # a notebook's, or a test's
         stream.reconfigure(errors=_SPELLED)
-        with contextlib.suppress(OSError):
-            if stream.fileno() == number:
-                os.set_blocking(number, True)  # what shares it may have set it otherwise
-                if number == 2 and not isinstance(getattr(stream.buffer, "raw", None), _Lossy):
-                    sys.stderr = _lossy(stream)
+        with contextlib.suppress(OSError):  # it has no descriptor
+            os.set_blocking(stream.fileno(), True)  # what shares it may have set it otherwise
+            if stream is sys.stderr:
+                lossy = io.BufferedWriter(_Lossy(stream.fileno(), "w", closefd=False))
+                sys.stderr = io.TextIOWrapper(lossy, stream.encoding, _SPELLED, line_buffering=True)
 
 
 class _Lossy(io.FileIO):
@@ -61,21 +61,11 @@ class _Lossy(io.FileIO):
             return len(data)
 
 
-def _lossy(stream: io.TextIOWrapper) -> TextIO:
-    buffer = io.BufferedWriter(_Lossy(stream.fileno(), "w", closefd=False))
-    return io.TextIOWrapper(buffer, encoding=stream.encoding, errors=_SPELLED, line_buffering=True)
-
-
 def _spelled(error: UnicodeError) -> tuple[str | bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]
     return "".join(_ASCII.get(c) or ascii(c)[1:-1] for c in text), error.end
-
-
-def is_terminal(stream: object) -> bool:
-    """Whether `stream`, which may be anything that text is written to, is a terminal."""
-    return bool(getattr(stream, "isatty", bool)())
 
 
 def say(line: str) -> None:

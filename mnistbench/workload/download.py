@@ -24,7 +24,6 @@ from urllib.request import Request, urlopen
 from torchvision import datasets
 
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.streams import is_terminal
 from mnistbench.workload.idx_files import RawSet, read_set
 
 __all__ = ["PROBE_S", "DownloadError", "download_set"]
@@ -97,7 +96,7 @@ def _fetch(folder: str, torchvision_class: Any, options: Mapping[str, str]) -> N
 def _progress_on_stderr() -> Iterator[None]:
     """Keep torchvision's words and bars off stdout, and off stderr where that is no terminal."""
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123
-        stream = sys.stderr if is_terminal(sys.stderr) else nowhere
+        stream = sys.stderr if sys.stderr.isatty() else nowhere
         with redirect_stdout(stream), redirect_stderr(stream):
             yield
 
