@@ -27,12 +27,21 @@ import tyro
 
 from mnistbench.schema.config import RunConfig, config_from
 from mnistbench.schema.config_rules import APPLIES_TO
-from mnistbench.schema.errors import InputError, SaidElsewhereError
+from mnistbench.schema.errors import InputError, SaidElsewhereError, first_line
 from mnistbench.schema.plain_yaml import read_yaml, yaml_text
 from mnistbench.schema.streams import mend_streams, say, show, written
 from mnistbench.workload.recipes import RECIPES
 
-__all__ = ["config_yaml", "exit_on_input_error", "parse", "read_config", "run_flags", "say", "show"]
+__all__ = [
+    "config_yaml",
+    "exit_on_input_error",
+    "importing",
+    "parse",
+    "read_config",
+    "run_flags",
+    "say",
+    "show",
+]
 
 T = TypeVar("T")
 
@@ -57,6 +66,18 @@ def exit_on_input_error(*, quiet: Callable[[], bool] = lambda: False) -> Iterato
         else:
             say(f"error: {' '.join(str(error).split())}")
         raise SystemExit(2) from None
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Have a library that a variable of its own keeps from being imported end in one line."""
+    try:
+        yield
+    except Exception as error:
+        raise InputError(
+            "a library cannot be imported, and a variable of its own, such as TORCH_LOGS, may be "
+            f"why: {type(error).__name__}: {first_line(error)}"
+        ) from None
 
 
 def parse(flags: type[T], argv: Sequence[str], *, prog: str, description: str) -> T:

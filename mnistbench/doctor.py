@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from mnistbench.cli import exit_on_input_error, parse, show
+from mnistbench.cli import exit_on_input_error, importing, parse, show
 from mnistbench.launch.commands import cpu_environment, torchrun_command
 from mnistbench.launch.roll_call import answer_roll, call_roll
 from mnistbench.output.tables import render_table
@@ -103,7 +103,8 @@ def _model_summary(name: ModelName) -> str:
 
 
 def _machine() -> list[_Finding]:
-    import torch
+    with importing():
+        import torch
 
     from mnistbench.recorder.environment import describe_environment, set_threads
 

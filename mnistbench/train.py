@@ -19,6 +19,7 @@ import tyro
 from mnistbench.cli import (
     config_yaml,
     exit_on_input_error,
+    importing,
     parse,
     read_config,
     run_flags,
@@ -101,7 +102,7 @@ def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]
     # where processes wait in vain, torch warns with a stack trace at each try: one line is enough
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
-        with ledger.phase("import"), _uncollected():
+        with ledger.phase("import"), _uncollected(), importing():
             from mnistbench.engine.run_seeds import train
         return train(config, ledger=ledger, show_progress=not quiet)
     except RunError as error:

@@ -187,7 +187,7 @@ def test_the_door_draws_the_pictures_of_the_page(runs, tmp_path, capsys):
     [
         (["--html", "page.pdf"], "page.pdf: a page is .html; name the file so"),
         (["--html", "page.html", "--rules"], "html: cannot go with --rules; leave one"),
-        (["--html", "page.html", "--by-epoch"], "leave out --by-epoch"),
+        (["--html", "page.html", "--by-epoch"], "html: cannot go with --by-epoch"),
         (["--figures", "figures", "--per-run"], "figures: cannot go with --per-run"),
         (["--html", "runs/page.html/page.html"], "cannot be written"),
         (["--figures", "runs/page.html"], "cannot be written"),

@@ -63,7 +63,7 @@ def test_a_terminal_shows_it_in_its_line(text):
     record, plain = hostile_record(text), hostile_record("plain")
     told = render_runs([record], table_format="table")
     assert len(told.splitlines()) == len(render_runs([plain], table_format="table").splitlines())
-    lines = [line for part in run_lines([record], width=40) for line in part]
+    lines = [line for part in run_lines([record], 40) for line in part]
     assert all(line.isprintable() for line in (*told.split("\n"), *lines))
     assert max(map(len, told.splitlines()[:3])) < 1000
     assert escaped(text).isprintable()

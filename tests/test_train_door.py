@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from mnistbench import train as door
-from mnistbench.cli import read_config
+from mnistbench.cli import importing, read_config
 from mnistbench.schema.config import RunConfig
+from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import RecipeName
 from mnistbench.workload.recipes import RECIPES
 from tests.engine.failing_compile import SAYS, break_compiler
@@ -137,7 +138,7 @@ def test_a_compiler_that_is_switched_off_is_refused_where_asked_for(loop, capsys
         (b"seed: true", "seed: should not be true or false; put a text in quotes"),
         (b"model: vgg", "model"),
         (b"augment: [flip]", "augment.0"),
-        (b"lr: 2024-99-99", "malformed YAML"),
+        (b"lr: 2024-99-99", "lr: should be a valid number"),
         (b"seed: " + b"1" * 5000, "malformed YAML"),
         (b"seed: !!timestamp x", "malformed YAML"),
         (b"1: 2", "should hold `name: value` lines"),
@@ -288,3 +289,9 @@ def test_a_signal_leaves_a_record_and_its_status(tmp_path, sent, status):
     assert record["status"] == "interrupted"
     assert record["num_steps"] > 0
     assert sum(record["phases_s"].values()) == pytest.approx(record["wall_s"], rel=0.01)
+
+
+def test_a_library_that_its_own_variable_keeps_from_being_imported_is_one_line():
+    says = "variable of its own, such as TORCH_LOGS, may be why: ValueError: no such log$"
+    with pytest.raises(InputError, match=says), importing():
+        raise ValueError("\nno such log\nthere are others")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 from mnistbench.launch.sweep_sight import Sight, Watcher
 from mnistbench.schema.escaping import printable
@@ -18,15 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Table", "counts_line", "watch"]
 
-
-class Table(Protocol):
-    """Makes the lines of a table of records: its head, its rows and the notes below it."""
-
-    def __call__(
-        self, records: Sequence[RunRecord], /, *, width: float = math.inf
-    ) -> tuple[list[str], list[str], list[str]]:
-        """Of at most `width` letters, or of as many as it takes."""
-
+Table: TypeAlias = Callable[[Sequence[RunRecord], float], tuple[list[str], list[str], list[str]]]
+"""Records, and letters in a line, as the lines of a table: its head, its rows, the notes below."""
 
 _NEWEST = 40
 """Runs that the live table is of, or it would grow beyond any terminal."""
@@ -130,12 +123,12 @@ def _view(sight: Sight, folder: Path, console: Console, *, table: Table) -> Rend
 
 
 def _whole(table: Table, records: Sequence[RunRecord]) -> list[str]:
-    return [line for part in table(records) for line in part] if records else []
+    return [line for part in table(records, math.inf) for line in part] if records else []
 
 
 def _rows(table: Table, records: Sequence[RunRecord], *, width: int, room: int) -> list[str]:
     """The table's head and its last rows, without its notes, in `room` lines of `width` letters."""
-    head, rows, _ = table(records, width=width) if records else ([], [], [])
+    head, rows, _ = table(records, width) if records else ([], [], [])
     return [*head, *rows[-max(1, room - len(head)) :]]
 
 

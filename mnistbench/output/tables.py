@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -94,9 +93,7 @@ def render_runs(
     return _table(rows, [*notes(groups, references), *limits_notes(groups)], table_format)
 
 
-def run_lines(
-    records: Sequence[RunRecord], *, width: float = math.inf
-) -> tuple[list[str], list[str], list[str]]:
+def run_lines(records: Sequence[RunRecord], width: float) -> tuple[list[str], list[str], list[str]]:
     """The table of `render_runs` for a terminal: its head, its rows and the notes below it.
 
     Where `width` letters are too few for a line, columns are left out, then spreads; where they are

@@ -1,12 +1,19 @@
 """Pictures: real files with the curves in them."""
 
+import os
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 
+import matplotlib as mpl
 import pytest
 
 from mnistbench.output.charts.curves import look, median_curve
+from mnistbench.output.page.page import save_pictures
 from mnistbench.output.plots import plot_curves
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.store import save_record
+from tests import warm_commands
 
 
 def test_png_and_svg_are_written(make_record, tmp_path):
@@ -80,3 +87,62 @@ def test_a_dozen_groups_look_different(make_record, tmp_path):
 def test_a_perfect_and_a_failed_run_can_be_drawn(make_record, tmp_path):
     records = [make_record(0, (1.0, 1.0)), make_record(0, (0.0, 0.0), name="cnn4-ce")]
     assert "converges to 100.00 %" in svg_of(records, tmp_path / "a.svg")
+
+
+HOSTILE = {
+    "font.size": 40, "axes.facecolor": "black", "savefig.dpi": 30, "savefig.bbox": "tight",
+    "savefig.transparent": True, "figure.facecolor": "red", "svg.fonttype": "none",
+    "text.parse_math": True, "lines.linewidth": 9, "path.sketch": (1, 100, 2), "axes.grid": True,
+}  # fmt: skip
+BACKENDS = ("module://matplotlib_inline.backend_inline", "garbage")
+
+
+def pictures(records, folder):
+    for name in ("a.png", "a.svg"):
+        plot_curves(records, folder / name)
+    save_pictures(records, folder)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_users_own_settings_change_no_picture(make_record, tmp_path):
+    records = [make_record(seed) for seed in range(2)]
+    (tmp_path / "plain").mkdir()
+    plain = pictures(records, tmp_path / "plain")
+    (tmp_path / "hostile").mkdir()
+    with mpl.rc_context(HOSTILE):
+        before = dict(mpl.rcParams)
+        assert pictures(records, tmp_path / "hostile") == plain
+        assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_backend_or_matplotlibrc_that_is_not_there_for_us_is_no_error(
+    backend, make_record, tmp_path
+):
+    save_record(make_record(), tmp_path / "runs")
+    (tmp_path / "matplotlibrc").write_text(
+        "font.size: 40\nbackend: nowhere\nnonsense: 1\nlines: x\n"
+    )
+    code = "from mnistbench.report import main; main(['runs', '--plot', 'a.svg'])"
+    told = {"MPLBACKEND": backend, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with warm_commands.cold():
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | told,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    plot_curves([make_record()], tmp_path / "b.svg")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+@pytest.mark.processes
+def test_the_backend_is_left_to_whoever_draws_later_in_the_process():
+    code = (
+        "from mnistbench.output.charts.style import plain_matplotlib\n"
+        "with plain_matplotlib({}): pass\n"
+        "import os, matplotlib; print(matplotlib.rcParams['backend'], os.environ['MPLBACKEND'])"
+    )
+    told = {"MPLBACKEND": "svg", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code]
+    assert subprocess.check_output(command, env=os.environ | told) == b"svg svg\n"

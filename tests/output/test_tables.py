@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 
 import pytest
 
@@ -12,6 +13,7 @@ from mnistbench.output.tables import (
     render_runs,
     render_table,
     render_targets,
+    run_lines,
 )
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RecipeInfo, Result, Throughput
@@ -284,3 +286,26 @@ def test_a_first_run_that_failed_hides_no_target(make_record):
     failed = make_record(0, status="failed", eval_points=[], result=Result())
     rows = cells(render_runs([failed, make_record(1), make_record(2)], table_format="table"))
     assert rows[0]["time to target"].endswith("to 97 %, 2 of 3")
+
+
+MATTERS = ("recipe", "differs in", "samples/s", "val acc %", "time to target", "status")
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120, 200, math.inf])
+def test_lines_of_any_width_have_what_matters_most(make_record, width):
+    config = make_record().config
+    records = [
+        make_record(seed, config=config | {"lr": lr}, status=status)
+        for lr, status in ((0.1, "completed"), (0.2, "diverged"))
+        for seed in range(3)
+    ]
+    head, rows, notes = run_lines(records, width)
+    table = "\n".join((*head, *rows))
+    assert all(name in table for name in MATTERS)
+    assert notes == run_lines(records, math.inf)[2]
+    assert (table.count("lr 0.1"), table.count("diverged")) == (1, 1)
+    if head:
+        assert max(map(len, (*head, *rows))) <= width
+        assert len(rows) == 2
+    assert bool(head) == (width >= 120)
+    assert ("loop" in table) == (width == math.inf)
