@@ -63,7 +63,12 @@ def test_a_terminal_shows_it_in_its_line(text):
     record, plain = hostile_record(text), hostile_record("plain")
     told = render_runs([record], table_format="table")
     assert len(told.splitlines()) == len(render_runs([plain], table_format="table").splitlines())
-    lines = [line for part in run_lines([record], 40) for line in part]
+    kernel = make_record().config | {"kernel": text}
+    lines = [
+        line
+        for part in run_lines([plain, hostile_record(text, config=kernel)], 40)
+        for line in part
+    ]
     assert all(line.isprintable() for line in (*told.split("\n"), *lines))
     assert max(map(len, told.splitlines()[:3])) < 1000
     assert escaped(text).isprintable()

@@ -109,7 +109,7 @@ def run_lines(records: Sequence[RunRecord], width: float) -> tuple[list[str], li
         lines = render_table(told, "table").splitlines()
         if len(lines[1]) <= width:
             return lines[:2], lines[2:], below
-    pairs = [pair for row in fewer[-1] for pair in (*row.items(), ("", ""))]
+    pairs = [map(printable, pair) for row in fewer[-1] for pair in (*row.items(), ("", ""))]
     return [], tabulate(pairs, tablefmt="plain", disable_numparse=True).splitlines(), below
 
 
