@@ -59,7 +59,7 @@ def _draw(watcher: Watcher, folder: Path, *, table: Table, every_s: float, out: 
     from rich.console import Console
     from rich.live import Live
 
-    console = Console(file=out, highlight=False)
+    console = Console(file=out, highlight=False, emoji=False)
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         for sight in _sights(watcher, every_s):
             live.update(_view(sight, folder, console, table=table), refresh=True)
