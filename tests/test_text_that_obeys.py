@@ -128,6 +128,7 @@ class Tags(HTMLParser):
         self.found.append((tag, [name for name, _ in attrs]))
 
 
+@pytest.mark.slow
 def test_a_page_of_it_and_its_pictures_have_the_elements_of_any_page():
     mixed = "".join(text for name, text in HOSTILE.items() if name != "long")
     pages = [

@@ -104,6 +104,7 @@ def pictures(records, folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_the_users_own_settings_change_no_picture(make_record, tmp_path):
     records = [make_record(seed) for seed in range(2)]
     (tmp_path / "plain").mkdir()
