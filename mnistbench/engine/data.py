@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from mnistbench.engine.distributed import decide_together
+from mnistbench.engine.streaming import streaming_batches
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_split
 from mnistbench.schema.record import DatasetInfo
@@ -21,7 +22,6 @@ from mnistbench.workload.batches import (
     BatchPlan,
     mapped_batches,
     resident_batches,
-    streaming_batches,
 )
 from mnistbench.workload.datasets import LoadedDataset, load_dataset, resolve_dataset
 
@@ -59,7 +59,11 @@ class RunData:
             )
         dataset: Subset[Any] = Subset(self.loaded.train, range(self.info.num_train))
         return streaming_batches(
-            plan, dataset=dataset, device=self.device, num_workers=config.num_workers
+            plan,
+            dataset=dataset,
+            device=self.device,
+            num_workers=config.num_workers,
+            timeout_s=config.process_timeout_s,
         )
 
 

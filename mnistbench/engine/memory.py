@@ -58,6 +58,6 @@ def memory_errors(config: RunConfig, global_batch_size: int) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError, OSError) as error:
-        if not is_out_of_memory(error):
+        if isinstance(error, RunError) or not is_out_of_memory(error):
             raise
         raise RunError(smaller_batch(config, global_batch_size)) from None

@@ -14,6 +14,9 @@ from time import monotonic
 
 __all__ = ["Watchdog"]
 
+_STOPPED_S = 5.0
+"""Who sleeps so much longer than asked for was stopped meanwhile."""
+
 
 class Watchdog:
     """Calls `give_up` from a thread when what it is armed for takes too long.
@@ -68,13 +71,18 @@ class Watchdog:
             self._thread.join()
 
     def _watch(self) -> None:
+        resumed_s = 0.0
         while True:
             since = self._since
             # what is armed from now on cannot be too late before this has passed
-            left_s = self._timeout_s if since is None else since + self._timeout_s - monotonic()
+            begun_s = monotonic() if since is None else max(since, resumed_s)
+            left_s = begun_s + self._timeout_s - monotonic()
             if left_s > 0:
+                due_s = monotonic() + left_s
                 if self._ended.wait(left_s):
                     return
+                if monotonic() > due_s + _STOPPED_S:  # by Ctrl-Z, say: nobody could answer
+                    resumed_s = monotonic()
             elif since == self._since and since is not None:
                 self._give_up(monotonic() - since)
                 return

@@ -4,14 +4,15 @@ torchvision compares a checksum with the archive it downloads only; of the files
 asks no more than that they exist. Here each is checked for size, header, checksum where one is
 published, and for labels that fit, and the bytes that were checked are the bytes that are used.
 
-Layout: each file is an idx file (http://yann.lecun.com/exdb/mnist/) where torchvision puts it.
+Layout: each file is an idx file (http://yann.lecun.com/exdb/mnist/), as such or packed by gzip.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
-import os
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -22,14 +23,15 @@ import numpy.typing as npt
 
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import DatasetName
+from mnistbench.workload.file_search import Places, file_places
 
 __all__ = [
     "RAW_FILES",
+    "AbsentError",
     "ImagesAndLabels",
     "RawFile",
     "RawSet",
     "RawSplit",
-    "missing_file",
     "read_set",
 ]
 
@@ -37,6 +39,7 @@ ImagesAndLabels: TypeAlias = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 """Images uint8 [N, H, W], and labels int64 [N]."""
 
 _NUM_CLASSES = 10
+_GZIP_MAGIC = b"\x1f\x8b"
 _Kind: TypeAlias = Literal["ubyte", "int"]
 _KINDS: Mapping[_Kind, tuple[int, np.dtype[Any]]] = {
     "ubyte": (0x08, np.dtype(np.uint8)),
@@ -49,7 +52,7 @@ class RawFile:
     """What one idx file has to be.
 
     Attributes:
-        path: place below the data folder, parts joined by ``/``.
+        path: place below the data folder where torchvision puts it, parts joined by ``/``.
         shape: numbers of entries that its header gives; the first counts images or labels.
         digest: checksum of the whole file as ``sha256:…`` or ``md5:…``; none where none is known.
         kind: type of an entry, ``ubyte`` or big-endian ``int`` of four bytes.
@@ -153,17 +156,26 @@ RAW_FILES: Mapping[DatasetName, RawSet] = {
 }
 """The files of each published set, where torchvision's classes put them."""
 
+_TOP_FOLDERS = {file.path.split("/")[0] for raw in RAW_FILES.values() for file in raw.files}
 
-def missing_file(raw: RawSet, data_dir: Path) -> str | None:
-    """Path below `data_dir` of the first file of `raw` that is not there; none if all are."""
-    # os.access, for Path.exists raises where a folder on the way may not be entered
-    return next((f.path for f in raw.files if not os.access(data_dir / f.path, os.F_OK)), None)
+
+class AbsentError(InputError):
+    """The files of a set are not where they belong, and not right elsewhere below the data folder.
+
+    Attributes:
+        is_found: something of them is there, which the message names.
+    """
+
+    def __init__(self, data_dir: Path, found: Sequence[str]) -> None:
+        mend = "run again with a network, or use --dataset synthetic"
+        super().__init__(found[0] if found else f"{data_dir}: has none of the files; {mend}")
+        self.is_found = bool(found)
 
 
 def read_set(
     raw: RawSet, data_dir: Path, *, mapped: bool = False
 ) -> tuple[ImagesAndLabels, ImagesAndLabels]:
-    """Read and check all files of a set.
+    """Find, read and check all files of a set, in the first folder where all of them are right.
 
     Args:
         raw: the files.
@@ -175,38 +187,67 @@ def read_set(
         Train and test, each as upright images uint8 [N, H, W] and labels int64 [N], 0 to 9.
 
     Raises:
-        InputError: one line that names the first file that is missing or damaged, what is wrong
-            with it and the mend.
+        AbsentError: they have to be put there; one line that names what is there instead.
+        InputError: one line that names the first file that is damaged where it belongs, what is
+            wrong with it and the mend.
     """
-    try:
-        train, test = (_read_split(s, data_dir, mapped=mapped) for s in (raw.train, raw.test))
-    except OSError as error:
-        mend = "check its permissions, or use --dataset synthetic"
-        if isinstance(error, FileNotFoundError):
-            mend = "run again with a network, or use --dataset synthetic"
-        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); {mend}") from None
-    if raw.is_transposed:
-        lay = np.asarray if mapped else np.ascontiguousarray
-        train, test = ((lay(x.transpose(0, 2, 1)), labels) for x, labels in (train, test))
-    return train, test
+    home, found, damaged = Path(raw.files[0].path).parent, list[str](), list[InputError]()
+    paths, skip = [file.path for file in raw.files], _TOP_FOLDERS - {home.parts[0]}
+    for places in file_places(paths, data_dir, found=found, skip=skip):
+        try:
+            train = _read_split(raw.train, places[:2], mapped=mapped)
+            test = _read_split(raw.test, places[2:], mapped=mapped)
+        except InputError as error:
+            if places[0][0].parent == data_dir / home:
+                damaged.append(error)
+            found.insert(0, str(error))
+            continue
+        if raw.is_transposed:
+            lay = np.asarray if mapped else np.ascontiguousarray
+            train, test = ((lay(x.transpose(0, 2, 1)), labels) for x, labels in (train, test))
+        return train, test
+    raise damaged[0] if damaged else AbsentError(data_dir, found)
 
 
-def _read_split(split: RawSplit, data_dir: Path, *, mapped: bool) -> ImagesAndLabels:
-    parts = (split.images, split.labels)
-    images, fields = (_entries(file, data_dir / file.path, mapped=mapped) for file in parts)
+def _read_split(split: RawSplit, places: Places, *, mapped: bool) -> ImagesAndLabels:
+    images = _first_right(split.images, places[0], mapped=mapped)
+    fields = _first_right(split.labels, places[1], mapped=False)
     labels = fields.reshape(len(fields), -1)[:, 0].astype(np.int64)
     wrong = labels[(labels < 0) | (labels >= _NUM_CLASSES)]
     if wrong.size:
-        raise _damaged(data_dir / split.labels.path, f"label {wrong[0]} out of range 0 to 9")
+        raise _damaged(places[1][0], f"label {wrong[0]} out of range 0 to 9")
     return images, labels
+
+
+def _first_right(file: RawFile, paths: Sequence[Path], *, mapped: bool) -> npt.NDArray[Any]:
+    """The entries of the first of `paths` that is as `file` has to be; else what is wrong there."""
+    errors = []
+    for path in paths:
+        try:
+            return _entries(file, path, mapped=mapped)
+        except InputError as error:
+            errors.append(error)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            errors.append(_damaged(path, f"cannot be unpacked ({error})"))
+        except OSError as error:
+            mend = "check its permissions, or use --dataset synthetic"
+            errors.append(InputError(f"{path}: cannot be read ({error.strerror}); {mend}"))
+    raise errors[0]
 
 
 def _entries(file: RawFile, path: Path, *, mapped: bool) -> npt.NDArray[Any]:
     """The entries of a file, shaped, once its header, size and checksum are right."""
-    if path.exists() and not path.is_file():  # one may wait for ever to open a pipe
+    if not path.is_file():  # one may wait for ever to open a pipe
         raise _damaged(path, "cannot be read (no regular file)")
     with path.open("rb") as stream:
-        header = stream.read(len(file.header))
+        is_packed = stream.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    if is_packed and mapped:
+        mend = "unpack it (gunzip), or use --loader resident"
+        raise InputError(f"{path}: is packed, and cannot be mapped into memory; {mend}")
+    with gzip.open(path) if is_packed else path.open("rb") as stream:
+        # never all of it: a small file may unpack to any size
+        content = stream.read(file.num_bytes + 1 if is_packed else len(file.header))
+    header = content[: len(file.header)]
     start = header[:4]
     if start != file.header[: len(start)]:
         what = f"bad header: starts with {start.hex()}, not {file.header[:4].hex()}"
@@ -214,17 +255,21 @@ def _entries(file: RawFile, path: Path, *, mapped: bool) -> npt.NDArray[Any]:
     if len(header) == len(file.header) and header != file.header:
         sizes = tuple(np.frombuffer(header[4:], ">i4").tolist())
         raise _damaged(path, f"bad header: sizes {sizes}, not {file.shape}")
-    num_bytes = path.stat().st_size
-    if num_bytes != file.num_bytes:
-        is_short = num_bytes < file.num_bytes
-        what = "truncated: {} of" if is_short else "longer than it should be: {}, not"
-        raise _damaged(path, f"{what.format(num_bytes)} {file.num_bytes} bytes")
-    data = np.memmap(path, np.uint8, "r") if mapped else np.fromfile(path, np.uint8)
+    num_bytes = len(content) if is_packed else path.stat().st_size
+    if num_bytes < file.num_bytes:
+        raise _damaged(path, f"truncated: {num_bytes} of {file.num_bytes} bytes")
+    if num_bytes > file.num_bytes:
+        size = f"over {file.num_bytes}" if is_packed else num_bytes
+        raise _damaged(path, f"longer than it should be: {size}, not {file.num_bytes} bytes")
+    if is_packed:
+        data = np.frombuffer(bytearray(content), np.uint8)
+    else:
+        data = np.memmap(path, np.uint8, "r") if mapped else np.fromfile(path, np.uint8)
     if file.digest is not None:
         algorithm, _, expected = file.digest.partition(":")
-        found = hashlib.new(algorithm, data.data, usedforsecurity=False).hexdigest()
-        if found != expected:
-            raise _damaged(path, f"checksum mismatch: {algorithm} {found}, not {expected}")
+        actual = hashlib.new(algorithm, data.data, usedforsecurity=False).hexdigest()
+        if actual != expected:
+            raise _damaged(path, f"checksum mismatch: {algorithm} {actual}, not {expected}")
     return data[len(file.header) :].view(_KINDS[file.kind][1]).reshape(file.shape)
 
 
