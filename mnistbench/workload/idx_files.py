@@ -240,14 +240,30 @@ def _entries(file: RawFile, path: Path, *, mapped: bool) -> npt.NDArray[Any]:
     if not path.is_file():  # one may wait for ever to open a pipe
         raise _damaged(path, "cannot be read (no regular file)")
     with path.open("rb") as stream:
-        is_packed = stream.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
-    if is_packed and mapped:
+        header = stream.read(len(file.header))
+    if not header.startswith(_GZIP_MAGIC):
+        _check_layout(file, path, header, path.stat().st_size)
+        data = np.memmap(path, np.uint8, "r") if mapped else np.fromfile(path, np.uint8)
+    elif mapped:
         mend = "unpack it (gunzip), or use --loader resident"
         raise InputError(f"{path}: is packed, and cannot be mapped into memory; {mend}")
-    with gzip.open(path) if is_packed else path.open("rb") as stream:
-        # never all of it: a small file may unpack to any size
-        content = stream.read(file.num_bytes + 1 if is_packed else len(file.header))
-    header = content[: len(file.header)]
+    else:
+        with gzip.open(path) as stream:  # never all of it: a small file may unpack to any size
+            content = bytearray(stream.read(file.num_bytes + 1))
+        if len(content) > file.num_bytes:
+            raise _damaged(path, f"unpacks to more than {file.num_bytes} bytes")
+        _check_layout(file, path, bytes(content[: len(file.header)]), len(content))
+        data = np.frombuffer(content, np.uint8)
+    if file.digest is not None:
+        algorithm, _, expected = file.digest.partition(":")
+        actual = hashlib.new(algorithm, data.data, usedforsecurity=False).hexdigest()
+        if actual != expected:
+            raise _damaged(path, f"checksum mismatch: {algorithm} {actual}, not {expected}")
+    return data[len(file.header) :].view(_KINDS[file.kind][1]).reshape(file.shape)
+
+
+def _check_layout(file: RawFile, path: Path, header: bytes, num_bytes: int) -> None:
+    """Check how a file begins and how long it is."""
     start = header[:4]
     if start != file.header[: len(start)]:
         what = f"bad header: starts with {start.hex()}, not {file.header[:4].hex()}"
@@ -255,22 +271,10 @@ def _entries(file: RawFile, path: Path, *, mapped: bool) -> npt.NDArray[Any]:
     if len(header) == len(file.header) and header != file.header:
         sizes = tuple(np.frombuffer(header[4:], ">i4").tolist())
         raise _damaged(path, f"bad header: sizes {sizes}, not {file.shape}")
-    num_bytes = len(content) if is_packed else path.stat().st_size
-    if num_bytes < file.num_bytes:
-        raise _damaged(path, f"truncated: {num_bytes} of {file.num_bytes} bytes")
-    if num_bytes > file.num_bytes:
-        size = f"over {file.num_bytes}" if is_packed else num_bytes
-        raise _damaged(path, f"longer than it should be: {size}, not {file.num_bytes} bytes")
-    if is_packed:
-        data = np.frombuffer(bytearray(content), np.uint8)
-    else:
-        data = np.memmap(path, np.uint8, "r") if mapped else np.fromfile(path, np.uint8)
-    if file.digest is not None:
-        algorithm, _, expected = file.digest.partition(":")
-        actual = hashlib.new(algorithm, data.data, usedforsecurity=False).hexdigest()
-        if actual != expected:
-            raise _damaged(path, f"checksum mismatch: {algorithm} {actual}, not {expected}")
-    return data[len(file.header) :].view(_KINDS[file.kind][1]).reshape(file.shape)
+    if num_bytes != file.num_bytes:
+        is_short = num_bytes < file.num_bytes
+        what = "truncated: {} of" if is_short else "longer than it should be: {}, not"
+        raise _damaged(path, f"{what.format(num_bytes)} {file.num_bytes} bytes")
 
 
 def _damaged(path: Path, what: str) -> InputError:
