@@ -17,7 +17,7 @@ from torchvision import transforms
 
 from bench.run_clock import CLOCK
 from bench.suite_format import interval_text, ratio
-from mnistbench.engine.streaming import streaming_batches
+from mnistbench.engine.data import streaming_batches
 from mnistbench.workload.batches import (
     BatchPlan,
     Preprocess,

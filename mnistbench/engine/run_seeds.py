@@ -31,7 +31,6 @@ from mnistbench.engine.run import BuiltParts, Guards, Outcome, Run, RunContext, 
 from mnistbench.engine.run_hooks import RunHooks, build_hooks
 from mnistbench.engine.setting import Setting, run_context, start_setting
 from mnistbench.engine.stop_signals import deferred_signals, exit_now, stop_error
-from mnistbench.engine.streaming import worker_errors
 from mnistbench.engine.training_loop import TrainingLoop
 from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import Ledger
@@ -144,8 +143,7 @@ def _run(
             watchdog.armed(partial(end_unanswered, put_on_record=put_loss_on_record))
         )
         try:
-            batch_size = context.batch_plan.global_batch_size
-            with exchange_errors(), memory_errors(config, batch_size), worker_errors():
+            with exchange_errors(), memory_errors(config, context.batch_plan.global_batch_size):
                 num_steps = context.batch_plan.num_steps
                 steps = decide_together(accelerator, lambda: profiled_steps(config, num_steps))
                 parts = _built(context, ledger)

@@ -14,9 +14,6 @@ from time import monotonic
 
 __all__ = ["Watchdog"]
 
-_STOPPED_S = 5.0
-"""Who sleeps so much longer than asked for was stopped meanwhile."""
-
 
 class Watchdog:
     """Calls `give_up` from a thread when what it is armed for takes too long.
@@ -75,13 +72,12 @@ class Watchdog:
         while True:
             since = self._since
             # what is armed from now on cannot be too late before this has passed
-            begun_s = monotonic() if since is None else max(since, resumed_s)
-            left_s = begun_s + self._timeout_s - monotonic()
+            due_s = self._timeout_s + (monotonic() if since is None else max(since, resumed_s))
+            left_s = due_s - monotonic()
             if left_s > 0:
-                due_s = monotonic() + left_s
                 if self._ended.wait(left_s):
                     return
-                if monotonic() > due_s + _STOPPED_S:  # by Ctrl-Z, say: nobody could answer
+                if monotonic() > due_s + 5:  # it was stopped, by Ctrl-Z say: nobody could answer
                     resumed_s = monotonic()
             elif since == self._since and since is not None:
                 self._give_up(monotonic() - since)

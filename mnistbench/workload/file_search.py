@@ -1,51 +1,36 @@
-"""Where the files of a set may lie below a folder, and what lies there in their stead.
-
-People have them as torchvision leaves them, packed as they are published, with a dot in a name
-where the publisher has a dash, and a folder or two from where they are said to be.
-"""
+"""Where the files of a set may lie below a folder, and what lies there in their stead."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Container, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, islice, product
 from pathlib import Path
 
-__all__ = ["Places", "file_places"]
-
-Places = Sequence[Sequence[Path]]
-"""For each file of a set, where it may be in one folder, the likeliest first."""
+__all__ = ["file_places"]
 
 _DEPTH, _MOST_FOLDERS, _MOST_NAMED = 3, 1000, 3
-_OTHER_FORM = re.compile(
-    r"\.(7z|arrow|bz2|csv|gz|h5|mat|npy|npz|parquet|pkl|pt|rar|tar|tgz|xz|zip|zst)$", re.IGNORECASE
-)
-_MEND = (
-    "put all four files into one folder, unpacked or as .gz, run again with a network, or use "
-    "--dataset synthetic"
-)
+_OTHER_FORM = re.compile(r"\.(7z|arrow|bz2|csv|gz|np[yz]|parquet|pkl|pt|tar|tgz|xz|zip|zst)$", re.I)
 
 
 def file_places(
     paths: Sequence[str], data_dir: Path, *, found: list[str], skip: Container[str]
-) -> Iterator[Places]:
-    """Go through the folders that seem to have all files of a set, their own one first.
+) -> Iterator[Sequence[Path]]:
+    """Places that files may have which belong at `paths` below `data_dir`, the likeliest first.
 
-    Args:
-        paths: where the files belong below `data_dir`, in one folder.
-        data_dir: is searched three folders deep.
-        found: gets a line with its mend on each thing that is not all files, and not nothing.
-        skip: names of folders below that are not searched.
+    They are in one folder, at most three down, may be packed, and have a dot for a dash in a name.
+    `found` gets a line on each thing that is not nothing; folders of a name in `skip` are left out.
     """
     home, names = Path(paths[0]).parent, [Path(path).name for path in paths]
 
     def refused(error: OSError) -> None:
-        path = Path(error.filename)
-        if path != data_dir and path.name not in home.parts:
-            return
-        if isinstance(error, PermissionError) or os.path.lexists(path):
-            mend = "check it and its permissions, or use --dataset synthetic"
+        path, mend = (
+            Path(error.filename),
+            "check it and its permissions, or use --dataset synthetic",
+        )
+        is_there = isinstance(error, PermissionError) or os.path.lexists(path)
+        if is_there and (path == data_dir or path.name in home.parts):
             found.append(f"{path}: cannot be read ({error.strerror}); {mend}")
 
     tops = [(data_dir / home, 1), (data_dir, _MOST_FOLDERS)]
@@ -55,17 +40,22 @@ def file_places(
         # some programs unpack each file into a folder of its name
         here += [inner for path in here if _plain(path) in names for inner in path.glob("*")]
         places = [[path for path in here if _plain(path) == name] for name in names]
-        missing = [name for name, some in zip(names, places, strict=True) if not some]
-        like = [path.name for path in here if _plain(path).startswith(tuple(names))]
-        like += [path.name for path in here if _OTHER_FORM.search(path.name)]
-        if not missing:
-            yield [sorted(some, key=lambda path: path.name not in names) for some in places]
-        elif like:
-            some = ", ".join(sorted(set(like))[:_MOST_NAMED])
-            found.append(f"{folder}: has {some}, but no {missing[0]}; {_MEND}")
+        yield from product(*(sorted(some, key=lambda p: p.name not in names) for some in places))
+        like = {
+            p.name for p in here if _plain(p).startswith(tuple(names)) or _OTHER_FORM.search(p.name)
+        }
+        if like and not all(places):
+            some, missing = ", ".join(sorted(like)[:_MOST_NAMED]), names[places.index([])]
+            mend = (
+                "put all four files into one folder, unpacked or as .gz, run again with a network"
+            )
+            found.append(
+                f"{folder}: has {some}, but no {missing}; {mend}, or use --dataset synthetic"
+            )
         depth = len(Path(folder).parts) - len(data_dir.parts)
-        inside = sorted(name for name in below if name not in skip and name[0] != ".")
-        below[:] = inside if depth < _DEPTH else []
+        below[:] = (
+            name for name in below if depth < _DEPTH and name not in skip and name[0] != "."
+        )
 
 
 def _plain(path: Path) -> str:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import DatasetName
-from mnistbench.workload.file_search import Places, file_places
+from mnistbench.workload.file_search import file_places
 
 __all__ = [
     "RAW_FILES",
@@ -160,16 +160,9 @@ _TOP_FOLDERS = {file.path.split("/")[0] for raw in RAW_FILES.values() for file i
 
 
 class AbsentError(InputError):
-    """The files of a set are not where they belong, and not right elsewhere below the data folder.
+    """No files of a set are where they belong or right elsewhere; `is_found` if there is anything."""
 
-    Attributes:
-        is_found: something of them is there, which the message names.
-    """
-
-    def __init__(self, data_dir: Path, found: Sequence[str]) -> None:
-        mend = "run again with a network, or use --dataset synthetic"
-        super().__init__(found[0] if found else f"{data_dir}: has none of the files; {mend}")
-        self.is_found = bool(found)
+    is_found = False
 
 
 def read_set(
@@ -187,52 +180,45 @@ def read_set(
         Train and test, each as upright images uint8 [N, H, W] and labels int64 [N], 0 to 9.
 
     Raises:
-        AbsentError: they have to be put there; one line that names what is there instead.
-        InputError: one line that names the first file that is damaged where it belongs, what is
-            wrong with it and the mend.
+        InputError: one line that names the first file that is damaged, or what is there instead
+            (`AbsentError`), what is wrong with it and the mend.
     """
-    home, found, damaged = Path(raw.files[0].path).parent, list[str](), list[InputError]()
-    paths, skip = [file.path for file in raw.files], _TOP_FOLDERS - {home.parts[0]}
+    home, found = data_dir / Path(raw.files[0].path).parent, list[str]()
+    paths, skip = [f.path for f in raw.files], _TOP_FOLDERS - {home.relative_to(data_dir).parts[0]}
+    wrong: dict[bool, InputError] = {}  # by whether it is where it belongs
     for places in file_places(paths, data_dir, found=found, skip=skip):
         try:
             train = _read_split(raw.train, places[:2], mapped=mapped)
             test = _read_split(raw.test, places[2:], mapped=mapped)
         except InputError as error:
-            if places[0][0].parent == data_dir / home:
-                damaged.append(error)
-            found.insert(0, str(error))
+            wrong.setdefault(places[0].parent == home, error)
             continue
         if raw.is_transposed:
             lay = np.asarray if mapped else np.ascontiguousarray
             train, test = ((lay(x.transpose(0, 2, 1)), labels) for x, labels in (train, test))
         return train, test
-    raise damaged[0] if damaged else AbsentError(data_dir, found)
+    if damaged := wrong.get(True):
+        raise damaged
+    nothing = (
+        f"{data_dir}: has none of the files; run again with a network, or use --dataset synthetic"
+    )
+    absent = AbsentError([*map(str, wrong.values()), *found, nothing][0])
+    absent.is_found = bool(wrong or found)
+    raise absent
 
 
-def _read_split(split: RawSplit, places: Places, *, mapped: bool) -> ImagesAndLabels:
-    images = _first_right(split.images, places[0], mapped=mapped)
-    fields = _first_right(split.labels, places[1], mapped=False)
+def _read_split(split: RawSplit, paths: Sequence[Path], *, mapped: bool) -> ImagesAndLabels:
+    try:
+        images = _entries(split.images, paths[0], mapped=mapped)
+        fields = _entries(split.labels, paths[1], mapped=False)
+    except OSError as error:
+        mend = "check its permissions, or use --dataset synthetic"
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); {mend}") from None
     labels = fields.reshape(len(fields), -1)[:, 0].astype(np.int64)
     wrong = labels[(labels < 0) | (labels >= _NUM_CLASSES)]
     if wrong.size:
-        raise _damaged(places[1][0], f"label {wrong[0]} out of range 0 to 9")
+        raise _damaged(paths[1], f"label {wrong[0]} out of range 0 to 9")
     return images, labels
-
-
-def _first_right(file: RawFile, paths: Sequence[Path], *, mapped: bool) -> npt.NDArray[Any]:
-    """The entries of the first of `paths` that is as `file` has to be; else what is wrong there."""
-    errors = []
-    for path in paths:
-        try:
-            return _entries(file, path, mapped=mapped)
-        except InputError as error:
-            errors.append(error)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            errors.append(_damaged(path, f"cannot be unpacked ({error})"))
-        except OSError as error:
-            mend = "check its permissions, or use --dataset synthetic"
-            errors.append(InputError(f"{path}: cannot be read ({error.strerror}); {mend}"))
-    raise errors[0]
 
 
 def _entries(file: RawFile, path: Path, *, mapped: bool) -> npt.NDArray[Any]:
@@ -248,8 +234,11 @@ def _entries(file: RawFile, path: Path, *, mapped: bool) -> npt.NDArray[Any]:
         mend = "unpack it (gunzip), or use --loader resident"
         raise InputError(f"{path}: is packed, and cannot be mapped into memory; {mend}")
     else:
-        with gzip.open(path) as stream:  # never all of it: a small file may unpack to any size
-            content = bytearray(stream.read(file.num_bytes + 1))
+        try:
+            with gzip.open(path) as stream:  # never all of it: it may unpack to any size
+                content = bytearray(stream.read(file.num_bytes + 1))
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise _damaged(path, f"cannot be unpacked ({error})") from None
         if len(content) > file.num_bytes:
             raise _damaged(path, f"unpacks to more than {file.num_bytes} bytes")
         _check_layout(file, path, bytes(content[: len(file.header)]), len(content))

@@ -13,8 +13,10 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
+from mnistbench.engine.data import streaming_batches
+from mnistbench.engine.memory import memory_errors
 from mnistbench.engine.run_seeds import train
-from mnistbench.engine.streaming import streaming_batches, worker_errors
+from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import RunError
 from mnistbench.schema.store import find_records, load_record
 from mnistbench.workload.batches import BatchPlan
@@ -46,7 +48,7 @@ def batches(dataset, num_workers=1, timeout_s=60.0):
 
 def ended_by(dataset, **values):
     """What is said as the batches end, after which no worker is left."""
-    with pytest.raises(RunError) as caught, worker_errors():
+    with pytest.raises(RunError) as caught, memory_errors(RunConfig(), 1):
         list(batches(dataset, **values))
     assert active_children() == []
     said = str(caught.value)
@@ -130,7 +132,7 @@ def test_a_worker_that_cannot_start_ends_the_others(monkeypatch, capfd, number):
 
 
 def lose_a_worker_elsewhere():
-    with worker_errors():
+    with memory_errors(RunConfig(), 1):
         for _ in batches(Digits()):
             for worker in active_children():
                 worker.kill()
@@ -144,7 +146,7 @@ def test_what_is_lost_while_the_run_is_elsewhere_is_a_line_too():
 
 
 def test_other_errors_are_no_loss_of_a_worker():
-    with pytest.raises(RuntimeError, match="another"), worker_errors():
+    with pytest.raises(RuntimeError, match="another"), memory_errors(RunConfig(), 1):
         raise RuntimeError("another")
     with pytest.raises(ValueError, match="first"):  # in this process a fault shows where it is
         list(batches(Digits(failed), num_workers=0))

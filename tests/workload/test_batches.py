@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mnistbench.engine.streaming import streaming_batches
+from mnistbench.engine.data import streaming_batches
 from mnistbench.schema.config import RunConfig
 from mnistbench.workload import batches
 from mnistbench.workload.augment import build_augment
