@@ -160,7 +160,7 @@ _TOP_FOLDERS = {file.path.split("/")[0] for raw in RAW_FILES.values() for file i
 
 
 class AbsentError(InputError):
-    """No files of a set are where they belong or right elsewhere; `is_found` if there is anything."""
+    """A set is neither where it belongs nor right elsewhere; `is_found` if something is there."""
 
     is_found = False
 
