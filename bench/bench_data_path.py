@@ -17,12 +17,12 @@ from torchvision import transforms
 
 from bench.run_clock import CLOCK
 from bench.suite_format import interval_text, ratio
+from mnistbench.engine.data import streaming_batches
 from mnistbench.workload.batches import (
     BatchPlan,
     Preprocess,
     epoch_order,
     resident_batches,
-    streaming_batches,
 )
 from mnistbench.workload.datasets import load_dataset
 

@@ -124,7 +124,7 @@ def _machine() -> list[_Finding]:
 
 
 def _data(data_dir: Path | None) -> list[_Finding]:
-    from mnistbench.workload.datasets import DATASETS, default_data_dir, find_files
+    from mnistbench.workload.datasets import DATASETS, default_data_dir, why_absent
 
     folder = data_dir or default_data_dir()
     findings = []
@@ -134,11 +134,7 @@ def _data(data_dir: Path | None) -> list[_Finding]:
             continue
         found = _finding(
             f"data: {name}",
-            lambda name=name: (
-                f"verified in {folder}"  # type: ignore[misc]
-                if find_files(name, folder)
-                else f"not in {folder}"
-            ),
+            lambda name=name: why_absent(name, folder) or f"verified in {folder}",  # type: ignore[misc]
         )
         findings.append(found)
     return findings

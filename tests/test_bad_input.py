@@ -182,7 +182,7 @@ KINDS = [
     (
         "data: zipped",
         data(instead(TRAIN_IMAGES, gzip.compress(b"garbage"))),
-        "bad header: starts with 1f8b0800, not 00000803; delete it",
+        "bad header: starts with 67617262, not 00000803; delete it",
     ),
     (
         "data: labels for images",

@@ -123,13 +123,12 @@ def _dataset() -> tuple[str, str | None]:
     if packages.missing_for("labels"):
         return "synthetic", None
     from mnistbench.schema.errors import InputError
-    from mnistbench.workload.datasets import default_data_dir, find_files
+    from mnistbench.workload.datasets import default_data_dir, why_absent
 
     try:
-        folder = default_data_dir()
-        if find_files("mnist", folder):
+        why = why_absent("mnist", default_data_dir())
+        if why is None:
             return "mnist", None
-        why = f"MNIST is not in {folder}"
     except InputError as error:
         why = str(error)
     return "synthetic", f"{why}: the generated digits stand in, accuracies have no verdict"

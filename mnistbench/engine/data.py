@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import math
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from multiprocessing import active_children
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from torch.utils.data import Subset
+from torch.utils.data import DataLoader, Dataset, Subset
+from torchvision.transforms.functional import pil_to_tensor
 
 from mnistbench.engine.distributed import decide_together
+from mnistbench.engine.memory import worker_loss
+from mnistbench.engine.watchdog import Watchdog
+from mnistbench.recorder.parent_death_signal import PARENT, die_with_parent
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_split
+from mnistbench.schema.errors import RunError
 from mnistbench.schema.record import DatasetInfo
 from mnistbench.workload.batches import (
     Batch,
     BatchPlan,
     mapped_batches,
+    moved,
     resident_batches,
-    streaming_batches,
 )
 from mnistbench.workload.datasets import LoadedDataset, load_dataset, resolve_dataset
 
-__all__ = ["RunData", "place_data"]
+__all__ = ["RunData", "place_data", "streaming_batches"]
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +71,11 @@ class RunData:
             )
         dataset: Subset[Any] = Subset(self.loaded.train, range(self.info.num_train))
         return streaming_batches(
-            plan, dataset=dataset, device=self.device, num_workers=config.num_workers
+            plan,
+            dataset=dataset,
+            device=self.device,
+            num_workers=config.num_workers,
+            timeout_s=config.process_timeout_s,
         )
 
 
@@ -101,3 +117,79 @@ def place_data(config: RunConfig, accelerator: Accelerator) -> RunData:
         test=on_device(loaded.test.data, loaded.test.targets),
         device=device,
     )
+
+
+def streaming_batches(
+    plan: BatchPlan,
+    *,
+    dataset: Dataset[Any],
+    device: torch.device,
+    num_workers: int,
+    timeout_s: float = 300.0,
+) -> Iterator[Batch]:
+    """The same batches read sample by sample from a torchvision data set by a DataLoader.
+
+    Args:
+        plan: the order.
+        dataset: ``dataset[i]`` is a PIL image and a label.
+        device: where the batches go.
+        num_workers: worker processes of the DataLoader; 0 reads in this one.
+        timeout_s: how long a batch of theirs is waited for.
+
+    Raises:
+        RunError: a worker cannot start, fails, is lost or is silent.
+    """
+    loader = DataLoader(
+        dataset,
+        batch_sampler=(part.indices.tolist() for part in plan.parts()),
+        num_workers=num_workers,
+        collate_fn=_collate,
+        worker_init_fn=_begin_worker,
+        generator=torch.Generator(),  # else each epoch would draw from the run's own stream
+    )
+    others, waited, failure = set(active_children()), list[float](), ""
+
+    def end_workers(waited_s: float = 0.0) -> None:
+        waited.append(waited_s)
+        for worker in set(active_children()) - others:
+            worker.kill()
+
+    samples = None
+    try:
+        samples = iter(loader)
+        with Watchdog(timeout_s if num_workers else math.inf, end_workers) as watchdog:
+            for part in plan.parts():
+                with watchdog.armed():
+                    arrays = next(samples)
+                images, labels = (moved(torch.from_numpy(array), device) for array in arrays)
+                yield Batch(images, labels, part)
+    except Exception as error:
+        if not num_workers:
+            raise
+        failure = worker_loss(error, waited_s=sum(waited))
+        hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+        traceback.clear_frames(error.__traceback__)  # torch's iterator, half made, ends in an error
+        sys.unraisablehook = hook
+    finally:
+        samples = None  # torch ends those that obey
+        end_workers()
+    if failure:
+        raise RunError(failure)
+
+
+def _begin_worker(_worker: int) -> None:
+    """Signals to a whole group are for the run's own process, with which its workers end."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    os.environ[PARENT] = str(os.getppid())
+    die_with_parent()
+
+
+def _collate(samples: Iterable[tuple[Any, int]]) -> tuple[np.ndarray[Any, Any], ...]:
+    """Arrays, which go through a worker's pipe; torch would hand tensors over in shared memory.
+
+    Where that, or the path of a socket in the temporary folder, is short, no batch would ever come.
+    """
+    images, labels = zip(*samples, strict=True)
+    return torch.cat([pil_to_tensor(image) for image in images]).numpy(), np.array(labels, np.int64)

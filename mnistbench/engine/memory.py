@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import active_children
 
 import torch
 
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.errors import RunError
+from mnistbench.schema.errors import RunError, first_line
 
-__all__ = ["is_out_of_memory", "memory_errors", "smaller_batch"]
+__all__ = ["is_out_of_memory", "memory_errors", "smaller_batch", "worker_loss"]
 
 _SAYS = (
     *("not enough memory", "can't allocate memory", "cannot allocate memory"),  # the host
@@ -48,16 +49,29 @@ def smaller_batch(config: RunConfig, global_batch_size: int) -> str:
     )
 
 
+def worker_loss(error: Exception, *, waited_s: float = 0.0) -> str:
+    """Why data workers are lost, in one line; `waited_s` is how long one was silent, if it was."""
+    if waited_s:
+        mend = "see what holds it, and if it is only slow raise --process-timeout-s"
+        return f"a data worker gave nothing for {waited_s:.0f} s; {mend}"
+    said = str(error).strip().splitlines() or [first_line(error)]
+    mend = "see that memory, processes and /dev/shm suffice, or use --num-workers 0"
+    return f"a data worker failed ({said[-1].rstrip('. ')}); {mend}"
+
+
 @contextmanager
 def memory_errors(config: RunConfig, global_batch_size: int) -> Iterator[None]:
     """Turn running out of memory inside into one line.
 
     Raises:
-        RunError: as `smaller_batch` has it.
+        RunError: as `smaller_batch` has it, or where a data worker was lost, as `worker_loss` has.
     """
     try:
         yield
     except (RuntimeError, MemoryError, OSError) as error:
-        if not is_out_of_memory(error):
+        if str(error).startswith("DataLoader worker"):  # wherever the main thread is
+            active_children()  # takes notice of its end, which torch would raise again and again
+            raise RunError(worker_loss(error)) from None
+        if isinstance(error, RunError) or not is_out_of_memory(error):
             raise
         raise RunError(smaller_batch(config, global_batch_size)) from None

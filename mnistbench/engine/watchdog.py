@@ -68,13 +68,17 @@ class Watchdog:
             self._thread.join()
 
     def _watch(self) -> None:
+        resumed_s = 0.0
         while True:
             since = self._since
             # what is armed from now on cannot be too late before this has passed
-            left_s = self._timeout_s if since is None else since + self._timeout_s - monotonic()
+            due_s = self._timeout_s + (monotonic() if since is None else max(since, resumed_s))
+            left_s = due_s - monotonic()
             if left_s > 0:
                 if self._ended.wait(left_s):
                     return
+                if monotonic() > due_s + 5:  # it was stopped, by Ctrl-Z say: nobody could answer
+                    resumed_s = monotonic()
             elif since == self._since and since is not None:
                 self._give_up(monotonic() - since)
                 return

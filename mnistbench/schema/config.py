@@ -87,7 +87,8 @@ class RunConfig(WorkloadConfig):
         300.0,
         gt=0,
         le=86_400,
-        description="Longest wait for the other processes, to meet and in each exchange [seconds].",
+        description="Longest wait for the other processes, to meet and in each exchange, and for a "
+        "batch of a data worker [seconds].",
     )
     target_accuracy: float | None = Field(
         None, gt=0, le=1, description="Accuracy to time the run to [fraction]."

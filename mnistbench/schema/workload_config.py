@@ -37,7 +37,8 @@ class WorkloadConfig(BaseModel):
 
     dataset: DatasetChoice = Field(
         "auto",
-        description="Data set; auto is MNIST found or downloaded, else the generated digits.",
+        description="Data set; auto is MNIST found or downloaded, else, where nothing is found, "
+        "the generated digits.",
     )
     data_dir: str | None = Field(
         None,

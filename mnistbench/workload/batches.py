@@ -1,4 +1,4 @@
-"""Batches: one order for any number of processes, and three ways to read it.
+"""Batches: one order for any number of processes, and two ways to read it in this process.
 
 The order of samples depends on the seed and the epoch only. Each step's global batch is cut into
 one contiguous part per process, so 1, 2 or 8 processes train on the same batches.
@@ -6,15 +6,12 @@ one contiguous part per process, so 1, 2 or 8 processes train on the same batche
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms.functional import pil_to_tensor
 
 from mnistbench.workload.augment import Augment
 from mnistbench.workload.mapped_files import disk_waits
@@ -30,8 +27,8 @@ __all__ = [
     "epoch_order",
     "mapped_batches",
     "microbatches",
+    "moved",
     "resident_batches",
-    "streaming_batches",
 ]
 
 _STRIDE = 1_000_003
@@ -178,32 +175,6 @@ def resident_batches(plan: BatchPlan, *, images: Tensor, labels: Tensor) -> Iter
         yield Batch(images.index_select(0, indices), labels.index_select(0, indices), part)
 
 
-def streaming_batches(
-    plan: BatchPlan, *, dataset: Dataset[Any], device: torch.device, num_workers: int
-) -> Iterator[Batch]:
-    """The same batches read sample by sample from a torchvision data set by a DataLoader.
-
-    Args:
-        plan: the order.
-        dataset: ``dataset[i]`` is a PIL image and a label.
-        device: where the batches go.
-        num_workers: worker processes of the DataLoader; 0 reads in this one.
-    """
-    loader = DataLoader(
-        dataset,
-        batch_sampler=(part.indices.tolist() for part in plan.parts()),
-        num_workers=num_workers,
-        collate_fn=_collate,
-        pin_memory=device.type == "cuda",
-        worker_init_fn=_leave_signals,
-        generator=torch.Generator(),  # else each epoch would draw from the run's own stream
-    )
-    for (images, labels), part in zip(loader, plan.parts(), strict=True):
-        yield Batch(
-            images.to(device, non_blocking=True), labels.to(device, non_blocking=True), part
-        )
-
-
 def mapped_batches(
     plan: BatchPlan,
     *,
@@ -228,8 +199,8 @@ def mapped_batches(
     while part is not None:
         waits = disk_waits()
         batch = Batch(
-            _moved(images.index_select(0, part.indices), device),
-            _moved(labels.index_select(0, part.indices), device),
+            moved(images.index_select(0, part.indices), device),
+            moved(labels.index_select(0, part.indices), device),
             part,
         )
         if disk_waits() > waits:
@@ -241,7 +212,8 @@ def mapped_batches(
         part = upcoming
 
 
-def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`, which need not have it yet: a GPU copies it beside what it computes."""
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)  # else the copy would wait
@@ -277,15 +249,3 @@ class Preprocess:
             return pixels.mul_(1 / (255 * self._std)).sub_(self._mean / self._std)
         changed = self._augment.apply(pixels.div_(255), draws)
         return changed.sub_(self._mean).div_(self._std)
-
-
-def _leave_signals(_worker: int) -> None:
-    """Signals to a whole group are for the run's own process, which needs its workers still."""
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _collate(samples: Iterable[tuple[Any, int]]) -> tuple[Tensor, Tensor]:
-    images, labels = zip(*samples, strict=True)
-    return torch.cat([pil_to_tensor(image) for image in images]), torch.tensor(labels)

@@ -20,7 +20,7 @@ from mnistbench.schema.record import Source
 from mnistbench.workload.digit_images import DigitImages, content_sha256
 from mnistbench.workload.download import DownloadError, download_set
 from mnistbench.workload.generated import generate_digits
-from mnistbench.workload.idx_files import RAW_FILES, ImagesAndLabels, RawSet, missing_file, read_set
+from mnistbench.workload.idx_files import RAW_FILES, AbsentError, ImagesAndLabels, RawSet, read_set
 from mnistbench.workload.mapped_files import DigitFile, MappedDigits, generated_file
 
 __all__ = [
@@ -29,9 +29,9 @@ __all__ = [
     "DatasetSpec",
     "LoadedDataset",
     "default_data_dir",
-    "find_files",
     "load_dataset",
     "resolve_dataset",
+    "why_absent",
 ]
 
 TEST_IMAGES = 10_000
@@ -117,19 +117,19 @@ def default_data_dir() -> Path:
     return cache_folder(otherwise="use --data-dir")
 
 
-def find_files(name: DatasetName, data_dir: Path) -> bool:
-    """Whether all files of a data set are in `data_dir`; the generated digits need none.
+def why_absent(name: DatasetName, data_dir: Path) -> str | None:
+    """Why the files of a data set are not there, in a line; none if they are, or it needs none.
 
     Raises:
-        InputError: they are, and one is damaged.
+        InputError: they are where they belong in `data_dir`, and one is damaged.
     """
     raw = DATASETS[name].raw
-    if raw is None:
-        return True
-    if missing_file(raw, data_dir) is not None:
-        return False
-    read_set(raw, data_dir, mapped=True)
-    return True
+    try:
+        if raw is not None:
+            read_set(raw, data_dir)
+    except AbsentError as error:
+        return str(error) if error.is_found else f"not in {data_dir}"
+    return None
 
 
 def resolve_dataset(
@@ -137,16 +137,18 @@ def resolve_dataset(
 ) -> tuple[DatasetName, Source]:
     """Decide which data set a run uses and make sure that its files are there.
 
-    ``auto`` is MNIST where it is found or can be downloaded, else the generated digits. Safe to
-    call from several processes at once, but meant for one per machine.
+    ``auto`` is MNIST where it is found or can be downloaded, else the generated digits, unless
+    something lies there that may be meant for it. Safe to call from several processes at once, but
+    meant for one per machine.
 
     Args:
-        config: `dataset` and `data_dir` are read, and what the mapped loader's file depends on.
+        config: `dataset`, `data_dir` and `loader` are read, and what the mapped loader's file
+            depends on.
         warn: takes the one line that says that, and why, the generated digits stand in.
 
     Raises:
-        InputError: files are damaged, those of a set asked for by name cannot be had, or the mapped
-            loader's cannot be written.
+        InputError: files are damaged or of no use, those of a set asked for by name cannot be had,
+            or the mapped loader's cannot be written.
     """
     name, source = _find(config, warn)
     file = _train_file(name, config)
@@ -161,7 +163,11 @@ def _find(config: RunConfig, warn: Callable[[str], None]) -> tuple[DatasetName, 
     if spec.raw is None:
         return name, "generated"
     data_dir = _data_dir(config)
-    if find_files(name, data_dir):
+    try:
+        read_set(spec.raw, data_dir, mapped=config.loader == "mapped")
+    except AbsentError as error:
+        absent = error
+    else:
         return name, "local"
     try:
         download_set(
@@ -171,6 +177,8 @@ def _find(config: RunConfig, warn: Callable[[str], None]) -> tuple[DatasetName, 
             options=spec.options,
         )
     except DownloadError as error:
+        if absent.is_found:  # drawn digits are not what was meant
+            raise InputError(f"dataset: {error}, and {absent}") from None
         reason = f"{name} is not in {data_dir} and {error}"
         if config.dataset == "auto":
             warn(f"{reason}; using the built-in generated digits (--dataset synthetic)")

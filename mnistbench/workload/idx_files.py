@@ -4,14 +4,15 @@ torchvision compares a checksum with the archive it downloads only; of the files
 asks no more than that they exist. Here each is checked for size, header, checksum where one is
 published, and for labels that fit, and the bytes that were checked are the bytes that are used.
 
-Layout: each file is an idx file (http://yann.lecun.com/exdb/mnist/) where torchvision puts it.
+Layout: each file is an idx file (http://yann.lecun.com/exdb/mnist/), as such or packed by gzip.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
-import os
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -22,14 +23,15 @@ import numpy.typing as npt
 
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import DatasetName
+from mnistbench.workload.file_search import file_places
 
 __all__ = [
     "RAW_FILES",
+    "AbsentError",
     "ImagesAndLabels",
     "RawFile",
     "RawSet",
     "RawSplit",
-    "missing_file",
     "read_set",
 ]
 
@@ -37,6 +39,7 @@ ImagesAndLabels: TypeAlias = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 """Images uint8 [N, H, W], and labels int64 [N]."""
 
 _NUM_CLASSES = 10
+_GZIP_MAGIC = b"\x1f\x8b"
 _Kind: TypeAlias = Literal["ubyte", "int"]
 _KINDS: Mapping[_Kind, tuple[int, np.dtype[Any]]] = {
     "ubyte": (0x08, np.dtype(np.uint8)),
@@ -49,7 +52,7 @@ class RawFile:
     """What one idx file has to be.
 
     Attributes:
-        path: place below the data folder, parts joined by ``/``.
+        path: place below the data folder where torchvision puts it, parts joined by ``/``.
         shape: numbers of entries that its header gives; the first counts images or labels.
         digest: checksum of the whole file as ``sha256:…`` or ``md5:…``; none where none is known.
         kind: type of an entry, ``ubyte`` or big-endian ``int`` of four bytes.
@@ -153,17 +156,19 @@ RAW_FILES: Mapping[DatasetName, RawSet] = {
 }
 """The files of each published set, where torchvision's classes put them."""
 
+_TOP_FOLDERS = {file.path.split("/")[0] for raw in RAW_FILES.values() for file in raw.files}
 
-def missing_file(raw: RawSet, data_dir: Path) -> str | None:
-    """Path below `data_dir` of the first file of `raw` that is not there; none if all are."""
-    # os.access, for Path.exists raises where a folder on the way may not be entered
-    return next((f.path for f in raw.files if not os.access(data_dir / f.path, os.F_OK)), None)
+
+class AbsentError(InputError):
+    """A set is neither where it belongs nor right elsewhere; `is_found` if something is there."""
+
+    is_found = False
 
 
 def read_set(
     raw: RawSet, data_dir: Path, *, mapped: bool = False
 ) -> tuple[ImagesAndLabels, ImagesAndLabels]:
-    """Read and check all files of a set.
+    """Find, read and check all files of a set, in the first folder where all of them are right.
 
     Args:
         raw: the files.
@@ -175,38 +180,79 @@ def read_set(
         Train and test, each as upright images uint8 [N, H, W] and labels int64 [N], 0 to 9.
 
     Raises:
-        InputError: one line that names the first file that is missing or damaged, what is wrong
-            with it and the mend.
+        InputError: one line that names the first file that is damaged, or what is there instead
+            (`AbsentError`), what is wrong with it and the mend.
     """
+    home, found = data_dir / Path(raw.files[0].path).parent, list[str]()
+    paths, skip = [f.path for f in raw.files], _TOP_FOLDERS - {home.relative_to(data_dir).parts[0]}
+    wrong: dict[bool, InputError] = {}  # by whether it is where it belongs
+    for places in file_places(paths, data_dir, found=found, skip=skip):
+        try:
+            train = _read_split(raw.train, places[:2], mapped=mapped)
+            test = _read_split(raw.test, places[2:], mapped=mapped)
+        except InputError as error:
+            wrong.setdefault(places[0].parent == home, error)
+            continue
+        if raw.is_transposed:
+            lay = np.asarray if mapped else np.ascontiguousarray
+            train, test = ((lay(x.transpose(0, 2, 1)), labels) for x, labels in (train, test))
+        return train, test
+    if damaged := wrong.get(True):
+        raise damaged
+    nothing = (
+        f"{data_dir}: has none of the files; run again with a network, or use --dataset synthetic"
+    )
+    absent = AbsentError([*map(str, wrong.values()), *found, nothing][0])
+    absent.is_found = bool(wrong or found)
+    raise absent
+
+
+def _read_split(split: RawSplit, paths: Sequence[Path], *, mapped: bool) -> ImagesAndLabels:
     try:
-        train, test = (_read_split(s, data_dir, mapped=mapped) for s in (raw.train, raw.test))
+        images = _entries(split.images, paths[0], mapped=mapped)
+        fields = _entries(split.labels, paths[1], mapped=False)
     except OSError as error:
         mend = "check its permissions, or use --dataset synthetic"
-        if isinstance(error, FileNotFoundError):
-            mend = "run again with a network, or use --dataset synthetic"
         raise InputError(f"{error.filename}: cannot be read ({error.strerror}); {mend}") from None
-    if raw.is_transposed:
-        lay = np.asarray if mapped else np.ascontiguousarray
-        train, test = ((lay(x.transpose(0, 2, 1)), labels) for x, labels in (train, test))
-    return train, test
-
-
-def _read_split(split: RawSplit, data_dir: Path, *, mapped: bool) -> ImagesAndLabels:
-    parts = (split.images, split.labels)
-    images, fields = (_entries(file, data_dir / file.path, mapped=mapped) for file in parts)
     labels = fields.reshape(len(fields), -1)[:, 0].astype(np.int64)
     wrong = labels[(labels < 0) | (labels >= _NUM_CLASSES)]
     if wrong.size:
-        raise _damaged(data_dir / split.labels.path, f"label {wrong[0]} out of range 0 to 9")
+        raise _damaged(paths[1], f"label {wrong[0]} out of range 0 to 9")
     return images, labels
 
 
 def _entries(file: RawFile, path: Path, *, mapped: bool) -> npt.NDArray[Any]:
     """The entries of a file, shaped, once its header, size and checksum are right."""
-    if path.exists() and not path.is_file():  # one may wait for ever to open a pipe
+    if not path.is_file():  # one may wait for ever to open a pipe
         raise _damaged(path, "cannot be read (no regular file)")
     with path.open("rb") as stream:
         header = stream.read(len(file.header))
+    if not header.startswith(_GZIP_MAGIC):
+        _check_layout(file, path, header, path.stat().st_size)
+        data = np.memmap(path, np.uint8, "r") if mapped else np.fromfile(path, np.uint8)
+    elif mapped:
+        mend = "unpack it (gunzip), or use --loader resident"
+        raise InputError(f"{path}: is packed, and cannot be mapped into memory; {mend}")
+    else:
+        try:
+            with gzip.open(path) as stream:  # never all of it: it may unpack to any size
+                content = bytearray(stream.read(file.num_bytes + 1))
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise _damaged(path, f"cannot be unpacked ({error})") from None
+        if len(content) > file.num_bytes:
+            raise _damaged(path, f"unpacks to more than {file.num_bytes} bytes")
+        _check_layout(file, path, bytes(content[: len(file.header)]), len(content))
+        data = np.frombuffer(content, np.uint8)
+    if file.digest is not None:
+        algorithm, _, expected = file.digest.partition(":")
+        actual = hashlib.new(algorithm, data.data, usedforsecurity=False).hexdigest()
+        if actual != expected:
+            raise _damaged(path, f"checksum mismatch: {algorithm} {actual}, not {expected}")
+    return data[len(file.header) :].view(_KINDS[file.kind][1]).reshape(file.shape)
+
+
+def _check_layout(file: RawFile, path: Path, header: bytes, num_bytes: int) -> None:
+    """Check how a file begins and how long it is."""
     start = header[:4]
     if start != file.header[: len(start)]:
         what = f"bad header: starts with {start.hex()}, not {file.header[:4].hex()}"
@@ -214,18 +260,10 @@ def _entries(file: RawFile, path: Path, *, mapped: bool) -> npt.NDArray[Any]:
     if len(header) == len(file.header) and header != file.header:
         sizes = tuple(np.frombuffer(header[4:], ">i4").tolist())
         raise _damaged(path, f"bad header: sizes {sizes}, not {file.shape}")
-    num_bytes = path.stat().st_size
     if num_bytes != file.num_bytes:
         is_short = num_bytes < file.num_bytes
         what = "truncated: {} of" if is_short else "longer than it should be: {}, not"
         raise _damaged(path, f"{what.format(num_bytes)} {file.num_bytes} bytes")
-    data = np.memmap(path, np.uint8, "r") if mapped else np.fromfile(path, np.uint8)
-    if file.digest is not None:
-        algorithm, _, expected = file.digest.partition(":")
-        found = hashlib.new(algorithm, data.data, usedforsecurity=False).hexdigest()
-        if found != expected:
-            raise _damaged(path, f"checksum mismatch: {algorithm} {found}, not {expected}")
-    return data[len(file.header) :].view(_KINDS[file.kind][1]).reshape(file.shape)
 
 
 def _damaged(path: Path, what: str) -> InputError:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from types import SimpleNamespace
 
 import pytest
 
@@ -81,6 +82,20 @@ def test_what_ends_in_time_or_is_begun_anew_is_not_given_up(monkeypatch, given_u
     events = [(3, "arm"), (9, "arm"), (18, "disarm"), (20, "arm"), (29, "disarm"), (50, None)]
     assert watched(monkeypatch, given_up, *events) == 50
     assert given_up.waited == []
+
+
+def test_a_process_that_was_stopped_waits_anew(monkeypatch, given_up):
+    dog = Watchdog(10, given_up)
+    clock = Clock(monkeypatch)
+    stopped_s = iter([600, 0])
+
+    def sleep(sleep_s):
+        clock.now += sleep_s + next(stopped_s)
+
+    monkeypatch.setattr(dog, "_ended", SimpleNamespace(wait=sleep))
+    dog.arm()
+    dog._watch()
+    assert (clock.now, given_up.waited) == (620, [620])
 
 
 def test_after_a_block_in_another_the_outer_one_begins_anew(monkeypatch, given_up):

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from mnistbench.engine.data import streaming_batches
 from mnistbench.schema.config import RunConfig
 from mnistbench.workload import batches
 from mnistbench.workload.augment import build_augment
@@ -15,7 +16,6 @@ from mnistbench.workload.batches import (
     epoch_order,
     mapped_batches,
     resident_batches,
-    streaming_batches,
 )
 
 plans = st.builds(

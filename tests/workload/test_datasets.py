@@ -21,9 +21,9 @@ from mnistbench.workload import datasets
 from mnistbench.workload.datasets import (
     DATASETS,
     default_data_dir,
-    find_files,
     load_dataset,
     resolve_dataset,
+    why_absent,
 )
 from mnistbench.workload.generated import generate_digits
 from mnistbench.workload.idx_files import RAW_FILES
@@ -75,7 +75,7 @@ def test_files_in_place_are_used_without_a_network(
     small_sets: None, no_network: None, tmp_path: Path, choice: str
 ) -> None:
     write_files(contents(DATASETS["mnist"].raw), tmp_path)
-    assert find_files("mnist", tmp_path)
+    assert why_absent("mnist", tmp_path) is None
     found = resolve_dataset(config_of(tmp_path, dataset=choice), warn=no_warning)
     assert found == ("mnist", "local")
 
@@ -97,7 +97,7 @@ def test_damaged_files_are_refused_and_left_alone(
 def test_the_generated_set_needs_nothing(tmp_path: Path) -> None:
     config = RunConfig(dataset="synthetic", data_dir=str(tmp_path / "none"))
     assert resolve_dataset(config, warn=no_warning) == ("synthetic", "generated")
-    assert find_files("synthetic", tmp_path / "none")
+    assert why_absent("synthetic", tmp_path / "none") is None
     assert not (tmp_path / "none").exists()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +16,10 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import DatasetName
 from mnistbench.workload.idx_files import (
     RAW_FILES,
+    AbsentError,
     RawFile,
     RawSet,
     RawSplit,
-    missing_file,
     read_set,
 )
 
@@ -86,7 +88,6 @@ def test_sound_files_are_read_as_they_were_written(tmp_path: Path, algorithm: st
     written = write_set(raw, tmp_path)
     if algorithm is not None:
         raw = with_digests(raw, tmp_path, algorithm)
-    assert missing_file(raw, tmp_path) is None
     for split, (images, labels) in zip((raw.train, raw.test), read_set(raw, tmp_path), strict=True):
         assert images.dtype == np.uint8
         assert labels.dtype == np.int64
@@ -121,7 +122,23 @@ def lengthened(data: bytes) -> bytes:
 
 
 def other_magic(data: bytes) -> bytes:
-    return b"\x1f\x8b\x08\x00" + data[4:]
+    return b"PK\x03\x04" + data[4:]
+
+
+def half_packed(data: bytes) -> bytes:
+    return gzip.compress(data)[:-20]
+
+
+def badly_packed(data: bytes) -> bytes:
+    return gzip.compress(data)[:-8] + bytes(8)
+
+
+def no_gzip_at_all(data: bytes) -> bytes:
+    return b"\x1f\x8b" + data
+
+
+def packed_too_long(data: bytes) -> bytes:
+    return gzip.compress(data + bytes(50_000_000))
 
 
 def other_type(data: bytes) -> bytes:
@@ -140,7 +157,11 @@ def other_rows(data: bytes) -> bytes:
         (cut_in_header, "truncated: 6 of 208 bytes"),
         (emptied, "truncated: 0 of 208 bytes"),
         (lengthened, "longer than it should be: 209, not 208 bytes"),
-        (other_magic, "bad header: starts with 1f8b0800, not 00000803"),
+        (other_magic, "bad header: starts with 504b0304, not 00000803"),
+        (half_packed, "cannot be unpacked (Compressed file ended before the end-of-stream marker"),
+        (badly_packed, "cannot be unpacked (CRC check failed"),
+        (no_gzip_at_all, "cannot be unpacked ("),
+        (packed_too_long, "unpacks to more than 208 bytes"),
         (other_type, "bad header: starts with 00000d03, not 00000803"),
         (other_rows, "bad header: sizes (12, 2, 8), not (12, 4, 4)"),
     ],
@@ -233,9 +254,25 @@ def test_a_missing_file_is_named(tmp_path: Path, index: int) -> None:
     write_set(raw, tmp_path)
     path = raw.files[index].path
     (tmp_path / path).unlink()
-    assert missing_file(raw, tmp_path) == path
-    message = complaint(raw, tmp_path)
-    assert message.startswith(f"{tmp_path / path}: cannot be read (No such file or directory)")
+    with pytest.raises(AbsentError) as caught:
+        read_set(raw, tmp_path)
+    assert caught.value.is_found
+    folder, name = (tmp_path / path).parent, Path(path).name
+    assert str(caught.value).startswith(f"{folder}: has ")
+    assert f", but no {name}; put all four files into one folder, " in str(caught.value)
+
+
+def test_what_a_small_file_unpacks_to_is_never_all_in_memory(tmp_path: Path) -> None:
+    raw = small_set()
+    write_set(raw, tmp_path)
+    path = tmp_path / IMAGES
+    path.write_bytes(packed_too_long(path.read_bytes()))
+    tracemalloc.start()
+    try:
+        complaint(raw, tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_folder_in_a_files_place_is_named(tmp_path: Path) -> None:
