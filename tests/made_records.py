@@ -52,7 +52,7 @@ def make_record(seed=0, accuracies=(0.90, 0.95, 0.98), name="simple-cnn", **chan
         "num_steps": 10 * len(accuracies),
         "eval_points": points,
         "train_points": [TrainPoint(step=s, epoch=s / 10, loss=1 / s) for s in range(1, 31)],
-        "phases_s": dict.fromkeys(PHASES, 0.0) | {"train": 6.0},
+        "phases_s": dict.fromkeys(PHASES, 0.0) | {"train": 6.0, "other": 4.0 + seed},
         "wall_s": 10.0 + seed,
         "throughput": Throughput(samples_per_s=1000.0 + 10 * seed),
         "result": Result(test_accuracy=accuracies[-1], target_accuracy=target),

@@ -25,6 +25,7 @@ __all__ = [
     "CheckpointCounts",
     "DatasetInfo",
     "EvalPoint",
+    "Fact",
     "Interruption",
     "Link",
     "Name",
@@ -62,6 +63,9 @@ Source = Literal["local", "downloaded", "generated"]
 Status = Literal["completed", "diverged", "interrupted", "failed"]
 StopSignal = Literal["SIGINT", "SIGTERM"]
 
+
+Fact = str | bool | None
+"""What one name tells of the code: a commit, whether it was changed, a version."""
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 Name = Annotated[str, Field(pattern=_NAME, max_length=200)]
@@ -212,6 +216,7 @@ class Interruption(StrictModel):
 
     `cause` is the signal that it was saved at; ``None`` is an end without a word: what came after
     that checkpoint is in no time here. `num_processes` is of before; times of day are in ISO 8601.
+    `code_changes` are name -> (before, after) of what differs in code and versions.
     """
 
     step: int = Field(ge=0)
@@ -219,6 +224,7 @@ class Interruption(StrictModel):
     saved_at: str
     resumed_at: str
     num_processes: int = Field(ge=1)
+    code_changes: dict[str, tuple[Fact, Fact]] | None = None
 
 
 class CheckpointCounts(StrictModel):
@@ -233,7 +239,8 @@ class RunRecord(StrictModel):
 
     `config` and `environment` stay open mappings, so that an older reader can still show them; of
     what they hold, only that which readers rely on is checked. Runs of one `invocation` are the
-    seeds of one command.
+    seeds of one command. For `stood_still_s` at least, nothing of a process ran while it trained
+    and evaluated, though its clocks did: of the process that stood longest.
     """
 
     schema_version: int = Field(SCHEMA_VERSION, ge=1)
@@ -254,6 +261,7 @@ class RunRecord(StrictModel):
     train_points: list[TrainPoint] = Field(default_factory=list)
     phases_s: dict[Phase, float]
     wall_s: float = Field(ge=0)
+    stood_still_s: float | None = Field(None, ge=0)
     canary: Canary | None = None
     link: Link | None = None
     interruptions: list[Interruption] = Field(default_factory=list)
