@@ -6,6 +6,7 @@ from mnistbench.schema.record import (
     PHASES,
     DatasetInfo,
     EvalPoint,
+    Interruption,
     RecipeInfo,
     Result,
     RunRecord,
@@ -83,6 +84,14 @@ def of_reference(reference, *, off=0.0, **changes):
             "environment": record.environment | {"global_batch_size": reference.global_batch_size},
             "eval_points": points,
         }
+    )
+
+
+def interruption(**code_changes):
+    """Where a run went on after its fourth step, under other code if anything of it changed."""
+    times = {"saved_at": "2026-01-01", "resumed_at": "2026-01-02"}
+    return Interruption(
+        step=4, cause="SIGINT", num_processes=1, code_changes=code_changes or None, **times
     )
 
 

@@ -262,6 +262,8 @@ def identity(record: RunRecord) -> dict[str, Any]:
     environment = {k: record.environment.get(k) for k in (*_SHOWN, *CODE, "launcher")}
     if environment["git_commit"]:
         environment["git_commit"] = str(environment["git_commit"])[:10]
+    if change := code_change(record):
+        environment["git_commit"] = f"changed {change} ({record.run_id})"
     versions = record.environment.get("versions") or {}
     # not where the data came from: downloaded today, local tomorrow, the same bytes
     data = {"data sha256": record.dataset.sha256[:12]} if record.dataset else {}
@@ -269,9 +271,7 @@ def identity(record: RunRecord) -> dict[str, Any]:
     watched = {"hooks": ", ".join(hooks)} if hooks else {}
     told = not config.keys() <= {"eval_split", "target_accuracy"}
     foreign = _foreign(record, told=told) if "model" not in config else {}
-    change = code_change(record)
-    mixed = {"code changed": f"{change} ({record.run_id})"} if change else {}
-    return config | foreign | environment | versions | data | watched | mixed
+    return config | foreign | environment | versions | data | watched
 
 
 def _foreign(record: RunRecord, *, told: bool) -> dict[str, Any]:

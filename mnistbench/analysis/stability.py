@@ -107,7 +107,7 @@ def code_change(record: RunRecord) -> str | None:
     return "; ".join(f"at step {step:,}: {text}" for step, text in told.items()) or None
 
 
-def code_text(changes: Mapping[str, tuple[Fact, Fact]]) -> str:
+def code_text(changes: Mapping[str, list[Fact]]) -> str:
     """`Interruption.code_changes` in a few words."""
     return ", ".join(f"{k} {str(a)[:10]} → {str(b)[:10]}" for k, (a, b) in changes.items())
 

@@ -123,7 +123,7 @@ def _take_over(run: Run, saved: SavedRun) -> None:
     state.step, state.eval_points = earlier.step, list(earlier.eval_points)
     state.counts = earlier.counts
     then, now = earlier.code, _code()
-    changes = {k: (then.get(k), now[k]) for k in now if then and then.get(k) != now[k]}
+    changes = {k: [then.get(k), now[k]] for k in now if then and then.get(k) != now[k]}
     interruption = Interruption(
         step=earlier.step,
         cause=earlier.cause,

@@ -66,6 +66,7 @@ StopSignal = Literal["SIGINT", "SIGTERM"]
 
 Fact = str | bool | None
 """What one name tells of the code: a commit, whether it was changed, a version."""
+Changed = Annotated[list[Fact], Field(min_length=2, max_length=2)]
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 Name = Annotated[str, Field(pattern=_NAME, max_length=200)]
@@ -216,7 +217,7 @@ class Interruption(StrictModel):
 
     `cause` is the signal that it was saved at; ``None`` is an end without a word: what came after
     that checkpoint is in no time here. `num_processes` is of before; times of day are in ISO 8601.
-    `code_changes` are name -> (before, after) of what differs in code and versions.
+    `code_changes` are name -> [before, after] of what differs in code and versions.
     """
 
     step: int = Field(ge=0)
@@ -224,7 +225,7 @@ class Interruption(StrictModel):
     saved_at: str
     resumed_at: str
     num_processes: int = Field(ge=1)
-    code_changes: dict[str, tuple[Fact, Fact]] | None = None
+    code_changes: dict[str, Changed] | None = None
 
 
 class CheckpointCounts(StrictModel):
