@@ -185,7 +185,8 @@ def mark_notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
         f"‡ measured beside other runs ({beside}): no time verdict": beside,
         f"§ profiled ({profiled}): these times include what watching cost, and are in no "
         "comparison": profiled,
-        f"¶ stood still for {still_s:.2g} s or more ({still}): no time verdict": still,
+        f"¶ stood still for {still_s:.2g} s or more ({still}), stopped, frozen or throttled: "
+        "no time verdict": still,
     }
     lines = [line for line, is_so in said.items() if is_so]
     mixed = [f"code changed {change}" for change in map(code_change, runs) if change]

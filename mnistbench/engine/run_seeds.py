@@ -35,6 +35,7 @@ from mnistbench.engine.stop_signals import deferred_signals, exit_now, stop_erro
 from mnistbench.engine.training_loop import TrainingLoop
 from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import Ledger
+from mnistbench.recorder.code_identity import running_code
 from mnistbench.recorder.hooks import Hook
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
@@ -47,6 +48,7 @@ __all__ = ["train"]
 
 _log = logging.getLogger(__name__)
 _LAST_WORDS_S = 1.0
+running_code()  # as it is imported here: on disk it may change before a run begins
 _Rest = tuple[BuiltParts | None, TrainingState, Outcome]
 
 

@@ -102,8 +102,10 @@ def test_a_run_that_stood_still_is_marked(make_record, seconds, train_s, still):
     spent = make_record().phases_s | {"train": train_s, "other": 0.0}
     record = make_record(stood_still_s=seconds, phases_s=spent, wall_s=train_s)
     assert time_mark([make_record(1), record]) == "¶" * still
-    notes = [f"¶ stood still for {seconds} s or more (1 of 2 runs): no time verdict"]
-    assert mark_notes([[record, make_record(1)]]) == [n.replace(".0", "") for n in notes] * still
+    note = (
+        f"¶ stood still for {seconds or 0:g} s or more (1 of 2 runs), stopped, frozen or throttled"
+    )
+    assert mark_notes([[record, make_record(1)]]) == [f"{note}: no time verdict"] * still
 
 
 @pytest.mark.parametrize(

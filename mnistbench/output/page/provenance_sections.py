@@ -9,7 +9,6 @@ from mnistbench.analysis.differences import code_of, conditions
 from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.stability import (
-    code_change,
     drift,
     is_profiled,
     is_unstable,
@@ -186,8 +185,6 @@ def _marks(row: ReportRow) -> Iterable[dict[str, str]]:
         yield _mark(row, "§ profiled", profiled, "watching slows steps; in no picture of times")
     if still := sum(map(stood_still, row.runs)):
         yield _mark(row, "¶ stood still", still, "stopped, frozen or throttled while it trained")
-    if mixed := list(filter(None, map(code_change, row.runs))):
-        yield _mark(row, "code changed", len(mixed), mixed[0])
     resumed = sum(bool(run.interruptions) for run in row.runs)
     if resumed:
         yield _mark(row, "resumed", resumed, "went on after an interruption, which does not count")
