@@ -206,21 +206,26 @@ def _crowded(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
 
 
 def _disagreeing(runs: Sequence[RunRecord]) -> list[str]:
-    """Lines on runs of which one clock says another time than another."""
+    """Lines on runs of which one clock says another time than another, and nothing else why."""
     gaps = [(run.wall_s - sum(run.phases_s.values()), run.wall_s) for run in runs]
     apart_s = [gap for gap, wall_s in gaps if abs(gap) > max(_TICK_S, _STILL * wall_s)]
-    longer = [
-        run.phases_s.get("train", 0.0) / (run.num_steps * run.throughput.step_s_p50)
-        for run in runs
-        if run.num_steps and run.throughput.step_s_p50
-    ]
+    most = max(map(_times_median, runs), default=1.0)
     lines = []
     if apart_s:
         gap = f"{max(apart_s, key=abs):.3g} s of a run's wall s are in none of its phases"
         lines = [f"{gap}: the machine slept, or a clock is wrong"]
-    if (most := max(longer, default=1.0)) > _UNEVEN:
+    if most > _UNEVEN:
         lines.append(f"few steps took most of a train clock: {most:.2g} times their median step's")
     return lines
+
+
+def _times_median(run: RunRecord) -> float:
+    """How many times what its median step comes to a train clock says, where no mark says why."""
+    train_s = run.phases_s.get("train", 0.0)
+    by_median_s = run.num_steps * (run.throughput.step_s_p50 or 0.0)
+    known = time_mark([run]) or (cores_taken(run) or 0.0) > _CROWDED
+    short = train_s - by_median_s < _LEAST_STILL_S
+    return 1.0 if known or short or not by_median_s else train_s / by_median_s
 
 
 def _how_many(
