@@ -47,7 +47,7 @@ _TICK_S = 0.02
 """The kernel tells when a process started only to its scheduler's tick (10 ms)."""
 
 _UNEVEN = 2.0
-"""How many times what its median step comes to a train clock says: at most 1.2 on a still day."""
+"""How many times what its median step comes to a train clock may say: 1.2 on an idle machine."""
 
 
 class MachineChange(NamedTuple):
@@ -214,18 +214,22 @@ def _disagreeing(runs: Sequence[RunRecord]) -> list[str]:
     if apart_s:
         gap = f"{max(apart_s, key=abs):.3g} s of a run's wall s are in none of its phases"
         lines = [f"{gap}: the machine slept, or a clock is wrong"]
-    if most > _UNEVEN:
+    if most > 1:
         lines.append(f"few steps took most of a train clock: {most:.2g} times their median step's")
     return lines
 
 
 def _times_median(run: RunRecord) -> float:
-    """How many times what its median step comes to a train clock says, where no mark says why."""
+    """How many times what its median step comes to a train clock says, if far more; else 1.
+
+    It is 1 also where a mark, or that others took its cores, says why.
+    """
     train_s = run.phases_s.get("train", 0.0)
     by_median_s = run.num_steps * (run.throughput.step_s_p50 or 0.0)
+    if not by_median_s or train_s < max(_UNEVEN * by_median_s, by_median_s + _LEAST_STILL_S):
+        return 1.0
     known = time_mark([run]) or (cores_taken(run) or 0.0) > _CROWDED
-    short = train_s - by_median_s < _LEAST_STILL_S
-    return 1.0 if known or short or not by_median_s else train_s / by_median_s
+    return 1.0 if known else train_s / by_median_s
 
 
 def _how_many(
