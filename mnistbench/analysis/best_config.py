@@ -123,7 +123,7 @@ def select(records: Sequence[RunRecord], metric: str) -> Selection:
 
     Raises:
         InputError: as `check_metric`; no run but profiled ones, nothing measured, runs that are
-            not comparable in it, or times measured beside other runs.
+            not comparable in it, or times that are in no comparison (`spoiled`).
     """
     name = check_metric(metric)
     records, left_out = without_profiled(records, door="select")
