@@ -14,7 +14,7 @@ from typing import NamedTuple
 from mnistbench.analysis.grouping import differences, group_labels, group_runs
 from mnistbench.analysis.metrics import METRICS, Level
 from mnistbench.analysis.number_text import goal
-from mnistbench.analysis.stability import is_profiled, ran_beside_others
+from mnistbench.analysis.stability import is_profiled, ran_beside_others, stood_still
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.stats.rank_tests import beats_target
@@ -125,6 +125,8 @@ def _speed_run(record: RunRecord) -> SpeedRun:
         raise InputError(
             f"speed record: seed {record.seed} was measured beside other runs; run it alone"
         )
+    if stood_still(record):
+        raise InputError(f"speed record: seed {record.seed} stood still; run it again")
     num_read = sum(point.split == "test" for point in record.eval_points)
     if num_read > 1:
         raise InputError(

@@ -27,6 +27,7 @@ from mnistbench.cli import (
     show,
 )
 from mnistbench.recorder.clock import Ledger, process_age_s
+from mnistbench.recorder.code_identity import running_code
 from mnistbench.recorder.compile_cache import keep_compiled
 from mnistbench.recorder.parent_death_signal import PARENT, die_with_parent
 from mnistbench.schema.config import RunConfig
@@ -98,6 +99,7 @@ def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]
     logging.getLogger("mnistbench").setLevel(logging.ERROR if quiet else logging.INFO)
     # torch's compiler warns on a CPU that it found no CUDA
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    running_code()  # before it is imported
     keep_compiled()
     # where processes wait in vain, torch warns with a stack trace at each try: one line is enough
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

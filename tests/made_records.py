@@ -6,6 +6,7 @@ from mnistbench.schema.record import (
     PHASES,
     DatasetInfo,
     EvalPoint,
+    Interruption,
     RecipeInfo,
     Result,
     RunRecord,
@@ -52,7 +53,7 @@ def make_record(seed=0, accuracies=(0.90, 0.95, 0.98), name="simple-cnn", **chan
         "num_steps": 10 * len(accuracies),
         "eval_points": points,
         "train_points": [TrainPoint(step=s, epoch=s / 10, loss=1 / s) for s in range(1, 31)],
-        "phases_s": dict.fromkeys(PHASES, 0.0) | {"train": 6.0},
+        "phases_s": dict.fromkeys(PHASES, 0.0) | {"train": 6.0, "other": 4.0 + seed},
         "wall_s": 10.0 + seed,
         "throughput": Throughput(samples_per_s=1000.0 + 10 * seed),
         "result": Result(test_accuracy=accuracies[-1], target_accuracy=target),
@@ -83,6 +84,14 @@ def of_reference(reference, *, off=0.0, **changes):
             "environment": record.environment | {"global_batch_size": reference.global_batch_size},
             "eval_points": points,
         }
+    )
+
+
+def interruption(**code_changes):
+    """Where a run went on after its fourth step, under other code if anything of it changed."""
+    times = {"saved_at": "2026-01-01", "resumed_at": "2026-01-02"}
+    return Interruption(
+        step=4, cause="SIGINT", num_processes=1, code_changes=code_changes or None, **times
     )
 
 

@@ -147,6 +147,7 @@ def test_nothing_is_missing_where_only_the_wheel_is(installed, elsewhere):
     (record,) = map(json.loads, (path.read_text() for path in Path("recipe").glob("*/*.json")))
     assert record["environment"]["git_commit"] is None
     assert record["environment"]["git_diff_sha256"] is None
+    assert len(record["environment"]["code_sha256"]) == 12
     (band,) = (one for one in packaged_references() if one.recipe == "simple-cnn")
     save_record(of_reference(band, off=-0.1), elsewhere / "wrong")
     assert "left at epoch 1 (86.62 %, band " in run(command, "report", "wrong")

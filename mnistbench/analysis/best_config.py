@@ -14,7 +14,7 @@ from mnistbench.analysis.metrics import METRICS, Metric, MetricName
 from mnistbench.analysis.pairing import as_one
 from mnistbench.analysis.repeats import num_lost, one_per_seed
 from mnistbench.analysis.samples import sample_of
-from mnistbench.analysis.stability import ran_beside_others, without_profiled
+from mnistbench.analysis.stability import spoiled, without_profiled
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.stats.rank_tests import Shift
@@ -123,7 +123,7 @@ def select(records: Sequence[RunRecord], metric: str) -> Selection:
 
     Raises:
         InputError: as `check_metric`; no run but profiled ones, nothing measured, runs that are
-            not comparable in it, or times measured beside other runs.
+            not comparable in it, or times that are in no comparison (`spoiled`).
     """
     name = check_metric(metric)
     records, left_out = without_profiled(records, door="select")
@@ -166,11 +166,10 @@ def _require_comparable(records: Sequence[RunRecord], name: MetricName) -> None:
     metric = METRICS[name]
     if not records:
         raise InputError("select: no run to choose from")
-    beside = sum(map(ran_beside_others, records))
-    if metric.timed and beside:
+    if metric.timed and (why := spoiled(records)):
         raise InputError(
-            f"select: {name} means nothing where {beside} of {len(records)} runs were measured "
-            "beside other runs; choose by val_accuracy or steps, or sweep with --jobs 1"
+            f"select: {name} means nothing where {why}; choose by val_accuracy or steps, or run "
+            "those again, with --jobs 1"
         )
     if metric.to_target and any(r.config.get("eval_split") == "test" for r in records):
         raise InputError(

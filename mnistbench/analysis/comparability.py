@@ -10,10 +10,11 @@ from mnistbench.analysis.metrics import Metric
 from mnistbench.analysis.repeats import num_lost, one_per_seed
 from mnistbench.analysis.samples import Match, Sample
 from mnistbench.analysis.stability import (
+    code_change,
     is_profiled,
     is_unstable,
     machine_change,
-    ran_beside_others,
+    spoiled,
 )
 from mnistbench.schema.record import RunRecord
 from mnistbench.stats.sequential_test import ALPHA
@@ -40,7 +41,7 @@ def refusal(match: Match, sample: Sample, *, target_accuracy: float | None = Non
 
 def problem_of_b(b: Sequence[RunRecord], metric: Metric) -> str | None:
     """What forbids to say anything of B alone by its estimate, if anything does."""
-    lost = _profiled("B", b) or (None if metric.to_target else _lost("B", b))
+    lost = _excluded("B", b) or (None if metric.to_target else _lost("B", b))
     return lost or (_spoiled("B", b) if metric.timed else None)
 
 
@@ -52,7 +53,7 @@ def not_alike(
     target_accuracy: float | None = None,
 ) -> str | None:
     """How `a` and `b` were not run alike, as `metric` needs it: more runs would not help."""
-    if watched := _profiled("A", a) or _profiled("B", b):
+    if watched := _excluded("A", a) or _excluded("B", b):
         return watched
     differing = conditions(a, b, metric.needs, target_accuracy=target_accuracy)
     return f"different {', '.join(differing)}" if differing else None
@@ -61,13 +62,13 @@ def not_alike(
 def machine_problem(match: Match, sample: Sample) -> str | None:
     """Why the machine itself forbids to compare times, if it does.
 
-    Other runs shared its cores on purpose, its speed moved during most runs of a side or, where the
-    runs were not taken in turn, which alone is fair to both, its own change from A to B may be all
-    of the difference.
+    Other runs shared its cores on purpose, a run stood still, its speed moved during most runs of a
+    side or, where the runs were not taken in turn, which alone is fair to both, its own change from
+    A to B may be all of the difference.
     """
-    spoiled = _spoiled("A", match.a) or _spoiled("B", match.b)
-    if spoiled or match.pairs:
-        return spoiled
+    why = _spoiled("A", match.a) or _spoiled("B", match.b)
+    if why or match.pairs:
+        return why
     return _explained(match, sample)
 
 
@@ -118,16 +119,16 @@ def machine_share(match: Match, metric: Metric) -> tuple[float, float]:
 
 
 def _spoiled(side: str, runs: Sequence[RunRecord]) -> str | None:
-    beside = sum(map(ran_beside_others, runs))
-    if beside:
-        return f"{beside} of {len(runs)} runs of {side} were measured beside other runs"
-    return mostly_unstable(side, unstable=sum(map(is_unstable, runs)), of=len(runs))
+    unstable = mostly_unstable(side, unstable=sum(map(is_unstable, runs)), of=len(runs))
+    return spoiled(runs, of=f" of {side}") or unstable
 
 
-def _profiled(side: str, runs: Sequence[RunRecord]) -> str | None:
+def _excluded(side: str, runs: Sequence[RunRecord]) -> str | None:
     """Why runs are in no comparison, where they were not left out of it before."""
-    profiled = sum(map(is_profiled, runs))
-    return f"{profiled} of {len(runs)} runs of {side} were profiled" if profiled else None
+    profiled, mixed = (sum(map(bool, map(which, runs))) for which in (is_profiled, code_change))
+    if profiled:
+        return f"{profiled} of {len(runs)} runs of {side} were profiled"
+    return f"{mixed} of {len(runs)} runs of {side} went on under other code" if mixed else None
 
 
 def _survivors(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> str | None:

@@ -10,6 +10,7 @@ from mnistbench.schema.record import RunRecord
 from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
 
 __all__ = [
+    "CODE",
     "code_of",
     "conditions",
     "subject",
@@ -20,7 +21,8 @@ __all__ = [
 _HARDWARE = ("device_type", "device_name", "cpu_name", "num_processes", "num_threads")
 _SOFTWARE = ("mixed_precision", "launcher", "driver", "cuda", "cudnn")
 
-_CODE = ("git_dirty", "git_diff_sha256")
+CODE = ("git_commit", "git_dirty", "git_diff_sha256", "code_sha256")
+"""What of a record's environment tells the code that ran."""
 
 _MOST_SHOWN = 60
 
@@ -102,7 +104,7 @@ def subject(
     runs = (*a, *b)
     names = dict.fromkeys(key for record in runs for key in record.config)
     readers = {name: _configured(name) for name in names if name not in _ELSEWHERE}
-    readers |= {**_CONDITIONS, **{name: _found(name) for name in (*_SOFTWARE, *_CODE)}}
+    readers |= {**_CONDITIONS, **{name: _found(name) for name in (*_SOFTWARE, *CODE)}}
     readers |= {"git_commit": _commit}
     readers |= {name: _version(name) for record in runs for name in _versions(record)}
     found = _differing(a, b, {k: read for k, read in readers.items() if k not in needs})
@@ -110,8 +112,10 @@ def subject(
 
 
 def code_of(record: RunRecord) -> str:
-    """The commit that `record` was run at, and whether there were changes on top of it."""
-    return (_commit(record) or "unknown") + " (dirty)" * bool(record.environment.get("git_dirty"))
+    """The commit that `record` was run at with the changes on top of it, or a hash of the files."""
+    _, dirty, changes, files = map(record.environment.get, CODE)
+    name = _commit(record) or (f"files {files}" if files else "unknown")
+    return name + (" (dirty)" if changes is None else f" (dirty, {changes})") * bool(dirty)
 
 
 def _differing(

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from mnistbench.analysis.differences import CODE
 from mnistbench.analysis.metrics import (
     METRICS,
     Level,
@@ -16,7 +17,13 @@ from mnistbench.analysis.metrics import (
 from mnistbench.analysis.numbered_names import numbered
 from mnistbench.analysis.reference_bands import check_group
 from mnistbench.analysis.repeats import counted, one_per_seed
-from mnistbench.analysis.stability import is_profiled, is_unstable, ran_beside_others
+from mnistbench.analysis.stability import (
+    code_change,
+    is_profiled,
+    is_unstable,
+    ran_beside_others,
+    stood_still,
+)
 from mnistbench.analysis.target_score import TargetScore, score_target, told_target
 from mnistbench.schema.record import RunRecord, finite
 from mnistbench.schema.reference import ReferenceCurve
@@ -40,8 +47,6 @@ __all__ = [
 
 _SHOWN = ("device_name", "num_processes", "num_threads", "mixed_precision")
 """What tells environments apart and has a column of its own."""
-
-_CODE = ("git_commit", "git_dirty", "git_diff_sha256")
 
 
 def group_runs(
@@ -211,10 +216,12 @@ def _loop(record: RunRecord) -> str | None:
 def _which(group: Sequence[RunRecord]) -> dict[str, Any]:
     known = [record for record in group if record.canary]
     told = [record for record in group if record.environment.get("measured_alone") is not None]
+    watched = [record for record in group if record.stood_still_s is not None]
     return {
         "unstable_runs": sum(map(is_unstable, known)) if known else None,
         "runs_beside_others": sum(map(ran_beside_others, told)) if told else None,
         "profiled_runs": sum(map(is_profiled, group)),
+        "runs_that_stood_still": sum(map(stood_still, watched)) if watched else None,
         "n": len(group),
         "num_seeds": len({record.seed for record in group}),
         "completed": sum(record.status == "completed" for record in group),
@@ -242,7 +249,7 @@ def _status(group: Sequence[RunRecord]) -> str:
 
 
 def _key(record: RunRecord, *, across_commits: bool) -> str:
-    left_out = _CODE if across_commits else ()
+    left_out = CODE if across_commits else ()
     values = {k: v for k, v in identity(record).items() if k not in left_out}
     values["profiled"] = is_profiled(record)
     return json.dumps(values, sort_keys=True, default=str)
@@ -252,9 +259,11 @@ def identity(record: RunRecord) -> dict[str, Any]:
     """All that makes a run this run, apart from its seed and its outcome."""
     values = as_left_to_the_run(record.config)
     config = {k: v for k, v in values.items() if k not in SAME_RUN}
-    environment = {k: record.environment.get(k) for k in (*_SHOWN, *_CODE, "launcher")}
+    environment = {k: record.environment.get(k) for k in (*_SHOWN, *CODE, "launcher")}
     if environment["git_commit"]:
         environment["git_commit"] = str(environment["git_commit"])[:10]
+    if change := code_change(record):
+        environment["git_commit"] = f"changed {change} ({record.run_id})"
     versions = record.environment.get("versions") or {}
     # not where the data came from: downloaded today, local tomorrow, the same bytes
     data = {"data sha256": record.dataset.sha256[:12]} if record.dataset else {}

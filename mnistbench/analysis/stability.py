@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.record import Canary, CanaryReading, RunRecord
+from mnistbench.schema.record import Canary, CanaryReading, Fact, RunRecord
 
 __all__ = [
     "DRIFT_BOUND",
-    "UNSTABLE_MARK",
+    "code_change",
+    "code_text",
     "cores_taken",
     "drift",
     "is_profiled",
@@ -20,6 +21,8 @@ __all__ = [
     "machine_change",
     "mark_notes",
     "ran_beside_others",
+    "spoiled",
+    "stood_still",
     "time_mark",
     "without_profiled",
 ]
@@ -33,12 +36,18 @@ matrix product and 20 % in the copy; a neighbour on one of the cores takes more 
 
 _MOST_MOVED = math.log1p(DRIFT_BOUND)
 
-UNSTABLE_MARK = "†"
-_BESIDE_MARK = "‡"
-_PROFILED_MARK = "§"
 
 _CROWDED = 0.1
 """Share of a run's cores from which on it is said that others took it."""
+
+_STILL, _LEAST_STILL_S = 0.01, 0.2
+"""Standing still that counts, as a share and in all [s]: as far as a ledger may be wrong."""
+
+_TICK_S = 0.02
+"""The kernel tells when a process started only to its scheduler's tick (10 ms)."""
+
+_UNEVEN = 2.0
+"""How many times what its median step comes to a train clock may say: 1.2 on an idle machine."""
 
 
 class MachineChange(NamedTuple):
@@ -74,6 +83,33 @@ def ran_beside_others(record: RunRecord) -> bool:
     A run that does not say so is not called that.
     """
     return record.environment.get("measured_alone") is False
+
+
+def stood_still(record: RunRecord) -> bool:
+    """Whether nothing of a run's process ran for a part of its training that tells: 1 % of it.
+
+    A run that does not say how long is not called that.
+    """
+    busy_s = sum(record.phases_s.get(phase, 0.0) for phase in ("train", "eval"))
+    return (record.stood_still_s or 0.0) > max(_LEAST_STILL_S, _STILL * busy_s)
+
+
+def spoiled(runs: Sequence[RunRecord], *, of: str = "") -> str | None:
+    """Why the times of `runs`, which are those `of` something, are in no comparison, if so."""
+    beside, still = (sum(map(which, runs)) for which in (ran_beside_others, stood_still))
+    what = "were measured beside other runs" if beside else "stood still"
+    return f"{beside or still} of {len(runs)} runs{of} {what}" if beside or still else None
+
+
+def code_change(record: RunRecord) -> str | None:
+    """Where a run went on under other code or versions, and which, in words; it is of neither."""
+    told = {i.step: code_text(i.code_changes) for i in record.interruptions if i.code_changes}
+    return "; ".join(f"at step {step:,}: {text}" for step, text in told.items()) or None
+
+
+def code_text(changes: Mapping[str, list[Fact]]) -> str:
+    """`Interruption.code_changes` in a few words."""
+    return ", ".join(f"{k} {str(a)[:10]} → {str(b)[:10]}" for k, (a, b) in changes.items())
 
 
 def is_profiled(record: RunRecord) -> bool:
@@ -130,26 +166,31 @@ def cores_taken(record: RunRecord) -> float | None:
     return min(max(lacking, 0.0) / wanted, 1.0)
 
 
+_MARKS = {"†": is_unstable, "‡": ran_beside_others, "§": is_profiled, "¶": stood_still}
+
+
 def time_mark(group: Sequence[RunRecord]) -> str:
     """What follows each time and speed of `group`: what made them mean less, or nothing."""
-    unstable, beside = any(map(is_unstable, group)), any(map(ran_beside_others, group))
-    profiled = any(map(is_profiled, group))
-    return UNSTABLE_MARK * unstable + _BESIDE_MARK * beside + _PROFILED_MARK * profiled
+    return "".join(mark for mark, which in _MARKS.items() if any(map(which, group)))
 
 
 def mark_notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
-    """What the marks on times mean, where one was set, and whether others took cores."""
-    change = f"the machine's own speed moved by more than {100 * DRIFT_BOUND:g} %"
-    moved, beside = (_how_many(groups, which) for which in (is_unstable, ran_beside_others))
-    lines = [f"{UNSTABLE_MARK} {change} during {moved}: these times are unstable"] if moved else []
-    if beside:
-        lines.append(f"{_BESIDE_MARK} measured beside other runs ({beside}): no time verdict")
-    if profiled := _how_many(groups, is_profiled):
-        lines.append(
-            f"{_PROFILED_MARK} profiled ({profiled}): these times include what watching cost, and "
-            "are in no comparison"
-        )
-    return lines + _crowded(groups)
+    """What the marks on times mean, where one was set, and what else spoils figures."""
+    moved, beside, profiled, still = (_how_many(groups, which) for which in _MARKS.values())
+    runs = [record for group in groups for record in group]
+    still_s = max((record.stood_still_s or 0.0 for record in runs), default=0.0)
+    said = {
+        f"† the machine's own speed moved by more than {100 * DRIFT_BOUND:g} % during {moved}: "
+        "these times are unstable": moved,
+        f"‡ measured beside other runs ({beside}): no time verdict": beside,
+        f"§ profiled ({profiled}): these times include what watching cost, and are in no "
+        "comparison": profiled,
+        f"¶ stood still for {still_s:.2g} s or more ({still}), stopped, frozen or throttled: "
+        "no time verdict": still,
+    }
+    lines = [line for line, is_so in said.items() if is_so]
+    mixed = [f"code changed {change}" for change in map(code_change, runs) if change]
+    return lines + _crowded(groups) + _disagreeing(runs) + mixed
 
 
 def _crowded(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
@@ -162,6 +203,33 @@ def _crowded(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     busy = max(r.telemetry.others_cores_during or 0.0 for r in crowded if r.telemetry)
     least = min(int(record.environment["num_usable_cores"]) for record in crowded)
     return [f"others kept up to {busy:.1f} of {least} cores busy during {which}"]
+
+
+def _disagreeing(runs: Sequence[RunRecord]) -> list[str]:
+    """Lines on runs of which one clock says another time than another, and nothing else why."""
+    gaps = [(run.wall_s - sum(run.phases_s.values()), run.wall_s) for run in runs]
+    apart_s = [gap for gap, wall_s in gaps if abs(gap) > max(_TICK_S, _STILL * wall_s)]
+    most = max(map(_times_median, runs), default=1.0)
+    lines = []
+    if apart_s:
+        gap = f"{max(apart_s, key=abs):.3g} s of a run's wall s are in none of its phases"
+        lines = [f"{gap}: the machine slept, or a clock is wrong"]
+    if most > 1:
+        lines.append(f"few steps took most of a train clock: {most:.2g} times their median step's")
+    return lines
+
+
+def _times_median(run: RunRecord) -> float:
+    """How many times what its median step comes to a train clock says, if far more; else 1.
+
+    It is 1 also where a mark, or that others took its cores, says why.
+    """
+    train_s = run.phases_s.get("train", 0.0)
+    by_median_s = run.num_steps * (run.throughput.step_s_p50 or 0.0)
+    if not by_median_s or train_s < max(_UNEVEN * by_median_s, by_median_s + _LEAST_STILL_S):
+        return 1.0
+    known = time_mark([run]) or (cores_taken(run) or 0.0) > _CROWDED
+    return 1.0 if known else train_s / by_median_s
 
 
 def _how_many(

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from mnistbench.engine.random_state import device_rng_state, set_device_rng_state
 from mnistbench.engine.run import Run
+from mnistbench.recorder.code_identity import running_code
 from mnistbench.schema.checkpoint import CheckpointState, SavedRun
 from mnistbench.schema.errors import InputError, first_line
-from mnistbench.schema.record import Interruption, StopSignal
+from mnistbench.schema.record import Fact, Interruption, StopSignal
 from mnistbench.schema.training_fields import BOOKKEEPING
 
 __all__ = ["checkpoint_files", "restore"]
@@ -102,8 +103,14 @@ def _state(run: Run, cause: int) -> CheckpointState:
         eval_points=state.eval_points,
         interruptions=state.interruptions,
         counts=counts.model_copy(update={"saved": counts.saved + 1}),
+        code=_code(),
         scaler=None if scaler is None else scaler.state_dict(),
     )
+
+
+def _code() -> dict[str, Fact]:
+    versions, code = running_code()
+    return versions | code
 
 
 def _packed(tensors: Named) -> bytes:
@@ -115,12 +122,15 @@ def _take_over(run: Run, saved: SavedRun) -> None:
     earlier, state = saved.state, run.state
     state.step, state.eval_points = earlier.step, list(earlier.eval_points)
     state.counts = earlier.counts
+    then, now = earlier.code, _code()
+    changes = {k: [then.get(k), now[k]] for k in now if then and then.get(k) != now[k]}
     interruption = Interruption(
         step=earlier.step,
         cause=earlier.cause,
         saved_at=earlier.saved_at,
         resumed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         num_processes=earlier.num_processes,
+        code_changes=None if then is None else changes,
     )
     state.interruptions = [*earlier.interruptions, interruption]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from statistics import quantiles
 from typing import Any
@@ -49,12 +50,13 @@ def record_of(
     """
     ended = outcome.status in {"completed", "diverged"}
     together = ended or outcome.stopped_together  # else some may be gone
-    throughput, train_points = Throughput(), list[TrainPoint]()
+    throughput, train_points, stood_still_s = Throughput(), list[TrainPoint](), None
     if outcome.status == "failed" or not measured:
         state.ledger.synchronize = None  # a device that failed may never answer again
     else:
         throughput = _throughput(context, state, together=together)
         train_points = _train_points(context, state, together=together)
+        (stood_still_s,) = _slowest(context, [state.ledger.stood_still_s], together=together)
     environment = _environment(context, parts)
     wall_s = state.ledger.close()
     return RunRecord(
@@ -75,6 +77,7 @@ def record_of(
         train_points=train_points,
         phases_s=dict(state.ledger.phases_s),
         wall_s=wall_s,
+        stood_still_s=stood_still_s,
         canary=outcome.canary,
         link=context.interconnect,
         interruptions=state.interruptions,
@@ -138,24 +141,30 @@ def _planned(plan: ExecutionPlan) -> dict[str, Any]:
 
 def _throughput(context: RunContext, state: TrainingState, *, together: bool) -> Throughput:
     """Speed of the slowest process."""
-    accelerator, durations = context.accelerator, state.timer.durations_s()
+    durations = state.timer.durations_s()
     if not durations:
         return Throughput()
     cuts = quantiles(durations, n=20, method="inclusive") if len(durations) > 1 else durations
     p50, p95 = cuts[(len(cuts) - 1) // 2], cuts[-1]
-    slowest = torch.tensor([p50, p95, state.ledger.spent_s("train")], dtype=torch.float64)
-    if together and accelerator.num_processes > 1:
-        device = accelerator.device
-        mine = slowest.to(device=device, dtype=widest_float(device)).unsqueeze(0)
-        slowest = accelerator.gather(mine).amax(dim=0).cpu()
-    p50, p95, train_s = slowest.tolist()
-    timed = accelerator.device.type in {"cpu", "cuda"}  # elsewhere a call returns too early
+    mine = [p50, p95, state.ledger.spent_s("train")]
+    p50, p95, train_s = _slowest(context, mine, together=together)
+    timed = context.accelerator.device.type in {"cpu", "cuda"}  # elsewhere a call returns too early
     return Throughput(
         samples_per_s=context.batch_plan.samples_seen(state.step) / train_s,
         step_s_p50=p50 if timed else None,
         step_s_p95=p95 if timed else None,
         step_split=_step_split(context, state, together=together) if timed else None,
     )
+
+
+def _slowest(context: RunContext, mine: Sequence[float], *, together: bool) -> list[float]:
+    """The largest of each of `mine` [seconds] over all processes."""
+    accelerator = context.accelerator
+    if not together or accelerator.num_processes == 1:
+        return list(mine)
+    device = accelerator.device
+    told = torch.tensor([mine], dtype=widest_float(device), device=device)
+    return list(accelerator.gather(told).amax(dim=0).tolist())
 
 
 def _step_split(context: RunContext, state: TrainingState, *, together: bool) -> StepSplit | None:

@@ -13,6 +13,7 @@ from threading import Thread
 import torch
 from accelerate import Accelerator
 
+from mnistbench.analysis.stability import code_text
 from mnistbench.engine.build import build_parts, differs_by_process
 from mnistbench.engine.checkpoint import restore
 from mnistbench.engine.checkpoint_writer import CheckpointWriter
@@ -34,6 +35,7 @@ from mnistbench.engine.stop_signals import deferred_signals, exit_now, stop_erro
 from mnistbench.engine.training_loop import TrainingLoop
 from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import Ledger
+from mnistbench.recorder.code_identity import running_code
 from mnistbench.recorder.hooks import Hook
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
@@ -46,6 +48,7 @@ __all__ = ["train"]
 
 _log = logging.getLogger(__name__)
 _LAST_WORDS_S = 1.0
+running_code()  # as it is imported here: on disk it may change before a run begins
 _Rest = tuple[BuiltParts | None, TrainingState, Outcome]
 
 
@@ -164,8 +167,6 @@ def _run(
             outcome.error = f"{type(stop).__name__}: {stop}".rstrip(": ")
             _save(context, record_of(context, parts, state, outcome))
             raise
-        if mismatch := ledger.check(record.wall_s):
-            _log.warning(mismatch)
         record = _save(context, record)
         return record, outcome.stop_signal or stops.asked  # one that came after the last check
 
@@ -224,6 +225,8 @@ def _go_on(run: Run, writer: CheckpointWriter, saved: SavedRun) -> None:
         raise SaidElsewhereError(str(error)) from None
     if accelerator.is_main_process:
         _log.info(f"going on from step {run.step:,} of {run.run_folder}")
+        if changes := run.state.interruptions[-1].code_changes:
+            _log.warning(f"it goes on under other code: {code_text(changes)}")
 
 
 def _what_is_wrong(run: Run, hooks: RunHooks) -> str | None:

@@ -91,7 +91,8 @@ class TrainingLoop:
                 self._telemeter.begin()
             self._run.context.accelerator.wait_for_everyone()
             try:
-                self._outcome.status = self._train()
+                with self._state.ledger.watched():
+                    self._outcome.status = self._train()
             finally:
                 self._progress.close()
                 self._outcome.telemetry = self._telemeter.reading() if self._telemeter else None

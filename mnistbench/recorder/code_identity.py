@@ -1,17 +1,23 @@
-"""Which code runs: the commit of its checkout and, of what is not committed, a hash."""
+"""Which code runs: commit of its checkout, a hash of what is not committed, versions below it."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import os
+import platform
 import stat
 import subprocess
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from threading import Timer
-from typing import Any
 
-__all__ = ["code_identity"]
+from mnistbench.schema.record import Fact
 
+__all__ = ["code_identity", "running_code"]
+
+_PACKAGES = ("mnistbench", "torch", "torchvision", "accelerate", "numpy")
 _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGE = "mnistbench"
 _PATIENCE_S = 5.0
@@ -24,43 +30,74 @@ _PLAIN_DIFF = (
 """What a user's own settings of git would make another text of."""
 
 
-def code_identity(root: Path = _ROOT) -> dict[str, Any]:
+@cache
+def running_code() -> tuple[dict[str, Fact], dict[str, Fact]]:
+    """Versions of packages, and `code_identity`, as the first call in this process found them.
+
+    That is for before they are imported: on disk they may change while a run trains.
+    """
+    python = platform.python_version()
+    return {"python": python, **{name: _version(name) for name in _PACKAGES}}, code_identity()
+
+
+def code_identity(root: Path = _ROOT) -> dict[str, Fact]:
     """The commit, whether the package was changed on top of it, and a hash of these changes.
 
     `git_diff_sha256` is the first 12 digits of the SHA-256 of ``git diff HEAD`` of the package and
     of its files that are neither tracked nor ignored, names and contents: the same for the same
     code. It is ``None`` where nothing was changed, and where that cannot be told: git does not
-    answer within 5 s, or the changes are larger than 20 MiB. All are ``None`` of an installed
-    package. Nothing here raises, and git writes nothing.
+    answer within 5 s, or the changes are larger than 20 MiB. Where git does not tell all, as of an
+    installed package, `code_sha256` is of the files of the package. Nothing here raises, and git
+    writes nothing.
     """
-    if not (root / ".git").exists():
-        return dict.fromkeys(("git_commit", "git_dirty", "git_diff_sha256"))
-    commit = _git(root, "rev-parse", "HEAD")
-    status = _git(root, "status", "--porcelain", "--", _PACKAGE)
+    in_git = (root / ".git").exists()
+    commit = _git(root, "rev-parse", "HEAD") if in_git else None
+    status = _git(root, "status", "--porcelain", "--", _PACKAGE) if in_git else None
+    changes = _changes(root) if status and status.strip() else None
+    told = commit is not None and status is not None and bool(changes) == bool(status.strip())
     return {
         "git_commit": None if commit is None else commit.decode().strip(),
         "git_dirty": None if status is None else bool(status.strip()),
-        "git_diff_sha256": _changes(root) if status and status.strip() else None,
+        "git_diff_sha256": changes,
+        "code_sha256": None if told else _hash(root, _files(root)),
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _changes(root: Path) -> str | None:
     """The hash of all that `root` has on top of its commit."""
     diff = _git(root, "diff", *_PLAIN_DIFF, "HEAD", "--", _PACKAGE)
     names = _git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", _PACKAGE)
-    if diff is None or names is None or not diff + names:
+    if diff is None or names is None:
         return None
-    told, left = hashlib.sha256(diff), _MOST_BYTES - len(diff)
-    for name in sorted(filter(None, names.split(b"\0"))):
+    return _hash(root, filter(None, names.split(b"\0")), beside=diff)
+
+
+def _files(root: Path) -> list[bytes]:
+    """The names of all files of the package, but for those that Python makes itself."""
+    paths = (root / _PACKAGE).rglob("*")
+    return [os.fsencode(p.relative_to(root)) for p in paths if "__pycache__" not in p.parts]
+
+
+def _hash(root: Path, names: Iterable[bytes], *, beside: bytes = b"") -> str | None:
+    """The hash of files of `root`, names and contents, and of what is told `beside` them."""
+    told, left, names = hashlib.sha256(beside), _MOST_BYTES - len(beside), sorted(names)
+    for name in names:
         try:
             content = _content(root / os.fsdecode(name), most=left)
-        except OSError:  # gone since git named it, or not ours to read
+        except OSError:  # gone since it was named, or not ours to read
             return None
         left -= len(content)
         if left < 0:
             return None
         told.update(b"\0%s\0%d\0" % (name, len(content)) + content)
-    return told.hexdigest()[:_DIGITS]
+    return told.hexdigest()[:_DIGITS] if names or beside else None
 
 
 def _content(path: Path, *, most: int) -> bytes:

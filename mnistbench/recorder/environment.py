@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import psutil
 import torch
 
-from mnistbench.recorder.code_identity import code_identity
+from mnistbench.recorder.code_identity import running_code
 from mnistbench.recorder.cores import SHARED_CORES, usable_cores
 from mnistbench.schema.errors import first_line
 
@@ -23,8 +22,6 @@ __all__ = [
     "num_machines",
     "set_threads",
 ]
-
-_PACKAGES = ("mnistbench", "torch", "torchvision", "accelerate", "numpy")
 
 
 def local_world_size() -> int:
@@ -72,8 +69,9 @@ def device_name(device: torch.device) -> str:
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
     """The environment of a record; what cannot be found out is ``None``."""
+    versions, code = running_code()
     return {
-        "versions": {"python": platform.python_version()} | {p: _version(p) for p in _PACKAGES},
+        "versions": versions,
         "platform": platform.platform(),
         "device_type": device.type,
         "device_name": device_name(device),
@@ -94,20 +92,13 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "num_machines": num_machines(),
         "restarts": _whole("TORCHELASTIC_RESTART_COUNT", 0),
         "world_size": _whole("WORLD_SIZE", 1),
-        **code_identity(),
+        **code,
     }
 
 
 def _whole(variable: str, otherwise: int) -> int:
     value = os.environ.get(variable, "")
     return int(value) if value.isdigit() else otherwise
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _cpu_name() -> str:

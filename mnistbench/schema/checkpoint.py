@@ -20,6 +20,7 @@ from mnistbench.schema.record import (
     CheckpointCounts,
     DatasetInfo,
     EvalPoint,
+    Fact,
     Interruption,
     Name,
     StopSignal,
@@ -53,8 +54,8 @@ class CheckpointState(BaseModel):
 
     `config` is of the whole invocation, with all of its seeds, but for what may differ when it goes
     on; `seed` is this run's.
-    What follows `num_processes` is as it came out. `scaler` is the
-    gradient scaler's state, where there is one.
+    What follows `num_processes` is as it came out. `code` is what ran, with its versions; `scaler`
+    is the gradient scaler's state, where there is one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
@@ -77,6 +78,7 @@ class CheckpointState(BaseModel):
     eval_points: list[EvalPoint]
     interruptions: list[Interruption]
     counts: CheckpointCounts
+    code: dict[str, Fact] | None = None
     scaler: dict[str, int | float] | None
 
 

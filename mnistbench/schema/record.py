@@ -9,9 +9,10 @@ newer version (`mnistbench.schema.store.load_record`); what writes one holds to 
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 
 from mnistbench.schema.errors import one_line
 from mnistbench.schema.insight import Profile, StepCosts, Telemetry
@@ -25,6 +26,7 @@ __all__ = [
     "CheckpointCounts",
     "DatasetInfo",
     "EvalPoint",
+    "Fact",
     "Interruption",
     "Link",
     "Name",
@@ -62,6 +64,8 @@ Source = Literal["local", "downloaded", "generated"]
 Status = Literal["completed", "diverged", "interrupted", "failed"]
 StopSignal = Literal["SIGINT", "SIGTERM"]
 
+Fact = str | bool | None
+"""What one name tells of the code: a commit, whether it was changed, a version."""
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 Name = Annotated[str, Field(pattern=_NAME, max_length=200)]
@@ -95,6 +99,14 @@ class _ReadOfEnvironment(StrictModel):
     measured_alone: bool | None = None
     lr_peak: float | None = Field(None, gt=0)
     eval_spacing: float | None = Field(None, gt=0, lt=1)
+
+
+def _checked(values: dict[str, Any], shape: type[StrictModel]) -> dict[str, Any]:
+    try:
+        shape.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(one_line(error)) from None
+    return values
 
 
 class RecipeInfo(StrictModel):
@@ -212,6 +224,7 @@ class Interruption(StrictModel):
 
     `cause` is the signal that it was saved at; ``None`` is an end without a word: what came after
     that checkpoint is in no time here. `num_processes` is of before; times of day are in ISO 8601.
+    `code_changes` are name -> [before, after] of what differs in code and versions.
     """
 
     step: int = Field(ge=0)
@@ -219,6 +232,7 @@ class Interruption(StrictModel):
     saved_at: str
     resumed_at: str
     num_processes: int = Field(ge=1)
+    code_changes: dict[str, Annotated[list[Fact], Field(min_length=2, max_length=2)]] | None = None
 
 
 class CheckpointCounts(StrictModel):
@@ -233,7 +247,8 @@ class RunRecord(StrictModel):
 
     `config` and `environment` stay open mappings, so that an older reader can still show them; of
     what they hold, only that which readers rely on is checked. Runs of one `invocation` are the
-    seeds of one command.
+    seeds of one command. For `stood_still_s` at least, nothing of a process ran while it trained
+    and evaluated, though its clocks did: of the process that stood longest.
     """
 
     schema_version: int = Field(SCHEMA_VERSION, ge=1)
@@ -244,8 +259,10 @@ class RunRecord(StrictModel):
     created_at: str
     seed: int
     recipe: RecipeInfo | None
-    config: dict[str, Any]
-    environment: dict[str, Any]
+    config: Annotated[dict[str, Any], AfterValidator(partial(_checked, shape=_ReadOfConfig))]
+    environment: Annotated[
+        dict[str, Any], AfterValidator(partial(_checked, shape=_ReadOfEnvironment))
+    ]
     dataset: DatasetInfo | None
     num_parameters: int | None = Field(None, ge=0)
     num_epochs: float = Field(0.0, ge=0)
@@ -254,6 +271,7 @@ class RunRecord(StrictModel):
     train_points: list[TrainPoint] = Field(default_factory=list)
     phases_s: dict[Phase, float]
     wall_s: float = Field(ge=0)
+    stood_still_s: float | None = Field(None, ge=0)
     canary: Canary | None = None
     link: Link | None = None
     interruptions: list[Interruption] = Field(default_factory=list)
@@ -263,16 +281,6 @@ class RunRecord(StrictModel):
     step_costs: StepCosts | None = None
     throughput: Throughput = Throughput()
     result: Result = Result()
-
-    @field_validator("config")
-    @classmethod
-    def _check_config(cls, config: dict[str, Any]) -> dict[str, Any]:
-        return _checked(config, _ReadOfConfig)
-
-    @field_validator("environment")
-    @classmethod
-    def _check_environment(cls, environment: dict[str, Any]) -> dict[str, Any]:
-        return _checked(environment, _ReadOfEnvironment)
 
     @model_validator(mode="after")
     def _check_split(self) -> Self:
@@ -284,11 +292,3 @@ class RunRecord(StrictModel):
 def finite(value: float) -> float | None:
     """`value`, or ``None`` where it is NaN or infinite and strict JSON has no word for it."""
     return value if math.isfinite(value) else None
-
-
-def _checked(values: dict[str, Any], shape: type[StrictModel]) -> dict[str, Any]:
-    try:
-        shape.model_validate(values)
-    except ValidationError as error:
-        raise ValueError(one_line(error)) from None
-    return values

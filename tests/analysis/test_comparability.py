@@ -7,7 +7,7 @@ from mnistbench.analysis.comparison import compare, compare_matches, default_met
 from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.pairing import as_one
 from mnistbench.schema.record import Canary, CanaryReading
-from tests.made_records import profiled, slower
+from tests.made_records import interruption, profiled, slower
 
 
 def row(comparison, metric):
@@ -196,12 +196,19 @@ def test_sides_of_which_one_goes_first_each_time_are_said_not_to_be_balanced(mak
     assert accuracy.caveat is None
 
 
-def test_times_of_runs_beside_others_get_no_verdict_but_steps_and_accuracies_do(make_pairs):
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"environment": {"measured_alone": False}}, "were measured beside other runs"),
+        ({"stood_still_s": 6.0}, "stood still"),
+    ],
+)
+def test_times_of_spoiled_runs_get_no_verdict_but_steps_and_accuracies_do(make_pairs, change, what):
     a, b = make_pairs(10, factor=0.9)
-    shared = b[0].environment | {"measured_alone": False}
-    b[3] = b[3].model_copy(update={"environment": shared})
+    environment = b[0].environment | change.get("environment", {})
+    b[3] = b[3].model_copy(update=change | {"environment": environment})
     names = ["samples_per_s", "time_to_accuracy_s", "steps_to_accuracy", "test_accuracy"]
-    why = "1 of 10 runs of B were measured beside other runs"
+    why = f"1 of 10 runs of B {what}"
     table = compare(a, b, metrics=names)
     assert [r.reason for r in table.rows[:2]] == [why, why]
     assert [r.verdict for r in table.rows[2:]] == ["no difference seen"] * 2
@@ -210,6 +217,15 @@ def test_times_of_runs_beside_others_get_no_verdict_but_steps_and_accuracies_do(
     (speed,) = compare(b, a, metrics=["samples_per_s"]).rows
     assert speed.reason == why.replace("B", "A")
     assert row(compare(a, b, metrics=names, force=True), "samples_per_s").verdict == "slower"
+
+
+def test_a_run_that_went_on_under_other_code_gets_no_verdict_at_all(make_pairs):
+    a, b = make_pairs(10, factor=0.9)
+    b[3] = b[3].model_copy(update={"interruptions": [interruption(git_commit=["a" * 40, None])]})
+    why = "1 of 10 runs of B went on under other code"
+    table = compare(a, b, metrics=["samples_per_s", "test_accuracy"])
+    assert [row.reason for row in table.rows] == [why, why]
+    assert [row.b_problem for row in table.rows] == [why, why]
 
 
 def test_profiled_runs_change_no_comparison(make_pairs):

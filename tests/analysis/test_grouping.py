@@ -3,9 +3,10 @@
 import pytest
 
 from mnistbench.analysis.grouping import differences, group_labels, group_runs, summarise
+from mnistbench.analysis.stability import mark_notes
 from mnistbench.schema.record import DatasetInfo, RecipeInfo, Result
+from tests.made_records import interruption, profiled
 from tests.made_records import make_record as make_one
-from tests.made_records import profiled
 
 
 def test_runs_that_differ_in_anything_but_the_seed_stay_apart(make_record):
@@ -47,7 +48,9 @@ def test_a_seed_that_was_run_again_stays_in_its_group(make_record):
     assert told["time_to_accuracy_s"]["of"] == 2
 
 
-@pytest.mark.parametrize("key", ["launcher", "git_diff_sha256", "git_dirty", "git_commit"])
+@pytest.mark.parametrize(
+    "key", ["launcher", "git_diff_sha256", "git_dirty", "git_commit", "code_sha256"]
+)
 def test_another_launcher_or_other_code_is_another_row(make_record, key):
     one, other = (
         make_record(seed, environment=make_record().environment | {key: f"value {seed}"})
@@ -56,6 +59,20 @@ def test_another_launcher_or_other_code_is_another_row(make_record, key):
     assert group_runs([one, other]) == [[one], [other]]
     assert differences([[one], [other]]) == [f"{key} value 0", f"{key} value 1"]
     assert len(group_runs([one, other], across_commits=True)) == 1 + (key == "launcher")
+
+
+def test_a_run_that_went_on_under_other_code_is_a_row_of_its_own(make_record):
+    changes = {"git_commit": ["a" * 40, "b" * 40], "torch": ["2.11", "2.14"]}
+    runs = [make_record(seed) for seed in range(2)]
+    runs += [make_record(seed, interruptions=[interruption()]) for seed in (2, 3)]
+    mixed = [make_record(seed, interruptions=[interruption(**changes)]) for seed in (4, 5)]
+    groups = group_runs([*runs, *mixed])
+    assert groups == [runs, mixed[:1], mixed[1:]]
+    change = "changed at step 4: git_commit aaaaaaaaaa → bbbbbbbbbb, torch 2.11 → 2.14"
+    said = ["git_commit None", *[f"git_commit {change} ({run.run_id})" for run in mixed]]
+    assert differences(groups) == said
+    assert mark_notes([mixed]) == [f"code {change}"] * 2
+    assert len(group_runs([*runs, *mixed], across_commits=True)) == 1
 
 
 def foreign(make_record, **changes):

@@ -16,7 +16,7 @@ from mnistbench.analysis.stability import (
 )
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.insight import Telemetry
-from mnistbench.schema.record import Canary, CanaryReading
+from mnistbench.schema.record import Canary, CanaryReading, Throughput
 from tests.made_records import profiled
 
 
@@ -86,6 +86,44 @@ def test_a_change_of_the_machine_has_the_noise_of_its_probe(make_record):
 
 def test_levels_are_unknown_without_a_canary(make_record):
     assert machine_change([make_record()], [make_record(canary=canary())]) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "train_s", "still"),
+    [
+        (6.0, 10.0, True),
+        (0.3, 10.0, True),
+        (0.3, 100.0, False),
+        (0.1, 0.1, False),
+        (None, 6, False),
+    ],
+)
+def test_a_run_that_stood_still_is_marked(make_record, seconds, train_s, still):
+    spent = make_record().phases_s | {"train": train_s, "other": 0.0}
+    record = make_record(stood_still_s=seconds, phases_s=spent, wall_s=train_s)
+    assert time_mark([make_record(1), record]) == "¶" * still
+    note = (
+        f"¶ stood still for {seconds or 0:g} s or more (1 of 2 runs), stopped, frozen or throttled"
+    )
+    assert mark_notes([[record, make_record(1)]]) == [f"{note}: no time verdict"] * still
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, []),
+        ({"wall_s": 10.09}, []),
+        ({"wall_s": 16.0}, ["6 s of a run's wall s are in none of its phases: the machine slept"]),
+        ({"num_steps": 100, "throughput": Throughput(step_s_p50=0.05)}, []),
+        (
+            {"num_steps": 100, "throughput": Throughput(step_s_p50=0.01)},
+            ["few steps took most of a train clock: 6 times their median step's"],
+        ),
+    ],
+)
+def test_clocks_that_say_different_times_are_told_of(make_record, changes, said):
+    notes = mark_notes([[make_record(0, **changes)], [make_record(1)]])
+    assert [note.split(", or a clock")[0] for note in notes] == said
 
 
 @pytest.mark.parametrize(

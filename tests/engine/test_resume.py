@@ -14,6 +14,7 @@ from safetensors.torch import load, save
 from mnistbench.engine import run_seeds
 from mnistbench.engine.resume import new_invocation
 from mnistbench.engine.run_seeds import train
+from mnistbench.recorder.code_identity import running_code
 from mnistbench.recorder.progress import Progress
 from mnistbench.schema.checkpoint import FILES, checkpoints_of
 from mnistbench.schema.errors import InputError
@@ -132,6 +133,22 @@ def fail_at(patch, error, number):
 
     patch.setattr(os, "fsync", counted(os.fsync))
     patch.setattr(Path, "rename", counted(Path.rename))
+
+
+def test_code_that_changed_meanwhile_is_on_record(small_config, monkeypatch, caplog, run_folder):
+    versions, code = running_code()
+    for number, commit in enumerate(("a" * 40, "a" * 40, "b" * 40)):
+        now = versions, code | {"git_commit": commit}
+        monkeypatch.setattr("mnistbench.engine.checkpoint.running_code", lambda now=now: now)
+        config = small_config(**VALUES | (LATEST if number else {}))
+        interrupt(monkeypatch, config, at_step=3 + number)
+    record = load_record(run_folder() / "record.json")  # it is read as it was written
+    assert [i.code_changes for i in record.interruptions] == [
+        {},
+        {"git_commit": ["a" * 40, "b" * 40]},
+    ]
+    warned = [r.message for r in caplog.records if "other code" in r.message]
+    assert warned == ["it goes on under other code: git_commit aaaaaaaaaa → bbbbbbbbbb"]
 
 
 def test_two_lives_of_one_run_do_not_mix(small_config, monkeypatch, run_folder):

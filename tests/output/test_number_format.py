@@ -126,7 +126,9 @@ def test_runs_beside_others_mark_their_times_and_count_in_steps_and_accuracies(m
     assert [row["runs_beside_others"] for row in rows] == [2, 0]
     assert rows[0]["test_accuracy"]["n"] == 5
     (untold,) = json.loads(render_runs([make_record()], table_format="json"))
-    assert untold["runs_beside_others"] is None
+    assert untold["runs_beside_others"] is untold["runs_that_stood_still"] is None
+    (told,) = json.loads(render_runs([make_record(stood_still_s=6.0)], table_format="json"))
+    assert told["runs_that_stood_still"] == 1
     (first, *_) = cells(render_targets(records, [0.97], table_format="table"))
     assert first["median s"].endswith("‡")
     assert "‡" not in first["steps"]

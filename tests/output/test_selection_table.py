@@ -204,10 +204,17 @@ def test_times_to_a_target_that_was_read_on_test_choose_nothing(make_record):
         render_selection(records, metric="val_accuracy", table_format="table")
 
 
-def test_times_beside_other_runs_choose_nothing_but_steps_and_accuracies_do(make_cell):
-    records = grid(make_cell, CLEAR, environment={"measured_alone": False})
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"environment": {"measured_alone": False}}, "were measured beside other runs"),
+        ({"stood_still_s": 6.0}, "stood still"),
+    ],
+)
+def test_spoiled_times_choose_nothing_but_steps_and_accuracies_do(make_cell, change, what):
+    records = grid(make_cell, CLEAR, **change)
     for metric in ("samples_per_s", "time_to_accuracy_s", "wall_s"):
-        with pytest.raises(InputError, match="15 of 15 runs were measured beside other runs"):
+        with pytest.raises(InputError, match=f"15 of 15 runs {what}"):
             render_selection(records, metric=metric, table_format="table")
     for metric in ("val_accuracy", "steps_to_accuracy"):
         text = render_selection(records, metric=metric, table_format="table")

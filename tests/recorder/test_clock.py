@@ -1,5 +1,7 @@
-"""The ledger: exclusive, complete, and checked against a second clock."""
+"""The ledger: exclusive and complete, and what they do not tell."""
 
+import itertools
+import signal
 import subprocess
 import sys
 import time
@@ -36,7 +38,6 @@ def test_phases_are_exclusive_and_nest(monkeypatch):
     spent = {"import": 3.0, "other": 1.0, "train": 9.0, "eval": 2.0}
     assert ledger.phases_s == dict.fromkeys(PHASES, 0.0) | spent
     assert wall_s == 15
-    assert ledger.check(wall_s) is None
 
 
 def test_a_phase_left_by_an_exception_still_counts(monkeypatch):
@@ -52,14 +53,55 @@ def test_a_phase_left_by_an_exception_still_counts(monkeypatch):
     assert (ledger.phases_s["data"], ledger.phases_s["other"]) == (2, 1)
 
 
-def test_a_ledger_that_does_not_add_up_says_so(monkeypatch):
-    fake = FakeClock(monkeypatch)
+BEAT = (0.23, 0.23, 0)  # what passes from one beat to the next: the clock, computing, pages read
+STANDING = {
+    "in time": ([BEAT, BEAT], 0.0),
+    "a neighbour has the core": ([(0.24, 0.1, 0)] * 9, 0.0),
+    "stopped": ([BEAT, (6.23, 0.23, 0), BEAT], 6.0),
+    "stopped as it ends": ([BEAT, (6.23, 0.0, 0)], 6.0),
+    "stopped, with four threads": ([(0.23, 0.9, 0), (6.23, 0.9, 0)], 6.0),
+    "throttled": ([(0.28, 0.1, 0)] * 10, 0.5),
+    "a call computes and lets no thread wake": ([BEAT, (6.23, 6.2, 0)], 0.0),
+    "a call reads from a disk": ([BEAT, (6.23, 0.23, 100)], 0.0),
+}
+
+
+@pytest.mark.parametrize(("beats", "expected"), STANDING.values(), ids=STANDING)
+def test_what_stands_still_is_told_from_what_computes_reads_or_waits(monkeypatch, beats, expected):
+    columns = zip(*beats, strict=True)
+    sums = zip(*(itertools.accumulate(c, initial=0) for c in columns), strict=True)
+    used = iter(tuple(sums))
+    monkeypatch.setattr(clock, "_used", lambda: next(used))
+    ended = iter([False] * (len(beats) - 1) + [True])
     ledger = Ledger()
-    fake.now += 10
-    fake.asleep = 0.05
-    assert ledger.check(ledger.close()) is None
-    fake.asleep = 0.5
-    assert "adds up to 10.000 s of 10.500 s" in str(ledger.check(ledger.close()))
+    ledger._watch(lambda _wait_s: next(ended))
+    assert ledger.stood_still_s == pytest.approx(expected)
+    later = Ledger()
+    later.restore(*ledger.state())  # a run that goes on had stood still before
+    later.restore(ledger.state()[0][: len(PHASES)], 0.0)  # as earlier releases saved it
+    assert later.stood_still_s == ledger.stood_still_s
+
+
+@pytest.mark.processes
+def test_a_process_that_is_stopped_notices():
+    code = (
+        "import sys; from mnistbench.recorder.clock import Ledger\n"
+        "ledger = Ledger()\n"
+        "with ledger.watched():\n"
+        "    print('in', flush=True)\n"
+        "    sys.stdin.readline()\n"
+        "print(ledger.stood_still_s)"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True
+    ) as child:
+        assert child.stdout.readline() == "in\n"
+        child.send_signal(signal.SIGSTOP)
+        time.sleep(0.5)
+        child.send_signal(signal.SIGCONT)
+        said, _ = child.communicate("on\n", timeout=60)
+    assert float(said) > 0.2
 
 
 def test_the_device_is_waited_for_around_a_window_never_inside():

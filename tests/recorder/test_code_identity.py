@@ -7,12 +7,12 @@ import sys
 import pytest
 
 from mnistbench.recorder import code_identity as module
-from mnistbench.recorder.code_identity import code_identity
+from mnistbench.recorder.code_identity import code_identity, running_code
 from mnistbench.recorder.environment import describe_environment
 
 pytestmark = pytest.mark.processes
 
-NOTHING = {"git_commit": None, "git_dirty": None, "git_diff_sha256": None}
+NOTHING = {"git_commit": None, "git_dirty": None, "git_diff_sha256": None, "code_sha256": None}
 
 
 @pytest.fixture
@@ -110,8 +110,23 @@ def test_without_a_repository_a_commit_or_git_nothing_is_told(checkout, tmp_path
     empty = tmp_path / "empty"
     subprocess.run(["git", "init", str(empty)], check=True, capture_output=True)
     assert code_identity(empty)["git_commit"] is None
+
+
+def test_where_git_does_not_tell_the_files_of_the_package_do(checkout, tmp_path, monkeypatch):
+    root, _ = checkout
+    assert code_identity(root)["code_sha256"] is None
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert code_identity(root) == NOTHING
+    first = code_identity(root)
+    assert first == NOTHING | {"code_sha256": first["code_sha256"]}
+    made = root / "mnistbench" / "__pycache__"
+    made.mkdir()
+    (made / "a.pyc").write_bytes(b"x")
+    assert code_identity(root) == first
+    for change in ("one = 2\n", "one = 3\n"):
+        (root / "mnistbench" / "a.py").write_text(change)
+        assert code_identity(root)["code_sha256"] not in {first["code_sha256"], None}
+    (root / ".git").rename(root / "elsewhere")  # an installed package has none
+    assert code_identity(root)["code_sha256"] not in {first["code_sha256"], None}
 
 
 def test_a_git_that_does_not_answer_is_not_waited_for(checkout, tmp_path, monkeypatch):
@@ -123,10 +138,24 @@ def test_a_git_that_does_not_answer_is_not_waited_for(checkout, tmp_path, monkey
     (bin_ / "git").chmod(0o755)
     monkeypatch.setenv("PATH", str(bin_))
     monkeypatch.setattr(module, "_PATIENCE_S", 0.05)
-    assert code_identity(root) == NOTHING
+    assert code_identity(root) | {"code_sha256": None} == NOTHING
 
 
-def test_a_record_has_it():
+def test_a_record_has_what_was_there_when_the_process_began(checkout, monkeypatch):
     import torch
 
-    assert NOTHING.keys() <= describe_environment(torch.device("cpu")).keys()
+    root, git = checkout
+    began = code_identity(root)
+    monkeypatch.setattr(module, "code_identity", lambda: code_identity(root))
+    running_code.cache_clear()
+    try:
+        running_code()
+        (root / "mnistbench" / "a.py").write_text("one = 2\n")
+        git("commit", "-am", "while it trains")
+        monkeypatch.setattr(module.importlib.metadata, "version", lambda _name: "new")
+        told = describe_environment(torch.device("cpu"))
+    finally:
+        running_code.cache_clear()
+    assert began != code_identity(root)
+    assert {name: told[name] for name in NOTHING} == began
+    assert "new" not in told["versions"].values()

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from mnistbench.analysis.differences import CODE
 from mnistbench.analysis.grouping import identity, run_name
 from mnistbench.analysis.scaling.topology import Topology
 from mnistbench.schema.errors import InputError
@@ -14,7 +15,7 @@ from mnistbench.schema.record import RunRecord
 __all__ = ["common_target", "group_by_configuration"]
 
 _SCALED = {"num_processes", "num_threads", "global_batch_size", "per_device_batch_size"}
-_FREE = _SCALED | {"git_commit", "git_dirty", "git_diff_sha256", "launcher"}
+_FREE = _SCALED | {*CODE, "launcher"}
 """What runs of one configuration may differ in."""
 
 

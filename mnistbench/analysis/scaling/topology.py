@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import groupby
 from statistics import fmean
 
-from mnistbench.analysis.stability import ran_beside_others
+from mnistbench.analysis.stability import spoiled
 from mnistbench.schema.record import RunRecord, StepSplit
 
 __all__ = ["Topology"]
@@ -47,19 +47,19 @@ class Topology:
 
     @cached_property
     def per_seed(self) -> list[RunRecord]:
-        """A run of each seed: the newest that came to an end with the cores to itself."""
+        """A run of each seed: the newest that came to an end, best one whose times count."""
         return [max(same, key=_rank) for _, same in groupby(self.runs, key=lambda run: run.seed)]
 
     @cached_property
     def alone(self) -> list[RunRecord]:
-        """Those of `per_seed` that had the cores to themselves, whatever became of them."""
-        return [run for run in self.per_seed if not ran_beside_others(run)]
+        """Those of `per_seed` whose times count, whatever became of them."""
+        return [run for run in self.per_seed if not spoiled([run])]
 
     @cached_property
     def timed(self) -> list[RunRecord]:
-        """All completed runs with the cores to themselves: each is a sample of the speed."""
+        """All completed runs whose times count: each is a sample of the speed."""
         done = [run for run in self.runs if run.status == "completed"]
-        return [run for run in done if run.throughput.samples_per_s and not ran_beside_others(run)]
+        return [run for run in done if run.throughput.samples_per_s and not spoiled([run])]
 
     @cached_property
     def step_s(self) -> float | None:
@@ -86,4 +86,4 @@ class Topology:
 
 def _rank(run: RunRecord) -> tuple[bool, bool, str]:
     ended = run.status in {"completed", "diverged"}
-    return ended, not ran_beside_others(run), run.created_at
+    return ended, not spoiled([run]), run.created_at

@@ -10,7 +10,7 @@ from mnistbench.analysis.differences import conditions
 from mnistbench.analysis.metrics import METRICS, Level, MetricName
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.pairing import as_one
-from mnistbench.analysis.stability import ran_beside_others, time_mark
+from mnistbench.analysis.stability import spoiled, time_mark
 from mnistbench.analysis.standing import standing
 from mnistbench.output.number_format import level_text
 from mnistbench.output.page.report_data import ReportRow, Subject, by_conditions
@@ -49,7 +49,7 @@ def answers(subject: Subject) -> list[str]:
         return _alone(subject.rows[0], subject)
     said: list[str] = []
     for target, rows in subject.scored.items():
-        alone = [row for row in rows if not any(map(ran_beside_others, row.runs))]
+        alone = [row for row in rows if not spoiled(row.runs)]
         what, anew = f"Fastest to {goal(target)}", bool(subject.options.targets)
         said += _best(alone, "time_to_accuracy_s", target, what=what, scored_anew=anew)
     completed = [row for row in subject.timed if any(r.status == "completed" for r in row.runs)]

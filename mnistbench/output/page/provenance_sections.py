@@ -8,7 +8,13 @@ from typing import Any
 from mnistbench.analysis.differences import code_of, conditions
 from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.number_text import NOT_MEASURED
-from mnistbench.analysis.stability import drift, is_profiled, is_unstable, ran_beside_others
+from mnistbench.analysis.stability import (
+    drift,
+    is_profiled,
+    is_unstable,
+    ran_beside_others,
+    stood_still,
+)
 from mnistbench.output.page.parts import Commands, Section, Table
 from mnistbench.output.page.report_data import ReportRow, Subject, by_conditions
 from mnistbench.output.rerun import rerun_commands, start_notes
@@ -177,6 +183,8 @@ def _marks(row: ReportRow) -> Iterable[dict[str, str]]:
     profiled = sum(map(is_profiled, row.runs))
     if profiled:
         yield _mark(row, "§ profiled", profiled, "watching slows steps; in no picture of times")
+    if still := sum(map(stood_still, row.runs)):
+        yield _mark(row, "¶ stood still", still, "stopped, frozen or throttled while it trained")
     resumed = sum(bool(run.interruptions) for run in row.runs)
     if resumed:
         yield _mark(row, "resumed", resumed, "went on after an interruption, which does not count")
