@@ -32,6 +32,7 @@ from mnistbench.schema.config import RunConfig, config_from
 from mnistbench.schema.config_rules import APPLIES_TO
 from mnistbench.schema.errors import InputError, SaidElsewhereError
 from mnistbench.schema.plain_yaml import read_yaml
+from mnistbench.schema.whole_number import whole_number
 from mnistbench.workload.recipes import RECIPES
 
 __all__ = ["config_yaml", "exit_on_input_error", "parse", "read_config", "run_flags", "say", "show"]
@@ -87,6 +88,9 @@ def parse(flags: type[T], argv: Sequence[str], *, prog: str, description: str) -
     Raises:
         InputError: tyro's complaint, as one line; ``--help`` exits as usual.
     """
+    for name in ("COLUMNS", "LINES"):  # at "²" rich fails, and it draws as many as there are told
+        if whole_number(os.environ.get(name, "1"), lowest=1, highest=10_000) is None:
+            del os.environ[name]
     stderr = io.StringIO()
     try:
         with contextlib.redirect_stderr(stderr):

@@ -60,7 +60,7 @@ PHASES: tuple[Phase, ...] = Phase.__args__  # type: ignore[attr-defined]
 
 Source = Literal["local", "downloaded", "generated"]
 Status = Literal["completed", "diverged", "interrupted", "failed"]
-StopSignal = Literal["SIGINT", "SIGTERM"]
+StopSignal = Literal["SIGINT", "SIGTERM", "SIGHUP"]
 
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"

@@ -282,7 +282,7 @@ class Preprocess:
 def _leave_signals(_worker: int) -> None:
     """Signals to a whole group are for the run's own process, which needs its workers still."""
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 
 
