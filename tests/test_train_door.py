@@ -267,7 +267,9 @@ def test_a_diverged_run_is_status_1_and_on_record(capsys):
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
 def test_a_signal_leaves_a_record_and_its_status(tmp_path, sent, status):
     argv = [arg for arg in SMALL if arg != "--quiet"] + ["--num-epochs", "2000000"]
     child = subprocess.Popen(
@@ -288,3 +290,10 @@ def test_a_signal_leaves_a_record_and_its_status(tmp_path, sent, status):
     assert record["status"] == "interrupted"
     assert record["num_steps"] > 0
     assert sum(record["phases_s"].values()) == pytest.approx(record["wall_s"], rel=0.01)
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_a_closed_terminal_is_heard_unless_it_is_ignored_as_by_nohup(ignored):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    assert door.main([*SMALL, "--max-steps", "1"]) == 0
+    assert callable(signal.getsignal(signal.SIGHUP)) == (not ignored)

@@ -230,8 +230,10 @@ def _world_size() -> int:
         # debug_launcher makes the group, all of it on this machine, and tells nobody a rank
         rank, number = torch.distributed.get_rank(), torch.distributed.get_world_size()
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(number))
-    this_launch().check()
-    return this_launch().world_size
+    launch = this_launch()
+    if launch.wrong:
+        raise InputError(launch.wrong)
+    return launch.world_size
 
 
 def _fsdp_is_asked_for() -> bool:

@@ -51,7 +51,7 @@ class StopSignals:
         """Take the first signal down; pass a second one to the previous handler."""
         if not self.asked:
             self.asked, self._since = number, monotonic()
-        elif not _is_echo(number, monotonic() - self._since):
+        elif not _is_echo({self.asked, number}, monotonic() - self._since):
             handler = self._before[signal.Signals(number)]
             if callable(handler):
                 handler(number, frame)
@@ -125,7 +125,7 @@ def _watch(heard: socket.socket, give_up: Callable[[int], None]) -> None:
             now = monotonic()
             if not first:
                 first, since, deadline = number, now, now + _PATIENCE_S
-            elif not _is_echo(number, now - since):
+            elif not _is_echo({first, number}, now - since):
                 deadline = min(deadline, now + _LAST_PATIENCE_S)
 
 
@@ -134,8 +134,8 @@ def stop_error(number: int, said: str = "") -> KeyboardInterrupt:
     return KeyboardInterrupt(said) if number == signal.SIGINT else Terminated(said)
 
 
-def _is_echo(number: int, elapsed_s: float) -> bool:
-    several = number == signal.SIGHUP or this_launch().started_by != "python"
+def _is_echo(numbers: set[int], elapsed_s: float) -> bool:
+    several = signal.SIGHUP in numbers or this_launch().started_by != "python"
     return several and elapsed_s < _ONE_STOP_S
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import psutil
 
-from mnistbench.schema.errors import InputError
 from mnistbench.schema.whole_number import whole_number
 
-__all__ = ["LAUNCH_HINT", "Launch", "asked_threads", "launch_from", "stand_alone", "this_launch"]
+__all__ = ["LAUNCH_HINT", "Launch", "asked_threads", "stand_alone", "this_launch"]
 
+_log = logging.getLogger(__name__)
 LAUNCH_HINT = (
     "launch with `torchrun --nproc-per-node N -m mnistbench.train`, or set ACCELERATE_USE_CPU=true "
     "and use `accelerate launch --multi_gpu --num_processes N -m mnistbench.train`"
@@ -31,56 +32,47 @@ _MEETING = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _OF_OTHERS = (*_MEETING, "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 _OF_MPI = ("OMPI_COMM_WORLD_", "MV2_COMM_WORLD_", "PMI_", "MPI_LOCAL")
 """How the variables begin by which Accelerate knows processes of ``mpirun``."""
+_SIZES_OF_MPI = ("OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PMI_SIZE")
 _MOST, _MOST_THREADS = 2**31 - 1, 4096
 
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """What the variables of a process say; of one process alone, only the first seven are read.
+    """What variables say of a process; one alone meets nobody, whatever others left behind.
 
     Attributes:
         started_by: a launcher, if what only that sets is set.
         wrong: the first variable that cannot be, in one line.
-        world_size: processes of the run.
-        restarts: how often torchrun has started all of them again.
         num_threads: ``OMP_NUM_THREADS``, whoever set it.
         mixed_precision: the precision asked for.
         use_cpu: no GPU is to be used.
-        rank: which process this is.
+        restarts: how often torchrun has started all processes again.
+        world_size: processes of the run.
+        rank: which of them this is.
         local_rank: which of those on this machine.
         local_world_size: how many these are.
         num_machines: machines of the run; ``None`` if nobody says.
-        machine_rank: which machine this is.
+        machine_rank: which of them this is.
         master: address and port where all meet.
     """
 
     started_by: Literal["accelerate", "torchrun", "python"]
     wrong: str | None
-    world_size: int
-    restarts: int
     num_threads: int | None
     mixed_precision: str
     use_cpu: bool
-    rank: int = 0
-    local_rank: int = 0
-    local_world_size: int = 1
-    num_machines: int | None = 1
-    machine_rank: int = 0
-    master: tuple[str, int] = ("", 0)
-
-    def check(self) -> None:
-        """Raise `InputError` if anything is wrong."""
-        if self.wrong:
-            raise InputError(self.wrong)
+    restarts: int
+    world_size: int
+    rank: int
+    local_rank: int
+    local_world_size: int
+    num_machines: int | None
+    machine_rank: int
+    master: tuple[str, int]
 
 
-def this_launch() -> Launch:
-    """What this process's variables say."""
-    return launch_from(os.environ)
-
-
-def launch_from(told: Mapping[str, str]) -> Launch:
-    """What the variables `told` say; where one of them is wrong, as if it were not there."""
+def this_launch(told: Mapping[str, str] = os.environ) -> Launch:
+    """What the variables `told` say; a wrong one counts as not set."""
     wrong: list[str] = []
 
     def number(name: str, otherwise: int, lowest: int = 0, highest: int = _MOST) -> int:
@@ -88,39 +80,39 @@ def launch_from(told: Mapping[str, str]) -> Launch:
         value = whole_number(text, lowest=lowest, highest=highest) if text else otherwise
         if value is None:
             upto = " or more" if highest == _MOST else f" to {highest}"
-            wrong.append(
-                f"{name}: should be a whole number, {lowest}{upto} (got {text!r}); mend or unset it"
-            )
+            wrong.append(f"{name}: should be a whole number, {lowest}{upto} (got {text!r})")
         return otherwise if value is None else value
 
     by_agent, by_accelerate = told.keys() >= _TORCHRUN, told.keys() >= _ACCELERATE
     world_size = number("WORLD_SIZE", 1, 1)
-    others: dict[str, Any] = {}
-    if world_size > 1:
-        if missing := [name for name in _MEETING if not told.get(name)]:
-            wrong.append(
-                f"WORLD_SIZE is {world_size} but {missing[0]} is not set: this is not a launcher's "
-                f"process; {LAUNCH_HINT}"
-            )
-        here = number("LOCAL_WORLD_SIZE", 1, 1)
-        machines = number("GROUP_WORLD_SIZE", 0) or number("SLURM_STEP_NUM_NODES", 0) or None
-        others = {
-            "rank": number("RANK", 0, highest=world_size - 1),
-            "local_rank": number("LOCAL_RANK", 0),
-            "local_world_size": here,
-            "num_machines": 1 if here == world_size else machines,
-            "machine_rank": number("GROUP_RANK", 0),
-            "master": (told.get("MASTER_ADDR", ""), number("MASTER_PORT", 0, 1, 65_535)),
-        }
+    missing = [name for name in _MEETING if not told.get(name)]
+    if world_size > 1 and missing:
+        wrong.append(
+            f"WORLD_SIZE is {world_size} but {missing[0]} is not set: this is not a launcher's "
+            f"process; {LAUNCH_HINT}"
+        )
+    num_threads = number("OMP_NUM_THREADS", 0, 1, _MOST_THREADS) or None
+    restarts = number("TORCHELASTIC_RESTART_COUNT", 0) if by_agent else 0
+    precision = told.get("ACCELERATE_MIXED_PRECISION") or "no"
+    use_cpu = told.get("ACCELERATE_USE_CPU", "").lower() in _TRUE
+    if world_size == 1:
+        told = {}
+    here = number("LOCAL_WORLD_SIZE", 1, 1)
+    machines = number("GROUP_WORLD_SIZE", 0) or number("SLURM_STEP_NUM_NODES", 0) or None
     return Launch(
         started_by="accelerate" if by_accelerate else "torchrun" if by_agent else "python",
+        num_threads=num_threads,
+        mixed_precision=precision,
+        use_cpu=use_cpu,
+        restarts=restarts,
         world_size=world_size,
-        restarts=number("TORCHELASTIC_RESTART_COUNT", 0) if by_agent else 0,
-        num_threads=number("OMP_NUM_THREADS", 0, 1, _MOST_THREADS) or None,
-        mixed_precision=told.get("ACCELERATE_MIXED_PRECISION", "no"),
-        use_cpu=told.get("ACCELERATE_USE_CPU", "").lower() in _TRUE,
+        rank=number("RANK", 0, highest=world_size - 1),
+        local_rank=number("LOCAL_RANK", 0),
+        local_world_size=here,
+        num_machines=1 if here == world_size else machines,
+        machine_rank=number("GROUP_RANK", 0),
+        master=(told.get("MASTER_ADDR", ""), number("MASTER_PORT", 0, 1, 65_535)),
         wrong=next(iter(wrong), None),
-        **others,
     )
 
 
@@ -145,6 +137,9 @@ def stand_alone(*, in_group: bool) -> None:
 
     `in_group` has it make a group of its own all the same, which FSDP needs.
     """
+    for name in _SIZES_OF_MPI:
+        if os.environ.get(name, "1") not in {"", "0", "1"}:
+            _log.warning(f"{name} is not followed, this process trains alone; {LAUNCH_HINT}")
     for name in list(os.environ):
         if name in _OF_OTHERS or name.startswith(_OF_MPI):
             del os.environ[name]

@@ -7,9 +7,6 @@ import os
 import signal
 import sys
 
-from mnistbench.schema.errors import InputError
-from mnistbench.schema.whole_number import whole_number
-
 __all__ = ["PARENT", "die_with_parent"]
 
 PARENT = "MNISTBENCH_PARENT_PID"
@@ -29,12 +26,9 @@ def die_with_parent() -> None:
     if sys.platform != "linux":
         return
     named = os.environ.get(PARENT, "")
-    if named and whole_number(named) is None:
-        raise InputError(f"{PARENT}: should be the number of a process (got {named!r}); unset it")
     number = signal.SIGKILL if named else signal.SIGTERM
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
-    if named and int(named) != os.getppid():
-        said = f"{PARENT}: process {named}, with which this one was to end, is not its parent (now)"
-        sys.stderr.write(f"mnistbench: error: {said}; if it was left over, unset it\n")
-        sys.stderr.flush()
+    if named and named != str(os.getppid()):
+        said = f"{PARENT}: this process was to end with {named!a}, and has another parent (now)"
+        os.write(2, f"mnistbench: error: {said}; if it was left over, unset it\n".encode())
         os.kill(os.getpid(), signal.SIGKILL)

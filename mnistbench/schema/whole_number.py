@@ -10,7 +10,7 @@ __all__ = ["whole_number"]
 def whole_number(text: str, *, lowest: int = 0, highest: int = 2**31 - 1) -> int | None:
     """The number that `text` is in plain decimal digits; ``None`` if it is none within the bounds.
 
-    `str.isdigit` takes "²", on which `int` fails, and `int` takes " 1", "+1", "1_0" and wide digits.
+    `str.isdigit` takes "²", on which `int` fails, and `int` takes " 1", "+1" and "1_0".
     """
     if not re.fullmatch("[0-9]{1,20}", text):
         return None
