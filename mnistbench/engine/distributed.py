@@ -26,7 +26,7 @@ from mnistbench.engine.rendezvous import rendezvous_kwargs
 from mnistbench.recorder.launcher import LAUNCH_HINT, stand_alone, this_launch
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_batch
-from mnistbench.schema.errors import InputError, SaidElsewhereError, first_line
+from mnistbench.schema.errors import InputError, RunError, SaidElsewhereError, first_line
 
 __all__ = [
     "agree",
@@ -102,9 +102,9 @@ def _met(config: RunConfig, precision: str) -> Accelerator:
                 cpu=uses_cpu(),
                 kwargs_handlers=[rendezvous_kwargs(config.process_timeout_s)],
             )
-    except InputError:
+    except (InputError, RunError):
         raise
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, RuntimeError) as error:  # the last of a device's name
         raise InputError(f"accelerate: {first_line(error)}") from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import reprlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -79,8 +80,8 @@ def this_launch(told: Mapping[str, str] = os.environ) -> Launch:
         text = told.get(name, "")
         value = whole_number(text, lowest=lowest, highest=highest) if text else otherwise
         if value is None:
-            upto = " or more" if highest == _MOST else f" to {highest}"
-            wrong.append(f"{name}: should be a whole number, {lowest}{upto} (got {text!r})")
+            bounds = f"{lowest} to {highest}"
+            wrong.append(f"{name}: should be a whole number, {bounds} (got {reprlib.repr(text)})")
         return otherwise if value is None else value
 
     by_agent, by_accelerate = told.keys() >= _TORCHRUN, told.keys() >= _ACCELERATE
@@ -95,6 +96,7 @@ def this_launch(told: Mapping[str, str] = os.environ) -> Launch:
     restarts = number("TORCHELASTIC_RESTART_COUNT", 0) if by_agent else 0
     precision = told.get("ACCELERATE_MIXED_PRECISION") or "no"
     use_cpu = told.get("ACCELERATE_USE_CPU", "").lower() in _TRUE
+    number("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", 1)  # which Accelerate reads by itself
     if world_size == 1:
         told = {}
     here = number("LOCAL_WORLD_SIZE", 1, 1)

@@ -13,7 +13,9 @@ def main():
     values = {"dataset": "synthetic", "synthetic_train_size": 400, "val_size": 100, "max_steps": 3}
     (record,) = train(RunConfig(model="linear", output_dir=sys.argv[1], **values))
     told = ("num_processes", "num_threads", "num_machines", "launcher")
-    print(json.dumps([record.status, *(record.environment[name] for name in told)]), flush=True)
+    found = [record.status, *(record.environment[name] for name in told)]
+    sys.stdout.write(json.dumps(found) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Who started a process and whom it has to meet, by what launchers and people leave in variables."""
+"""Who started a process and whom it has to meet, by what is in its variables."""
 
 import logging
 import os
+import reprlib
 
 import psutil
 import pytest
@@ -92,12 +93,13 @@ def test_machines_are_known_where_somebody_says(size, machines):
     [
         *("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_PORT"),
         *("GROUP_WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT", "OMP_NUM_THREADS"),
+        "ACCELERATE_GRADIENT_ACCUMULATION_STEPS",
     ],
 )
 def test_what_is_no_number_is_named_and_counts_as_not_set(name, bad):
     launch = this_launch(AGENT | {name: bad})
     assert launch.wrong.startswith(f"{name}: should be a whole number, ")
-    assert launch.wrong.endswith(f"(got {bad!r})")
+    assert launch.wrong.endswith(f"(got {reprlib.repr(bad)})")
 
 
 @pytest.mark.parametrize(
