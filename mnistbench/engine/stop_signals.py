@@ -41,7 +41,8 @@ class StopSignals:
         """Remember how signals are reacted to."""
         self.asked = 0
         self._since = 0.0
-        self._before = {number: signal.getsignal(number) for number in _STOPS}
+        told = threading.current_thread() is threading.main_thread()
+        self._before = {number: signal.getsignal(number) for number in _STOPS if told}
 
     def taken(self) -> list[signal.Signals]:
         """The signals that have an effect in Python: not those ignored, or the system's own."""
@@ -70,9 +71,6 @@ def deferred_signals(give_up: Callable[[int], None]) -> Iterator[StopSignals]:
     `obeyed_in_time`. Outside the main thread, which alone is told of signals, nothing is changed.
     """
     stops = StopSignals()
-    if threading.current_thread() is not threading.main_thread():
-        yield stops
-        return
     try:
         with obeyed_in_time(give_up):
             for number in stops.taken():

@@ -31,9 +31,7 @@ _ACCELERATE = frozenset(
 )
 _MEETING = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _OF_OTHERS = (*_MEETING, "WORLD_SIZE", "LOCAL_WORLD_SIZE")
-_OF_MPI = ("OMPI_COMM_WORLD_", "MV2_COMM_WORLD_", "PMI_", "MPI_LOCAL")
-"""How the variables begin by which Accelerate knows processes of ``mpirun``."""
-_SIZES_OF_MPI = ("OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PMI_SIZE")
+_OF_MPI = ("OMPI_COMM_WORLD_", "MV2_COMM_WORLD_", "PMI_", "MPI_LOCAL")  # of what Accelerate reads
 _MOST, _MOST_THREADS = 2**31 - 1, 4096
 
 
@@ -41,20 +39,11 @@ _MOST, _MOST_THREADS = 2**31 - 1, 4096
 class Launch:
     """What variables say of a process; one alone meets nobody, whatever others left behind.
 
-    Attributes:
-        started_by: a launcher, if what only that sets is set.
-        wrong: the first variable that cannot be, in one line.
-        num_threads: ``OMP_NUM_THREADS``, whoever set it.
-        mixed_precision: the precision asked for.
-        use_cpu: no GPU is to be used.
-        restarts: how often torchrun has started all processes again.
-        world_size: processes of the run.
-        rank: which of them this is.
-        local_rank: which of those on this machine.
-        local_world_size: how many these are.
-        num_machines: machines of the run; ``None`` if nobody says.
-        machine_rank: which of them this is.
-        master: address and port where all meet.
+    `started_by` is a launcher if what only that sets is set; `wrong` the first variable that cannot
+    be, in one line; `num_threads` is ``OMP_NUM_THREADS``, whoever set it; `restarts` is how often
+    torchrun has started all again. `rank` is of `world_size` processes, `local_rank` of those on
+    this machine, `machine_rank` of the machines, whose number is ``None`` if nobody says; all meet
+    at `master`, address and port.
     """
 
     started_by: Literal["accelerate", "torchrun", "python"]
@@ -80,8 +69,8 @@ def this_launch(told: Mapping[str, str] = os.environ) -> Launch:
         text = told.get(name, "")
         value = whole_number(text, lowest=lowest, highest=highest) if text else otherwise
         if value is None:
-            bounds = f"{lowest} to {highest}"
-            wrong.append(f"{name}: should be a whole number, {bounds} (got {reprlib.repr(text)})")
+            got = f"{lowest} to {highest} (got {reprlib.repr(text)})"
+            wrong.append(f"{name}: should be a whole number, {got}")
         return otherwise if value is None else value
 
     by_agent, by_accelerate = told.keys() >= _TORCHRUN, told.keys() >= _ACCELERATE
@@ -139,11 +128,10 @@ def stand_alone(*, in_group: bool) -> None:
 
     `in_group` has it make a group of its own all the same, which FSDP needs.
     """
-    for name in _SIZES_OF_MPI:
-        if os.environ.get(name, "1") not in {"", "0", "1"}:
-            _log.warning(f"{name} is not followed, this process trains alone; {LAUNCH_HINT}")
     for name in list(os.environ):
         if name in _OF_OTHERS or name.startswith(_OF_MPI):
-            del os.environ[name]
+            value = os.environ.pop(name)
+            if name.endswith("_SIZE") and value not in {"", "0", "1"} and "LOCAL" not in name:
+                _log.warning(f"{name} is not followed, this process trains alone; {LAUNCH_HINT}")
     if in_group:
         os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")

@@ -53,11 +53,10 @@ def check_torch_fits() -> None:
     command = [sys.executable, "-P", "-c", "import torch, accelerate"]
     try:
         tried = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        fails = tried.returncode != 0 and bool(_TOO_LITTLE.search(tried.stderr))
     except (OSError, MemoryError):
-        said = "MemoryError"
-    else:
-        said = tried.stderr if tried.returncode else ""
-    if _TOO_LITTLE.search(said):
+        fails = True
+    if fails:
         raise InputError(
             f"not enough memory to import torch: `ulimit -v` leaves {limit / 2**30:.1f} GiB of "
             "addresses; raise it, as by `ulimit -v unlimited`"
