@@ -1,6 +1,7 @@
 """The door to training, in this process where it can be: flags, files, refusals, statuses."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -297,3 +298,13 @@ def test_a_closed_terminal_is_heard_unless_it_is_ignored_as_by_nohup(ignored):
     signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
     assert door.main([*SMALL, "--max-steps", "1"]) == 0
     assert callable(signal.getsignal(signal.SIGHUP)) == (not ignored)
+
+
+@pytest.mark.parametrize(
+    ("columns", "kept"), [("²", None), ("9" * 30, None), ("0", None), ("90",) * 2]
+)
+def test_a_terminal_of_a_senseless_width_has_its_own(columns, kept, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", columns)  # with the first, rich fails
+    assert door.main(["--list-recipes"]) == 0
+    assert os.environ.get("COLUMNS") == kept
+    assert "cnn4-ce" in capsys.readouterr().out
