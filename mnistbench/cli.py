@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ from mnistbench.schema.config_rules import APPLIES_TO
 from mnistbench.schema.errors import InputError, SaidElsewhereError, first_line
 from mnistbench.schema.plain_yaml import read_yaml, yaml_text
 from mnistbench.schema.streams import mend_streams, say, show, written
+from mnistbench.schema.whole_number import whole_number
 from mnistbench.workload.recipes import RECIPES
 
 __all__ = [
@@ -86,6 +88,9 @@ def parse(flags: type[T], argv: Sequence[str], *, prog: str, description: str) -
     Raises:
         InputError: tyro's complaint, as one line; ``--help`` exits as usual.
     """
+    for name in ("COLUMNS", "LINES"):  # at "²" rich fails, and it draws as many as there are told
+        if whole_number(os.environ.get(name, "1"), lowest=1, highest=10_000) is None:
+            del os.environ[name]
     stderr = io.StringIO()
     with written(), contextlib.redirect_stderr(stderr):
         try:

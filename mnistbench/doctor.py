@@ -110,7 +110,8 @@ def _machine() -> list[_Finding]:
 
     found = describe_environment(torch.device("cpu"))
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    cores = f"{found['num_usable_cores']} of {found['num_cores']} cores usable"
+    cores = f"{found['num_usable_cores']} of {found['num_cores']} cores usable, "
+    cores += f"{found['memory_bytes'] / 2**30:.1f} GiB of memory"
     findings = [
         _Finding("versions", any(v is None for v in found["versions"].values()), versions),
         _Finding("processor", False, f"{found['cpu_name']}, {cores}"),

@@ -29,6 +29,8 @@ from mnistbench.cli import (
 from mnistbench.recorder.clock import Ledger, process_age_s
 from mnistbench.recorder.code_identity import running_code
 from mnistbench.recorder.compile_cache import keep_compiled
+from mnistbench.recorder.launcher import this_launch
+from mnistbench.recorder.limits import check_torch_fits
 from mnistbench.recorder.parent_death_signal import PARENT, die_with_parent
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import RunError, Terminated
@@ -39,9 +41,7 @@ from mnistbench.workload.recipes import RECIPES
 
 __all__ = ["main"]
 
-_LAUNCHED = {PARENT, "ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"}
-"""Variables by which a sweep, `accelerate launch` and torchrun can be known."""
-
+_STOPS = (signal.SIGTERM, signal.SIGHUP)
 _DESCRIPTION = "Train one of the networks through Accelerate and measure it."
 
 
@@ -90,9 +90,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]:
-    if _LAUNCHED & os.environ.keys():
+    if PARENT in os.environ or this_launch().started_by != "python":
         die_with_parent()  # a launcher that is killed, and often one that is told to end, just goes
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in _STOPS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _terminate)
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter("mnistbench: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
@@ -104,17 +106,17 @@ def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]
     # where processes wait in vain, torch warns with a stack trace at each try: one line is enough
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
+        check_torch_fits()
         with ledger.phase("import"), _uncollected(), importing():
             from mnistbench.engine.run_seeds import train
         return train(config, ledger=ledger, show_progress=not quiet)
     except RunError as error:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a launcher's: the end is near anyhow
+        _ignore(*_STOPS)  # a launcher's: the end is near anyhow
         if str(error):  # else the main process says it
             say(f"error: {error}")
         raise SystemExit(1) from None
     except KeyboardInterrupt as stop:
-        for number in (signal.SIGINT, signal.SIGTERM):  # as above
-            signal.signal(number, signal.SIG_IGN)
+        _ignore(signal.SIGINT, *_STOPS)  # as above
         terminated = isinstance(stop, Terminated)
         how = "terminated" if terminated else "interrupted"
         goes_on = "; --resume latest goes on" if ", saved in" in str(stop) else ""
@@ -141,7 +143,12 @@ def _uncollected() -> Iterator[None]:
 
 
 def _is_main() -> bool:
-    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+    return this_launch().rank == 0
+
+
+def _ignore(*numbers: signal.Signals) -> None:
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
@@ -152,8 +159,8 @@ def _another_process_says_it() -> bool:
     """Before they have met, a launcher's processes find the same wrong: one a machine says so."""
     distributed = sys.modules.get("torch.distributed")
     met = distributed is not None and distributed.is_initialized()
-    launched = "TORCHELASTIC_RUN_ID" in os.environ  # others may have been told other things
-    return launched and not met and os.environ.get("LOCAL_RANK", "0") != "0"
+    launch = this_launch()  # without a launcher, others may have been told other things
+    return launch.started_by != "python" and not met and launch.local_rank != 0
 
 
 def _render(records: Sequence[RunRecord], output_format: str, config: RunConfig) -> str:

@@ -113,6 +113,7 @@ def as_a_process_starts():
     """
     torch = sys.modules.get("torch")
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    usual[signal.SIGHUP] = signal.getsignal(signal.SIGHUP)  # which nohup ignores
     before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     variables, num_threads = dict(os.environ), torch and torch.get_num_threads()
     handlers = logging.root.handlers[:]

@@ -1,6 +1,7 @@
 """The door to training, in this process where it can be: flags, files, refusals, statuses."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -268,7 +269,9 @@ def test_a_diverged_run_is_status_1_and_on_record(capsys):
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
 def test_a_signal_leaves_a_record_and_its_status(tmp_path, sent, status):
     argv = [arg for arg in SMALL if arg != "--quiet"] + ["--num-epochs", "2000000"]
     child = subprocess.Popen(
@@ -295,3 +298,20 @@ def test_a_library_that_its_own_variable_keeps_from_being_imported_is_one_line()
     says = "variable of its own, such as TORCH_LOGS, may be why: ValueError: no such log$"
     with pytest.raises(InputError, match=says), importing():
         raise ValueError("\nno such log\nthere are others")
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_a_closed_terminal_is_heard_unless_it_is_ignored_as_by_nohup(ignored):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    assert door.main([*SMALL, "--max-steps", "1"]) == 0
+    assert callable(signal.getsignal(signal.SIGHUP)) == (not ignored)
+
+
+@pytest.mark.parametrize(
+    ("columns", "kept"), [("²", None), ("9" * 30, None), ("0", None), ("90",) * 2]
+)
+def test_a_terminal_of_a_senseless_width_has_its_own(columns, kept, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", columns)  # with the first, rich fails
+    assert door.main(["--list-recipes"]) == 0
+    assert os.environ.get("COLUMNS") == kept
+    assert "cnn4-ce" in capsys.readouterr().out

@@ -35,6 +35,7 @@ LAUNCHERS = {
 WARM = LAUNCHERS | {
     *("mnistbench.train", "mnistbench.report", "tests.engine.sharded_train"),
     *("tests.engine.fp16_on_cpu", "tests.engine.hooked_train", "tests.engine.failing_compile"),
+    "tests.engine.debug_launched",
 }
 """Modules whose imports are worth a server. None of them is imported before it is run."""
 

@@ -180,7 +180,7 @@ def streaming_batches(
 def _begin_worker(_worker: int) -> None:
     """Signals to a whole group are for the run's own process, with which its workers end."""
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.environ[PARENT] = str(os.getppid())
     die_with_parent()

@@ -22,12 +22,11 @@ from torch import Tensor
 
 from mnistbench.engine.process_group import keep_alive_at_loss, leave_group
 from mnistbench.engine.process_loss import exchange_errors
-from mnistbench.engine.rendezvous import check_rendezvous_variables, rendezvous_kwargs
-from mnistbench.recorder.cores import cpu_is_asked_for
-from mnistbench.recorder.environment import local_world_size
+from mnistbench.engine.rendezvous import rendezvous_kwargs
+from mnistbench.recorder.launcher import LAUNCH_HINT, stand_alone, this_launch
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_batch
-from mnistbench.schema.errors import InputError, SaidElsewhereError, first_line
+from mnistbench.schema.errors import InputError, RunError, SaidElsewhereError, first_line
 
 __all__ = [
     "agree",
@@ -41,16 +40,10 @@ __all__ = [
 
 T = TypeVar("T")
 
-_LAUNCH_HINT = (
-    "launch with `torchrun --nproc-per-node N -m mnistbench.train`, or set ACCELERATE_USE_CPU=true "
-    "and use `accelerate launch --multi_gpu --num_processes N -m mnistbench.train`"
-)
-_RENDEZVOUS = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-
 
 def uses_cpu() -> bool:
     """Whether runs of this process are on the CPU: told to by Accelerate, or nothing else here."""
-    return cpu_is_asked_for() or not torch.accelerator.is_available()
+    return this_launch().use_cpu or not torch.accelerator.is_available()
 
 
 def check_precision(config: RunConfig) -> str:
@@ -59,7 +52,7 @@ def check_precision(config: RunConfig) -> str:
     Raises:
         InputError: fp16 or fp8 on the CPU, where Accelerate would run fp16 unscaled and slowly.
     """
-    precision = config.mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    precision = config.mixed_precision or this_launch().mixed_precision
     if precision in {"fp16", "fp8"} and uses_cpu():
         raise InputError(
             f"mixed_precision: {precision} does not run on the CPU; "
@@ -79,16 +72,18 @@ def start_accelerator(config: RunConfig) -> Accelerator:
     """
     precision = check_precision(config)
     world_size = _world_size()
+    if world_size == 1:
+        stand_alone(in_group=_fsdp_is_asked_for() and not uses_cpu())
     check_batch(config, world_size)
     _check_devices()
     _forget_other_precision(precision)
     if world_size > 1:
         keep_alive_at_loss()
-    accelerator = _met(config, precision, world_size=world_size)
+    accelerator = _met(config, precision)
     if accelerator.num_processes != world_size:
         raise InputError(
             f"WORLD_SIZE is {world_size} but Accelerate sees {accelerator.num_processes} "
-            f"process(es): they would train alone; {_LAUNCH_HINT}"
+            f"process(es): they would train alone; {LAUNCH_HINT}"
         )
     if world_size > 1:
         atexit.unregister(leave_group)  # of an earlier run of this process
@@ -97,7 +92,7 @@ def start_accelerator(config: RunConfig) -> Accelerator:
     return accelerator
 
 
-def _met(config: RunConfig, precision: str, *, world_size: int) -> Accelerator:
+def _met(config: RunConfig, precision: str) -> Accelerator:
     """Accelerate, once the processes have met."""
     try:
         with exchange_errors(), _unwarned():
@@ -105,13 +100,11 @@ def _met(config: RunConfig, precision: str, *, world_size: int) -> Accelerator:
             return Accelerator(
                 mixed_precision=precision,
                 cpu=uses_cpu(),
-                kwargs_handlers=[rendezvous_kwargs(config.process_timeout_s)]
-                if world_size > 1
-                else None,
+                kwargs_handlers=[rendezvous_kwargs(config.process_timeout_s)],
             )
-    except InputError:
+    except (InputError, RunError):
         raise
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, RuntimeError) as error:  # the last of a device's name
         raise InputError(f"accelerate: {first_line(error)}") from None
 
 
@@ -136,7 +129,7 @@ def _check_devices() -> None:
     """
     if uses_cpu() or not torch.cuda.is_available():
         return
-    here, gpus = local_world_size(), torch.cuda.device_count()
+    here, gpus = this_launch().local_world_size, torch.cuda.device_count()
     if here > gpus:
         raise InputError(
             f"num_processes: {here} on this machine, which has {gpus} GPU(s); launch one for each, "
@@ -168,7 +161,7 @@ def _check_launch_choices(accelerator: Accelerator) -> None:
             raise InputError(
                 f"fsdp_version: {version} is not supported; set fsdp_version: 2 in fsdp_config"
             )
-    elif os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
+    elif _fsdp_is_asked_for():
         raise InputError(
             f"distributed_type: the launcher asks for FSDP, which {accelerator.device.type} "
             "processes do not do; use MULTI_GPU"
@@ -232,18 +225,19 @@ def share_from_main(accelerator: Accelerator, tensors: Iterable[Tensor]) -> None
 
 
 def _world_size() -> int:
-    text = os.environ.get("WORLD_SIZE", "1")
-    if not text.isdigit() or int(text) < 1:
-        raise InputError(f"WORLD_SIZE: should be a whole number (got {text!r}); unset it")
-    missing = [name for name in _RENDEZVOUS if name not in os.environ]
-    if int(text) > 1 and missing:
-        raise InputError(
-            f"WORLD_SIZE is {text} but {missing[0]} is not set: this is not a launcher's process; "
-            f"{_LAUNCH_HINT}"
-        )
-    if int(text) > 1:
-        check_rendezvous_variables(int(text))
-    return int(text)
+    """The number of processes, once what the variables say of them is found to be possible."""
+    if "ACCELERATE_DEBUG_RDV_FILE" in os.environ and torch.distributed.is_initialized():
+        # debug_launcher makes the group, all of it on this machine, and tells nobody a rank
+        rank, number = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(number))
+    launch = this_launch()
+    if launch.wrong:
+        raise InputError(launch.wrong)
+    return launch.world_size
+
+
+def _fsdp_is_asked_for() -> bool:
+    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
 
 
 def _forget_other_precision(precision: str) -> None:

@@ -23,11 +23,12 @@ __all__ = [
     "exchange_errors",
     "is_compiler_error",
     "is_process_loss",
-    "same_sigterm",
+    "same_reactions",
     "unanswered",
 ]
 
 _log = logging.getLogger(__name__)
+_OF_LAUNCHERS = (signal.SIGTERM, signal.SIGHUP)
 _COMPILERS = ("torch._dynamo", "torch._inductor", "torch._functorch", "triton")
 _BACKEND_SAYS = re.compile(
     r"gloo|connection (closed|reset) by peer|monitoredBarrier|socket timeout"
@@ -145,20 +146,22 @@ def _silence(ranks: Sequence[int], how_long: str) -> str:
 
 
 @contextmanager
-def same_sigterm() -> Iterator[None]:
-    """Leave the reaction to SIGTERM as it was, whatever `exchange_errors` did to it inside."""
-    before = signal.getsignal(signal.SIGTERM)
+def same_reactions() -> Iterator[None]:
+    """Leave the reactions to signals as they were, whatever `exchange_errors` does inside."""
+    before = {number: signal.getsignal(number) for number in _OF_LAUNCHERS}
     try:
         yield
     finally:
-        if threading.current_thread() is threading.main_thread() and before is not None:
-            signal.signal(signal.SIGTERM, before)
+        for number, reaction in before.items():
+            if threading.current_thread() is threading.main_thread() and reaction is not None:
+                signal.signal(number, reaction)
 
 
 def _outlive_the_launcher() -> None:
     """Launchers end all processes once one has gone; this one ends by itself, after its record."""
     try:
-        if callable(signal.getsignal(signal.SIGTERM)):
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in _OF_LAUNCHERS:
+            if callable(signal.getsignal(number)):
+                signal.signal(number, signal.SIG_IGN)
     except ValueError:
         return  # only the main thread is told of signals

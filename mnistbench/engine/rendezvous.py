@@ -6,7 +6,6 @@ says nothing. Here it runs in a thread, and what it waited for in vain is told i
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import time
@@ -17,17 +16,13 @@ from secrets import token_hex
 from typing import Any
 
 from accelerate.utils import InitProcessGroupKwargs
-from torch.distributed import PrefixStore  # type: ignore[attr-defined]
+from torch.distributed import HashStore, PrefixStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import register_rendezvous_handler, rendezvous
 
-from mnistbench.schema.errors import InputError, ProcessLostError, first_line
+from mnistbench.recorder.launcher import this_launch
+from mnistbench.schema.errors import ProcessLostError, first_line
 
-__all__ = [
-    "check_rendezvous_variables",
-    "process_label",
-    "rendezvous_kwargs",
-    "unresponsive_processes",
-]
+__all__ = ["process_label", "rendezvous_kwargs", "unresponsive_processes"]
 
 Rendezvous = tuple[Any, int, int]
 """The store where processes leave word for each other, this one's index, and their number."""
@@ -50,23 +45,10 @@ def rendezvous_kwargs(timeout_s: float) -> InitProcessGroupKwargs:
     return InitProcessGroupKwargs(init_method=f"{_SCHEME}://", timeout=timeout)
 
 
-def check_rendezvous_variables(num_processes: int) -> None:
-    """Check the variables that say which process this is and where all meet.
-
-    Raises:
-        InputError: one is not a number, or a number that cannot be.
-    """
-    limits = {"RANK": (0, num_processes - 1), "LOCAL_RANK": (0, None), "MASTER_PORT": (1, 65_535)}
-    for name, (lowest, highest) in limits.items():
-        text = os.environ[name]
-        if not text.isdecimal() or not lowest <= int(text) <= (highest or int(text)):
-            upto = f" to {highest}" if highest else " or more"
-            raise InputError(f"{name}: should be a whole number, {lowest}{upto} (got {text!r})")
-
-
 def process_label() -> str:
     """Which process this is, in words."""
-    return f"process {os.environ.get('RANK', '0')} of {os.environ.get('WORLD_SIZE', '1')}"
+    launch = this_launch()
+    return f"process {launch.rank} of {launch.world_size}"
 
 
 def unresponsive_processes() -> list[int]:
@@ -74,7 +56,7 @@ def unresponsive_processes() -> list[int]:
 
     Those whose exchange has failed call this at about the same time.
     """
-    number, mine = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    number, mine = this_launch().world_size, this_launch().rank
     if number <= 2 or not _met:
         return [1 - mine] if number == 2 else []
     silent: list[int] = []
@@ -92,7 +74,10 @@ def unresponsive_processes() -> list[int]:
 
 
 def _meet(_url: str, timeout: timedelta, **_: Any) -> Iterator[Rendezvous]:
-    """PyTorch's ``env://``, in a thread that can be left behind."""
+    """PyTorch's ``env://``, in a thread that can be left behind; alone, nobody is waited for."""
+    if this_launch().world_size == 1:
+        yield HashStore(), 0, 1
+        return
     came: list[Rendezvous] = []
     failed: list[Exception] = []
 
@@ -152,17 +137,17 @@ def _why_refused(error: Exception) -> str:
     label = process_label()
     said = first_line(error)
     if "EADDRINUSE" in said:
-        port = os.environ["MASTER_PORT"]
+        port = this_launch().master[1]
         return f"{label}: port {port} of this machine is busy; set MASTER_PORT to a free one"
     return f"{label}: {said}"
 
 
 def _why_apart(waited_s: float) -> str:
     label = process_label()
-    address, port = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
+    address, port = this_launch().master
     where, waited = f"{address}:{port}", f"within {waited_s:g} s"
     try:
-        socket.create_connection((address, int(port)), timeout=_CALL_S).close()
+        socket.create_connection((address, port), timeout=_CALL_S).close()
     except (socket.gaierror, UnicodeError):  # the latter of names such as 10.0.0..1
         return f"{label}: MASTER_ADDR {address!r} is not a name or address known on this machine"
     except OSError as error:
@@ -170,7 +155,7 @@ def _why_apart(waited_s: float) -> str:
             f"{label} did not reach the main process at {where} {waited} "
             f"({error.strerror or error}); start it, on the machine that MASTER_ADDR names"
         )
-    found = "waited" if os.environ["RANK"] == "0" else "found something"
+    found = "waited" if this_launch().rank == 0 else "found something"
     return (
         f"{label} {found} at {where}, but not all processes met there {waited}; start them on "
         "every machine with the same WORLD_SIZE, MASTER_ADDR (of process 0) and MASTER_PORT (used "

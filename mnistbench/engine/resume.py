@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from mnistbench.recorder.environment import launcher
+from mnistbench.recorder.launcher import this_launch
 from mnistbench.schema.checkpoint import (
     CHECKPOINTS,
     CheckpointState,
@@ -78,7 +78,7 @@ def find_resume_point(config: RunConfig) -> ResumePoint | None:
     Raises:
         InputError: nothing that can be trusted is there, or it is of another configuration.
     """
-    restarted = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    restarted = this_launch().restarts > 0
     if config.resume is None and not (restarted and config.checkpoint_every_steps):
         return None
     folder = Path(config.output_dir).expanduser()
@@ -227,7 +227,7 @@ def _short(value: Any) -> str:
 
 def _launch_id(config: RunConfig) -> str | None:
     """A name for all that one launcher starts for `config`, also again; none without a launcher."""
-    if launcher() == "python":
+    if this_launch().started_by == "python":
         return None
     decides = config.model_dump_json(exclude=set(BOOKKEEPING))
     digest = hashlib.sha256(decides.encode(), usedforsecurity=False).hexdigest()[:12]

@@ -23,7 +23,7 @@ from mnistbench.engine.loss_history import LossHistory
 from mnistbench.engine.memory import memory_errors
 from mnistbench.engine.observed import coarsest_precision
 from mnistbench.engine.process_group import check_group
-from mnistbench.engine.process_loss import end_unanswered, exchange_errors, same_sigterm
+from mnistbench.engine.process_loss import end_unanswered, exchange_errors, same_reactions
 from mnistbench.engine.process_settings import applied
 from mnistbench.engine.profiling import profiled_steps
 from mnistbench.engine.recording import record_of
@@ -31,7 +31,12 @@ from mnistbench.engine.resume import check_same
 from mnistbench.engine.run import BuiltParts, Guards, Outcome, Run, RunContext, TrainingState
 from mnistbench.engine.run_hooks import RunHooks, build_hooks
 from mnistbench.engine.setting import Setting, run_context, start_setting
-from mnistbench.engine.stop_signals import deferred_signals, exit_now, stop_error
+from mnistbench.engine.stop_signals import (
+    deferred_signals,
+    exit_now,
+    obeyed_in_time,
+    stop_error,
+)
 from mnistbench.engine.training_loop import TrainingLoop
 from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import Ledger
@@ -84,7 +89,7 @@ def train(
             on record.
         KeyboardInterrupt: a signal came; what was done until then is on record.
     """
-    with same_sigterm(), exchange_errors():
+    with same_reactions(), obeyed_in_time(exit_now), exchange_errors():
         options = _Options(show_progress=show_progress, hooks=hooks)
         ledger = ledger or Ledger()
         setting = start_setting(config, ledger)

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from time import monotonic
 from types import FrameType
 
-from mnistbench.recorder.environment import launcher
+from mnistbench.recorder.launcher import this_launch
 from mnistbench.schema.errors import Terminated
 
-__all__ = ["StopSignals", "deferred_signals", "exit_now", "stop_error"]
+__all__ = ["StopSignals", "deferred_signals", "exit_now", "obeyed_in_time", "stop_error"]
 
-_STOPS = (signal.SIGINT, signal.SIGTERM)
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _PATIENCE_S = 8.0
 """What a process has to finish its step and save; what it must be gone in is 10 s."""
@@ -26,7 +26,8 @@ _LAST_PATIENCE_S = 1.0
 """What it has, after a second signal, to leave what it cannot be interrupted in."""
 
 _ONE_STOP_S = 1.5
-"""Launchers pass on what the terminal has sent already, or end, which sends SIGTERM as well."""
+"""Launchers pass on what the terminal has sent already, or end, which sends SIGTERM as well; and a
+terminal that closes sends SIGHUP, as does its shell."""
 
 
 class StopSignals:
@@ -36,12 +37,12 @@ class StopSignals:
         asked: the number of the first that came; 0 while none has.
     """
 
-    def __init__(self, give_up: Callable[[int], None]) -> None:
-        """`give_up` ends the process, called from a thread with the signal's number."""
+    def __init__(self) -> None:
+        """Remember how signals are reacted to."""
         self.asked = 0
         self._since = 0.0
-        self._give_up = give_up
-        self._before = {number: signal.getsignal(number) for number in _STOPS}
+        told = threading.current_thread() is threading.main_thread()
+        self._before = {number: signal.getsignal(number) for number in _STOPS if told}
 
     def taken(self) -> list[signal.Signals]:
         """The signals that have an effect in Python: not those ignored, or the system's own."""
@@ -51,7 +52,7 @@ class StopSignals:
         """Take the first signal down; pass a second one to the previous handler."""
         if not self.asked:
             self.asked, self._since = number, monotonic()
-        elif not _is_echo(monotonic() - self._since):
+        elif not _is_echo({self.asked, number}, monotonic() - self._since):
             handler = self._before[signal.Signals(number)]
             if callable(handler):
                 handler(number, frame)
@@ -61,48 +62,41 @@ class StopSignals:
         for number in self.taken():
             signal.signal(number, self._before[number])
 
-    def watch(self, heard: socket.socket) -> None:
-        """Give up where the main thread does not come to obey: it may wait inside the library."""
-        first, since, deadline = 0, 0.0, float("inf")
-        while True:
-            left = None if deadline == float("inf") else max(0.0, deadline - monotonic())
-            if not select.select([heard], [], [], left)[0]:
-                self._give_up(first)
-                return
-            numbers = heard.recv(16)
-            if not numbers:
-                return  # the run has ended
-            for number in numbers:
-                if number not in _STOPS:
-                    continue
-                now = monotonic()
-                if not first:
-                    first, since, deadline = number, now, now + _PATIENCE_S
-                elif not _is_echo(now - since):
-                    deadline = min(deadline, now + _LAST_PATIENCE_S)
-
 
 @contextmanager
 def deferred_signals(give_up: Callable[[int], None]) -> Iterator[StopSignals]:
-    """Note SIGINT and SIGTERM inside, instead of raising wherever they come.
+    """Note stop signals inside, instead of raising wherever they come.
 
-    A second one raises as it would have before. Where neither leads out in time, because the main
-    thread waits for other processes or a device, `give_up` is called with the signal's number, from
-    another thread. Outside the main thread, which alone is told of signals, nothing is changed.
+    A second one raises as it would have before. Where neither leads out in time, see
+    `obeyed_in_time`. Outside the main thread, which alone is told of signals, nothing is changed.
     """
-    stops = StopSignals(give_up)
+    stops = StopSignals()
+    try:
+        with obeyed_in_time(give_up):
+            for number in stops.taken():
+                signal.signal(number, stops.note)
+            yield stops
+    finally:
+        stops.put_back()
+
+
+@contextmanager
+def obeyed_in_time(give_up: Callable[[int], None]) -> Iterator[None]:
+    """Have `give_up` called where a signal does not lead out of here in time.
+
+    It is given the signal's number, in another thread: the main one may wait inside a library, for
+    other processes or a device. It ends the process.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield stops
+        yield
         return
     told, heard = socket.socketpair()
     told.setblocking(False)
-    watcher = threading.Thread(target=stops.watch, args=(heard,), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(heard, give_up), daemon=True)
     wakeup = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
     try:
-        for number in stops.taken():
-            signal.signal(number, stops.note)
         watcher.start()
-        yield stops
+        yield
     finally:
         signal.set_wakeup_fd(wakeup)
         told.shutdown(socket.SHUT_RDWR)  # ends the watcher, though forked workers hold copies
@@ -110,18 +104,39 @@ def deferred_signals(give_up: Callable[[int], None]) -> Iterator[StopSignals]:
         if watcher.ident:
             watcher.join()  # it holds tensors, whose end aborts a process that is ending itself
         heard.close()
-        stops.put_back()
+
+
+def _watch(heard: socket.socket, give_up: Callable[[int], None]) -> None:
+    """Give up in time after the first of the signals that are `heard`."""
+    first, since, deadline = 0, 0.0, float("inf")
+    while True:
+        left = None if deadline == float("inf") else max(0.0, deadline - monotonic())
+        if not select.select([heard], [], [], left)[0]:
+            give_up(first)
+            return
+        numbers = heard.recv(16)
+        if not numbers:
+            return  # the run has ended
+        for number in numbers:
+            if number not in _STOPS:
+                continue
+            now = monotonic()
+            if not first:
+                first, since, deadline = number, now, now + _PATIENCE_S
+            elif not _is_echo({first, number}, now - since):
+                deadline = min(deadline, now + _LAST_PATIENCE_S)
 
 
 def stop_error(number: int, said: str = "") -> KeyboardInterrupt:
     """What to raise for signal `number`; `said` is for the user."""
-    return Terminated(said) if number == signal.SIGTERM else KeyboardInterrupt(said)
+    return KeyboardInterrupt(said) if number == signal.SIGINT else Terminated(said)
 
 
-def _is_echo(elapsed_s: float) -> bool:
-    return launcher() != "python" and elapsed_s < _ONE_STOP_S
+def _is_echo(numbers: set[int], elapsed_s: float) -> bool:
+    several = signal.SIGHUP in numbers or this_launch().started_by != "python"
+    return several and elapsed_s < _ONE_STOP_S
 
 
 def exit_now(number: int) -> None:
-    """End the process as signal `number` does, whatever its main thread is in."""
-    os._exit(128 + number)
+    """End the process with the exit status of signal `number`, whatever its main thread is in."""
+    os._exit(130 if number == signal.SIGINT else 143)

@@ -12,7 +12,7 @@ from mnistbench.launch.cells import Attempt, Cell
 from mnistbench.launch.children import Child, wait_for
 from mnistbench.launch.commands import device_environment, torchrun_command
 from mnistbench.launch.runs import last_words
-from mnistbench.recorder.cores import SHARED_CORES
+from mnistbench.recorder.limits import SHARED_CORES
 from mnistbench.recorder.parent_death_signal import PARENT
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.plain_yaml import yaml_text

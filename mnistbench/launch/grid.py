@@ -12,11 +12,12 @@ from mnistbench.launch.cells import Cell
 from mnistbench.schema.config import RunConfig, config_from
 from mnistbench.schema.config_rules import check_batch, check_known_split
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.whole_number import whole_number
 
 __all__ = ["cells_of", "values_of"]
 
 _MOST_CELLS = 100_000
-_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+_RANGE = re.compile(r"([0-9]{1,18})\.\.([0-9]{1,18})")
 
 
 def values_of(name: str, text: str) -> tuple[Any, ...]:
@@ -118,9 +119,9 @@ def _value(name: str, word: str, kinds: tuple[Any, ...]) -> Any:
             raise InputError(f"{name}: should be true or false (got {word!r})")
         return word.lower() == "true"
     if name == "processes":
-        if not word.isdecimal():
+        if (number := whole_number(word)) is None:
             raise InputError(f"processes: should be a whole number (got {word!r})")
-        return int(word)
+        return number
     return word  # pydantic reads numbers from text, and refuses in its own words
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from mnistbench.launch.cell_runs import ended, start_cell
 from mnistbench.launch.cells import Attempt, Cell, attempt_folder
 from mnistbench.launch.children import Child, end_all, held_stops, raised_stops
-from mnistbench.recorder.cores import usable_cores
+from mnistbench.recorder.limits import usable_cores
 
 __all__ = ["LocalExecutor"]
 

@@ -25,7 +25,7 @@ from mnistbench.launch.ray_tasks import (
     told_workers,
 )
 from mnistbench.launch.runs import last_words
-from mnistbench.recorder.cores import usable_cores
+from mnistbench.recorder.limits import usable_cores
 from mnistbench.schema.errors import InputError, one_line
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import save_record

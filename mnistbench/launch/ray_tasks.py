@@ -13,7 +13,8 @@ from mnistbench import __version__
 from mnistbench.launch.cell_runs import ended, start_cell
 from mnistbench.launch.cells import Attempt, Cell, attempt_folder
 from mnistbench.launch.children import end_all
-from mnistbench.recorder.cores import cpu_is_asked_for, usable_cores
+from mnistbench.recorder.launcher import this_launch
+from mnistbench.recorder.limits import usable_cores
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.store import record_json
 
@@ -53,7 +54,7 @@ def nodes_of(listed: Sequence[Mapping[str, Any]]) -> list[Node]:
     They have no GPUs where ``ACCELERATE_USE_CPU`` says that none are to be used.
     """
     alive = [entry for entry in listed if entry["Alive"]]
-    on_cpu = cpu_is_asked_for()
+    on_cpu = this_launch().use_cpu
     nodes = [
         Node(
             id=entry["NodeID"],

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import psutil
 
-from mnistbench.recorder.environment import local_world_size
+from mnistbench.recorder.launcher import this_launch
+from mnistbench.recorder.limits import usable_cores
 
 __all__ = ["CoreTimes", "CoreUse", "core_use", "read_core_times"]
 
@@ -25,12 +26,14 @@ class CoreTimes(NamedTuple):
         ours_s: of this run's processes on this machine, those included that ended meanwhile.
         busy_s: of each core, whoever kept it busy; time stolen by a hypervisor counts.
         cores: those that ours may run on, as places in `busy_s`.
+        usable: how many ours may use at once; ``None`` for all of them.
     """
 
     at_s: float
     ours_s: float
     busy_s: tuple[float, ...]
     cores: frozenset[int]
+    usable: int | None = None
 
 
 class CoreUse(NamedTuple):
@@ -46,9 +49,8 @@ def read_core_times() -> CoreTimes | None:
 
     Ours are this process and what it started; under a launcher of several processes per machine,
     the launcher and all that it started. Only the cores that ours may run on are looked at
-    (affinity), since a neighbour on another takes nothing away. In a container these are often
-    all cores of the host, and others then are all that the host does: a quota of processor time
-    leaves the affinity as it is.
+    (affinity), since a neighbour on another takes nothing away. A quota of a container leaves the
+    affinity at all cores of the host; others then count from where they leave fewer than it gives.
     """
     try:
         ours = list(_our_processes())
@@ -61,7 +63,8 @@ def read_core_times() -> CoreTimes | None:
             ours_s += sum(process.cpu_times()[:4])  # user, system, and both of ended children
             cores.update(_affinity(process))
     known = frozenset(core for core in cores if core < len(busy_s))
-    return CoreTimes(time.monotonic(), ours_s, busy_s, known or frozenset(range(len(busy_s))))
+    known = known or frozenset(range(len(busy_s)))
+    return CoreTimes(time.monotonic(), ours_s, busy_s, known, usable_cores())
 
 
 def core_use(before: CoreTimes | None, after: CoreTimes | None) -> CoreUse | None:
@@ -77,12 +80,14 @@ def core_use(before: CoreTimes | None, after: CoreTimes | None) -> CoreUse | Non
     cores = before.cores | after.cores  # a thread library may have bound us to one meanwhile
     busy_s = sum(after.busy_s[core] - before.busy_s[core] for core in cores)
     ours_s = max(after.ours_s - before.ours_s, 0.0)
-    return CoreUse(ours_s / elapsed_s, max(busy_s - ours_s, 0.0) / elapsed_s, len(cores))
+    num_cores = min(len(cores), after.usable or len(cores))
+    spared_s = (len(cores) - num_cores) * elapsed_s
+    return CoreUse(ours_s / elapsed_s, max(busy_s - ours_s - spared_s, 0.0) / elapsed_s, num_cores)
 
 
 def _our_processes() -> Iterator[psutil.Process]:
     root = psutil.Process()
-    if local_world_size() > 1:
+    if this_launch().local_world_size > 1:
         root = root.parent() or root
     yield root
     yield from root.children(recursive=True)

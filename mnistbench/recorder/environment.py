@@ -11,53 +11,22 @@ import psutil
 import torch
 
 from mnistbench.recorder.code_identity import running_code
-from mnistbench.recorder.cores import SHARED_CORES, usable_cores
+from mnistbench.recorder.launcher import asked_threads, this_launch
+from mnistbench.recorder.limits import SHARED_CORES, memory_bytes, usable_cores
 from mnistbench.schema.errors import first_line
 
-__all__ = [
-    "describe_environment",
-    "device_name",
-    "launcher",
-    "local_world_size",
-    "num_machines",
-    "set_threads",
-]
-
-
-def local_world_size() -> int:
-    """Processes of this run on this machine, as the launcher says; 1 without one."""
-    return max(1, _whole("LOCAL_WORLD_SIZE", 1))
-
-
-def num_machines() -> int | None:
-    """Machines of this run, as its launcher says; ``None`` for several processes without one."""
-    if _whole("WORLD_SIZE", 1) == 1:
-        return 1
-    return _whole("GROUP_WORLD_SIZE", _whole("SLURM_STEP_NUM_NODES", 0)) or None
+__all__ = ["describe_environment", "device_name", "set_threads"]
 
 
 def set_threads(num_threads: int | None) -> int:
     """Set torch's CPU threads for this process and return them.
 
-    Launchers set ``OMP_NUM_THREADS=1`` on their own, so under a launcher it says nothing about
-    what the user wants: there, and where it is not set, all usable cores are divided over the
-    local processes. `num_threads` beats both.
+    `num_threads`, else what the user's ``OMP_NUM_THREADS`` asks for, else all usable cores divided
+    over the local processes.
     """
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if num_threads is None:
-        if launcher() == "python" and asked.isdigit() and int(asked) > 0:
-            num_threads = int(asked)
-        else:
-            num_threads = max(1, usable_cores() // local_world_size())
-    torch.set_num_threads(num_threads)
+    divided = max(1, usable_cores() // this_launch().local_world_size)
+    torch.set_num_threads(num_threads or asked_threads() or divided)
     return torch.get_num_threads()
-
-
-def launcher() -> str:
-    """What started this process: ``accelerate``, ``torchrun`` or ``python``."""
-    if "ACCELERATE_MIXED_PRECISION" in os.environ:
-        return "accelerate"
-    return "torchrun" if "TORCHELASTIC_RUN_ID" in os.environ else "python"
 
 
 def device_name(device: torch.device) -> str:
@@ -70,6 +39,7 @@ def device_name(device: torch.device) -> str:
 def describe_environment(device: torch.device) -> dict[str, Any]:
     """The environment of a record; what cannot be found out is ``None``."""
     versions, code = running_code()
+    launch = this_launch()
     return {
         "versions": versions,
         "platform": platform.platform(),
@@ -84,21 +54,16 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "num_cores": os.cpu_count(),
         "num_usable_cores": usable_cores(),
         "num_threads": torch.get_num_threads(),
-        "memory_bytes": psutil.virtual_memory().total,
+        "memory_bytes": memory_bytes(),
         "load_average_1min": psutil.getloadavg()[0],
         # what a sweep that runs several side by side tells its children
         "measured_alone": os.environ.get(SHARED_CORES) != "1",
-        "launcher": launcher(),
-        "num_machines": num_machines(),
-        "restarts": _whole("TORCHELASTIC_RESTART_COUNT", 0),
-        "world_size": _whole("WORLD_SIZE", 1),
+        "launcher": launch.started_by,
+        "num_machines": launch.num_machines,
+        "restarts": launch.restarts,
+        "world_size": launch.world_size,
         **code,
     }
-
-
-def _whole(variable: str, otherwise: int) -> int:
-    value = os.environ.get(variable, "")
-    return int(value) if value.isdigit() else otherwise
 
 
 def _cpu_name() -> str:

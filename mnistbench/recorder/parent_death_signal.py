@@ -29,4 +29,6 @@ def die_with_parent() -> None:
     number = signal.SIGKILL if named else signal.SIGTERM
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
     if named and named != str(os.getppid()):
+        said = f"{PARENT}: this process was to end with {named!a}, and has another parent (now)"
+        os.write(2, f"mnistbench: error: {said}; if it was left over, unset it\n".encode())
         os.kill(os.getpid(), signal.SIGKILL)

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 
-from mnistbench.recorder.environment import device_name, local_world_size
+from mnistbench.recorder.environment import device_name
+from mnistbench.recorder.launcher import this_launch
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.folders import cache_folder
 from mnistbench.schema.insight import Ceilings
@@ -99,7 +100,7 @@ def _best_s(work: Callable[[], object], wait: Callable[[], None]) -> float:
 
 
 def _kept_at(device: torch.device, dtype: torch.dtype) -> Path | None:
-    threads = f"{torch.get_num_threads()}x{local_world_size()}"
+    threads = f"{torch.get_num_threads()}x{this_launch().local_world_size}"
     products = torch.get_float32_matmul_precision()
     what = f"{device_name(device)} {dtype} {products} {threads} {torch.__version__}"
     name = hashlib.sha256(what.encode(), usedforsecurity=False).hexdigest()[:12]

@@ -8,7 +8,6 @@ which is Accelerate's too, is in the engine.
 from __future__ import annotations
 
 import logging
-import os
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -17,6 +16,7 @@ from pathlib import Path
 import torch
 
 from mnistbench.recorder.hooks import Hook, RunView
+from mnistbench.recorder.launcher import this_launch
 
 __all__ = ["TRACES", "CudaMemory", "NvtxRanges", "PythonSampling", "StepsHook", "trace_path"]
 
@@ -28,8 +28,7 @@ def trace_path(watched: RunView, ending: str) -> Path:
     """A file of this process in the folder for traces, which is made."""
     folder = watched.run_folder / TRACES
     folder.mkdir(parents=True, exist_ok=True)
-    node = os.environ.get("GROUP_RANK", "0")
-    return folder / f"node{node}_{watched.process_index}.{ending}"
+    return folder / f"node{this_launch().machine_rank}_{watched.process_index}.{ending}"
 
 
 class StepsHook(Hook):

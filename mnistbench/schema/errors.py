@@ -42,7 +42,7 @@ class ProcessLostError(RunError):
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, where Ctrl-C would raise KeyboardInterrupt: end, and leave a record."""
+    """SIGTERM or SIGHUP, where Ctrl-C would raise KeyboardInterrupt: end, and leave a record."""
 
 
 def first_line(said: BaseException | str) -> str:

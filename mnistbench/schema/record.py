@@ -62,7 +62,7 @@ PHASES: tuple[Phase, ...] = Phase.__args__  # type: ignore[attr-defined]
 
 Source = Literal["local", "downloaded", "generated"]
 Status = Literal["completed", "diverged", "interrupted", "failed"]
-StopSignal = Literal["SIGINT", "SIGTERM"]
+StopSignal = Literal["SIGINT", "SIGTERM", "SIGHUP"]
 
 Fact = str | bool | None
 """What one name tells of the code: a commit, whether it was changed, a version."""

@@ -1,5 +1,6 @@
 """Several processes are one run, by the real launchers; or it does not start."""
 
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from mnistbench.engine.distributed import decide_together, start_accelerator
 from mnistbench.engine.run_seeds import train
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.store import find_records
 
 pytestmark = pytest.mark.usefixtures("whole_test_set")
 
@@ -185,3 +187,18 @@ def test_a_launchers_gradient_accumulation_is_refused(monkeypatch):
 def test_one_process_decides_for_itself():
     accelerator = start_accelerator(RunConfig())
     assert decide_together(accelerator, lambda: 7) == 7
+
+
+@pytest.mark.processes
+def test_processes_of_debug_launcher_are_one_run(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.engine.debug_launched", str(tmp_path)],
+        env=os.environ | {"OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    assert said == [["completed", 2, 2, 1, "python"]] * 2, done.stderr
+    assert len(find_records([tmp_path])) == 1

@@ -68,3 +68,12 @@ def test_pytorchs_rendezvous_gives_a_store_under_the_common_name(monkeypatch):
     assert (rank, number) == (1, 2)
     store.set("word", "said")
     assert main.get(f"{life}/word") == b"said"
+
+
+def test_one_process_alone_meets_nobody(monkeypatch):
+    from torch.distributed.rendezvous import rendezvous as by_url
+
+    monkeypatch.setenv("MASTER_ADDR", "no-such-host.invalid")
+    store, rank, number = next(iter(by_url("mnistbench://", timeout=SOON)))
+    store.set("a", "b")
+    assert (store.get("a"), rank, number) == (b"b", 0, 1)

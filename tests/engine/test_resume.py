@@ -236,7 +236,8 @@ def test_latest_is_the_last_of_the_same_configuration(small_config, monkeypatch)
 
 @pytest.mark.slow
 def test_what_one_launcher_starts_is_told_apart(small_config, monkeypatch):
-    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")  # as accelerate launch does
+    for name in ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "ROLE_RANK"):
+        monkeypatch.setenv(name, "0")  # as torchrun does
     fast, slow = small_config(lr=0.5), small_config(lr=0.01)
     assert new_invocation(fast).id == new_invocation(fast).id
     assert new_invocation(fast).id != new_invocation(slow).id

@@ -60,6 +60,15 @@ def test_bad_input_of_a_launch_is_one_line_and_status_2(variables, flags, wrong,
 
 
 @pytest.mark.processes
+def test_a_process_alone_trains_whatever_others_left(tmp_path):
+    left = rendezvous(0, port=free_port(), num_processes=1, address="no-such-host.invalid")
+    mpi = {"OMPI_COMM_WORLD_LOCAL_RANK": "3", "PMI_RANK": "²"}
+    with training(variables=left | mpi, folder=tmp_path) as process:
+        ended = process.end(START_S)
+    assert (ended.returncode, ended.errors) == (0, [])
+
+
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("rank", "address", "wrong"),
     [
@@ -207,7 +216,7 @@ def test_after_a_loss_a_launchers_signal_no_longer_ends_the_process():
         (rendezvous(-1, port=1), r"RANK: should be a whole number, 0 to 1 \(got '-1'\)"),
         (rendezvous(0, port="http"), "MASTER_PORT: should be a whole number, 1 to 65535"),
         (rendezvous(0, port=0), "MASTER_PORT: should be a whole number, 1 to 65535"),
-        (rendezvous(0, port=1) | {"LOCAL_RANK": "one"}, "LOCAL_RANK: should be .* 0 or more"),
+        (rendezvous(0, port=1) | {"LOCAL_RANK": "one"}, "LOCAL_RANK: should be .* 0 to 2147483647"),
     ],
 )
 def test_a_meeting_point_that_cannot_be_is_refused(variables, wrong, monkeypatch):
@@ -218,7 +227,8 @@ def test_a_meeting_point_that_cannot_be_is_refused(variables, wrong, monkeypatch
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    for name, value in (rendezvous(0, port=1, num_processes=8) | {"LOCAL_WORLD_SIZE": "8"}).items():
+        monkeypatch.setenv(name, value)
     monkeypatch.delenv("ACCELERATE_USE_CPU")
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

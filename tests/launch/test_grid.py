@@ -43,7 +43,9 @@ def test_text_is_a_list_of_values(name, text, values):
         ("seed", "1..x", "seed: '1..x' is no range"),
         ("seed", "0..100000", "seed: 0..100000 has more than 100,000 values"),
         ("nesterov", "maybe", "nesterov: should be true or false"),
+        ("seed", f"0..{'9' * 5000}", "is no range"),
         ("processes", "two", "processes: should be a whole number"),
+        ("processes", "9" * 5000, "processes: should be a whole number"),
         ("processes", "-1", "processes: should be a whole number"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from mnistbench.launch import local_executor
 from mnistbench.launch.cells import Cell
 from mnistbench.launch.local_executor import LocalExecutor
-from mnistbench.recorder.cores import usable_cores
+from mnistbench.recorder.limits import usable_cores
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.store import load_record

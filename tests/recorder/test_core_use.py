@@ -117,7 +117,7 @@ READER = """
 import os, time
 from mnistbench.recorder.core_use import core_use, read_core_times
 def read(local_world_size):
-    os.environ["LOCAL_WORLD_SIZE"] = local_world_size
+    os.environ["WORLD_SIZE"] = os.environ["LOCAL_WORLD_SIZE"] = local_world_size
     return read_core_times()
 before = [read(size) for size in "12"]
 print("ready", flush=True)
