@@ -12,8 +12,8 @@ import yaml
 
 from mnistbench.launch.cells import Attempt, Cell
 from mnistbench.launch.children import Child, wait_for
-from mnistbench.launch.commands import device_environment, torchrun_command
-from mnistbench.launch.runs import last_words
+from mnistbench.launch.commands import child_environment, device_environment, torchrun_command
+from mnistbench.launch.runs import last_words, require_code
 from mnistbench.recorder.cores import SHARED_CORES
 from mnistbench.recorder.parent_death_signal import PARENT
 from mnistbench.schema.errors import InputError
@@ -39,7 +39,7 @@ def run_cell(
         shared_cores: put on record that other runs shared the cores.
 
     Raises:
-        InputError: `folder` cannot be written.
+        InputError: `folder` cannot be written, or a child would run other code than this.
         KeyboardInterrupt: a signal came (`Terminated` for SIGTERM and SIGHUP); the child has ended.
     """
     child = wait_for(
@@ -56,6 +56,7 @@ def start_cell(
     shared_cores: bool = False,
 ) -> Child:
     """Start what `run_cell` waits for; end it by `end_all`, then ask `ended`."""
+    require_code()
     config_file = folder.absolute() / "cell.yaml"
     try:
         folder.mkdir(parents=True)
@@ -100,6 +101,6 @@ def _command(cell: Cell, arguments: list[str]) -> list[str]:
 
 
 def _environment(cell: Cell, *, shared_cores: bool) -> Mapping[str, str]:
-    usual = device_environment() if cell.num_processes > 1 else os.environ
+    usual = device_environment() if cell.num_processes > 1 else child_environment()
     told = {SHARED_CORES: "1"} if shared_cores else {}
     return {**usual, PARENT: str(os.getpid()), **told}

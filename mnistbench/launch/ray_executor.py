@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from mnistbench import __version__
 from mnistbench.launch.cells import Attempt, Cell, attempt_folder
 from mnistbench.launch.children import Child, held_stops
+from mnistbench.launch.commands import child_environment
 from mnistbench.launch.ray_tasks import (
     Outcome,
     Request,
@@ -154,7 +155,7 @@ def _require_answer(address: str) -> None:
     """
     probe = [sys.executable, "-c", _PROBE, address]
     with held_stops() as arrived:
-        child, patience = Child(probe), monotonic() + _ANSWER_S
+        child, patience = Child(probe, environment=child_environment()), monotonic() + _ANSWER_S
         try:
             while not arrived and monotonic() < patience and not child.wait(_LOOK_S):
                 pass
