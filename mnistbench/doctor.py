@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
+import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple
 
 from mnistbench.cli import exit_on_input_error, parse, show
-from mnistbench.launch.commands import cpu_environment, torchrun_command
+from mnistbench.launch.cell_runs import why_ended
+from mnistbench.launch.children import Child, end_all
+from mnistbench.launch.commands import child_environment, cpu_environment, torchrun_command
 from mnistbench.launch.roll_call import answer_roll, call_roll
 from mnistbench.output.tables import render_table
 from mnistbench.schema.config import RunConfig
@@ -28,7 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_LAUNCH_TIMEOUT_S = 120
+_LAUNCH_TIMEOUT_S = 120.0
+_NAME_TIMEOUT_S = 5.0
+_CHECK = "mnistbench.engine.connectivity_check"
 _LONGEST_WAIT_S = 86_400
 _LEAST_DISK_BYTES = 500 * 2**20
 
@@ -80,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             findings = [*_machine(), *_data(flags.data_dir), _disk(flags.output_dir)]
             findings.append(_launch_defaults())
             if flags.launch:
-                findings.append(_launcher())
+                findings += [_finding("host name", _host_name), _finding("launcher", _launcher)]
     rows = [
         {"check": f.check, "": "BROKEN" if f.broken else "ok", "found": f.detail} for f in findings
     ]
@@ -170,23 +176,45 @@ def _launch_defaults() -> _Finding:
     )
 
 
-def _launcher() -> _Finding:
-    command = torchrun_command("mnistbench.engine.connectivity_check", [], num_processes=2)
-    try:
-        done = subprocess.run(  # noqa: S603 - our own command
-            command,
-            env=cpu_environment(),
-            capture_output=True,
-            text=True,
-            timeout=_LAUNCH_TIMEOUT_S,
-            check=False,
+def _host_name() -> str:
+    """Whether launchers, which ask for this machine's own name, get an answer."""
+    name, found = socket.gethostname(), list[object]()
+
+    def ask() -> None:
+        with suppress(OSError, UnicodeError):
+            found.extend(socket.getaddrinfo(name, None))
+
+    asking = Thread(target=ask, daemon=True)  # a server of names that is away is waited for long
+    asking.start()
+    asking.join(_NAME_TIMEOUT_S)
+    if not found:
+        raise InputError(
+            f"this machine's own name {name!r} is not known on it, and launchers may wait for ever "
+            f"(torchrun --standalone); add the line `127.0.1.1 {name}` to /etc/hosts"
         )
-    except subprocess.TimeoutExpired:
-        return _Finding("launcher", True, f"two processes did not meet in {_LAUNCH_TIMEOUT_S} s")
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "rror" in line] or ["no message"]
-        return _Finding("launcher", True, f"two processes do not see each other: {lines[0]}")
-    return _Finding("launcher", False, "two CPU processes see each other")
+    return f"{name!r} is known"
+
+
+def _launcher() -> str:
+    _start(torchrun_command(_CHECK, [], num_processes=2), cpu_environment())
+    return "two CPU processes see each other"
+
+
+def _start(command: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Have a launcher start the processes of a run, which check what a run checks, and end.
+
+    Raises:
+        InputError: a run would be refused, or they did not meet.
+    """
+    child = Child(command, environment=environment)
+    try:
+        came = child.wait(_LAUNCH_TIMEOUT_S)
+    finally:
+        end_all([child])
+    if not came:
+        raise InputError(f"the processes did not meet in {_LAUNCH_TIMEOUT_S:g} s")
+    if child.status:
+        raise InputError(why_ended(child))
 
 
 def _before_launch(path: Path, flags: _Flags) -> list[_Finding]:
@@ -205,7 +233,16 @@ def _before_launch(path: Path, flags: _Flags) -> list[_Finding]:
     ]
     if any(finding.broken for finding in findings):
         return findings  # nothing to meet for; the other machines find the same or miss this one
+    findings.append(_finding("start", lambda: _start_as_told(config)))
+    if findings[-1].broken:
+        return [*findings, _finding("host name", _host_name)]  # which may be why
     return [*findings, _finding("machines", lambda: _meet(config, flags.timeout_s))]
+
+
+def _start_as_told(config: LaunchConfig) -> str:
+    """Start this machine's processes by Accelerate, as it will be told to."""
+    _start(config.command(_CHECK), child_environment())
+    return "they start, and see each other"
 
 
 def _meet(config: LaunchConfig, timeout_s: float) -> str:

@@ -19,7 +19,7 @@ from mnistbench.recorder.parent_death_signal import PARENT
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.store import load_record
 
-__all__ = ["ended", "run_cell", "start_cell"]
+__all__ = ["ended", "run_cell", "start_cell", "why_ended"]
 
 _REFUSED = re.compile(r"Root Cause.*exitcode\s*:\s*2\b", re.DOTALL)
 _KILLED = re.compile(r"Root Cause.*traceback\s*:\s*Signal (\d+)", re.DOTALL)
@@ -80,11 +80,11 @@ def ended(cell: Cell, child: Child, *, folder: Path) -> Attempt:
         except InputError as error:
             return Attempt(cell, None, str(error))
     refused = child.status == 2 or bool(_REFUSED.search(child.said))
-    return Attempt(cell, None, _why(child), refused)
+    return Attempt(cell, None, why_ended(child), refused)
 
 
-def _why(child: Child) -> str:
-    """Why `child` left no record, in one line."""
+def why_ended(child: Child) -> str:
+    """Why `child`, a run or a launcher of one, left no record, in one line."""
     if killed := _KILLED.search(child.said):
         return f"a process of the run was ended by signal {killed[1]}"
     if child.status is not None and child.status < 0:
