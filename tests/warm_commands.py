@@ -34,6 +34,7 @@ LAUNCHERS = {
 
 WARM = LAUNCHERS | {
     *("mnistbench.train", "mnistbench.report", "tests.engine.sharded_train"),
+    "mnistbench.engine.connectivity_check",
     *("tests.engine.fp16_on_cpu", "tests.engine.hooked_train", "tests.engine.failing_compile"),
 }
 """Modules whose imports are worth a server. None of them is imported before it is run."""

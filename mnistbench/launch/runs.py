@@ -14,9 +14,18 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import load_record
 
-__all__ = ["RunFailedError", "check_arguments", "last_words", "require_code", "run_once"]
+__all__ = [
+    "PACKAGE_ROOT",
+    "RunFailedError",
+    "check_arguments",
+    "last_words",
+    "require_code",
+    "run_once",
+]
 
-_ROOT = Path(__file__).resolve().parents[2]
+PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+"""Folder of the package that this process runs."""
+
 _COMPLAINT = "mnistbench: error: "
 
 
@@ -121,7 +130,7 @@ def require_code(python: str = sys.executable, package_root: Path | None = None)
         )
     except OSError as error:
         raise InputError(f"{python}: cannot be started ({error.strerror})") from None
-    root = package_root or _ROOT
+    root = package_root or PACKAGE_ROOT
     if done.returncode:
         why = last_words(done.stderr) or f"exit status {done.returncode}"
         raise InputError(f"{root}: its mnistbench cannot be imported ({why})")

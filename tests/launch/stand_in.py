@@ -44,7 +44,7 @@ import sys
 from pathlib import Path
 from mnistbench import sweep
 from mnistbench.launch import runs
-runs._ROOT = Path(sys.argv[1])
+runs.PACKAGE_ROOT = Path(sys.argv[1])
 sys.path.insert(0, sys.argv[1])
 sys.exit(sweep.main(sys.argv[2:]))
 """
@@ -73,7 +73,7 @@ class StandIn:
     def used(self, monkeypatch):
         """Have children run it."""
         monkeypatch.syspath_prepend(self._root)
-        monkeypatch.setattr(runs, "_ROOT", self._root)
+        monkeypatch.setattr(runs, "PACKAGE_ROOT", self._root)
         return self
 
     def started(self):

@@ -1,0 +1,66 @@
+"""Two commands that go on with one invocation: the second is told so, and trains nothing."""
+
+import pytest
+
+from mnistbench.engine.invocation_lock import invocation_lock
+from mnistbench.engine.run_seeds import train
+from mnistbench.schema.errors import InputError
+
+AGAIN = {"resume": "latest", "process_timeout_s": 0.2}
+ANEW = {"checkpoint_every_steps": 2}
+
+
+def is_refused(config):
+    try:
+        with invocation_lock(config):
+            return False
+    except InputError:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "refused"),
+    [
+        (AGAIN, AGAIN, True),
+        (ANEW, AGAIN, True),
+        (ANEW | {"resume": "latest"}, AGAIN, True),
+        (AGAIN, ANEW, False),
+        (ANEW, ANEW, False),
+        ({}, AGAIN, False),
+        (AGAIN, AGAIN | {"num_seeds": 2}, False),
+        (AGAIN, AGAIN | {"output_dir": "elsewhere"}, False),
+    ],
+)
+def test_who_goes_on_is_alone_and_who_begins_anew_is_not(
+    small_config, tmp_path, monkeypatch, first, second, refused
+):
+    monkeypatch.chdir(tmp_path)
+    with invocation_lock(small_config(**first)):
+        assert is_refused(small_config(**second)) is refused
+    assert not is_refused(small_config(**second))
+
+
+def test_a_run_that_is_named_lies_in_the_folder_that_is_locked(small_config, tmp_path):
+    run = tmp_path / "runs" / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    with invocation_lock(small_config(**AGAIN)):
+        for path in (run, run / "checkpoints" / "1-step-2"):
+            assert is_refused(small_config(**AGAIN | {"resume": str(path)}))
+
+
+def test_a_link_in_the_place_of_the_lock_makes_no_file_elsewhere(small_config, tmp_path):
+    config = small_config(**AGAIN)
+    with invocation_lock(config):
+        (lock,) = (tmp_path / "runs").iterdir()
+    lock.unlink()
+    lock.symlink_to(tmp_path / "made")
+    with invocation_lock(config):
+        assert not (tmp_path / "made").exists()
+
+
+def test_the_second_command_trains_nothing(small_config, tmp_path):
+    config = small_config(model="linear", **AGAIN | {"num_seeds": 2})
+    with invocation_lock(config), pytest.raises(InputError, match="wait for its end"):
+        train(config)
+    assert [path.name[:6] for path in (tmp_path / "runs").iterdir()] == [".lock-"]
+    assert [record.status for record in train(config)] == ["completed"] * 2
