@@ -10,10 +10,8 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple
 
 from mnistbench.cli import exit_on_input_error, parse, show
@@ -32,8 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_LAUNCH_TIMEOUT_S = 120.0
-_NAME_TIMEOUT_S = 5.0
+_LAUNCH_TIMEOUT_S = 120
 _CHECK = "mnistbench.engine.connectivity_check"
 _LONGEST_WAIT_S = 86_400
 _LEAST_DISK_BYTES = 500 * 2**20
@@ -86,7 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             findings = [*_machine(), *_data(flags.data_dir), _disk(flags.output_dir)]
             findings.append(_launch_defaults())
             if flags.launch:
-                findings += [_finding("host name", _host_name), _finding("launcher", _launcher)]
+                two = torchrun_command(_CHECK, [], num_processes=2)
+                findings.append(_finding("host name", _host_name))
+                findings.append(_finding("launcher", lambda: _start(two, cpu_environment())))
     rows = [
         {"check": f.check, "": "BROKEN" if f.broken else "ok", "found": f.detail} for f in findings
     ]
@@ -177,31 +176,19 @@ def _launch_defaults() -> _Finding:
 
 
 def _host_name() -> str:
-    """Whether launchers, which ask for this machine's own name, get an answer."""
-    name, found = socket.gethostname(), list[object]()
-
-    def ask() -> None:
-        with suppress(OSError, UnicodeError):
-            found.extend(socket.getaddrinfo(name, None))
-
-    asking = Thread(target=ask, daemon=True)  # a server of names that is away is waited for long
-    asking.start()
-    asking.join(_NAME_TIMEOUT_S)
-    if not found:
+    name = socket.gethostname()
+    try:
+        socket.getaddrinfo(name, None)
+    except (OSError, UnicodeError):
         raise InputError(
             f"this machine's own name {name!r} is not known on it, and launchers may wait for ever "
             f"(torchrun --standalone); add the line `127.0.1.1 {name}` to /etc/hosts"
-        )
+        ) from None
     return f"{name!r} is known"
 
 
-def _launcher() -> str:
-    _start(torchrun_command(_CHECK, [], num_processes=2), cpu_environment())
-    return "two CPU processes see each other"
-
-
-def _start(command: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Have a launcher start the processes of a run, which check what a run checks, and end.
+def _start(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Have a launcher start processes, which check what those of a run check, and end.
 
     Raises:
         InputError: a run would be refused, or they did not meet.
@@ -211,10 +198,10 @@ def _start(command: Sequence[str], environment: Mapping[str, str]) -> None:
         came = child.wait(_LAUNCH_TIMEOUT_S)
     finally:
         end_all([child])
-    if not came:
-        raise InputError(f"the processes did not meet in {_LAUNCH_TIMEOUT_S:g} s")
-    if child.status:
-        raise InputError(why_ended(child))
+    if child.status or not came:
+        late = f"the processes did not meet in {_LAUNCH_TIMEOUT_S} s"
+        raise InputError(why_ended(child) if came else late)
+    return "processes start, and see each other"
 
 
 def _before_launch(path: Path, flags: _Flags) -> list[_Finding]:
@@ -233,16 +220,10 @@ def _before_launch(path: Path, flags: _Flags) -> list[_Finding]:
     ]
     if any(finding.broken for finding in findings):
         return findings  # nothing to meet for; the other machines find the same or miss this one
-    findings.append(_finding("start", lambda: _start_as_told(config)))
+    findings.append(_finding("start", lambda: _start(config.command(_CHECK), child_environment())))
     if findings[-1].broken:
         return [*findings, _finding("host name", _host_name)]  # which may be why
     return [*findings, _finding("machines", lambda: _meet(config, flags.timeout_s))]
-
-
-def _start_as_told(config: LaunchConfig) -> str:
-    """Start this machine's processes by Accelerate, as it will be told to."""
-    _start(config.command(_CHECK), child_environment())
-    return "they start, and see each other"
 
 
 def _meet(config: LaunchConfig, timeout_s: float) -> str:

@@ -27,7 +27,7 @@ def test_a_healthy_machine_is_status_0(tmp_path, capsys):
     out = capsys.readouterr().out
     for check in ("versions", "threads", "GPU", "launcher", "data: mnist", "disk"):
         assert check in out
-    assert "two CPU processes see each other" in out
+    assert "processes start, and see each other" in out
     assert "BROKEN" not in out
     assert list(tmp_path.iterdir()) == []
 
@@ -91,7 +91,7 @@ def test_a_launch_that_train_would_refuse_is_no_ok(tmp_path, capsys, monkeypatch
     status = door.main(["--launch-config", str(path)])
     out = capsys.readouterr().out
     assert status == (0 if says is None else 1), out
-    assert (says or "they start, and see each other") in out
+    assert (says or "processes start, and see each other") in out
 
 
 def test_a_batch_that_processes_cannot_share_is_told_before_a_launch():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +13,6 @@ from accelerate.commands.config.config_args import (
     default_config_file,
     load_config_from_file,
 )
-from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils import DistributedType
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -134,14 +132,11 @@ def read_launch_config(path: Path) -> LaunchConfig:
         "main_process_port": _DEFAULT_PORT if port is None else port,
     }
     try:  # Accelerate itself takes anything for anything
-        config = LaunchConfig.model_validate({**vars(given), **defaults, "path": path})
+        return LaunchConfig.model_validate({**vars(given), **defaults, "path": path})
     except ValidationError as error:
         is_no = given.distributed_type is False
         mend = "; YAML reads a bare NO as false: quote it" if is_no else ""
         raise InputError(f"{path}: {one_line(error)}{mend}") from None
-    arguments = launch_command_parser().parse_args([f"--config_file={path}", "-m", "mnistbench"])
-    _guarded(path, lambda: _validate_launch_command(arguments))
-    return config
 
 
 def launch_defaults() -> str | None:
@@ -165,12 +160,8 @@ def _load(path: Path) -> Any:
         read_json(path, max_bytes=_MAX_JSON_BYTES, what=what)
     else:
         read_yaml(path, what=what)
-    return _guarded(path, lambda: load_config_from_file(str(path)))
-
-
-def _guarded(path: Path, read: Callable[[], Any]) -> Any:
     try:
-        return read()
+        return load_config_from_file(str(path))
     except Exception as error:  # Accelerate raises whatever its reader met
         said = " ".join(str(error).split()).replace(str(path), "it")
         raise InputError(f"{path}: not taken by Accelerate: {said}") from None

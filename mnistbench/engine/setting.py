@@ -20,7 +20,7 @@ from mnistbench.engine.distributed import (
     start_accelerator,
 )
 from mnistbench.engine.interconnect import measure_interconnect
-from mnistbench.engine.invocation_lock import invocation_lock
+from mnistbench.engine.locks import invocation_lock
 from mnistbench.engine.plan import ExecutionPlan, Hardware, resolve_plan
 from mnistbench.engine.process_group import check_group
 from mnistbench.engine.process_loss import end_unanswered

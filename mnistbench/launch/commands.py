@@ -19,9 +19,8 @@ _LOOPBACK = "127.0.0.1"
 def torchrun_command(module: str, arguments: Sequence[str], *, num_processes: int) -> list[str]:
     """``torchrun`` for `num_processes` processes of ``python -m module`` on this machine.
 
-    It meets on a free port of its own, so that two runs on one machine do not collide. What
-    ``--standalone`` stands for, but by address: that would ask for this machine's own name, which
-    may be one that nobody knows, and wait for ever.
+    It meets on a free port of its own, so that two runs on one machine do not collide. As with
+    ``--standalone``, which waits for ever where nobody knows this machine's own name.
     """
     return [
         sys.executable,
@@ -42,9 +41,8 @@ def child_environment(package_root: Path | None = None) -> dict[str, str]:
     """This environment, for a Python that is to import what this process imports.
 
     ``python -m`` looks first in the current folder, which may hold another checkout, or a module
-    named as one of a library. Children, and what launchers start in their turn, look where this
-    process does instead: in what stands before the standard library on its path. With
-    `package_root` they look there first, and for the rest where the user's ``PYTHONPATH`` says.
+    named as a library's. Children, and theirs, look in what precedes the standard library on this
+    process's path instead, or in `package_root` and the user's ``PYTHONPATH``.
     """
     if package_root is None:
         library = sysconfig.get_path("stdlib")
