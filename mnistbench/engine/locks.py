@@ -12,6 +12,7 @@ from time import monotonic, sleep
 
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.folders import cache_folder
 from mnistbench.schema.training_fields import BOOKKEEPING
 
 __all__ = ["LOCK_S", "invocation_lock", "lock", "unlock"]
@@ -75,12 +76,13 @@ def invocation_lock(config: RunConfig) -> Iterator[None]:
 
 
 def _lock_file(config: RunConfig) -> int | None:
-    """None where there can be none: who looks for runs there, or writes them, says why."""
-    decides = config.model_dump_json(exclude=set(BOOKKEEPING)).encode()
-    digest = hashlib.sha256(decides, usedforsecurity=False).hexdigest()[:12]
+    """Among the user's caches, as a folder of runs holds runs alone; none where there are none."""
+    decides = config.model_dump_json(exclude=set(BOOKKEEPING))
+    told = f"{os.path.realpath(Path(config.output_dir).expanduser())} {decides}".encode()
+    digest = hashlib.sha256(told, usedforsecurity=False).hexdigest()[:16]
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    folder = Path(config.output_dir).expanduser()
-    with suppress(OSError):
+    with suppress(OSError, RuntimeError, InputError):
+        folder = cache_folder(otherwise="") / "locks"
         folder.mkdir(parents=True, exist_ok=True)
-        return os.open(folder / f".lock-{digest}", flags, 0o666)
+        return os.open(folder / digest, flags, 0o600)
     return None
