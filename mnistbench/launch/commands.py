@@ -46,11 +46,17 @@ def child_environment(package_root: Path | None = None) -> dict[str, str]:
     """
     if package_root is None:
         library = sysconfig.get_path("stdlib")
-        first = [os.path.abspath(e) for e in takewhile(lambda e: e != library, sys.path)]  # noqa: PTH100 - "" is this folder
+        first = [_entry(part) for part in takewhile(lambda part: part != library, sys.path)]
     else:
         first = [str(package_root.absolute()), os.environ.get("PYTHONPATH", "")]
     path = os.pathsep.join(filter(None, first))
     return os.environ | {"PYTHONSAFEPATH": "1", "PYTHONPATH": path}
+
+
+def _entry(part: str) -> str:
+    """An entry of ``sys.path`` for children, which work in this folder; "" is this folder."""
+    whole = os.path.abspath(part)  # noqa: PTH100
+    return os.path.relpath(whole) if os.pathsep in whole else whole
 
 
 def cpu_environment() -> Mapping[str, str]:

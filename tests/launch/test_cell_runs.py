@@ -158,3 +158,16 @@ def test_processes_of_one_machine_meet_though_nobody_knows_its_name():
     done = subprocess.run(named, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 2
+
+
+def test_children_look_where_this_process_looks_also_in_a_folder_that_no_path_can_name(
+    tmp_path, monkeypatch
+):
+    folder = tmp_path / "a:b"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(folder)
+    told = commands.child_environment()
+    assert told["PYTHONPATH"].split(os.pathsep)[:2] == [".", str(tmp_path)]
+    assert told["PYTHONSAFEPATH"] == "1"
