@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -253,7 +253,7 @@ def bench_ddp_alone(benchmark, make_config, budget, report):
 
 def stock_step(config: RunConfig) -> tuple[RunContext, StockStep]:
     ledger = Ledger()
-    context = run_context(start_setting(config, ledger), seed=config.seed)
+    context = run_context(start_setting(config, ledger, held=ExitStack()), seed=config.seed)
     step = build_parts(context, ledger).step
     assert isinstance(step, StockStep)
     return context, step

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
+import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mnistbench.cli import exit_on_input_error, importing, parse, show
-from mnistbench.launch.commands import cpu_environment, torchrun_command
+from mnistbench.launch.cell_runs import why_ended
+from mnistbench.launch.children import Child, end_all
+from mnistbench.launch.commands import child_environment, cpu_environment, torchrun_command
 from mnistbench.launch.roll_call import answer_roll, call_roll
 from mnistbench.output.tables import render_table
 from mnistbench.schema.config import RunConfig
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _LAUNCH_TIMEOUT_S = 120
+_CHECK = "mnistbench.engine.connectivity_check"
 _LONGEST_WAIT_S = 86_400
 _LEAST_DISK_BYTES = 500 * 2**20
 
@@ -80,7 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             findings = [*_machine(), *_data(flags.data_dir), _disk(flags.output_dir)]
             findings.append(_launch_defaults())
             if flags.launch:
-                findings.append(_launcher())
+                two = torchrun_command(_CHECK, [], num_processes=2)
+                findings.append(_finding("host name", _host_name))
+                findings.append(_finding("launcher", lambda: _start(two, cpu_environment())))
     rows = [
         {"check": f.check, "": "BROKEN" if f.broken else "ok", "found": f.detail} for f in findings
     ]
@@ -168,23 +173,33 @@ def _launch_defaults() -> _Finding:
     )
 
 
-def _launcher() -> _Finding:
-    command = torchrun_command("mnistbench.engine.connectivity_check", [], num_processes=2)
+def _host_name() -> str:
+    name = socket.gethostname()
     try:
-        done = subprocess.run(  # noqa: S603 - our own command
-            command,
-            env=cpu_environment(),
-            capture_output=True,
-            text=True,
-            timeout=_LAUNCH_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return _Finding("launcher", True, f"two processes did not meet in {_LAUNCH_TIMEOUT_S} s")
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "rror" in line] or ["no message"]
-        return _Finding("launcher", True, f"two processes do not see each other: {lines[0]}")
-    return _Finding("launcher", False, "two CPU processes see each other")
+        socket.getaddrinfo(name, None)
+    except (OSError, UnicodeError):
+        raise InputError(
+            f"this machine's own name {name!r} is not known on it, and launchers may wait for ever "
+            f"(torchrun --standalone); add the line `127.0.1.1 {name}` to /etc/hosts"
+        ) from None
+    return f"{name!r} is known"
+
+
+def _start(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Have a launcher start processes, which check what those of a run check, and end.
+
+    Raises:
+        InputError: a run would be refused, or they did not meet.
+    """
+    child = Child(command, environment=environment)
+    try:
+        came = child.wait(_LAUNCH_TIMEOUT_S)
+    finally:
+        end_all([child])
+    if child.status or not came:
+        late = f"the processes did not meet in {_LAUNCH_TIMEOUT_S} s"
+        raise InputError(why_ended(child) if came else late)
+    return "processes start, and see each other"
 
 
 def _before_launch(path: Path, flags: _Flags) -> list[_Finding]:
@@ -203,6 +218,9 @@ def _before_launch(path: Path, flags: _Flags) -> list[_Finding]:
     ]
     if any(finding.broken for finding in findings):
         return findings  # nothing to meet for; the other machines find the same or miss this one
+    findings.append(_finding("start", lambda: _start(config.command(_CHECK), child_environment())))
+    if findings[-1].broken:
+        return [*findings, _finding("host name", _host_name)]  # which may be why
     return [*findings, _finding("machines", lambda: _meet(config, flags.timeout_s))]
 
 

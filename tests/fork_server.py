@@ -110,7 +110,9 @@ def _become(request):
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     _reopen(unbuffered="-u" in request["flags"])
-    sys.path[:] = [*([] if "-P" in request["flags"] else [request["folder"]]), *_PATH]
+    first = [] if "-P" in request["flags"] else [request["folder"]]
+    told = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    sys.path[:] = dict.fromkeys([*first, *told, *_PATH])
     if "OMP_NUM_THREADS" in os.environ:
         import torch
 

@@ -1,8 +1,24 @@
 """The door to diagnosis: what is fine, what is broken, and one network's layers."""
 
+import socket
+from pathlib import Path
+
 import pytest
+import yaml
 
 from mnistbench import doctor as door
+
+LAUNCH = {
+    "compute_environment": "LOCAL_MACHINE",
+    "distributed_type": "NO",
+    "use_cpu": True,
+    "num_machines": 1,
+    "machine_rank": 0,
+    "num_processes": 1,
+    "main_process_port": 0,
+    "mixed_precision": "no",
+}
+TWO = {"distributed_type": "MULTI_GPU", "num_processes": 2}
 
 
 @pytest.mark.processes
@@ -11,7 +27,7 @@ def test_a_healthy_machine_is_status_0(tmp_path, capsys):
     out = capsys.readouterr().out
     for check in ("versions", "threads", "GPU", "launcher", "data: mnist", "disk"):
         assert check in out
-    assert "two CPU processes see each other" in out
+    assert "processes start, and see each other" in out
     assert "BROKEN" not in out
     assert list(tmp_path.iterdir()) == []
 
@@ -51,3 +67,45 @@ def test_an_unknown_network_is_one_line(capsys):
         door.main(["--model", "vgg"])
     assert stop.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, None),
+        ({"dynamo_config": {"dynamo_backend": "INDUCTOR"}}, "the launcher asks for INDUCTOR"),
+        (
+            TWO | {"distributed_type": "FSDP", "fsdp_config": {"fsdp_version": 1}},
+            "the launcher asks for FSDP, which cpu processes do not do",
+        ),
+        (TWO | {"distributed_type": "DEEPSPEED", "deepspeed_config": {}}, "DeepSpeed is not inst"),
+        ({"mixed_precision": "fp16"}, "fp16 does not run on the CPU"),
+        ({"mpirun_config": {"mpirun_hostfile": "none"}}, "mpirun or mpiexec were not found"),
+    ],
+)
+def test_a_launch_that_train_would_refuse_is_no_ok(tmp_path, capsys, monkeypatch, changes, says):
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+    path = tmp_path / "launch.yaml"
+    path.write_text(yaml.safe_dump(LAUNCH | changes))
+    status = door.main(["--launch-config", str(path)])
+    out = capsys.readouterr().out
+    assert status == (0 if says is None else 1), out
+    assert (says or "processes start, and see each other") in out
+
+
+def test_a_batch_that_processes_cannot_share_is_told_before_a_launch():
+    from mnistbench.engine.launch_config import LaunchConfig
+
+    config = LaunchConfig(
+        **LAUNCH | TWO | {"num_processes": 3, "main_process_ip": None, "path": Path()}
+    )
+    assert "use --global-batch-size 63 or 66" in config.check_processes()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_name_of_this_machine_that_nobody_knows_is_told(monkeypatch, known):
+    monkeypatch.setattr(socket, "gethostname", lambda: "localhost" if known else "no-such.invalid")
+    found = door._finding("host name", door._host_name)
+    assert found.broken is not known
+    assert known or "'no-such.invalid' is not known on it" in found.detail

@@ -71,7 +71,7 @@ def test_launchers_that_start_a_run_again_have_it_go_on(tmp_path):
     flags = [*SMALL_FLAGS, *LONG, "--max-steps", "1200", "--eval-every-steps", "400"]
     flags += ["--checkpoint-every-steps", "50", "--output-dir", str(tmp_path / "runs")]
     command = torchrun_command("mnistbench.train", flags, num_processes=2)
-    command.insert(command.index("--standalone"), "--max-restarts=1")
+    command.insert(command.index("-m", 2), "--max-restarts=1")
     with Process(*command, environment=cpu_environment(), folder=tmp_path) as launcher:
         wait_until(lambda: len(list((tmp_path / "runs").glob("*/checkpoints/*-step-*"))) >= 2)
         victim = psutil.Process(launcher.child.pid).children()[-1]

@@ -16,7 +16,7 @@ from mnistbench import sweep as door
 from mnistbench.launch.local_executor import LocalExecutor
 from mnistbench.schema.errors import Terminated
 from mnistbench.schema.store import find_records, load_record
-from tests.launch.stand_in import StandIn
+from tests.launch.stand_in import SWEEP, StandIn
 
 pytestmark = pytest.mark.processes
 
@@ -28,7 +28,7 @@ REAL = (
 
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch):
-    found = StandIn(tmp_path / "code")
+    found = StandIn(tmp_path / "code").used(monkeypatch)
     monkeypatch.chdir(tmp_path / "code")
     return found
 
@@ -181,9 +181,9 @@ def test_the_door_does_not_pay_for_torch():
 
 def start(*argv, code=None):
     """The door in a process; with `code`, the stand-in there is what its cells run."""
+    door = ["-c", SWEEP, code] if code else ["-m", "mnistbench", "sweep"]
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "mnistbench", "sweep", *argv],
-        cwd=code,
+        [sys.executable, *door, *argv],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

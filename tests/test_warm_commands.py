@@ -72,7 +72,7 @@ def is_warm(*words, **options):
 
 def test_what_an_interpreter_would_read_at_its_start_gets_one(tmp_path):
     assert is_warm(*TRAIN)
-    assert not is_warm(*TRAIN, env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    assert not is_warm(*TRAIN, env=os.environ | {"PYTHONHASHSEED": "1"})
     assert not is_warm(*TRAIN, preexec_fn=os.getpid)
     assert not is_warm(TRAIN[0], "-X", "utf8", *TRAIN[2:])
     assert not is_warm(TRAIN[0], "-c", "print()")
@@ -83,8 +83,12 @@ def test_what_an_interpreter_would_read_at_its_start_gets_one(tmp_path):
 
 def test_another_package_in_the_folder_gets_an_interpreter(tmp_path):
     assert is_warm(*TRAIN, cwd=tmp_path)
+    path = os.environ | {"PYTHONPATH": str(tmp_path)}
+    assert is_warm(*TRAIN, env=path)
     (tmp_path / "mnistbench").mkdir()
     assert not is_warm(*TRAIN, cwd=tmp_path)
+    assert not is_warm(*TRAIN, env=path)
+    assert is_warm(*TRAIN, cwd=tmp_path, env=os.environ | {"PYTHONSAFEPATH": "1"})
 
 
 def test_what_outlives_a_test_is_told_with_its_name(monkeypatch):

@@ -34,6 +34,7 @@ LAUNCHERS = {
 
 WARM = LAUNCHERS | {
     *("mnistbench.train", "mnistbench.report", "tests.engine.sharded_train"),
+    "mnistbench.engine.connectivity_check",
     *("tests.engine.fp16_on_cpu", "tests.engine.hooked_train", "tests.engine.failing_compile"),
     "tests.engine.debug_launched",
 }
@@ -44,6 +45,9 @@ READ_AT_START = (
     *("TORCH_LOGS", "TORCHDYNAMO", "TORCH_COMPILE"),
 )
 """How variables begin that an interpreter or a library reads when it is loaded."""
+
+_PLACED = {"PYTHONPATH", "PYTHONSAFEPATH"}
+"""Those of them that a fork does as they say."""
 
 _ROOM = 100_000
 """Bytes that the system shows of a process's command line, and of its variables."""
@@ -128,7 +132,8 @@ def use(connection, variables):
 
 
 def _read_at_start(variables):
-    return {name: value for name, value in variables.items() if name.startswith(READ_AT_START)}
+    told = {name: value for name, value in variables.items() if name.startswith(READ_AT_START)}
+    return {name: told[name] for name in told.keys() - _PLACED}
 
 
 def _execute_warm(self, *args, **kwargs):
@@ -160,13 +165,18 @@ def _request(told):
     command = command_of(words)
     folder = Path(told["cwd"] or Path.cwd())
     variables = dict(os.environ if told["env"] is None else told["env"])
+    if command and variables.get("PYTHONSAFEPATH"):
+        command["flags"] = [*command["flags"], "-P"]
+    first = [Path(part) for part in variables.get("PYTHONPATH", "").split(os.pathsep) if part]
+    if command and "-P" not in command["flags"]:
+        first.append(folder)
     if (
         command is None
         or _cold
         or told["preexec_fn"]
         or told["executable"] not in {None, words[0]}
         or not folder.is_dir()
-        or (folder.resolve() != ROOT and (folder / "mnistbench").exists())
+        or any(part.resolve() != ROOT and (part / "mnistbench").exists() for part in first)
         or _read_at_start(variables) != _server().read_at_start
     ):
         return None

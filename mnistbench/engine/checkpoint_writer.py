@@ -6,14 +6,13 @@ import errno
 import logging
 import os
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from time import monotonic, sleep
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from mnistbench.engine.locks import LOCK_S, lock, unlock
 from mnistbench.schema.checkpoint import (
     CHECKPOINTS,
     SavedRun,
@@ -28,10 +27,6 @@ __all__ = ["CheckpointWriter"]
 
 _log = logging.getLogger(__name__)
 _KEPT = 2
-_LOCK_S = 15.0
-"""A life of the run that was told to end has gone by then."""
-
-_POLL_S = 0.1
 
 
 class CheckpointWriter:
@@ -52,11 +47,8 @@ class CheckpointWriter:
 
     def __exit__(self, *_: object) -> None:
         """Leave the run's folder to others."""
-        if self._lock is not None and sys.platform != "win32":
-            import fcntl
-
-            fcntl.flock(self._lock, fcntl.LOCK_UN)  # forked workers may hold it still
-            os.close(self._lock)
+        if self._lock is not None:
+            unlock(self._lock)
             self._lock = None
 
     def lock(self, saved: SavedRun, *, patience_s: float) -> None:
@@ -67,12 +59,9 @@ class CheckpointWriter:
                 `saved` was chosen.
         """
         folder = self._run_folder
-        deadline = monotonic() + min(patience_s, _LOCK_S)
         try:
-            while not self._locked():
-                if monotonic() > deadline:
-                    raise InputError(f"resume: {folder} is under way in another process; end it")
-                sleep(_POLL_S)
+            if not self._locked(min(patience_s, LOCK_S)):
+                raise InputError(f"resume: {folder} is under way in another process; end it")
             newest = [path.name for path in checkpoints_of(folder)][-1:]
         except OSError as error:
             raise InputError(f"resume: {folder}: {error.strerror}") from None
@@ -81,20 +70,13 @@ class CheckpointWriter:
         # what is newer was not to be trusted, or not to be gone on from: it does not count
         self._foreign = {p for p in checkpoints_of(folder) if number_of(p) > number_of(saved.path)}
 
-    def _locked(self) -> bool:
-        """Whether the folder is ours, or where there are no locks."""
-        if sys.platform == "win32":
-            return True
-        import fcntl
-
+    def _locked(self, patience_s: float = 0.0) -> bool:
         descriptor = os.open(self._run_folder, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process
-        except OSError as error:
-            os.close(descriptor)
-            return not isinstance(error, BlockingIOError)
-        self._lock = descriptor
-        return True
+        if lock(descriptor, patience_s=patience_s):
+            self._lock = descriptor
+            return True
+        os.close(descriptor)
+        return False
 
     def save(self, step: int, files: Mapping[str, bytes], *, go_on: bool = False) -> bool:
         """Save `files` as the checkpoint of `step`; every process must call this.

@@ -1,4 +1,4 @@
-"""Run by ``mnistbench doctor`` in two processes: do they find each other?"""
+"""Run by ``mnistbench doctor`` in several processes: would a run start, and do they meet?"""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ import torch
 
 from mnistbench.engine.distributed import start_accelerator
 from mnistbench.schema.config import RunConfig
+from mnistbench.schema.errors import InputError, RunError
 
 
 def main() -> int:
     """Sum a one from each process; 0 if the sum is the number of processes launched."""
-    accelerator = start_accelerator(RunConfig())
+    try:  # a batch that any number of processes can share: the one of a run is told to that run
+        accelerator = start_accelerator(RunConfig(per_device_batch_size=1))
+    except (InputError, RunError) as error:
+        sys.exit(f"mnistbench: error: {error}")
     ones = accelerator.reduce(torch.ones(1, device=accelerator.device), "sum")
     accelerator.end_training()
     return 0 if int(ones.item()) == accelerator.num_processes else 1

@@ -76,6 +76,8 @@ def start_accelerator(config: RunConfig) -> Accelerator:
         stand_alone(in_group=_fsdp_is_asked_for() and not uses_cpu())
     check_batch(config, world_size)
     _check_devices()
+    if uses_cpu():
+        _refuse_fsdp("cpu")  # of which FSDP 1 ends in a traceback of Accelerate's
     _forget_other_precision(precision)
     if world_size > 1:
         keep_alive_at_loss()
@@ -161,14 +163,19 @@ def _check_launch_choices(accelerator: Accelerator) -> None:
             raise InputError(
                 f"fsdp_version: {version} is not supported; set fsdp_version: 2 in fsdp_config"
             )
-    elif _fsdp_is_asked_for():
-        raise InputError(
-            f"distributed_type: the launcher asks for FSDP, which {accelerator.device.type} "
-            "processes do not do; use MULTI_GPU"
-        )
-    elif kind != "NO" and not kind.startswith("MULTI_"):
+    else:
+        _refuse_fsdp(accelerator.device.type)
+    if kind not in {"NO", "FSDP"} and not kind.startswith("MULTI_"):
         raise InputError(
             f"distributed_type: {kind} is not supported; launch with MULTI_GPU, FSDP or NO"
+        )
+
+
+def _refuse_fsdp(device_type: str) -> None:
+    if _fsdp_is_asked_for():
+        raise InputError(
+            f"distributed_type: the launcher asks for FSDP, which {device_type} processes do not "
+            "do; use MULTI_GPU"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,10 +13,11 @@ from accelerate.commands.config.config_args import (
     default_config_file,
     load_config_from_file,
 )
-from accelerate.commands.launch import _validate_launch_command, launch_command_parser
-from accelerate.utils import DistributedType, is_fp8_available
+from accelerate.utils import DistributedType
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.config_rules import check_batch
 from mnistbench.schema.errors import InputError, one_line
 from mnistbench.schema.plain_yaml import read_yaml
 from mnistbench.schema.strict_json import read_json
@@ -81,20 +82,20 @@ class LaunchConfig(BaseModel):
                 f"machine_rank: {self.machine_rank} of {self.num_machines} machines; they count "
                 "from 0"
             )
-        return f"{self.num_processes // self.num_machines} on this machine"
+        found = f"{self.num_processes // self.num_machines} on this machine"
+        try:
+            check_batch(RunConfig(), self.num_processes)
+        except InputError as error:  # of what train is told, not of this file
+            return f"{found}; by default {error}"
+        return found
 
     def check_devices(self) -> str:
         """What they run on.
 
         Raises:
-            InputError: this machine has fewer GPUs than processes, or a precision does not fit.
+            InputError: this machine has fewer GPUs than processes.
         """
         if self.use_cpu:
-            if self.mixed_precision in {"fp16", "fp8"}:
-                raise InputError(
-                    f"mixed_precision: {self.mixed_precision} does not run on the CPU; use bf16 or "
-                    "'no'"
-                )
             return "CPU"
         wanted, found = self.num_processes // self.num_machines, torch.cuda.device_count()
         if found < wanted:
@@ -102,11 +103,17 @@ class LaunchConfig(BaseModel):
                 f"num_processes: {wanted} on this machine, which has {found} GPU(s); lower it, or "
                 "set use_cpu: true"
             )
-        if self.mixed_precision == "fp8" and not is_fp8_available():
-            raise InputError(
-                "mixed_precision: fp8 needs torchao or Transformer Engine; pip install torchao"
-            )
         return f"{found} GPU(s) for {wanted} process(es)"
+
+    def command(self, module: str) -> list[str]:
+        """What starts `module` as a run would be, but with this machine's processes alone."""
+        launcher = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+        launcher += ["--config_file", str(self.path)]
+        if self.num_machines > 1:
+            here = str(self.num_processes // self.num_machines)
+            launcher += ["--num_machines", "1", "--machine_rank", "0", "--num_processes", here]
+            launcher += ["--main_process_ip", "127.0.0.1", "--main_process_port", "0"]
+        return [*launcher, "-m", module]
 
 
 def read_launch_config(path: Path) -> LaunchConfig:
@@ -125,14 +132,11 @@ def read_launch_config(path: Path) -> LaunchConfig:
         "main_process_port": _DEFAULT_PORT if port is None else port,
     }
     try:  # Accelerate itself takes anything for anything
-        config = LaunchConfig.model_validate({**vars(given), **defaults, "path": path})
+        return LaunchConfig.model_validate({**vars(given), **defaults, "path": path})
     except ValidationError as error:
         is_no = given.distributed_type is False
         mend = "; YAML reads a bare NO as false: quote it" if is_no else ""
         raise InputError(f"{path}: {one_line(error)}{mend}") from None
-    arguments = launch_command_parser().parse_args([f"--config_file={path}", "-m", "mnistbench"])
-    _guarded(path, lambda: _validate_launch_command(arguments))
-    return config
 
 
 def launch_defaults() -> str | None:
@@ -156,12 +160,8 @@ def _load(path: Path) -> Any:
         read_json(path, max_bytes=_MAX_JSON_BYTES, what=what)
     else:
         read_yaml(path, what=what)
-    return _guarded(path, lambda: load_config_from_file(str(path)))
-
-
-def _guarded(path: Path, read: Callable[[], Any]) -> Any:
     try:
-        return read()
+        return load_config_from_file(str(path))
     except Exception as error:  # Accelerate raises whatever its reader met
         said = " ".join(str(error).split()).replace(str(path), "it")
         raise InputError(f"{path}: not taken by Accelerate: {said}") from None

@@ -89,10 +89,10 @@ def train(
             on record.
         KeyboardInterrupt: a signal came; what was done until then is on record.
     """
-    with same_reactions(), obeyed_in_time(exit_now), exchange_errors():
+    with same_reactions(), obeyed_in_time(exit_now), exchange_errors(), ExitStack() as held:
         options = _Options(show_progress=show_progress, hooks=hooks)
         ledger = ledger or Ledger()
-        setting = start_setting(config, ledger)
+        setting = start_setting(config, ledger, held=held)
         group = check_group(setting.accelerator, timeout_s=config.process_timeout_s)
         with Watchdog(group.watchdog_s, end_unanswered) as watchdog, watchdog.armed():
             return _run_seeds(setting, options, ledger, watchdog)

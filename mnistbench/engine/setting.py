@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from mnistbench.engine.distributed import (
     start_accelerator,
 )
 from mnistbench.engine.interconnect import measure_interconnect
+from mnistbench.engine.locks import invocation_lock
 from mnistbench.engine.plan import ExecutionPlan, Hardware, resolve_plan
 from mnistbench.engine.process_group import check_group
 from mnistbench.engine.process_loss import end_unanswered
@@ -66,8 +68,10 @@ class Setting:
     found: Mapping[int, RunRecord | SavedRun]
 
 
-def start_setting(config: RunConfig, ledger: Ledger) -> Setting:
+def start_setting(config: RunConfig, ledger: Ledger, *, held: ExitStack) -> Setting:
     """Start the processes and refuse, before any work, what cannot be had; then place the data.
+
+    What a command has to itself while it trains is let go with `held`.
 
     Raises:
         InputError: the input has to be mended.
@@ -80,14 +84,17 @@ def start_setting(config: RunConfig, ledger: Ledger) -> Setting:
         set_threads(config.num_threads)
     group = check_group(accelerator, timeout_s=config.process_timeout_s)
     with Watchdog(group.watchdog_s, end_unanswered) as watchdog, watchdog.armed():
-        return _start_together(config, accelerator, ledger)
+        return _start_together(config, accelerator, ledger, held=held)
 
 
-def _start_together(config: RunConfig, accelerator: Accelerator, ledger: Ledger) -> Setting:
+def _start_together(
+    config: RunConfig, accelerator: Accelerator, ledger: Ledger, *, held: ExitStack
+) -> Setting:
     plan = decide_together(accelerator, lambda: resolve_plan(config, _hardware(accelerator)))
     _check_here(config, accelerator)
     if accelerator.device.type != "cpu":
         ledger.synchronize = torch.accelerator.synchronize
+    decide_together(accelerator, lambda: held.enter_context(invocation_lock(config)))
     resume_point = decide_together(accelerator, lambda: find_resume_point(config))
     if resume_point:
         config = config.model_copy(update={"output_dir": str(resume_point.folder)})

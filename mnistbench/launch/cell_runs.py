@@ -10,15 +10,15 @@ from pathlib import Path
 
 from mnistbench.launch.cells import Attempt, Cell
 from mnistbench.launch.children import Child, wait_for
-from mnistbench.launch.commands import device_environment, torchrun_command
-from mnistbench.launch.runs import last_words
+from mnistbench.launch.commands import child_environment, device_environment, torchrun_command
+from mnistbench.launch.runs import last_words, require_code
 from mnistbench.recorder.limits import SHARED_CORES
 from mnistbench.recorder.parent_death_signal import PARENT
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.plain_yaml import yaml_text
 from mnistbench.schema.store import load_record
 
-__all__ = ["ended", "run_cell", "start_cell"]
+__all__ = ["ended", "run_cell", "start_cell", "why_ended"]
 
 _REFUSED = re.compile(r"Root Cause.*exitcode\s*:\s*2\b", re.DOTALL)
 _KILLED = re.compile(r"Root Cause.*traceback\s*:\s*Signal (\d+)", re.DOTALL)
@@ -38,7 +38,7 @@ def run_cell(
         shared_cores: put on record that other runs shared the cores.
 
     Raises:
-        InputError: `folder` cannot be written.
+        InputError: `folder` cannot be written, or a child would run other code than this.
         KeyboardInterrupt: a signal came (`Terminated` for SIGTERM and SIGHUP); the child has ended.
     """
     child = wait_for(
@@ -55,6 +55,7 @@ def start_cell(
     shared_cores: bool = False,
 ) -> Child:
     """Start what `run_cell` waits for; end it by `end_all`, then ask `ended`."""
+    require_code()
     config_file = folder.absolute() / "cell.yaml"
     try:
         folder.mkdir(parents=True)
@@ -78,11 +79,11 @@ def ended(cell: Cell, child: Child, *, folder: Path) -> Attempt:
         except InputError as error:
             return Attempt(cell, None, str(error))
     refused = child.status == 2 or bool(_REFUSED.search(child.said))
-    return Attempt(cell, None, _why(child), refused)
+    return Attempt(cell, None, why_ended(child), refused)
 
 
-def _why(child: Child) -> str:
-    """Why `child` left no record, in one line."""
+def why_ended(child: Child) -> str:
+    """Why `child`, a run or a launcher of one, left no record, in one line."""
     if killed := _KILLED.search(child.said):
         return f"a process of the run was ended by signal {killed[1]}"
     if child.status is not None and child.status < 0:
@@ -99,6 +100,6 @@ def _command(cell: Cell, arguments: list[str]) -> list[str]:
 
 
 def _environment(cell: Cell, *, shared_cores: bool) -> Mapping[str, str]:
-    usual = device_environment() if cell.num_processes > 1 else os.environ
+    usual = device_environment() if cell.num_processes > 1 else child_environment()
     told = {SHARED_CORES: "1"} if shared_cores else {}
     return {**usual, PARENT: str(os.getpid()), **told}

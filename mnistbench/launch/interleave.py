@@ -25,7 +25,7 @@ class Side:
         name: what messages call it.
         arguments: flags of ``train``; seed and output folder are set by `run_interleaved`.
         python: interpreter that runs it.
-        package_root: folder whose ``mnistbench`` it runs; none is the installed one.
+        package_root: folder whose ``mnistbench`` it runs; none is that of this process.
     """
 
     name: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import chdir
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from mnistbench import __version__
 from mnistbench.launch.cells import Attempt, Cell, attempt_folder
 from mnistbench.launch.children import Child, held_stops
+from mnistbench.launch.commands import child_environment
 from mnistbench.launch.ray_tasks import (
     Outcome,
     Request,
@@ -24,7 +26,7 @@ from mnistbench.launch.ray_tasks import (
     run_on_worker,
     told_workers,
 )
-from mnistbench.launch.runs import last_words
+from mnistbench.launch.runs import PACKAGE_ROOT, last_words
 from mnistbench.recorder.limits import usable_cores
 from mnistbench.schema.errors import InputError, one_line
 from mnistbench.schema.record import RunRecord
@@ -111,9 +113,13 @@ class RayExecutor:
             return
         for name, value in _SETTINGS.items():
             os.environ.setdefault(name, value)
+        if folder := os.environ.get("MNISTBENCH_DATA_DIR"):
+            os.environ["MNISTBENCH_DATA_DIR"] = str(Path(folder).expanduser().absolute())
         if self._address is not None:
             _require_answer(self._address)
-        with held_stops():  # which puts handlers back that Ray replaces
+        # Handlers that Ray replaces are put back; and it has workers import from the current folder
+        # first, whatever lies in it.
+        with held_stops(), chdir(PACKAGE_ROOT):
             _start(self._address)
             self._connected = True
 
@@ -154,7 +160,7 @@ def _require_answer(address: str) -> None:
     """
     probe = [sys.executable, "-c", _PROBE, address]
     with held_stops() as arrived:
-        child, patience = Child(probe), monotonic() + _ANSWER_S
+        child, patience = Child(probe, environment=child_environment()), monotonic() + _ANSWER_S
         try:
             while not arrived and monotonic() < patience and not child.wait(_LOOK_S):
                 pass

@@ -161,10 +161,10 @@ def _environment(needs: _Requirements, tree: Path, *, tell: Callable[[str], None
 
     def build() -> None:
         tell(f"installing the dependencies of {tree.name[:10]} in {folder}: minutes, but only once")
-        _run([sys.executable, "-m", "venv", str(folder)])
+        _run([sys.executable, "-P", "-m", "venv", str(folder)])
         constraints = tree / "constraints.txt"
         pinned = ["-c", str(constraints)] if constraints.exists() else []
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip = [str(python), "-P", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         if needs.dependencies:
             _run([*pip, *pinned, *needs.dependencies])
 

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import functools
-import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mnistbench.launch.children import run_child
+from mnistbench.launch.commands import child_environment
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import load_record
 
-__all__ = ["RunFailedError", "check_arguments", "last_words", "run_once"]
+__all__ = [
+    "PACKAGE_ROOT",
+    "RunFailedError",
+    "check_arguments",
+    "last_words",
+    "require_code",
+    "run_once",
+]
+
+PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+"""Folder of the package that this process runs."""
 
 _COMPLAINT = "mnistbench: error: "
 
@@ -40,7 +50,7 @@ def run_once(
         output_dir: gets the run's folder, as ``output_dir/<run_id>/record.json``.
         python: interpreter to run.
         package_root: folder whose ``mnistbench`` the child must run, checked before it does, so
-            that an installed package cannot stand in; none is what `python` finds by itself.
+            that an installed package cannot stand in; none is that of this process.
 
     Returns:
         The record, whatever its status: look at it.
@@ -91,12 +101,9 @@ def _train(
     arguments: Sequence[str], *, python: str, package_root: Path | None
 ) -> tuple[int, str | None]:
     """Exit status and last line on stderr of one call of the door."""
-    command = [python]
-    if package_root is not None:
-        _require_code(python, package_root.absolute())
-        command.append("-P")  # the current folder may hold another checkout's package
+    require_code(python, package_root)
     status, said = run_child(
-        [*command, "-m", "mnistbench.train", *arguments], environment=_environment(package_root)
+        [python, "-m", "mnistbench.train", *arguments], environment=child_environment(package_root)
     )
     says = last_words(said)
     if status == 2:
@@ -105,12 +112,17 @@ def _train(
 
 
 @functools.cache
-def _require_code(python: str, package_root: Path) -> None:
+def require_code(python: str = sys.executable, package_root: Path | None = None) -> None:
+    """Check that children of `child_environment` run the package that they are to run.
+
+    Raises:
+        InputError: `python` would find another one, or none.
+    """
     code = "import mnistbench; print(mnistbench.__file__)"
     try:
         done = subprocess.run(  # noqa: S603 - our own command
-            [python, "-P", "-c", code],
-            env=_environment(package_root),
+            [python, "-c", code],
+            env=child_environment(package_root),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -118,22 +130,16 @@ def _require_code(python: str, package_root: Path) -> None:
         )
     except OSError as error:
         raise InputError(f"{python}: cannot be started ({error.strerror})") from None
+    root = package_root or PACKAGE_ROOT
     if done.returncode:
         why = last_words(done.stderr) or f"exit status {done.returncode}"
-        raise InputError(f"{package_root}: its mnistbench cannot be imported ({why})")
+        raise InputError(f"{root}: its mnistbench cannot be imported ({why})")
     found = Path(done.stdout.strip()).resolve()
-    if found != (package_root / "mnistbench" / "__init__.py").resolve():
+    if found != (root / "mnistbench" / "__init__.py").resolve():
         raise InputError(
-            f"{package_root}: {python} would run {found.parent} instead; use an environment "
+            f"{root}: {python} would run {found.parent} instead; use an environment "
             "whose installed mnistbench does not come first"
         )
-
-
-def _environment(package_root: Path | None) -> Mapping[str, str]:
-    if package_root is None:
-        return os.environ
-    paths = [str(package_root.absolute()), os.environ.get("PYTHONPATH", "")]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def _records(output_dir: Path) -> list[Path]:

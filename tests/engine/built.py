@@ -1,5 +1,7 @@
 """A run that is built as the engine builds it, for tests of its parts."""
 
+from contextlib import ExitStack
+
 from mnistbench.engine import build
 from mnistbench.engine.loss_history import LossHistory
 from mnistbench.engine.run import Outcome, Run, TrainingState
@@ -10,7 +12,7 @@ from mnistbench.recorder.clock import Ledger
 def built_run(config, *, warm=True):
     """A run of `config`, warmed up or not."""
     ledger = Ledger()
-    context = run_context(start_setting(config, ledger), seed=config.seed)
+    context = run_context(start_setting(config, ledger, held=ExitStack()), seed=config.seed)
     device = context.accelerator.device
     state = TrainingState(ledger=ledger, losses=LossHistory(device), timer=context.new_timer())
     run = Run(context, build._build(context), state, Outcome())

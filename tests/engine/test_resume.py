@@ -153,7 +153,7 @@ def test_code_that_changed_meanwhile_is_on_record(small_config, monkeypatch, cap
 
 def test_two_lives_of_one_run_do_not_mix(small_config, monkeypatch, run_folder):
     interrupt(monkeypatch, small_config(**VALUES), at_step=3)
-    monkeypatch.setattr("mnistbench.engine.checkpoint_writer._LOCK_S", 0.2)
+    monkeypatch.setattr("mnistbench.engine.checkpoint_writer.LOCK_S", 0.2)
     other = os.open(run_folder(), os.O_RDONLY)
     fcntl.flock(other, fcntl.LOCK_EX)
     before = (run_folder() / "record.json").read_text()

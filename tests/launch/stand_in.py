@@ -2,6 +2,7 @@
 
 import json
 
+from mnistbench.launch import runs
 from mnistbench.recorder import parent_death_signal
 from mnistbench.schema.store import record_json
 from tests.made_records import make_record
@@ -38,8 +39,20 @@ sys.exit(status)
 """
 
 
+SWEEP = """
+import sys
+from pathlib import Path
+from mnistbench import sweep
+from mnistbench.launch import runs
+runs.PACKAGE_ROOT = Path(sys.argv[1])
+sys.path.insert(0, sys.argv[1])
+sys.exit(sweep.main(sys.argv[2:]))
+"""
+"""The command that sweeps with the stand-in in the folder of its first argument."""
+
+
 class StandIn:
-    """The stand-in in a folder, to be the current one of whoever starts children."""
+    """The stand-in in a folder; `used` has children of this process run it."""
 
     def __init__(self, root):
         self._root = root
@@ -56,6 +69,12 @@ class StandIn:
         told = {str(seed): does for seed, does in (but or {}).items()}
         text = json.dumps({"else": [seconds, status, says], **told})
         (self._root / "does.json").write_text(text)
+
+    def used(self, monkeypatch):
+        """Have children run it."""
+        monkeypatch.syspath_prepend(self._root)
+        monkeypatch.setattr(runs, "PACKAGE_ROOT", self._root)
+        return self
 
     def started(self):
         """Process and seed of every run that was started."""

@@ -1,13 +1,18 @@
 """What is made of a run that left no record, also of one that torchrun started."""
 
+import os
+import shutil
+import subprocess
 from types import SimpleNamespace
 
 import pytest
 
-from mnistbench.launch import commands
+from mnistbench.launch import commands, runs
 from mnistbench.launch.cell_runs import ended, run_cell
 from mnistbench.launch.cells import Cell
 from mnistbench.schema.config import RunConfig
+from mnistbench.schema.errors import InputError
+from tests.launch.stand_in import StandIn
 from tests.launch.sweep_parts import leave, make_cells
 
 TORCHRUN = """
@@ -115,3 +120,54 @@ def test_values_reach_the_run_as_they_are(tmp_path):
     )
     record = run_cell(cell, folder=tmp_path / "new").record
     assert Cell(config=RunConfig(**record.config)).id == cell.id
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_cells_run_this_code_though_other_code_lies_in_the_current_folder(
+    num_processes, tmp_path, monkeypatch
+):
+    StandIn(tmp_path / "code").used(monkeypatch)
+    for module in ("mnistbench/__init__.py", "yaml.py", "random.py", "torch.py"):
+        path = tmp_path / "elsewhere" / module
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("raise SystemExit('of the current folder')")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    attempt = run_cell(Cell(config=RunConfig(), num_processes=num_processes), folder=tmp_path / "x")
+    assert attempt.error is None
+    assert attempt.record.run_id.startswith("run-")
+
+
+@pytest.mark.processes
+def test_no_cell_runs_other_code_than_this(tmp_path, monkeypatch):
+    runs.require_code.cache_clear()
+    monkeypatch.setattr(runs, "PACKAGE_ROOT", tmp_path)
+    with pytest.raises(InputError, match=r"would run .* instead"):
+        run_cell(Cell(config=RunConfig()), folder=tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() != 0 or not shutil.which("unshare"),
+    reason="needs root, and unshare, to give this machine another name",
+)
+def test_processes_of_one_machine_meet_though_nobody_knows_its_name():
+    command = commands.torchrun_command("platform", [], num_processes=2)
+    named = ["unshare", "-u", "sh", "-c", 'hostname no-such.invalid; exec "$@"', "sh", *command]
+    done = subprocess.run(named, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2
+
+
+def test_children_look_where_this_process_looks_also_in_a_folder_that_no_path_can_name(
+    tmp_path, monkeypatch
+):
+    folder = tmp_path / "a:b"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(folder)
+    told = commands.child_environment()
+    assert told["PYTHONPATH"].split(os.pathsep)[:2] == [".", str(tmp_path)]
+    assert told["PYTHONSAFEPATH"] == "1"

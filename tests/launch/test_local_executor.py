@@ -23,7 +23,7 @@ pytestmark = pytest.mark.processes
 
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch):
-    found = StandIn(tmp_path / "code")
+    found = StandIn(tmp_path / "code").used(monkeypatch)
     monkeypatch.chdir(tmp_path / "code")
     return found
 
