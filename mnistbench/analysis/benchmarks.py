@@ -11,7 +11,7 @@ from mnistbench.analysis.comparison import judged
 from mnistbench.analysis.metrics import METRICS, Level
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.rows import Comparison, Row
-from mnistbench.analysis.samples import Sample, ratio_of_levels
+from mnistbench.analysis.samples import Sample, evenly_spaced, ratio_of_levels
 from mnistbench.schema.benchmark_json import Benchmark, BenchmarkFile
 from mnistbench.schema.errors import InputError
 from mnistbench.stats.readings import Reading
@@ -93,7 +93,7 @@ def _level(benchmark: Benchmark) -> Level:
 
 
 def _readings(durations_s: Sequence[float]) -> tuple[Reading, ...]:
-    return tuple(map(Reading.of, durations_s[:: -(-len(durations_s) // _MOST_ROUNDS)]))
+    return tuple(map(Reading.of, evenly_spaced(durations_s, _MOST_ROUNDS)))
 
 
 def _machine(file: BenchmarkFile) -> dict[str, Any]:

@@ -9,7 +9,7 @@ __all__ = ["markdown", "printable"]
 
 def printable(text: str) -> str:
     """`text` without what a terminal would obey or cannot print: control characters, surrogates."""
-    return "".join(c if c.isprintable() else " " for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def markdown(text: str) -> str:

@@ -7,11 +7,13 @@ import os
 import reprlib
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Literal, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
 from mnistbench.schema.bounded_text import MAX_DEPTH, read_text
 from mnistbench.schema.errors import InputError, one_line
@@ -36,6 +38,10 @@ def read_json(path: Path, *, max_bytes: int, what: str) -> Any:
     text = read_text(path, max_bytes=max_bytes, what=what)
     if not text.strip():
         raise InputError(f"{path}: not {what}: the file is empty")
+    with suppress(ValueError):  # what it refuses is read again, which says why
+        value = from_json(text, allow_inf_nan=False)
+        if _is_plain(value, text):
+            return value
     try:
         value = json.loads(
             text,
@@ -123,10 +129,43 @@ def write_whole(path: Path, text: str) -> None:
 
 def _refusal(error: ValidationError, what: str) -> str:
     first = error.errors(include_url=False)[0]
-    if first["type"] != "extra_forbidden":
+    if first["type"] not in {"extra_forbidden", "unexpected_keyword_argument"}:
         return f"not {what}: {one_line(error)}"
     key = reprlib.repr(".".join(map(str, first["loc"])))
     return f"unknown key {key}; written by a newer mnistbench? upgrade"
+
+
+def _is_plain(value: Any, text: str) -> bool:
+    """Whether surely nothing in `value`, read from `text`, is to be refused.
+
+    This is several times as fast as to look at each part while it is read. Colons tell of keys that
+    are there twice: the text has one for each, the value for the last alone.
+    """
+    if "\\" in text:  # a colon may be spelled by its number
+        return False
+    level: list[Any] = [[value]]
+    colons = text.count(":")
+    for _ in range(MAX_DEPTH + 1):
+        inner: list[Any] = []
+        for part in level:
+            if type(part) is dict:
+                colons -= len(part)
+            for one in part.values() if type(part) is dict else part:
+                kind = type(one)
+                if kind is float:
+                    if not -_LARGEST <= one <= _LARGEST:
+                        return False
+                elif kind is int:
+                    if not -(2**63) <= one < 2**64:
+                        return False
+                elif kind is str:
+                    colons -= one.count(":")
+                elif kind is dict or kind is list:
+                    inner.append(one)
+        if not inner:
+            return colons == 0
+        level = inner
+    return False
 
 
 def _refuse_constant(name: str) -> NoReturn:
