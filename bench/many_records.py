@@ -107,8 +107,8 @@ def changed(
     """Another run: of a configuration of its own or a seed of the same, B faster than A by 3 %."""
     record = deepcopy(template)
     seed, configuration = (0, number) if shape == "configurations" else (number, 0)
-    speed = (1.03 if side == "b" else 1.0) * random.lognormvariate(0, 0.02)  # noqa: S311
-    better = random.gauss(0, 0.003)  # noqa: S311
+    speed = (1.03 if side == "b" else 1.0) * random.lognormvariate(0, 0.02)
+    better = random.gauss(0, 0.003)
     began = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=index)
     record |= {"run_id": f"run-{index}", "seed": seed, "invocation": f"call-{index // 8}"}
     record["created_at"] = began.isoformat(timespec="milliseconds")
@@ -132,7 +132,7 @@ def benchmarks(count: int) -> dict[str, Any]:
     """A file of pytest-benchmark with half of `count` benchmarks, of ten rounds each."""
     found = []
     for index in range(count // 2):
-        rounds = [0.01 * random.lognormvariate(0, 0.05) for _ in range(10)]  # noqa: S311
+        rounds = [0.01 * random.lognormvariate(0, 0.05) for _ in range(10)]
         stats = {"median": median(rounds), "rounds": len(rounds), "data": rounds}
         found.append({"fullname": f"bench_it.py::bench[{index}]", "stats": stats})
     return {"machine_info": {}, "benchmarks": found}

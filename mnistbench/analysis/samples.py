@@ -26,7 +26,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-MOST_TESTED = 1000
+MOST_TESTED = 500
 """Values of a side that are tested, for tests grow with the square.
 
 So many tell 5 %, or 0.2 points, many times over.

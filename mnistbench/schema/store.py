@@ -5,8 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -121,30 +120,23 @@ def load_records(paths: Iterable[Path], *, strict: bool = False) -> Loaded:
     paths = list(paths)
     records: list[RunRecord] = []
     skipped: list[str] = []
-    with _without_collector():
-        for path in find_records(paths):
+    found, collects = find_records(paths), gc.isenabled()
+    gc.disable()  # records have no cycles; the collector would look at all of them again and again
+    try:
+        for path in found:
             try:
                 records.append(load_record(path))
             except InputError as error:
                 if strict or path in paths:
                     raise
                 skipped.append(str(error))
+    finally:
+        if collects:
+            gc.enable()
     if skipped and not records:
         several = f"none of {len(skipped)} records could be read: "
         raise InputError((several if len(skipped) > 1 else "") + skipped[0])
     return Loaded(records, skipped)
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Spare the collector of cycles records, which have none: it would look at all again and again."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def left_out_note(skipped: Sequence[str], *, of: int) -> str:

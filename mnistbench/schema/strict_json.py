@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import reprlib
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Literal, NoReturn, TypeVar
@@ -23,7 +25,7 @@ __all__ = ["load_versioned", "read_json", "read_versioned", "shaped", "write_who
 T = TypeVar("T", bound=BaseModel)
 
 _MOST_DIGITS = 20
-_LARGEST = 1e100
+_LEAST, _LARGEST = {int: -(2**63), float: -1e100}, {int: 2**64 - 1, float: 1e100}
 """What is squared and summed over is finite still; float32 ends at 3.4e38."""
 
 
@@ -38,19 +40,20 @@ def read_json(path: Path, *, max_bytes: int, what: str) -> Any:
     text = read_text(path, max_bytes=max_bytes, what=what)
     if not text.strip():
         raise InputError(f"{path}: not {what}: the file is empty")
-    with suppress(ValueError):  # what it refuses is read again, which says why
-        value = from_json(text, allow_inf_nan=False)
-        if _is_plain(value, text):
-            return value
     try:
+        with suppress(ValueError):  # by a parser that is fast, but says less of what it refuses
+            value = from_json(text, allow_inf_nan=False)
+            # of a key that is there twice it has one value; a colon may be spelled by its number
+            if _colons(value) == text.count(":") and "\\" not in text:
+                return value
         value = json.loads(
             text,
             parse_constant=_refuse_constant,
-            parse_float=_finite,
-            parse_int=_whole,
+            parse_float=partial(_bounded, kind=float),
+            parse_int=partial(_bounded, kind=int),
             object_pairs_hook=_each_once,
         )
-        _check_depth(value)
+        _colons(value)
     except RecursionError:
         deepest = f"{MAX_DEPTH} levels at most"
         raise InputError(f"{path}: nested too deeply for {what}: {deepest}") from None
@@ -135,53 +138,14 @@ def _refusal(error: ValidationError, what: str) -> str:
     return f"unknown key {key}; written by a newer mnistbench? upgrade"
 
 
-def _is_plain(value: Any, text: str) -> bool:
-    """Whether surely nothing in `value`, read from `text`, is to be refused.
-
-    This is several times as fast as to look at each part while it is read. Colons tell of keys that
-    are there twice: the text has one for each, the value for the last alone.
-    """
-    if "\\" in text:  # a colon may be spelled by its number
-        return False
-    level: list[Any] = [[value]]
-    colons = text.count(":")
-    for _ in range(MAX_DEPTH + 1):
-        inner: list[Any] = []
-        for part in level:
-            if type(part) is dict:
-                colons -= len(part)
-            for one in part.values() if type(part) is dict else part:
-                kind = type(one)
-                if kind is float:
-                    if not -_LARGEST <= one <= _LARGEST:
-                        return False
-                elif kind is int:
-                    if not -(2**63) <= one < 2**64:
-                        return False
-                elif kind is str:
-                    colons -= one.count(":")
-                elif kind is dict or kind is list:
-                    inner.append(one)
-        if not inner:
-            return colons == 0
-        level = inner
-    return False
-
-
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not strict JSON")
 
 
-def _finite(text: str) -> float:
-    value = float(text)
-    if abs(value) > _LARGEST:
-        raise ValueError(f"{reprlib.repr(text)} is too large a number")
-    return value
-
-
-def _whole(text: str) -> int:
-    # Python's have no end, but what is worked out from them has, and so has their text
-    if len(text) > _MOST_DIGITS or not -(2**63) <= (value := int(text)) < 2**64:
+def _bounded(text: str, kind: type[float]) -> float:
+    # int has no end, but what is worked out from such numbers has, and so has their text
+    value = kind(text) if kind is float or len(text) <= _MOST_DIGITS else math.inf
+    if not _LEAST[kind] <= value <= _LARGEST[kind]:
         raise ValueError(f"{reprlib.repr(text)} is too large a number")
     return value
 
@@ -194,16 +158,28 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _check_depth(value: Any) -> None:
-    """Raise RecursionError, as json does much deeper, where it would be one for a later reader."""
-    level = [value] if isinstance(value, (dict, list)) else []
-    for _ in range(MAX_DEPTH):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, (dict, list))
-        ]
-        if not level:
-            return
+def _colons(value: Any) -> int:
+    """How many colons `value` has as JSON, without those in keys.
+
+    Raises:
+        ValueError: it holds a number that is too large.
+        RecursionError: it is nested too deeply; json tells only where it is much deeper.
+    """
+    level, colons = [[value]], 0
+    for _ in range(MAX_DEPTH + 1):
+        inner: list[Any] = []
+        for part in level:
+            colons += len(part) if isinstance(part, dict) else 0
+            for one in part.values() if isinstance(part, dict) else part:
+                kind = type(one)
+                if kind is float or kind is int:
+                    if not _LEAST[kind] <= one <= _LARGEST[kind]:
+                        raise ValueError("a number is too large")
+                elif kind is str:
+                    colons += one.count(":")
+                elif kind is dict or kind is list:
+                    inner.append(one)
+        if not inner:
+            return colons
+        level = inner
     raise RecursionError
