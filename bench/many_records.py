@@ -4,7 +4,7 @@ A real run on generated digits leaves a record, which is copied with other seeds
 and configurations, half of the copies to a side A and half to a side B. Each command runs in a
 process of its own.
 
-    python -m bench.many_records                              # 1,000 to 10,000: half an hour
+    python -m bench.many_records                              # 1,000 to 10,000: an hour
     python -m bench.many_records --counts 100000 --only report --rounds 1 --keep FOLDER
 """
 

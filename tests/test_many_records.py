@@ -11,12 +11,13 @@ from mnistbench.analysis.gates import Outcome, gated, parse_gate
 from mnistbench.analysis.metrics import METRICS, Level
 from mnistbench.analysis.rows import Comparison, Row
 from mnistbench.analysis.samples import MOST_TESTED, Sample, evenly_spaced
+from mnistbench.output import plots
 from mnistbench.output.comparison_table import headlines
 from mnistbench.schema import store, strict_json
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Canary, CanaryReading
 from mnistbench.schema.store import load_records, save_record
-from mnistbench.stats import expected_time, rank_tests
+from mnistbench.stats import expected_time, rank_tests, resampling
 from mnistbench.stats.readings import Reading
 
 
@@ -126,3 +127,16 @@ def test_resamples_that_are_drawn_in_parts_are_the_same(monkeypatch):
     whole = expected_time.expected_running_time(times, reached)
     monkeypatch.setattr(expected_time, "_MOST_AT_ONCE", 40 * 999)
     assert expected_time.expected_running_time(times, reached) == pytest.approx(whole)
+
+
+def test_of_very_many_configurations_few_are_drawn(make_record, tmp_path, counted):
+    config = make_record().config
+    records = [make_record(config=config | {"lr": 0.01 * i}) for i in range(1, 61)]
+    drawn = counted(plots, "draw_curves")
+    plots.plot_curves(records, tmp_path / "curves.svg")
+    assert len(drawn) == 2 * 48
+
+
+def test_of_very_many_configurations_fewer_draws_are_made():
+    assert resampling.num_draws(10) == resampling.DRAWS
+    assert resampling.num_draws(10_000) == 1000
