@@ -1,5 +1,7 @@
 """Records as runs leave them, without running."""
 
+from dataclasses import replace
+
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.insight import Profile
 from mnistbench.schema.record import (
@@ -73,8 +75,8 @@ def of_reference(reference, *, off=0.0, **changes):
     )
     record = make_record(name=reference.recipe, dataset=data, **changes)
     points = [
-        record.eval_points[0].model_copy(
-            update={"step": point.step, "epoch": point.epoch, "accuracy": point.mean + off}
+        replace(
+            record.eval_points[0], step=point.step, epoch=point.epoch, accuracy=point.mean + off
         )
         for point in reference.points
     ]
@@ -108,8 +110,7 @@ def slower(records, factor):
         record.model_copy(
             update={
                 "eval_points": [
-                    point.model_copy(update={"train_s": factor * point.train_s})
-                    for point in record.eval_points
+                    replace(point, train_s=factor * point.train_s) for point in record.eval_points
                 ]
             }
         )

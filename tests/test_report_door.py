@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -69,7 +70,7 @@ def test_runs_are_held_to_the_references_that_were_made_of_others(
     (record,) = train(small_config())
     recipe = RecipeInfo(name="simple-cnn", source="a page")
     for seed, accuracy in enumerate((0.80, 0.81, 0.82, 0.83, 0.84, 0.2)):
-        points = [p.model_copy(update={"accuracy": accuracy}) for p in record.eval_points]
+        points = [replace(p, accuracy=accuracy) for p in record.eval_points]
         changes = {"eval_points": points, "seed": seed, "recipe": recipe, "run_id": f"run-{seed}"}
         save_record(
             record.model_copy(update=changes),

@@ -11,7 +11,7 @@ from mnistbench.analysis.comparison import judged
 from mnistbench.analysis.metrics import METRICS, Level
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.rows import Comparison, Row
-from mnistbench.analysis.samples import Sample, ratio_of_levels
+from mnistbench.analysis.samples import MOST_TESTED, Sample, evenly_spaced, ratio_of_levels
 from mnistbench.schema.benchmark_json import Benchmark, BenchmarkFile
 from mnistbench.schema.errors import InputError
 from mnistbench.stats.readings import Reading
@@ -21,8 +21,6 @@ __all__ = ["compare_benchmarks"]
 _HARDWARE = ("device", "threads", "machine")
 _CONDITIONS = ("dataset", "global_batch_size", "num_steps", "target_accuracy")
 _APART = "not run in turn, and no probe tells how the machine changed"
-_MOST_ROUNDS = 500
-"""Rounds of a side that are tested, evenly spaced: their comparisons grow with the square."""
 
 
 def compare_benchmarks(a: BenchmarkFile, b: BenchmarkFile, *, force: bool = False) -> Comparison:
@@ -93,7 +91,7 @@ def _level(benchmark: Benchmark) -> Level:
 
 
 def _readings(durations_s: Sequence[float]) -> tuple[Reading, ...]:
-    return tuple(map(Reading.of, durations_s[:: -(-len(durations_s) // _MOST_ROUNDS)]))
+    return tuple(map(Reading.of, evenly_spaced(durations_s)))
 
 
 def _machine(file: BenchmarkFile) -> dict[str, Any]:
@@ -124,8 +122,8 @@ def _notes(a: BenchmarkFile, b: BenchmarkFile, machine: Mapping[str, str]) -> li
     notes = ["rounds of one session are compared: they do not tell how much sessions differ"]
     notes += [f"A and B differ in {_list(machine)}"] if machine else []
     longest = max(len(x.stats.data or ()) for file in (a, b) for x in file.benchmarks)
-    if longest > _MOST_ROUNDS:
-        notes.append(f"of more than {_MOST_ROUNDS:,} rounds as many, evenly spaced, are compared")
+    if longest > MOST_TESTED:
+        notes.append(f"of more than {MOST_TESTED:,} rounds as many, evenly spaced, are tested")
     names_a, names_b = ({x.fullname for x in file.benchmarks} for file in (a, b))
     for side, alone in (("A", names_a - names_b), ("B", names_b - names_a)):
         notes += [f"only in {side}: {', '.join(sorted(alone))}"] if alone else []

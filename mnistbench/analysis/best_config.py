@@ -25,6 +25,7 @@ from mnistbench.stats.resampling import (
     change_range,
     drawn_means,
     drawn_times,
+    num_draws,
 )
 
 if TYPE_CHECKING:
@@ -86,6 +87,11 @@ class Selection:
         """Whether a time was not reached, so that its runs were resampled."""
         entered = (c for c in self.candidates if c.share is not None)
         return not all(reading.reached for c in entered for reading in c.readings)
+
+    @property
+    def draws(self) -> int:
+        """How often each that has a share was drawn."""
+        return num_draws(sum(c.share is not None for c in self.candidates))
 
     @property
     def winner(self) -> Candidate:
@@ -233,10 +239,12 @@ def _with_bounds(estimate: float, low: float | None, high: float | None) -> Shif
 
 
 def _draw(entered: Sequence[Candidate], metric: Metric, *, paired: bool) -> NDArray[np.float64]:
+    draws = num_draws(len(entered))
     if metric.to_target:
-        return drawn_times([c.readings for c in entered], paired=paired)
+        return drawn_times([c.readings for c in entered], paired=paired, draws=draws)
     values = [[reading.value for reading in c.readings] for c in entered]
-    return drawn_means(values, paired=paired, of_medians=metric.estimator == "median")
+    by_median = metric.estimator == "median"
+    return drawn_means(values, paired=paired, of_medians=by_median, draws=draws)
 
 
 def _why_unsure(entered: Sequence[Candidate], metric: Metric, *, among: int) -> str | None:

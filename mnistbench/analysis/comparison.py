@@ -11,7 +11,7 @@ from mnistbench.analysis.metrics import METRICS, MetricName, target_of
 from mnistbench.analysis.pairing import match_groups
 from mnistbench.analysis.repeats import one_per_seed
 from mnistbench.analysis.rows import Comparison, Row
-from mnistbench.analysis.samples import Match, sample_of
+from mnistbench.analysis.samples import MOST_TESTED, Match, sample_of
 from mnistbench.analysis.stability import is_profiled, is_unstable
 from mnistbench.schema.record import RunRecord
 from mnistbench.stats.rank_tests import holm
@@ -184,6 +184,8 @@ def _notes(match: Match, metrics: Sequence[MetricName], target_accuracy: float |
     about = subject(match.a, match.b, needs)
     if about:
         notes.append("B differs in: " + ", ".join(f"{k} {v}" for k, v in about.items()))
+    if max(len(match.a), len(match.b)) > MOST_TESTED:
+        notes.append(f"of more than {MOST_TESTED:,} runs as many, evenly spaced, are tested")
     if match.pairs:
         notes.append("A and B were run in turn and are compared pair by pair")
     by_seed = any(METRICS[metric].independent == "seed" for metric in metrics)

@@ -94,7 +94,7 @@ def conditions(
 
 def values_of(records: Sequence[RunRecord], name: str) -> set[str]:
     """All that `records` say of one condition."""
-    return {str(value) for value in map(_CONDITIONS[name], records) if value is not None}
+    return _values(records, _CONDITIONS[name])
 
 
 def subject(
@@ -122,17 +122,16 @@ def _differing(
     a: Sequence[RunRecord], b: Sequence[RunRecord], readers: Mapping[str, _Reader]
 ) -> dict[str, tuple[str, str]]:
     """All that the runs of A, and those of B, have there, as text; what is the same is left out."""
-    both = {name: (_text(a, read), _text(b, read)) for name, read in readers.items()}
+    both = {name: (_values(a, read), _values(b, read)) for name, read in readers.items()}
     return {name: (_brief(x), _brief(y)) for name, (x, y) in both.items() if x != y}
 
 
-def _text(runs: Sequence[RunRecord], read: _Reader) -> str:
-    """All values that `runs` have there."""
-    known = {str(value) for value in map(read, runs) if value is not None}
-    return ", ".join(sorted(known)) or NOT_MEASURED
+def _values(runs: Sequence[RunRecord], read: _Reader) -> set[str]:
+    return {str(value) for value in map(read, runs) if value is not None}
 
 
-def _brief(text: str) -> str:
+def _brief(values: set[str]) -> str:
+    text = ", ".join(sorted(values)) or NOT_MEASURED
     return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "…"
 
 

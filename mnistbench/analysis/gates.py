@@ -134,11 +134,14 @@ def judge(comparison: Comparison, gates: Sequence[Gate]) -> list[Outcome]:
 
 def gated(comparison: Comparison, outcomes: Sequence[Outcome]) -> Comparison:
     """`comparison` with what the gates say in its rows: one verdict on each."""
-    return replace(comparison, rows=tuple(_with_gates(row, outcomes) for row in comparison.rows))
+    found: dict[tuple[str, str], list[Outcome]] = {}
+    for outcome in outcomes:
+        found.setdefault((outcome.gate.metric, outcome.name), []).append(outcome)
+    rows = (_with_gates(row, found.get((row.metric, row.name), [])) for row in comparison.rows)
+    return replace(comparison, rows=tuple(rows))
 
 
-def _with_gates(row: Row, outcomes: Sequence[Outcome]) -> Row:
-    of_row = tuple(o for o in outcomes if o.gate.metric == row.metric and o.name == row.name)
+def _with_gates(row: Row, of_row: Sequence[Outcome]) -> Row:
     row = replace(row, gates=tuple((o.gate.text, o.state) for o in of_row))
     change = _change(row)
     surely = any(o.state == "fired" and o.gate.relative and not o.gate.beyond(0) for o in of_row)

@@ -5,15 +5,32 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 from mnistbench.analysis.metrics import Level, Metric
 from mnistbench.schema.record import RunRecord
-from mnistbench.stats.rank_tests import Shift, rank_test, seeds_needed, shift
+from mnistbench.stats.rank_tests import Shift, rank_test, seeds_needed, shift, shift_estimate
 from mnistbench.stats.readings import Reading
 from mnistbench.stats.survival import at_risk, log_rank, log_rank_excess
 
-__all__ = ["Match", "Order", "Pair", "Sample", "ratio_of_levels", "sample_of"]
+__all__ = [
+    "MOST_TESTED",
+    "Match",
+    "Order",
+    "Pair",
+    "Sample",
+    "evenly_spaced",
+    "ratio_of_levels",
+    "sample_of",
+]
+
+T = TypeVar("T")
+
+MOST_TESTED = 500
+"""Values of a side that are tested, for tests grow with the square.
+
+So many tell 5 %, or 0.2 points, many times over.
+"""
 
 _WORTH_SEEING_RATIO = 0.05
 _WORTH_SEEING_ACCURACY = 0.002
@@ -188,7 +205,8 @@ class Sample:
         """The direction by the test alone: above 0 where B's figure is higher than A's."""
         if self.censored:  # the fewer of A got there, the longer it takes it
             return log_rank_excess(*self._at_risk(self.a), *self._at_risk(self.b))
-        return self._shift(self.a, self.b).estimate
+        a, b = self._scaled(self.a), self._scaled(self.b)
+        return shift_estimate(a, b, paired=self.paired)
 
     def _level_sign(self) -> float:
         a, b = (math.inf if level.value is None else level.value for level in self.levels)
@@ -221,17 +239,27 @@ def _ratio(log: float) -> float:
     return math.expm1(min(log, _MOST_LOG_RATIO))
 
 
+def evenly_spaced(values: Sequence[T], most: int = MOST_TESTED) -> tuple[T, ...]:
+    """`most` of `values`, in their order and as far apart, or all where there are no more."""
+    n = len(values)
+    return tuple(values) if n <= most else tuple(values[i * n // most] for i in range(most))
+
+
 def sample_of(match: Match, metric: Metric, target_accuracy: float | None) -> Sample:
-    """What the runs of `match` measured of `metric`; a pair that lacks one value is left out."""
+    """What the runs of `match` measured of `metric`; a pair that lacks one value is left out.
+
+    Of each side no more than `MOST_TESTED` values, evenly spaced.
+    """
     pairs = match.pairs
     fewest = min((len({run.seed for run in side}) for side in zip(*pairs, strict=True)), default=0)
     if metric.independent == "seed" and fewest < len(pairs):
         pairs = ()  # a seed that either side ran again is no further pair
     if not pairs:
-        a, b = (metric.samples(runs, target_accuracy) for runs in (match.a, match.b))
+        sides = (metric.samples(runs, target_accuracy) for runs in (match.a, match.b))
+        a, b = map(evenly_spaced, sides)
         return Sample(metric=metric, a=a, b=b, paired=False)
     read = [[metric.samples([run], target_accuracy) for run in pair] for pair in pairs]
-    whole = [(a[0], b[0]) for a, b in read if a and b]
+    whole = evenly_spaced([(a[0], b[0]) for a, b in read if a and b])
     a, b = (tuple(pair[side] for pair in whole) for side in (0, 1))
     return Sample(metric=metric, a=a, b=b, paired=True)
 

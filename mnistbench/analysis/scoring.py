@@ -4,43 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from mnistbench.schema.record import EvalPoint, RunRecord
 from mnistbench.stats.readings import Reading
 
 __all__ = [
-    "TimeToAccuracy",
     "end_s",
     "fell_again",
     "point_at_target",
     "reading_to_target",
-    "time_to_accuracy",
 ]
-
-
-class TimeToAccuracy(NamedTuple):
-    """Train-clock seconds and optimizer steps up to the first evaluation at the target."""
-
-    time_s: float
-    steps: int
-
-
-def time_to_accuracy(
-    eval_points: Sequence[EvalPoint], target_accuracy: float, *, split: str
-) -> TimeToAccuracy | None:
-    """When `split` first read `target_accuracy` or more; ``None`` if it never did.
-
-    ``None`` means right-censored at the run's end: slower than the run was long, not missing.
-    """
-    point = point_at_target(eval_points, target_accuracy, split=split)
-    return TimeToAccuracy(point.train_s, point.step) if point else None
 
 
 def point_at_target(
     eval_points: Sequence[EvalPoint], target_accuracy: float, *, split: str
 ) -> EvalPoint | None:
-    """The first evaluation on `split` at or over `target_accuracy`, or ``None``."""
+    """The first evaluation on `split` at or over `target_accuracy`, or ``None``.
+
+    ``None`` means right-censored at the run's end: slower than the run was long, not missing.
+    """
     at_target = (p for p in eval_points if p.split == split and _is_at(p, target_accuracy))
     return next(at_target, None)
 

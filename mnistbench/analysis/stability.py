@@ -285,7 +285,7 @@ def _difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
         return middle, _MOST_MOVED
     from scipy.special import stdtrit
 
-    squares = sum((x - fmean(side)) ** 2 for side in (a, b) for x in side)
+    squares = sum((x - mean) ** 2 for side in (a, b) for mean in [fmean(side)] for x in side)
     error = math.sqrt(squares / freedom * (1 / len(a) + 1 / len(b)))
     return middle, float(stdtrit(freedom, 0.975)) * error
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mnistbench.analysis.scoring import time_to_accuracy
+from mnistbench.analysis.scoring import point_at_target
 from mnistbench.engine.evaluation import widest_float
 from mnistbench.engine.evaluation_schedule import describe_schedule
 from mnistbench.engine.gradient_allreduce import pairwise_sum
@@ -224,12 +224,12 @@ def _result(context: RunContext, state: TrainingState) -> Result:
     last = {point.split: point for point in state.eval_points}
     target, reached = context.config.target_accuracy, None
     if target is not None:
-        reached = time_to_accuracy(state.eval_points, target, split=context.config.eval_split)
+        reached = point_at_target(state.eval_points, target, split=context.config.eval_split)
     return Result(
         test_accuracy=last["test"].accuracy if "test" in last else None,
         test_loss=last["test"].loss if "test" in last else None,
         val_accuracy=last["val"].accuracy if "val" in last else None,
         target_accuracy=target,
-        time_to_accuracy_s=reached.time_s if reached else None,
-        steps_to_accuracy=reached.steps if reached else None,
+        time_to_accuracy_s=reached.train_s if reached else None,
+        steps_to_accuracy=reached.step if reached else None,
     )

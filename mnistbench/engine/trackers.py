@@ -11,7 +11,7 @@ from typing import ClassVar
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker, get_available_trackers
 
-from mnistbench.analysis.scoring import time_to_accuracy
+from mnistbench.analysis.scoring import point_at_target
 from mnistbench.engine.distributed import decide_together
 from mnistbench.engine.one_tracker import OneTracker
 from mnistbench.recorder.hooks import Hook, RunView
@@ -184,7 +184,7 @@ def _results(watched: RunView) -> dict[str, float]:
     config, points = watched.config, watched.eval_points
     values = {f"result/{p.split}_accuracy": p.accuracy for p in points if p.split == "test"}
     if config.target_accuracy is not None:
-        reached = time_to_accuracy(points, config.target_accuracy, split=config.eval_split)
+        reached = point_at_target(points, config.target_accuracy, split=config.eval_split)
         if reached:
-            values["result/time_to_accuracy_s"] = reached.time_s
+            values["result/time_to_accuracy_s"] = reached.train_s
     return values

@@ -66,7 +66,7 @@ def _refuse_profile(path: Path) -> None:
 def _values(path: Path) -> dict[str, Any]:
     """All values of the run on record that a rerun of it shares."""
     record = load_record(path)
-    values, environment = as_left_to_the_run(record.config), record.environment
+    values, environment = dict(as_left_to_the_run(record.config)), record.environment
     num_processes = environment.get("num_processes", 1)
     if num_processes != 1:
         raise InputError(

@@ -46,12 +46,13 @@ def render_comparison(
 
 def headlines(comparison: Comparison) -> list[str]:
     """One sentence for each thing compared: its first metric, and any other with a verdict."""
-    names = list(dict.fromkeys(row.name for row in comparison.rows))
+    named: dict[str, list[Row]] = {}
+    for row in comparison.rows:
+        named.setdefault(row.name, []).append(row)
     lines = []
-    for name in names:
-        first, *others = (row for row in comparison.rows if row.name == name)
+    for name, (first, *others) in named.items():
         told = [first, *(row for row in others if row.verdict in _DIFFERENT)]
-        prefix = f"{name}: " if len(names) > 1 else ""
+        prefix = f"{name}: " if len(named) > 1 else ""
         lines.append(prefix + "; ".join(_sentence(row, comparison.counted) for row in told))
     return lines
 

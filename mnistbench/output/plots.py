@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnistbench.analysis.grouping import group_labels, group_runs
 from mnistbench.analysis.repeats import counted, one_per_seed
+from mnistbench.output.charts.curve_pictures import highest
 from mnistbench.output.charts.curves import (
     FEW,
     accuracy_curve,
@@ -38,7 +39,7 @@ def plot_curves(records: Sequence[RunRecord], path: Path, *, accuracy_only: bool
 
     Runs that differ only in their seed are one line: their median, with a band from three runs on
     (`draw_curves`). Few lines have the accuracy that they converge to drawn across; more than seven
-    are told apart by style and marker as well.
+    are told apart by style and marker as well; of more than 48 those that end highest are drawn.
 
     Raises:
         InputError: `path` is neither PNG nor SVG, cannot be written, or no run was evaluated.
@@ -60,14 +61,15 @@ def plot_curves(records: Sequence[RunRecord], path: Path, *, accuracy_only: bool
 def _figure(groups: Sequence[Sequence[RunRecord]], *, panels: int) -> Figure:
     from matplotlib.figure import Figure
 
-    few = len(groups) <= FEW
-    legend_rows = len(groups) if few else math.ceil(len(groups) / 2)
+    named, note = highest(list(zip(group_labels(groups), groups, strict=True)))
+    few = len(named) <= FEW
+    legend_rows = len(named) if few else math.ceil(len(named) / 2)
     height = (4.2, 6.7)[panels - 1] + 0.2 * legend_rows
     figure = Figure(figsize=(7, height), layout="constrained")
     grid = figure.subplots(panels, 1, sharex=True, squeeze=False)
     top, *below = grid[:, 0]
     scale_by_error(top)
-    for index, (group, label) in enumerate(zip(groups, group_labels(groups), strict=True)):
+    for index, (label, group) in enumerate(named):
         runs = one_per_seed(counted(group))
         _draw_accuracy(top, runs, style=look(index), label=printable(label), across=few)
         for bottom in below:
@@ -79,7 +81,7 @@ def _figure(groups: Sequence[Sequence[RunRecord]], *, panels: int) -> Figure:
         plain_log(bottom, "y")
     for axes in (top, *below):
         axes.grid(visible=True, alpha=0.3)
-    grid[-1, 0].set_xlabel("epoch")
+    grid[-1, 0].set_xlabel(f"epoch\n{note}".strip())
     figure.legend(fontsize="small", loc="outside lower center", ncols=1 if few else 2)
     return figure
 

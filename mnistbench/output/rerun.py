@@ -74,7 +74,7 @@ def rerun_flags(config: RunConfig, recipes: Recipes) -> list[str]:
 
 
 def _settled(record: RunRecord) -> dict[str, Any]:
-    values = as_left_to_the_run(record.config)
+    values = dict(as_left_to_the_run(record.config))
     chosen = record.environment.get("mixed_precision")
     if values.get("mixed_precision") is None and chosen != "no":
         values["mixed_precision"] = chosen

@@ -17,7 +17,6 @@ from mnistbench.output.number_format import MEDIAN_NOTE, batch_text, level_text
 from mnistbench.output.tables import TableFormat, data_text, render_table
 from mnistbench.schema.escaping import markdown, printable
 from mnistbench.schema.record import RunRecord
-from mnistbench.stats.resampling import DRAWS
 
 __all__ = ["check_metric", "render_selection"]
 
@@ -76,7 +75,7 @@ def _choice(chosen: Selection) -> dict[str, Any]:
         "runner_up": chosen.candidates[1].name if chosen.change else None,
         "relative": METRICS[chosen.metric].ratio,
         **dict(zip(("change", "low", "high"), change, strict=True)),
-        "draws": DRAWS,
+        "draws": chosen.draws,
         "paired": chosen.paired,
         "winner_test_accuracy": test and told_level(test, METRICS["test_accuracy"]),
     }
@@ -184,7 +183,7 @@ def _notes(chosen: Selection) -> list[str]:
         if chosen.redrawn:
             what = "how often it stays the best when its seeds are drawn again: no probability"
         shared = "; what runs of one seed share is left out" if chosen.paired else ""
-        lines.append(f"best in: {what} ({DRAWS:,} draws{shared})")
+        lines.append(f"best in: {what} ({chosen.draws:,} draws{shared})")
     several = any(len(group) > 1 for group in groups)
     if several and metric.to_target:
         lines.append(f"{metric.label} is the median over all seeds {MEDIAN_NOTE}")

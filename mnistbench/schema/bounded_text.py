@@ -12,6 +12,9 @@ __all__ = ["MAX_DEPTH", "read_text"]
 MAX_DEPTH = 32
 """Levels of lists and mappings in a file: several times what any file of this package has."""
 
+_MOST_FILES = 2**20
+"""Bytes that most files have fewer of."""
+
 
 def read_text(path: Path, *, max_bytes: int, what: str) -> str:
     """What the file at `path` holds; `what` names it with its article, such as "a record".
@@ -24,7 +27,9 @@ def read_text(path: Path, *, max_bytes: int, what: str) -> str:
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # one may wait for ever to open a pipe
             raise InputError(f"{path}: cannot be read (no regular file); copy it to one")
         with path.open("rb") as file:
-            content = file.read(max_bytes + 1)
+            content = file.read(min(max_bytes + 1, _MOST_FILES))
+            if len(content) == _MOST_FILES:  # room for the largest would cost each file its time
+                content += file.read(max_bytes + 1 - _MOST_FILES)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     if len(content) > max_bytes:

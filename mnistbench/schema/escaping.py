@@ -17,7 +17,7 @@ _MARKUP = re.compile(
 
 def printable(text: str) -> str:
     """`text` without what a terminal would obey or cannot print: control characters, surrogates."""
-    return "".join(c if c.isprintable() else " " for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def escaped(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -119,13 +120,19 @@ def load_records(paths: Iterable[Path], *, strict: bool = False) -> Loaded:
     paths = list(paths)
     records: list[RunRecord] = []
     skipped: list[str] = []
-    for path in find_records(paths):
-        try:
-            records.append(load_record(path))
-        except InputError as error:
-            if strict or path in paths:
-                raise
-            skipped.append(str(error))
+    found, collects = find_records(paths), gc.isenabled()
+    gc.disable()  # records have no cycles; the collector would look at all of them again and again
+    try:
+        for path in found:
+            try:
+                records.append(load_record(path))
+            except InputError as error:
+                if strict or path in paths:
+                    raise
+                skipped.append(str(error))
+    finally:
+        if collects:
+            gc.enable()
     if skipped and not records:
         several = f"none of {len(skipped)} records could be read: "
         raise InputError((several if len(skipped) > 1 else "") + skipped[0])

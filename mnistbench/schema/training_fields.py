@@ -88,13 +88,12 @@ def curve_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in left_out}
 
 
-def as_left_to_the_run(config: Mapping[str, Any]) -> dict[str, Any]:
+def as_left_to_the_run(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """`config` of a record, where ``cuda_graph`` is none unless it was off.
 
     It was true by default once, and a run that asks for it does what others do unasked.
     """
-    given = dict(config)
-    return given | {"cuda_graph": None} if given.get("cuda_graph") else given
+    return {**config, "cuda_graph": None} if config.get("cuda_graph") else config
 
 
 def _is_read(name: str, values: Mapping[str, Any]) -> bool:

@@ -38,6 +38,8 @@ def brunner_munzel_p(a: _Numbers, b: _Numbers) -> float:
     """
     import numpy as np
 
+    if len(a) == len(b) == 1:
+        return 1.0
     differences = np.subtract.outer(b, a)
     higher = _chance(a, b, differences > 0, higher=True)
     lower = _chance(a, b, differences >= 0, higher=False)

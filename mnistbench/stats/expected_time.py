@@ -11,6 +11,8 @@ from mnistbench.stats.survival import check_times
 __all__ = ["ExpectedTime", "expected_running_time"]
 
 _RESAMPLES = 9999
+_MOST_AT_ONCE = 2_000_000
+"""Runs that are drawn before they are added up: all resamples of thousands would fill gigabytes."""
 _FEWEST_RUNS = 5
 """Below this, resampled runs cover far less than they say."""
 
@@ -60,8 +62,10 @@ def _resampled_ratio(
     from scipy.special import ndtr, stdtrit
 
     n = len(times)
-    drawn = np.random.default_rng(seed).integers(n, size=(_RESAMPLES, n))
-    spent, successes = np.array(times)[drawn].sum(axis=1), np.array(reached)[drawn].sum(axis=1)
+    random, runs = np.random.default_rng(seed), np.array([times, reached], dtype=float)
+    parts = np.diff([*range(0, _RESAMPLES, max(1, _MOST_AT_ONCE // n)), _RESAMPLES])
+    sums = [runs[:, random.integers(n, size=(part, n))].sum(axis=2) for part in parts]
+    spent, successes = np.concatenate(sums, axis=1)
     ratio = np.full(_RESAMPLES, np.inf)
     np.divide(spent, successes, out=ratio, where=successes > 0)
     tail = ndtr(-math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 + confidence) / 2))

@@ -109,7 +109,8 @@ def median_interval(values: Sequence[float], *, confidence: float = 0.95) -> Med
     from scipy.special import bdtr
 
     ordered, n, tail = sorted(values), len(values), (1 - confidence) / 2
-    rank = 0  # of the order statistic below which the true median lies at most so often
+    # of the order statistic below which the true median lies at most so often
+    rank = max(0, int(n / 2 - 4 * math.sqrt(n)))
     while bdtr(rank, n, 0.5) <= tail:
         rank += 1
     if rank == 0:

@@ -152,7 +152,8 @@ def log_rank(
         sums = scores[np.array(list(combinations(range(n), n_a)))].sum(axis=1)
     else:
         drawn = np.tile(np.sort(scores), (_RESAMPLES, 1))
-        sums = np.random.default_rng(seed).permuted(drawn, axis=1)[:, :n_a].sum(axis=1)
+        np.random.default_rng(seed).permuted(drawn, axis=1, out=drawn)
+        sums = drawn[:, :n_a].sum(axis=1)
     beyond = (sums >= seen - _ROUNDING).sum(), (sums <= seen + _ROUNDING).sum()
     extra = 0 if is_exact else 1
     return min(1.0, 2 * float(min(beyond) + extra) / (len(sums) + extra))

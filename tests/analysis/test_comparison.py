@@ -1,5 +1,7 @@
 """A against B: the verdict has the right sign, is rarely false, and is refused where it must be."""
 
+from dataclasses import replace
+
 import pytest
 
 from mnistbench.analysis.comparison import after_looks, compare, default_metrics
@@ -166,12 +168,11 @@ def curve(record, at, *, every=0.5, end=8.0):
     """`record` as evaluated `every` so many seconds, over the target from `at` on, or never."""
     clock = [every * k for k in range(1, round(end / every) + 1)]
     points = [
-        record.eval_points[0].model_copy(
-            update={
-                "step": 100 * k,
-                "train_s": train_s,
-                "accuracy": 0.98 if at is not None and train_s >= at else 0.9,
-            }
+        replace(
+            record.eval_points[0],
+            step=100 * k,
+            train_s=train_s,
+            accuracy=0.98 if at is not None and train_s >= at else 0.9,
         )
         for k, train_s in enumerate(clock, 1)
     ]

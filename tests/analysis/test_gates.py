@@ -1,6 +1,7 @@
 """Gates: read strictly, fired by what is no chance, and never passed for want of figures."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -175,8 +176,8 @@ def seconds(make_record, times):
         make_record(
             seed,
             eval_points=[
-                make_record().eval_points[-1].model_copy(update={"train_s": low, "accuracy": 0.9}),
-                make_record().eval_points[-1].model_copy(update={"train_s": high}),
+                replace(make_record().eval_points[-1], train_s=low, accuracy=0.9),
+                replace(make_record().eval_points[-1], train_s=high),
             ],
         )
         if high is not None

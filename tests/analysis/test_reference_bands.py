@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from scipy import stats
@@ -9,7 +10,7 @@ from scipy import stats
 from bench.reference_curve import build_reference
 from mnistbench.analysis.reference_bands import check_against, check_group
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.record import EvalPoint, RecipeInfo
+from mnistbench.schema.record import RecipeInfo
 
 LEVELS = (2.2, 2.9, 3.3, 3.6, 3.8, 3.9, 4.0, 4.0)  # log odds: from 90 to 98.2 %
 
@@ -106,7 +107,7 @@ def test_a_part_of_the_curve_and_other_evaluations_are_checked_where_they_meet(s
     reference, whole = reference_of(seeds), seeds[0]
     start = whole.model_copy(update={"eval_points": whole.eval_points[:2]})
     assert check_against(with_config(start, num_epochs=2), reference) == []
-    elsewhere = [p.model_copy(update={"step": p.step + 1}) for p in whole.eval_points]
+    elsewhere = [replace(p, step=p.step + 1) for p in whole.eval_points]
     assert check_against(whole.model_copy(update={"eval_points": elsewhere}), reference) is None
     mixed = [*elsewhere[:3], *whole.eval_points[3:]]
     assert check_against(whole.model_copy(update={"eval_points": mixed}), reference) == []
@@ -192,6 +193,6 @@ def test_a_group_tells_how_many_were_checked_and_left(make_run, seeds):
 
 def test_evaluations_of_another_split_are_not_compared(seeds):
     reference, run = reference_of(seeds), seeds[0]
-    point = EvalPoint(**run.eval_points[0].model_dump() | {"split": "val", "accuracy": 0.1})
+    point = replace(run.eval_points[0], split="val", accuracy=0.1)
     added = run.model_copy(update={"eval_points": [*run.eval_points, point]})
     assert check_against(added, reference) == []

@@ -1,5 +1,7 @@
 """The rules of other benchmarks, on runs whose scores were worked out by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from mnistbench.analysis.rules import RULES, SOURCES, rule_notes, score_rules
@@ -42,9 +44,7 @@ def runs(make_record):
             for number, (train_s, accuracy) in enumerate([*evaluations, (20.0, end_accuracy)], 1)
         ]
         if split == "val":
-            points += [
-                points[-1].model_copy(update={"split": "test", "eval_s": points[-1].eval_s + 1})
-            ]
+            points += [replace(points[-1], split="test", eval_s=points[-1].eval_s + 1)]
         values = {"eval_points": points, "phases_s": PHASES_S, "num_steps": 40} | changes
         record = make_record(seed, **values)
         return record.model_copy(update={"config": record.config | {"eval_split": split}})
@@ -99,8 +99,7 @@ def test_mlperfs_clock_starts_before_the_data_and_is_never_paused(runs):
             update={
                 "phases_s": record.phases_s | {"checkpoint": 3.0},
                 "eval_points": [
-                    point.model_copy(update={"wall_s": point.wall_s + 3.0})
-                    for point in record.eval_points
+                    replace(point, wall_s=point.wall_s + 3.0) for point in record.eval_points
                 ],
             }
         )

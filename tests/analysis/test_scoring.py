@@ -7,8 +7,8 @@ import pytest
 from mnistbench.analysis.scoring import (
     end_s,
     fell_again,
+    point_at_target,
     reading_to_target,
-    time_to_accuracy,
 )
 from mnistbench.analysis.target_score import score_target
 from mnistbench.schema.record import Result
@@ -21,13 +21,14 @@ from mnistbench.stats.survival import kaplan_meier_median
     [(0.5, (2.0, 10)), (0.90, (2.0, 10)), (0.9001, (4.0, 20)), (0.98, (6.0, 30)), (0.981, None)],
 )
 def test_it_is_the_first_point_at_or_over_the_target(make_record, target, expected):
-    assert time_to_accuracy(make_record().eval_points, target, split="test") == expected
+    point = point_at_target(make_record().eval_points, target, split="test")
+    assert (point and (point.train_s, point.step)) == expected
 
 
 def test_a_later_fall_changes_nothing_and_other_splits_do_not_count(make_record):
     points = make_record(accuracies=(0.99, 0.5)).eval_points
-    assert time_to_accuracy(points, 0.98, split="test") == (2.0, 10)
-    assert time_to_accuracy(points, 0.98, split="val") is None
+    assert point_at_target(points, 0.98, split="test") is points[0]
+    assert point_at_target(points, 0.98, split="val") is None
 
 
 @pytest.mark.parametrize(

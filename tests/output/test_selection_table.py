@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -19,7 +20,7 @@ def make_cell(make_record):
 
     def make(seed, lr, val_accuracy, **changes):
         made = make_record(seed, (val_accuracy - 0.02, val_accuracy))
-        points = [point.model_copy(update={"split": "val"}) for point in made.eval_points]
+        points = [replace(point, split="val") for point in made.eval_points]
         config = made.config | {"lr": lr, "eval_split": "val"} | changes.pop("config", {})
         environment = made.environment | changes.pop("environment", {})
         values = {

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["curve_pictures"]
+__all__ = ["curve_pictures", "highest"]
 
 _COLUMNS = 3
 _PANELS = 24
@@ -105,9 +105,8 @@ def curve_pictures(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) 
         name="loss", title="training loss by epoch", axis="training loss", read=loss_curve
     )
     named = list(zip(names, groups, strict=True))
-    chapters = _chapters(_highest(named))
-    left = len(named) - _MOST_LINES
-    note = f"The {_MOST_LINES} rows that end highest, of {len(named)}." if left > 0 else ""
+    shown, note = highest(named)
+    chapters = _chapters(shown)
     return [
         picture
         for number, (chapter, members) in enumerate(chapters.items(), start=1)
@@ -139,13 +138,14 @@ def _chapters(named: Sequence[_Named]) -> dict[str, list[_Named]]:
     }  # fmt: skip
 
 
-def _highest(named: Sequence[_Named]) -> list[_Named]:
-    """Those that can be drawn, in their order."""
+def highest(named: Sequence[_Named]) -> tuple[list[_Named], str]:
+    """Those that can be drawn, in their order, and what to say of the others."""
     if len(named) <= _MOST_LINES:
-        return list(named)
+        return list(named), ""
     ends = [final_accuracy(list(map(accuracy_curve, _runs(group)))) for _, group in named]
     ranked = sorted(range(len(named)), key=lambda index: -(ends[index] or 0.0))
-    return [named[index] for index in sorted(ranked[:_MOST_LINES])]
+    shown = [named[index] for index in sorted(ranked[:_MOST_LINES])]
+    return shown, f"The {_MOST_LINES} rows that end highest, of {len(named)}."
 
 
 def _lines(members: Sequence[_Named], chapter: str, quantity: _Quantity) -> list[_Line]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from mnistbench.analysis.bottleneck import limits_line
-from mnistbench.analysis.grouping import summarise
+from mnistbench.analysis.grouping import identify
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.output.charts.roofline import RooflinePoint, roofline_picture
 from mnistbench.output.charts.stacked_bars import Stack, step_pictures
@@ -28,7 +28,7 @@ def step_section(subject: Subject) -> Section | None:
     if not middle:
         return None
     costs = {name: run.step_costs for name, run in middle.items() if run.step_costs}
-    machines = {row.name: str(summarise(row.runs)["device"]) for row in subject.rows}
+    machines = {row.name: str(identify(row.runs)["device"]) for row in subject.rows}
     roofline = roofline_picture(
         [RooflinePoint(name, machines[name], cost) for name, cost in costs.items()]
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from mnistbench.analysis.grouping import summarise
+from mnistbench.analysis.grouping import identify
 from mnistbench.analysis.metrics import METRICS, SHARED_PHASES
 from mnistbench.analysis.repeats import began_a_process, counted
 from mnistbench.analysis.scaling.analysis import ScalingReport, analyse_scaling
@@ -96,7 +96,7 @@ def throughput_section(subject: Subject) -> Section | None:
 def _speeds(rows: Sequence[ReportRow], *, against: str) -> list[Speed]:
     found = []
     for row in rows:
-        told, metric = summarise(row.runs), METRICS["samples_per_s"]
+        told, metric = identify(row.runs), METRICS["samples_per_s"]
         x = told["global_batch_size" if against == "batch" else "num_processes"]
         speed = metric.level(metric.samples(row.runs))
         if x is None or speed.value is None:

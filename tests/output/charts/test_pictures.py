@@ -2,6 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pytest
 
@@ -157,7 +158,7 @@ def test_a_roofline_has_a_point_for_each_row_and_a_roof_for_each_machine():
 
 
 def points(record, **changes):
-    return {"eval_points": [p.model_copy(update=changes) for p in record.eval_points]}
+    return {"eval_points": [replace(p, **changes) for p in record.eval_points]}
 
 
 def losses(*values):
