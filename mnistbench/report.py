@@ -30,10 +30,10 @@ from mnistbench.output.tables import (
 )
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.escaping import markdown, printable
+from mnistbench.schema.files import write_whole
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve, find_references, load_reference
 from mnistbench.schema.store import Loaded, load_records
-from mnistbench.schema.strict_json import write_whole
 from mnistbench.workload.recipes import RECIPES
 
 __all__ = ["main"]

@@ -11,7 +11,7 @@ from mnistbench.launch.sweep_folder import SweepPlan
 from mnistbench.launch.sweep_progress import time_left_s
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.store import RECORD_NAME, load_record
+from mnistbench.schema.store import RECORD_NAME, load_record, search
 from mnistbench.schema.strict_json import load_versioned
 
 __all__ = ["Sight", "Watcher"]
@@ -30,6 +30,7 @@ class Sight:
         running: ids of the cells that are being tried.
         failed: ids of cells whose last try ended without a result while they were watched.
         unreadable: of each record that cannot be read its path and why.
+        unsearched: of each folder that cannot be searched the same.
         alive: whether a sweep runs in it; ``None`` where nothing tells.
     """
 
@@ -38,6 +39,7 @@ class Sight:
     running: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
+    unsearched: tuple[str, ...] = ()
     alive: bool | None = None
 
     @property
@@ -87,8 +89,10 @@ class Watcher:
         """
         path = self._folder / "sweep.json"
         if not path.exists():
-            records, unreadable = self._records(self._folder.rglob(RECORD_NAME))
-            return Sight(cells=None, records=records, unreadable=unreadable)
+            found = search(self._folder)
+            records, unreadable = self._records(found.paths)
+            unsearched = tuple(found.unsearched)
+            return Sight(cells=None, records=records, unreadable=unreadable, unsearched=unsearched)
         plan = load_versioned(
             path,
             SweepPlan,
@@ -99,7 +103,7 @@ class Watcher:
         alive = _is_alive(self._folder)  # asked first: what it does until it ends is seen below
         tries = dict(_tries(self._folder / ".running"))
         done = {cell.id: self._folder / "cells" / cell.id / RECORD_NAME for cell in plan.cells}
-        kept = {cell: path for cell, path in done.items() if path.exists()}
+        kept = {cell: path for cell, path in done.items() if not _is_gone(path)}
         running = [cell for cell in tries.values() if cell not in kept]
         self._note_failures(tries, kept)
         records, unreadable = self._records(kept.values())
@@ -130,18 +134,29 @@ class Watcher:
 
     def _read(self, path: Path) -> RunRecord | str | None:
         """The record at `path`, or why it is none; ``None`` where it was moved a moment ago."""
+        if _is_gone(path):
+            return None
         try:
             written = path.stat().st_mtime_ns
-        except OSError:
-            return None
+        except OSError as error:
+            return f"{path}: cannot be read ({error.strerror})"
         if path not in self._known or self._known[path][0] != written:
             try:
                 self._known[path] = (written, load_record(path))
             except InputError as error:
-                if not path.exists():
+                if _is_gone(path):
                     return None
                 self._known[path] = (written, str(error))
         return self._known[path][1]
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether nothing lies at `path`; what may not be looked at, or leads nowhere, is there."""
+    try:
+        path.lstat()
+    except OSError as error:
+        return isinstance(error, (FileNotFoundError, NotADirectoryError))
+    return False
 
 
 def _tries(running: Path) -> list[tuple[str, str]]:
@@ -160,7 +175,7 @@ def _is_alive(folder: Path) -> bool | None:
     starts at that moment would be refused.
     """
     try:
-        inode = (folder / ".lock").stat().st_ino
+        inode = (folder / ".lock").lstat().st_ino
         held = [line.split() for line in _LOCKS.read_text(encoding="utf-8").splitlines()]
     except OSError:
         held = []

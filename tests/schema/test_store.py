@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.files import check_writable
 from mnistbench.schema.record import PHASES, SCHEMA_VERSION, RunRecord
 from mnistbench.schema.store import (
-    check_writable,
     find_records,
     load_record,
     load_records,

@@ -1,0 +1,228 @@
+"""The one place where files and folders are opened, locked, made and written.
+
+What a user names may be a link, and is followed. What we make ourselves (a lock, a folder to work
+in, a file of a run) never is one: it would have us empty, move or remove what lies elsewhere. And
+nothing waits for the other end of a pipe.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from secrets import token_hex
+from tempfile import TemporaryFile
+
+from mnistbench.schema.errors import InputError
+
+__all__ = [
+    "MAX_DEPTH",
+    "cache_folder",
+    "check_writable",
+    "lock_file",
+    "no_link",
+    "opened",
+    "own_alone",
+    "read_text",
+    "why",
+    "write_whole",
+]
+
+MAX_DEPTH = 32
+"""Levels of lists and mappings in a file: several times what any file of this package has."""
+
+_AT_ONCE = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_ROOM = bytes(2**16)
+"""A record is about as large."""
+
+_LONGEST_BELOW = "x" * 110
+"""As long as what follows in the path of a checkpoint's file while it is written."""
+
+
+def why(error: Exception) -> str:
+    """What the system says of a path that it refuses, also of a name that it never looks at."""
+    return getattr(error, "strerror", None) or str(error)
+
+
+def opened(path: Path, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of the regular file at `path`.
+
+    Raises:
+        OSError: it cannot be opened, or is a folder, a pipe or a device.
+    """
+    descriptor = os.open(path, flags | _AT_ONCE, 0o666)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "no regular file", str(path))
+
+
+def no_link(path: Path) -> Path:
+    """`path`, which is ours.
+
+    Raises:
+        OSError: a link lies there.
+    """
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "is a symbolic link, and none of ours; remove it", str(path))
+    return path
+
+
+def lock_file(path: Path) -> int:
+    """A descriptor, to be locked, of our file at `path`: made if need be, and never written to.
+
+    Raises:
+        OSError: it cannot be opened, or is no file, such as a link.
+    """
+    return opened(no_link(path), os.O_RDWR | os.O_CREAT | _NO_LINK)
+
+
+def read_text(path: Path, *, max_bytes: int, what: str) -> str:
+    """What the file at `path` holds; `what` names it with its article, such as "a record".
+
+    Raises:
+        InputError: it cannot be read, is a pipe or a device, is above `max_bytes`, or not UTF-8.
+    """
+    try:
+        with os.fdopen(opened(path), "rb") as file:
+            content = file.read(max_bytes + 1)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({why(error)})") from None
+    if len(content) > max_bytes:
+        raise InputError(f"{path}: too large for {what}, which has {max_bytes:,} bytes at most")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        at = f"byte {error.start} is no UTF-8"
+        raise InputError(f"{path}: not {what}: not a text file ({at})") from None
+
+
+def write_whole(path: Path, content: str | bytes, *, named: bool = False) -> None:
+    """Write `content` to `path`, all of it or nothing; its folder is made.
+
+    A link there is replaced. Where the user has `named` the file, what it leads to is, and no pipe
+    or device.
+
+    Raises:
+        InputError: the folder or the file cannot be written.
+    """
+    target = Path(os.path.realpath(path)) if named else path
+    try:
+        if named and target.exists():
+            os.close(opened(target))
+        with _aside(target) as aside, aside.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be written ({why(error)})") from None
+
+
+@contextmanager
+def _aside(path: Path) -> Iterator[Path]:
+    """Where to write what is put into the place of `path` at the end, or removed if that fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.stem[:40]}-{token_hex(4)}")
+    try:
+        yield aside
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path, *, name: str = "output_dir") -> None:
+    """Check that a run could be written below `folder`, by trying; nothing is left behind.
+
+    Raises:
+        InputError: something on the way is no folder, may not be written or is full, or the system
+            refuses the name; `name` is the option's.
+    """
+    try:
+        wrong = _obstacle(folder)
+    except (OSError, ValueError) as error:
+        wrong = f"nothing can be written in {folder} ({why(error)})"
+    if wrong:
+        raise InputError(f"{name}: {wrong}; choose another")
+
+
+def _obstacle(folder: Path) -> str | None:
+    """What a run below `folder` would fail at, if it is one that has a name of its own."""
+    existing = _existing(folder)
+    below = folder.relative_to(existing).parts
+    if not existing.is_dir():
+        return f"{existing} is not a folder"
+    try:
+        if below and _mode(existing / below[0]):
+            return f"{existing / below[0]} is a link that leads nowhere"
+        # a system asks how long a name is before it asks whether anything is called so
+        for path in (*(existing / part for part in below), folder / _LONGEST_BELOW):
+            _mode(path)
+        with TemporaryFile(dir=existing) as file:
+            file.write(_ROOM)
+            file.flush()
+            os.fsync(file.fileno())
+    except PermissionError:
+        return f"no right to write in {existing}"
+    return None
+
+
+def _existing(path: Path) -> Path:
+    # os.access, for Path.exists raises where a folder on the way may not be entered
+    while not os.access(path, os.F_OK) and path != path.parent:
+        path = path.parent
+    return path
+
+
+def _mode(path: Path) -> int:
+    """What lies at `path`; 0 for nothing."""
+    try:
+        return path.lstat().st_mode
+    except FileNotFoundError:
+        return 0
+
+
+def cache_folder(*, otherwise: str) -> Path:
+    """``mnistbench`` in the user's cache folder: ``$XDG_CACHE_HOME``, else ``~/.cache``.
+
+    Raises:
+        InputError: there is no home folder; it ends with what to do `otherwise`.
+    """
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        return Path(cache).absolute() / "mnistbench"
+    try:
+        return Path.home() / ".cache" / "mnistbench"
+    except RuntimeError:
+        raise InputError(f"no home folder to keep anything in; {otherwise}") from None
+
+
+def own_alone(folder: Path, *, within: Path) -> Path:
+    """`folder`, made if need be, once it is known that nobody else can put code there.
+
+    It and what leads to it, from the cache folder `within` on, are this user's, and only he may
+    write to them; nor can others put another folder into the place of `within`.
+
+    Raises:
+        OSError: it cannot be made, or that is not so.
+    """
+    levels = [folder, *folder.parents]
+    ours = levels[: levels.index(within) + 1]
+    for level in reversed(levels):
+        with suppress(FileExistsError):
+            level.mkdir(mode=0o700)
+    above = within.parent.stat().st_mode
+    if above & stat.S_IWOTH and not above & stat.S_ISVTX:
+        ours.append(within.parent)  # others can rename what lies in it
+    for level in ours if os.name == "posix" else ():
+        found = level.lstat()
+        is_folder, may_write = stat.S_ISDIR(found.st_mode), stat.S_IWGRP | stat.S_IWOTH
+        if not is_folder or found.st_uid != os.geteuid() or found.st_mode & may_write:
+            said = "is not yours alone to write; remove it, or set XDG_CACHE_HOME"
+            raise PermissionError(errno.EPERM, said, str(level))
+    return folder
