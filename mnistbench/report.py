@@ -138,7 +138,7 @@ def _draw(loaded: Loaded, flags: _Flags) -> None:
         save_pictures(records, flags.figures, options)
     if flags.html is not None:
         made_at = f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by mnistbench {__version__}."
-        write_whole(flags.html, render_page(records, options, made_at=made_at))
+        write_whole(flags.html, render_page(records, options, made_at=made_at), named=True)
 
 
 def _render(records: Sequence[RunRecord], flags: _Flags) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -42,6 +43,7 @@ class OneTracker:
         """For the run `watched`; nothing is started, and the library is not imported."""
         self.name: TrackerName = name
         self._arguments = _arguments(name, watched)
+        self._is_nameless = watched.config.anonymize
         self._calls: SimpleQueue[tuple[Future[None], _Call] | None] = SimpleQueue()
         Thread(target=self._serve, name=f"{name} tracker", daemon=True).start()
 
@@ -50,7 +52,11 @@ class OneTracker:
         future: Future[None] = Future()
         stdin = sys.stdin
         try:
-            with Path(os.devnull).open(encoding="utf-8") as sys.stdin, redirect_stdout(sys.stderr):
+            with (
+                Path(os.devnull).open(encoding="utf-8") as sys.stdin,
+                redirect_stdout(sys.stderr),
+                _host_hidden() if self._is_nameless else nullcontext(),
+            ):
                 self._calls.put((future, made))
                 future.result(patience_s)
         except Exception as error:
@@ -77,6 +83,17 @@ class OneTracker:
                 future.set_exception(RuntimeError(repr(error)))
             else:
                 future.set_result(None)
+
+
+@contextmanager
+def _host_hidden() -> Iterator[None]:
+    """No library is told the name of this machine: TensorBoard would have it in names of files."""
+    told = socket.gethostname
+    socket.gethostname = lambda: "host"
+    try:
+        yield
+    finally:
+        socket.gethostname = told
 
 
 def _said(error: Exception) -> str:

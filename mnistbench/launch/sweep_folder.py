@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from mnistbench.launch.cells import Cell
+from mnistbench.recorder.redaction import redacted
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable, lock_file, no_link, write_whole
 from mnistbench.schema.record import RunRecord
@@ -152,7 +153,10 @@ class SweepFolder:
                 cell.id,
                 PlannedCell(id=cell.id, values=cell.values, num_processes=cell.num_processes),
             )
-        grids = [*before.grids, *([dict(grid)] if dict(grid) not in before.grids else [])]
+        asked = dict(grid)
+        if any(cell.config.anonymize for cell in cells):
+            asked = {name: redacted(text) for name, text in grid.items() if name != "data_dir"}
+        grids = [*before.grids, *([asked] if asked not in before.grids else [])]
         plan = SweepPlan(grids=grids, cells=list(planned.values()))
         if plan != before:
             write_whole(path, json.dumps(plan.model_dump(mode="json"), indent=1) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,6 @@ class Sight:
         running: ids of the cells that are being tried.
         failed: ids of cells whose last try ended without a result while they were watched.
         unreadable: of each record that cannot be read its path and why.
-        unsearched: of each folder that cannot be searched the same.
         alive: whether a sweep runs in it; ``None`` where nothing tells.
     """
 
@@ -39,7 +39,6 @@ class Sight:
     running: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
-    unsearched: tuple[str, ...] = ()
     alive: bool | None = None
 
     @property
@@ -89,10 +88,8 @@ class Watcher:
         """
         path = self._folder / "sweep.json"
         if not path.exists():
-            found = search(self._folder)
-            records, unreadable = self._records(found.paths)
-            unsearched = tuple(found.unsearched)
-            return Sight(cells=None, records=records, unreadable=unreadable, unsearched=unsearched)
+            records, unreadable = self._records(search(self._folder))
+            return Sight(cells=None, records=records, unreadable=unreadable)
         plan = load_versioned(
             path,
             SweepPlan,
@@ -103,7 +100,7 @@ class Watcher:
         alive = _is_alive(self._folder)  # asked first: what it does until it ends is seen below
         tries = dict(_tries(self._folder / ".running"))
         done = {cell.id: self._folder / "cells" / cell.id / RECORD_NAME for cell in plan.cells}
-        kept = {cell: path for cell, path in done.items() if not _is_gone(path)}
+        kept = {cell: path for cell, path in done.items() if os.access(path, os.F_OK)}
         running = [cell for cell in tries.values() if cell not in kept]
         self._note_failures(tries, kept)
         records, unreadable = self._records(kept.values())
@@ -134,29 +131,21 @@ class Watcher:
 
     def _read(self, path: Path) -> RunRecord | str | None:
         """The record at `path`, or why it is none; ``None`` where it was moved a moment ago."""
-        if _is_gone(path):
-            return None
         try:
             written = path.stat().st_mtime_ns
         except OSError as error:
+            is_link = path.is_symlink() or path.parent.is_symlink()
+            if isinstance(error, FileNotFoundError) and not is_link:
+                return None
             return f"{path}: cannot be read ({error.strerror})"
         if path not in self._known or self._known[path][0] != written:
             try:
                 self._known[path] = (written, load_record(path))
             except InputError as error:
-                if _is_gone(path):
+                if not path.exists():
                     return None
                 self._known[path] = (written, str(error))
         return self._known[path][1]
-
-
-def _is_gone(path: Path) -> bool:
-    """Whether nothing lies at `path`; what may not be looked at, or leads nowhere, is there."""
-    try:
-        path.lstat()
-    except OSError as error:
-        return isinstance(error, (FileNotFoundError, NotADirectoryError))
-    return False
 
 
 def _tries(running: Path) -> list[tuple[str, str]]:

@@ -81,8 +81,7 @@ def _sights(watcher: Watcher, every_s: float) -> Iterator[Sight]:
 def counts_line(sight: Sight, *, estimate: bool = True) -> str:
     """How many cells are done, running, failed and left and, with `estimate`, for how long."""
     done = len(sight.records)
-    number = len(sight.unreadable) + len(sight.unsearched)
-    unreadable = f", {number} unreadable" if number else ""
+    unreadable = f", {len(sight.unreadable)} unreadable" if sight.unreadable else ""
     if sight.cells is None:
         return f"{done} run{'s' * (done != 1)}{unreadable}"
     counts = {
@@ -134,8 +133,7 @@ def _rows(table: Table, records: Sequence[RunRecord], room: int) -> list[str]:
 
 def _end(sight: Sight) -> list[str]:
     number = len(sight.records) + len(sight.unreadable)
-    left_out = left_out_note(sight.unreadable, of=number, unsearched=sight.unsearched)
-    note = printable(left_out)
+    note = printable(left_out_note(sight.unreadable, of=number))
     told = [note] if note else []
     if sight.cells is None or sight.is_complete:
         return told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import warnings
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from mnistbench.output.charts.curves import (
 from mnistbench.output.charts.style import plain_log
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.escaping import printable
+from mnistbench.schema.files import write_whole
 from mnistbench.schema.record import RunRecord
 
 if TYPE_CHECKING:
@@ -53,11 +55,9 @@ def plot_curves(records: Sequence[RunRecord], path: Path, *, accuracy_only: bool
 
     with mpl.rc_context({"text.parse_math": False}), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a letter that the font has not is drawn as a box
-        figure = _figure(drawn, panels=1 if accuracy_only else 2)
-        try:
-            figure.savefig(path, dpi=120)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+        figure, picture = _figure(drawn, panels=1 if accuracy_only else 2), io.BytesIO()
+        figure.savefig(picture, dpi=120, format=path.suffix.lower().removeprefix("."))
+    write_whole(path, picture.getvalue(), named=True)
 
 
 def _figure(groups: Sequence[Sequence[RunRecord]], *, panels: int) -> Figure:

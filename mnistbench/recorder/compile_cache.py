@@ -47,9 +47,9 @@ def keep_compiled() -> str | None:
         return None
     try:
         cache = cache_folder(otherwise="set XDG_CACHE_HOME")
-        folder = own_alone(cache / "compiled" / _name(), within=cache)
-        wrong = _unfit(folder)
-    except InputError as error:
+        name = f"torch-{version('torch')}-{_processor()}"
+        wrong = _unfit(folder := own_alone(cache / "compiled" / name, within=cache))
+    except (InputError, PackageNotFoundError) as error:
         wrong = str(error)
     except OSError as error:
         wrong = f"{error.filename}: {why(error)}"
@@ -91,13 +91,6 @@ def _temporary() -> Path:
     folder = tempfile.mkdtemp(prefix="mnistbench-compiled-", dir=next(fit, usual))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
-
-
-def _name() -> str:
-    try:
-        return f"torch-{version('torch')}-{_processor()}"
-    except PackageNotFoundError:
-        return f"torch-{_processor()}"
 
 
 def _processor() -> str:

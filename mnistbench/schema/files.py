@@ -10,8 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryFile
@@ -61,7 +60,7 @@ def opened(path: Path, flags: int = os.O_RDONLY) -> int:
     os.close(descriptor)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    raise OSError(errno.EINVAL, "no regular file", str(path))
+    raise OSError(errno.EINVAL, "no regular file; put one there", str(path))
 
 
 def no_link(path: Path) -> Path:
@@ -114,27 +113,21 @@ def write_whole(path: Path, content: str | bytes, *, named: bool = False) -> Non
         InputError: the folder or the file cannot be written.
     """
     target = Path(os.path.realpath(path)) if named else path
+    aside = target.with_name(f".{target.stem[:40]}-{token_hex(4)}")
     try:
         if named and target.exists():
             os.close(opened(target))
-        with _aside(target) as aside, aside.open("xb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with aside.open("xb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(target)
+        finally:
+            aside.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be written ({why(error)})") from None
-
-
-@contextmanager
-def _aside(path: Path) -> Iterator[Path]:
-    """Where to write what is put into the place of `path` at the end, or removed if that fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.stem[:40]}-{token_hex(4)}")
-    try:
-        yield aside
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def check_writable(folder: Path, *, name: str = "output_dir") -> None:
@@ -144,48 +137,31 @@ def check_writable(folder: Path, *, name: str = "output_dir") -> None:
         InputError: something on the way is no folder, may not be written or is full, or the system
             refuses the name; `name` is the option's.
     """
+    existing = folder
     try:
-        wrong = _obstacle(folder)
-    except (OSError, ValueError) as error:
-        wrong = f"nothing can be written in {folder} ({why(error)})"
-    if wrong:
-        raise InputError(f"{name}: {wrong}; choose another")
-
-
-def _obstacle(folder: Path) -> str | None:
-    """What a run below `folder` would fail at, if it is one that has a name of its own."""
-    existing = _existing(folder)
-    below = folder.relative_to(existing).parts
-    if not existing.is_dir():
-        return f"{existing} is not a folder"
-    try:
-        if below and _mode(existing / below[0]):
-            return f"{existing / below[0]} is a link that leads nowhere"
+        # os.access, for Path.exists raises where a folder on the way may not be entered
+        while not os.access(existing, os.F_OK) and existing != existing.parent:
+            existing = existing.parent
+        below = folder.relative_to(existing).parts
+        if below and (existing / below[0]).is_symlink():
+            existing /= below[0]  # which leads nowhere, and is found out below
         # a system asks how long a name is before it asks whether anything is called so
         for path in (*(existing / part for part in below), folder / _LONGEST_BELOW):
-            _mode(path)
+            with suppress(FileNotFoundError):
+                path.lstat()
         with TemporaryFile(dir=existing) as file:
             file.write(_ROOM)
             file.flush()
             os.fsync(file.fileno())
+    except NotADirectoryError:
+        wrong = f"{existing} is not a folder"
     except PermissionError:
-        return f"no right to write in {existing}"
-    return None
-
-
-def _existing(path: Path) -> Path:
-    # os.access, for Path.exists raises where a folder on the way may not be entered
-    while not os.access(path, os.F_OK) and path != path.parent:
-        path = path.parent
-    return path
-
-
-def _mode(path: Path) -> int:
-    """What lies at `path`; 0 for nothing."""
-    try:
-        return path.lstat().st_mode
-    except FileNotFoundError:
-        return 0
+        wrong = f"no right to write in {existing}"
+    except (OSError, ValueError) as error:
+        wrong = f"nothing can be written in {folder} ({why(error)})"
+    else:
+        return
+    raise InputError(f"{name}: {wrong}; choose another")
 
 
 def cache_folder(*, otherwise: str) -> Path:
@@ -212,17 +188,15 @@ def own_alone(folder: Path, *, within: Path) -> Path:
         OSError: it cannot be made, or that is not so.
     """
     levels = [folder, *folder.parents]
-    ours = levels[: levels.index(within) + 1]
     for level in reversed(levels):
         with suppress(FileExistsError):
             level.mkdir(mode=0o700)
-    above = within.parent.stat().st_mode
-    if above & stat.S_IWOTH and not above & stat.S_ISVTX:
-        ours.append(within.parent)  # others can rename what lies in it
-    for level in ours if os.name == "posix" else ():
-        found = level.lstat()
-        is_folder, may_write = stat.S_ISDIR(found.st_mode), stat.S_IWGRP | stat.S_IWOTH
-        if not is_folder or found.st_uid != os.geteuid() or found.st_mode & may_write:
+    ours = levels[: levels.index(within) + 1]
+    if within.parent.stat().st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
+        ours.append(within.parent)
+    for level in ours:
+        found, own_id = level.lstat(), getattr(os, "geteuid", int)()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != own_id or found.st_mode & 0o022:
             said = "is not yours alone to write; remove it, or set XDG_CACHE_HOME"
             raise PermissionError(errno.EPERM, said, str(level))
     return folder

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import stat
+from collections import deque
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, NamedTuple
 
 from mnistbench.schema.errors import InputError
@@ -22,6 +24,7 @@ __all__ = [
     "load_record",
     "load_records",
     "record_json",
+    "save_elsewhere",
     "save_record",
     "search",
 ]
@@ -31,28 +34,16 @@ _MAX_RECORD_BYTES = 64 * 2**20
 _MOST_NAMED = 3
 
 
-class Found(NamedTuple):
-    """Where records lie, and of each folder that could not be searched its path and why not."""
-
-    paths: list[Path]
-    unsearched: list[str]
-
-
 class Loaded(NamedTuple):
-    """The records that could be read, and of each other one its path and why not.
-
-    `unsearched` is as in `Found`.
-    """
+    """The records that could be read, and of each other one its path and why not."""
 
     records: list[RunRecord]
     skipped: list[str]
-    unsearched: Sequence[str] = ()
 
     @property
     def note(self) -> str:
         """One sentence on those that could not; empty where all could."""
-        of = len(self.records) + len(self.skipped)
-        return left_out_note(self.skipped, of=of, unsearched=self.unsearched)
+        return left_out_note(self.skipped, of=len(self.records) + len(self.skipped))
 
 
 def record_json(record: RunRecord) -> str:
@@ -73,6 +64,15 @@ def save_record(record: RunRecord, folder: Path) -> Path:
         raise InputError(f"{path}: already holds a record; choose another --output-dir")
     write_whole(path, record_json(record))
     return path
+
+
+def save_elsewhere(record: RunRecord) -> Path:
+    """Write `record`, which its own folder did not take, to a new one among temporary files.
+
+    Raises:
+        OSError, InputError: there is no room either.
+    """
+    return save_record(record, Path(mkdtemp(prefix="mnistbench-")) / record.run_id)
 
 
 def _went_on(before: RunRecord, record: RunRecord) -> bool:
@@ -109,7 +109,7 @@ def load_records(paths: Iterable[Path], *, strict: bool = False) -> Loaded:
     """Read every record among `paths`: files as named, folders searched all the way down.
 
     One that cannot be read is passed over where it was found in a folder; one that was named
-    itself is an error, and with `strict` any, as is then a folder that cannot be searched.
+    itself is an error, and with `strict` any.
 
     Raises:
         InputError: as `find_records`; a record that was asked for cannot be read, or none can.
@@ -117,10 +117,7 @@ def load_records(paths: Iterable[Path], *, strict: bool = False) -> Loaded:
     paths = list(paths)
     records: list[RunRecord] = []
     skipped: list[str] = []
-    found, unsearched = _found(paths)
-    if strict and unsearched:
-        raise InputError(unsearched[0])
-    for path in found:
+    for path in find_records(paths):
         try:
             records.append(load_record(path))
         except InputError as error:
@@ -130,31 +127,25 @@ def load_records(paths: Iterable[Path], *, strict: bool = False) -> Loaded:
     if skipped and not records:
         several = f"none of {len(skipped)} records could be read: "
         raise InputError((several if len(skipped) > 1 else "") + skipped[0])
-    return Loaded(records, skipped, unsearched)
+    return Loaded(records, skipped)
 
 
-def left_out_note(skipped: Sequence[str], *, of: int, unsearched: Sequence[str] = ()) -> str:
-    """One sentence on records that could not be read, and folders that could not be searched.
+def left_out_note(skipped: Sequence[str], *, of: int) -> str:
+    """One sentence on records that could not be read.
 
     Args:
         skipped: of each its path and why, as the error says it.
         of: how many there are, with those that could be read.
-        unsearched: as `skipped`, of folders.
     """
-    folders = "folder" if len(unsearched) == 1 else "folders"
-    told = [
-        _left_out(skipped, f"of {of} records could not be read"),
-        _left_out(unsearched, f"{folders} could not be searched"),
-    ]
-    return "; ".join(filter(None, told))
-
-
-def _left_out(reasons: Sequence[str], what: str) -> str:
-    if not reasons:
+    if not skipped:
         return ""
-    more = len(reasons) - _MOST_NAMED
-    told = "; ".join([*reasons[:_MOST_NAMED], *([f"and {more} more"] if more > 0 else [])])
-    return f"{len(reasons)} {what} and {'is' if len(reasons) == 1 else 'are'} left out: {told}"
+    told = [*skipped[:_MOST_NAMED]]
+    if len(skipped) > _MOST_NAMED:
+        told.append(f"and {len(skipped) - _MOST_NAMED} more")
+    verb = "is" if len(skipped) == 1 else "are"
+    return f"{len(skipped)} of {of} records could not be read and {verb} left out: " + "; ".join(
+        told
+    )
 
 
 def find_records(paths: Iterable[Path]) -> list[Path]:
@@ -163,85 +154,59 @@ def find_records(paths: Iterable[Path]) -> list[Path]:
     Raises:
         InputError: a path does not exist or may not be read, or a folder holds no record.
     """
-    return _found(paths).paths
-
-
-def _found(paths: Iterable[Path]) -> Found:
-    found = Found([], [])
+    found: list[Path] = []
     for path in paths:
         try:
-            inside = search(path) if path.is_dir() else Found([path], [])
-            if not (path.exists() or path.is_symlink()):
-                raise InputError(f"{path}: does not exist")
+            found.extend(_records_at(path))
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-        if not inside.paths:
-            nothing = f"{path}: no {RECORD_NAME} in this folder; make a run first"
-            raise InputError(next(iter(inside.unsearched), nothing))
-        found.paths.extend(inside.paths)
-        found.unsearched.extend(inside.unsearched)
-    return Found(list(dict.fromkeys(found.paths)), list(dict.fromkeys(found.unsearched)))
+    return list(dict.fromkeys(found))
 
 
-def search(folder: Path) -> Found:
+def _records_at(path: Path) -> list[Path]:
+    if path.is_dir():
+        inside = search(path)
+        if not inside:
+            raise InputError(f"{path}: no {RECORD_NAME} in this folder; make a run first")
+        return inside
+    if not (path.exists() or path.is_symlink()):
+        raise InputError(f"{path}: does not exist")
+    return [path]
+
+
+def search(folder: Path) -> list[Path]:
     """Every ``record.json`` in `folder` and below, in the order of their paths.
 
-    Links are followed. However many lead there, each folder and each file is taken once, and by its
-    own name rather than by a link's. What leads nowhere inside a run's folder is no lost run.
+    Links are followed; each folder and each file is taken once, and by its own name rather than a
+    link's. A folder that cannot be searched is taken to hold a record, so that who loads it says
+    why not; so is what leads nowhere, but inside a run's folder, where libraries leave such links.
     """
-    return _Search(folder)()
-
-
-class _Search:
-    def __init__(self, folder: Path) -> None:
-        self._own, self._linked = [(folder, False)], list[tuple[Path, bool]]()
-        self._records, self._linked_records = list[Path](), list[Path]()
-        self._unsearched: list[str] = []
-        self._seen: set[tuple[int, int]] = set()
-
-    def __call__(self) -> Found:
-        while waiting := self._own or self._linked:
-            folder, in_run = waiting.pop()
-            try:
-                self._look(folder, in_run)
-            except OSError as error:
-                self._unsearched.append(f"{folder}: cannot be read ({error.strerror})")
-        for path in self._linked_records:
-            with suppress(OSError):  # where it leads nowhere, who loads it says so
-                found = path.stat()
-                if not self._is_new(found.st_dev, found.st_ino):
-                    continue
-            self._records.append(path)
-        in_order = sorted(self._records, key=lambda path: path.parts)
-        return Found(in_order, sorted(self._unsearched))
-
-    def _look(self, folder: Path, in_run: bool) -> None:
-        found = folder.stat()
-        if not self._is_new(found.st_dev, found.st_ino):
-            return
-        with os.scandir(folder) as listed:
-            entries = sorted(listed, key=lambda entry: entry.name, reverse=True)
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    waiting = deque([(folder, False)])
+    while waiting:
+        path, in_run = waiting.pop()
+        is_record = path.name == RECORD_NAME and path != folder
+        try:
+            status = path.stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            entries = sorted(os.scandir(path), key=_name) if stat.S_ISDIR(status.st_mode) else []
+        except OSError:
+            if is_record or not (in_run and path.is_symlink()):
+                found.append(path if is_record else path / RECORD_NAME)
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        if is_record:
+            found.append(path)
         in_run = in_run or any(entry.name == RECORD_NAME for entry in entries)
         for entry in entries:
-            is_link = entry.is_symlink()
-            if entry.name == RECORD_NAME and is_link:
-                self._linked_records.append(Path(entry.path))
-            elif entry.name == RECORD_NAME and self._is_new(found.st_dev, entry.inode()):
-                self._records.append(Path(entry.path))
-            if is_link and _may_hold_records(entry, in_run=in_run):
-                self._linked.append((Path(entry.path), in_run))
-            elif not is_link and entry.is_dir():
-                self._own.append((Path(entry.path), in_run))
-
-    def _is_new(self, device: int, inode: int) -> bool:
-        is_new = (device, inode) not in self._seen
-        self._seen.add((device, inode))
-        return is_new
+            if entry.is_symlink():
+                waiting.appendleft((Path(entry.path), in_run))  # after all that is no link
+            elif entry.name == RECORD_NAME or entry.is_dir():
+                waiting.append((Path(entry.path), in_run))
+    return sorted(found, key=lambda path: path.parts)
 
 
-def _may_hold_records(link: os.DirEntry[str], *, in_run: bool) -> bool:
-    """Whether `link` leads to a folder or, outside of a run's folder, nowhere."""
-    try:
-        return link.is_dir() or not (in_run or link.is_file())
-    except OSError:  # what may not be looked at is one that cannot be read
-        return True
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name
