@@ -60,7 +60,7 @@ def save_record(record: RunRecord, folder: Path) -> Path:
         InputError: another record lies there already, or the folder cannot be written.
     """
     path = folder / RECORD_NAME
-    if path.exists() and not _went_on(load_record(path), record):
+    if os.access(path, os.F_OK) and not _went_on(load_record(path), record):
         raise InputError(f"{path}: already holds a record; choose another --output-dir")
     write_whole(path, record_json(record))
     return path
