@@ -112,9 +112,9 @@ def write_whole(path: Path, content: str | bytes, *, named: bool = False) -> Non
     Raises:
         InputError: the folder or the file cannot be written.
     """
-    target = Path(os.path.realpath(path)) if named else path
-    aside = target.with_name(f".{target.stem[:40]}-{token_hex(4)}")
     try:
+        target = Path(os.path.realpath(path)) if named else path
+        aside = target.with_name(f".{target.stem[:40]}-{token_hex(4)}")
         if named and target.exists():
             os.close(opened(target))
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -169,7 +169,7 @@ def _records_at(path: Path) -> list[Path]:
         if not inside:
             raise InputError(f"{path}: no {RECORD_NAME} in this folder; make a run first")
         return inside
-    if not (path.exists() or path.is_symlink()):
+    if not path.exists():
         raise InputError(f"{path}: does not exist")
     return [path]
 
