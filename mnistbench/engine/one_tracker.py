@@ -6,9 +6,9 @@ import os
 import socket
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -50,19 +50,17 @@ class OneTracker:
     def call(self, made: _Call, *, patience_s: float) -> str | None:
         """Make a call of Accelerate's tracker."""
         future: Future[None] = Future()
-        stdin = sys.stdin
+        stdin, host = sys.stdin, socket.gethostname
         try:
-            with (
-                Path(os.devnull).open(encoding="utf-8") as sys.stdin,
-                redirect_stdout(sys.stderr),
-                _host_hidden() if self._is_nameless else nullcontext(),
-            ):
+            with Path(os.devnull).open(encoding="utf-8") as sys.stdin, redirect_stdout(sys.stderr):
+                if self._is_nameless:  # TensorBoard would have it in names of files
+                    socket.gethostname = lambda: "host"
                 self._calls.put((future, made))
                 future.result(patience_s)
         except Exception as error:
             return _said(error)
         finally:
-            sys.stdin = stdin
+            sys.stdin, socket.gethostname = stdin, host
         return None
 
     def finish(self, *, patience_s: float) -> str | None:
@@ -83,17 +81,6 @@ class OneTracker:
                 future.set_exception(RuntimeError(repr(error)))
             else:
                 future.set_result(None)
-
-
-@contextmanager
-def _host_hidden() -> Iterator[None]:
-    """No library is told the name of this machine: TensorBoard would have it in names of files."""
-    told = socket.gethostname
-    socket.gethostname = lambda: "host"
-    try:
-        yield
-    finally:
-        socket.gethostname = told
 
 
 def _said(error: Exception) -> str:

@@ -22,25 +22,20 @@ __all__ = ["keep_compiled"]
 _CPUINFO = Path("/proc/cpuinfo")
 _TELLS_CPUS_APART = ("cpu family", "model", "flags", "Features", "CPU ", "isa")
 _VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
-_SPLITS_COMMANDS = frozenset(" \t\n\r\f\v'\"\\")
-"""What torch's commands to the compiler fall apart at."""
+_SPLITS_COMMANDS = frozenset(" \t\n\r\f\v'\"\\")  # which torch gives the compiler unquoted
 
 
 def keep_compiled() -> str | None:
     """Have this process and its children keep compiled steps in the user's cache folder.
 
     PyTorch's own place is a temporary folder, which a reboot empties, and whose name others can
-    foresee. It compiles for the very processor (``-march=native``), but what it finds there it
-    takes, wherever that was compiled; and homes are shared, or move from machine to machine. So
-    each kind of processor and each version of torch has a folder of its own, which must be this
-    user's alone: what lies there is run. A run that compiles something new adds about 2 MB.
+    foresee. It compiles for the very processor (``-march=native``), but takes what it finds, and
+    homes move from machine to machine: each kind of processor and each version of torch has a
+    folder of its own, this user's alone, for what lies there is run (2 MB for something new).
 
-    ``TORCHINDUCTOR_CACHE_DIR`` wins where it is set. Without a folder that will do, a temporary one
-    is taken, which goes when the process ends. To be called before torch is imported, which takes
-    its own place otherwise.
-
-    Returns:
-        Why nothing is kept, if so, in one line.
+    ``TORCHINDUCTOR_CACHE_DIR`` wins where it is set. Where none will do there is a temporary one
+    until this process ends, and the line that is returned says why. To be called before torch is
+    imported, which settles it.
     """
     _refuse_shared_headers()
     if _VARIABLE in os.environ:
@@ -54,16 +49,17 @@ def keep_compiled() -> str | None:
     except OSError as error:
         wrong = f"{error.filename}: {why(error)}"
     if wrong:
-        folder = _temporary()
+        usual = tempfile.gettempdir()
+        places = [Path(place) for place in (usual, "/tmp", "/var/tmp")]  # noqa: S108 - private there
+        fit = (place for place in places if place.is_dir() and not _unfit(place))
+        folder = Path(tempfile.mkdtemp(prefix="mnistbench-compiled-", dir=next(fit, usual)))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ[_VARIABLE] = str(folder)
     return f"what is compiled is not kept: {wrong}" if wrong else None
 
 
 def _refuse_shared_headers() -> None:
-    """Have PyTorch compile without headers compiled before, where others could have made them.
-
-    It looks for these below the temporary folder, wherever all else is kept.
-    """
+    """Without headers compiled before where others could have made these: always in this folder."""
     with suppress(OSError, KeyError):
         user = re.sub(r'[\\/:*?"<>|]', "_", getpass.getuser())
         folder = Path(tempfile.gettempdir()) / f"torchinductor_{user}"
@@ -81,16 +77,6 @@ def _unfit(folder: Path) -> str | None:
     if hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_NOEXEC:
         return f"{folder}: nothing can be run there (noexec)"
     return None
-
-
-def _temporary() -> Path:
-    """A new folder that goes with this process; the first place that will do, or the usual one."""
-    usual = tempfile.gettempdir()
-    places = [Path(place) for place in (usual, "/tmp", "/var/tmp")]  # noqa: S108 - private in there
-    fit = (place for place in places if place.is_dir() and not _unfit(place))
-    folder = tempfile.mkdtemp(prefix="mnistbench-compiled-", dir=next(fit, usual))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
 
 
 def _processor() -> str:

@@ -16,10 +16,10 @@ __all__ = ["exported", "without_names"]
 
 
 def exported(export: Callable[[str], object]) -> Any:
-    """The trace that `export` writes to the file it is given, which nobody else sees, and goes.
+    """The trace that `export` writes to a file, which nobody else sees, and goes.
 
     Raises:
-        OSError: it was not written whole, as on a full disk, of which torch does not tell.
+        OSError: it is not whole, as on a full disk, of which torch does not tell.
     """
     with TemporaryDirectory(prefix="mnistbench-") as folder:
         path = Path(folder) / "trace.json"

@@ -35,11 +35,8 @@ MAX_DEPTH = 32
 
 _AT_ONCE = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-_ROOM = bytes(2**16)
-"""A record is about as large."""
-
-_LONGEST_BELOW = "x" * 110
-"""As long as what follows in the path of a checkpoint's file while it is written."""
+_ROOM = bytes(2**16)  # about a record
+_LONGEST_BELOW = "x" * 110  # as long as the path of a checkpoint's file in it, while it is written
 
 
 def why(error: Exception) -> str:

@@ -73,9 +73,9 @@ def test_where_none_will_do_there_is_a_new_one_which_goes(tmp_path, monkeypatch,
     monkeypatch.setattr("atexit.register", lambda *call, **_: told.append(call))
     assert re.search(says, keep_compiled())
     ((remove, folder),) = told
-    assert os.environ[NAME] == folder
-    assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700
-    assert " " not in folder
+    assert os.environ[NAME] == str(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert " " not in str(folder)
     remove(folder)
 
 
