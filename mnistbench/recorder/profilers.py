@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -112,8 +113,10 @@ class CudaMemory(StepsHook):
         memory._record_memory_history(max_entries=1_000_000)  # noqa: SLF001 - torch's own way
         try:
             yield
-            snapshot = memory._snapshot()  # noqa: SLF001
-            write_trace(watched, "memory.pickle", pickle.dumps(snapshot))
+            with TemporaryDirectory(prefix="mnistbench-") as folder:
+                path = Path(folder) / "snapshot"
+                memory._dump_snapshot(str(path))  # type: ignore[no-untyped-call]  # noqa: SLF001
+                write_trace(watched, "memory.pickle", path.read_bytes())
         finally:
             memory._record_memory_history(enabled=None)  # noqa: SLF001
 
