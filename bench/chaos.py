@@ -33,9 +33,9 @@ import safetensors.torch
 from mnistbench.launch.commands import cpu_environment, torchrun_command
 from mnistbench.output.tables import render_table
 from mnistbench.schema.checkpoint import SavedRun, checkpoints_of, load_newest
+from mnistbench.schema.files import write_whole
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import find_records, load_record, load_records
-from mnistbench.schema.strict_json import write_whole
 
 FLAGS = (
     *("--dataset", "synthetic", "--synthetic-train-size", "1900", "--val-size", "300"),

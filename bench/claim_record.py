@@ -41,8 +41,8 @@ from mnistbench.cli import (
 from mnistbench.launch.runs import RunFailedError, run_once
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.files import check_writable
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.store import check_writable
 
 __all__ = ["main"]
 

@@ -23,9 +23,10 @@ from mnistbench.recorder.environment import describe_environment, set_threads
 from mnistbench.recorder.machine_probe import probe_machine
 from mnistbench.schema.config import RunConfig, config_from
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.files import check_writable
 from mnistbench.schema.names import DatasetName
 from mnistbench.schema.record import Canary, RunRecord
-from mnistbench.schema.store import check_writable, load_records
+from mnistbench.schema.store import load_records
 from mnistbench.workload import datasets
 from mnistbench.workload.generated import generate_digits
 

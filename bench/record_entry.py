@@ -17,9 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from bench.speed_record import SpeedClaim, SpeedRun, judge_claim, speed_runs
 from mnistbench.analysis.stability import is_unstable
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.files import write_whole
 from mnistbench.schema.record import Canary, DatasetInfo, RecipeInfo, RunRecord
 from mnistbench.schema.store import save_record
-from mnistbench.schema.strict_json import load_versioned, write_whole
+from mnistbench.schema.strict_json import load_versioned
 
 __all__ = [
     "FIRST_FRESH_SEED",

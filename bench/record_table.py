@@ -11,7 +11,7 @@ from bench.suite_format import interval_text
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.stability import DRIFT_BOUND
 from mnistbench.output.tables import render_table
-from mnistbench.schema.strict_json import write_whole
+from mnistbench.schema.files import write_whole
 
 __all__ = ["render_history", "write_history"]
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from bench.loss_runs import LOSSES, SETTINGS, search_settings
 from mnistbench.engine.run_seeds import train
 from mnistbench.schema.config import RunConfig
+from mnistbench.schema.files import write_whole
 from mnistbench.schema.names import LossName
-from mnistbench.schema.strict_json import write_whole
 from mnistbench.workload.learning_rates import RateSearch, TunedRates, load_rates
 
 FOLDER = Path(__file__).parents[1] / "mnistbench" / "workload" / "tuned_rates"

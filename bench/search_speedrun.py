@@ -35,7 +35,8 @@ from mnistbench.cli import exit_on_input_error, parse, read_config, run_flags, s
 from mnistbench.output.tables import render_table
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.strict_json import read_json, write_whole
+from mnistbench.schema.files import write_whole
+from mnistbench.schema.strict_json import read_json
 
 __all__ = ["Trial", "main", "trials_of"]
 

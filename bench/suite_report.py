@@ -14,8 +14,8 @@ from typing import Any
 from mnistbench.output.plots import plot_curves
 from mnistbench.output.tables import render_table
 from mnistbench.schema.escaping import markdown
+from mnistbench.schema.files import write_whole
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.strict_json import write_whole
 
 __all__ = ["MACHINE", "Section", "SuiteReport"]
 

@@ -20,8 +20,8 @@ from mnistbench.engine.evaluation_schedule import EvaluationSchedule
 from mnistbench.engine.run_seeds import train
 from mnistbench.output.tables import render_table
 from mnistbench.schema.config import RunConfig
+from mnistbench.schema.files import write_whole
 from mnistbench.schema.record import EvalPoint, RunRecord
-from mnistbench.schema.strict_json import write_whole
 from mnistbench.stats.survival import kaplan_meier_median, median_reading
 
 _EVERY = 14

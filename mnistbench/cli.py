@@ -162,6 +162,11 @@ def read_config(given: Mapping[str, Any], config_file: Path | None) -> RunConfig
             raise InputError(f"{config_file}: {error}") from None
         raise
     _check_applies(given, config)
+    for name in ("output_dir", "data_dir", "resume"):
+        try:
+            Path(getattr(config, name) or "").expanduser()
+        except RuntimeError:
+            raise InputError(f"{name}: {getattr(config, name)}: no such user's home") from None
     return config
 
 

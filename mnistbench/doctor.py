@@ -22,8 +22,8 @@ from mnistbench.launch.roll_call import answer_roll, call_roll
 from mnistbench.output.tables import render_table
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.files import check_writable
 from mnistbench.schema.names import ModelName
-from mnistbench.schema.store import check_writable
 
 if TYPE_CHECKING:
     from mnistbench.engine.launch_config import LaunchConfig

@@ -30,11 +30,11 @@ from mnistbench.output.tables import (
 )
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.escaping import markdown, printable
+from mnistbench.schema.files import write_whole
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve, find_references, load_reference
 from mnistbench.schema.store import Loaded, load_records
 from mnistbench.schema.streams import written
-from mnistbench.schema.strict_json import write_whole
 from mnistbench.workload.recipes import RECIPES
 
 __all__ = ["main"]
@@ -146,7 +146,7 @@ def _draw(loaded: Loaded, flags: _Flags) -> None:
         save_pictures(records, flags.figures, options)
     if flags.html is not None:
         made_at = f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by mnistbench {__version__}."
-        write_whole(flags.html, render_page(records, options, made_at=made_at))
+        write_whole(flags.html, render_page(records, options, made_at=made_at), named=True)
 
 
 def _render(records: Sequence[RunRecord], flags: _Flags) -> str:

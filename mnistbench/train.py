@@ -102,7 +102,9 @@ def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]
     # torch's compiler warns on a CPU that it found no CUDA
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     running_code()  # before it is imported
-    keep_compiled()
+    remark = keep_compiled()  # before torch is imported, which settles it
+    if remark and (config.compile or config.batch_last) and _is_main():
+        logging.getLogger("mnistbench").warning(remark)
     # where processes wait in vain, torch warns with a stack trace at each try: one line is enough
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:

@@ -116,11 +116,11 @@ KINDS = [
     ("record: a path for a name", changed(run_id="../../etc"), "run_id: String should match"),
     ("record: markup for a name", inside("config", model="<b>"), "config: model: String should"),
     ("record: a folder", at_record(Path.mkdir), "record.json: cannot be read (Is a directory)"),
-    ("record: a pipe", at_record(os.mkfifo), "cannot be read (no regular file); copy it to one"),
+    ("record: a pipe", at_record(os.mkfifo), "cannot be read (no regular file; put one"),
     (
         "record: a device",
         at_record(lambda path: path.symlink_to("/dev/zero")),
-        "cannot be read (no regular file); copy it to one",
+        "cannot be read (no regular file; put one there)",
     ),
     (
         "record: a link to itself",

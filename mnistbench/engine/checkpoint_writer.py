@@ -21,6 +21,7 @@ from mnistbench.schema.checkpoint import (
     number_of,
 )
 from mnistbench.schema.errors import InputError, RunError
+from mnistbench.schema.files import no_link
 from mnistbench.schema.sealed_folder import is_aside, seal
 
 __all__ = ["CheckpointWriter"]
@@ -119,7 +120,7 @@ class CheckpointWriter:
         return failed[0]
 
     def _write(self, step: int, files: Mapping[str, bytes]) -> None:
-        folder = self._run_folder / CHECKPOINTS
+        folder = no_link(self._run_folder / CHECKPOINTS)
         if self._number is None:
             self._number = self._first_number(folder)
         seal(folder / checkpoint_name(self._number, step), files)

@@ -12,7 +12,7 @@ from time import monotonic, sleep
 
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.folders import cache_folder
+from mnistbench.schema.files import cache_folder, lock_file
 from mnistbench.schema.training_fields import BOOKKEEPING
 
 __all__ = ["LOCK_S", "invocation_lock", "lock", "unlock"]
@@ -80,9 +80,8 @@ def _lock_file(config: RunConfig) -> int | None:
     decides = config.model_dump_json(exclude=set(BOOKKEEPING))
     told = f"{os.path.realpath(Path(config.output_dir).expanduser())} {decides}".encode()
     digest = hashlib.sha256(told, usedforsecurity=False).hexdigest()[:16]
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     with suppress(OSError, RuntimeError, InputError):
         folder = cache_folder(otherwise="") / "locks"
         folder.mkdir(parents=True, exist_ok=True)
-        return os.open(folder / digest, flags, 0o600)
+        return lock_file(folder / digest)
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import textwrap
 from collections.abc import Callable
@@ -42,21 +43,24 @@ class OneTracker:
         """For the run `watched`; nothing is started, and the library is not imported."""
         self.name: TrackerName = name
         self._arguments = _arguments(name, watched)
+        self._is_nameless = watched.config.anonymize
         self._calls: SimpleQueue[tuple[Future[None], _Call] | None] = SimpleQueue()
         Thread(target=self._serve, name=f"{name} tracker", daemon=True).start()
 
     def call(self, made: _Call, *, patience_s: float) -> str | None:
         """Make a call of Accelerate's tracker."""
         future: Future[None] = Future()
-        stdin = sys.stdin
+        stdin, host = sys.stdin, socket.gethostname
         try:
             with Path(os.devnull).open(encoding="utf-8") as sys.stdin, redirect_stdout(sys.stderr):
+                if self._is_nameless:  # TensorBoard would have it in names of files
+                    socket.gethostname = lambda: "host"
                 self._calls.put((future, made))
                 future.result(patience_s)
         except Exception as error:
             return _said(error)
         finally:
-            sys.stdin = stdin
+            sys.stdin, socket.gethostname = stdin, host
         return None
 
     def finish(self, *, patience_s: float) -> str | None:

@@ -7,6 +7,7 @@ in `mnistbench.recorder.profilers`.
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -19,15 +20,16 @@ from accelerate import Accelerator
 from accelerate.utils import ProfileKwargs
 
 from mnistbench.recorder.hooks import RunView
-from mnistbench.recorder.memory_timeline import write_memory_timeline
+from mnistbench.recorder.memory_timeline import memory_timeline
 from mnistbench.recorder.profilers import (
     CudaMemory,
     NvtxRanges,
     PythonSampling,
     StepsHook,
-    trace_path,
+    write_trace,
 )
-from mnistbench.recorder.trace_file import anonymize_trace
+from mnistbench.recorder.redaction import redacted
+from mnistbench.recorder.trace_file import exported, without_names
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.insight import OperatorTime
@@ -141,18 +143,17 @@ class OperatorTrace(StepsHook):
         self._profiler.step()
 
     def _keep(self, profiler: Any, watched: RunView) -> None:
-        path, kinds = trace_path(watched, f"{time.time_ns()}.pt.trace.json"), watched.config.profile
-        profiler.export_chrome_trace(str(path))
-        if watched.config.anonymize:
-            anonymize_trace(path)
-        if "memory" in kinds:
-            write_memory_timeline(path, trace_path(watched, "memory.csv"))
-        if "torch" not in kinds:
-            path.unlink()
         averages, by_time = profiler.key_averages(), f"self_{self._kind}_time_total"
-        table = averages.table(by_time, row_limit=_MOST_OPERATORS, max_name_column_width=60)
-        trace_path(watched, "operators.txt").write_text(table, encoding="utf-8")
         self.operators = _operators(averages, kind=self._kind)
+        table = averages.table(by_time, row_limit=_MOST_OPERATORS, max_name_column_width=60)
+        trace, kinds = exported(profiler.export_chrome_trace), watched.config.profile
+        if watched.config.anonymize:
+            trace, table = without_names(trace), redacted(table)
+        if "torch" in kinds:
+            write_trace(watched, f"{time.time_ns()}.pt.trace.json", json.dumps(trace))
+        if "memory" in kinds:
+            write_trace(watched, "memory.csv", memory_timeline(trace))
+        write_trace(watched, "operators.txt", table)
 
 
 def _operators(averages: Any, *, kind: str) -> list[OperatorTime]:

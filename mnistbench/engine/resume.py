@@ -124,8 +124,9 @@ def _ended(run_folder: Path, invocation: str) -> RunRecord | None:
 
 
 def _runs(folder: Path) -> list[Path]:
-    """The folders of runs with checkpoints in `folder`, the last saved first."""
-    last = {path.parent: checkpoints_of(path.parent) for path in folder.glob(f"*/{CHECKPOINTS}")}
+    """The folders of runs with checkpoints in `folder`, no links to one, the last saved first."""
+    runs = (path.parent for path in folder.glob(f"*/{CHECKPOINTS}"))
+    last = {run: checkpoints_of(run) for run in runs if not run.is_symlink()}
     saved = {run: paths[-1].stat().st_mtime_ns for run, paths in last.items() if paths}
     return sorted(saved, key=lambda run: (saved[run], run.name), reverse=True)
 

@@ -66,7 +66,7 @@ class RunHooks(NamedTuple):
             first_step=self.steps.start if self.profilers else None,
             end_step=self.steps.stop if self.profilers else None,
             slowdown=_slowdown(durations_s, self.steps) if self.profilers else None,
-            files=[str(path.relative_to(folder)) for path in sorted(folder.glob(f"{TRACES}/*"))],
+            files=sorted(str(p.relative_to(folder)) for p in folder.glob(f"{TRACES}/[!.]*")),
             operators=traces[0].operators if traces else [],
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from threading import Thread
@@ -42,12 +42,13 @@ from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import Ledger
 from mnistbench.recorder.code_identity import running_code
 from mnistbench.recorder.hooks import Hook
+from mnistbench.recorder.redaction import redacted
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError, SaidElsewhereError, first_line
 from mnistbench.schema.insight import StepCosts
 from mnistbench.schema.record import RunRecord, Status
-from mnistbench.schema.store import save_record
+from mnistbench.schema.store import save_elsewhere, save_record
 
 __all__ = ["train"]
 
@@ -295,6 +296,10 @@ def _save(context: RunContext, record: RunRecord) -> RunRecord:
         try:
             save_record(record, context.run_folder)
         except InputError as error:
-            _log.error(f"not saved: {error}")
-            return record.model_copy(update={"error": f"not saved: {error}"})
+            said = f"not saved: {error}"
+            with suppress(OSError, InputError):
+                said += f"; it is in {save_elsewhere(record)}"
+            _log.error(said)
+            told = redacted(said) if context.config.anonymize else said
+            return record.model_copy(update={"error": told})
     return record

@@ -34,8 +34,8 @@ from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.files import check_writable
 from mnistbench.schema.record import Link, RunRecord
-from mnistbench.schema.store import check_writable
 from mnistbench.workload.batches import BatchPlan
 from mnistbench.workload.models import check_model
 from mnistbench.workload.schedules import lr_factor

@@ -20,6 +20,7 @@ from mnistbench.schema.store import load_record
 
 __all__ = ["ended", "run_cell", "start_cell", "why_ended"]
 
+_WHERE = {"data_dir", "output_dir"}  # which an anonymous run leaves in no file
 _REFUSED = re.compile(r"Root Cause.*exitcode\s*:\s*2\b", re.DOTALL)
 _KILLED = re.compile(r"Root Cause.*traceback\s*:\s*Signal (\d+)", re.DOTALL)
 _ITS_WORDS = re.compile(r"^[EW]\d{4} .*/elastic/", re.MULTILINE)
@@ -59,11 +60,13 @@ def start_cell(
     config_file = folder.absolute() / "cell.yaml"
     try:
         folder.mkdir(parents=True)
-        text = yaml_text(cell.config.model_dump(mode="json"))
+        text = yaml_text(cell.config.model_dump(mode="json", exclude=_WHERE))
         config_file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{config_file}: cannot be written ({error.strerror})") from None
     arguments = ["--config", str(config_file), "--output-dir", str(folder.absolute()), "--quiet"]
+    if cell.config.data_dir is not None:
+        arguments += ["--data-dir", cell.config.data_dir]
     if num_threads is not None and cell.config.num_threads is None:
         arguments += ["--num-threads", str(num_threads)]
     environment = _environment(cell, shared_cores=shared_cores)

@@ -11,8 +11,8 @@ from time import monotonic
 
 from mnistbench.launch.runs import RunFailedError, check_arguments, run_once
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.files import check_writable
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.store import check_writable
 
 __all__ = ["Side", "check_turns", "run_interleaved"]
 

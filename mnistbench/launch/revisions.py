@@ -25,7 +25,7 @@ from mnistbench.launch.children import run_child
 from mnistbench.launch.interleave import Side
 from mnistbench.launch.runs import RunFailedError
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.folders import cache_folder
+from mnistbench.schema.files import cache_folder, lock_file, own_alone
 
 __all__ = ["side_at"]
 
@@ -194,23 +194,27 @@ def _make_once(
     """Have `folder`, built by one process at a time, and built anew unless it was built whole."""
     marker = folder.with_name(f"{folder.name}.whole")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        own_alone(folder.parent, within=_cache_folder())
         with _lock(folder.with_name(f"{folder.name}.lock"), tell=tell):
-            if marker.exists() and usable():
-                return
+            if marker.exists() and folder.is_dir():
+                own_alone(folder, within=_cache_folder())
+                if usable():
+                    return
             marker.unlink(missing_ok=True)
-            if folder.exists():
+            if os.path.lexists(folder):
                 shutil.rmtree(folder)
             build()
+            folder.chmod(0o700)
             marker.touch()
     except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror or error})") from None
+        where, said = error.filename or folder, error.strerror or error
+        raise InputError(f"{where}: cannot be made ({said})") from None
 
 
 @contextmanager
 def _lock(path: Path, *, tell: Callable[[str], None]) -> Iterator[None]:
     """Hold the lock on `path`; it ends with the process, however that ends."""
-    with path.open("w") as file:
+    with os.fdopen(lock_file(path), "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,16 +20,19 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from mnistbench.launch.cells import Cell
+from mnistbench.recorder.redaction import redacted
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.files import check_writable, lock_file, no_link, write_whole
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.store import check_writable, load_record
-from mnistbench.schema.strict_json import load_versioned, write_whole
+from mnistbench.schema.store import load_record
+from mnistbench.schema.strict_json import load_versioned
 
 __all__ = ["DONE", "PlannedCell", "SweepFolder", "SweepPlan"]
 
 DONE = frozenset({"completed", "diverged"})
 """Statuses of a run that another try would not better."""
 
+_ATTEMPT = re.compile(r".+-[0-9a-f]{8}")
 _VERSION = 1
 _MAX_PLAN_BYTES = 256 * 2**20
 
@@ -71,7 +76,9 @@ class SweepFolder:
         """
         path = self.record_path(cell)
         with _one_line(path):
-            if not path.exists():
+            try:
+                path.lstat()
+            except FileNotFoundError:
                 return None
         try:
             record = load_record(path)
@@ -89,14 +96,17 @@ class SweepFolder:
         and of what this one leaves, is removed.
 
         Raises:
-            InputError: another sweep has it, it cannot be written, or holds another ``sweep.json``.
+            InputError: another sweep has it, it cannot be written, or holds another ``sweep.json``
+                or a link in the place of what is the sweep's own.
         """
         check_writable(self._path)
         with _one_line(self._path):
             self._path.mkdir(parents=True, exist_ok=True)
-            lock = (self._path / ".lock").open("w")
-        with lock:
-            self._take(lock.fileno())
+            for own in (self.running, self._path / "cells"):
+                no_link(own)
+            lock = lock_file(self._path / ".lock")
+        with os.fdopen(lock, "rb"):
+            self._take(lock)
             self._plan(cells, grid)
             self._settle()
             try:
@@ -104,9 +114,9 @@ class SweepFolder:
             finally:
                 # what ended while the sweep was told to end counts as well; what cannot be kept
                 # now is for the next one
-                with suppress(InputError):
+                with suppress(InputError, OSError):
                     self._settle()
-                    shutil.rmtree(self.running, ignore_errors=True)
+                    self.running.rmdir()
 
     def adopt(self, cell: Cell) -> None:
         """Keep the record that an attempt at `cell` left in `running`; remove all else of it.
@@ -114,8 +124,7 @@ class SweepFolder:
         Raises:
             InputError: it cannot be moved.
         """
-        for folder in self.running.glob(f"{cell.id}-*"):
-            self._adopt(folder)
+        self._settle(f"{cell.id}-*")
 
     def _take(self, lock: int) -> None:
         try:
@@ -144,21 +153,26 @@ class SweepFolder:
                 cell.id,
                 PlannedCell(id=cell.id, values=cell.values, num_processes=cell.num_processes),
             )
-        grids = [*before.grids, *([dict(grid)] if dict(grid) not in before.grids else [])]
+        asked = dict(grid)
+        if any(cell.config.anonymize for cell in cells):
+            asked = {name: redacted(text) for name, text in grid.items() if name != "data_dir"}
+        grids = [*before.grids, *([asked] if asked not in before.grids else [])]
         plan = SweepPlan(grids=grids, cells=list(planned.values()))
         if plan != before:
             write_whole(path, json.dumps(plan.model_dump(mode="json"), indent=1) + "\n")
 
-    def _settle(self) -> None:
-        for left in sorted(self.running.glob("*")):
-            self._adopt(left)
+    def _settle(self, names: str = "*") -> None:
+        for left in sorted(self.running.glob(names)):
+            if _ATTEMPT.fullmatch(left.name):  # what else lies there is not ours to remove
+                self._adopt(left)
 
     def _adopt(self, folder: Path) -> None:
         cell_id, _, _ = folder.name.rpartition("-")
         target = self._path / "cells" / cell_id
         with _one_line(self._path):
-            for path in sorted(folder.glob("*/record.json")):
-                if not (target / "record.json").exists() and _is_done(path):
+            for path in sorted(no_link(folder).glob("*/record.json")):
+                is_ours = not (path.is_symlink() or path.parent.is_symlink())
+                if is_ours and not os.path.lexists(target / "record.json") and _is_done(path):
                     target.parent.mkdir(exist_ok=True)
                     path.parent.rename(target)
             shutil.rmtree(folder)

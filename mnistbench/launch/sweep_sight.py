@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from mnistbench.launch.sweep_folder import SweepPlan
 from mnistbench.launch.sweep_progress import time_left_s
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.store import RECORD_NAME, load_record
+from mnistbench.schema.store import RECORD_NAME, load_record, search
 from mnistbench.schema.strict_json import load_versioned
 
 __all__ = ["Sight", "Watcher"]
@@ -87,7 +88,7 @@ class Watcher:
         """
         path = self._folder / "sweep.json"
         if not path.exists():
-            records, unreadable = self._records(self._folder.rglob(RECORD_NAME))
+            records, unreadable = self._records(search(self._folder))
             return Sight(cells=None, records=records, unreadable=unreadable)
         plan = load_versioned(
             path,
@@ -99,7 +100,7 @@ class Watcher:
         alive = _is_alive(self._folder)  # asked first: what it does until it ends is seen below
         tries = dict(_tries(self._folder / ".running"))
         done = {cell.id: self._folder / "cells" / cell.id / RECORD_NAME for cell in plan.cells}
-        kept = {cell: path for cell, path in done.items() if path.exists()}
+        kept = {cell: path for cell, path in done.items() if os.access(path, os.F_OK)}
         running = [cell for cell in tries.values() if cell not in kept]
         self._note_failures(tries, kept)
         records, unreadable = self._records(kept.values())
@@ -132,8 +133,11 @@ class Watcher:
         """The record at `path`, or why it is none; ``None`` where it was moved a moment ago."""
         try:
             written = path.stat().st_mtime_ns
-        except OSError:
-            return None
+        except OSError as error:
+            is_link = path.is_symlink() or path.parent.is_symlink()
+            if isinstance(error, FileNotFoundError) and not is_link:
+                return None
+            return f"{path}: cannot be read ({error.strerror})"
         if path not in self._known or self._known[path][0] != written:
             try:
                 self._known[path] = (written, load_record(path))
@@ -160,7 +164,7 @@ def _is_alive(folder: Path) -> bool | None:
     starts at that moment would be refused.
     """
     try:
-        inode = (folder / ".lock").stat().st_ino
+        inode = (folder / ".lock").lstat().st_ino
         held = [line.split() for line in _LOCKS.read_text(encoding="utf-8").splitlines()]
     except OSError:
         held = []

@@ -23,6 +23,7 @@ from mnistbench.output.charts.curves import (
 from mnistbench.output.charts.style import plain_log, plain_matplotlib, saved
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.escaping import printable
+from mnistbench.schema.files import write_whole
 from mnistbench.schema.record import RunRecord
 
 if TYPE_CHECKING:
@@ -52,10 +53,7 @@ def plot_curves(records: Sequence[RunRecord], path: Path, *, accuracy_only: bool
     with plain_matplotlib({}):
         figure = _figure(drawn, panels=1 if accuracy_only else 2)
         content = saved(figure, path.suffix[1:].lower(), dpi=120)
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    write_whole(path, content, named=True)
 
 
 def _figure(groups: Sequence[Sequence[RunRecord]], *, panels: int) -> Figure:

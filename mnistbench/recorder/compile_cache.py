@@ -2,39 +2,81 @@
 
 from __future__ import annotations
 
+import atexit
+import getpass
 import hashlib
 import os
 import platform
+import re
+import shutil
+import tempfile
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.folders import cache_folder
-from mnistbench.schema.store import check_writable
+from mnistbench.schema.files import cache_folder, own_alone, why
 
 __all__ = ["keep_compiled"]
 
 _CPUINFO = Path("/proc/cpuinfo")
 _TELLS_CPUS_APART = ("cpu family", "model", "flags", "Features", "CPU ", "isa")
+_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+_SPLITS_COMMANDS = frozenset(" \t\n\r\f\v'\"\\")  # which torch gives the compiler unquoted
 
 
-def keep_compiled() -> None:
+def keep_compiled() -> str | None:
     """Have this process and its children keep compiled steps in the user's cache folder.
 
-    PyTorch's own place is a temporary folder, which a reboot empties. It compiles for the very
-    processor (``-march=native``), but what it finds there it takes, wherever that was compiled; and
-    homes are shared, or move from machine to machine. So each kind of processor and each version of
-    torch has a folder of its own. A run that compiles something new adds about 2 MB.
+    PyTorch's own place is a temporary folder, which a reboot empties, and whose name others can
+    foresee. It compiles for the very processor (``-march=native``), but takes what it finds, and
+    homes move from machine to machine: each kind of processor and each version of torch has a
+    folder of its own, this user's alone, for what lies there is run (2 MB for something new).
 
-    ``TORCHINDUCTOR_CACHE_DIR`` wins where it is set; without a home that can be written to,
-    PyTorch's place stays. To be called before anything is compiled; imports no torch.
+    ``TORCHINDUCTOR_CACHE_DIR`` wins where it is set. Where none will do there is a temporary one
+    until this process ends, and the line that is returned says why. To be called before torch is
+    imported, which settles it.
     """
-    with suppress(InputError, PackageNotFoundError):
-        kept = cache_folder(otherwise="keep nothing") / "compiled"
-        check_writable(kept)
-        folder = kept / f"torch-{version('torch')}-{_processor()}"
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    _refuse_shared_headers()
+    if _VARIABLE in os.environ:
+        return None
+    try:
+        cache = cache_folder(otherwise="set XDG_CACHE_HOME")
+        name = f"torch-{version('torch')}-{_processor()}"
+        wrong = _unfit(folder := own_alone(cache / "compiled" / name, within=cache))
+    except (InputError, PackageNotFoundError) as error:
+        wrong = str(error)
+    except OSError as error:
+        wrong = f"{error.filename}: {why(error)}"
+    if wrong:
+        usual = tempfile.gettempdir()
+        places = [Path(place) for place in (usual, "/tmp", "/var/tmp")]  # noqa: S108 - private there
+        fit = (place for place in places if place.is_dir() and not _unfit(place))
+        folder = Path(tempfile.mkdtemp(prefix="mnistbench-compiled-", dir=next(fit, usual)))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ[_VARIABLE] = str(folder)
+    return f"what is compiled is not kept: {wrong}" if wrong else None
+
+
+def _refuse_shared_headers() -> None:
+    """Without headers compiled before where others could have made these: always in this folder."""
+    with suppress(OSError, KeyError):
+        user = re.sub(r'[\\/:*?"<>|]', "_", getpass.getuser())
+        folder = Path(tempfile.gettempdir()) / f"torchinductor_{user}"
+        if not _unfit(own_alone(folder, within=folder)):
+            return
+    os.environ.setdefault("TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS", "0")
+
+
+def _unfit(folder: Path) -> str | None:
+    """Why code cannot be compiled and run in `folder`, if so."""
+    if _SPLITS_COMMANDS & set(str(folder)):
+        return f"{folder}: PyTorch cannot compile below a name with a space or a quote"
+    if not os.access(folder, os.W_OK):
+        return f"{folder}: no right to write"
+    if hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        return f"{folder}: nothing can be run there (noexec)"
+    return None
 
 
 def _processor() -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from mnistbench.recorder.trace_file import read_trace
-
-__all__ = ["Allocation", "allocations", "write_memory_timeline"]
+__all__ = ["Allocation", "allocations", "memory_timeline"]
 
 
 class Allocation(NamedTuple):
@@ -31,12 +29,13 @@ class Allocation(NamedTuple):
     operator: str
 
 
-def write_memory_timeline(trace: Path, target: Path) -> None:
-    """Write the `allocations` of the trace in file `trace` to `target` as CSV, one a row."""
-    with target.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(Allocation._fields)
-        writer.writerows(allocations(read_trace(trace)["traceEvents"]))
+def memory_timeline(trace: Mapping[str, Any]) -> str:
+    """The `allocations` of a Chrome trace as CSV, one a row."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(Allocation._fields)
+    writer.writerows(allocations(trace["traceEvents"]))
+    return text.getvalue()
 
 
 def allocations(events: Sequence[Mapping[str, Any]]) -> list[Allocation]:

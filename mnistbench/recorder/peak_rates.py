@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from mnistbench.recorder.environment import device_name
 from mnistbench.recorder.launcher import this_launch
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.folders import cache_folder
+from mnistbench.schema.files import cache_folder, write_whole
 from mnistbench.schema.insight import Ceilings
-from mnistbench.schema.strict_json import read_json, write_whole
+from mnistbench.schema.strict_json import read_json
 
 __all__ = ["peak_rates"]
 

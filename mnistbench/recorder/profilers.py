@@ -12,23 +12,30 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
 from mnistbench.recorder.hooks import Hook, RunView
 from mnistbench.recorder.launcher import this_launch
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.files import no_link, write_whole
 
-__all__ = ["TRACES", "CudaMemory", "NvtxRanges", "PythonSampling", "StepsHook", "trace_path"]
+__all__ = ["TRACES", "CudaMemory", "NvtxRanges", "PythonSampling", "StepsHook", "write_trace"]
 
 TRACES = "traces"
 _log = logging.getLogger(__name__)
 
 
-def trace_path(watched: RunView, ending: str) -> Path:
-    """A file of this process in the folder for traces, which is made."""
-    folder = watched.run_folder / TRACES
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"node{this_launch().machine_rank}_{watched.process_index}.{ending}"
+def write_trace(watched: RunView, ending: str, content: str | bytes) -> None:
+    """Write a file of this process to the folder for traces, which is made: whole or not at all.
+
+    Raises:
+        InputError, OSError: it cannot be written.
+    """
+    folder = no_link(watched.run_folder / TRACES)
+    node = this_launch().machine_rank
+    write_whole(folder / f"node{node}_{watched.process_index}.{ending}", content)
 
 
 class StepsHook(Hook):
@@ -87,6 +94,9 @@ class StepsHook(Hook):
         """A file that cannot be written is no reason to end the run: nothing was watched then."""
         try:
             yield
+        except InputError as error:
+            self.num_watched = 0
+            _log.warning(f"profile: {error}")
         except OSError as error:
             self.num_watched = 0
             where = error.filename or TRACES
@@ -103,8 +113,10 @@ class CudaMemory(StepsHook):
         memory._record_memory_history(max_entries=1_000_000)  # noqa: SLF001 - torch's own way
         try:
             yield
-            snapshot = str(trace_path(watched, "memory.pickle"))
-            memory._dump_snapshot(snapshot)  # type: ignore[no-untyped-call]  # noqa: SLF001
+            with TemporaryDirectory(prefix="mnistbench-") as folder:
+                path = Path(folder) / "snapshot"
+                memory._dump_snapshot(str(path))  # type: ignore[no-untyped-call]  # noqa: SLF001
+                write_trace(watched, "memory.pickle", path.read_bytes())
         finally:
             memory._record_memory_history(enabled=None)  # noqa: SLF001
 
@@ -122,8 +134,7 @@ class PythonSampling(StepsHook):
             yield
         renderers = {"html": HTMLRenderer(), "speedscope.json": SpeedscopeRenderer()}
         for ending, renderer in renderers.items():
-            path = trace_path(watched, f"sampling.{ending}")
-            path.write_text(profiler.output(renderer), encoding="utf-8")
+            write_trace(watched, f"sampling.{ending}", profiler.output(renderer))
 
 
 class NvtxRanges(StepsHook):

@@ -1,32 +1,46 @@
-"""Chrome traces as torch's profiler writes them: reading them back, and taking names out."""
+"""Chrome traces as torch's profiler writes them: read back whole, and names taken out."""
 
 from __future__ import annotations
 
+import errno
 import json
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mnistbench.recorder.redaction import redacted
 
-__all__ = ["anonymize_trace", "read_trace"]
+__all__ = ["exported", "without_names"]
 
 
-def read_trace(path: Path) -> dict[str, Any]:
-    """The trace in `path`, which this process has just had written."""
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+def exported(export: Callable[[str], object]) -> Any:
+    """The trace that `export` writes to a file, which nobody else sees, and goes.
+
+    Raises:
+        OSError: it is not whole, as on a full disk, of which torch does not tell.
+    """
+    with TemporaryDirectory(prefix="mnistbench-") as folder:
+        path = Path(folder) / "trace.json"
+        export(str(path))
+        try:
+            return json.loads(path.read_bytes())
+        except ValueError:
+            raise OSError(errno.ENOSPC, "not written whole; make room", folder) from None
 
 
-def anonymize_trace(path: Path) -> None:
-    """Take the names of host and user, and folders, out of the trace in `path`."""
-    path.write_text(json.dumps(_without_names(read_trace(path))), encoding="utf-8")
+def without_names(trace: Any) -> Any:
+    """`trace` without the names of host and user, and without folders."""
+    cut = lru_cache(maxsize=None)(redacted)  # it says the same things many times
 
+    def cleaned(value: Any) -> Any:
+        if isinstance(value, str):
+            return cut(value)
+        if isinstance(value, list):
+            return [cleaned(one) for one in value]
+        if isinstance(value, dict):
+            return {cut(key): cleaned(one) for key, one in value.items()}
+        return value
 
-def _without_names(value: Any) -> Any:
-    if isinstance(value, str):
-        return redacted(value)
-    if isinstance(value, list):
-        return [_without_names(one) for one in value]
-    if isinstance(value, dict):
-        return {key: _without_names(one) for key, one in value.items()}
-    return value
+    return cleaned(trace)

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from mnistbench.schema.bounded_text import MAX_DEPTH, read_text
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.files import MAX_DEPTH, read_text
 
 __all__ = ["read_yaml", "yaml_text"]
 

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.strict_json import load_versioned, write_whole
+from mnistbench.schema.files import write_whole
+from mnistbench.schema.strict_json import load_versioned
 
 __all__ = [
     "REFERENCE_SCHEMA_VERSION",

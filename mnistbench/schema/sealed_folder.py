@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from secrets import token_hex
@@ -17,6 +16,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.files import opened, why
 
 __all__ = ["MANIFEST", "is_aside", "seal", "unseal"]
 
@@ -117,14 +117,13 @@ def _read_manifest(path: Path) -> _Manifest:
 
 def _read(path: Path, *, max_bytes: int) -> bytes:
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise InputError(f"{path}: is not a file")
-        if found.st_size > max_bytes:
-            raise InputError(f"{path}: {found.st_size} bytes, more than when it was saved")
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        with os.fdopen(opened(path), "rb") as file:
+            content = file.read(max_bytes + 1)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({why(error)})") from None
+    if len(content) > max_bytes:
+        raise InputError(f"{path}: more than {max_bytes} bytes, which it had when it was saved")
+    return content
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -5,24 +5,29 @@ from __future__ import annotations
 import gc
 import json
 import os
+import stat
+from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, NamedTuple
 
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.files import write_whole
 from mnistbench.schema.record import PHASES, SCHEMA_VERSION, RunRecord
-from mnistbench.schema.strict_json import read_versioned, shaped, write_whole
+from mnistbench.schema.strict_json import read_versioned, shaped
 
 __all__ = [
     "RECORD_NAME",
     "Loaded",
-    "check_writable",
     "find_records",
     "left_out_note",
     "load_record",
     "load_records",
     "record_json",
+    "save_elsewhere",
     "save_record",
+    "search",
 ]
 
 RECORD_NAME = "record.json"
@@ -56,31 +61,24 @@ def save_record(record: RunRecord, folder: Path) -> Path:
         InputError: another record lies there already, or the folder cannot be written.
     """
     path = folder / RECORD_NAME
-    if path.exists() and not _went_on(load_record(path), record):
+    if os.access(path, os.F_OK) and not _went_on(load_record(path), record):
         raise InputError(f"{path}: already holds a record; choose another --output-dir")
     write_whole(path, record_json(record))
     return path
 
 
+def save_elsewhere(record: RunRecord) -> Path:
+    """Write `record`, which its own folder did not take, to a new one among temporary files.
+
+    Raises:
+        OSError, InputError: there is no room either.
+    """
+    return save_record(record, Path(mkdtemp(prefix="mnistbench-")) / record.run_id)
+
+
 def _went_on(before: RunRecord, record: RunRecord) -> bool:
     same = before.run_id == record.run_id and record.interruptions
     return bool(same) and before.status in {"interrupted", "failed"}
-
-
-def check_writable(folder: Path, *, name: str = "output_dir") -> None:
-    """Check, without writing, that `folder` could be made or written into.
-
-    Raises:
-        InputError: something on the way is a file or may not be written; `name` is the option's.
-    """
-    existing = folder
-    # os.access, for Path.exists raises where a folder on the way may not be entered
-    while not os.access(existing, os.F_OK) and existing != existing.parent:
-        existing = existing.parent
-    if not existing.is_dir():
-        raise InputError(f"{name}: {existing} is not a folder; choose another")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(f"{name}: no right to write in {existing}; choose another")
 
 
 def load_record(path: Path) -> RunRecord:
@@ -158,7 +156,7 @@ def left_out_note(skipped: Sequence[str], *, of: int) -> str:
 
 
 def find_records(paths: Iterable[Path]) -> list[Path]:
-    """Every ``record.json`` among `paths`: files as named, folders searched all the way down.
+    """Every ``record.json`` among `paths`: files as named, folders by `search`.
 
     Raises:
         InputError: a path does not exist or may not be read, or a folder holds no record.
@@ -174,10 +172,48 @@ def find_records(paths: Iterable[Path]) -> list[Path]:
 
 def _records_at(path: Path) -> list[Path]:
     if path.is_dir():
-        inside = sorted(path.rglob(RECORD_NAME))
+        inside = search(path)
         if not inside:
             raise InputError(f"{path}: no {RECORD_NAME} in this folder; make a run first")
         return inside
     if not path.exists():
         raise InputError(f"{path}: does not exist")
     return [path]
+
+
+def search(folder: Path) -> list[Path]:
+    """Every ``record.json`` in `folder` and below, in the order of their paths.
+
+    Links are followed; each folder and each file is taken once, and by its own name rather than a
+    link's. A folder that cannot be searched is taken to hold a record, so that who loads it says
+    why not; so is what leads nowhere, but inside a run's folder, where libraries leave such links.
+    """
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    waiting = deque([(folder, False)])
+    while waiting:
+        path, in_run = waiting.pop()
+        is_record = path.name == RECORD_NAME and path != folder
+        try:
+            status = path.stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            entries = sorted(os.scandir(path), key=_name) if stat.S_ISDIR(status.st_mode) else []
+        except OSError:
+            if is_record or not (in_run and path.is_symlink()):
+                found.append(path if is_record else path / RECORD_NAME)
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        if is_record:
+            found.append(path)
+        in_run = in_run or any(entry.name == RECORD_NAME for entry in entries)
+        for entry in entries:
+            if entry.is_symlink():
+                waiting.appendleft((Path(entry.path), in_run))  # after all that is no link
+            elif entry.name == RECORD_NAME or entry.is_dir():
+                waiting.append((Path(entry.path), in_run))
+    return sorted(found, key=lambda path: path.parts)
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name

@@ -1,26 +1,24 @@
-"""Files of strict JSON: read with one-line refusals, written whole or not at all."""
+"""Files of strict JSON, read with one-line refusals."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import reprlib
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from secrets import token_hex
 from typing import Any, Literal, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from mnistbench.schema.bounded_text import MAX_DEPTH, read_text
 from mnistbench.schema.errors import InputError, one_line
+from mnistbench.schema.files import MAX_DEPTH, read_text
 
-__all__ = ["load_versioned", "read_json", "read_versioned", "shaped", "write_whole"]
+__all__ = ["load_versioned", "read_json", "read_versioned", "shaped"]
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -107,27 +105,6 @@ def shaped(
         return shape.model_validate(values, extra=unknown_keys)
     except ValidationError as error:
         raise InputError(f"{path}: {_refusal(error, what)}") from None
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write `text` to `path`, all of it or nothing; its folder is made.
-
-    Raises:
-        InputError: the folder or the file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.stem}-{token_hex(4)}")
-        try:
-            with aside.open("x", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def _refusal(error: ValidationError, what: str) -> str:

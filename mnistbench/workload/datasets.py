@@ -14,7 +14,7 @@ from torchvision import datasets
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_split
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.folders import cache_folder
+from mnistbench.schema.files import cache_folder
 from mnistbench.schema.names import DatasetName
 from mnistbench.schema.record import Source
 from mnistbench.workload.digit_images import DigitImages, content_sha256

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.folders import cache_folder
+from mnistbench.schema.files import cache_folder
 from mnistbench.workload.generated import CHUNK_IMAGES, NUM_CLASSES, generate_digits
 from mnistbench.workload.idx_files import ImagesAndLabels
 

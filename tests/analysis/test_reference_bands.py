@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from bench.reference_curve import build_reference
-from mnistbench.analysis.reference_bands import check_against, check_group
+from mnistbench.analysis.reference_bands import check_against, check_group, packaged_references
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RecipeInfo
 
@@ -196,3 +196,9 @@ def test_evaluations_of_another_split_are_not_compared(seeds):
     point = replace(run.eval_points[0], split="val", accuracy=0.1)
     added = run.model_copy(update={"eval_points": [*run.eval_points, point]})
     assert check_against(added, reference) == []
+
+
+def test_the_packages_bands_are_found_from_any_folder(tmp_path, monkeypatch):
+    here = packaged_references()
+    monkeypatch.chdir(tmp_path)
+    assert packaged_references() == here != []

@@ -8,7 +8,7 @@ import pytest
 
 from mnistbench.engine.run_seeds import train
 from mnistbench.schema.checkpoint import FILES, checkpoints_of, load_checkpoint, load_newest
-from mnistbench.schema.errors import InputError
+from mnistbench.schema.errors import InputError, RunError
 from mnistbench.schema.sealed_folder import MANIFEST
 from tests.engine.interrupted import LATEST, bits, interrupt
 
@@ -106,6 +106,21 @@ def test_where_none_can_be_trusted_nothing_begins(small_config, monkeypatch, tmp
         train(small_config(**VALUES | LATEST))
     assert str(refused.value).count(MANIFEST) == 2
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_checkpoints_that_a_link_leads_to_are_left_as_they_are(
+    small_config, monkeypatch, tmp_path, run_folder
+):
+    interrupt(monkeypatch, small_config(**VALUES), at_step=10)
+    (folder,) = (tmp_path / "runs").iterdir()
+    (tmp_path / "runs" / "z").symlink_to(run_folder)
+    (folder / "checkpoints").rename(tmp_path / "kept")
+    (tmp_path / "kept" / ".0009-step-00000009-0123abcd").mkdir()
+    (folder / "checkpoints").symlink_to(tmp_path / "kept")
+    before = sorted(tmp_path.glob("[kr]*[!s]/**/*"))
+    with pytest.raises(RunError, match="checkpoints: is a symbolic link, and none of ours"):
+        train(small_config(**VALUES | LATEST))
+    assert sorted(tmp_path.glob("[kr]*[!s]/**/*")) == before
 
 
 def test_one_that_was_named_is_used_or_refused(small_config, monkeypatch, tmp_path):

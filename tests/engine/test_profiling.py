@@ -4,12 +4,14 @@ import csv
 import json
 import re
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from mnistbench.engine.profiling import profiled_steps
 from mnistbench.engine.run_seeds import train
+from mnistbench.recorder.hooks import Hook
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 
@@ -135,6 +137,38 @@ def test_a_run_that_goes_on_after_its_profile_has_nothing_to_complain_of(small_c
     assert [name for name in record.profile.files if name.endswith(".pt.trace.json")]
 
 
+def test_a_profile_that_has_no_room_leaves_nothing_and_the_run_its_record(
+    small_config, tmp_path, monkeypatch, caplog
+):
+    def full(path, content, **_):
+        raise InputError(f"{path}: cannot be written (No space left on device)")
+
+    monkeypatch.setattr("mnistbench.recorder.profilers.write_whole", full)
+    [record] = train(small_config(profile=("torch", "memory"), profile_steps="2:3"))
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert [path.name for path in folder.rglob("*")] == ["record.json"]
+    assert record.status == "completed"
+    assert record.error == "profile_steps: not all of 2:3 were profiled"
+    assert "trace.json: cannot be written (No space left on device)" in caplog.text
+
+
+def test_a_trace_is_written_nowhere_but_to_its_runs_folder(small_config, tmp_path):
+    class Plant(Hook):
+        """Puts a link where the traces go, as another user of a shared folder might."""
+
+        @contextmanager
+        def run(self, watched):
+            watched.run_folder.mkdir(parents=True)
+            (watched.run_folder / "traces").symlink_to(tmp_path / "elsewhere")
+            yield
+
+    (tmp_path / "elsewhere").mkdir()
+    config = small_config(profile=("torch",), profile_steps="2:3")
+    [record] = train(config, hooks=[Plant()])
+    assert record.status == "completed"
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 def test_a_missing_library_is_one_line(small_config, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match="sampling needs pyinstrument; pip install"):
@@ -152,10 +186,26 @@ def test_ranges_for_nsight_need_a_gpu(small_config):
         train(small_config(profile=("nvtx",), profile_steps="1:2"))
 
 
-def test_anonymous_traces_hold_neither_host_nor_folders(small_config, tmp_path):
-    config = small_config(profile=("torch",), profile_steps="2:3", anonymize=True)
+def test_no_file_of_an_anonymous_run_names_host_user_or_home(small_config, tmp_path, monkeypatch):
+    names = {"host": "zq-host.example", "user": "zq-user", "home": str(tmp_path / "zq-home")}
+    monkeypatch.setattr("socket.gethostname", lambda: names["host"])
+    monkeypatch.setattr("getpass.getuser", lambda: names["user"])
+    monkeypatch.setenv("HOME", names["home"])
+    config = small_config(
+        profile=("torch", "memory"),
+        profile_details=("stacks", "shapes"),
+        profile_steps="2:3",
+        log_with=("tensorboard",),
+        mllog=True,
+        checkpoint_every_steps=2,
+        anonymize=True,
+        output_dir=f"{names['home']}/runs",
+    )
     [record] = train(config)
     [path] = [p for p in files_of(config, record).values() if p.match("*.pt.trace.json")]
     assert json.loads(path.read_text())["traceEvents"]
-    assert str(tmp_path) not in path.read_text()
-    assert json.loads(path.read_text())["host_name"] == "…"
+    files = [path for path in Path(config.output_dir).rglob("*") if path.is_file()]
+    assert {"record.json", "mllog.txt", "state.json", "hparams.yml"} <= {f.name for f in files}
+    for path in files:
+        assert "zq-" not in str(path.relative_to(config.output_dir))
+        assert not re.search(rb"zq-|%s" % str(tmp_path).encode(), path.read_bytes()), path

@@ -103,7 +103,7 @@ def test_killed_at_any_call_that_saves_it_goes_on_from_the_one_before(
         """As good as SIGKILL: nothing is tidied up."""
 
     whole = train(small_config(**VALUES, output_dir=str(tmp_path / "whole")))[0]
-    for number in (12, 16, 17, 18):  # the first and last file of the second, the folder, its name
+    for number in (13, 17, 18, 19):  # the first and last file of the second, the folder, its name
         config = small_config(**VALUES, output_dir=str(tmp_path / f"runs-{number}"))
         with monkeypatch.context() as patch:
             patch.setattr(shutil, "rmtree", lambda *_args, **_kwargs: None)

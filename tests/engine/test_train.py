@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from contextlib import contextmanager
 
 import pytest
 import torch
 
 from mnistbench.engine.run_seeds import train
+from mnistbench.recorder.hooks import Hook
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import PHASES
 from mnistbench.schema.store import find_records, load_record
@@ -169,3 +171,29 @@ def test_compiling_changes_speed_not_losses(small_config):
         torch.tensor(losses(compiled)), torch.tensor(losses(eager)), rtol=1e-4, atol=1e-4
     )
     assert compiled.phases_s["compile"] > eager.phases_s["compile"]
+
+
+@pytest.mark.parametrize("becomes", ["a file", "a record of another run"])
+def test_a_record_has_a_second_place(small_config, tmp_path, monkeypatch, caplog, becomes):
+    class Replace(Hook):
+        """Puts something else in the place of the run's folder."""
+
+        @contextmanager
+        def run(self, watched):
+            yield
+            place = watched.run_folder
+            place.parent.mkdir(exist_ok=True)
+            if becomes != "a file":
+                place.mkdir()
+                place /= "record.json"
+            place.write_text("mine")
+
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    [record] = train(small_config(), hooks=[Replace()])
+    (second,) = find_records([tmp_path / "temporary"])
+    assert record.error.startswith("not saved: ")
+    assert record.error.endswith(f"; it is in {second}")
+    assert record.error in caplog.text
+    assert second.parent.parent.stat().st_mode & 0o077 == 0
+    assert load_record(second) == record.model_copy(update={"error": None})

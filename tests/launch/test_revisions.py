@@ -189,6 +189,18 @@ def test_a_checkout_changed_by_hand_is_refused_and_renewed_once_removed(at, chan
     assert answer(at("HEAD")) == "two"
 
 
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_code_that_others_could_have_put_there_is_not_run(at, cache, level):
+    tree = at("HEAD").package_root
+    shared = [tree, *tree.parents][level]
+    mode = shared.stat().st_mode
+    shared.chmod(0o777)
+    with pytest.raises(InputError, match="is not yours alone to write"):
+        at("HEAD")
+    shared.chmod(mode)
+    assert answer(at("HEAD")) == "two"
+
+
 def test_a_checkout_that_was_cut_short_is_made_again(at, repository, cache):
     tree = cache / "revisions" / git(repository, "rev-parse", "HEAD")
     git(repository, "worktree", "add", "--detach", str(tree), "HEAD")

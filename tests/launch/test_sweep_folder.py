@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+from mnistbench.launch.cells import Cell
 from mnistbench.launch.sweep_folder import SweepFolder
+from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.store import find_records, save_record
 from tests.launch.sweep_parts import leave, make_cells, record_of
@@ -114,16 +116,76 @@ def test_a_plan_names_folders_whose_names_are_no_unicode(folder, tmp_path):
     assert [grid["data_dir"] for grid in plan["grids"]] == [name, name]
 
 
-def test_what_cannot_be_removed_is_one_line_with_a_reason(folder, tmp_path):
-    (tmp_path / "elsewhere").mkdir()
-    folder.running.mkdir(parents=True)
-    (folder.running / "x-0").symlink_to(tmp_path / "elsewhere")
+@pytest.mark.parametrize("name", [".running", ".running/x-0123abcd", "cells", ".lock"])
+@pytest.mark.parametrize("kind", ["folder", "file", "nothing"])
+def test_what_a_link_leads_to_is_left_as_it_is(folder, tmp_path, name, kind):
+    kept = tmp_path / "kept"
+    if kind == "folder":
+        leave(kept / ".running", make_cells(1)[0])
+        (kept / "x-0123abcd").mkdir()
+    elif kind == "file":
+        kept.write_text("precious")
+    before = [(path, path.is_file() and path.read_bytes()) for path in sorted(tmp_path.rglob("*"))]
+    place = tmp_path / "sweep" / name
+    place.parent.mkdir(parents=True)
+    place.symlink_to(kept)
     with (
-        pytest.raises(InputError, match="symbolic link"),
-        folder.opened([], grid={}),
+        pytest.raises(InputError, match=f"{name}: is a symbolic link, and none of ours; remove it"),
+        folder.opened(make_cells(1), grid={}),
     ):
         pytest.fail("opened")
-    assert (tmp_path / "elsewhere").exists()
+    place.unlink()
+    after = [p for p in sorted(tmp_path.rglob("*")) if not p.is_relative_to(tmp_path / "sweep")]
+    assert [(path, path.is_file() and path.read_bytes()) for path in after] == before
+
+
+@pytest.mark.processes
+def test_a_pipe_in_the_place_of_the_lock_is_not_waited_for(folder, tmp_path):
+    (tmp_path / "sweep").mkdir()
+    os.mkfifo(tmp_path / "sweep" / ".lock")
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from mnistbench.launch.sweep_folder import SweepFolder\n"
+        "with SweepFolder(Path(sys.argv[1])).opened([], grid={}): pass\n"
+    )
+    command = [sys.executable, "-c", code, tmp_path / "sweep"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert ".lock: no regular file" in done.stderr
+
+
+def test_what_a_sweep_did_not_make_it_does_not_remove(folder):
+    (cell,) = make_cells(1)
+    (folder.running / "notes").mkdir(parents=True)
+    (folder.running / "notes" / "file").write_text("mine")
+    linked = folder.running / f"{cell.id}-0123abcd"
+    linked.mkdir()
+    elsewhere = folder.running / "notes" / "run"
+    save_record(record_of(cell), elsewhere)
+    (linked / "run").symlink_to(elsewhere)
+    with folder.opened([cell], grid={}):
+        assert folder.load(cell) is None  # only what a run of ours left is adopted
+    assert not linked.exists()
+    assert (folder.running / "notes" / "file").read_text() == "mine"
+    assert (elsewhere / "record.json").exists()
+
+
+def test_a_result_that_leads_nowhere_is_no_place_for_another(folder):
+    (cell,) = make_cells(1)
+    folder.record_path(cell).parent.mkdir(parents=True)
+    folder.record_path(cell).symlink_to("nowhere")
+    with pytest.raises(InputError, match=r"record\.json: cannot be read .*; remove its folder"):
+        folder.load(cell)
+
+
+def test_the_plan_of_anonymous_cells_names_nobody(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("getpass.getuser", lambda: "ada")
+    config = RunConfig(anonymize=True, data_dir="/home/ada/data", output_dir="/home/ada/runs")
+    asked = {"data_dir": "/home/ada/data", "config": "/home/ada/c.yaml", "seed": "0"}
+    for _ in range(2):
+        with folder.opened([Cell(config=config)], grid=asked):
+            text = (tmp_path / "sweep" / "sweep.json").read_text()
+    assert "ada" not in text
+    assert json.loads(text)["grids"] == [{"config": "…/c.yaml", "seed": "0"}]
 
 
 def test_one_sweep_at_a_time_has_the_folder(folder, tmp_path):

@@ -36,8 +36,9 @@ def test_other_formats_are_refused_before_drawing(make_record, tmp_path, name):
 def test_nothing_to_draw_and_nowhere_to_write_are_one_line(make_record, tmp_path):
     with pytest.raises(InputError, match="no run with an evaluation"):
         plot_curves([make_record(eval_points=[])], tmp_path / "a.png")
+    (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
-        plot_curves([make_record()], tmp_path / "missing" / "a.png")
+        plot_curves([make_record()], tmp_path / "file" / "a.png")
 
 
 def svg_of(records, path, **options):

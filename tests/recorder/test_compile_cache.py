@@ -1,7 +1,11 @@
 """Where compiled steps are kept: for each processor and torch on its own, if there is a place."""
 
 import os
+import re
+import stat
 from importlib.metadata import version
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -25,11 +29,11 @@ def kept_in(monkeypatch, cpuinfo):
     return os.environ[NAME]
 
 
-def test_they_are_kept_in_the_users_cache_and_nothing_is_made_yet(tmp_path):
-    keep_compiled()
+def test_they_are_kept_in_the_users_cache_where_nobody_else_can_look(tmp_path):
+    assert keep_compiled() is None
     folder = tmp_path / "cache" / "mnistbench" / "compiled"
     assert os.environ[NAME].startswith(f"{folder}{os.sep}torch-{version('torch')}-")
-    assert list(tmp_path.iterdir()) == []
+    assert stat.S_IMODE(Path(os.environ[NAME]).stat().st_mode) == 0o700
 
 
 def test_the_users_own_choice_wins():
@@ -38,10 +42,55 @@ def test_the_users_own_choice_wins():
     assert os.environ[NAME] == "/elsewhere"
 
 
-def test_pytorch_decides_where_nothing_can_be_written(tmp_path):
-    (tmp_path / "cache").write_text("a file in the way")
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("file", "cache/mnistbench: Not a directory"),
+        ("open", "mnistbench: is not yours alone to write; remove it, or set XDG_CACHE_HOME"),
+        ("homeless", "no home folder to keep anything in"),
+        ("space", "my cache/mnistbench/.*: PyTorch cannot compile below a name with a space"),
+        ("noexec", r"nothing can be run there \(noexec\)"),
+    ],
+)
+def test_where_none_will_do_there_is_a_new_one_which_goes(tmp_path, monkeypatch, wrong, says):
+    cache = tmp_path / "cache"
+    if wrong == "file":
+        cache.write_text("a file in the way")
+    elif wrong == "open":
+        (cache / "mnistbench").mkdir(parents=True)
+        (cache / "mnistbench").chmod(0o777)
+    elif wrong == "homeless":
+        del os.environ["XDG_CACHE_HOME"]
+        monkeypatch.setattr(Path, "home", nobody)
+    elif wrong == "space":
+        os.environ["XDG_CACHE_HOME"] = str(tmp_path / "my cache")
+    else:
+        flags = {True: os.ST_NOEXEC, False: 0}
+        monkeypatch.setattr(
+            os, "statvfs", lambda path: SimpleNamespace(f_flag=flags["compiled/" in str(path)])
+        )
+    told = []
+    monkeypatch.setattr("atexit.register", lambda *call, **_: told.append(call))
+    assert re.search(says, keep_compiled())
+    ((remove, folder),) = told
+    assert os.environ[NAME] == str(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert " " not in str(folder)
+    remove(folder)
+
+
+def nobody():
+    raise RuntimeError("Could not determine home directory.")
+
+
+@pytest.mark.parametrize(("mode", "off"), [(0o700, False), (0o777, True)])
+def test_headers_that_others_may_have_compiled_are_not_used(tmp_path, monkeypatch, mode, off):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("getpass.getuser", lambda: "ada")
+    (tmp_path / "torchinductor_ada").mkdir()
+    (tmp_path / "torchinductor_ada").chmod(mode)
     keep_compiled()
-    assert NAME not in os.environ
+    assert (os.environ.get("TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS") == "0") is off
 
 
 def test_another_processor_has_another_folder_and_its_clock_none(tmp_path, monkeypatch):

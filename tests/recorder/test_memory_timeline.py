@@ -1,11 +1,12 @@
 import csv
-import json
+from pathlib import Path
 
+import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from mnistbench.recorder.memory_timeline import allocations, write_memory_timeline
-from mnistbench.recorder.trace_file import anonymize_trace, read_trace
+from mnistbench.recorder.memory_timeline import allocations, memory_timeline
+from mnistbench.recorder.trace_file import exported, without_names
 
 
 def operator(name, ts, dur, tid=1):
@@ -39,15 +40,12 @@ def test_each_allocation_has_the_innermost_operator_of_its_thread():
     ]
 
 
-def test_a_real_trace_becomes_a_table_whose_sums_are_what_is_held(tmp_path):
-    path, target = tmp_path / "t.pt.trace.json", tmp_path / "memory.csv"
+def test_a_real_trace_becomes_a_table_whose_sums_are_what_is_held():
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         kept = torch.ones(1000) + 1
         del kept
-    profiler.export_chrome_trace(str(path))
-    write_memory_timeline(path, target)
-    with target.open() as file:
-        rows = list(csv.DictReader(file))
+    trace = exported(profiler.export_chrome_trace)
+    rows = list(csv.DictReader(memory_timeline(trace).splitlines()))
     assert {row["operator"] for row in rows} >= {"aten::ones", "aten::add"} or any(
         row["operator"].startswith("aten::empty") for row in rows
     )
@@ -55,9 +53,18 @@ def test_a_real_trace_becomes_a_table_whose_sums_are_what_is_held(tmp_path):
     assert sum(int(row["num_bytes"]) for row in rows) == 0
 
 
-def test_an_anonymous_trace_is_the_same_but_for_names(tmp_path, monkeypatch):
+def test_an_anonymous_trace_is_the_same_but_for_names(monkeypatch):
     monkeypatch.setattr("socket.gethostname", lambda: "secret-host")
-    path = tmp_path / "t.pt.trace.json"
-    path.write_text(json.dumps({"host_name": "secret-host", "traceEvents": [{"ts": 1.5}]}))
-    anonymize_trace(path)
-    assert read_trace(path) == {"host_name": "…", "traceEvents": [{"ts": 1.5}]}
+    trace = {"host_name": "secret-host", "traceEvents": [{"ts": 1.5, "on secret-host_1": None}]}
+    assert without_names(trace) == {
+        "host_name": "…",
+        "traceEvents": [{"ts": 1.5, "on …_1": None}],
+    }
+
+
+def test_half_a_trace_is_none_and_nothing_of_one_is_left(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(OSError, match="not written whole"):
+        exported(lambda path: Path(path).write_text('{"traceEvents": ['))
+    assert exported(lambda path: Path(path).write_text("{}")) == {}
+    assert list(tmp_path.iterdir()) == []

@@ -15,6 +15,7 @@ from mnistbench.schema.store import record_json
 def known_names(monkeypatch):
     monkeypatch.setattr(socket, "gethostname", lambda: "node-7.lab.example")
     monkeypatch.setattr(getpass, "getuser", lambda: "ada")
+    monkeypatch.setenv("HOME", "/srv/people/a friend")
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,9 @@ def known_names(monkeypatch):
         ("on node-7.lab.example or node-7", "on … or …"),
         ("ada, adamw and /ada", "…, adamw and /…"),
         ("2 / 3 and 1/2", "2 / 3 and 1/2"),
+        ("events.1.node-7.lab.example.0", "events.1.….0"),
+        ("node-7_0 of ada_1, nodes of adam", "…_0 of …_1, nodes of adam"),
+        ("/srv/people/a friend/x, or just /srv/people/a friend", "~/x, or just ~"),
     ],
 )
 def test_folders_and_names_are_cut_out(text, left):

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.files import check_writable
 from mnistbench.schema.record import PHASES, SCHEMA_VERSION, RunRecord
 from mnistbench.schema.store import (
-    check_writable,
     find_records,
     load_record,
     load_records,
@@ -232,3 +232,53 @@ def test_find_records_searches_folders_and_names_what_is_missing(record, tmp_pat
         find_records([tmp_path / "empty"])
     with pytest.raises(InputError, match="does not exist"):
         find_records([tmp_path / "nowhere"])
+
+
+def test_what_a_folder_holds_is_found_through_links_once_each(record, tmp_path):
+    runs = tmp_path / "runs"
+    here = save_record(record, runs / "b")
+    away = save_record(record, tmp_path / "disk" / "run")
+    links = {
+        "a": here.parent,  # comes first, and is not what is named
+        "c": away.parent,
+        "d": tmp_path / "disk",
+        "b/loop": runs,
+        "b/gone": "nowhere",  # a library's, as in a run's folder
+        "log": tmp_path / "disk" / "run" / "record.json",
+    }
+    for name, target in links.items():
+        (runs / name).symlink_to(target)
+    (runs / "e").mkdir()
+    (runs / "e" / "record.json").symlink_to(here)
+    assert find_records([runs]) == [here, runs / "c" / "record.json"]
+    assert len(load_records([runs]).records) == 2
+    assert load_records([runs]).note == ""
+
+
+@pytest.mark.parametrize(
+    "kind", ["link to nothing", "closed", "loop", "record to nothing", "folder"]
+)
+def test_a_run_that_cannot_be_read_is_named_and_counted(folder, monkeypatch, kind):
+    path, scandir = folder(bad=0), os.scandir
+    lost = path / "lost"
+    if kind in {"link to nothing", "loop"}:
+        lost.symlink_to("nowhere" if kind == "link to nothing" else "lost")
+    else:
+        lost.mkdir()
+    if kind == "record to nothing":
+        (lost / "record.json").symlink_to("nowhere")
+    if kind == "folder":
+        (lost / "record.json").mkdir()
+
+    def closed(folder):
+        if folder == lost and kind == "closed":
+            raise PermissionError(13, os.strerror(13), str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    loaded = load_records([path])
+    assert len(loaded.records) == 3
+    assert loaded.note.startswith("1 of 4 records could not be read and is left out: ")
+    assert f"{lost / 'record.json'}: cannot be read" in loaded.note
+    with pytest.raises(InputError, match=r"lost/record\.json: cannot be read"):
+        load_records([path], strict=True)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnistbench.schema.bounded_text import MAX_DEPTH
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.files import MAX_DEPTH
 from mnistbench.schema.strict_json import read_json
 
 JSON = st.recursive(

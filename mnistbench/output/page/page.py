@@ -31,6 +31,7 @@ from mnistbench.output.page.report_data import ReportOptions, Subject
 from mnistbench.output.page.summary import summary_section, time_section
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.escaping import printable
+from mnistbench.schema.files import write_whole
 from mnistbench.schema.record import RunRecord
 
 __all__ = ["render_page", "save_pictures"]
@@ -97,15 +98,11 @@ def save_pictures(
     if not pictures:
         raise InputError(f"{folder}: no run has anything to draw")
     written = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for picture in pictures:
-            for kind in ("png", "svg"):
-                path = folder / f"{picture.name}.{kind}"
-                path.write_bytes(drawn(picture, kind))
-                written.append(path)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
+    for picture in pictures:
+        for kind in ("png", "svg"):
+            path = folder / f"{picture.name}.{kind}"
+            write_whole(path, drawn(picture, kind), named=True)
+            written.append(path)
     return written
 
 
