@@ -265,10 +265,10 @@ def test_other_dependencies_get_an_environment_made_once(at, repository, command
     environment = Path(side.python).parents[1]
     assert environment.parent == cache / "environments"
     assert side.python == str(environment / "bin" / "python")
-    pip = [side.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [side.python, "-P", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     pins = ["-c", str(side.package_root / "constraints.txt")]
     assert commands == [
-        [sys.executable, "-m", "venv", str(environment)],
+        [sys.executable, "-P", "-m", "venv", str(environment)],
         [*pip, *pins, "torch>=2", "tyro"],
     ]
     assert ["minutes, but only once" in line for line in told] == [True]
@@ -286,7 +286,7 @@ def test_an_environment_that_could_not_be_made_is_one_line_and_tried_again(
             RunFailedError, match=r"^dependencies cannot be installed: ERROR: none$"
         ):
             at("HEAD")
-    assert [command[2] for command in commands] == ["venv", "pip", "venv", "pip"]
+    assert [command[3] for command in commands] == ["venv", "pip", "venv", "pip"]
 
 
 @pytest.mark.processes
