@@ -44,8 +44,8 @@ def test_a_sweep_becomes_a_scaling_report(capsys):
         (["--scaling", "--fit-on", "1", "8"], "fit_on: no run is of 8 processes"),
         (["--scaling", "--hold-out-slowest-link"], "hold-out-slowest-link"),
         (["--scaling", "--rules"], "scaling: cannot go with --rules; leave one out"),
-        (["--scaling", "--per-run"], "leave out --per-run"),
-        (["--scaling", "--targets", "0.9"], "leave out --targets"),
+        (["--scaling", "--per-run"], "scaling: cannot go with --per-run"),
+        (["--scaling", "--targets", "0.9"], "scaling: cannot go with --targets"),
     ],
 )
 def test_bad_input_is_one_line(argv, says, capsys):

@@ -1,5 +1,6 @@
 """A claim of a speed record: its arithmetic against SciPy's, and the runs it cannot be made of."""
 
+from dataclasses import replace
 from statistics import fmean, median, stdev
 
 import pytest
@@ -154,7 +155,7 @@ def test_reading_test_while_training_is_refused_and_reading_val_is_not(make_reco
     with pytest.raises(InputError, match="seed 0 read the test set 2 times"):
         speed_runs([record])
     first, last = record.eval_points
-    on_val = [first.model_copy(update={"split": "val"}), last]
+    on_val = [replace(first, split="val"), last]
     assert len(speed_runs([record.model_copy(update={"eval_points": on_val})])) == 1
 
 
