@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mnistbench.schema.config import RunConfig, config_from
-from mnistbench.schema.config_rules import APPLIES_TO
+from mnistbench.schema.config_rules import is_read
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.training_fields import BOOKKEEPING, as_left_to_the_run
 
@@ -66,7 +66,7 @@ def rerun_flags(config: RunConfig, recipes: Recipes) -> list[str]:
     given = config.model_dump()
     flags = ["--recipe", config.recipe] if config.recipe else []
     for name, value in given.items():
-        told = name not in _SAID_OTHERWISE and _is_read(name, given)
+        told = name not in _SAID_OTHERWISE and is_read(name, given)
         unsaid = value is None and name in _CANNOT_BE_NONE
         if told and value != base[name] and not unsaid:
             flags += _flag(name, value)
@@ -105,14 +105,6 @@ def _accelerate(processes: int, machines: int) -> list[str]:
     several = ["--multi_gpu"] if processes > 1 else []
     met = ["--num_machines", str(machines), *_MAIN_PROCESS] if machines > 1 else []
     return ["accelerate", "launch", *several, "--num_processes", str(processes), *met]
-
-
-def _is_read(name: str, values: Mapping[str, Any]) -> bool:
-    if name not in APPLIES_TO:
-        return True
-    field, choices = APPLIES_TO[name]
-    chosen = values[field] if isinstance(values[field], tuple) else (values[field],)
-    return not choices.isdisjoint(chosen)
 
 
 def _flag(name: str, value: Any) -> list[str]:

@@ -13,10 +13,11 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import opened, why
+from mnistbench.schema.strict_model import StrictModel
 
 __all__ = ["MANIFEST", "is_aside", "seal", "unseal"]
 
@@ -29,17 +30,13 @@ _NOT_TO_BE_HAD = {errno.EINVAL, errno.ENOTSUP, errno.EACCES}
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
+class _File(StrictModel):
     num_bytes: int = Field(ge=0, le=_MAX_FILE_BYTES)
     sha256: _Digest
 
 
-class _Manifest(BaseModel):
+class _Manifest(StrictModel):
     """The files of a folder; `sha256` is of this manifest's own text without it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     files: dict[str, _File]
     sha256: _Digest = "0" * 64
