@@ -160,9 +160,9 @@ def _holds_median(random: Random, n: int, *, spacing: float) -> bool:
 
 def _holds_mean(random: Random, n: int, *, slow: float) -> bool:
     speeds = np.exp(0.02 * random.normal(size=n)) * (1 - slow * (random.random(n) < 0.1))
-    mean, half, _ = mean_interval(speeds.tolist())
+    _, low, high = mean_interval(speeds.tolist())
     truth = math.exp(0.02**2 / 2) * (1 - slow * 0.1)
-    return abs(mean - truth) <= (half or 0.0)
+    return is_within(truth, low, high)
 
 
 def expected_times(draw: Draw) -> Iterator[Row]:

@@ -146,13 +146,8 @@ class Metric:
         if self.spread == "range":
             low, high = (min(values), max(values)) if n > 1 else (None, None)
             return Level(median(values), low, high, n, n)
-        if self.estimator == "median":
-            middle, low, high, _ = median_interval(values)
-            return Level(middle, low, high, n, n)
-        mean, half, _ = mean_interval(values)
-        if half is None:
-            return Level(mean, None, None, n, n)
-        return Level(mean, mean - half, mean + half, n, n)
+        interval = median_interval if self.estimator == "median" else mean_interval
+        return Level(*interval(values), n, n)
 
 
 def target_of(record: RunRecord, target_accuracy: float | None) -> float | None:

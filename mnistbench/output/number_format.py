@@ -16,7 +16,7 @@ from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.analysis.target_score import told_target
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
-from mnistbench.stats.intervals import Ratio
+from mnistbench.stats.intervals import Interval
 
 __all__ = [
     "MEDIAN_NOTE",
@@ -151,7 +151,7 @@ def median_text(values: Mapping[str, Any], show: Callable[[float], str]) -> str:
     return f"{text} ({show(low or 0.0)}–{'∞' if high is None else show(high)})"
 
 
-def ratio_text(ratio: Ratio | None) -> str:
+def ratio_text(ratio: Interval | None) -> str:
     """A ratio with the ends of its interval, likewise; a dash where it is not known."""
     if ratio is None:
         return NOT_MEASURED

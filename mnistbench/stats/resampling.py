@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from mnistbench.stats.intervals import Range
 from mnistbench.stats.readings import Reading
 
 if TYPE_CHECKING:
@@ -161,7 +160,7 @@ def best_shares(drawn: _Numbers, *, higher_is_better: bool) -> list[float]:
 
 def change_range(
     drawn: _Numbers, *, best: int, other: int, ratio: bool, confidence: float = 0.95
-) -> Range:
+) -> tuple[float | None, float | None]:
     """The interval of the change from group `best` to `other`, by percentiles of `drawn`.
 
     A fraction of the former if `ratio`, else the difference. ``None`` where, in a draw that counts
@@ -179,7 +178,7 @@ def change_range(
         for open_end, share in ((-np.inf, tail), (np.inf, 1 - tail))
     ]
     low, high = (end if np.isfinite(end) else None for end in ends)
-    return Range(low, high)
+    return low, high
 
 
 def _between_ends(drawn: _Numbers, groups: Sequence[Sequence[Reading]], seed: int) -> _Numbers:

@@ -27,11 +27,12 @@ _UNSAID = {"reference": NOT_MEASURED, "status": "completed", "n": "1"}
 def summary_section(subject: Subject) -> Section:
     """The main table: a row for each group."""
     rows = [
-        {"run": row.name}
-        | {k: v for k, v in _cells(subject, row).items() if k not in {"recipe", "differs in"}}
+        {"run": row.name} | {k: v for k, v in cells.items() if k not in {"recipe", "differs in"}}
         for row in subject.rows
+        for cells in [run_cells(row.runs, "", subject.options.references)]
     ]
-    rows = _target_in_heading(rows, {t for row in subject.rows for t in _own_target(row)})
+    targets = {run.result.target_accuracy for row in subject.rows for run in row.runs}
+    rows = _target_in_heading(rows, [target for target in targets if target is not None])
     if all("completed" in row["status"] for row in rows):  # then n says how many of how many
         rows = [row | {"status": "completed"} for row in rows]
     same = _same(rows)
@@ -49,19 +50,13 @@ def summary_section(subject: Subject) -> Section:
     )
 
 
-def _cells(subject: Subject, row: ReportRow) -> dict[str, str]:
-    return run_cells(row.runs, "", subject.options.references)
-
-
-def _own_target(row: ReportRow) -> list[float]:
-    return [r.result.target_accuracy for r in row.runs if r.result.target_accuracy is not None]
-
-
-def _target_in_heading(rows: Sequence[dict[str, str]], targets: set[float]) -> list[dict[str, str]]:
+def _target_in_heading(
+    rows: Sequence[dict[str, str]], targets: Sequence[float]
+) -> list[dict[str, str]]:
     """`rows` with a target that all of them share told once."""
     if len(targets) != 1:
         return list(rows)
-    told = goal(targets.pop())
+    told = goal(targets[0])
     return [
         {
             (f"time to {told}" if name == _TIME else name): (
