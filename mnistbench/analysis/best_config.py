@@ -146,9 +146,8 @@ def select(records: Sequence[RunRecord], metric: str) -> Selection:
 
 def _candidate(group: Sequence[RunRecord], differs: str, metric: Metric) -> Candidate:
     runs = sorted(group, key=lambda record: (record.seed, record.created_at))
-    measured = [(run.seed, reading) for run in runs for reading in metric.samples([run])]
-    if metric.independent == "seed":
-        measured = [(r.seed, x) for r in one_per_seed(runs) for x in metric.samples([r])]
+    apart = one_per_seed(runs) if metric.independent == "seed" else runs
+    measured = [(run.seed, reading) for run in apart for reading in metric.samples([run])]
     readings = tuple(reading for _, reading in measured)
     return Candidate(
         name=", ".join(filter(None, (run_name(runs[0]), differs))),

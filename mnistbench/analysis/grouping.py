@@ -94,7 +94,7 @@ def level_values(group: Sequence[RunRecord], name: MetricName) -> dict[str, Any]
     runs that did not complete only where none did.
     """
     metric = METRICS[name]
-    return told_level(metric.level(metric.samples(counted(group), unfinished=True)), metric)
+    return told_level(metric.of(counted(group), unfinished=True), metric)
 
 
 def told_level(level: Level, metric: Metric) -> dict[str, Any] | None:

@@ -135,6 +135,12 @@ class Metric:
         found = (self.read(run, target) for run in apart)
         return tuple(reading for reading in found if reading is not None)
 
+    def of(
+        self, runs: Sequence[RunRecord], target: float | None = None, *, unfinished: bool = False
+    ) -> Level:
+        """The estimate of what `runs` measured: the `level` of their `samples`."""
+        return self.level(self.samples(runs, target, unfinished=unfinished))
+
     def level(self, readings: Sequence[Reading]) -> Level:
         """The estimate of `readings`, by this metric's estimator, with its spread."""
         if not readings:

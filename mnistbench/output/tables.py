@@ -38,7 +38,7 @@ from mnistbench.output.number_format import (
     target_notes,
 )
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.escaping import csv_cell, markdown, printable
+from mnistbench.schema.escaping import brief, csv_cell, markdown, printable
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
 
@@ -204,13 +204,9 @@ def render_epochs(records: Sequence[RunRecord], *, table_format: TableFormat) ->
 def render_table(rows: Sequence[Mapping[str, str]], table_format: TableFormat) -> str:
     """`rows` (column -> text) for a terminal or as Markdown, with what is in them made harmless."""
     safe = markdown if table_format == "markdown" else printable
-    rows = [{safe(k): safe(_brief(v)) for k, v in row.items()} for row in rows]
+    rows = [{safe(k): safe(brief(v, _LONGEST)) for k, v in row.items()} for row in rows]
     style = "pipe" if table_format == "markdown" else "simple"
     return tabulate(rows, headers="keys", tablefmt=style, disable_numparse=True)
-
-
-def _brief(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def data_text(values: Sequence[Mapping[str, Any]], table_format: TableFormat) -> str:

@@ -88,19 +88,15 @@ def measure(topology: Topology, others: Sequence[Topology], *, target: float) ->
         unstable=sum(map(is_unstable, topology.timed)),
         step_s=topology.step_s,
         split=topology.split,
-        samples_per_s=_level("samples_per_s", topology.timed),
-        time_s=_level("time_to_accuracy_s", topology.alone, target),
-        steps=_level("steps_to_accuracy", topology.per_seed, target),
+        samples_per_s=METRICS["samples_per_s"].of(topology.timed),
+        time_s=METRICS["time_to_accuracy_s"].of(topology.alone, target),
+        steps=METRICS["steps_to_accuracy"].of(topology.per_seed, target),
         speedups=tuple(
             _speedup(base, topology, scaling=scaling, target=target)
             for scaling in SCALINGS
             if (base := _base(topology, others, scaling=scaling))
         ),
     )
-
-
-def _level(name: MetricName, runs: Sequence[RunRecord], target: float | None = None) -> Level:
-    return METRICS[name].level(METRICS[name].samples(runs, target))
 
 
 def _base(topology: Topology, others: Sequence[Topology], *, scaling: Scaling) -> Topology | None:

@@ -28,11 +28,10 @@ from mnistbench.output.charts.style import (
     PALE,
     WIDTH_IN,
     Picture,
-    brief,
     new_figure,
     plain_log,
 )
-from mnistbench.schema.escaping import printable
+from mnistbench.schema.escaping import brief, printable
 from mnistbench.schema.record import RunRecord
 
 if TYPE_CHECKING:

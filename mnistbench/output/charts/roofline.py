@@ -11,10 +11,10 @@ from mnistbench.output.charts.style import (
     INK,
     MUTED,
     Picture,
-    brief,
     new_figure,
     plain_log,
 )
+from mnistbench.schema.escaping import brief
 from mnistbench.schema.insight import Ceilings, StepCosts
 
 if TYPE_CHECKING:

@@ -96,15 +96,13 @@ def throughput_section(subject: Subject) -> Section | None:
 def _speeds(rows: Sequence[ReportRow], *, against: str) -> list[Speed]:
     found = []
     for row in rows:
-        told, metric = identify(row.runs), METRICS["samples_per_s"]
+        told, speed = identify(row.runs), METRICS["samples_per_s"].of(row.runs)
         x = told["global_batch_size" if against == "batch" else "num_processes"]
-        speed = metric.level(metric.samples(row.runs))
         if x is None or speed.value is None:
             continue
-        each = told["per_device_batch_size"]
-        beside = (
-            told["device"] if against == "batch" else _batch_kind(told["global_batch_size"], each)
-        )
+        total, each = told["global_batch_size"], told["per_device_batch_size"]
+        batch = f"batch {total} in all" if each is None else f"batch {each} each"
+        beside = told["device"] if against == "batch" else batch
         parts = (str(told["recipe"]), str(beside), str(told["precision"]), str(told["loop"]))
         found.append((parts, x, speed.value, (speed.low, speed.high)))
     kept = [index for index in range(4) if len({parts[index] for parts, *_ in found}) > 1] or [0]
@@ -112,10 +110,6 @@ def _speeds(rows: Sequence[ReportRow], *, against: str) -> list[Speed]:
         Speed(", ".join(parts[index] for index in kept), x, value, *ends)
         for parts, x, value, ends in found
     ]
-
-
-def _batch_kind(total: int | None, each: int | None) -> str:
-    return f"batch {total} in all" if each is None else f"batch {each} each"
 
 
 def scaling_section(subject: Subject) -> Section | None:
