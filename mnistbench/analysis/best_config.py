@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mnistbench.analysis.comparability import machine_problem
 from mnistbench.analysis.differences import values_of
@@ -27,10 +29,6 @@ from mnistbench.stats.resampling import (
     drawn_times,
     num_draws,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 __all__ = ["Candidate", "Selection", "check_metric", "select"]
 

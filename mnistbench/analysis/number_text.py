@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["NOT_MEASURED", "goal", "percent", "seconds"]
+__all__ = ["NOT_MEASURED", "goal", "ms", "percent", "seconds"]
 
 NOT_MEASURED = "–"
 
@@ -15,6 +15,11 @@ def percent(share: float) -> str:
 def seconds(value: float) -> str:
     """Seconds of two decimals, without their unit."""
     return f"{value:.2f}"
+
+
+def ms(value_s: float | None) -> str:
+    """Seconds as milliseconds of three digits, without their unit; a dash for what is not known."""
+    return NOT_MEASURED if value_s is None else f"{1000 * value_s:.3g}"
 
 
 def goal(target: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from statistics import fmean
 
 from mnistbench.analysis.grouping import identify
@@ -120,19 +121,21 @@ def scaling_section(subject: Subject) -> Section | None:
         return None
     options = subject.options
     lead = "What several processes gained over one, why no more, and how near a model comes to it."
+    section = partial(Section, key="scaling", title="Scaling", lead=lead)
     try:
         reports = analyse_scaling(
             records, fit_on=options.scaling_fit_on, target=options.scaling_target
         )
     except InputError as error:
-        return Section(key="scaling", title="Scaling", lead=lead, said=[str(error)])
-    return Section(
-        key="scaling",
-        title="Scaling",
-        lead=lead,
+        return section(said=[str(error)])
+    return section(
         said=[line for report in reports for line in verdict_lines(report)],
         pictures=list(_speedup_pictures(reports)),
-        tables=[table for report in reports for table in _speedup_tables(report)],
+        tables=[
+            Table(title=f"{report.name}, against one process", rows=rows)
+            for report in reports
+            if (rows := speedup_cells(report))
+        ],
         notes=list(dict.fromkeys(line for report in reports for line in scaling_notes(report))),
     )
 
@@ -154,8 +157,3 @@ def _series(row: Measured, gain: Speedup) -> str:
     threads = row.topology.num_threads
     batch = gain.base.global_batch_size
     return f"{gain.scaling}, batch {batch}, {threads} thread{'s' * (threads > 1)} each"
-
-
-def _speedup_tables(report: ScalingReport) -> list[Table]:
-    rows = speedup_cells(report)
-    return [Table(title=f"{report.name}, against one process", rows=rows)] if rows else []
