@@ -186,8 +186,7 @@ def _flags() -> Any:
     grid = TypedDict("Grid", lists, total=False)  # type: ignore[misc]
     here = tyro.conf.arg(name="")
     return make_dataclass(
-        "SweepFlags",
-        [("options", Annotated[_Options, here]), ("grid", Annotated[grid, here])],
+        "SweepFlags", [("options", Annotated[_Options, here]), ("grid", Annotated[grid, here])]
     )
 
 

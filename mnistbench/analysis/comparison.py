@@ -17,13 +17,7 @@ from mnistbench.schema.record import RunRecord
 from mnistbench.stats.rank_tests import holm
 from mnistbench.stats.sequential_test import ALPHA
 
-__all__ = [
-    "after_looks",
-    "compare",
-    "compare_matches",
-    "default_metrics",
-    "judged",
-]
+__all__ = ["after_looks", "compare", "compare_matches", "default_metrics", "judged"]
 
 
 def compare(

@@ -8,12 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mnistbench.analysis.differences import CODE
-from mnistbench.analysis.metrics import (
-    METRICS,
-    Level,
-    Metric,
-    MetricName,
-)
+from mnistbench.analysis.metrics import METRICS, Level, Metric, MetricName
 from mnistbench.analysis.numbered_names import numbered
 from mnistbench.analysis.reference_bands import check_group
 from mnistbench.analysis.repeats import counted, one_per_seed

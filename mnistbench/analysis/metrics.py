@@ -19,14 +19,7 @@ from mnistbench.stats.intervals import mean_interval, median_interval
 from mnistbench.stats.readings import Reading
 from mnistbench.stats.survival import median_reading
 
-__all__ = [
-    "METRICS",
-    "SHARED_PHASES",
-    "Level",
-    "Metric",
-    "MetricName",
-    "target_of",
-]
+__all__ = ["METRICS", "SHARED_PHASES", "Level", "Metric", "MetricName", "target_of"]
 
 MetricName = Literal[
     "samples_per_s",

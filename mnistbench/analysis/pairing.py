@@ -19,12 +19,7 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Phase, RunRecord
 from mnistbench.schema.training_fields import SAME_RUN
 
-__all__ = [
-    "Matches",
-    "as_one",
-    "match_groups",
-    "order_of",
-]
+__all__ = ["Matches", "as_one", "match_groups", "order_of"]
 
 _OF_THE_RUN: tuple[Phase, ...] = ("build", "compile", "train", "eval", "checkpoint", "profile")
 """Phases that a run of one seed spends on itself, after it is said to have begun."""

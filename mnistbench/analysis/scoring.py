@@ -8,12 +8,7 @@ from collections.abc import Sequence
 from mnistbench.schema.record import EvalPoint, RunRecord
 from mnistbench.stats.readings import Reading
 
-__all__ = [
-    "end_s",
-    "fell_again",
-    "point_at_target",
-    "reading_to_target",
-]
+__all__ = ["end_s", "fell_again", "point_at_target", "reading_to_target"]
 
 
 def point_at_target(

@@ -168,10 +168,7 @@ def notes(groups: Sequence[Sequence[RunRecord]], references: Sequence[ReferenceC
         if record.recipe and record.recipe.changed
     ]
     if any(len(group) > 1 for group in groups):
-        lines += [
-            "± is half the width of the 95 % interval of the mean over n runs",
-            RANGE_NOTE,
-        ]
+        lines += ["± is half the width of the 95 % interval of the mean over n runs", RANGE_NOTE]
     lines.append(
         "wall s leaves out start s: import, startup and data, which the seeds of a command share"
     )

@@ -55,8 +55,7 @@ class RunConfig(WorkloadConfig):
         1, ge=1, le=1000, description="Steps in one CUDA graph of the fast loop [steps]."
     )
     batch_last: bool = Field(
-        False,
-        description="Fast loop: run with the batch innermost, convolving by matrix products.",
+        False, description="Fast loop: run with the batch innermost, convolving by matrix products."
     )
     exact_parity: bool = Field(
         False,

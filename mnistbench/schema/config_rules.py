@@ -42,14 +42,7 @@ FAST_LOOP_FIELDS = (
 
 APPLIES_TO: Mapping[str, tuple[str, frozenset[str]]] = {
     **dict.fromkeys(
-        (
-            "conv_layers",
-            "linear_layers",
-            "kernel_size",
-            "pooling",
-            "padding",
-            "batch_norm",
-        ),
+        ("conv_layers", "linear_layers", "kernel_size", "pooling", "padding", "batch_norm"),
         ("model", frozenset({"cnn"})),
     ),
     "channels": ("model", frozenset({"cnn", "speedrun-cnn"})),

@@ -171,10 +171,7 @@ def _find(config: RunConfig, warn: Callable[[str], None]) -> tuple[DatasetName, 
         return name, "local"
     try:
         download_set(
-            spec.raw,
-            data_dir,
-            torchvision_class=spec.torchvision_class,
-            options=spec.options,
+            spec.raw, data_dir, torchvision_class=spec.torchvision_class, options=spec.options
         )
     except DownloadError as error:
         if absent.is_found:  # drawn digits are not what was meant

@@ -23,14 +23,7 @@ from mnistbench.output.charts.curves import (
     set_accuracy_ticks,
     set_epoch_ticks,
 )
-from mnistbench.output.charts.style import (
-    COLOURS,
-    PALE,
-    WIDTH_IN,
-    Picture,
-    new_figure,
-    plain_log,
-)
+from mnistbench.output.charts.style import COLOURS, PALE, WIDTH_IN, Picture, new_figure, plain_log
 from mnistbench.schema.escaping import brief, printable
 from mnistbench.schema.record import RunRecord
 
