@@ -108,7 +108,7 @@ def censored(draw: Draw) -> Iterator[Row]:
 def _log_rank_tells(random: Random, n: int) -> bool:
     times = random.exponential(size=2 * n)
     reached, ends = (times < 0.9).tolist(), np.minimum(times, 0.9).tolist()
-    return log_rank(ends[:n], reached[:n], ends[n:], reached[n:]) < ALPHA
+    return log_rank((ends[:n], reached[:n]), (ends[n:], reached[n:])) < ALPHA
 
 
 def families(draw: Draw) -> Iterator[Row]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["curve_pictures", "highest"]
+__all__ = ["curve_pictures", "highest", "split_name"]
 
 _COLUMNS = 3
 _PANELS = 24
@@ -85,8 +85,7 @@ def curve_pictures(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) 
     Up to seven groups are drawn together; more get a panel each, those of one recipe or model in a
     picture of their own where there are few of these.
     """
-    splits = sorted({str(record.config.get("eval_split")) for group in groups for record in group})
-    split = " / ".join(splits)
+    split = split_name(groups)
     accuracy = _Quantity(
         name="accuracy",
         title=f"{split} accuracy by epoch",
@@ -108,6 +107,12 @@ def curve_pictures(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) 
             _picture(quantity, lines, _Place(chapter, number if len(chapters) > 1 else 0, note))
         ]
     ]
+
+
+def split_name(groups: Sequence[Sequence[RunRecord]]) -> str:
+    """The split that runs were evaluated on, or all of them."""
+    splits = {str(record.config.get("eval_split")) for group in groups for record in group}
+    return " / ".join(sorted(splits))
 
 
 _Named: TypeAlias = tuple[str, Sequence[RunRecord]]
