@@ -9,7 +9,7 @@ from typing import Any
 
 from mnistbench.analysis.differences import CODE
 from mnistbench.analysis.metrics import METRICS, Level, Metric, MetricName
-from mnistbench.analysis.numbered_names import numbered
+from mnistbench.analysis.number_text import numbered
 from mnistbench.analysis.reference_bands import check_group
 from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.analysis.stability import (
@@ -33,7 +33,6 @@ __all__ = [
     "group_runs",
     "identify",
     "identity",
-    "level_values",
     "run_name",
     "summarise",
     "target_values",

@@ -40,7 +40,7 @@ def rerun_commands(group: Sequence[RunRecord], recipes: Recipes) -> list[str]:
     config = config_from(_settled(record))
     start = [*_start(record), *rerun_flags(config, recipes)]
     return [
-        shlex.join([*start, *_seed_flags(first, number)])
+        shlex.join([*start, "--seed", str(first), *["--num-seeds", str(number)] * (number > 1)])
         for first, number in _rows_of_seeds(run.seed for run in group)
     ]
 
@@ -114,10 +114,6 @@ def _flag(name: str, value: Any) -> list[str]:
     if isinstance(value, tuple):
         return [f"--{flag}", *map(str, value)]
     return [f"--{flag}", str(value)]
-
-
-def _seed_flags(first: int, number: int) -> list[str]:
-    return ["--seed", str(first), *(["--num-seeds", str(number)] if number > 1 else [])]
 
 
 def _rows_of_seeds(seeds: Iterable[int]) -> list[tuple[int, int]]:

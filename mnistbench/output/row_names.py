@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from mnistbench.analysis.grouping import differences, identify, run_name
-from mnistbench.analysis.numbered_names import numbered
+from mnistbench.analysis.number_text import numbered
 from mnistbench.schema.escaping import brief, printable
 from mnistbench.schema.record import RunRecord
 

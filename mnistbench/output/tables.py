@@ -152,7 +152,7 @@ def render_rules(
     scored = [
         (group, differs, target, score)
         for group, differs in zip(groups, differences(groups), strict=True)
-        for target in targets or _own_target(group)
+        for target in targets or filter(None, [told_target(group)])
         for score in score_rules(group, target)
     ]
     if not scored:
@@ -241,11 +241,6 @@ def _without(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> list[
 def _lead(group: Sequence[RunRecord], differs: str) -> dict[str, str]:
     data = group[0].dataset.name if group[0].dataset else NOT_MEASURED
     return {"recipe": run_name(group[0]), "differs in": differs, "dataset": data}
-
-
-def _own_target(group: Sequence[RunRecord]) -> list[float]:
-    target = told_target(group)
-    return [] if target is None else [target]
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:

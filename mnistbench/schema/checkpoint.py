@@ -54,9 +54,8 @@ class CheckpointState(StrictModel):
     """``state.json``: whose checkpoint this is, and how far it had come.
 
     `config` is of the whole invocation, with all of its seeds, but for what may differ when it goes
-    on; `seed` is this run's.
-    What follows `num_processes` is as it came out. `code` is what ran, with its versions; `scaler`
-    is the gradient scaler's state, where there is one.
+    on; `seed` is this run's. What follows `num_processes` is as it came out. `code` is what ran,
+    with its versions; `scaler` is the gradient scaler's state, where there is one.
     """
 
     schema_version: int = Field(_SCHEMA_VERSION, ge=1)

@@ -12,7 +12,6 @@ from mnistbench.schema.workload_config import WorkloadConfig
 __all__ = [
     "APPLIES_TO",
     "FAST_LOOP_FIELDS",
-    "TRAIN_IMAGES",
     "check_batch",
     "check_known_split",
     "check_split",

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from mnistbench.stats.readings import Reading
 
 __all__ = [
-    "DRAWS",
     "FEWEST_FOR_MEDIANS",
     "best_shares",
     "change_range",

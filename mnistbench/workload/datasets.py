@@ -25,8 +25,6 @@ from mnistbench.workload.mapped_files import DigitFile, MappedDigits, generated_
 
 __all__ = [
     "DATASETS",
-    "TEST_IMAGES",
-    "DatasetSpec",
     "LoadedDataset",
     "default_data_dir",
     "load_dataset",

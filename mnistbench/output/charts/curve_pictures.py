@@ -162,6 +162,7 @@ def _runs(group: Sequence[RunRecord]) -> list[RunRecord]:
 def _picture(quantity: _Quantity, lines: Sequence[_Line], place: _Place) -> Picture:
     chapter, number, note = place
     few = len(lines) <= FEW
+    which = ", ".join(line.name for line in lines) if few else f"{len(lines)} rows"
     lead = f"{chapter.strip()}: " if chapter else ""
     title = lead + quantity.title
     notes = [_BAND, *([] if few else [_PALE]), *([_BY_ERROR] * (quantity.name == "accuracy")), note]
@@ -169,13 +170,9 @@ def _picture(quantity: _Quantity, lines: Sequence[_Line], place: _Place) -> Pict
         name=f"{quantity.name}-{number}" if number else quantity.name,
         title=title[:1].upper() + title[1:] if not chapter else title,
         caption=" ".join(filter(None, notes)),
-        alt=f"{title} of {_listed(lines)}.{_ends(quantity, lines)}",
+        alt=f"{title} of {which}.{_ends(quantity, lines)}",
         draw=partial(_together if few else _apart, quantity, lines),
     )
-
-
-def _listed(lines: Sequence[_Line]) -> str:
-    return ", ".join(line.name for line in lines) if len(lines) <= FEW else f"{len(lines)} rows"
 
 
 def _ends(quantity: _Quantity, lines: Sequence[_Line]) -> str:

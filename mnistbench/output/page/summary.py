@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mnistbench.analysis.grouping import target_values
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.stability import mark_notes, time_mark
-from mnistbench.analysis.target_score import TargetScore, score_target
+from mnistbench.analysis.target_score import score_target
 from mnistbench.output.charts.rows import MOST_ROWS
 from mnistbench.output.charts.time_pictures import TimedRow, time_pictures
 from mnistbench.output.number_format import notes, run_cells, target_cells, target_notes
@@ -82,7 +82,8 @@ def time_section(subject: Subject) -> Section | None:
     """Time to each target, fastest rows first; ``None`` where no run has one."""
     scored = {
         target: sorted(
-            ((row, score_target(row.runs, target)) for row in rows), key=lambda one: _rank(one[1])
+            ((row, score_target(row.runs, target)) for row in rows),
+            key=lambda one: (one[1].time_s.median is None, one[1].time_s.median or 0.0),
         )
         for target, rows in subject.scored.items()
     }
@@ -121,8 +122,3 @@ def time_section(subject: Subject) -> Section | None:
 
 def _mark(row: ReportRow) -> str:
     return time_mark(row.runs)
-
-
-def _rank(score: TargetScore) -> tuple[bool, float]:
-    median = score.time_s.median
-    return median is None, median or 0.0
