@@ -12,7 +12,7 @@ from mnistbench.output.charts.rows import MOST_ROWS
 from mnistbench.output.charts.time_pictures import TimedRow, time_pictures
 from mnistbench.output.number_format import notes, run_cells, target_cells, target_notes
 from mnistbench.output.page.parts import Section, Table
-from mnistbench.output.page.report_data import ReportRow, Subject
+from mnistbench.output.page.report_data import Subject
 
 __all__ = ["summary_section", "time_section"]
 
@@ -98,14 +98,14 @@ def time_section(subject: Subject) -> Section | None:
             picture
             for target, rows in scored.items()
             for picture in time_pictures(
-                [TimedRow(row.name, s.time_s, _mark(row)) for row, s in rows], target
+                [TimedRow(row.name, s.time_s, time_mark(row.runs)) for row, s in rows], target
             )
         ],
         tables=[
             Table(
                 title=f"To {goal(target)}",
                 rows=[
-                    {"run": row.name} | target_cells(target_values(s), mark=_mark(row))
+                    {"run": row.name} | target_cells(target_values(s), mark=time_mark(row.runs))
                     for row, s in rows
                 ],
                 folded=len(rows) > MOST_ROWS,
@@ -118,7 +118,3 @@ def time_section(subject: Subject) -> Section | None:
             *mark_notes([row.runs for row in subject.timed]),
         ],
     )
-
-
-def _mark(row: ReportRow) -> str:
-    return time_mark(row.runs)
