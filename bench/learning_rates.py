@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,9 +11,8 @@ from mnistbench.schema.names import LossName
 from mnistbench.schema.strict_json import read_json, shaped
 from mnistbench.schema.strict_model import StrictModel
 
-__all__ = ["FOLDER", "RateSearch", "TunedRates", "load_rates", "tuned_rates"]
+__all__ = ["RateSearch", "TunedRates", "load_rates", "tuned_rates"]
 
-FOLDER = Path(__file__).parents[1] / "mnistbench" / "workload" / "tuned_rates"
 _MAX_BYTES = 2**20
 
 
@@ -38,10 +38,11 @@ def tuned_rates(model: str) -> TunedRates:
     Raises:
         InputError: none were searched on it.
     """
-    path = FOLDER / f"{model}.json"
-    if not path.is_file():
+    file = files("mnistbench.workload").joinpath("tuned_rates", f"{model}.json")
+    if not file.is_file():
         raise InputError(f"{model}: no learning rates were searched on it")
-    return load_rates(path)
+    with as_file(file) as path:
+        return load_rates(path)
 
 
 def load_rates(path: Path) -> TunedRates:

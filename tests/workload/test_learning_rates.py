@@ -7,9 +7,9 @@ from typing import get_args
 import pytest
 
 from bench import search_learning_rates
-from bench.learning_rates import FOLDER, load_rates, tuned_rates
+from bench.learning_rates import load_rates, tuned_rates
 from bench.loss_runs import SETTINGS, learning_rate, search_settings
-from bench.search_learning_rates import kept_losses, save
+from bench.search_learning_rates import FOLDER, kept_losses, save
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import LossName
 
