@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from bench.learning_rates import tuned_rates
 from mnistbench.schema.names import LossName
-from mnistbench.workload.learning_rates import tuned_rates
 
 __all__ = ["LOSSES", "SETTINGS", "learning_rate", "search_settings"]
 

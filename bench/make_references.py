@@ -17,12 +17,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.reference_curve import build_reference
+from bench.reference_curve import build_reference, save_reference
 from mnistbench.analysis.stability import is_profiled
 from mnistbench.cli import exit_on_input_error, show
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.reference import save_reference
 from mnistbench.schema.store import load_records
 
 __all__ = ["FOLDER", "main"]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
 
 from mnistbench.analysis.reference_bands import curve_of, terms_of
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.files import write_whole
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve, ReferencePoint
 
-__all__ = ["MIN_SEEDS", "build_reference"]
+__all__ = ["MIN_SEEDS", "build_reference", "save_reference"]
 
 MIN_SEEDS = 5
 _OUTSIDE = 0.01
@@ -127,3 +130,13 @@ def _band(accuracies: Sequence[float], *, num_images: int, quantile: float) -> _
 
 def _expit(logit: float) -> float:
     return 1 / (1 + math.exp(-logit))
+
+
+def save_reference(reference: ReferenceCurve, path: Path) -> None:
+    """Write `reference` to `path` as strict JSON, whole or not at all, over an older one.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
+    content = json.dumps(reference.model_dump(mode="json"), indent=1, allow_nan=False)
+    write_whole(path, f"{content}\n")

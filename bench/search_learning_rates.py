@@ -17,12 +17,12 @@ import json
 import tempfile
 from pathlib import Path
 
+from bench.learning_rates import RateSearch, TunedRates, load_rates
 from bench.loss_runs import LOSSES, SETTINGS, search_settings
 from mnistbench.engine.run_seeds import train
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.files import write_whole
 from mnistbench.schema.names import LossName
-from mnistbench.workload.learning_rates import RateSearch, TunedRates, load_rates
 
 FOLDER = Path(__file__).parents[1] / "mnistbench" / "workload" / "tuned_rates"
 LADDER = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)

@@ -46,8 +46,8 @@ def interval_text(values: Sequence[float], show: Callable[[float], str]) -> str:
     """The median of independent `values`, with its 95 % interval where they are enough for one."""
     found = median_interval(values)
     if found.low is None or found.high is None:
-        return show(found.median)
-    return f"{show(found.median)} ({show(found.low)}–{show(found.high)})"
+        return show(found.value)
+    return f"{show(found.value)} ({show(found.low)}–{show(found.high)})"
 
 
 def ratio(value: float) -> str:

@@ -13,21 +13,12 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    TypedDict,
-    TypeVar,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Annotated, Any, Literal, TypedDict, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 
 from mnistbench.schema.config import RunConfig, config_from
-from mnistbench.schema.config_rules import APPLIES_TO
+from mnistbench.schema.config_rules import APPLIES_TO, is_read
 from mnistbench.schema.errors import InputError, SaidElsewhereError, first_line
 from mnistbench.schema.plain_yaml import read_yaml, yaml_text
 from mnistbench.schema.streams import mend_streams, say, show, written
@@ -180,10 +171,9 @@ def _check_applies(given: Mapping[str, Any], config: RunConfig) -> None:
     for name in given.keys() & APPLIES_TO.keys():
         field, choices = APPLIES_TO[name]
         value = getattr(config, field)
-        chosen = value if isinstance(value, tuple) else (value,)
-        if choices.isdisjoint(chosen):
+        if not is_read(name, {field: value}):
             flag = f"--{field.replace('_', '-')}"
-            without = f"with {flag} {value}" if chosen else f"without {flag}"
+            without = f"with {flag} {value}" if value != () else f"without {flag}"
             raise InputError(
                 f"{name}: has no effect {without}; it is read by {', '.join(sorted(choices))}"
             )

@@ -21,7 +21,6 @@ from mnistbench.launch.local_executor import LocalExecutor
 from mnistbench.launch.sweep_folder import SweepFolder
 from mnistbench.launch.sweep_progress import Progress, names
 from mnistbench.launch.sweeping import Failure, run_sweep
-from mnistbench.output.selection_table import check_metric, render_selection
 from mnistbench.output.tables import TableFormat, data_text, render_runs, render_table
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError, Terminated
@@ -145,6 +144,8 @@ def _state(cell: Cell, folder: SweepFolder) -> str:
 def _conclusion(records: Sequence[RunRecord], options: _Options) -> str:
     if options.select is None:
         return render_runs(records, table_format=options.format)
+    from mnistbench.output.selection_table import render_selection
+
     return render_selection(records, metric=options.select, table_format=options.format)
 
 
@@ -164,6 +165,8 @@ def _check(options: _Options) -> None:
         raise InputError("ray_address: has no effect without --executor ray")
     if options.select is None:
         return
+    from mnistbench.output.selection_table import check_metric
+
     metric = METRICS[check_metric(options.select)]
     if metric.timed and options.executor == "local" and (options.jobs or 1) > 1:
         raise InputError(
@@ -183,8 +186,7 @@ def _flags() -> Any:
     grid = TypedDict("Grid", lists, total=False)  # type: ignore[misc]
     here = tyro.conf.arg(name="")
     return make_dataclass(
-        "SweepFlags",
-        [("options", Annotated[_Options, here]), ("grid", Annotated[grid, here])],
+        "SweepFlags", [("options", Annotated[_Options, here]), ("grid", Annotated[grid, here])]
     )
 
 

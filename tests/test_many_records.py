@@ -17,7 +17,7 @@ from mnistbench.schema import store, strict_json
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Canary, CanaryReading
 from mnistbench.schema.store import load_records, save_record
-from mnistbench.stats import expected_time, rank_tests, resampling
+from mnistbench.stats import brunner_munzel, expected_time, resampling
 from mnistbench.stats.readings import Reading
 
 
@@ -109,7 +109,7 @@ def test_of_very_many_runs_some_are_tested_and_that_is_said(make_side):
 
 
 def test_a_direction_needs_no_interval(monkeypatch):
-    monkeypatch.setattr(rank_tests, "brunner_munzel_interval", None)
+    monkeypatch.setattr(brunner_munzel, "brunner_munzel_interval", None)
     a, b = (tuple(Reading.of(x + more) for x in range(1, 9)) for more in (0.0, 0.5))
     assert Sample(METRICS["samples_per_s"], a, b, paired=False).direction() > 0
 

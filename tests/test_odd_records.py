@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bench.reference_curve import build_reference
+from bench.reference_curve import build_reference, save_reference
 from mnistbench import compare, report
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import (
@@ -20,7 +20,6 @@ from mnistbench.schema.record import (
     RunRecord,
     Throughput,
 )
-from mnistbench.schema.reference import save_reference
 from mnistbench.schema.store import record_json, save_record
 
 ENVIRONMENT = {

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mnistbench.analysis.comparability import machine_problem
 from mnistbench.analysis.differences import values_of
@@ -27,10 +29,6 @@ from mnistbench.stats.resampling import (
     drawn_times,
     num_draws,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 __all__ = ["Candidate", "Selection", "check_metric", "select"]
 
@@ -146,9 +144,8 @@ def select(records: Sequence[RunRecord], metric: str) -> Selection:
 
 def _candidate(group: Sequence[RunRecord], differs: str, metric: Metric) -> Candidate:
     runs = sorted(group, key=lambda record: (record.seed, record.created_at))
-    measured = [(run.seed, reading) for run in runs for reading in metric.samples([run])]
-    if metric.independent == "seed":
-        measured = [(r.seed, x) for r in one_per_seed(runs) for x in metric.samples([r])]
+    apart = one_per_seed(runs) if metric.independent == "seed" else runs
+    measured = [(run.seed, reading) for run in apart for reading in metric.samples([run])]
     readings = tuple(reading for _, reading in measured)
     return Candidate(
         name=", ".join(filter(None, (run_name(runs[0]), differs))),

@@ -17,13 +17,7 @@ from mnistbench.schema.record import RunRecord
 from mnistbench.stats.rank_tests import holm
 from mnistbench.stats.sequential_test import ALPHA
 
-__all__ = [
-    "after_looks",
-    "compare",
-    "compare_matches",
-    "default_metrics",
-    "judged",
-]
+__all__ = ["after_looks", "compare", "compare_matches", "default_metrics", "judged"]
 
 
 def compare(
@@ -124,8 +118,8 @@ def _measured(match: Match, name: MetricName, target_accuracy: float | None) -> 
         name=match.name,
         metric=name,
         target_accuracy=targets.pop() if metric.to_target and len(targets) == 1 else None,
-        a=metric.level(metric.samples(match.a, target_accuracy)),
-        b=metric.level(metric.samples(match.b, target_accuracy)),
+        a=metric.of(match.a, target_accuracy),
+        b=metric.of(match.b, target_accuracy),
         sample=sample_of(match, metric, target_accuracy),
         caveat=order_caveat(match, metric),
         machine=machine_share(match, metric),

@@ -9,14 +9,7 @@ from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
 
-__all__ = [
-    "CODE",
-    "code_of",
-    "conditions",
-    "subject",
-    "surroundings",
-    "values_of",
-]
+__all__ = ["CODE", "code_of", "conditions", "subject", "surroundings", "values_of"]
 
 _HARDWARE = ("device_type", "device_name", "cpu_name", "num_processes", "num_threads")
 _SOFTWARE = ("mixed_precision", "launcher", "driver", "cuda", "cudnn")

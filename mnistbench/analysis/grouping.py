@@ -8,13 +8,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mnistbench.analysis.differences import CODE
-from mnistbench.analysis.metrics import (
-    METRICS,
-    Level,
-    Metric,
-    MetricName,
-)
-from mnistbench.analysis.numbered_names import numbered
+from mnistbench.analysis.metrics import METRICS, Level, Metric, MetricName
+from mnistbench.analysis.number_text import numbered
 from mnistbench.analysis.reference_bands import check_group
 from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.analysis.stability import (
@@ -38,7 +33,6 @@ __all__ = [
     "group_runs",
     "identify",
     "identity",
-    "level_values",
     "run_name",
     "summarise",
     "target_values",
@@ -94,7 +88,7 @@ def level_values(group: Sequence[RunRecord], name: MetricName) -> dict[str, Any]
     runs that did not complete only where none did.
     """
     metric = METRICS[name]
-    return told_level(metric.level(metric.samples(counted(group), unfinished=True)), metric)
+    return told_level(metric.of(counted(group), unfinished=True), metric)
 
 
 def told_level(level: Level, metric: Metric) -> dict[str, Any] | None:

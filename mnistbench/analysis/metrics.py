@@ -19,14 +19,7 @@ from mnistbench.stats.intervals import mean_interval, median_interval
 from mnistbench.stats.readings import Reading
 from mnistbench.stats.survival import median_reading
 
-__all__ = [
-    "METRICS",
-    "SHARED_PHASES",
-    "Level",
-    "Metric",
-    "MetricName",
-    "target_of",
-]
+__all__ = ["METRICS", "SHARED_PHASES", "Level", "Metric", "MetricName", "target_of"]
 
 MetricName = Literal[
     "samples_per_s",
@@ -135,6 +128,12 @@ class Metric:
         found = (self.read(run, target) for run in apart)
         return tuple(reading for reading in found if reading is not None)
 
+    def of(
+        self, runs: Sequence[RunRecord], target: float | None = None, *, unfinished: bool = False
+    ) -> Level:
+        """The estimate of what `runs` measured: the `level` of their `samples`."""
+        return self.level(self.samples(runs, target, unfinished=unfinished))
+
     def level(self, readings: Sequence[Reading]) -> Level:
         """The estimate of `readings`, by this metric's estimator, with its spread."""
         if not readings:
@@ -146,13 +145,8 @@ class Metric:
         if self.spread == "range":
             low, high = (min(values), max(values)) if n > 1 else (None, None)
             return Level(median(values), low, high, n, n)
-        if self.estimator == "median":
-            middle, low, high, _ = median_interval(values)
-            return Level(middle, low, high, n, n)
-        mean, half, _ = mean_interval(values)
-        if half is None:
-            return Level(mean, None, None, n, n)
-        return Level(mean, mean - half, mean + half, n, n)
+        interval = median_interval if self.estimator == "median" else mean_interval
+        return Level(*interval(values), n, n)
 
 
 def target_of(record: RunRecord, target_accuracy: float | None) -> float | None:

@@ -1,8 +1,11 @@
-"""Numbers as the text of sentences and cells."""
+"""Numbers as the text of sentences and cells, and as what tells names apart."""
 
 from __future__ import annotations
 
-__all__ = ["NOT_MEASURED", "goal", "percent", "seconds"]
+from collections import Counter
+from collections.abc import Iterable
+
+__all__ = ["NOT_MEASURED", "goal", "ms", "numbered", "percent", "seconds"]
 
 NOT_MEASURED = "–"
 
@@ -17,6 +20,22 @@ def seconds(value: float) -> str:
     return f"{value:.2f}"
 
 
+def ms(value_s: float | None) -> str:
+    """Seconds as milliseconds of three digits, without their unit; a dash for what is not known."""
+    return NOT_MEASURED if value_s is None else f"{1000 * value_s:.3g}"
+
+
 def goal(target: float) -> str:
     """A target accuracy as it was given: ``97 %``."""
     return f"{100 * target:.10g} %"
+
+
+def numbered(names: Iterable[str]) -> list[str]:
+    """`names`, those that come more than once as ``name #1``, ``name #2`` in their order."""
+    names = list(names)
+    total, seen = Counter(names), Counter[str]()
+    told = []
+    for name in names:
+        seen[name] += 1
+        told.append(name if total[name] == 1 else f"{name} #{seen[name]}")
+    return told

@@ -12,19 +12,14 @@ from typing import NamedTuple
 
 from mnistbench.analysis.differences import surroundings
 from mnistbench.analysis.grouping import group_labels, group_runs, run_name
-from mnistbench.analysis.numbered_names import numbered
+from mnistbench.analysis.number_text import numbered
 from mnistbench.analysis.samples import Match, Order, Pair
 from mnistbench.analysis.stability import without_profiled
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Phase, RunRecord
 from mnistbench.schema.training_fields import SAME_RUN
 
-__all__ = [
-    "Matches",
-    "as_one",
-    "match_groups",
-    "order_of",
-]
+__all__ = ["Matches", "as_one", "match_groups", "order_of"]
 
 _OF_THE_RUN: tuple[Phase, ...] = ("build", "compile", "train", "eval", "checkpoint", "profile")
 """Phases that a run of one seed spends on itself, after it is said to have begun."""
@@ -79,7 +74,9 @@ def match_groups(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> Matches:
             f"compare: A ({', '.join(_labels(left))}) and B ({', '.join(_labels(right))}) have "
             "nothing in common; name runs of one recipe, or of one configuration each"
         )
-    return Matches(_numbered(found), _labels(left), _labels(right), notes)
+    names = numbered(match.name for match in found)
+    found = [replace(match, name=name) for match, name in zip(found, names, strict=True)]
+    return Matches(found, _labels(left), _labels(right), notes)
 
 
 def order_of(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> tuple[Order, tuple[Pair, ...]]:
@@ -114,12 +111,6 @@ def _labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     """Their names, without letting a terminal obey what a record holds."""
     labels = group_labels(groups)
     return [label if label.isprintable() else repr(label) for label in labels]
-
-
-def _numbered(matches: Sequence[Match]) -> list[Match]:
-    """The same, told apart by their names."""
-    names = numbered(match.name for match in matches)
-    return [replace(match, name=name) for match, name in zip(matches, names, strict=True)]
 
 
 def _unique(

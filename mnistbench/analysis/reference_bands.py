@@ -136,13 +136,8 @@ def terms_of(record: RunRecord) -> dict[str, Any]:
 
 
 def _terms_of_reference(reference: ReferenceCurve) -> dict[str, Any]:
-    return {
-        "sha256": reference.sha256,
-        "num_train": reference.num_train,
-        "split": reference.split,
-        "global_batch_size": reference.global_batch_size,
-        "settings": curve_settings(reference.settings),
-    }
+    told = reference.model_dump(include={"sha256", "num_train", "split", "global_batch_size"})
+    return told | {"settings": curve_settings(reference.settings)}
 
 
 def curve_of(record: RunRecord, split: str) -> dict[int, EvalPoint]:

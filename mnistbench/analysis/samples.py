@@ -126,7 +126,7 @@ class Sample:
     def p_of_first(self) -> float:
         """The same by the upper ends alone: the first evaluations that read the target."""
         if self.censored:
-            return log_rank(*self._at_risk(self.a), *self._at_risk(self.b))
+            return log_rank(self._at_risk(self.a), self._at_risk(self.b))
         return rank_test(self._scaled(self.a), self._scaled(self.b), paired=self.paired)
 
     def change(self, *, confidence: float = 0.95) -> Shift | None:
@@ -204,7 +204,7 @@ class Sample:
     def test_sign(self) -> float:
         """The direction by the test alone: above 0 where B's figure is higher than A's."""
         if self.censored:  # the fewer of A got there, the longer it takes it
-            return log_rank_excess(*self._at_risk(self.a), *self._at_risk(self.b))
+            return log_rank_excess(self._at_risk(self.a), self._at_risk(self.b))
         a, b = self._scaled(self.a), self._scaled(self.b)
         return shift_estimate(a, b, paired=self.paired)
 

@@ -8,12 +8,7 @@ from collections.abc import Sequence
 from mnistbench.schema.record import EvalPoint, RunRecord
 from mnistbench.stats.readings import Reading
 
-__all__ = [
-    "end_s",
-    "fell_again",
-    "point_at_target",
-    "reading_to_target",
-]
+__all__ = ["end_s", "fell_again", "point_at_target", "reading_to_target"]
 
 
 def point_at_target(
@@ -54,8 +49,8 @@ def reading_to_target(record: RunRecord, target: float, *, steps: bool = False) 
         twice = (i for i, at in enumerate(there) if at and all(there[i : i + 2]))
         confirmed = next(twice, first)
         return Reading(clock[first - 1] if first else 0.0, clock[confirmed])
-    end = math.inf if record.status == "diverged" else _end(record, steps=steps)
-    return Reading(end, math.inf)
+    end = record.num_steps if steps else end_s(record)
+    return Reading(math.inf if record.status == "diverged" else end, math.inf)
 
 
 def fell_again(record: RunRecord, target: float) -> bool:
@@ -63,10 +58,6 @@ def fell_again(record: RunRecord, target: float) -> bool:
     split = str(record.config.get("eval_split"))
     there = [_is_at(p, target) for p in record.eval_points if p.split == split]
     return True in there and not all(there[there.index(True) :][:2])
-
-
-def _end(record: RunRecord, *, steps: bool) -> float:
-    return record.num_steps if steps else end_s(record)
 
 
 def _is_at(point: EvalPoint, target: float) -> bool:

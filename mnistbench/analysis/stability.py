@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.record import Canary, CanaryReading, Fact, RunRecord
+from mnistbench.schema.record import Canary, Fact, RunRecord
 
 __all__ = [
     "DRIFT_BOUND",
@@ -63,10 +63,7 @@ def drift(canary: Canary) -> float:
 
     Of the slower of the two readings, so that it is the same whichever came first.
     """
-    return max(
-        max(before, after) / min(before, after) - 1
-        for before, after in zip(_speeds(canary.before), _speeds(canary.after), strict=True)
-    )
+    return max(max(both) / min(both) - 1 for both in _calibrations(canary))
 
 
 def is_unstable(record: RunRecord) -> bool:
@@ -266,16 +263,8 @@ def machine_change(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> MachineCha
 
 def _log_speeds(records: Sequence[RunRecord]) -> list[tuple[float, ...]]:
     """Of each run with a probe, the logarithm of both calibrations, before and after averaged."""
-    return [
-        tuple(
-            (math.log(before) + math.log(after)) / 2
-            for before, after in zip(
-                _speeds(run.canary.before), _speeds(run.canary.after), strict=True
-            )
-        )
-        for run in records
-        if run.canary
-    ]
+    known = [_calibrations(run.canary) for run in records if run.canary]
+    return [tuple(sum(map(math.log, both)) / 2 for both in found) for found in known]
 
 
 def _difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
@@ -290,5 +279,8 @@ def _difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
     return middle, float(stdtrit(freedom, 0.975)) * error
 
 
-def _speeds(reading: CanaryReading) -> tuple[float, float]:
-    return reading.matmul_flops_per_s, reading.copy_bytes_per_s
+def _calibrations(canary: Canary) -> list[tuple[float, float]]:
+    """What each of the two says, before and after the run."""
+    before, after = canary.before, canary.after
+    names = ("matmul_flops_per_s", "copy_bytes_per_s")
+    return [(getattr(before, name), getattr(after, name)) for name in names]

@@ -38,7 +38,7 @@ def order(
     other did.
     """
     metric = METRICS[name]
-    levels = [metric.level(metric.samples(group, target)) for group in groups]
+    levels = [metric.of(group, target) for group in groups]
     places = [place for place, level in enumerate(levels) if level.n]
     if all(levels[place].value is None for place in places):
         return []

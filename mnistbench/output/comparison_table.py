@@ -6,12 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from mnistbench.analysis.comparison_text import (
-    change_text,
-    label_text,
-    needed_text,
-    number_text,
-)
+from mnistbench.analysis.comparison_text import change_text, label_text, needed_text, number_text
 from mnistbench.analysis.gates import Outcome
 from mnistbench.analysis.metrics import METRICS, Level, Metric
 from mnistbench.analysis.number_text import NOT_MEASURED

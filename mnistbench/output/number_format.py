@@ -16,7 +16,7 @@ from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.analysis.target_score import told_target
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
-from mnistbench.stats.intervals import Ratio
+from mnistbench.stats.intervals import Interval
 
 __all__ = [
     "MEDIAN_NOTE",
@@ -46,7 +46,7 @@ def run_cells(
 
     def figure(name: MetricName) -> str:
         metric, runs = METRICS[name], counted(group)
-        level = metric.level(metric.samples(runs, unfinished=True))
+        level = metric.of(runs, unfinished=True)
         told = runs if metric.independent == "run" else one_per_seed(runs)
         lacking = 0 < level.n < len(told) and name != "cold_start_s"
         return level_text(level, metric) + f" (n = {level.n})" * lacking
@@ -151,7 +151,7 @@ def median_text(values: Mapping[str, Any], show: Callable[[float], str]) -> str:
     return f"{text} ({show(low or 0.0)}–{'∞' if high is None else show(high)})"
 
 
-def ratio_text(ratio: Ratio | None) -> str:
+def ratio_text(ratio: Interval | None) -> str:
     """A ratio with the ends of its interval, likewise; a dash where it is not known."""
     if ratio is None:
         return NOT_MEASURED
@@ -168,10 +168,7 @@ def notes(groups: Sequence[Sequence[RunRecord]], references: Sequence[ReferenceC
         if record.recipe and record.recipe.changed
     ]
     if any(len(group) > 1 for group in groups):
-        lines += [
-            "± is half the width of the 95 % interval of the mean over n runs",
-            RANGE_NOTE,
-        ]
+        lines += ["± is half the width of the 95 % interval of the mean over n runs", RANGE_NOTE]
     lines.append(
         "wall s leaves out start s: import, startup and data, which the seeds of a command share"
     )
@@ -181,7 +178,8 @@ def notes(groups: Sequence[Sequence[RunRecord]], references: Sequence[ReferenceC
     if resumed:
         lines.append(f"{resumed} run(s) were interrupted and went on; time between does not count")
     lines += mark_notes(groups)
-    lines += [_protocol(g[0]) for g in groups if _reads_test_more_than_once(g[0])]
+    firsts = [group[0] for group in groups]
+    lines += [_protocol(r) for r in firsts if sum(p.split == "test" for p in r.eval_points) > 1]
     lines += unchecked_notes(groups, references)
     return list(dict.fromkeys(lines))
 
@@ -206,7 +204,7 @@ def target_notes(scored: Sequence[tuple[Sequence[RunRecord], float | None]]) -> 
     """What times of groups to their targets are, and how sharply evaluations let them be known."""
     asked = [(group, target) for group, target in scored if target is not None]
     metric = METRICS["time_to_accuracy_s"]
-    levels = [metric.level(metric.samples(group, target)) for group, target in asked]
+    levels = [metric.of(group, target) for group, target in asked]
     grains = [1 - (level.above or 0.0) / level.at_most for level in levels if level.at_most]
     if not grains:
         return []
@@ -269,10 +267,6 @@ def _reference_text(check: Mapping[str, Any] | None) -> str:
     return (
         f"{check['left']} of {check['checked']} left, seed {check['seeds'][0]} at {check['first']}"
     )
-
-
-def _reads_test_more_than_once(record: RunRecord) -> bool:
-    return sum(point.split == "test" for point in record.eval_points) > 1
 
 
 def _protocol(record: RunRecord) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnistbench.analysis.grouping import group_labels, group_runs
 from mnistbench.analysis.repeats import counted, one_per_seed
-from mnistbench.output.charts.curve_pictures import highest
+from mnistbench.output.charts.curve_pictures import highest, split_name
 from mnistbench.output.charts.curves import (
     FEW,
     accuracy_curve,
@@ -73,7 +73,7 @@ def _figure(groups: Sequence[Sequence[RunRecord]], *, panels: int) -> Figure:
         for bottom in below:
             draw_curves(bottom, [loss_curve(record) for record in runs], look(index))
     set_accuracy_ticks(top, apart=0.03)
-    top.set_ylabel(f"{_split_name(groups)} accuracy (%)")
+    top.set_ylabel(f"{split_name(groups)} accuracy (%)")
     for bottom in below:
         bottom.set_ylabel("training loss")
         plain_log(bottom, "y")
@@ -82,11 +82,6 @@ def _figure(groups: Sequence[Sequence[RunRecord]], *, panels: int) -> Figure:
     grid[-1, 0].set_xlabel(f"epoch\n{note}".strip())
     figure.legend(fontsize="small", loc="outside lower center", ncols=1 if few else 2)
     return figure
-
-
-def _split_name(groups: Sequence[Sequence[RunRecord]]) -> str:
-    splits = {str(record.config.get("eval_split")) for group in groups for record in group}
-    return " / ".join(sorted(splits))
 
 
 def _draw_accuracy(

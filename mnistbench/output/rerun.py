@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mnistbench.schema.config import RunConfig, config_from
-from mnistbench.schema.config_rules import APPLIES_TO
+from mnistbench.schema.config_rules import is_read
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.training_fields import BOOKKEEPING, as_left_to_the_run
 
@@ -40,7 +40,7 @@ def rerun_commands(group: Sequence[RunRecord], recipes: Recipes) -> list[str]:
     config = config_from(_settled(record))
     start = [*_start(record), *rerun_flags(config, recipes)]
     return [
-        shlex.join([*start, *_seed_flags(first, number)])
+        shlex.join([*start, "--seed", str(first), *["--num-seeds", str(number)] * (number > 1)])
         for first, number in _rows_of_seeds(run.seed for run in group)
     ]
 
@@ -66,7 +66,7 @@ def rerun_flags(config: RunConfig, recipes: Recipes) -> list[str]:
     given = config.model_dump()
     flags = ["--recipe", config.recipe] if config.recipe else []
     for name, value in given.items():
-        told = name not in _SAID_OTHERWISE and _is_read(name, given)
+        told = name not in _SAID_OTHERWISE and is_read(name, given)
         unsaid = value is None and name in _CANNOT_BE_NONE
         if told and value != base[name] and not unsaid:
             flags += _flag(name, value)
@@ -107,14 +107,6 @@ def _accelerate(processes: int, machines: int) -> list[str]:
     return ["accelerate", "launch", *several, "--num_processes", str(processes), *met]
 
 
-def _is_read(name: str, values: Mapping[str, Any]) -> bool:
-    if name not in APPLIES_TO:
-        return True
-    field, choices = APPLIES_TO[name]
-    chosen = values[field] if isinstance(values[field], tuple) else (values[field],)
-    return not choices.isdisjoint(chosen)
-
-
 def _flag(name: str, value: Any) -> list[str]:
     flag = name.replace("_", "-")
     if isinstance(value, bool):
@@ -122,10 +114,6 @@ def _flag(name: str, value: Any) -> list[str]:
     if isinstance(value, tuple):
         return [f"--{flag}", *map(str, value)]
     return [f"--{flag}", str(value)]
-
-
-def _seed_flags(first: int, number: int) -> list[str]:
-    return ["--seed", str(first), *(["--num-seeds", str(number)] if number > 1 else [])]
 
 
 def _rows_of_seeds(seeds: Iterable[int]) -> list[tuple[int, int]]:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 
 from mnistbench.analysis.grouping import differences, identify, run_name
-from mnistbench.analysis.numbered_names import numbered
-from mnistbench.schema.escaping import printable
+from mnistbench.analysis.number_text import numbered
+from mnistbench.schema.escaping import brief, printable
 from mnistbench.schema.record import RunRecord
 
 __all__ = ["row_names"]
@@ -26,7 +26,7 @@ def row_names(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
         for name, text in zip(names, texts, strict=True):
             told.setdefault(name, set()).add(text)
         names = [
-            _brief(f"{name}, {_spoken(text)}") if len(told[name]) > 1 and text else name
+            brief(f"{name}, {_spoken(text)}", _LONGEST) if len(told[name]) > 1 and text else name
             for name, text in zip(names, texts, strict=True)
         ]
     return numbered(names)
@@ -42,7 +42,3 @@ def _spoken(text: str) -> str:
     """Differences without Python's marks: ``profile torch+memory``, ``profile none``."""
     words = text.replace("global_batch_size", "batch").replace("[]", "none")
     return re.sub(r"[\[\]']", "", words.replace("', '", "+"))
-
-
-def _brief(name: str) -> str:
-    return name if len(name) <= _LONGEST else name[: _LONGEST - 1].rstrip(" ,") + "…"

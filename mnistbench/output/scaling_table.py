@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from mnistbench.analysis.differences import code_of
 from mnistbench.analysis.metrics import METRICS
-from mnistbench.analysis.number_text import NOT_MEASURED, goal
+from mnistbench.analysis.number_text import NOT_MEASURED, goal, ms
 from mnistbench.analysis.scaling.analysis import Check, ScalingReport
 from mnistbench.analysis.scaling.model import StepModel
 from mnistbench.analysis.scaling.speedup import Measured, why_no_more
@@ -152,14 +152,14 @@ def _errors(checks: Sequence[Check]) -> str:
 def _model_notes(model: StepModel) -> list[str]:
     exchange = "what an exchange takes is not known, as no link was measured"
     if model.link:
-        link = f"{_ms(model.link.latency_s)} ms, {model.link.bandwidth_bytes_per_s / 1e6:,.3g} MB/s"
+        link = f"{ms(model.link.latency_s)} ms, {model.link.bandwidth_bytes_per_s / 1e6:,.3g} MB/s"
         ring = f"the ring's time for {model.num_bytes / 1e6:.3g} MB over {link}"
-        exchange = f"an exchange takes {_ms(model.call_s)} ms and {ring}"
+        exchange = f"an exchange takes {ms(model.call_s)} ms and {ring}"
     untold = {
         "fixed_s": "the model: to compute is taken to go by the samples alone; sweep over batches",
         "call_s": "the model: an exchange is taken to cost its link alone; sweep over batches",
     }
-    computing = f"{_ms(model.fixed_s)} ms and {_ms(model.per_sample_s)} ms a sample"
+    computing = f"{ms(model.fixed_s)} ms and {ms(model.per_sample_s)} ms a sample"
     return [
         f"the model: a process with a core for each thread computes {computing}; {exchange}",
         *(line for name, line in untold.items() if name not in model.fitted),
@@ -185,8 +185,8 @@ def _measured_cells(row: Measured, target: float) -> dict[str, str]:
         "samples/s": _marked(level_text(row.samples_per_s, METRICS["samples_per_s"]), row.topology),
         f"s to {goal(target)}": _marked(reached, row.topology),
         "steps": level_text(row.steps, METRICS["steps_to_accuracy"]),
-        "step ms": _ms(row.step_s),
-        **{name: _ms(parts.get(f"{name}_s")) for name in ("compute", "communication", "wait")},
+        "step ms": ms(row.step_s),
+        **{name: ms(parts.get(f"{name}_s")) for name in ("compute", "communication", "wait")},
         "slowest process": str(parts.get("slowest_process", NOT_MEASURED)),
     }
 
@@ -207,10 +207,6 @@ def _marked(text: str, *topologies: Topology) -> str:
 
 def _count(value: float | None) -> str:
     return NOT_MEASURED if value is None else f"{value:,.0f}"
-
-
-def _ms(value: float | None) -> str:
-    return NOT_MEASURED if value is None else f"{1000 * value:.3g}"
 
 
 def _rows(report: ScalingReport) -> dict[str, list[dict[str, Any]]]:

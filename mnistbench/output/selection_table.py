@@ -10,7 +10,7 @@ from mnistbench.analysis.best_config import Candidate, Selection, check_metric, 
 from mnistbench.analysis.comparison_text import shift_text
 from mnistbench.analysis.differences import code_of
 from mnistbench.analysis.grouping import identify, told_level
-from mnistbench.analysis.metrics import METRICS, Level, MetricName, target_of
+from mnistbench.analysis.metrics import METRICS, Level, Metric, target_of
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.output.number_format import MEDIAN_NOTE, batch_text, level_text
@@ -114,7 +114,7 @@ def _cells(candidate: Candidate, values: Mapping[str, Any], chosen: Selection) -
         "device": values["device"],
         "batch": batch_text(values),
         "precision": values["precision"] or NOT_MEASURED,
-        _label(chosen): _score_text(candidate, chosen.metric) + _mark(candidate, chosen.metric),
+        _label(chosen): _score_text(candidate, METRICS[chosen.metric]),
         "best in": NOT_MEASURED if share is None else _share_text(share),
         "n": f"{len(candidate.readings)}{lost}",
         "status": values["status"],
@@ -128,16 +128,12 @@ def _label(chosen: Selection) -> str:
     return f"{metric.label}{to}{metric.unit}" if metric.quality else f"{metric.label}{to}"
 
 
-def _score_text(candidate: Candidate, name: MetricName) -> str:
-    metric, level = METRICS[name], METRICS[name].level(candidate.readings)
+def _score_text(candidate: Candidate, metric: Metric) -> str:
+    level = metric.level(candidate.readings)
     if not level.n:
         return NOT_MEASURED
     count = f", {level.reached} of {level.n}" if metric.to_target else ""
-    return level_text(level, metric) + count
-
-
-def _mark(candidate: Candidate, name: MetricName) -> str:
-    return time_mark(candidate.runs) if METRICS[name].timed and candidate.readings else ""
+    return level_text(level, metric) + count + time_mark(candidate.runs) * metric.timed
 
 
 def _headlines(chosen: Selection) -> list[str]:
@@ -203,8 +199,7 @@ def _notes(chosen: Selection) -> list[str]:
 
 
 def _test_accuracy(candidate: Candidate) -> Level | None:
-    metric = METRICS["test_accuracy"]
-    level = metric.level(metric.samples(candidate.runs))
+    level = METRICS["test_accuracy"].of(candidate.runs)
     return level if level.n else None
 
 

@@ -38,7 +38,7 @@ from mnistbench.output.number_format import (
     target_notes,
 )
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.escaping import csv_cell, markdown, printable
+from mnistbench.schema.escaping import brief, csv_cell, markdown, printable
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
 
@@ -152,7 +152,7 @@ def render_rules(
     scored = [
         (group, differs, target, score)
         for group, differs in zip(groups, differences(groups), strict=True)
-        for target in targets or _own_target(group)
+        for target in targets or filter(None, [told_target(group)])
         for score in score_rules(group, target)
     ]
     if not scored:
@@ -204,13 +204,9 @@ def render_epochs(records: Sequence[RunRecord], *, table_format: TableFormat) ->
 def render_table(rows: Sequence[Mapping[str, str]], table_format: TableFormat) -> str:
     """`rows` (column -> text) for a terminal or as Markdown, with what is in them made harmless."""
     safe = markdown if table_format == "markdown" else printable
-    rows = [{safe(k): safe(_brief(v)) for k, v in row.items()} for row in rows]
+    rows = [{safe(k): safe(brief(v, _LONGEST)) for k, v in row.items()} for row in rows]
     style = "pipe" if table_format == "markdown" else "simple"
     return tabulate(rows, headers="keys", tablefmt=style, disable_numparse=True)
-
-
-def _brief(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def data_text(values: Sequence[Mapping[str, Any]], table_format: TableFormat) -> str:
@@ -245,11 +241,6 @@ def _without(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> list[
 def _lead(group: Sequence[RunRecord], differs: str) -> dict[str, str]:
     data = group[0].dataset.name if group[0].dataset else NOT_MEASURED
     return {"recipe": run_name(group[0]), "differs in": differs, "dataset": data}
-
-
-def _own_target(group: Sequence[RunRecord]) -> list[float]:
-    target = told_target(group)
-    return [] if target is None else [target]
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:

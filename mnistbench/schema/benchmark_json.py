@@ -10,10 +10,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from mnistbench.schema.errors import InputError, one_line
-from mnistbench.schema.strict_json import read_json
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.strict_json import read_json, shaped
+from mnistbench.schema.strict_model import StrictModel
 
 __all__ = ["Benchmark", "BenchmarkFile", "BenchmarkStats", "load_benchmarks"]
 
@@ -22,11 +23,7 @@ _MAX_BYTES = 64 * 2**20
 _Seconds = Annotated[float, Field(ge=0)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, strict=True)
-
-
-class BenchmarkStats(_Part):
+class BenchmarkStats(StrictModel):
     """Durations of one call [s]: their median, and each round's where these were kept."""
 
     median: _Seconds
@@ -34,15 +31,15 @@ class BenchmarkStats(_Part):
     data: list[_Seconds] | None = None
 
 
-class Benchmark(_Part):
+class Benchmark(StrictModel):
     """One benchmark; `fullname` is its file, function and parameters."""
 
     fullname: str
     stats: BenchmarkStats
-    extra_info: dict[str, Any] = {}
+    extra_info: dict[str, Any] = Field(default_factory=dict)
 
 
-class BenchmarkFile(_Part):
+class BenchmarkFile(StrictModel):
     """All benchmarks of one session, and the machine it ran on."""
 
     machine_info: dict[str, Any]
@@ -59,10 +56,8 @@ def load_benchmarks(path: Path) -> BenchmarkFile | None:
     values = read_json(path, max_bytes=_MAX_BYTES, what="a record or a benchmark file")
     if not isinstance(values, dict) or "benchmarks" not in values or "schema_version" in values:
         return None
-    try:
-        found = BenchmarkFile.model_validate(values)
-    except ValidationError as error:
-        raise InputError(f"{path}: not a benchmark file: {one_line(error)}") from None
+    what = "a benchmark file"
+    found = shaped(values, BenchmarkFile, path=path, what=what, unknown_keys="ignore")
     counts = Counter(benchmark.fullname for benchmark in found.benchmarks)
     if not counts:
         raise InputError(f"{path}: holds no benchmark; run pytest with --benchmark-json again")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import (
@@ -27,6 +27,7 @@ from mnistbench.schema.record import (
 )
 from mnistbench.schema.sealed_folder import unseal
 from mnistbench.schema.strict_json import load_versioned
+from mnistbench.schema.strict_model import StrictModel
 
 __all__ = [
     "CHECKPOINTS",
@@ -49,16 +50,13 @@ _SCHEMA_VERSION = 1
 _MAX_STATE_BYTES = 64 * 2**20
 
 
-class CheckpointState(BaseModel):
+class CheckpointState(StrictModel):
     """``state.json``: whose checkpoint this is, and how far it had come.
 
     `config` is of the whole invocation, with all of its seeds, but for what may differ when it goes
-    on; `seed` is this run's.
-    What follows `num_processes` is as it came out. `code` is what ran, with its versions; `scaler`
-    is the gradient scaler's state, where there is one.
+    on; `seed` is this run's. What follows `num_processes` is as it came out. `code` is what ran,
+    with its versions; `scaler` is the gradient scaler's state, where there is one.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
     schema_version: int = Field(_SCHEMA_VERSION, ge=1)
     run_id: Name

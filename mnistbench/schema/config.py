@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from mnistbench.schema.config_rules import check_known_split, check_together
+from mnistbench.schema.config_rules import check_known_split
 from mnistbench.schema.errors import InputError, one_line
 from mnistbench.schema.names import ProfileKind, TrackerName
 from mnistbench.schema.workload_config import MAX_COUNT, WorkloadConfig
@@ -55,8 +55,7 @@ class RunConfig(WorkloadConfig):
         1, ge=1, le=1000, description="Steps in one CUDA graph of the fast loop [steps]."
     )
     batch_last: bool = Field(
-        False,
-        description="Fast loop: run with the batch innermost, convolving by matrix products.",
+        False, description="Fast loop: run with the batch innermost, convolving by matrix products."
     )
     exact_parity: bool = Field(
         False,
@@ -171,7 +170,23 @@ class RunConfig(WorkloadConfig):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        check_together(self)
+        if self.global_batch_size is not None and self.per_device_batch_size is not None:
+            raise ValueError("global_batch_size: set either this or per_device_batch_size")
+        if self.lr_scaling != "none" and self.per_device_batch_size is None:
+            raise ValueError("lr_scaling: has no effect without --per-device-batch-size")
+        if self.eval_split == "val" and self.val_size == 0:
+            raise ValueError("val_size: 0 leaves no val; use --val-size 10000 or --eval-split test")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov: needs a momentum above 0")
+        if len(set(self.augment)) != len(self.augment):
+            raise ValueError("augment: names one change twice")
+        if self.profile_steps is not None:
+            first, last = map(int, self.profile_steps.split(":"))
+            if not 1 <= first < last:  # the step before the first warms the profiler up
+                raise ValueError("profile_steps: should be A:B with 1 <= A < B, such as 5:10")
+        if self.target_accuracy is None and (self.require_target or self.stop_at_target):
+            field = "require_target" if self.require_target else "stop_at_target"
+            raise ValueError(f"{field}: needs --target-accuracy")
         check_known_split(self)
         return self
 

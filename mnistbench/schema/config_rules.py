@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any
 
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.names import DatasetChoice, DatasetName
+from mnistbench.schema.names import DatasetName
+from mnistbench.schema.workload_config import WorkloadConfig
 
 __all__ = [
     "APPLIES_TO",
     "FAST_LOOP_FIELDS",
-    "TRAIN_IMAGES",
     "check_batch",
     "check_known_split",
     "check_split",
-    "check_together",
+    "is_read",
 ]
 
 TRAIN_IMAGES: Mapping[DatasetName, int] = {
@@ -41,14 +41,7 @@ FAST_LOOP_FIELDS = (
 
 APPLIES_TO: Mapping[str, tuple[str, frozenset[str]]] = {
     **dict.fromkeys(
-        (
-            "conv_layers",
-            "linear_layers",
-            "kernel_size",
-            "pooling",
-            "padding",
-            "batch_norm",
-        ),
+        ("conv_layers", "linear_layers", "kernel_size", "pooling", "padding", "batch_norm"),
         ("model", frozenset({"cnn"})),
     ),
     "channels": ("model", frozenset({"cnn", "speedrun-cnn"})),
@@ -80,70 +73,16 @@ APPLIES_TO: Mapping[str, tuple[str, frozenset[str]]] = {
 """Fields that only some choices of another field read: field -> (that field, those choices)."""
 
 
-class _Sizes(Protocol):
-    """What these checks read of a configuration."""
-
-    @property
-    def dataset(self) -> DatasetChoice: ...
-    @property
-    def synthetic_train_size(self) -> int: ...
-    @property
-    def val_size(self) -> int: ...
-    @property
-    def global_batch_size(self) -> int | None: ...
-    @property
-    def per_device_batch_size(self) -> int | None: ...
+def is_read(name: str, values: Mapping[str, Any]) -> bool:
+    """Whether the choices that `values` hold, of a record or a configuration, read field `name`."""
+    if name not in APPLIES_TO:
+        return True
+    field, choices = APPLIES_TO[name]
+    chosen = values[field] if isinstance(values[field], list | tuple) else [values[field]]
+    return not choices.isdisjoint(map(str, chosen))
 
 
-class _Choices(_Sizes, Protocol):
-    """What may contradict each other."""
-
-    @property
-    def lr_scaling(self) -> str: ...
-    @property
-    def eval_split(self) -> str: ...
-    @property
-    def nesterov(self) -> bool: ...
-    @property
-    def momentum(self) -> float: ...
-    @property
-    def augment(self) -> Sequence[str]: ...
-    @property
-    def profile_steps(self) -> str | None: ...
-    @property
-    def target_accuracy(self) -> float | None: ...
-    @property
-    def require_target(self) -> bool: ...
-    @property
-    def stop_at_target(self) -> bool: ...
-
-
-def check_together(config: _Choices) -> None:
-    """Check that no two values contradict each other.
-
-    Raises:
-        ValueError: two do; it begins with the field to mend.
-    """
-    if config.global_batch_size is not None and config.per_device_batch_size is not None:
-        raise ValueError("global_batch_size: set either this or per_device_batch_size")
-    if config.lr_scaling != "none" and config.per_device_batch_size is None:
-        raise ValueError("lr_scaling: has no effect without --per-device-batch-size")
-    if config.eval_split == "val" and config.val_size == 0:
-        raise ValueError("val_size: 0 leaves no val; use --val-size 10000 or --eval-split test")
-    if config.nesterov and config.momentum == 0:
-        raise ValueError("nesterov: needs a momentum above 0")
-    if len(set(config.augment)) != len(config.augment):
-        raise ValueError("augment: names one change twice")
-    if config.profile_steps is not None:
-        first, last = map(int, config.profile_steps.split(":"))
-        if not 1 <= first < last:  # the step before the first warms the profiler up
-            raise ValueError("profile_steps: should be A:B with 1 <= A < B, such as 5:10")
-    if config.target_accuracy is None and (config.require_target or config.stop_at_target):
-        field = "require_target" if config.require_target else "stop_at_target"
-        raise ValueError(f"{field}: needs --target-accuracy")
-
-
-def check_split(config: _Sizes, num_images: int, *, num_processes: int = 1) -> None:
+def check_split(config: WorkloadConfig, num_images: int, *, num_processes: int = 1) -> None:
     """Check that a training file of `num_images` images holds val and one whole batch.
 
     Raises:
@@ -164,7 +103,7 @@ def check_split(config: _Sizes, num_images: int, *, num_processes: int = 1) -> N
         )
 
 
-def check_known_split(config: _Sizes, *, num_processes: int = 1) -> None:
+def check_known_split(config: WorkloadConfig, *, num_processes: int = 1) -> None:
     """`check_split` where the data set's size is known before it is read.
 
     Raises:
@@ -176,7 +115,7 @@ def check_known_split(config: _Sizes, *, num_processes: int = 1) -> None:
         check_split(config, TRAIN_IMAGES[config.dataset], num_processes=num_processes)
 
 
-def check_batch(config: _Sizes, num_processes: int) -> None:
+def check_batch(config: WorkloadConfig, num_processes: int) -> None:
     """Check that every process gets an equal part of a step's samples.
 
     Raises:

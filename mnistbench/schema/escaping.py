@@ -6,7 +6,7 @@ import html
 import re
 from unicodedata import normalize
 
-__all__ = ["csv_cell", "escaped", "markdown", "printable"]
+__all__ = ["brief", "csv_cell", "escaped", "markdown", "printable"]
 
 _FORMULA = tuple("=+-@")
 _MARKUP = re.compile(
@@ -18,6 +18,12 @@ _MARKUP = re.compile(
 def printable(text: str) -> str:
     """`text` without what a terminal would obey or cannot print: control characters, surrogates."""
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+
+
+def brief(text: str, length: int) -> str:
+    """`text` printable, and cut off after `length` letters."""
+    text = printable(text)
+    return text if len(text) <= length else text[: length - 1].rstrip(" ,") + "…"
 
 
 def escaped(text: str) -> str:

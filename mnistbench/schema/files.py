@@ -27,6 +27,7 @@ __all__ = [
     "own_alone",
     "read_text",
     "why",
+    "write_new",
     "write_whole",
 ]
 
@@ -103,6 +104,18 @@ def read_text(path: Path, *, max_bytes: int, what: str) -> str:
         raise InputError(f"{path}: not {what}: not a text file ({at})") from None
 
 
+def write_new(path: Path, content: bytes) -> None:
+    """Write `content` to a new file at `path`, down to the disk.
+
+    Raises:
+        OSError: it cannot be written, or there is one already.
+    """
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def write_whole(path: Path, content: str | bytes, *, named: bool = False) -> None:
     """Write `content` to `path`, all of it or nothing; its folder is made.
 
@@ -119,10 +132,7 @@ def write_whole(path: Path, content: str | bytes, *, named: bool = False) -> Non
             os.close(opened(target))
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with aside.open("xb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
-                file.flush()
-                os.fsync(file.fileno())
+            write_new(aside, content.encode() if isinstance(content, str) else content)
             aside.replace(target)
         finally:
             aside.unlink(missing_ok=True)

@@ -81,10 +81,8 @@ Were they strict by their own configuration, they would not be made of what JSON
 """
 
 
-class _ReadOfConfig(StrictModel):
+class _Config(StrictModel):
     """What readers rely on in the open `config` of a record, as far as it is there."""
-
-    model_config = ConfigDict(extra="ignore")
 
     recipe: Name | None = None
     dataset: Name | None = None
@@ -96,10 +94,8 @@ class _ReadOfConfig(StrictModel):
     target_accuracy: float | None = Field(None, gt=0, le=1)
 
 
-class _ReadOfEnvironment(StrictModel):
+class _Environment(StrictModel):
     """The same of its open `environment`."""
-
-    model_config = ConfigDict(extra="ignore")
 
     versions: dict[str, Any] | None = None
     mixed_precision: str | None = None
@@ -112,7 +108,7 @@ class _ReadOfEnvironment(StrictModel):
 
 def _checked(values: dict[str, Any], shape: type[StrictModel]) -> dict[str, Any]:
     try:
-        shape.model_validate(values)
+        shape.model_validate(values, extra="ignore")
     except ValidationError as error:
         raise ValueError(one_line(error)) from None
     return values
@@ -270,10 +266,8 @@ class RunRecord(StrictModel):
     created_at: str
     seed: int
     recipe: RecipeInfo | None
-    config: Annotated[dict[str, Any], AfterValidator(partial(_checked, shape=_ReadOfConfig))]
-    environment: Annotated[
-        dict[str, Any], AfterValidator(partial(_checked, shape=_ReadOfEnvironment))
-    ]
+    config: Annotated[dict[str, Any], AfterValidator(partial(_checked, shape=_Config))]
+    environment: Annotated[dict[str, Any], AfterValidator(partial(_checked, shape=_Environment))]
     dataset: DatasetInfo | None
     num_parameters: int | None = Field(None, ge=0)
     num_epochs: float = Field(0.0, ge=0)

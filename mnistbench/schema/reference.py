@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.files import write_whole
 from mnistbench.schema.strict_json import load_versioned
+from mnistbench.schema.strict_model import StrictModel
 
 __all__ = [
     "REFERENCE_SCHEMA_VERSION",
@@ -18,18 +17,13 @@ __all__ = [
     "ReferencePoint",
     "find_references",
     "load_reference",
-    "save_reference",
 ]
 
 REFERENCE_SCHEMA_VERSION = 1
 _MAX_REFERENCE_BYTES = 2**23
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
-
-
-class ReferencePoint(_Part):
+class ReferencePoint(StrictModel):
     """The mean accuracy over seeds at one evaluation, and the band for one more honest run.
 
     Accuracies are fractions in [0, 1].
@@ -42,7 +36,7 @@ class ReferencePoint(_Part):
     high: float = Field(ge=0, le=1)
 
 
-class ReferenceCurve(_Part):
+class ReferenceCurve(StrictModel):
     """The curve of one recipe on one data set, and all that a run must share to be held to it.
 
     `settings` are the configuration values that decide the curve
@@ -61,17 +55,6 @@ class ReferenceCurve(_Part):
     seeds: list[int]
     points: list[ReferencePoint] = Field(min_length=1)
     made_by: str
-
-
-def save_reference(reference: ReferenceCurve, path: Path) -> None:
-    """Write `reference` to `path` as strict JSON, whole or not at all, over an older one.
-
-    Raises:
-        InputError: it cannot be written there.
-    """
-    write_whole(
-        path, json.dumps(reference.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
-    )
 
 
 def load_reference(path: Path) -> ReferenceCurve:

@@ -13,10 +13,11 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.files import opened, why
+from mnistbench.schema.files import opened, why, write_new
+from mnistbench.schema.strict_model import StrictModel
 
 __all__ = ["MANIFEST", "is_aside", "seal", "unseal"]
 
@@ -29,17 +30,13 @@ _NOT_TO_BE_HAD = {errno.EINVAL, errno.ENOTSUP, errno.EACCES}
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
+class _File(StrictModel):
     num_bytes: int = Field(ge=0, le=_MAX_FILE_BYTES)
     sha256: _Digest
 
 
-class _Manifest(BaseModel):
+class _Manifest(StrictModel):
     """The files of a folder; `sha256` is of this manifest's own text without it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     files: dict[str, _File]
     sha256: _Digest = "0" * 64
@@ -63,12 +60,12 @@ def seal(folder: Path, files: Mapping[str, bytes]) -> None:
     aside.mkdir(parents=True)
     try:
         for name, content in files.items():
-            _write(aside / name, content)
+            write_new(aside / name, content)
         entries = {
             name: _File(num_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
             for name, content in files.items()
         }
-        _write(aside / MANIFEST, _Manifest(files=entries).text().encode())
+        write_new(aside / MANIFEST, _Manifest(files=entries).text().encode())
         _sync(aside)
         aside.rename(folder)
     except BaseException:
@@ -124,13 +121,6 @@ def _read(path: Path, *, max_bytes: int) -> bytes:
     if len(content) > max_bytes:
         raise InputError(f"{path}: more than {max_bytes} bytes, which it had when it was saved")
     return content
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _sync(folder: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import stat
 from collections import deque
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, NamedTuple
@@ -33,6 +34,7 @@ __all__ = [
 RECORD_NAME = "record.json"
 _MAX_RECORD_BYTES = 64 * 2**20
 _MOST_NAMED = 3
+_BY_NAME = attrgetter("name")
 
 
 class Loaded(NamedTuple):
@@ -198,7 +200,7 @@ def search(folder: Path) -> list[Path]:
             status = path.stat()
             if (status.st_dev, status.st_ino) in seen:
                 continue
-            entries = sorted(os.scandir(path), key=_name) if stat.S_ISDIR(status.st_mode) else []
+            entries = sorted(os.scandir(path), key=_BY_NAME) if stat.S_ISDIR(status.st_mode) else []
         except OSError:
             if is_record or not (in_run and path.is_symlink()):
                 found.append(path if is_record else path / RECORD_NAME)
@@ -213,7 +215,3 @@ def search(folder: Path) -> list[Path]:
             elif entry.name == RECORD_NAME or entry.is_dir():
                 waiting.append((Path(entry.path), in_run))
     return sorted(found, key=lambda path: path.parts)
-
-
-def _name(entry: os.DirEntry[str]) -> str:
-    return entry.name

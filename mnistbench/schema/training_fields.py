@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.config_rules import APPLIES_TO, FAST_LOOP_FIELDS
+from mnistbench.schema.config_rules import APPLIES_TO, FAST_LOOP_FIELDS, is_read
 
 __all__ = ["BOOKKEEPING", "NOT_TRAINING", "SAME_RUN", "as_left_to_the_run", "curve_settings"]
 
@@ -82,7 +82,7 @@ def curve_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         config: as ``record.json`` holds it, or what this function made of that.
     """
     values = RunConfig().model_dump(mode="json") | dict(config)
-    left_out = set(_NOT_THE_CURVE) | {name for name in APPLIES_TO if not _is_read(name, values)}
+    left_out = set(_NOT_THE_CURVE) | {name for name in APPLIES_TO if not is_read(name, values)}
     if values["lr_schedule"] in _BLIND_TO_LENGTH:
         left_out |= _LENGTH
     return {name: value for name, value in values.items() if name not in left_out}
@@ -94,9 +94,3 @@ def as_left_to_the_run(config: Mapping[str, Any]) -> Mapping[str, Any]:
     It was true by default once, and a run that asks for it does what others do unasked.
     """
     return {**config, "cuda_graph": None} if config.get("cuda_graph") else config
-
-
-def _is_read(name: str, values: Mapping[str, Any]) -> bool:
-    field, choices = APPLIES_TO[name]
-    chosen = values[field] if isinstance(values[field], list | tuple) else [values[field]]
-    return any(choice in choices for choice in map(str, chosen))

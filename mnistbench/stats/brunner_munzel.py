@@ -6,14 +6,10 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import combinations
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    _Numbers: TypeAlias = NDArray[np.float64]
-    _Places: TypeAlias = NDArray[np.int64]
+import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["brunner_munzel_interval", "brunner_munzel_p"]
 
@@ -24,6 +20,8 @@ _MOST_PERMUTED = 60
 _FEWEST_FOR_T = 15
 """Values of the smaller side below which it does not: of 3 and 100 it would give 0.10 for 0.05."""
 _ROUNDING = 1e-9
+
+_Numbers: TypeAlias = NDArray[np.float64]
 
 
 def brunner_munzel_p(a: _Numbers, b: _Numbers) -> float:
@@ -36,8 +34,6 @@ def brunner_munzel_p(a: _Numbers, b: _Numbers) -> float:
     counts for neither side, so ties make p larger. Complete separation has the least p there is, 2
     by the number of splits.
     """
-    import numpy as np
-
     if len(a) == len(b) == 1:
         return 1.0
     differences = np.subtract.outer(b, a)
@@ -52,8 +48,6 @@ def brunner_munzel_interval(a: _Numbers, b: _Numbers, alpha: float) -> tuple[flo
     An end is one of the differences b - a, found by halving. Zero is tried first, so that it is
     outside if and only if the test rejects.
     """
-    import numpy as np
-
     if 2 / math.comb(len(a) + len(b), len(a)) >= alpha:
         return None
     differences = np.subtract.outer(b, a)
@@ -82,7 +76,6 @@ def _last(keeps: Callable[[int], bool], kept: int, lost: int, *, first_try: int)
 
 def _chance(a: _Numbers, b: _Numbers, above: NDArray[np.bool_], *, higher: bool) -> float:
     """The chance of a `b` as high, or as low, if nothing differs; `above` ``[b, a]``: that b is."""
-    import numpy as np
     from scipy.special import stdtr
 
     n_a, n_b = len(a), len(b)
@@ -102,10 +95,8 @@ def _chance(a: _Numbers, b: _Numbers, above: NDArray[np.bool_], *, higher: bool)
     return as_far / split.size if exact else (1 + as_far) / (1 + split.size)
 
 
-def _below(side: _Numbers) -> _Places:
+def _below(side: _Numbers) -> NDArray[np.int64]:
     """How many of a side lie below each of it."""
-    import numpy as np
-
     return np.searchsorted(np.sort(side), side)
 
 
@@ -115,8 +106,6 @@ def _studentised(sums: _Numbers, n_a: int, n_b: int) -> tuple[_Numbers, _Numbers
     `sums` ``[4, splits]``: over a, of the number of b that lie below it, and of its square; over b
     the same of a.
     """
-    import numpy as np
-
     one, one_square, other, other_square = sums
     spread_a = (one_square - one**2 / n_a) / max(n_a - 1, 1) / (n_a * n_b**2)
     spread_b = (other_square - other**2 / n_b) / max(n_b - 1, 1) / (n_b * n_a**2)
@@ -131,8 +120,6 @@ def _studentised(sums: _Numbers, n_a: int, n_b: int) -> tuple[_Numbers, _Numbers
 @lru_cache(maxsize=64)
 def _by_splits(n_a: int, n_b: int, under: tuple[int, ...]) -> _Numbers:
     """The statistic of splits of values of which so many, in order, lie `under` each."""
-    import numpy as np
-
     in_b = _splits(n_a, n_b)
     start = np.array(under)
     end = np.searchsorted(start, start, side="right")
@@ -152,8 +139,6 @@ def _by_splits(n_a: int, n_b: int, under: tuple[int, ...]) -> _Numbers:
 @lru_cache(maxsize=4)
 def _splits(n_a: int, n_b: int) -> _Numbers:
     """1 where a value is of b: all splits, or some that are drawn: ``[splits, n_a + n_b]``."""
-    import numpy as np
-
     n = n_a + n_b
     if math.comb(n, n_b) > _MOST_SPLITS:
         row = np.repeat([0.0, 1.0], [n_a, n_b])

@@ -7,51 +7,18 @@ from collections.abc import Sequence
 from statistics import fmean, median, stdev
 from typing import NamedTuple
 
-__all__ = [
-    "Estimate",
-    "MedianEstimate",
-    "Range",
-    "Ratio",
-    "mean_interval",
-    "median_interval",
-    "ratio_interval",
-    "trimmed_mean",
-]
+__all__ = ["Interval", "mean_interval", "median_interval", "ratio_interval", "trimmed_mean"]
 
 
-class Estimate(NamedTuple):
-    """A mean over `n` runs and half the width of its interval; no width for a single run."""
-
-    mean: float
-    half_width: float | None
-    n: int
-
-
-class Range(NamedTuple):
-    """An interval; None where the runs are too few to give a bound on that side."""
-
-    low: float | None
-    high: float | None
-
-
-class Ratio(NamedTuple):
-    """A ratio and its interval; None where the runs are too few for a bound."""
+class Interval(NamedTuple):
+    """An estimate with the ends of its interval; None where the runs are too few for a bound."""
 
     value: float
     low: float | None
     high: float | None
 
 
-class MedianEstimate(NamedTuple):
-    """A median over `n` runs and its interval; None where the runs are too few for a bound."""
-
-    median: float
-    low: float | None
-    high: float | None
-    n: int
-
-
-def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Estimate:
+def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
     """Student's t interval of the mean of independent `values` (Gosset 1908).
 
     For speeds. Of accuracies of which one in ten collapsed it covers 40 % at n = 5, 67 % at 10.
@@ -62,16 +29,17 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Estim
     _check(values, confidence)
     n = len(values)
     if n == 1:
-        return Estimate(values[0], None, 1)
+        return Interval(values[0], None, None)
     from scipy.special import stdtrit  # scipy.stats would cost a report half a second
 
-    t = float(stdtrit(n - 1, (1 + confidence) / 2))
-    return Estimate(fmean(values), t * stdev(values) / math.sqrt(n), n)
+    mean, t = fmean(values), float(stdtrit(n - 1, (1 + confidence) / 2))
+    half = t * stdev(values) / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half)
 
 
 def ratio_interval(
     base: Sequence[float], values: Sequence[float], *, confidence: float = 0.95
-) -> Ratio:
+) -> Interval:
     """The geometric mean of `values` over that of `base`, all above 0 and independent.
 
     Welch's interval (1947) of the difference of logarithms, which lets one side vary more than the
@@ -85,17 +53,17 @@ def ratio_interval(
     logs = [[math.log(value) for value in side] for side in (base, values)]
     change = fmean(logs[1]) - fmean(logs[0])
     if min(map(len, logs)) == 1:
-        return Ratio(math.exp(change), None, None)
+        return Interval(math.exp(change), None, None)
     from scipy.special import stdtrit
 
     squares = [stdev(side) ** 2 / len(side) for side in logs]
     parts = sum(x**2 / (len(side) - 1) for x, side in zip(squares, logs, strict=True))
     freedom = sum(squares) ** 2 / parts if parts else math.inf
     half = float(stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(sum(squares))
-    return Ratio(*(math.exp(change + x) for x in (0, -half, half)))
+    return Interval(*(math.exp(change + x) for x in (0, -half, half)))
 
 
-def median_interval(values: Sequence[float], *, confidence: float = 0.95) -> MedianEstimate:
+def median_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
     """The median of independent `values`, with an interval that assumes no distribution.
 
     Order statistics alone would jump from 89.1 to 97.9 % at n = 10; interpolating between two
@@ -114,13 +82,13 @@ def median_interval(values: Sequence[float], *, confidence: float = 0.95) -> Med
     while bdtr(rank, n, 0.5) <= tail:
         rank += 1
     if rank == 0:
-        return MedianEstimate(median(ordered), None, None, n)
+        return Interval(median(ordered), None, None)
     outer, inner = float(bdtr(rank - 1, n, 0.5)), float(bdtr(rank, n, 0.5))
     part = (tail - outer) / (inner - outer)
     weight = (n - rank) * part / (rank + (n - 2 * rank) * part)
     low = ordered[rank - 1] + weight * (ordered[rank] - ordered[rank - 1])
     high = ordered[n - rank] - weight * (ordered[n - rank] - ordered[n - rank - 1])
-    return MedianEstimate(median(ordered), low, high, n)
+    return Interval(median(ordered), low, high)
 
 
 def trimmed_mean(values: Sequence[float], *, drop_each_side: int) -> float:

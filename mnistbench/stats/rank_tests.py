@@ -12,8 +12,6 @@ from functools import lru_cache
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from mnistbench.stats.brunner_munzel import brunner_munzel_interval, brunner_munzel_p
-
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     _Numbers: TypeAlias = NDArray[np.float64]
 
 __all__ = [
-    "RecordTest",
     "Shift",
     "beats_target",
     "holm",
@@ -67,6 +64,8 @@ def rank_test(a: Sequence[float], b: Sequence[float], *, paired: bool) -> float:
     """
     first, second = _finite(a, b, paired=paired)
     if not paired:
+        from mnistbench.stats.brunner_munzel import brunner_munzel_p
+
         return brunner_munzel_p(first, second)
     averages, tail = _averages(second - first), _tail(len(a))
     most = max(int((averages > 0).sum()), int((averages < 0).sum()))
@@ -89,6 +88,8 @@ def shift(
     if not 0 < confidence < 1:
         raise ValueError(f"a confidence lies between 0 and 1, not {confidence}")
     import numpy as np
+
+    from mnistbench.stats.brunner_munzel import brunner_munzel_interval
 
     first, second = _finite(a, b, paired=paired)
     alpha = round(1 - confidence, 12)  # 1 - 0.95 is above 0.05

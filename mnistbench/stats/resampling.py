@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-from mnistbench.stats.intervals import Range
+import numpy as np
+from numpy.typing import NDArray
+
 from mnistbench.stats.readings import Reading
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    _Numbers: TypeAlias = NDArray[np.float64]
-
 __all__ = [
-    "DRAWS",
     "FEWEST_FOR_MEDIANS",
     "best_shares",
     "change_range",
@@ -34,6 +29,8 @@ FEWEST_FOR_MEDIANS = 5
 _NONE = 0.2
 """The prior probability that groups do not differ at all."""
 _ROUNDING = 1e-9
+
+_Numbers: TypeAlias = NDArray[np.float64]
 
 
 def drawn_means(
@@ -62,8 +59,6 @@ def drawn_means(
     Raises:
         ValueError: a group of fewer than two runs, or pairs of unequal number.
     """
-    import numpy as np
-
     if min(map(len, groups)) < 2 or (paired and len(set(map(len, groups))) > 1):
         raise ValueError("needs two runs or more in each group, and as many in each for pairs")
     random, k = np.random.default_rng(seed), len(groups)
@@ -101,8 +96,6 @@ def drawn_times(
 
     Args and errors as there.
     """
-    import numpy as np
-
     if not all(reading.reached and reading.high > 0 for group in groups for reading in group):
         drawn = drawn_medians(groups, paired=paired, draws=draws, seed=seed)
         return _between_ends(drawn, groups, seed)
@@ -130,8 +123,6 @@ def drawn_medians(
     Raises:
         ValueError: an empty group, or pairs of unequal number.
     """
-    import numpy as np
-
     if min(map(len, groups)) < 1 or (paired and len(set(map(len, groups))) > 1):
         raise ValueError("needs a run or more in each group, and as many in each for pairs")
     drawn = np.empty((draws, len(groups)))
@@ -152,8 +143,6 @@ def best_shares(drawn: _Numbers, *, higher_is_better: bool) -> list[float]:
         drawn: ``[draws, groups]`` of `drawn_means` or `drawn_medians`; infinity was not reached.
         higher_is_better: else lower.
     """
-    import numpy as np
-
     best = (drawn.max if higher_is_better else drawn.min)(axis=1, keepdims=True)
     near = np.isclose(drawn, best, rtol=_ROUNDING, atol=0.0)
     return [float(x) for x in (near / near.sum(axis=1, keepdims=True)).mean(axis=0)]
@@ -161,14 +150,12 @@ def best_shares(drawn: _Numbers, *, higher_is_better: bool) -> list[float]:
 
 def change_range(
     drawn: _Numbers, *, best: int, other: int, ratio: bool, confidence: float = 0.95
-) -> Range:
+) -> tuple[float | None, float | None]:
     """The interval of the change from group `best` to `other`, by percentiles of `drawn`.
 
     A fraction of the former if `ratio`, else the difference. ``None`` where, in a draw that counts
     for that end, one of them did not reach what is timed.
     """
-    import numpy as np
-
     a, b = drawn[:, best], drawn[:, other]
     neither = np.isinf(a) & np.isinf(b)  # it may be any change
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -179,13 +166,11 @@ def change_range(
         for open_end, share in ((-np.inf, tail), (np.inf, 1 - tail))
     ]
     low, high = (end if np.isfinite(end) else None for end in ends)
-    return Range(low, high)
+    return low, high
 
 
 def _between_ends(drawn: _Numbers, groups: Sequence[Sequence[Reading]], seed: int) -> _Numbers:
     """`drawn` middles of times, each group's moved alike to anywhere between its readings' ends."""
-    import numpy as np
-
     random = np.random.default_rng([seed, 1, len(groups)])
     ends = [[(r.low, r.high) for r in group if r.reached] or [(1.0, 1.0)] for group in groups]
     low, high = (np.array([sum(e[i] for e in group) for group in ends]) for i in (0, 1))
@@ -195,8 +180,6 @@ def _between_ends(drawn: _Numbers, groups: Sequence[Sequence[Reading]], seed: in
 
 def _noise(groups: Sequence[Sequence[float]], *, paired: bool) -> tuple[float, int]:
     """The sum of squares of the runs around their groups, and pairs, and its degrees of freedom."""
-    import numpy as np
-
     if not paired:
         return sum(len(g) * float(np.var(g)) for g in groups), sum(len(g) - 1 for g in groups)
     table = np.array(groups)
@@ -212,8 +195,6 @@ def _spreads(
     For each the sum of squares of noise that it leaves, itself, and the logarithm of its posterior
     weight; the noise and what the means scatter around are integrated out.
     """
-    import numpy as np
-
     some = np.geomspace(0.02, 20_000, 70)
     half_cauchy = some / (1 + some**2)  # on a logarithmic grid
     prior = np.array([_NONE, *((1 - _NONE) * half_cauchy / half_cauchy.sum())])
@@ -232,8 +213,6 @@ def _spreads(
 
 def _medians(group: Sequence[Reading], counts: NDArray[np.int64]) -> _Numbers:
     """The median of `group` for each row of `counts` ``[draws, n]``, how often each run counts."""
-    import numpy as np
-
     middles = [(r.low + r.high) / 2 if r.reached else r.low for r in group]
     order = sorted(range(len(group)), key=lambda i: (middles[i], not group[i].reached))
     times = np.array([middles[i] for i in order])
@@ -248,7 +227,6 @@ def _medians(group: Sequence[Reading], counts: NDArray[np.int64]) -> _Numbers:
 
 def _widened(medians: _Numbers, group: Sequence[Reading]) -> _Numbers:
     """`medians` farther from that of `group`, where it has one that is not zero."""
-    import numpy as np
     from scipy.special import ndtri, stdtrit
 
     n = len(group)
@@ -262,6 +240,4 @@ def _widened(medians: _Numbers, group: Sequence[Reading]) -> _Numbers:
 
 def _first_time(times: _Numbers, there: NDArray[np.bool_]) -> _Numbers:
     """In each row the first of `times` that is `there`, or infinity."""
-    import numpy as np
-
     return np.where(there.any(axis=1), times[there.argmax(axis=1)], np.inf)

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import combinations, takewhile
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from mnistbench.stats.readings import Reading
 from mnistbench.stats.turnbull import turnbull_median
@@ -28,6 +28,10 @@ __all__ = [
 _RESAMPLES = 9999
 _MOST_SPLITS = 20_000
 _ROUNDING = 1e-9
+
+
+_Runs: TypeAlias = tuple[Sequence[float], Sequence[bool]]
+"""The times of runs, and which of them were reached."""
 
 
 class CensoredMedian(NamedTuple):
@@ -121,14 +125,7 @@ def kaplan_meier_median(
     return CensoredMedian(middle, low, high, len(arrivals), len(times))
 
 
-def log_rank(
-    times_a: Sequence[float],
-    reached_a: Sequence[bool],
-    times_b: Sequence[float],
-    reached_b: Sequence[bool],
-    *,
-    seed: int = 0,
-) -> float:
+def log_rank(a: _Runs, b: _Runs, *, seed: int = 0) -> float:
     """Two-sided p of the log-rank test that A and B reach the target alike, by permutation.
 
     The statistic is Mantel's (1966), arrivals of A less those expected, as a sum of scores (Peto
@@ -141,12 +138,10 @@ def log_rank(
     Raises:
         ValueError: no runs, lengths that differ, or a time that is not finite.
     """
-    check_times(times_a, reached_a)
-    check_times(times_b, reached_b)
     import numpy as np
 
-    scores = np.array(_log_rank_scores([*times_a, *times_b], [*reached_a, *reached_b]))
-    n, n_a = len(scores), len(times_a)
+    scores = np.array(_log_rank_scores(a, b))
+    n, n_a = len(scores), len(a[0])
     seen, is_exact = scores[:n_a].sum(), math.comb(n, n_a) <= _MOST_SPLITS
     if is_exact:
         sums = scores[np.array(list(combinations(range(n), n_a)))].sum(axis=1)
@@ -159,12 +154,7 @@ def log_rank(
     return min(1.0, 2 * float(min(beyond) + extra) / (len(sums) + extra))
 
 
-def log_rank_excess(
-    times_a: Sequence[float],
-    reached_a: Sequence[bool],
-    times_b: Sequence[float],
-    reached_b: Sequence[bool],
-) -> float:
+def log_rank_excess(a: _Runs, b: _Runs) -> float:
     """Arrivals of A less those expected if B were alike: the direction of `log_rank`.
 
     Above 0 A gets there sooner, below 0 B; Mantel's statistic (1966), in runs. Where the curves
@@ -173,10 +163,7 @@ def log_rank_excess(
     Raises:
         ValueError: as `log_rank`.
     """
-    check_times(times_a, reached_a)
-    check_times(times_b, reached_b)
-    scores = _log_rank_scores([*times_a, *times_b], [*reached_a, *reached_b])
-    excess = math.fsum(scores[: len(times_a)])
+    excess = math.fsum(_log_rank_scores(a, b)[: len(a[0])])
     return excess if abs(excess) > _ROUNDING else 0.0
 
 
@@ -193,8 +180,11 @@ def _bracketed(early: CensoredMedian, middle: float | None, late: CensoredMedian
     return CensoredMedian(middle, low, high, late.reached, late.n, above, at_most)
 
 
-def _log_rank_scores(times: Sequence[float], reached: Sequence[bool]) -> list[float]:
+def _log_rank_scores(a: _Runs, b: _Runs) -> list[float]:
     """Of each run its arrival, 1 or 0, less those expected while it was under way (sum 0)."""
+    for side in (a, b):
+        check_times(*side)
+    times, reached = [*a[0], *b[0]], [*a[1], *b[1]]
     expected, hazards = 0.0, dict[float, float]()
     arrivals = Counter(time for time, there in zip(times, reached, strict=True) if there)
     ordered = sorted(times)

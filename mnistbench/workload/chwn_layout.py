@@ -111,14 +111,7 @@ def _patches(features: Tensor, kernel: torch.Size, stride: int) -> Tensor:
     rows, columns = ((s - k) // stride + 1 for s, k in zip((height, width), kernel, strict=True))
     seen = features.as_strided(
         (channels, *kernel, rows, columns, batch),
-        (
-            height * width * batch,
-            width * batch,
-            batch,
-            stride * width * batch,
-            stride * batch,
-            1,
-        ),
+        (height * width * batch, width * batch, batch, stride * width * batch, stride * batch, 1),
     )
     copied = seen.contiguous()
     # not a view: that would have inductor copy along flat indices, dividing for every element

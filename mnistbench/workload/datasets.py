@@ -25,8 +25,6 @@ from mnistbench.workload.mapped_files import DigitFile, MappedDigits, generated_
 
 __all__ = [
     "DATASETS",
-    "TEST_IMAGES",
-    "DatasetSpec",
     "LoadedDataset",
     "default_data_dir",
     "load_dataset",
@@ -171,10 +169,7 @@ def _find(config: RunConfig, warn: Callable[[str], None]) -> tuple[DatasetName, 
         return name, "local"
     try:
         download_set(
-            spec.raw,
-            data_dir,
-            torchvision_class=spec.torchvision_class,
-            options=spec.options,
+            spec.raw, data_dir, torchvision_class=spec.torchvision_class, options=spec.options
         )
     except DownloadError as error:
         if absent.is_found:  # drawn digits are not what was meant

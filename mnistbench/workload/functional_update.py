@@ -29,44 +29,23 @@ def functional_update(optimizer: torch.optim.Optimizer, lr: Tensor) -> Update | 
     group = optimizer.param_groups[0]
     states = {weight: optimizer.state[weight] for weight in group["params"] if weight.requires_grad}
     if isinstance(optimizer, torch.optim.Adam):  # AdamW is one
-        return _Adam(group, states, lr)
-    if isinstance(optimizer, torch.optim.SGD):
-        return _Sgd(group, states, lr)
-    return None
+        return _adam(group, states, lr)
+    return _sgd(group, states, lr) if isinstance(optimizer, torch.optim.SGD) else None
 
 
-class _Adam:
-    def __init__(self, group: dict[str, Any], states: _States, lr: Tensor) -> None:
-        self._weights = list(states)
-        self._means = [state["exp_avg"] for state in states.values()]
-        self._squares = [state["exp_avg_sq"] for state in states.values()]
-        self._steps = [state["step"] for state in states.values()]
-        self._lr, (self._beta1, self._beta2) = lr, group["betas"]
-        keys = ("amsgrad", "weight_decay", "eps", "maximize", "decoupled_weight_decay")
-        self._rest = {key: group[key] for key in keys}
-
-    def __call__(self, grads: Sequence[Tensor]) -> None:
-        adam(
-            self._weights,
-            list(grads),
-            self._means,
-            self._squares,
-            [],
-            self._steps,
-            foreach=False,
-            beta1=self._beta1,
-            beta2=self._beta2,
-            lr=self._lr,
-            **self._rest,
-        )
+def _adam(group: dict[str, Any], states: _States, lr: Tensor) -> Update:
+    weights, (beta1, beta2) = list(states), group["betas"]
+    names = ("exp_avg", "exp_avg_sq", "step")
+    means, squares, steps = ([state[name] for state in states.values()] for name in names)
+    keys = ("amsgrad", "weight_decay", "eps", "maximize", "decoupled_weight_decay")
+    rest = {key: group[key] for key in keys} | {"beta1": beta1, "beta2": beta2}
+    return lambda grads: adam(
+        weights, list(grads), means, squares, [], steps, foreach=False, lr=lr, **rest
+    )
 
 
-class _Sgd:
-    def __init__(self, group: dict[str, Any], states: _States, lr: Tensor) -> None:
-        self._weights, self._lr = list(states), lr
-        self._buffers = [state.get("momentum_buffer") for state in states.values()]
-        keys = ("weight_decay", "momentum", "dampening", "nesterov", "maximize")
-        self._rest = {key: group[key] for key in keys}
-
-    def __call__(self, grads: Sequence[Tensor]) -> None:
-        sgd(self._weights, list(grads), self._buffers, foreach=False, lr=self._lr, **self._rest)
+def _sgd(group: dict[str, Any], states: _States, lr: Tensor) -> Update:
+    weights, buffers = list(states), [state.get("momentum_buffer") for state in states.values()]
+    keys = ("weight_decay", "momentum", "dampening", "nesterov", "maximize")
+    rest = {key: group[key] for key in keys}
+    return lambda grads: sgd(weights, list(grads), buffers, foreach=False, lr=lr, **rest)

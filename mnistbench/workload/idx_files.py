@@ -105,6 +105,12 @@ def _split(stem: str, num: int, images: str | None = None, labels: str | None = 
     )
 
 
+def _as_mnist(folder: str, *digests: str | None) -> RawSet:
+    """A set in files called as MNIST's, with checksums of images and labels of train, then test."""
+    train = _split(f"{folder}/raw/train", 60_000, *digests[:2])
+    return RawSet(train=train, test=_split(f"{folder}/raw/t10k", 10_000, *digests[2:]))
+
+
 def _qmnist_split(stem: str) -> RawSplit:
     labels = RawFile(path=f"{stem}-labels-idx2-int", shape=(60_000, 8), kind="int")
     return RawSplit(images=_split(stem, 60_000).images, labels=labels)
@@ -113,37 +119,26 @@ def _qmnist_split(stem: str) -> RawSplit:
 # MNIST's checksums were worked out from files whose md5 are the published ones; those of the other
 # sets are published in at least two places that agree, and are left out where none such was found.
 RAW_FILES: Mapping[DatasetName, RawSet] = {
-    "mnist": RawSet(
-        train=_split(
-            "MNIST/raw/train",
-            60_000,
-            "sha256:ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            "sha256:65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        ),
-        test=_split(
-            "MNIST/raw/t10k",
-            10_000,
-            "sha256:0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            "sha256:ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-        ),
+    "mnist": _as_mnist(
+        "MNIST",
+        "sha256:ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "sha256:65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "sha256:0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "sha256:ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ),
-    "fashion-mnist": RawSet(
-        train=_split(
-            "FashionMNIST/raw/train",
-            60_000,
-            "md5:f4a8712d7a061bf5bd6d2ca38dc4d50a",
-            "md5:9018921c3c673c538a1fc5bad174d6f9",
-        ),
-        test=_split(
-            "FashionMNIST/raw/t10k",
-            10_000,
-            "md5:8181f5470baa50b63fa0f6fddb340f0a",
-            "md5:15d484375f8d13e6eb1aabb0c3f46965",
-        ),
+    "fashion-mnist": _as_mnist(
+        "FashionMNIST",
+        "md5:f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "md5:9018921c3c673c538a1fc5bad174d6f9",
+        "md5:8181f5470baa50b63fa0f6fddb340f0a",
+        "md5:15d484375f8d13e6eb1aabb0c3f46965",
     ),
-    "kmnist": RawSet(
-        train=_split("KMNIST/raw/train", 60_000, None, "md5:949e75301f8813e0dc5800dcc320fc52"),
-        test=_split("KMNIST/raw/t10k", 10_000, None, "md5:9f55f451c0988b028eccdf7d5cc265ab"),
+    "kmnist": _as_mnist(
+        "KMNIST",
+        None,
+        "md5:949e75301f8813e0dc5800dcc320fc52",
+        None,
+        "md5:9f55f451c0988b028eccdf7d5cc265ab",
     ),
     "qmnist": RawSet(
         train=_qmnist_split("QMNIST/raw/qmnist-train"), test=_qmnist_split("QMNIST/raw/qmnist-test")

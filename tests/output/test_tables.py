@@ -45,7 +45,7 @@ def test_seeds_are_one_row_with_their_interval(make_record):
     text = render_runs(records, table_format="table")
     row = cells(text)[0]
     expected = mean_interval([1000.0, 1010.0, 1020.0])
-    assert row["samples/s"] == f"1,010 ± {expected.half_width:,.0f}"
+    assert row["samples/s"] == f"1,010 ± {expected.high - expected.value:,.0f}"
     assert row["test acc %"] == "97.10 (97.00–97.20)"
     assert row["n"] == "3"
     assert "± is half the width of the 95 % interval of the mean over n runs" in text

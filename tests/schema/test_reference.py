@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from bench.reference_curve import save_reference
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.reference import (
     REFERENCE_SCHEMA_VERSION,
@@ -11,7 +12,6 @@ from mnistbench.schema.reference import (
     ReferencePoint,
     find_references,
     load_reference,
-    save_reference,
 )
 
 

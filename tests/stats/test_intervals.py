@@ -25,13 +25,11 @@ INTERVALS = [mean_interval, median_interval]
     st.sampled_from([0.8, 0.95, 0.99]),
 )
 def test_the_interval_of_the_mean_is_scipys(values, confidence):
-    estimate = mean_interval(values, confidence=confidence)
-    low, high = stats.t.interval(
+    found = mean_interval(values, confidence=confidence)
+    expected = stats.t.interval(
         confidence, len(values) - 1, loc=stats.tmean(values), scale=stats.sem(values)
     )
-    assert estimate.n == len(values)
-    assert estimate.mean == pytest.approx((low + high) / 2, rel=1e-6, abs=1e-6)
-    assert estimate.half_width == pytest.approx((high - low) / 2, rel=1e-6, abs=1e-6)
+    assert found == pytest.approx((sum(expected) / 2, *expected), rel=1e-6, abs=1e-6)
 
 
 @pytest.mark.parametrize("interval", INTERVALS)
@@ -46,7 +44,7 @@ def test_where_order_statistics_have_the_confidence_they_are_the_interval(n, dat
     rank = data.draw(st.integers(1, n // 2))
     confidence = 1 - 2 * stats.binom.cdf(rank - 1, n, 0.5)
     values = data.draw(st.lists(NUMBERS, min_size=n, max_size=n))
-    _, low, high, _ = median_interval(values, confidence=confidence - 1e-12)
+    _, low, high = median_interval(values, confidence=confidence - 1e-12)
     assert low == pytest.approx(sorted(values)[rank - 1], abs=1e-3)
     assert high == pytest.approx(sorted(values)[n - rank], abs=1e-3)
 
@@ -56,9 +54,9 @@ def test_the_interval_of_the_median_lies_just_within_scipys_conservative_one(val
     result = median_interval(values, confidence=confidence)
     wide = stats.quantile_test(values, p=0.5).confidence_interval(confidence)
     ordered = sorted(values)
-    inner_low = min([x for x in ordered if x > wide.low] + [result.median])
-    inner_high = max([x for x in ordered if x < wide.high] + [result.median])
-    assert result.median == median(values)
+    inner_low = min([x for x in ordered if x > wide.low] + [result.value])
+    inner_high = max([x for x in ordered if x < wide.high] + [result.value])
+    assert result.value == median(values)
     assert wide.low <= result.low <= inner_low + 1e-9
     assert inner_high - 1e-9 <= result.high <= wide.high
 
@@ -67,17 +65,17 @@ def test_the_median_of_ten_interpolates_as_published():
     # k = 2 covers 97.85 %, k = 3 covers 89.06 %: Hettmansperger and Sheather's formula by hand.
     part = (0.978515625 - 0.95) / (0.978515625 - 0.890625)
     weight = 8 * part / (2 + 6 * part)
-    assert median_interval(range(1, 11)) == pytest.approx((5.5, 2 + weight, 9 - weight, 10))
+    assert median_interval(range(1, 11)) == pytest.approx((5.5, 2 + weight, 9 - weight))
 
 
 def test_one_value_has_no_interval():
-    assert mean_interval([3.0]) == (3.0, None, 1)
-    assert median_interval([3.0]) == (3.0, None, None, 1)
+    assert mean_interval([3.0]) == (3.0, None, None)
+    assert median_interval([3.0]) == (3.0, None, None)
 
 
 @pytest.mark.parametrize("n", range(1, 6))
 def test_fewer_than_six_values_bound_no_median_at_95_percent(n):
-    assert median_interval(SEVEN[:n]) == (median(SEVEN[:n]), None, None, n)
+    assert median_interval(SEVEN[:n]) == (median(SEVEN[:n]), None, None)
 
 
 @given(st.data(), st.integers(0, 5))
@@ -94,8 +92,8 @@ def test_a_trimmed_mean_of_nothing_is_an_error(n, drop):
 
 
 @given(
-    st.lists(st.floats(0.1, 10), min_size=2, max_size=9, unique=True),
-    st.lists(st.floats(0.1, 10), min_size=2, max_size=9, unique=True),
+    st.lists(st.integers(100, 10_000), min_size=2, max_size=9, unique=True),
+    st.lists(st.integers(100, 10_000), min_size=2, max_size=9, unique=True),
 )
 def test_the_interval_of_a_ratio_is_scipys_of_logarithms(base, values):
     logs = [[math.log(value) for value in side] for side in (values, base)]

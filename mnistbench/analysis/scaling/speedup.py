@@ -10,7 +10,7 @@ from mnistbench.analysis.samples import Sample
 from mnistbench.analysis.scaling.topology import Topology
 from mnistbench.analysis.stability import is_unstable
 from mnistbench.schema.record import RunRecord, StepSplit
-from mnistbench.stats.intervals import Ratio, ratio_interval
+from mnistbench.stats.intervals import Interval, ratio_interval
 
 __all__ = ["SCALINGS", "Measured", "Scaling", "Speedup", "measure", "why_no_more"]
 
@@ -32,10 +32,10 @@ class Speedup(NamedTuple):
     scaling: Scaling
     base: Topology
     workers: float
-    speed: Ratio | None
+    speed: Interval | None
     efficiency: float | None
-    time: Ratio | None
-    steps: Ratio | None
+    time: Interval | None
+    steps: Interval | None
 
 
 class Measured(NamedTuple):
@@ -88,19 +88,15 @@ def measure(topology: Topology, others: Sequence[Topology], *, target: float) ->
         unstable=sum(map(is_unstable, topology.timed)),
         step_s=topology.step_s,
         split=topology.split,
-        samples_per_s=_level("samples_per_s", topology.timed),
-        time_s=_level("time_to_accuracy_s", topology.alone, target),
-        steps=_level("steps_to_accuracy", topology.per_seed, target),
+        samples_per_s=METRICS["samples_per_s"].of(topology.timed),
+        time_s=METRICS["time_to_accuracy_s"].of(topology.alone, target),
+        steps=METRICS["steps_to_accuracy"].of(topology.per_seed, target),
         speedups=tuple(
             _speedup(base, topology, scaling=scaling, target=target)
             for scaling in SCALINGS
             if (base := _base(topology, others, scaling=scaling))
         ),
     )
-
-
-def _level(name: MetricName, runs: Sequence[RunRecord], target: float | None = None) -> Level:
-    return METRICS[name].level(METRICS[name].samples(runs, target))
 
 
 def _base(topology: Topology, others: Sequence[Topology], *, scaling: Scaling) -> Topology | None:
@@ -129,7 +125,7 @@ def _speedup(base: Topology, topology: Topology, *, scaling: Scaling, target: fl
 
 def _ratio(
     base: Sequence[RunRecord], runs: Sequence[RunRecord], *, name: MetricName, target: float
-) -> Ratio | None:
+) -> Interval | None:
     """The median of `base` over that of `runs`, as a comparison has it, with its interval.
 
     Runs of one seed are on the same batches: the same seeds on both sides are pairs.
@@ -137,9 +133,9 @@ def _ratio(
     paired = [run.seed for run in base] == [run.seed for run in runs]
     a, b = (METRICS[name].samples(side, target) for side in (runs, base))
     if paired and a == b and all(reading.reached for reading in a):
-        return Ratio(1.0, 1.0, 1.0)  # of the same steps nothing is left open
+        return Interval(1.0, 1.0, 1.0)  # of the same steps nothing is left open
     change = Sample(METRICS[name], a, b, paired=paired).change() if a and b else None
     if change is None:
         return None
     low, high = (None if end is None else 1 + end for end in change[1:])
-    return Ratio(1 + change.estimate, low, high)
+    return Interval(1 + change.estimate, low, high)

@@ -23,23 +23,15 @@ from mnistbench.output.charts.curves import (
     set_accuracy_ticks,
     set_epoch_ticks,
 )
-from mnistbench.output.charts.style import (
-    COLOURS,
-    PALE,
-    WIDTH_IN,
-    Picture,
-    brief,
-    new_figure,
-    plain_log,
-)
-from mnistbench.schema.escaping import printable
+from mnistbench.output.charts.style import COLOURS, PALE, WIDTH_IN, Picture, new_figure, plain_log
+from mnistbench.schema.escaping import brief, printable
 from mnistbench.schema.record import RunRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["curve_pictures", "highest"]
+__all__ = ["curve_pictures", "highest", "split_name"]
 
 _COLUMNS = 3
 _PANELS = 24
@@ -93,8 +85,7 @@ def curve_pictures(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) 
     Up to seven groups are drawn together; more get a panel each, those of one recipe or model in a
     picture of their own where there are few of these.
     """
-    splits = sorted({str(record.config.get("eval_split")) for group in groups for record in group})
-    split = " / ".join(splits)
+    split = split_name(groups)
     accuracy = _Quantity(
         name="accuracy",
         title=f"{split} accuracy by epoch",
@@ -116,6 +107,12 @@ def curve_pictures(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) 
             _picture(quantity, lines, _Place(chapter, number if len(chapters) > 1 else 0, note))
         ]
     ]
+
+
+def split_name(groups: Sequence[Sequence[RunRecord]]) -> str:
+    """The split that runs were evaluated on, or all of them."""
+    splits = {str(record.config.get("eval_split")) for group in groups for record in group}
+    return " / ".join(sorted(splits))
 
 
 _Named: TypeAlias = tuple[str, Sequence[RunRecord]]
@@ -165,6 +162,7 @@ def _runs(group: Sequence[RunRecord]) -> list[RunRecord]:
 def _picture(quantity: _Quantity, lines: Sequence[_Line], place: _Place) -> Picture:
     chapter, number, note = place
     few = len(lines) <= FEW
+    which = ", ".join(line.name for line in lines) if few else f"{len(lines)} rows"
     lead = f"{chapter.strip()}: " if chapter else ""
     title = lead + quantity.title
     notes = [_BAND, *([] if few else [_PALE]), *([_BY_ERROR] * (quantity.name == "accuracy")), note]
@@ -172,13 +170,9 @@ def _picture(quantity: _Quantity, lines: Sequence[_Line], place: _Place) -> Pict
         name=f"{quantity.name}-{number}" if number else quantity.name,
         title=title[:1].upper() + title[1:] if not chapter else title,
         caption=" ".join(filter(None, notes)),
-        alt=f"{title} of {_listed(lines)}.{_ends(quantity, lines)}",
+        alt=f"{title} of {which}.{_ends(quantity, lines)}",
         draw=partial(_together if few else _apart, quantity, lines),
     )
-
-
-def _listed(lines: Sequence[_Line]) -> str:
-    return ", ".join(line.name for line in lines) if len(lines) <= FEW else f"{len(lines)} rows"
 
 
 def _ends(quantity: _Quantity, lines: Sequence[_Line]) -> str:

@@ -7,14 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from mnistbench.output.charts.curves import look
-from mnistbench.output.charts.style import (
-    INK,
-    MUTED,
-    Picture,
-    brief,
-    new_figure,
-    plain_log,
-)
+from mnistbench.output.charts.style import INK, MUTED, Picture, new_figure, plain_log
+from mnistbench.schema.escaping import brief
 from mnistbench.schema.insight import Ceilings, StepCosts
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from mnistbench.output.charts.style import INK, MUTED, brief, new_figure
+from mnistbench.output.charts.style import INK, MUTED, new_figure
+from mnistbench.schema.escaping import brief
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from mnistbench.output.charts.curves import look
-from mnistbench.output.charts.style import MUTED, Picture, brief, new_figure
+from mnistbench.output.charts.style import MUTED, Picture, new_figure
+from mnistbench.schema.escaping import brief
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

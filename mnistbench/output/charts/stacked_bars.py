@@ -130,11 +130,7 @@ def _draw(rows: Sequence[Stack], *, axis: str, widest: float) -> Figure:
     axes.set_xlim(0, widest * 1.03 or 1.0)
     axes.set_xlabel(axis)
     figure.legend(
-        loc="outside lower left",
-        ncols=4,
-        handlelength=1.0,
-        handletextpad=0.4,
-        columnspacing=1.0,
+        loc="outside lower left", ncols=4, handlelength=1.0, handletextpad=0.4, columnspacing=1.0
     )
     return figure
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from mnistbench.schema.errors import InputError, first_line
-from mnistbench.schema.escaping import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,13 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLOURS",
-    "GRID",
     "INK",
     "MUTED",
     "PALE",
     "WIDTH_IN",
     "Picture",
-    "brief",
     "darkened",
     "drawn",
     "new_figure",
@@ -184,12 +181,6 @@ def new_figure(height_in: float, *, fixed: bool = False) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(WIDTH_IN, height_in), layout=None if fixed else "constrained")
-
-
-def brief(text: str, length: int) -> str:
-    """`text` for a picture: printable, and cut off after `length` letters."""
-    text = printable(text)
-    return text if len(text) <= length else text[: length - 1].rstrip(" ,") + "…"
 
 
 def plain_log(axes: Axes, which: Literal["x", "y"]) -> None:

@@ -7,7 +7,7 @@ from statistics import fmean
 
 from mnistbench.analysis.bottleneck import limits_line
 from mnistbench.analysis.grouping import identify
-from mnistbench.analysis.number_text import NOT_MEASURED
+from mnistbench.analysis.number_text import NOT_MEASURED, ms
 from mnistbench.output.charts.roofline import RooflinePoint, roofline_picture
 from mnistbench.output.charts.stacked_bars import Stack, step_pictures
 from mnistbench.output.page.parts import Section, Table
@@ -36,7 +36,7 @@ def step_section(subject: Subject) -> Section | None:
         key="steps",
         title="What limits a step",
         lead="Where the time of a step goes, and how near it comes to what the machine can do.",
-        said=[said for name, run in middle.items() if (said := _verdict(name, run))],
+        said=[f"{name}: {why}." for name, run in middle.items() if (why := limits_line(run))],
         pictures=[
             *step_pictures([_stack(name, cost) for name, cost in costs.items()]),
             *([roofline] if roofline else []),
@@ -57,11 +57,6 @@ def _middle(runs: Sequence[RunRecord]) -> RunRecord | None:
     return runs[told[(len(told) - 1) // 2][1]] if told else None
 
 
-def _verdict(name: str, run: RunRecord) -> str | None:
-    said = limits_line(run)
-    return f"{name}: {said}." if said else None
-
-
 def _stack(name: str, costs: StepCosts) -> Stack:
     parts = {
         "loader": costs.loader_s,
@@ -80,12 +75,12 @@ def _cost_cells(name: str, costs: StepCosts) -> dict[str, str]:
     intensity = costs.flops / costs.traffic_bytes if costs.traffic_bytes else None
     return {
         "run": name,
-        "step ms": _ms(costs.step_s),
-        "loader ms": _ms(costs.loader_s),
-        "communication ms": _ms(costs.communication_s),
-        "calls ms": _ms(costs.overhead_s),
-        "arithmetic ms": _ms(costs.arithmetic_s),
-        "traffic ms": _ms(costs.traffic_s),
+        "step ms": ms(costs.step_s),
+        "loader ms": ms(costs.loader_s),
+        "communication ms": ms(costs.communication_s),
+        "calls ms": ms(costs.overhead_s),
+        "arithmetic ms": ms(costs.arithmetic_s),
+        "traffic ms": ms(costs.traffic_s),
         "flop/byte": NOT_MEASURED if intensity is None else f"{intensity:,.3g}",
         "Gflop/s": f"{speed / 1e9:,.3g}",
         "of peak %": _share(speed / costs.ceilings.matmul_flops_per_s),
@@ -103,34 +98,31 @@ def _ceilings_note(machine: str, costs: StepCosts) -> str:
 
 def profile_section(subject: Subject) -> Section | None:
     """What profiled runs spent their steps on; ``None`` where none was profiled."""
-    profiled = [(row, run) for row in subject.rows for run in row.runs if run.profile]
+    profiled = [
+        (f"{row.name}, seed {run.seed}", run.run_id, run.profile)
+        for row in subject.rows
+        for run in row.runs
+        if run.profile
+    ]
     if not profiled:
         return None
     shown = profiled[:_MOST_PROFILES]
     left = len(profiled) - len(shown)
+    files = [
+        f"{name}, in {run}: {', '.join(seen.files)}" for name, run, seen in shown if seen.files
+    ]
     return Section(
         key="operators",
         title="Operators",
         lead="What the operators of profiled steps took by themselves, longest first; the times of "
         "such runs are nobody's measure.",
-        said=[
-            f"{row.name}, seed {run.seed}: {profile_line(run.profile)}."
-            for row, run in shown
-            if run.profile
-        ],
+        said=[f"{name}: {profile_line(seen)}." for name, _, seen in shown],
         tables=[
-            Table(title=f"{row.name}, seed {run.seed}", rows=cells[:_MOST_OPERATORS])
-            for row, run in shown
-            if run.profile and (cells := operator_rows(run.profile))
+            Table(title=name, rows=cells[:_MOST_OPERATORS])
+            for name, _, seen in shown
+            if (cells := operator_rows(seen))
         ],
-        notes=[
-            *(
-                f"{row.name}, seed {run.seed}, in {run.run_id}: {', '.join(run.profile.files)}"
-                for row, run in shown
-                if run.profile and run.profile.files
-            ),
-            *([f"{left} more profiled runs are not shown"] if left else []),
-        ],
+        notes=files + [f"{left} more profiled runs are not shown"] * (left > 0),
     )
 
 
@@ -179,10 +171,6 @@ def _telemetry_cells(row: ReportRow, sampled: Sequence[Telemetry]) -> dict[str, 
             found[name] = format(together(known) / unit, form) if known else NOT_MEASURED
     reasons = {reason for one in sampled for reason in one.gpu_throttle_reasons or ()}
     return found | {"GPU throttled by": ", ".join(sorted(reasons)) or NOT_MEASURED}
-
-
-def _ms(value_s: float | None) -> str:
-    return NOT_MEASURED if value_s is None else f"{1000 * value_s:.3g}"
 
 
 def _share(share: float | None) -> str:

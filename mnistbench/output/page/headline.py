@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from mnistbench.analysis.comparability import order_caveat
 from mnistbench.analysis.differences import conditions
-from mnistbench.analysis.metrics import METRICS, Level, MetricName
+from mnistbench.analysis.metrics import METRICS, MetricName
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.pairing import as_one
 from mnistbench.analysis.stability import spoiled, time_mark
@@ -53,7 +53,7 @@ def answers(subject: Subject) -> list[str]:
         what, anew = f"Fastest to {goal(target)}", bool(subject.options.targets)
         said += _best(alone, "time_to_accuracy_s", target, what=what, scored_anew=anew)
     completed = [row for row in subject.timed if any(r.status == "completed" for r in row.runs)]
-    split = "test" if all(_level(row, "test_accuracy").n for row in completed) else "val"
+    split = "test" if all(METRICS["test_accuracy"].of(row.runs).n for row in completed) else "val"
     name: MetricName = "test_accuracy" if split == "test" else "val_accuracy"
     return said + _best(completed, name, None, what=f"Highest {split} accuracy")
 
@@ -99,15 +99,12 @@ def _condition(row: ReportRow, other: ReportRow, needs: Sequence[str]) -> str:
 def _alone(row: ReportRow, subject: Subject) -> list[str]:
     said = []
     for target in subject.targets(row):
-        level = _level(row, "time_to_accuracy_s", target)
-        text = level_text(level, METRICS["time_to_accuracy_s"])
+        metric = METRICS["time_to_accuracy_s"]
+        level = metric.of(row.runs, target)
+        text = level_text(level, metric)
         reached = text if level.value is None else f"median {text} s"
         said.append(f"To {goal(target)}: {reached}, {level.reached} of {level.n} runs got there.")
     return said
-
-
-def _level(row: ReportRow, name: MetricName, target: float | None = None) -> Level:
-    return METRICS[name].level(METRICS[name].samples(row.runs, target))
 
 
 def _verdict(
@@ -118,7 +115,7 @@ def _verdict(
     if found is None or not found.tested:
         return []
     metric, best = METRICS[name], rows[found.best]
-    level = _level(best, name, target)
+    level = metric.of(best.runs, target)
     mark = time_mark(best.runs) if metric.timed else ""
     text = f"{best.name}, {level_text(level, metric)}{mark}{metric.unit}"
     if level.n < 2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from statistics import fmean
 
 from mnistbench.analysis.grouping import identify
@@ -96,15 +97,13 @@ def throughput_section(subject: Subject) -> Section | None:
 def _speeds(rows: Sequence[ReportRow], *, against: str) -> list[Speed]:
     found = []
     for row in rows:
-        told, metric = identify(row.runs), METRICS["samples_per_s"]
+        told, speed = identify(row.runs), METRICS["samples_per_s"].of(row.runs)
         x = told["global_batch_size" if against == "batch" else "num_processes"]
-        speed = metric.level(metric.samples(row.runs))
         if x is None or speed.value is None:
             continue
-        each = told["per_device_batch_size"]
-        beside = (
-            told["device"] if against == "batch" else _batch_kind(told["global_batch_size"], each)
-        )
+        total, each = told["global_batch_size"], told["per_device_batch_size"]
+        batch = f"batch {total} in all" if each is None else f"batch {each} each"
+        beside = told["device"] if against == "batch" else batch
         parts = (str(told["recipe"]), str(beside), str(told["precision"]), str(told["loop"]))
         found.append((parts, x, speed.value, (speed.low, speed.high)))
     kept = [index for index in range(4) if len({parts[index] for parts, *_ in found}) > 1] or [0]
@@ -112,10 +111,6 @@ def _speeds(rows: Sequence[ReportRow], *, against: str) -> list[Speed]:
         Speed(", ".join(parts[index] for index in kept), x, value, *ends)
         for parts, x, value, ends in found
     ]
-
-
-def _batch_kind(total: int | None, each: int | None) -> str:
-    return f"batch {total} in all" if each is None else f"batch {each} each"
 
 
 def scaling_section(subject: Subject) -> Section | None:
@@ -126,19 +121,21 @@ def scaling_section(subject: Subject) -> Section | None:
         return None
     options = subject.options
     lead = "What several processes gained over one, why no more, and how near a model comes to it."
+    section = partial(Section, key="scaling", title="Scaling", lead=lead)
     try:
         reports = analyse_scaling(
             records, fit_on=options.scaling_fit_on, target=options.scaling_target
         )
     except InputError as error:
-        return Section(key="scaling", title="Scaling", lead=lead, said=[str(error)])
-    return Section(
-        key="scaling",
-        title="Scaling",
-        lead=lead,
+        return section(said=[str(error)])
+    return section(
         said=[line for report in reports for line in verdict_lines(report)],
         pictures=list(_speedup_pictures(reports)),
-        tables=[table for report in reports for table in _speedup_tables(report)],
+        tables=[
+            Table(title=f"{report.name}, against one process", rows=rows)
+            for report in reports
+            if (rows := speedup_cells(report))
+        ],
         notes=list(dict.fromkeys(line for report in reports for line in scaling_notes(report))),
     )
 
@@ -160,8 +157,3 @@ def _series(row: Measured, gain: Speedup) -> str:
     threads = row.topology.num_threads
     batch = gain.base.global_batch_size
     return f"{gain.scaling}, batch {batch}, {threads} thread{'s' * (threads > 1)} each"
-
-
-def _speedup_tables(report: ScalingReport) -> list[Table]:
-    rows = speedup_cells(report)
-    return [Table(title=f"{report.name}, against one process", rows=rows)] if rows else []

@@ -171,27 +171,25 @@ def care_section(subject: Subject) -> Section | None:
     )
 
 
+_MARKS: Mapping[str, tuple[Callable[[RunRecord], Any], str]] = {
+    "† unstable": (is_unstable, "the machine's own speed moved by up to {:.0f} % while it ran"),
+    "‡ beside others": (ran_beside_others, "its cores were shared on purpose"),
+    "§ profiled": (is_profiled, "watching slows steps; in no picture of times"),
+    "¶ stood still": (stood_still, "stopped, frozen or throttled while it trained"),
+    "resumed": (
+        lambda run: run.interruptions,
+        "went on after an interruption, which does not count",
+    ),
+}
+"""What is marked: by which runs, and why; the first tells by how many percent."""
+
+
 def _marks(row: ReportRow) -> Iterable[dict[str, str]]:
-    unstable = [run for run in row.runs if is_unstable(run)]
-    if unstable:
-        most = max(drift(run.canary) for run in unstable if run.canary)
-        why = f"the machine's own speed moved by up to {100 * most:.0f} % while it ran"
-        yield _mark(row, "† unstable", len(unstable), why)
-    beside = sum(map(ran_beside_others, row.runs))
-    if beside:
-        yield _mark(row, "‡ beside others", beside, "its cores were shared on purpose")
-    profiled = sum(map(is_profiled, row.runs))
-    if profiled:
-        yield _mark(row, "§ profiled", profiled, "watching slows steps; in no picture of times")
-    if still := sum(map(stood_still, row.runs)):
-        yield _mark(row, "¶ stood still", still, "stopped, frozen or throttled while it trained")
-    resumed = sum(bool(run.interruptions) for run in row.runs)
-    if resumed:
-        yield _mark(row, "resumed", resumed, "went on after an interruption, which does not count")
-
-
-def _mark(row: ReportRow, what: str, number: int, why: str) -> dict[str, str]:
-    return {"run": row.name, "mark": what, "runs": f"{number} of {len(row.runs)}", "why": why}
+    moved = max((drift(run.canary) for run in row.runs if run.canary), default=0.0)
+    for mark, (which, why) in _MARKS.items():
+        if number := sum(bool(which(run)) for run in row.runs):
+            runs = f"{number} of {len(row.runs)}"
+            yield {"run": row.name, "mark": mark, "runs": runs, "why": why.format(100 * moved)}
 
 
 def _apart(subject: Subject) -> list[dict[str, str]]:

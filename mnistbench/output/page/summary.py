@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from mnistbench.analysis.grouping import target_values
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.stability import mark_notes, time_mark
-from mnistbench.analysis.target_score import TargetScore, score_target
+from mnistbench.analysis.target_score import score_target
 from mnistbench.output.charts.rows import MOST_ROWS
 from mnistbench.output.charts.time_pictures import TimedRow, time_pictures
 from mnistbench.output.number_format import notes, run_cells, target_cells, target_notes
 from mnistbench.output.page.parts import Section, Table
-from mnistbench.output.page.report_data import ReportRow, Subject
+from mnistbench.output.page.report_data import Subject
 
 __all__ = ["summary_section", "time_section"]
 
@@ -27,11 +27,12 @@ _UNSAID = {"reference": NOT_MEASURED, "status": "completed", "n": "1"}
 def summary_section(subject: Subject) -> Section:
     """The main table: a row for each group."""
     rows = [
-        {"run": row.name}
-        | {k: v for k, v in _cells(subject, row).items() if k not in {"recipe", "differs in"}}
+        {"run": row.name} | {k: v for k, v in cells.items() if k not in {"recipe", "differs in"}}
         for row in subject.rows
+        for cells in [run_cells(row.runs, "", subject.options.references)]
     ]
-    rows = _target_in_heading(rows, {t for row in subject.rows for t in _own_target(row)})
+    targets = {run.result.target_accuracy for row in subject.rows for run in row.runs}
+    rows = _target_in_heading(rows, [target for target in targets if target is not None])
     if all("completed" in row["status"] for row in rows):  # then n says how many of how many
         rows = [row | {"status": "completed"} for row in rows]
     same = _same(rows)
@@ -49,19 +50,13 @@ def summary_section(subject: Subject) -> Section:
     )
 
 
-def _cells(subject: Subject, row: ReportRow) -> dict[str, str]:
-    return run_cells(row.runs, "", subject.options.references)
-
-
-def _own_target(row: ReportRow) -> list[float]:
-    return [r.result.target_accuracy for r in row.runs if r.result.target_accuracy is not None]
-
-
-def _target_in_heading(rows: Sequence[dict[str, str]], targets: set[float]) -> list[dict[str, str]]:
+def _target_in_heading(
+    rows: Sequence[dict[str, str]], targets: Sequence[float]
+) -> list[dict[str, str]]:
     """`rows` with a target that all of them share told once."""
     if len(targets) != 1:
         return list(rows)
-    told = goal(targets.pop())
+    told = goal(targets[0])
     return [
         {
             (f"time to {told}" if name == _TIME else name): (
@@ -87,7 +82,8 @@ def time_section(subject: Subject) -> Section | None:
     """Time to each target, fastest rows first; ``None`` where no run has one."""
     scored = {
         target: sorted(
-            ((row, score_target(row.runs, target)) for row in rows), key=lambda one: _rank(one[1])
+            ((row, score_target(row.runs, target)) for row in rows),
+            key=lambda one: (one[1].time_s.median is None, one[1].time_s.median or 0.0),
         )
         for target, rows in subject.scored.items()
     }
@@ -102,14 +98,14 @@ def time_section(subject: Subject) -> Section | None:
             picture
             for target, rows in scored.items()
             for picture in time_pictures(
-                [TimedRow(row.name, s.time_s, _mark(row)) for row, s in rows], target
+                [TimedRow(row.name, s.time_s, time_mark(row.runs)) for row, s in rows], target
             )
         ],
         tables=[
             Table(
                 title=f"To {goal(target)}",
                 rows=[
-                    {"run": row.name} | target_cells(target_values(s), mark=_mark(row))
+                    {"run": row.name} | target_cells(target_values(s), mark=time_mark(row.runs))
                     for row, s in rows
                 ],
                 folded=len(rows) > MOST_ROWS,
@@ -122,12 +118,3 @@ def time_section(subject: Subject) -> Section | None:
             *mark_notes([row.runs for row in subject.timed]),
         ],
     )
-
-
-def _mark(row: ReportRow) -> str:
-    return time_mark(row.runs)
-
-
-def _rank(score: TargetScore) -> tuple[bool, float]:
-    median = score.time_s.median
-    return median is None, median or 0.0

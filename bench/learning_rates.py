@@ -6,29 +6,24 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from mnistbench.schema.errors import InputError, one_line
+from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import LossName
-from mnistbench.schema.strict_json import read_json
+from mnistbench.schema.strict_json import read_json, shaped
+from mnistbench.schema.strict_model import StrictModel
 
 __all__ = ["RateSearch", "TunedRates", "load_rates", "tuned_rates"]
 
 _MAX_BYTES = 2**20
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
-
-
-class RateSearch(_Part):
+class RateSearch(StrictModel):
     """The rate `lr` that won, and the mean error on val of each rate that was tried."""
 
     lr: float
     mean_val_error: dict[str, float]
 
 
-class TunedRates(_Part):
+class TunedRates(StrictModel):
     """What the search on one network found: `command` makes it again, with `settings`."""
 
     command: str
@@ -43,7 +38,7 @@ def tuned_rates(model: str) -> TunedRates:
     Raises:
         InputError: none were searched on it.
     """
-    file = files(__package__).joinpath("tuned_rates", f"{model}.json")
+    file = files("mnistbench.workload").joinpath("tuned_rates", f"{model}.json")
     if not file.is_file():
         raise InputError(f"{model}: no learning rates were searched on it")
     with as_file(file) as path:
@@ -57,8 +52,6 @@ def load_rates(path: Path) -> TunedRates:
         InputError: not readable, too large, not strict JSON, or of another shape.
     """
     what = "tuned learning rates"
-    values = read_json(path, max_bytes=_MAX_BYTES, what=what)
-    try:
-        return TunedRates.model_validate(values)
-    except ValidationError as error:
-        raise InputError(f"{path}: not {what}: {one_line(error)}") from None
+    return shaped(
+        read_json(path, max_bytes=_MAX_BYTES, what=what), TunedRates, path=path, what=what
+    )

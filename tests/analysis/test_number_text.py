@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mnistbench.analysis.differences import conditions
 from mnistbench.analysis.grouping import differences, run_name
 from mnistbench.analysis.metrics import METRICS
-from mnistbench.analysis.numbered_names import numbered
+from mnistbench.analysis.number_text import numbered
 from mnistbench.analysis.pairing import match_groups
 from mnistbench.output.page.report_data import ReportRow, by_conditions
 from tests.made_records import make_record
