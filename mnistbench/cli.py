@@ -47,7 +47,8 @@ _BATCH_SIZES = frozenset({"global_batch_size", "per_device_batch_size"})
 def exit_on_input_error(*, quiet: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """Turn an `InputError` inside into one line on stderr and exit status 2.
 
-    Streams are mended before. `quiet` tells whether another process of the run says it already.
+    One thread more than the system allows is one line as well, and status 1. Streams are mended
+    before. `quiet` tells whether another process of the run says it already.
     """
     mend_streams()
     try:
@@ -59,6 +60,11 @@ def exit_on_input_error(*, quiet: Callable[[], bool] = lambda: False) -> Iterato
         else:
             say(f"error: {' '.join(str(error).split())}")
         raise SystemExit(2) from None
+    except RuntimeError as error:
+        if str(error) != "can't start new thread":  # Python's words, wherever the limit is met
+            raise
+        say("error: no thread can be started; raise the limit (`ulimit -u`, a container's pids)")
+        raise SystemExit(1) from None
 
 
 @contextlib.contextmanager

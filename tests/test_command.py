@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+import threading
 from typing import get_args
 
 import pytest
 
 from mnistbench import __version__
+from mnistbench.cli import exit_on_input_error
 from mnistbench.schema.config import config_from
 from mnistbench.schema.names import DatasetChoice, DatasetName, RecipeName
 from mnistbench.workload.datasets import DATASETS
@@ -57,3 +59,19 @@ def test_a_recipe_is_valid_and_names_its_source(name):
     assert describe(config).changed == []
     changed = config.model_copy(update={"lr": 0.5, "seed": 9, "num_threads": 1})
     assert describe(changed).changed == ["lr"]
+
+
+def test_one_thread_too_many_is_a_line(monkeypatch, capsys):
+    def refuse(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(SystemExit) as ended, exit_on_input_error():
+        threading.Thread(target=print).start()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == (
+        "mnistbench: error: no thread can be started; raise the limit (`ulimit -u`, a container's "
+        "pids)\n"
+    )
+    with pytest.raises(RuntimeError, match="another"), exit_on_input_error():
+        raise RuntimeError("another")

@@ -167,18 +167,23 @@ def streaming_batches(
         if not num_workers:
             raise
         failure = worker_loss(error, waited_s=sum(waited))
+        # torch's iterator, half made or without its workers, ends in an error
         hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
-        traceback.clear_frames(error.__traceback__)  # torch's iterator, half made, ends in an error
-        sys.unraisablehook = hook
+        traceback.clear_frames(error.__traceback__)
     finally:
         samples = None  # torch ends those that obey
         end_workers()
     if failure:
+        sys.unraisablehook = hook
         raise RunError(failure)
 
 
 def _begin_worker(_worker: int) -> None:
-    """Signals to a whole group are for the run's own process, with which its workers end."""
+    """Signals to a whole group are for the run's own process, with which its workers end.
+
+    What fails in a worker is told there, and not by the worker as well.
+    """
+    sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -23,7 +23,7 @@ from torch import Tensor
 from mnistbench.engine.process_group import keep_alive_at_loss, leave_group
 from mnistbench.engine.process_loss import exchange_errors
 from mnistbench.engine.rendezvous import rendezvous_kwargs
-from mnistbench.recorder.launcher import LAUNCH_HINT, stand_alone, this_launch
+from mnistbench.recorder.launcher import LAUNCH_HINT, forget_empty, stand_alone, this_launch
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_batch
 from mnistbench.schema.errors import InputError, RunError, SaidElsewhereError, first_line
@@ -70,6 +70,7 @@ def start_accelerator(config: RunConfig) -> Accelerator:
             the configuration has to ask for.
         ProcessLostError: the processes did not meet in ``config.process_timeout_s``.
     """
+    forget_empty()
     precision = check_precision(config)
     world_size = _world_size()
     if world_size == 1:

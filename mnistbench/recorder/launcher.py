@@ -15,14 +15,15 @@ import psutil
 
 from mnistbench.schema.whole_number import whole_number
 
-__all__ = ["LAUNCH_HINT", "Launch", "asked_threads", "stand_alone", "this_launch"]
+__all__ = ["LAUNCH_HINT", "Launch", "asked_threads", "forget_empty", "stand_alone", "this_launch"]
 
 _log = logging.getLogger(__name__)
 LAUNCH_HINT = (
     "launch with `torchrun --nproc-per-node N -m mnistbench.train`, or set ACCELERATE_USE_CPU=true "
     "and use `accelerate launch --multi_gpu --num_processes N -m mnistbench.train`"
 )
-_TRUE = frozenset({"y", "yes", "t", "true", "on", "1"})  # as Accelerate reads it
+_TRUE = frozenset({"y", "yes", "t", "true", "on", "1"})  # as Accelerate reads them
+_FALSE = frozenset({"n", "no", "f", "false", "off", "0", ""})
 # Torch's agent and `accelerate launch` always set all of these, and people none of them: what
 # people export as well, such as a precision, the CPU or a rank, does not tell a launcher.
 _TORCHRUN = frozenset({"TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "ROLE_RANK"})
@@ -79,12 +80,14 @@ def this_launch(told: Mapping[str, str] = os.environ) -> Launch:
     if world_size > 1 and missing:
         wrong.append(
             f"WORLD_SIZE is {world_size} but {missing[0]} is not set: this is not a launcher's "
-            f"process; {LAUNCH_HINT}"
+            f"process; unset it, or {LAUNCH_HINT}"
         )
     num_threads = number("OMP_NUM_THREADS", 0, 1, _MOST_THREADS) or None
     restarts = number("TORCHELASTIC_RESTART_COUNT", 0) if by_agent else 0
     precision = told.get("ACCELERATE_MIXED_PRECISION") or "no"
-    use_cpu = told.get("ACCELERATE_USE_CPU", "").lower() in _TRUE
+    on_cpu = told.get("ACCELERATE_USE_CPU", "")
+    if on_cpu.lower() not in _TRUE | _FALSE:
+        wrong.append(f"ACCELERATE_USE_CPU: should be true or false (got {reprlib.repr(on_cpu)})")
     number("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", 1)  # which Accelerate reads by itself
     if world_size == 1:
         told = {}
@@ -94,7 +97,7 @@ def this_launch(told: Mapping[str, str] = os.environ) -> Launch:
         started_by="accelerate" if by_accelerate else "torchrun" if by_agent else "python",
         num_threads=num_threads,
         mixed_precision=precision,
-        use_cpu=use_cpu,
+        use_cpu=on_cpu.lower() in _TRUE,
         restarts=restarts,
         world_size=world_size,
         rank=number("RANK", 0, highest=world_size - 1),
@@ -121,6 +124,13 @@ def asked_threads() -> int | None:
         told = Path(f"/proc/{os.getppid()}/environ").read_bytes()
         return launch.num_threads if b"\0OMP_NUM_THREADS=" in b"\0" + told else None
     return None
+
+
+def forget_empty() -> None:
+    """Unset what is set to nothing, in which Accelerate would read a number or a truth."""
+    for name in [name for name, value in os.environ.items() if not value]:
+        if name in {*_OF_OTHERS, "OMP_NUM_THREADS"} or name.startswith(("ACCELERATE_", *_OF_MPI)):
+            del os.environ[name]
 
 
 def stand_alone(*, in_group: bool) -> None:

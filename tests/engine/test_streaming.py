@@ -4,6 +4,7 @@ import os
 import select
 import signal
 import tempfile
+import threading
 import time
 from contextlib import suppress
 from multiprocessing import active_children
@@ -22,7 +23,10 @@ from mnistbench.schema.store import find_records, load_record
 from mnistbench.workload.batches import BatchPlan
 from mnistbench.workload.digit_images import DigitImages
 
-pytestmark = pytest.mark.processes
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),  # on fewer cores than workers
+]
 BATCH = 300  # more than a pipe holds
 
 
@@ -106,6 +110,19 @@ def test_a_worker_that_is_lost_or_fails_ends_the_run_in_a_line(event, said, capf
         "); see that memory, processes and /dev/shm suffice, or use --num-workers 0"
     )
     assert "Traceback" not in capfd.readouterr().err
+
+
+def out_of_threads():
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    threading.Thread.start = refuse  # in the worker, which sends its batches by a thread
+
+
+def test_a_worker_without_a_thread_ends_the_run_in_a_line(capfd):
+    said = ended_by(Digits(out_of_threads, where=0), num_workers=2)
+    assert said.startswith("a data worker failed (")
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

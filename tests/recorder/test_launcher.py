@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from mnistbench.recorder import launcher
-from mnistbench.recorder.launcher import asked_threads, stand_alone, this_launch
+from mnistbench.recorder.launcher import asked_threads, forget_empty, stand_alone, this_launch
 
 AGENT = {
     "TORCHELASTIC_RUN_ID": "none",
@@ -100,6 +100,23 @@ def test_what_is_no_number_is_named_and_counts_as_not_set(name, bad):
     launch = this_launch(AGENT | {name: bad})
     assert launch.wrong.startswith(f"{name}: should be a whole number, ")
     assert launch.wrong.endswith(f"(got {reprlib.repr(bad)})")
+
+
+def test_what_is_neither_true_nor_false_is_named():
+    told = {"ACCELERATE_USE_CPU": "Truth"}
+    said = "ACCELERATE_USE_CPU: should be true or false (got 'Truth')"
+    assert (this_launch(told).wrong, this_launch(told).use_cpu) == (said, False)
+    assert this_launch({"ACCELERATE_USE_CPU": ""}).wrong is None
+
+
+def test_what_is_set_to_nothing_is_forgotten(monkeypatch):
+    empty = ("OMP_NUM_THREADS", "ACCELERATE_USE_CPU", "PMI_SIZE", "LOCAL_RANK")
+    for name in (*empty, "MY_OWN"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    forget_empty()
+    assert not os.environ.keys() & set(empty)
+    assert os.environ.keys() >= {"MY_OWN", "ACCELERATE_MIXED_PRECISION"}
 
 
 @pytest.mark.parametrize(
