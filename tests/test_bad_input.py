@@ -70,6 +70,11 @@ KINDS = [
         "should be a valid number",
     ),
     ("yaml: base 60", configuration("num_epochs: 1:30"), "num_epochs: should be a valid integer"),
+    (
+        "yaml: base 60 by its tag",
+        configuration("seed: !!int 1:30"),
+        "malformed YAML: invalid literal",
+    ),
     ("yaml: a word for a list", configuration("augment: shift"), "augment: should be a list"),
     ("yaml: a number for a text", configuration("data_dir: 7"), "string; put it in quotes (got 7)"),
     ("yaml: no number", configuration("lr: !!int ''"), "malformed YAML"),
