@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from mnistbench.schema.whole_number import whole_number
 from mnistbench.workload.recipes import RECIPES
 
 __all__ = [
+    "at_home",
     "config_yaml",
     "exit_on_input_error",
     "importing",
@@ -39,6 +41,7 @@ __all__ = [
 T = TypeVar("T")
 
 _PATIENCE_S = 2.0
+_NARROWEST = 20  # columns that a terminal is taken to have at least
 _USAGE = 2  # tyro's status
 _BATCH_SIZES = frozenset({"global_batch_size", "per_device_batch_size"})
 
@@ -88,6 +91,8 @@ def parse(flags: type[T], argv: Sequence[str], *, prog: str, description: str) -
     for name in ("COLUMNS", "LINES"):  # at "²" rich fails, and it draws as many as there are told
         if whole_number(os.environ.get(name, "1"), lowest=1, highest=10_000) is None:
             del os.environ[name]
+    if shutil.get_terminal_size().columns < _NARROWEST:
+        os.environ["COLUMNS"] = str(_NARROWEST)  # of fewer, rich finds no end
     stderr = io.StringIO()
     with written(), contextlib.redirect_stderr(stderr):
         try:
@@ -160,11 +165,20 @@ def read_config(given: Mapping[str, Any], config_file: Path | None) -> RunConfig
         raise
     _check_applies(given, config)
     for name in ("output_dir", "data_dir", "resume"):
-        try:
-            Path(getattr(config, name) or "").expanduser()
-        except RuntimeError:
-            raise InputError(f"{name}: {getattr(config, name)}: no such user's home") from None
+        at_home(name, Path(getattr(config, name) or ""))
     return config
+
+
+def at_home(name: str, path: Path) -> Path:
+    """`path`, of the flag `name`, with a home folder for its ``~``, which a shell may have left.
+
+    Raises:
+        InputError: there is no such home.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise InputError(f"{name}: {path}: no such user's home") from None
 
 
 def config_yaml(config: RunConfig) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from mnistbench.analysis.metrics import METRICS, MetricName
 from mnistbench.analysis.pairing import as_one
 from mnistbench.analysis.rows import Comparison
 from mnistbench.analysis.settled import settled
-from mnistbench.cli import exit_on_input_error, parse, say, show
+from mnistbench.cli import at_home, exit_on_input_error, parse, say, show
 from mnistbench.output.comparison_table import ComparisonFormat, gate_line, render_comparison
 from mnistbench.schema.benchmark_json import BenchmarkFile, load_benchmarks
 from mnistbench.schema.errors import InputError, Terminated
@@ -146,7 +147,7 @@ def _refuse_set_here(train_flags: Sequence[str]) -> None:
 def _stored(flags: _Flags, gates: Sequence[Gate]) -> Comparison:
     a, b = flags.paths
     found = [find_records([path]) for path in (a, b)]
-    if a.resolve() == b.resolve():
+    if os.path.realpath(a) == os.path.realpath(b):
         raise InputError(f"A and B are the same: {a}; name two")
     benchmarks = [None if path.is_dir() else _benchmarks(path) for path in (a, b)]
     if benchmarks[0] and benchmarks[1]:
@@ -154,7 +155,7 @@ def _stored(flags: _Flags, gates: Sequence[Gate]) -> Comparison:
         return compare_benchmarks(benchmarks[0], benchmarks[1], force=flags.force)
     if benchmarks[0] or benchmarks[1]:
         raise InputError("compare: a benchmark file compares with another only, not with records")
-    if shared := {path.resolve() for path in found[0]} & {path.resolve() for path in found[1]}:
+    if shared := set.intersection(*({*map(os.path.realpath, paths)} for paths in found)):
         raise InputError(f"A and B are not apart: both hold {sorted(shared)[0]}")
     loaded = [load_records([path], strict=flags.strict) for path in (a, b)]
     of_a, of_b = (side.records for side in loaded)
@@ -201,7 +202,7 @@ def _run_in_turn(flags: _Flags, train_flags: tuple[str, ...], gates: Sequence[Ga
         raise InputError("metrics: duration_s is what benchmark files hold; runs have wall_s")
     minutes = 10.0 if flags.max_minutes is None else flags.max_minutes
     began = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    output_dir = flags.output_dir or Path("runs/compare") / began
+    output_dir = at_home("output_dir", flags.output_dir or Path("runs/compare") / began)
     check_turns(output_dir, minutes)
     look = partial(_look, flags=flags, metric=metric)
     try:

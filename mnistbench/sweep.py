@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypedDict
 import tyro
 
 from mnistbench.analysis.metrics import METRICS
-from mnistbench.cli import exit_on_input_error, parse, read_config, say, show
+from mnistbench.cli import at_home, exit_on_input_error, parse, read_config, say, show
 from mnistbench.launch.cells import Cell, Executor
 from mnistbench.launch.children import raised_stops
 from mnistbench.launch.grid import cells_of, values_of
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             {name: values_of(name, text) for name, text in grid.items()},
             read=partial(read_config, config_file=options.config),
         )
-        folder = SweepFolder(options.output_dir)
+        folder = SweepFolder(at_home("output_dir", options.output_dir))
         if options.dry_run:
             show(_plan(cells, folder, options.format))
             return 0

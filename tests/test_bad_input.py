@@ -70,6 +70,12 @@ KINDS = [
         "should be a valid number",
     ),
     ("yaml: base 60", configuration("num_epochs: 1:30"), "num_epochs: should be a valid integer"),
+    (
+        "yaml: base 60 by its tag",
+        configuration("seed: !!int 1:30"),
+        "malformed YAML: invalid literal",
+    ),
+    ("yaml: a word for a list", configuration("augment: shift"), "augment: should be a list"),
     ("yaml: a number for a text", configuration("data_dir: 7"), "string; put it in quotes (got 7)"),
     ("yaml: no number", configuration("lr: !!int ''"), "malformed YAML"),
     ("yaml: no switch", configuration("nesterov: !!bool maybe"), "malformed YAML"),
@@ -116,11 +122,11 @@ KINDS = [
     ("record: a path for a name", changed(run_id="../../etc"), "run_id: String should match"),
     ("record: markup for a name", inside("config", model="<b>"), "config: model: String should"),
     ("record: a folder", at_record(Path.mkdir), "record.json: cannot be read (Is a directory)"),
-    ("record: a pipe", at_record(os.mkfifo), "cannot be read (no regular file; put one"),
+    ("record: a pipe", at_record(os.mkfifo), "cannot be read (no regular file)"),
     (
         "record: a device",
         at_record(lambda path: path.symlink_to("/dev/zero")),
-        "cannot be read (no regular file; put one there)",
+        "cannot be read (no regular file)",
     ),
     (
         "record: a link to itself",

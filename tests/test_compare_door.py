@@ -105,6 +105,7 @@ def test_benchmark_files_are_told_by_what_they_hold(stored, capsys):
         (["a", "a"], "A and B are the same"),
         (["a", "./a"], "A and B are the same"),
         (["a", "a/run-0-0"], "A and B are not apart"),
+        (["a", "loop"], "Too many levels of symbolic links"),
         (["a", "cut.json"], "cut.json: not a record or a benchmark file"),
         (["a", "nan.json"], "NaN is not strict JSON"),
         (["a", "deep.json"], "deep.json: nested too deeply"),
@@ -131,6 +132,8 @@ def test_benchmark_files_are_told_by_what_they_hold(stored, capsys):
 def test_bad_input_is_one_line(argv, says, stored, capsys):
     text = record_json(record(0, 1.0, minute=0))
     (stored / "empty").mkdir()
+    (stored / "loop").mkdir()
+    (stored / "loop" / "record.json").symlink_to("record.json")
     (stored / "cut.json").write_text(text[:-20])
     (stored / "nan.json").write_text(text.replace('"wall_s": 1.0', '"wall_s": NaN'))
     (stored / "deep.json").write_text("[" * 1_000_000)

@@ -163,6 +163,7 @@ def test_switches_are_as_train_has_them_or_lists(stand_in, sweep, argv, cells):
         (["--select", "beauty"], "select: unknown metric 'beauty'; use one of"),
         (["--select", "wall_s", "--jobs", "2"], "select: wall_s depends on speed"),
         (["--output-dir", "record.json/x"], "record.json is not a folder"),
+        (["--output-dir", "~no-such-user/x"], "no such user's home"),
     ],
 )
 def test_bad_input_is_one_line_before_anything_runs(stand_in, sweep, argv, says):

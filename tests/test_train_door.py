@@ -308,7 +308,7 @@ def test_a_closed_terminal_is_heard_unless_it_is_ignored_as_by_nohup(ignored):
 
 
 @pytest.mark.parametrize(
-    ("columns", "kept"), [("²", None), ("9" * 30, None), ("0", None), ("90",) * 2]
+    ("columns", "kept"), [("²", None), ("9" * 30, None), ("0", None), ("90",) * 2, ("3", "20")]
 )
 def test_a_terminal_of_a_senseless_width_has_its_own(columns, kept, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", columns)  # with the first, rich fails

@@ -7,6 +7,7 @@ whenever a sweep is killed.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -103,7 +104,8 @@ class SweepFolder:
         with _one_line(self._path):
             self._path.mkdir(parents=True, exist_ok=True)
             for own in (self.running, self._path / "cells"):
-                no_link(own)
+                if os.path.lexists(no_link(own)) and not own.is_dir():
+                    raise OSError(errno.ENOTDIR, "is no folder, and none of ours; remove it", own)
             lock = lock_file(self._path / ".lock")
         with os.fdopen(lock, "rb"):
             self._take(lock)

@@ -87,7 +87,7 @@ class Watcher:
             InputError: the plan of a sweep cannot be read.
         """
         path = self._folder / "sweep.json"
-        if not path.exists():
+        if not os.access(path, os.F_OK):
             records, unreadable = self._records(search(self._folder))
             return Sight(cells=None, records=records, unreadable=unreadable)
         plan = load_versioned(
@@ -134,15 +134,15 @@ class Watcher:
         try:
             written = path.stat().st_mtime_ns
         except OSError as error:
-            is_link = path.is_symlink() or path.parent.is_symlink()
-            if isinstance(error, FileNotFoundError) and not is_link:
+            is_gone = isinstance(error, FileNotFoundError)  # else links cannot be asked for
+            if is_gone and not (path.is_symlink() or path.parent.is_symlink()):
                 return None
             return f"{path}: cannot be read ({error.strerror})"
         if path not in self._known or self._known[path][0] != written:
             try:
                 self._known[path] = (written, load_record(path))
             except InputError as error:
-                if not path.exists():
+                if not os.access(path, os.F_OK):
                     return None
                 self._known[path] = (written, str(error))
         return self._known[path][1]

@@ -17,6 +17,12 @@ __all__ = [
 ]
 
 _LONGEST_NAME = 80
+_SAID = {
+    "string_type": "should be a valid string; put it in quotes",
+    "string_unicode": "should be a text in UTF-8",
+    "tuple_type": "should be a list, such as [a, b]",
+}
+"""What some of pydantic's errors are called instead."""
 
 
 class InputError(ValueError):
@@ -62,9 +68,7 @@ def one_line(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"{path}: unknown key"
     got = reprlib.repr(first["input"])
-    message = first["msg"].replace("Input should", "should")
-    if first["type"] == "string_type":
-        message += "; put it in quotes"
+    message = _SAID.get(first["type"]) or first["msg"].replace("Input should", "should")
     return f"{path}: {message} (got {got})"
 
 

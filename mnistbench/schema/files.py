@@ -59,7 +59,7 @@ def opened(path: Path, flags: int = os.O_RDONLY) -> int:
     os.close(descriptor)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    raise OSError(errno.EINVAL, "no regular file; put one there", str(path))
+    raise OSError(errno.EINVAL, "no regular file", str(path))
 
 
 def no_link(path: Path) -> Path:
@@ -149,6 +149,7 @@ def check_writable(folder: Path, *, name: str = "output_dir") -> None:
     """
     existing = folder
     try:
+        str(folder).encode()  # a record holds it
         # os.access, for Path.exists raises where a folder on the way may not be entered
         while not os.access(existing, os.F_OK) and existing != existing.parent:
             existing = existing.parent

@@ -100,6 +100,9 @@ for _kind, (_spelling, _first) in _KINDS.items():
     for _class in (_PlainLoader, _PlainDumper):
         _word = re.compile(rf"(?:{_spelling})\Z")
         _class.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", _word, _first)
+_PlainLoader.add_constructor(  # PyYAML's own has 8 for `!!int 010`, and 90 for `!!int 1:30`
+    "tag:yaml.org,2002:int", lambda _, node: int(node.value, 16 if "x" in node.value else 10)
+)
 
 
 def yaml_text(values: Mapping[str, Any]) -> str:

@@ -169,7 +169,10 @@ def find_records(paths: Iterable[Path]) -> list[Path]:
             found.extend(_records_at(path))
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    return list(dict.fromkeys(found))
+    once: dict[str, Path] = {}
+    for path in found:  # one that is named by a link as well is still one
+        once.setdefault(os.path.realpath(path), path)
+    return list(once.values())
 
 
 def _records_at(path: Path) -> list[Path]:

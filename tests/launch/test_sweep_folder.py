@@ -116,6 +116,18 @@ def test_a_plan_names_folders_whose_names_are_no_unicode(folder, tmp_path):
     assert [grid["data_dir"] for grid in plan["grids"]] == [name, name]
 
 
+@pytest.mark.parametrize("name", [".running", "cells"])
+def test_a_file_where_a_folder_should_be_is_found_before_work(folder, tmp_path, name):
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / name).write_text("precious")
+    with (
+        pytest.raises(InputError, match=f"{name}: is no folder, and none of ours; remove it"),
+        folder.opened(make_cells(1), grid={}),
+    ):
+        pass
+    assert (tmp_path / "sweep" / name).read_text() == "precious"
+
+
 @pytest.mark.parametrize("name", [".running", ".running/x-0123abcd", "cells", ".lock"])
 @pytest.mark.parametrize("kind", ["folder", "file", "nothing"])
 def test_what_a_link_leads_to_is_left_as_it_is(folder, tmp_path, name, kind):

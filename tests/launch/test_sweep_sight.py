@@ -1,12 +1,14 @@
 """What is seen of a sweep's folder from outside, on folders as sweeps leave them."""
 
+import errno
 import fcntl
 import io
 import json
+from pathlib import Path
 
 import pytest
 
-from mnistbench.launch import watching
+from mnistbench.launch import sweep_sight, watching
 from mnistbench.launch.sweep_folder import PlannedCell, SweepPlan
 from mnistbench.launch.sweep_sight import Watcher
 from mnistbench.launch.watching import counts_line, watch
@@ -190,3 +192,20 @@ def test_on_a_terminal_the_view_is_drawn_in_place(sweep, monkeypatch):
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
     assert "running cell-1" in text
     assert "4 of 4 cells done" in text
+
+
+def test_a_run_in_a_folder_that_may_not_be_entered_is_told(tmp_path, monkeypatch):
+    (tmp_path / "locked").mkdir()
+
+    def search(_):
+        monkeypatch.setattr(Path, "stat", refuse)
+        return [tmp_path / "locked" / "record.json"]
+
+    def refuse(path, **_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(sweep_sight, "search", search)
+    sight = Watcher(tmp_path).look()
+    monkeypatch.undo()
+    (why,) = sight.unreadable
+    assert why.endswith("locked/record.json: cannot be read (Permission denied)")

@@ -83,7 +83,7 @@ def test_a_named_file_that_cannot_be_written_is_one_line(tmp_path, kept, name, s
         ("nowhere", "No such file or directory"),
         ("nowhere/runs", "No such file or directory"),
         ("a\0b", "null"),
-        ("\ud800", "surrogates"),
+        ("\udcff", "surrogates"),
         ("/proc/x", "No such file or directory"),
     ],
 )

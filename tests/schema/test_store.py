@@ -251,6 +251,7 @@ def test_what_a_folder_holds_is_found_through_links_once_each(record, tmp_path):
     (runs / "e").mkdir()
     (runs / "e" / "record.json").symlink_to(here)
     assert find_records([runs]) == [here, runs / "c" / "record.json"]
+    assert find_records([runs, tmp_path / "disk"]) == [here, runs / "c" / "record.json"]
     assert len(load_records([runs]).records) == 2
     assert load_records([runs]).note == ""
 
