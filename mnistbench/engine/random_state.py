@@ -12,10 +12,7 @@ __all__ = ["device_rng_state", "preserved_rng", "set_device_rng_state"]
 
 
 def device_rng_state(device: torch.device) -> Tensor | None:
-    """The state of `device`'s own generator, uint8 on the CPU; none of the CPU, which has no other.
-
-    ``torch.random.fork_rng`` looks after CUDA devices only, unless it is told the type.
-    """
+    """The state of `device`'s own generator, uint8 on the CPU; none of the CPU itself."""
     if device.type == "cpu":
         return None
     state: Tensor = torch.get_device_module(device).get_rng_state(device)
@@ -31,9 +28,6 @@ def set_device_rng_state(state: Tensor | None, device: torch.device) -> None:
 @contextmanager
 def preserved_rng(device: torch.device) -> Iterator[None]:
     """Leave the generators of the CPU and of `device` as they were, whatever is drawn inside."""
-    cpu, own = torch.get_rng_state(), device_rng_state(device)
-    try:
+    devices = [] if device.type == "cpu" else [device]
+    with torch.random.fork_rng(devices, device_type=device.type):
         yield
-    finally:
-        torch.set_rng_state(cpu)
-        set_device_rng_state(own, device)
