@@ -17,8 +17,8 @@ from accelerate.utils import gather_object
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from mnistbench.engine.random_state import device_rng_state, set_device_rng_state
 from mnistbench.engine.run import Run
+from mnistbench.engine.unchanged import device_rng_state, set_device_rng_state
 from mnistbench.recorder.code_identity import running_code
 from mnistbench.schema.checkpoint import CheckpointState, SavedRun
 from mnistbench.schema.errors import InputError, first_line

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from mnistbench.engine.stop_signals import StopSignals
 from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import EventTimer, Ledger, StepTimer, Timer
 from mnistbench.recorder.environment import device_name
+from mnistbench.recorder.hooks import Hook
 from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
@@ -66,6 +67,8 @@ class Setting:
         interconnect: latency and bandwidth between processes, where there are several.
         telemeter: reads the machine's sensors, on the main process.
         found: by seed, the record of a run that has ended, or where it can go on.
+        hooks: those that Python code adds.
+        show_progress: draw a progress bar, where there is a terminal.
     """
 
     config: RunConfig
@@ -76,6 +79,8 @@ class Setting:
     interconnect: Link | None
     telemeter: Telemeter | None
     found: Mapping[int, RunRecord | SavedRun]
+    hooks: Sequence[Hook] = ()
+    show_progress: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -56,14 +56,6 @@ _log = logging.getLogger(__name__)
 running_code()  # as it is imported here: on disk it may change before a run begins
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Options:
-    """What `train` is given beside a configuration."""
-
-    show_progress: bool
-    hooks: Sequence[Hook]
-
-
 def train(
     config: RunConfig,
     *,
@@ -89,17 +81,15 @@ def train(
         KeyboardInterrupt: a signal came; what was done until then is on record.
     """
     with kept_reactions(), obeyed_in_time(exit_now), exchange_errors(), ExitStack() as held:
-        options = _Options(show_progress=show_progress, hooks=hooks)
         ledger = ledger or Ledger()
         setting = start_setting(config, ledger, held=held)
+        setting = replace(setting, hooks=hooks, show_progress=show_progress)
         group = check_group(setting.accelerator, timeout_s=config.process_timeout_s)
         with Watchdog(group.watchdog_s, end_unanswered) as watchdog, watchdog.armed():
-            return _run_seeds(setting, options, ledger, watchdog)
+            return _run_seeds(setting, ledger, watchdog)
 
 
-def _run_seeds(
-    setting: Setting, options: _Options, ledger: Ledger, watchdog: Watchdog
-) -> list[RunRecord]:
+def _run_seeds(setting: Setting, ledger: Ledger, watchdog: Watchdog) -> list[RunRecord]:
     """A record for each seed: of those that have ended already, and of those that are run."""
     config, accelerator = setting.config, setting.accelerator
     scaler = accelerator.scaler and accelerator.scaler.state_dict()
@@ -112,7 +102,7 @@ def _run_seeds(
         if scaler:
             accelerator.scaler.load_state_dict(scaler)  # no seed inherits another's loss scale
         context = run_context(setting, seed=seed, saved=done)
-        record, asked = _run(context, options, ledger, watchdog)
+        record, asked = _run(context, ledger, watchdog)
         records.append(record)
         if len(records) < config.num_seeds and (asked := _asked_by_any(accelerator, asked)):
             saved = ", saved" if record.checkpoints and record.checkpoints.saved else ""
@@ -122,9 +112,7 @@ def _run_seeds(
     return records
 
 
-def _run(
-    context: RunContext, options: _Options, ledger: Ledger, watchdog: Watchdog
-) -> tuple[RunRecord, int]:
+def _run(context: RunContext, ledger: Ledger, watchdog: Watchdog) -> tuple[RunRecord, int]:
     """Build and train to the end, whatever that is, and put it on record.
 
     Gives the record, and the number of a signal that came meanwhile, or 0.
@@ -162,7 +150,7 @@ def _run(
                     _go_on(run, writer, context.saved)
                 stops = entered.enter_context(deferred_signals(partial(_give_up, run)))
                 guards = Guards(writer, stops, watchdog)
-                _train_built(run, options, steps=steps, guards=guards)
+                _train_built(run, steps=steps, guards=guards)
                 record = record_of(*run)
         except InputError:
             raise
@@ -177,15 +165,15 @@ def _run(
         return record, outcome.stop_signal or stops.asked  # one that came after the last check
 
 
-def _train_built(run: Run, options: _Options, *, steps: range, guards: Guards) -> None:
+def _train_built(run: Run, *, steps: range, guards: Guards) -> None:
     """Train `run` from where it is, `steps` of it profiled; how it went is in its outcome."""
     context, parts, state, outcome = run
     precision = coarsest_precision(parts.observed) if parts.observed else "fp32"
-    hooks = build_hooks(context, precision=precision, steps=steps, added=options.hooks)
+    hooks = build_hooks(context, precision=precision, steps=steps)
     if run.is_main_process:
         _log.info(run.summary())
     try:
-        TrainingLoop(run, hooks=hooks.hooks, guards=guards, show_progress=options.show_progress)()
+        TrainingLoop(run, hooks=hooks.hooks, guards=guards)()
         if run.config.diagnose and outcome.status == "completed" and not outcome.stop_signal:
             outcome.step_costs = _diagnosis(run)
     finally:

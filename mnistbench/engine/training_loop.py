@@ -45,14 +45,7 @@ class TrainingLoop:
     goes on as if it had not been.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        *,
-        hooks: Hooks,
-        guards: Guards,
-        show_progress: bool = False,
-    ) -> None:
+    def __init__(self, run: Run, *, hooks: Hooks, guards: Guards) -> None:
         """All that ends a run in order is in `guards`."""
         self._run, self._hooks = run, hooks
         self._writer, self._stops, self._watchdog = guards
@@ -71,7 +64,7 @@ class TrainingLoop:
         self._progress = Progress(
             num_steps=run.num_steps,
             label=f"{config.recipe or config.model} seed {config.seed}",
-            enabled=show_progress and accelerator.is_local_main_process,
+            enabled=run.context.show_progress and accelerator.is_local_main_process,
         )
         self._window_s = 0.0
 
