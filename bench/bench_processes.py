@@ -273,5 +273,5 @@ def steps_s(step: StockStep, batches: Sequence[Batch]) -> float:
     """Seconds of a step, over `batches`."""
     began = time.perf_counter()
     for batch in batches:
-        step(batch, lr=0.01)
+        step.train_steps([batch], lrs=[0.01])
     return (time.perf_counter() - began) / len(batches)

@@ -62,15 +62,11 @@ class LaunchConfig(BaseModel):
         Raises:
             InputError: other than `num_processes` would start, or they would not be one run.
         """
-        if self.distributed_type == "MULTI_CPU":
+        kind = self.distributed_type.value
+        if kind in {"MULTI_CPU", "NO"} and self.num_processes > 1:
             raise InputError(
-                "distributed_type: MULTI_CPU starts one process without MPI; use MULTI_GPU with "
-                "use_cpu: true"
-            )
-        if self.distributed_type == "NO" and self.num_processes > 1:
-            raise InputError(
-                f"num_processes: NO starts one process, not {self.num_processes}; use MULTI_GPU, "
-                "also on the CPU"
+                f"num_processes: {kind} starts one process, not {self.num_processes}; use "
+                "MULTI_GPU, on the CPU with use_cpu: true"
             )
         if self.num_processes % self.num_machines:
             raise InputError(
