@@ -43,7 +43,7 @@ class Idle(Hook):
 def without_hooks(loop: TrainingLoop, batches, end: int):
     """`TrainingLoop._train_window` as it would be if there were no hooks."""
     state, train_step, first = loop._state, loop._step, loop._state.step  # noqa: SLF001
-    losses, began_s = state.losses.window(end - first), state.ledger.spent_s("train")
+    losses, began_s = state.losses[first:end], state.ledger.spent_s("train")
     with state.ledger.phase("train"):
         state.timer.start()
         at_once = train_step.steps_per_call

@@ -28,8 +28,8 @@ from mnistbench.engine.build import build_parts
 from mnistbench.engine.run import RunContext
 from mnistbench.engine.setting import run_context, start_setting
 from mnistbench.engine.stock_step import StockStep
-from mnistbench.launch.cell_runs import run_cell
 from mnistbench.launch.cells import Cell
+from mnistbench.launch.local_executor import LocalExecutor
 from mnistbench.recorder.clock import Ledger
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import RunRecord
@@ -85,8 +85,8 @@ def run(make_config):
 
     def make(num_processes: int, **values: object) -> RunRecord:
         config = make_config(**values)
-        folder = Path(mkdtemp(dir=config.output_dir)) / "cell"
-        attempt = run_cell(Cell(config=config, num_processes=num_processes), folder=folder)
+        cell = Cell(config=config, num_processes=num_processes)
+        (attempt,) = LocalExecutor().run([cell], folder=Path(mkdtemp(dir=config.output_dir)))
         assert attempt.record is not None, attempt.error
         assert attempt.record.environment["num_processes"] == num_processes
         return attempt.record
@@ -273,5 +273,5 @@ def steps_s(step: StockStep, batches: Sequence[Batch]) -> float:
     """Seconds of a step, over `batches`."""
     began = time.perf_counter()
     for batch in batches:
-        step(batch, lr=0.01)
+        step.train_steps([batch], lrs=[0.01])
     return (time.perf_counter() - began) / len(batches)

@@ -32,12 +32,12 @@ from torch import Tensor, nn
 from bench.bench_link import Cell, run_on_machines
 from bench.network_link import why_no_links
 from mnistbench.analysis.bottleneck import LIMITS, Limit, limits, limits_line
+from mnistbench.engine import data
 from mnistbench.engine.run_seeds import train
 from mnistbench.output.tables import render_table
 from mnistbench.recorder.environment import describe_environment
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import RunRecord
-from mnistbench.workload import batches
 from mnistbench.workload.models import MODELS
 
 RESULTS = Path(__file__).parent / "results" / "limits"
@@ -147,13 +147,13 @@ def slow_loader(draw: random.Random, folder: Path) -> RunRecord:
     """A pause in the loader, two to five times as long as the step."""
     values = {"model": draw.choice(NETWORKS), "global_batch_size": draw.choice((32, 64, 128))}
     pause_s = draw.uniform(2, 5) * run(folder, **values).step_costs.step_s
-    collate = batches._collate  # noqa: SLF001 - the seam at which a loader can be slowed
+    collate = data._collate  # noqa: SLF001 - the seam at which a loader can be slowed
 
     def slow(samples):
         time.sleep(pause_s)
         return collate(samples)
 
-    with patch.object(batches, "_collate", slow):
+    with patch.object(data, "_collate", slow):
         return run(folder, loader="streaming", **values)
 
 

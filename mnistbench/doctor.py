@@ -18,7 +18,6 @@ from mnistbench.cli import exit_on_input_error, importing, parse, show
 from mnistbench.launch.cell_runs import why_ended
 from mnistbench.launch.children import Child, end_all
 from mnistbench.launch.commands import child_environment, cpu_environment, torchrun_command
-from mnistbench.launch.roll_call import answer_roll, call_roll
 from mnistbench.output.tables import render_table
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
@@ -185,7 +184,9 @@ def _host_name() -> str:
     return f"{name!r} is known"
 
 
-def _start(command: Sequence[str], environment: Mapping[str, str]) -> str:
+def _start(
+    command: Sequence[str], environment: Mapping[str, str], patience_s: float = _LAUNCH_TIMEOUT_S
+) -> str:
     """Have a launcher start processes, which check what those of a run check, and end.
 
     Raises:
@@ -193,11 +194,11 @@ def _start(command: Sequence[str], environment: Mapping[str, str]) -> str:
     """
     child = Child(command, environment=environment)
     try:
-        came = child.wait(_LAUNCH_TIMEOUT_S)
+        came = child.wait(patience_s)
     finally:
         end_all([child])
     if child.status or not came:
-        late = f"the processes did not meet in {_LAUNCH_TIMEOUT_S} s"
+        late = f"the processes did not meet in {patience_s:g} s"
         raise InputError(why_ended(child) if came else late)
     return "processes start, and see each other"
 
@@ -225,22 +226,22 @@ def _before_launch(path: Path, flags: _Flags) -> list[_Finding]:
 
 
 def _meet(config: LaunchConfig, timeout_s: float) -> str:
-    """Call the other machines, or answer; with one, Accelerate finds a free port by itself."""
-    address, port, number = config.main_process_ip, config.main_process_port, config.num_machines
-    if number == 1:
+    """Start one process here, which meets those of the other machines where a launch will.
+
+    With one machine there is nobody to meet: Accelerate finds a free port by itself.
+    """
+    if config.num_machines == 1:
         return "one"
-    if address is None:
-        raise InputError("main_process_ip: not set; give --main-process-ip, machine 0's address")
-    if not 0 < port < 2**16:
-        raise InputError(f"main_process_port: should be from 1 to 65535 (got {port})")
     if not 0 < timeout_s <= _LONGEST_WAIT_S:
         raise InputError(f"timeout_s: should be from 0 to {_LONGEST_WAIT_S} (got {timeout_s})")
-    if config.machine_rank == 0:
-        call_roll(port, num_machines=number, timeout_s=timeout_s)
-    else:
-        rank = config.machine_rank
-        answer_roll(address, port, machine_rank=rank, num_machines=number, timeout_s=timeout_s)
-    return f"all {number} met at {address}:{port}"
+    told = child_environment() | config.place()
+    try:
+        _start([sys.executable, "-m", _CHECK, str(timeout_s)], told, timeout_s + _LAUNCH_TIMEOUT_S)
+    except InputError as error:
+        raise InputError(
+            f"of one process on each machine, {error}; run doctor on all at the same time"
+        ) from None
+    return f"all {config.num_machines} met at {told['MASTER_ADDR']}:{told['MASTER_PORT']}"
 
 
 def _finding(check: str, look: Callable[[], str]) -> _Finding:

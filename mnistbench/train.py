@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -36,12 +35,12 @@ from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import RunError, Terminated
 from mnistbench.schema.escaping import markdown, printable
 from mnistbench.schema.record import RunRecord
+from mnistbench.schema.signals import ENDS, raise_stop
 from mnistbench.schema.streams import LineFormatter
 from mnistbench.workload.recipes import RECIPES
 
 __all__ = ["main"]
 
-_STOPS = (signal.SIGTERM, signal.SIGHUP)
 _DESCRIPTION = "Train one of the networks through Accelerate and measure it."
 
 
@@ -92,9 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]:
     if PARENT in os.environ or this_launch().started_by != "python":
         die_with_parent()  # a launcher that is killed, and often one that is told to end, just goes
-    for number in _STOPS:
+    for number in ENDS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, _terminate)
+            signal.signal(number, raise_stop)
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter("mnistbench: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
@@ -113,12 +112,12 @@ def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]
             from mnistbench.engine.run_seeds import train
         return train(config, ledger=ledger, show_progress=not quiet)
     except RunError as error:
-        _ignore(*_STOPS)  # a launcher's: the end is near anyhow
+        _ignore(*ENDS)  # a launcher's: the end is near anyhow
         if str(error):  # else the main process says it
             say(f"error: {error}")
         raise SystemExit(1) from None
     except KeyboardInterrupt as stop:
-        _ignore(signal.SIGINT, *_STOPS)  # as above
+        _ignore(signal.SIGINT, *ENDS)  # as above
         terminated = isinstance(stop, Terminated)
         how = "terminated" if terminated else "interrupted"
         goes_on = "; --resume latest goes on" if ", saved in" in str(stop) else ""
@@ -151,10 +150,6 @@ def _is_main() -> bool:
 def _ignore(*numbers: signal.Signals) -> None:
     for number in numbers:
         signal.signal(number, signal.SIG_IGN)
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise Terminated
 
 
 def _another_process_says_it() -> bool:

@@ -1,12 +1,15 @@
 """The door to diagnosis: what is fine, what is broken, and one network's layers."""
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import yaml
 
 from mnistbench import doctor as door
+from mnistbench.schema.errors import InputError
+from tests.processes import free_port
 
 LAUNCH = {
     "compute_environment": "LOCAL_MACHINE",
@@ -101,6 +104,29 @@ def test_a_batch_that_processes_cannot_share_is_told_before_a_launch():
         **LAUNCH | TWO | {"num_processes": 3, "main_process_ip": None, "path": Path()}
     )
     assert "use --global-batch-size 63 or 66" in config.check_processes()
+
+
+def machine(rank, *, port, timeout_s):
+    """What machine `rank` of two is told of the other."""
+    from mnistbench.engine.launch_config import LaunchConfig
+
+    two = {"num_machines": 2, "machine_rank": rank, "main_process_ip": "localhost"}
+    config = LaunchConfig(**LAUNCH | TWO | two | {"main_process_port": port, "path": Path()})
+    try:
+        return door._meet(config, timeout_s)
+    except InputError as error:
+        return str(error)
+
+
+@pytest.mark.processes
+def test_machines_meet_or_the_missing_one_is_named():
+    port = free_port()
+    with ThreadPoolExecutor(2) as pool:
+        told = list(pool.map(lambda rank: machine(rank, port=port, timeout_s=90), (1, 0)))
+    assert told == [f"all 2 met at localhost:{port}"] * 2
+    alone = machine(0, port=port, timeout_s=1)
+    assert f"process 0 of 2 waited at localhost:{port}, but process 1 did not come" in alone
+    assert alone.endswith("; run doctor on all at the same time")
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -252,7 +252,10 @@ def test_no_file_is_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("keys", "wrong"),
     [
-        ({"distributed_type": "MULTI_CPU", "num_processes": 2}, "starts one process without MPI"),
+        (
+            {"distributed_type": "MULTI_CPU", "num_processes": 2},
+            "CPU starts one process, not 2",
+        ),
         ({"distributed_type": "NO", "num_processes": 2}, "NO starts one process, not 2"),
         ({"num_processes": 3, "num_machines": 2}, "do not divide over 2 machines"),
         ({"num_processes": 2, "num_machines": 2, "machine_rank": 2}, "2 of 2 machines"),

@@ -17,8 +17,8 @@ from accelerate.utils import gather_object
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from mnistbench.engine.random_state import device_rng_state, set_device_rng_state
 from mnistbench.engine.run import Run
+from mnistbench.engine.unchanged import device_rng_state, set_device_rng_state
 from mnistbench.recorder.code_identity import running_code
 from mnistbench.schema.checkpoint import CheckpointState, SavedRun
 from mnistbench.schema.errors import InputError, first_line
@@ -150,7 +150,7 @@ def _of_process(run: Run) -> Named:
     on_device = {} if own_random is None else {"device_random": own_random}
     return {
         "random": torch.get_rng_state(),
-        "losses": state.losses.until(state.step),
+        "losses": state.losses[: state.step],
         "steps_s": torch.tensor(state.timer.durations_s(), dtype=torch.float64),
         "exchanges_s": torch.tensor(exchanges, dtype=torch.float64),
         "phases_s": torch.tensor(phases_s, dtype=torch.float64),
@@ -164,7 +164,7 @@ def _fill_process(run: Run, own: Named) -> None:
     torch.set_rng_state(own["random"])
     if device.type != "cpu":
         set_device_rng_state(own["device_random"], device)
-    state.losses.restore(own["losses"].to(device))
+    state.losses[: len(own["losses"])] = own["losses"]
     state.timer.restore(own["steps_s"].tolist())
     if state.exchange_timer is not None:
         state.exchange_timer.restore(own["exchanges_s"].tolist())
@@ -173,7 +173,7 @@ def _fill_process(run: Run, own: Named) -> None:
 
 def _fill_other_process(run: Run, own: Sequence[Named]) -> None:
     losses = torch.stack([one["losses"] for one in own]).mean(dim=0)
-    run.state.losses.restore(losses.to(run.context.accelerator.device))
+    run.state.losses[: len(losses)] = losses
     slowest = max(own, key=lambda one: one["phases_s"].sum().item())
     run.state.ledger.restore(slowest["phases_s"].tolist(), slowest["wall_s"].item())
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
+from mnistbench.engine.distributed import decide_together
 from mnistbench.engine.locks import LOCK_S, lock, unlock
 from mnistbench.schema.checkpoint import (
     CHECKPOINTS,
@@ -21,7 +20,7 @@ from mnistbench.schema.checkpoint import (
     number_of,
 )
 from mnistbench.schema.errors import InputError, RunError
-from mnistbench.schema.files import no_link
+from mnistbench.schema.files import no_link, why
 from mnistbench.schema.sealed_folder import is_aside, seal
 
 __all__ = ["CheckpointWriter"]
@@ -88,8 +87,11 @@ class CheckpointWriter:
             RunError: it could not be saved, and training is not to go on (`go_on` is for this
                 once). Its text is empty but on the main process.
         """
-        failed = self._on_main(lambda: self._write(step, files))
-        if failed is None:
+        try:
+            decide_together(self._accelerator, lambda: self._write(step, files))
+        except InputError as error:
+            failed = error
+        else:
             return True
         main = self._accelerator.is_main_process
         said = f"checkpoint of step {step} not saved: {failed}; {self._what_there_is()}"
@@ -107,26 +109,18 @@ class CheckpointWriter:
     def _kept(self) -> list[Path]:
         return [path for path in checkpoints_of(self._run_folder) if path not in self._foreign]
 
-    def _on_main(self, write: Callable[[], None]) -> str | None:
-        """Why the main process could not `write`, if so, told to all."""
-        failed: list[str | None] = [None]
-        if self._accelerator.is_main_process:
-            try:
-                write()
-            except OSError as error:
-                failed = [f"{error.filename or self._run_folder}: {error.strerror or error}"]
-        if self._accelerator.num_processes > 1:
-            broadcast_object_list(failed)
-        return failed[0]
-
     def _write(self, step: int, files: Mapping[str, bytes]) -> None:
-        folder = no_link(self._run_folder / CHECKPOINTS)
-        if self._number is None:
-            self._number = self._first_number(folder)
-        seal(folder / checkpoint_name(self._number, step), files)
-        self._number += 1
-        if self._lock is None and not self._locked():
-            raise OSError(errno.EBUSY, "another process goes on with it", str(folder))
+        try:
+            folder = no_link(self._run_folder / CHECKPOINTS)
+            if self._number is None:
+                self._number = self._first_number(folder)
+            seal(folder / checkpoint_name(self._number, step), files)
+            self._number += 1
+            is_ours = self._lock is not None or self._locked()
+        except OSError as error:
+            raise InputError(f"{error.filename or self._run_folder}: {why(error)}") from None
+        if not is_ours:
+            raise InputError(f"{folder}: another process goes on with it")
         for path in self._kept()[:-_KEPT]:
             shutil.rmtree(path, ignore_errors=True)
 

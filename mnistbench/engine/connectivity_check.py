@@ -11,10 +11,12 @@ from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError, RunError
 
 
-def main() -> int:
+def main(timeout_s: str = "100") -> int:
     """Sum a one from each process; 0 if the sum is the number of processes launched."""
-    try:  # a batch that any number of processes can share: the one of a run is told to that run
-        accelerator = start_accelerator(RunConfig(per_device_batch_size=1))
+    # a batch that any number of processes can share: the one of a run is told to that run
+    config = RunConfig(per_device_batch_size=1, process_timeout_s=float(timeout_s))
+    try:
+        accelerator = start_accelerator(config)
     except (InputError, RunError) as error:
         sys.exit(f"mnistbench: error: {error}")
     ones = accelerator.reduce(torch.ones(1, device=accelerator.device), "sum")
@@ -23,4 +25,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -28,6 +28,7 @@ from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_split
 from mnistbench.schema.errors import RunError
 from mnistbench.schema.record import DatasetInfo
+from mnistbench.schema.signals import STOPS
 from mnistbench.workload.batches import (
     Batch,
     BatchPlan,
@@ -185,7 +186,7 @@ def _begin_worker(_worker: int) -> None:
     """
     sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in STOPS:
         signal.signal(number, signal.SIG_IGN)
     os.environ[PARENT] = str(os.getppid())
     die_with_parent()

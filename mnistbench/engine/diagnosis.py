@@ -21,8 +21,8 @@ import torch
 from mnistbench.engine.distributed import decide_together
 from mnistbench.engine.evaluation import widest_float
 from mnistbench.engine.fast_step import FastStep
-from mnistbench.engine.random_state import preserved_rng
 from mnistbench.engine.run import Run
+from mnistbench.engine.unchanged import preserved_rng
 from mnistbench.recorder.clock import Timer
 from mnistbench.recorder.op_counter import Operation, count_ops, roofline_s
 from mnistbench.recorder.peak_rates import peak_rates

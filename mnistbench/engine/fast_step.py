@@ -76,12 +76,8 @@ class FastStep:
         """Steps that `train_steps` takes at once; 1 unless a CUDA graph holds several."""
         return self.plan.steps_per_graph
 
-    def __call__(self, batch: Batch, *, lr: float) -> Tensor:
-        """Train on `batch` at `lr`; gives this process's weighted loss, detached, on the device."""
-        return self.train_steps([batch], lrs=[lr])[0]
-
     def train_steps(self, batches: Sequence[Batch], *, lrs: Sequence[float]) -> Sequence[Tensor]:
-        """Train on each of `batches` at its rate; gives their losses."""
+        """Train on each of `batches` at its rate; gives this process's weighted losses."""
         inputs = [self._inputs(batch) for batch in batches]
         full = all(self._is_full(batch.part) for batch in batches)
         if self._graph is not None and full and len(batches) == self.steps_per_call:

@@ -62,15 +62,11 @@ class LaunchConfig(BaseModel):
         Raises:
             InputError: other than `num_processes` would start, or they would not be one run.
         """
-        if self.distributed_type == "MULTI_CPU":
+        kind = self.distributed_type.value
+        if kind in {"MULTI_CPU", "NO"} and self.num_processes > 1:
             raise InputError(
-                "distributed_type: MULTI_CPU starts one process without MPI; use MULTI_GPU with "
-                "use_cpu: true"
-            )
-        if self.distributed_type == "NO" and self.num_processes > 1:
-            raise InputError(
-                f"num_processes: NO starts one process, not {self.num_processes}; use MULTI_GPU, "
-                "also on the CPU"
+                f"num_processes: {kind} starts one process, not {self.num_processes}; use "
+                "MULTI_GPU, on the CPU with use_cpu: true"
             )
         if self.num_processes % self.num_machines:
             raise InputError(
@@ -114,6 +110,24 @@ class LaunchConfig(BaseModel):
             launcher += ["--num_machines", "1", "--machine_rank", "0", "--num_processes", here]
             launcher += ["--main_process_ip", "127.0.0.1", "--main_process_port", "0"]
         return [*launcher, "-m", module]
+
+    def place(self) -> dict[str, str]:
+        """Variables that make one process of each machine a process of one run.
+
+        Raises:
+            InputError: it is not said where they meet.
+        """
+        address, port = self.main_process_ip, self.main_process_port
+        if address is None:
+            raise InputError(
+                "main_process_ip: not set; give --main-process-ip, machine 0's address"
+            )
+        if not 0 < port < 2**16:
+            raise InputError(f"main_process_port: should be from 1 to 65535 (got {port})")
+        alone = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+        alone |= {"RANK": str(self.machine_rank), "WORLD_SIZE": str(self.num_machines)}
+        alone |= {"ACCELERATE_USE_CPU": str(self.use_cpu).lower()}
+        return alone | {"MASTER_ADDR": address, "MASTER_PORT": str(port)}
 
 
 def read_launch_config(path: Path) -> LaunchConfig:

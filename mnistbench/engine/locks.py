@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,10 +23,6 @@ LOCK_S = 15.0
 
 def lock(descriptor: int, *, patience_s: float = 0.0, shared: bool = False) -> bool:
     """Whether an open file or folder is ours after `patience_s`, or where there are no locks."""
-    if sys.platform == "win32":
-        return True
-    import fcntl
-
     deadline = monotonic() + patience_s
     while True:
         try:
@@ -43,10 +39,7 @@ def lock(descriptor: int, *, patience_s: float = 0.0, shared: bool = False) -> b
 
 def unlock(descriptor: int) -> None:
     """Give up the lock, also if forked workers hold the file still, and close it."""
-    if sys.platform != "win32":
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
     os.close(descriptor)
 
 

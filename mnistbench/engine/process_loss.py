@@ -6,9 +6,8 @@ import logging
 import os
 import re
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 import torch
@@ -16,6 +15,7 @@ import torch
 from mnistbench.engine.memory import is_out_of_memory
 from mnistbench.engine.rendezvous import process_label, unresponsive_processes
 from mnistbench.schema.errors import ProcessLostError, RunError, first_line
+from mnistbench.schema.signals import ENDS
 
 __all__ = [
     "any_process_lost",
@@ -23,12 +23,10 @@ __all__ = [
     "exchange_errors",
     "is_compiler_error",
     "is_process_loss",
-    "same_reactions",
     "unanswered",
 ]
 
 _log = logging.getLogger(__name__)
-_OF_LAUNCHERS = (signal.SIGTERM, signal.SIGHUP)
 _COMPILERS = ("torch._dynamo", "torch._inductor", "torch._functorch", "triton")
 _BACKEND_SAYS = re.compile(
     r"gloo|connection (closed|reset) by peer|monitoredBarrier|socket timeout"
@@ -145,23 +143,9 @@ def _silence(ranks: Sequence[int], how_long: str) -> str:
     )
 
 
-@contextmanager
-def same_reactions() -> Iterator[None]:
-    """Leave the reactions to signals as they were, whatever `exchange_errors` does inside."""
-    before = {number: signal.getsignal(number) for number in _OF_LAUNCHERS}
-    try:
-        yield
-    finally:
-        for number, reaction in before.items():
-            if threading.current_thread() is threading.main_thread() and reaction is not None:
-                signal.signal(number, reaction)
-
-
 def _outlive_the_launcher() -> None:
     """Launchers end all processes once one has gone; this one ends by itself, after its record."""
-    try:
-        for number in _OF_LAUNCHERS:
+    with suppress(ValueError):  # only the main thread is told of signals
+        for number in ENDS:
             if callable(signal.getsignal(number)):
                 signal.signal(number, signal.SIG_IGN)
-    except ValueError:
-        return  # only the main thread is told of signals

@@ -39,11 +39,10 @@ def applied(config: RunConfig, plan: ExecutionPlan) -> Iterator[None]:
         undone.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
         torch.set_float32_matmul_precision(plan.matmul_precision)
         cudnn: Any = torch.backends.cudnn  # torch's stubs lack these
-        undone.callback(setattr, cudnn, "allow_tf32", cudnn.allow_tf32)
-        cudnn.allow_tf32 = plan.matmul_precision != "highest"  # who reads it must find it agree
+        is_whole = plan.matmul_precision == "highest"
+        _set(cudnn, undone, allow_tf32=not is_whole)  # who reads it must find it agree
         for operators in (cudnn.conv, cudnn.rnn):
-            undone.callback(setattr, operators, "fp32_precision", operators.fp32_precision)
-            operators.fp32_precision = "ieee" if plan.matmul_precision == "highest" else "tf32"
+            _set(operators, undone, fp32_precision="ieee" if is_whole else "tf32")
         if plan.deterministic:
             _make_deterministic(undone)
         if fast:
@@ -55,13 +54,17 @@ def applied(config: RunConfig, plan: ExecutionPlan) -> Iterator[None]:
 def _make_deterministic(undone: ExitStack) -> None:
     """Kernels that add in one order; cuBLAS reads a variable for it once, which stays set."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    for name, value in (("deterministic", True), ("benchmark", False)):
-        undone.callback(setattr, torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))
-        setattr(torch.backends.cudnn, name, value)
+    _set(torch.backends.cudnn, undone, deterministic=True, benchmark=False)
     undone.callback(
         torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled()
     )
     torch.use_deterministic_algorithms(True)
+
+
+def _set(place: Any, undone: ExitStack, **values: Any) -> None:
+    for name, value in values.items():
+        undone.callback(setattr, place, name, getattr(place, name))
+        setattr(place, name, value)
 
 
 def _set_malloc(values: dict[int, int]) -> bool:

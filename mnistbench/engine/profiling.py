@@ -20,7 +20,6 @@ from accelerate import Accelerator
 from accelerate.utils import ProfileKwargs
 
 from mnistbench.recorder.hooks import RunView
-from mnistbench.recorder.memory_timeline import memory_timeline
 from mnistbench.recorder.profilers import (
     CudaMemory,
     NvtxRanges,
@@ -29,7 +28,7 @@ from mnistbench.recorder.profilers import (
     write_trace,
 )
 from mnistbench.recorder.redaction import redacted
-from mnistbench.recorder.trace_file import exported, without_names
+from mnistbench.recorder.trace_file import exported, memory_timeline, without_names
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.insight import OperatorTime

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields
 from statistics import quantiles
+from threading import Thread
 from typing import Any
 
 import torch
@@ -20,18 +23,23 @@ from mnistbench.engine.run import BuiltParts, Outcome, RunContext, TrainingState
 from mnistbench.recorder.environment import describe_environment
 from mnistbench.recorder.redaction import redacted
 from mnistbench.schema.config import RunConfig
+from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import (
     Result,
     RunRecord,
+    Status,
     StepSplit,
     Throughput,
     TrainPoint,
     finite,
 )
+from mnistbench.schema.store import save_elsewhere, save_record
 from mnistbench.workload.recipes import describe
 
-__all__ = ["record_of", "split_of"]
+__all__ = ["put_on_record_at_once", "record_of", "save", "split_of"]
 
+_log = logging.getLogger(__name__)
+_LAST_WORDS_S = 1.0
 _MAX_TRAIN_POINTS = 200
 
 
@@ -88,6 +96,38 @@ def record_of(
         throughput=throughput,
         result=_result(context, state),
     )
+
+
+def put_on_record_at_once(
+    context: RunContext,
+    rest: tuple[BuiltParts | None, TrainingState, Outcome],
+    status: Status,
+    said: str,
+) -> None:
+    """From another thread than the run's, which may be held by the device, or the disk."""
+    parts, state, outcome = rest
+
+    def put_on_record() -> None:
+        outcome.status, outcome.error = status, said
+        save(context, record_of(context, parts, state, outcome, measured=False))
+
+    last_words = Thread(target=put_on_record, daemon=True)
+    last_words.start()
+    last_words.join(_LAST_WORDS_S)
+
+
+def save(context: RunContext, record: RunRecord) -> RunRecord:
+    """Write `record` on the main process; where that fails, the run still counts and says so."""
+    if context.accelerator.is_main_process:
+        try:
+            save_record(record, context.run_folder)
+        except InputError as error:
+            said = f"not saved: {error}"
+            with suppress(OSError, InputError):
+                said += f"; it is in {save_elsewhere(record)}"
+            _log.error(said)
+            return record.model_copy(update={"error": _said(context, said)})
+    return record
 
 
 def _said(context: RunContext, text: str | None) -> str | None:
@@ -207,7 +247,7 @@ def _train_points(context: RunContext, state: TrainingState, *, together: bool) 
     """Means of the training loss over at most two hundred equal windows of steps."""
     if not state.step:
         return []
-    losses = state.losses.until(state.step)
+    losses = state.losses[: state.step]
     if together and context.accelerator.num_processes > 1:
         every = context.accelerator.gather(losses.unsqueeze(0))
         losses = pairwise_sum(every, torch.add) / len(every)  # as one process adds its batches

@@ -75,16 +75,19 @@ def unresponsive_processes() -> list[int]:
 
 def _meet(_url: str, timeout: timedelta, **_: Any) -> Iterator[Rendezvous]:
     """PyTorch's ``env://``, in a thread that can be left behind; alone, nobody is waited for."""
-    if this_launch().world_size == 1:
+    rank, number = this_launch().rank, this_launch().world_size
+    if number == 1:
         yield HashStore(), 0, 1
         return
     came: list[Rendezvous] = []
     failed: list[Exception] = []
+    missing = set(range(1, number))
 
     def go() -> None:
         try:
-            store, rank, number = next(iter(rendezvous("env://", timeout=_LONGER_THAN_ANY)))
-            life = _name_of_this_life(store, rank, number)
+            # without a number it does not itself wait for others, of whom it could name none
+            store, *_ = next(iter(rendezvous("env://?world_size=-1", timeout=_LONGER_THAN_ANY)))
+            life = _name_of_this_life(store, rank, number, missing=missing)
             store.set_timeout(timeout)
             came.append((PrefixStore(life, store), rank, number))
         except Exception as error:  # raised below, where it can be caught
@@ -96,24 +99,24 @@ def _meet(_url: str, timeout: timedelta, **_: Any) -> Iterator[Rendezvous]:
     if failed:
         raise ProcessLostError(_why_refused(failed[0])) from failed[0]
     if not came:
-        raise ProcessLostError(_why_apart(timeout.total_seconds()))
+        raise ProcessLostError(_why_apart(timeout.total_seconds(), missing))
     _met[:] = [came[0][0]]
     yield came[0]
 
 
-def _name_of_this_life(store: Any, rank: int, num_processes: int) -> str:
-    """A name that process 0 draws and that all have, as soon as all are here.
+def _name_of_this_life(store: Any, rank: int, number: int, *, missing: set[int]) -> str:
+    """A name that process 0 draws and that all `number` have, as soon as all are here.
 
     A launcher that starts its processes again keeps the store, and gloo, without a name of its own
-    for each life, reads there where the processes listened that are dead.
+    for each life, reads there where the processes listened that are dead. Process 0 takes those
+    that have come out of `missing`; one that was told of another number never comes.
     """
     if rank == 0:
         life = token_hex(8)
         store.set("life", life)
-        missing = set(range(1, num_processes))
         while missing:
             for other in sorted(missing):
-                answer = _word(store, f"here-{other}")
+                answer = _word(store, f"here-{other}-of-{number}")
                 if answer.startswith(life):
                     store.set(f"come-{other}", answer)
                     missing.remove(other)
@@ -123,7 +126,7 @@ def _name_of_this_life(store: Any, rank: int, num_processes: int) -> str:
     while True:
         life = _word(store, "life")
         answer = f"{life} {mine}"
-        store.set(f"here-{rank}", answer)
+        store.set(f"here-{rank}-of-{number}", answer)
         if _word(store, f"come-{rank}") == answer:
             return life
         time.sleep(_POLL_S)
@@ -142,7 +145,7 @@ def _why_refused(error: Exception) -> str:
     return f"{label}: {said}"
 
 
-def _why_apart(waited_s: float) -> str:
+def _why_apart(waited_s: float, missing: set[int]) -> str:
     label = process_label()
     address, port = this_launch().master
     where, waited = f"{address}:{port}", f"within {waited_s:g} s"
@@ -155,11 +158,13 @@ def _why_apart(waited_s: float) -> str:
             f"{label} did not reach the main process at {where} {waited} "
             f"({error.strerror or error}); start it, on the machine that MASTER_ADDR names"
         )
-    found = "waited" if this_launch().rank == 0 else "found something"
+    found, apart = "found something", "not all processes met there"
+    if this_launch().rank == 0 and missing:
+        named = " and ".join(f"process {other}" for other in sorted(missing))
+        found, apart = "waited", f"{named} did not come"
     return (
-        f"{label} {found} at {where}, but not all processes met there {waited}; start them on "
-        "every machine with the same WORLD_SIZE, MASTER_ADDR (of process 0) and MASTER_PORT (used "
-        "by no other program)"
+        f"{label} {found} at {where}, but {apart} {waited}; start them on every machine with the "
+        "same WORLD_SIZE, MASTER_ADDR (of process 0) and MASTER_PORT (used by no other program)"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -9,13 +10,12 @@ from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 
 from mnistbench.engine.checkpoint_writer import CheckpointWriter
 from mnistbench.engine.data import RunData
 from mnistbench.engine.evaluation import Evaluator
 from mnistbench.engine.fast_step import FastStep
-from mnistbench.engine.loss_history import LossHistory
 from mnistbench.engine.observed import Observed
 from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.engine.resume import Invocation
@@ -24,51 +24,88 @@ from mnistbench.engine.stop_signals import StopSignals
 from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import EventTimer, Ledger, StepTimer, Timer
 from mnistbench.recorder.environment import device_name
+from mnistbench.recorder.hooks import Hook
 from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.insight import Profile, StepCosts, Telemetry
-from mnistbench.schema.record import Canary, CheckpointCounts, EvalPoint, Interruption, Link, Status
+from mnistbench.schema.record import (
+    Canary,
+    CheckpointCounts,
+    EvalPoint,
+    Interruption,
+    Link,
+    RunRecord,
+    Status,
+)
 from mnistbench.workload.batches import BatchPlan
 
-__all__ = ["BuiltParts", "Guards", "Outcome", "Run", "RunContext", "Step", "TrainingState"]
+__all__ = [
+    "BuiltParts",
+    "Guards",
+    "Outcome",
+    "Run",
+    "RunContext",
+    "Setting",
+    "Step",
+    "TrainingState",
+]
 
 Step = FastStep | StockStep
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunContext:
-    """What a run is given, the same from its start to its end.
+class Setting:
+    """What the seeds of one command share.
 
     Attributes:
-        config: what was asked for; ``config.seed`` is this run's seed.
-        plan: how it computes.
+        config: what was asked for; its ``output_dir`` is where an earlier command left its runs.
         accelerator: device and processes.
+        plan: how each run computes.
         data: the splits.
+        invocation: the command.
+        interconnect: latency and bandwidth between processes, where there are several.
+        telemeter: reads the machine's sensors, on the main process.
+        found: by seed, the record of a run that has ended, or where it can go on.
+        hooks: those that Python code adds.
+        show_progress: draw a progress bar, where there is a terminal.
+    """
+
+    config: RunConfig
+    accelerator: Accelerator
+    plan: ExecutionPlan
+    data: RunData
+    invocation: Invocation
+    interconnect: Link | None
+    telemeter: Telemeter | None
+    found: Mapping[int, RunRecord | SavedRun]
+    hooks: Sequence[Hook] = ()
+    show_progress: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext(Setting):
+    """What a run is given, the same from its start to its end; ``config.seed`` is its seed.
+
+    Attributes:
         batch_plan: which samples each step trains on.
         run_id: its name.
         created_at: when it began, in its first life [ISO 8601].
         run_folder: where all its files go.
-        invocation: the command that it belongs to.
-        interconnect: latency and bandwidth between its processes, where there are several.
         lr_factor: by which ``config.lr`` is scaled.
-        telemeter: reads the machine's sensors, on the main process.
         saved: the checkpoint that it goes on from, if any.
     """
 
-    config: RunConfig
-    plan: ExecutionPlan
-    accelerator: Accelerator
-    data: RunData
     batch_plan: BatchPlan
     run_id: str
     created_at: str
     run_folder: Path
-    invocation: Invocation
-    interconnect: Link | None
     lr_factor: float
-    telemeter: Telemeter | None = None
-    saved: SavedRun | None = None
+    saved: SavedRun | None
+
+    def no_losses(self) -> Tensor:
+        """Where the losses of all steps will be, on the device, written without a wait."""
+        return torch.zeros(self.batch_plan.num_steps, device=self.accelerator.device)
 
     def new_timer(self) -> Timer:
         """What times this device's steps."""
@@ -109,7 +146,7 @@ class TrainingState:
 
     Attributes:
         ledger: the clocks.
-        losses: training losses so far.
+        losses: this process's weighted losses, one for each step to be made.
         timer: durations of steps.
         exchange_timer: of exchanges, where they have a time of their own.
         step: steps made.
@@ -119,7 +156,7 @@ class TrainingState:
     """
 
     ledger: Ledger
-    losses: LossHistory
+    losses: Tensor
     timer: Timer
     exchange_timer: Timer | None = None
     step: int = 0

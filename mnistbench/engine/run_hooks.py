@@ -82,9 +82,7 @@ class RunHooks(NamedTuple):
         return f"profile_steps: not all of {asked} were profiled"
 
 
-def build_hooks(
-    context: RunContext, *, precision: str, steps: range, added: Sequence[Hook]
-) -> RunHooks:
+def build_hooks(context: RunContext, *, precision: str, steps: range) -> RunHooks:
     """The hooks of a run, `steps` of which are to be profiled.
 
     `precision` is the coarsest in which it multiplies, in MLPerf's words.
@@ -102,7 +100,8 @@ def build_hooks(
             lr_peak=config.lr * context.lr_factor,
         )
         hooks.append(MlLog(context.data.info, setup))
-    return RunHooks(Hooks([*hooks, *added]), profilers, steps, Hooks(added).watch_steps)
+    added = Hooks(context.hooks).watch_steps
+    return RunHooks(Hooks([*hooks, *context.hooks]), profilers, steps, added)
 
 
 def _slowdown(durations_s: Sequence[float], steps: range) -> float | None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
-from threading import Thread
 
 import torch
 from accelerate import Accelerator
@@ -19,51 +18,42 @@ from mnistbench.engine.checkpoint import restore
 from mnistbench.engine.checkpoint_writer import CheckpointWriter
 from mnistbench.engine.diagnosis import diagnose
 from mnistbench.engine.distributed import decide_together
-from mnistbench.engine.loss_history import LossHistory
 from mnistbench.engine.memory import memory_errors
 from mnistbench.engine.observed import coarsest_precision
 from mnistbench.engine.process_group import check_group
-from mnistbench.engine.process_loss import end_unanswered, exchange_errors, same_reactions
+from mnistbench.engine.process_loss import end_unanswered, exchange_errors
 from mnistbench.engine.process_settings import applied
 from mnistbench.engine.profiling import profiled_steps
-from mnistbench.engine.recording import record_of
+from mnistbench.engine.recording import put_on_record_at_once, record_of, save
 from mnistbench.engine.resume import check_same
-from mnistbench.engine.run import BuiltParts, Guards, Outcome, Run, RunContext, TrainingState
-from mnistbench.engine.run_hooks import RunHooks, build_hooks
-from mnistbench.engine.setting import Setting, run_context, start_setting
-from mnistbench.engine.stop_signals import (
-    deferred_signals,
-    exit_now,
-    obeyed_in_time,
-    stop_error,
+from mnistbench.engine.run import (
+    BuiltParts,
+    Guards,
+    Outcome,
+    Run,
+    RunContext,
+    Setting,
+    TrainingState,
 )
+from mnistbench.engine.run_hooks import RunHooks, build_hooks
+from mnistbench.engine.setting import run_context, start_setting
+from mnistbench.engine.stop_signals import deferred_signals, exit_now, obeyed_in_time
 from mnistbench.engine.training_loop import TrainingLoop
 from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import Ledger
 from mnistbench.recorder.code_identity import running_code
 from mnistbench.recorder.hooks import Hook
-from mnistbench.recorder.redaction import redacted
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError, SaidElsewhereError, first_line
 from mnistbench.schema.insight import StepCosts
-from mnistbench.schema.record import RunRecord, Status
-from mnistbench.schema.store import save_elsewhere, save_record
+from mnistbench.schema.record import RunRecord
+from mnistbench.schema.signals import kept_reactions, stop_error
 
 __all__ = ["train"]
 
 _log = logging.getLogger(__name__)
-_LAST_WORDS_S = 1.0
 running_code()  # as it is imported here: on disk it may change before a run begins
-_Rest = tuple[BuiltParts | None, TrainingState, Outcome]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Options:
-    """What `train` is given beside a configuration."""
-
-    show_progress: bool
-    hooks: Sequence[Hook]
 
 
 def train(
@@ -90,18 +80,16 @@ def train(
             on record.
         KeyboardInterrupt: a signal came; what was done until then is on record.
     """
-    with same_reactions(), obeyed_in_time(exit_now), exchange_errors(), ExitStack() as held:
-        options = _Options(show_progress=show_progress, hooks=hooks)
+    with kept_reactions(), obeyed_in_time(exit_now), exchange_errors(), ExitStack() as held:
         ledger = ledger or Ledger()
         setting = start_setting(config, ledger, held=held)
+        setting = replace(setting, hooks=hooks, show_progress=show_progress)
         group = check_group(setting.accelerator, timeout_s=config.process_timeout_s)
         with Watchdog(group.watchdog_s, end_unanswered) as watchdog, watchdog.armed():
-            return _run_seeds(setting, options, ledger, watchdog)
+            return _run_seeds(setting, ledger, watchdog)
 
 
-def _run_seeds(
-    setting: Setting, options: _Options, ledger: Ledger, watchdog: Watchdog
-) -> list[RunRecord]:
+def _run_seeds(setting: Setting, ledger: Ledger, watchdog: Watchdog) -> list[RunRecord]:
     """A record for each seed: of those that have ended already, and of those that are run."""
     config, accelerator = setting.config, setting.accelerator
     scaler = accelerator.scaler and accelerator.scaler.state_dict()
@@ -114,7 +102,7 @@ def _run_seeds(
         if scaler:
             accelerator.scaler.load_state_dict(scaler)  # no seed inherits another's loss scale
         context = run_context(setting, seed=seed, saved=done)
-        record, asked = _run(context, options, ledger, watchdog)
+        record, asked = _run(context, ledger, watchdog)
         records.append(record)
         if len(records) < config.num_seeds and (asked := _asked_by_any(accelerator, asked)):
             saved = ", saved" if record.checkpoints and record.checkpoints.saved else ""
@@ -124,9 +112,7 @@ def _run_seeds(
     return records
 
 
-def _run(
-    context: RunContext, options: _Options, ledger: Ledger, watchdog: Watchdog
-) -> tuple[RunRecord, int]:
+def _run(context: RunContext, ledger: Ledger, watchdog: Watchdog) -> tuple[RunRecord, int]:
     """Build and train to the end, whatever that is, and put it on record.
 
     Gives the record, and the number of a signal that came meanwhile, or 0.
@@ -134,7 +120,7 @@ def _run(
     config, accelerator, outcome = context.config, context.accelerator, Outcome()
     state = TrainingState(
         ledger=ledger,
-        losses=LossHistory(accelerator.device),
+        losses=context.no_losses(),
         timer=context.new_timer(),
         exchange_timer=context.new_timer() if context.plan.exchange_has_time else None,
     )
@@ -143,7 +129,9 @@ def _run(
     parts: BuiltParts | None = None
 
     def put_loss_on_record(said: str) -> None:
-        _put_loss_on_record(context, (parts, state, outcome), said)
+        if not context.saved or state.interruptions:  # else its record stands
+            rest = parts, state, outcome
+            put_on_record_at_once(context, rest, "failed", f"ProcessLostError: {said}")
 
     with ExitStack() as entered:  # until it is on record: a launcher may pass a signal on late
         entered.enter_context(applied(config, context.plan))
@@ -162,7 +150,7 @@ def _run(
                     _go_on(run, writer, context.saved)
                 stops = entered.enter_context(deferred_signals(partial(_give_up, run)))
                 guards = Guards(writer, stops, watchdog)
-                _train_built(run, options, steps=steps, guards=guards)
+                _train_built(run, steps=steps, guards=guards)
                 record = record_of(*run)
         except InputError:
             raise
@@ -171,21 +159,21 @@ def _run(
                 raise  # it has not gone on yet, and its record stands
             outcome.status = "interrupted" if isinstance(stop, KeyboardInterrupt) else "failed"
             outcome.error = f"{type(stop).__name__}: {stop}".rstrip(": ")
-            _save(context, record_of(context, parts, state, outcome))
+            save(context, record_of(context, parts, state, outcome))
             raise
-        record = _save(context, record)
+        record = save(context, record)
         return record, outcome.stop_signal or stops.asked  # one that came after the last check
 
 
-def _train_built(run: Run, options: _Options, *, steps: range, guards: Guards) -> None:
+def _train_built(run: Run, *, steps: range, guards: Guards) -> None:
     """Train `run` from where it is, `steps` of it profiled; how it went is in its outcome."""
     context, parts, state, outcome = run
     precision = coarsest_precision(parts.observed) if parts.observed else "fp32"
-    hooks = build_hooks(context, precision=precision, steps=steps, added=options.hooks)
+    hooks = build_hooks(context, precision=precision, steps=steps)
     if run.is_main_process:
         _log.info(run.summary())
     try:
-        TrainingLoop(run, hooks=hooks.hooks, guards=guards, show_progress=options.show_progress)()
+        TrainingLoop(run, hooks=hooks.hooks, guards=guards)()
         if run.config.diagnose and outcome.status == "completed" and not outcome.stop_signal:
             outcome.step_costs = _diagnosis(run)
     finally:
@@ -267,39 +255,5 @@ def _asked_by_any(accelerator: Accelerator, asked: int) -> int:
 def _give_up(run: Run, number: int) -> None:
     """End the process at signal `number` though its main thread does not come back."""
     said = f"ended at once by signal {number}: its step did not end in time"
-    _put_on_record_at_once(run.context, (run.parts, run.state, run.outcome), "interrupted", said)
+    put_on_record_at_once(run.context, (run.parts, run.state, run.outcome), "interrupted", said)
     exit_now(number)
-
-
-def _put_loss_on_record(context: RunContext, rest: _Rest, said: str) -> None:
-    _, state, _ = rest
-    if not context.saved or state.interruptions:  # else its record stands
-        _put_on_record_at_once(context, rest, "failed", f"ProcessLostError: {said}")
-
-
-def _put_on_record_at_once(context: RunContext, rest: _Rest, status: Status, said: str) -> None:
-    """From another thread than the run's, which may be held by the device, or the disk."""
-    parts, state, outcome = rest
-
-    def put_on_record() -> None:
-        outcome.status, outcome.error = status, said
-        _save(context, record_of(context, parts, state, outcome, measured=False))
-
-    last_words = Thread(target=put_on_record, daemon=True)
-    last_words.start()
-    last_words.join(_LAST_WORDS_S)
-
-
-def _save(context: RunContext, record: RunRecord) -> RunRecord:
-    """Write `record` on the main process; where that fails, the run still counts and says so."""
-    if context.accelerator.is_main_process:
-        try:
-            save_record(record, context.run_folder)
-        except InputError as error:
-            said = f"not saved: {error}"
-            with suppress(OSError, InputError):
-                said += f"; it is in {save_elsewhere(record)}"
-            _log.error(said)
-            told = redacted(said) if context.config.anonymize else said
-            return record.model_copy(update={"error": told})
-    return record

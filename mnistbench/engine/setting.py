@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
@@ -12,7 +10,7 @@ from secrets import token_hex
 import torch
 from accelerate import Accelerator
 
-from mnistbench.engine.data import RunData, place_data
+from mnistbench.engine.data import place_data
 from mnistbench.engine.distributed import (
     check_precision,
     decide_together,
@@ -25,7 +23,7 @@ from mnistbench.engine.plan import ExecutionPlan, Hardware, resolve_plan
 from mnistbench.engine.process_group import check_group
 from mnistbench.engine.process_loss import end_unanswered
 from mnistbench.engine.resume import Invocation, find_resume_point, new_invocation
-from mnistbench.engine.run import RunContext
+from mnistbench.engine.run import RunContext, Setting
 from mnistbench.engine.run_hooks import check_hooks
 from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import Ledger
@@ -35,37 +33,11 @@ from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
-from mnistbench.schema.record import Link, RunRecord
 from mnistbench.workload.batches import BatchPlan
 from mnistbench.workload.models import check_model
 from mnistbench.workload.schedules import lr_factor
 
-__all__ = ["Setting", "run_context", "start_setting"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What the seeds of one command share.
-
-    Attributes:
-        config: what was asked for; its ``output_dir`` is where an earlier command left its runs.
-        accelerator: device and processes.
-        plan: how each run computes.
-        data: the splits.
-        invocation: the command.
-        interconnect: latency and bandwidth between processes, where there are several.
-        telemeter: reads the machine's sensors, on the main process.
-        found: by seed, the record of a run that has ended, or where it can go on.
-    """
-
-    config: RunConfig
-    accelerator: Accelerator
-    plan: ExecutionPlan
-    data: RunData
-    invocation: Invocation
-    interconnect: Link | None
-    telemeter: Telemeter | None
-    found: Mapping[int, RunRecord | SavedRun]
+__all__ = ["run_context", "start_setting"]
 
 
 def start_setting(config: RunConfig, ledger: Ledger, *, held: ExitStack) -> Setting:
@@ -170,18 +142,12 @@ def run_context(setting: Setting, *, seed: int, saved: SavedRun | None = None) -
     else:
         created_at, run_id = decide_together(accelerator, lambda: _new_name(config))
     return RunContext(
-        config=config,
-        plan=setting.plan,
-        accelerator=accelerator,
-        data=setting.data,
+        **vars(setting) | {"config": config},
         batch_plan=_batch_plan(accelerator, config, num_train=setting.data.info.num_train),
         run_id=run_id,
         created_at=created_at,
         run_folder=saved.run_folder if saved else _output_dir(config) / run_id,
-        invocation=setting.invocation,
-        interconnect=setting.interconnect,
         lr_factor=lr_factor(config, accelerator.num_processes),
-        telemeter=setting.telemeter,
         saved=saved,
     )
 

@@ -7,17 +7,15 @@ import select
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic
 from types import FrameType
 
 from mnistbench.recorder.launcher import this_launch
-from mnistbench.schema.errors import Terminated
+from mnistbench.schema.signals import STOPS, Handler, kept_reactions
 
-__all__ = ["StopSignals", "deferred_signals", "exit_now", "obeyed_in_time", "stop_error"]
-
-_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+__all__ = ["StopSignals", "deferred_signals", "exit_now", "obeyed_in_time"]
 
 _PATIENCE_S = 8.0
 """What a process has to finish its step and save; what it must be gone in is 10 s."""
@@ -37,30 +35,17 @@ class StopSignals:
         asked: the number of the first that came; 0 while none has.
     """
 
-    def __init__(self) -> None:
-        """Remember how signals are reacted to."""
+    def __init__(self, before: Mapping[int, Handler]) -> None:
+        """`before` is what is called at a second one."""
         self.asked = 0
-        self._since = 0.0
-        told = threading.current_thread() is threading.main_thread()
-        self._before = {number: signal.getsignal(number) for number in _STOPS if told}
-
-    def taken(self) -> list[signal.Signals]:
-        """The signals that have an effect in Python: not those ignored, or the system's own."""
-        return [number for number, handler in self._before.items() if callable(handler)]
+        self._since, self._before = 0.0, before
 
     def note(self, number: int, frame: FrameType | None) -> None:
         """Take the first signal down; pass a second one to the previous handler."""
         if not self.asked:
             self.asked, self._since = number, monotonic()
         elif not _is_echo({self.asked, number}, monotonic() - self._since):
-            handler = self._before[signal.Signals(number)]
-            if callable(handler):
-                handler(number, frame)
-
-    def put_back(self) -> None:
-        """Leave the reactions to signals as they were."""
-        for number in self.taken():
-            signal.signal(number, self._before[number])
+            self._before[number](number, frame)
 
 
 @contextmanager
@@ -70,14 +55,13 @@ def deferred_signals(give_up: Callable[[int], None]) -> Iterator[StopSignals]:
     A second one raises as it would have before. Where neither leads out in time, see
     `obeyed_in_time`. Outside the main thread, which alone is told of signals, nothing is changed.
     """
-    stops = StopSignals()
-    try:
-        with obeyed_in_time(give_up):
-            for number in stops.taken():
-                signal.signal(number, stops.note)
-            yield stops
-    finally:
-        stops.put_back()
+    with kept_reactions() as before, obeyed_in_time(give_up):
+        # not those that are ignored, or the system's own
+        taken: dict[int, Handler] = {n: found for n, found in before.items() if callable(found)}
+        stops = StopSignals(taken)
+        for number in taken:
+            signal.signal(number, stops.note)
+        yield stops
 
 
 @contextmanager
@@ -118,18 +102,13 @@ def _watch(heard: socket.socket, give_up: Callable[[int], None]) -> None:
         if not numbers:
             return  # the run has ended
         for number in numbers:
-            if number not in _STOPS:
+            if number not in STOPS:
                 continue
             now = monotonic()
             if not first:
                 first, since, deadline = number, now, now + _PATIENCE_S
             elif not _is_echo({first, number}, now - since):
                 deadline = min(deadline, now + _LAST_PATIENCE_S)
-
-
-def stop_error(number: int, said: str = "") -> KeyboardInterrupt:
-    """What to raise for signal `number`; `said` is for the user."""
-    return KeyboardInterrupt(said) if number == signal.SIGINT else Terminated(said)
 
 
 def _is_echo(numbers: set[int], elapsed_s: float) -> bool:

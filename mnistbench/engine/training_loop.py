@@ -18,7 +18,6 @@ from mnistbench.engine.fast_step import FastStep
 from mnistbench.engine.health_check import HealthCheck
 from mnistbench.engine.process_group import check_group
 from mnistbench.engine.run import Guards, Run
-from mnistbench.engine.stop_signals import stop_error
 from mnistbench.recorder.hooks import Hooks
 from mnistbench.recorder.machine_probe import probe_machine
 from mnistbench.recorder.progress import Progress
@@ -30,6 +29,7 @@ from mnistbench.schema.record import (
     Status,
     finite,
 )
+from mnistbench.schema.signals import stop_error
 from mnistbench.workload.batches import Batch
 from mnistbench.workload.schedules import lr_at
 
@@ -45,14 +45,7 @@ class TrainingLoop:
     goes on as if it had not been.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        *,
-        hooks: Hooks,
-        guards: Guards,
-        show_progress: bool = False,
-    ) -> None:
+    def __init__(self, run: Run, *, hooks: Hooks, guards: Guards) -> None:
         """All that ends a run in order is in `guards`."""
         self._run, self._hooks = run, hooks
         self._writer, self._stops, self._watchdog = guards
@@ -71,7 +64,7 @@ class TrainingLoop:
         self._progress = Progress(
             num_steps=run.num_steps,
             label=f"{config.recipe or config.model} seed {config.seed}",
-            enabled=show_progress and accelerator.is_local_main_process,
+            enabled=run.context.show_progress and accelerator.is_local_main_process,
         )
         self._window_s = 0.0
 
@@ -171,7 +164,7 @@ class TrainingLoop:
     def _train_window(self, batches: Iterator[Batch], end: int) -> Tensor:
         """Train to step `end`; gives this process's losses."""
         state, first = self._state, self._state.step
-        losses, began_s = state.losses.window(end - first), state.ledger.spent_s("train")
+        losses, began_s = state.losses[first:end], state.ledger.spent_s("train")
         train = self._train_hooked if self._hooks.watch_steps else self._train_some
         with state.ledger.phase("train"):
             state.timer.start()
@@ -266,7 +259,7 @@ class TrainingLoop:
                 images,
                 labels,
                 train_s=state.ledger.spent_s("train"),
-                train_losses=state.losses.until(state.step)[since:],
+                train_losses=state.losses[since : state.step],
             )
         point = EvalPoint(
             step=state.step,

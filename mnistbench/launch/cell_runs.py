@@ -9,16 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mnistbench.launch.cells import Attempt, Cell
-from mnistbench.launch.children import Child, wait_for
+from mnistbench.launch.children import Child
 from mnistbench.launch.commands import child_environment, device_environment, torchrun_command
 from mnistbench.launch.runs import last_words, require_code
 from mnistbench.recorder.limits import SHARED_CORES
 from mnistbench.recorder.parent_death_signal import PARENT
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.files import write_whole
 from mnistbench.schema.plain_yaml import yaml_text
 from mnistbench.schema.store import load_record
 
-__all__ = ["ended", "run_cell", "start_cell", "why_ended"]
+__all__ = ["ended", "start_cell", "why_ended"]
 
 _WHERE = {"data_dir", "output_dir"}  # which an anonymous run leaves in no file
 _REFUSED = re.compile(r"Root Cause.*exitcode\s*:\s*2\b", re.DOTALL)
@@ -26,10 +27,14 @@ _KILLED = re.compile(r"Root Cause.*traceback\s*:\s*Signal (\d+)", re.DOTALL)
 _ITS_WORDS = re.compile(r"^[EW]\d{4} .*/elastic/", re.MULTILINE)
 
 
-def run_cell(
-    cell: Cell, *, folder: Path, num_threads: int | None = None, shared_cores: bool = False
-) -> Attempt:
-    """Run `cell` in a child process, or in several by torchrun, to its end.
+def start_cell(
+    cell: Cell,
+    *,
+    folder: Path,
+    num_threads: int | None = None,
+    shared_cores: bool = False,
+) -> Child:
+    """Start `cell` in a child process, or several by torchrun; end it by `end_all`, ask `ended`.
 
     Args:
         cell: what to run.
@@ -40,30 +45,10 @@ def run_cell(
 
     Raises:
         InputError: `folder` cannot be written, or a child would run other code than this.
-        KeyboardInterrupt: a signal came (`Terminated` for SIGTERM and SIGHUP); the child has ended.
     """
-    child = wait_for(
-        lambda: start_cell(cell, folder=folder, num_threads=num_threads, shared_cores=shared_cores)
-    )
-    return ended(cell, child, folder=folder)
-
-
-def start_cell(
-    cell: Cell,
-    *,
-    folder: Path,
-    num_threads: int | None = None,
-    shared_cores: bool = False,
-) -> Child:
-    """Start what `run_cell` waits for; end it by `end_all`, then ask `ended`."""
     require_code()
     config_file = folder.absolute() / "cell.yaml"
-    try:
-        folder.mkdir(parents=True)
-        text = yaml_text(cell.config.model_dump(mode="json", exclude=_WHERE))
-        config_file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{config_file}: cannot be written ({error.strerror})") from None
+    write_whole(config_file, yaml_text(cell.config.model_dump(mode="json", exclude=_WHERE)))
     arguments = ["--config", str(config_file), "--output-dir", str(folder.absolute()), "--quiet"]
     if cell.config.data_dir is not None:
         arguments += ["--data-dir", cell.config.data_dir]

@@ -9,21 +9,18 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from tempfile import TemporaryFile
 from time import monotonic
-from types import FrameType
 
-from mnistbench.schema.errors import InputError, Terminated
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.signals import Handler, kept_reactions, raise_stop
 
 __all__ = ["Child", "end_all", "held_stops", "raised_stops", "run_child", "wait_for"]
 
 _GRACE_S = 10.0
 """What children have to put themselves on record after SIGTERM, before SIGKILL."""
-
-_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Child:
@@ -118,7 +115,7 @@ def wait_for(start: Callable[[], Child]) -> Child:
         try:
             with raised_stops():
                 if arrived:
-                    _raise(arrived[0], None)
+                    raise_stop(arrived[0])
                 child.wait()
         finally:
             end_all([child])
@@ -147,34 +144,21 @@ def held_stops() -> Iterator[list[int]]:
     with _on_stop(lambda number, _: arrived.append(number)):
         yield arrived
     if arrived:
-        _raise(arrived[0], None)
+        raise_stop(arrived[0])
 
 
 @contextmanager
 def raised_stops() -> Iterator[None]:
     """Let stop signals raise inside: KeyboardInterrupt, `Terminated` for SIGTERM and SIGHUP."""
-    with _on_stop(_raise):
+    with _on_stop(raise_stop):
         yield
 
 
 @contextmanager
-def _on_stop(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+def _on_stop(handler: Handler) -> Iterator[None]:
     """Send stop signals to `handler` inside; those that are ignored (``nohup``) stay so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers, and only it is interrupted
-        return
-    before = {number: signal.getsignal(number) for number in _STOPS}
-    taken = {
-        number: old for number, old in before.items() if old not in (None, signal.SIG_IGN)
-    }  # None is a handler that was not set by Python, and could not be put back
-    try:
-        for number in taken:
-            signal.signal(number, handler)
+    with kept_reactions() as before:
+        for number, reaction in before.items():
+            if reaction != signal.SIG_IGN:
+                signal.signal(number, handler)
         yield
-    finally:
-        for number, old in taken.items():
-            signal.signal(number, old)
-
-
-def _raise(number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt if number == signal.SIGINT else Terminated

@@ -12,14 +12,11 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from pydantic import ValidationError
-
 from mnistbench import __version__
 from mnistbench.launch.cells import Attempt, Cell, attempt_folder
 from mnistbench.launch.children import Child, held_stops
 from mnistbench.launch.commands import child_environment
 from mnistbench.launch.ray_tasks import (
-    Outcome,
     Request,
     nodes_of,
     request_of,
@@ -28,8 +25,7 @@ from mnistbench.launch.ray_tasks import (
 )
 from mnistbench.launch.runs import PACKAGE_ROOT, last_words
 from mnistbench.recorder.limits import usable_cores
-from mnistbench.schema.errors import InputError, one_line
-from mnistbench.schema.record import RunRecord
+from mnistbench.schema.errors import InputError
 from mnistbench.schema.store import save_record
 
 __all__ = ["RayExecutor"]
@@ -227,17 +223,12 @@ def _attempt(cell: Cell, task: Any, folder: Path) -> Attempt:
     import ray
 
     try:
-        outcome: Outcome = ray.get(task)
+        attempt: Attempt = ray.get(task)
     except ray.exceptions.RayError as error:
         return _failed(cell, str(error) or type(error).__name__)
-    if outcome.record_json is None:
-        return Attempt(cell, None, outcome.error, outcome.refused)
-    try:
-        record = RunRecord.model_validate_json(outcome.record_json)
-    except ValidationError as error:
-        return Attempt(cell, None, f"a worker sent no record: {one_line(error)}")
-    save_record(record, attempt_folder(folder, cell) / record.run_id)
-    return Attempt(cell, record)
+    if attempt.record is not None:
+        save_record(attempt.record, attempt_folder(folder, cell) / attempt.record.run_id)
+    return attempt
 
 
 def _failed(cell: Cell, said: str) -> Attempt:

@@ -16,9 +16,8 @@ from mnistbench.launch.children import end_all
 from mnistbench.recorder.launcher import this_launch
 from mnistbench.recorder.limits import usable_cores
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.store import record_json
 
-__all__ = ["Node", "Outcome", "Request", "nodes_of", "request_of", "run_on_worker", "told_workers"]
+__all__ = ["Node", "Request", "nodes_of", "request_of", "run_on_worker", "told_workers"]
 
 _LOOK_S = 0.1
 _TOLD = ("MNISTBENCH_DATA_DIR", "ACCELERATE_USE_CPU")
@@ -38,14 +37,6 @@ class Request(NamedTuple):
 
     num_cpus: float
     num_gpus: float
-
-
-class Outcome(NamedTuple):
-    """What a worker sends back: the text of a record, or why there is none."""
-
-    record_json: str | None
-    error: str | None = None
-    refused: bool = False
 
 
 def nodes_of(listed: Sequence[Mapping[str, Any]]) -> list[Node]:
@@ -106,7 +97,7 @@ def told_workers() -> dict[str, str]:
 
 def run_on_worker(
     cell: Cell, *, request: Request, told: Mapping[str, str], version: str
-) -> Outcome:
+) -> Attempt:
     """Run `cell` in a child of this worker of Ray, and give what it left.
 
     Args:
@@ -119,17 +110,12 @@ def run_on_worker(
         KeyboardInterrupt: the task was cancelled; the child has ended.
     """
     if version != __version__:
-        return Outcome(
-            None,
-            f"Ray's worker has mnistbench {__version__}, not {version}; install the same",
-            True,
-        )
+        why = f"Ray's worker has mnistbench {__version__}, not {version}; install the same"
+        return Attempt(cell, None, why, refused=True)
     os.environ.pop("OMP_NUM_THREADS", None)  # Ray's, which a run would take for the user's
     os.environ.update({name: value for name, value in told.items() if name not in os.environ})
     with TemporaryDirectory(prefix="mnistbench-") as folder:
-        attempt = _run(cell, request, Path(folder))
-    text = None if attempt.record is None else record_json(attempt.record)
-    return Outcome(text, attempt.error, attempt.refused)
+        return _run(cell, request, Path(folder))
 
 
 def _run(cell: Cell, request: Request, folder: Path) -> Attempt:

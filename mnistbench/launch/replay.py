@@ -9,6 +9,7 @@ from typing import Any
 
 from mnistbench.schema.config import config_from
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.files import write_whole
 from mnistbench.schema.plain_yaml import read_yaml, yaml_text
 from mnistbench.schema.store import find_records, load_record
 from mnistbench.schema.training_fields import BOOKKEEPING, as_left_to_the_run
@@ -46,11 +47,7 @@ def arguments_of(path: Path, *, work_dir: Path) -> tuple[str, ...]:
     text = yaml_text(first)
     name = hashlib.sha256(text.encode(), usedforsecurity=False).hexdigest()[:12]
     target = work_dir.absolute() / f"config-{name}.yaml"
-    try:
-        work_dir.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror})") from None
+    write_whole(target, text)
     return ("--config", str(target))
 
 

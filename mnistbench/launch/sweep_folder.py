@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from mnistbench.launch.cells import Cell
 from mnistbench.recorder.redaction import redacted
@@ -27,6 +27,7 @@ from mnistbench.schema.files import check_writable, lock_file, no_link, write_wh
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import load_record
 from mnistbench.schema.strict_json import load_versioned
+from mnistbench.schema.strict_model import StrictModel
 
 __all__ = ["DONE", "PlannedCell", "SweepFolder", "SweepPlan"]
 
@@ -38,24 +39,29 @@ _VERSION = 1
 _MAX_PLAN_BYTES = 256 * 2**20
 
 
-class PlannedCell(BaseModel):
+class PlannedCell(StrictModel):
     """A cell as ``sweep.json`` names it: values that differ from the defaults of `RunConfig`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
     id: str
     values: dict[str, Any]
     num_processes: int = Field(ge=1)
 
 
-class SweepPlan(BaseModel):
+class SweepPlan(StrictModel):
     """``sweep.json``: every grid that was asked for in a folder, and their cells."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
-
     schema_version: int = Field(_VERSION, ge=1)
-    grids: list[dict[str, str]] = []
-    cells: list[PlannedCell] = []
+    grids: list[dict[str, str]] = Field(default_factory=list)
+    cells: list[PlannedCell] = Field(default_factory=list)
+
+    @classmethod
+    def load(cls, path: Path) -> SweepPlan:
+        """The plan at `path`.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        return load_versioned(path, cls, what="a sweep", newest=_VERSION, max_bytes=_MAX_PLAN_BYTES)
 
 
 class SweepFolder:
@@ -144,11 +150,7 @@ class SweepFolder:
 
     def _plan(self, cells: Sequence[Cell], grid: Mapping[str, str]) -> None:
         path = self._path / "sweep.json"
-        before = SweepPlan()
-        if path.exists():
-            before = load_versioned(
-                path, SweepPlan, what="a sweep", newest=_VERSION, max_bytes=_MAX_PLAN_BYTES
-            )
+        before = SweepPlan.load(path) if path.exists() else SweepPlan()
         planned = {cell.id: cell for cell in before.cells}
         for cell in cells:
             planned.setdefault(

@@ -8,7 +8,7 @@ from time import monotonic
 from mnistbench.launch.cells import Cell, as_text
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["Progress", "names", "time_left_s"]
+__all__ = ["Progress", "duration", "names", "time_left_s"]
 
 
 class Progress:
@@ -57,7 +57,7 @@ class Progress:
             num_left=num_left,
             jobs=self._jobs,
         )
-        left = f"; about {_duration(left_s)} left" if num_left else ""
+        left = f"; about {duration(left_s)} left" if num_left else ""
         self._tell(f"{self.num_done} of {self._num_cells} done: {line}{left}")
 
 
@@ -91,7 +91,7 @@ def _reached(record: RunRecord) -> str:
     return "–" if accuracy is None else f"{100 * accuracy:.2f} % on {split}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Two units at most: ``12 s``, ``2 min 30 s``, ``1 h 5 min``."""
     whole = round(seconds)
     if whole < 60:

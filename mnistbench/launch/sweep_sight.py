@@ -13,11 +13,9 @@ from mnistbench.launch.sweep_progress import time_left_s
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import RECORD_NAME, load_record, search
-from mnistbench.schema.strict_json import load_versioned
 
 __all__ = ["Sight", "Watcher"]
 
-_MAX_PLAN_BYTES = 256 * 2**20
 _LOCKS = Path("/proc/locks")
 
 
@@ -90,13 +88,7 @@ class Watcher:
         if not os.access(path, os.F_OK):
             records, unreadable = self._records(search(self._folder))
             return Sight(cells=None, records=records, unreadable=unreadable)
-        plan = load_versioned(
-            path,
-            SweepPlan,
-            what="a sweep",
-            newest=SweepPlan().schema_version,
-            max_bytes=_MAX_PLAN_BYTES,
-        )
+        plan = SweepPlan.load(path)
         alive = _is_alive(self._folder)  # asked first: what it does until it ends is seen below
         tries = dict(_tries(self._folder / ".running"))
         done = {cell.id: self._folder / "cells" / cell.id / RECORD_NAME for cell in plan.cells}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeAlias
 
+from mnistbench.launch.sweep_progress import duration
 from mnistbench.launch.sweep_sight import Sight, Watcher
 from mnistbench.schema.escaping import printable
 from mnistbench.schema.record import RunRecord
@@ -93,7 +94,7 @@ def counts_line(sight: Sight, *, estimate: bool = True) -> str:
     told = [f"{done} of {sight.cells} cells done"]
     told += [f"{number} {what}" for what, number in counts.items() if number]
     if estimate and sight.left_s is not None:
-        told.append(f"about {_roughly(sight.left_s)} to go")
+        told.append(f"about {duration(sight.left_s)} to go")
     return ", ".join(told)
 
 
@@ -145,10 +146,3 @@ def _end(sight: Sight) -> list[str]:
 def _write(text: str, out: TextIO) -> None:
     out.write(f"{text}\n")
     out.flush()
-
-
-def _roughly(seconds: float) -> str:
-    """Of an estimate one unit is enough: ``40 s``, ``12 min``, ``3.5 h``."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

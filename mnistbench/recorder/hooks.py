@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from mnistbench.recorder.clock import Ledger
 from mnistbench.schema.config import RunConfig
@@ -107,17 +107,11 @@ class Hooks:
 
     def __init__(self, hooks: Sequence[Hook]) -> None:
         """`hooks` in the order in which they are entered; they are left the other way round."""
-        kinds = [(hook, type(hook)) for hook in hooks]
         self._by_point: Mapping[HookPoint, Sequence[_Enter]] = {
-            "run": [hook.run for hook, kind in kinds if kind.run is not Hook.run],
-            "epoch": [hook.epoch for hook, kind in kinds if kind.epoch is not Hook.epoch],
-            "step": [hook.step for hook, kind in kinds if kind.step is not Hook.step],
-            "eval": [hook.eval for hook, kind in kinds if kind.eval is not Hook.eval],
-            "checkpoint": [
-                hook.checkpoint for hook, kind in kinds if kind.checkpoint is not Hook.checkpoint
-            ],
+            point: [getattr(hook, point) for hook in hooks if _watches(hook, point)]
+            for point in get_args(HookPoint)
         }
-        self.watch_steps = [kind.__name__ for _, kind in kinds if kind.step is not Hook.step]
+        self.watch_steps = [type(hook).__name__ for hook in hooks if _watches(hook, "step")]
         self.watch_epochs = bool(self._by_point["epoch"])
 
     def around(self, point: HookPoint, watched: RunView) -> AbstractContextManager[Any]:
@@ -136,3 +130,8 @@ class Hooks:
                     entered.enter_context(one(watched))
             entered.callback(lambda: leaving.enter_context(phase("profile")))  # called first
             yield
+
+
+def _watches(hook: Hook, point: HookPoint) -> bool:
+    """Whether its class changes the method for `point`."""
+    return getattr(type(hook), point) is not getattr(Hook, point)

@@ -1,10 +1,13 @@
-"""Chrome traces as torch's profiler writes them: read back whole, and names taken out."""
+"""Chrome traces as torch's profiler writes them: read back whole, without names, or as a table."""
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import json
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +15,7 @@ from typing import Any
 
 from mnistbench.recorder.redaction import redacted
 
-__all__ = ["exported", "without_names"]
+__all__ = ["exported", "memory_timeline", "without_names"]
 
 
 def exported(export: Callable[[str], object]) -> Any:
@@ -44,3 +47,31 @@ def without_names(trace: Any) -> Any:
         return value
 
     return cleaned(trace)
+
+
+def memory_timeline(trace: Mapping[str, Any]) -> str:
+    """Who holds memory when: the allocations of `trace` as CSV, one a row, in order of time.
+
+    Columns are the time since the first one [microseconds]; the device, ``cpu`` or ``cuda:0`` and
+    the like; the bytes taken or, below 0, given back; what torch holds on the device after it
+    [bytes]; and the innermost operator that it happened in, or nothing.
+    """
+    operators = [event for event in trace["traceEvents"] if event.get("cat") == "cpu_op"]
+    memory = [event for event in trace["traceEvents"] if event.get("name") == "[memory]"]
+    began_us = min((event["ts"] for event in memory), default=0.0)
+    entered: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)  # per thread, operators nest
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(("time_us", "device", "num_bytes", "allocated_bytes", "operator"))
+    for event in sorted([*operators, *memory], key=lambda event: float(event["ts"])):
+        inside = entered[event["tid"]]
+        while inside and inside[-1]["ts"] + inside[-1]["dur"] < event["ts"]:
+            inside.pop()
+        if event.get("cat") == "cpu_op":
+            inside.append(event)
+            continue
+        args, since_us = event["args"], round(event["ts"] - began_us, 3)
+        device = "cpu" if args["Device Type"] == 0 else f"cuda:{args['Device Id']}"
+        operator = inside[-1]["name"] if inside else ""
+        writer.writerow((since_us, device, args["Bytes"], args["Total Allocated"], operator))
+    return text.getvalue()

@@ -3,7 +3,6 @@
 from contextlib import ExitStack
 
 from mnistbench.engine import build
-from mnistbench.engine.loss_history import LossHistory
 from mnistbench.engine.run import Outcome, Run, TrainingState
 from mnistbench.engine.setting import run_context, start_setting
 from mnistbench.recorder.clock import Ledger
@@ -13,8 +12,7 @@ def built_run(config, *, warm=True):
     """A run of `config`, warmed up or not."""
     ledger = Ledger()
     context = run_context(start_setting(config, ledger, held=ExitStack()), seed=config.seed)
-    device = context.accelerator.device
-    state = TrainingState(ledger=ledger, losses=LossHistory(device), timer=context.new_timer())
+    state = TrainingState(ledger=ledger, losses=context.no_losses(), timer=context.new_timer())
     run = Run(context, build._build(context), state, Outcome())
     return warmed_up(run) if warm else run
 

@@ -5,14 +5,12 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
 from mnistbench.analysis.bottleneck import limits
-from mnistbench.engine import diagnosis
+from mnistbench.engine import data, diagnosis
 from mnistbench.engine.run_seeds import train
 from mnistbench.recorder import peak_rates
 from mnistbench.schema.store import load_record
-from mnistbench.workload import batches
 
 
 @pytest.fixture(autouse=True)
@@ -59,13 +57,13 @@ def test_dropout_and_batch_norm_draw_as_if_nobody_asked(small_config):
 
 @pytest.mark.slow
 def test_a_slow_loader_is_found(small_config, monkeypatch):
-    def slow(images):
-        time.sleep(0.05)
-        return torch.cat([batches.pil_to_tensor(image) for image, _ in images]), torch.tensor(
-            [label for _, label in images]
-        )
+    collate = data._collate
 
-    monkeypatch.setattr(batches, "_collate", slow)
+    def slow(samples):
+        time.sleep(0.05)
+        return collate(samples)
+
+    monkeypatch.setattr(data, "_collate", slow)
     [record] = train(small_config(loader="streaming", diagnose=True, max_steps=2))
     assert record.step_costs.loader_s > 0.05
     assert limits(record).advice == "--loader resident" or limits(record).name == "host-noise"

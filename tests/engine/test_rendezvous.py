@@ -13,13 +13,17 @@ from tests.processes import free_port, rendezvous
 SOON = timedelta(seconds=20)
 
 
+def life(store, rank, number):
+    return _name_of_this_life(store, rank, number, missing=set(range(1, number)))
+
+
 def meet(store, *ranks, num_processes, late_s=0.0):
     """The name that each of these processes has, the last of them coming later."""
 
     def one(rank):
         if rank == ranks[-1]:
             time.sleep(late_s)
-        return _name_of_this_life(store, rank, num_processes)
+        return life(store, rank, num_processes)
 
     with ThreadPoolExecutor(len(ranks)) as pool:
         return list(pool.map(one, ranks))
@@ -47,6 +51,18 @@ def test_a_life_may_have_other_processes_than_the_one_before():
     assert len(set(names)) == 4
 
 
+def test_who_was_told_another_number_does_not_come():
+    store, missing = HashStore(), {1}
+    with ThreadPoolExecutor(3) as pool:
+        pool.submit(_name_of_this_life, store, 0, 2, missing=missing)
+        pool.submit(life, store, 1, 3)
+        store.wait(["here-1-of-3"], SOON)
+        assert missing == {1}
+        assert pool.submit(life, store, 1, 2).result(timeout=20)
+        store.set("come-1", store.get("here-1-of-3"))  # only now, that the test may end
+    assert missing == set()
+
+
 @pytest.mark.parametrize("timeout_s", [5.0, 600.0])
 def test_the_wait_is_told_to_accelerate_also_where_it_is_its_default(timeout_s):
     told = rendezvous_kwargs(timeout_s).to_kwargs()
@@ -63,11 +79,11 @@ def test_pytorchs_rendezvous_gives_a_store_under_the_common_name(monkeypatch):
     main = TCPStore("127.0.0.1", port, 2, is_master=True, timeout=SOON, wait_for_workers=False)
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(lambda: next(by_url("mnistbench://", timeout=SOON)))
-        life = _name_of_this_life(main, 0, 2)
+        name = life(main, 0, 2)
         store, rank, number = other.result(timeout=20)
     assert (rank, number) == (1, 2)
     store.set("word", "said")
-    assert main.get(f"{life}/word") == b"said"
+    assert main.get(f"{name}/word") == b"said"
 
 
 def test_one_process_alone_meets_nobody(monkeypatch):

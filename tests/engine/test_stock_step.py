@@ -48,7 +48,7 @@ def test_a_step_is_torchs_own_update(make_run, one_thread):
     twin = copy.deepcopy(run.parts.evaluator.model)
     optimizer = torch.optim.SGD(twin.parameters(), lr=0.05, momentum=0.5)
     for batch in batches(run):
-        loss = run.parts.step(batch, lr=0.05)
+        (loss,) = run.parts.step.train_steps([batch], lrs=[0.05])
         images = run.parts.step.objective.preprocess(batch.images, batch.part)
         expected = torch.nn.functional.cross_entropy(twin(images), batch.labels)
         optimizer.zero_grad()

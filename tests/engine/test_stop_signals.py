@@ -7,8 +7,9 @@ import threading
 import pytest
 
 from mnistbench.engine import stop_signals
-from mnistbench.engine.stop_signals import deferred_signals, obeyed_in_time, stop_error
+from mnistbench.engine.stop_signals import deferred_signals, obeyed_in_time
 from mnistbench.schema.errors import Terminated
+from mnistbench.schema.signals import stop_error
 
 
 def test_an_interrupt_while_signals_begin_to_be_noted_leaves_no_thread(monkeypatch):

@@ -74,7 +74,7 @@ def test_a_process_alone_trains_whatever_others_left(tmp_path):
 @pytest.mark.parametrize(
     ("rank", "address", "wrong"),
     [
-        (0, "127.0.0.1", r"process 0 of 2 waited at .*, but not all processes met there within"),
+        (0, "127.0.0.1", r"process 0 of 2 waited at .*, but process 1 did not come within"),
         (1, "127.0.0.1", r"process 1 of 2 did not reach the main process .* \(Connection refused"),
         (1, "no-such-host.invalid", r"'no-such-host\.invalid' is not a name or address known"),
     ],

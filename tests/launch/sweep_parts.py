@@ -1,6 +1,8 @@
 """What tests of sweeps share: cells, records of them, and an executor that needs no process."""
 
+from mnistbench.launch.cell_runs import ended, start_cell
 from mnistbench.launch.cells import Attempt, Cell, attempt_folder
+from mnistbench.launch.children import wait_for
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.store import save_record
 from tests.made_records import make_record
@@ -22,6 +24,11 @@ def leave(folder, cell, status="completed", **changes):
     record = record_of(cell, status, **changes)
     save_record(record, attempt_folder(folder, cell) / record.run_id)
     return record
+
+
+def run_cell(cell, *, folder, **values):
+    """Run `cell` for real, in `folder`; gives what it came to."""
+    return ended(cell, wait_for(lambda: start_cell(cell, folder=folder, **values)), folder=folder)
 
 
 class Scripted:

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import pytest
 
 from mnistbench.launch import commands, runs
-from mnistbench.launch.cell_runs import ended, run_cell
+from mnistbench.launch.cell_runs import ended
 from mnistbench.launch.cells import Cell
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from tests.launch.stand_in import StandIn
-from tests.launch.sweep_parts import leave, make_cells
+from tests.launch.sweep_parts import leave, make_cells, run_cell
 
 TORCHRUN = """
 *****************************************

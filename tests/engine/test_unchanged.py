@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mnistbench.engine.random_state import device_rng_state, preserved_rng
+from mnistbench.engine.unchanged import device_rng_state, preserved_rng
 
 
 def test_the_cpus_generator_is_left_as_it_was_even_by_an_error():

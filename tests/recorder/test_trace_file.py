@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from mnistbench.recorder.memory_timeline import allocations, memory_timeline
-from mnistbench.recorder.trace_file import exported, without_names
+from mnistbench.recorder.trace_file import exported, memory_timeline, without_names
 
 
 def operator(name, ts, dur, tid=1):
@@ -30,8 +29,8 @@ def test_each_allocation_has_the_innermost_operator_of_its_thread():
         allocation(200, -8, 0),
         allocation(20, 4, 12, tid=2),
     ]
-    found = [(one.time_us, one.num_bytes, one.operator) for one in allocations(events)]
-    assert found == [
+    rows = csv.DictReader(memory_timeline({"traceEvents": events}).splitlines())
+    assert [(float(r["time_us"]), int(r["num_bytes"]), r["operator"]) for r in rows] == [
         (0, 8, "inner"),
         (5, 4, "elsewhere"),
         (20, 8, "outer"),
