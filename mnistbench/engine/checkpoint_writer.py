@@ -90,7 +90,7 @@ class CheckpointWriter:
         try:
             decide_together(self._accelerator, lambda: self._write(step, files))
         except InputError as error:
-            failed = error
+            failed = str(error)  # not the error, whose frames would hold workers
         else:
             return True
         main = self._accelerator.is_main_process
