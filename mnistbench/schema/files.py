@@ -36,7 +36,7 @@ MAX_DEPTH = 32
 
 _AT_ONCE = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-_ROOM = bytes(2**16)  # about a record
+_ROOM = bytes(2**15)  # about a record
 _MOST_FILES = 2**20  # bytes that most files have fewer of
 _LONGEST_BELOW = "x" * 110  # as long as the path of a checkpoint's file in it, while it is written
 
