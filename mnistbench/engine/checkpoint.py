@@ -234,9 +234,7 @@ def _placed(name: str, value: Tensor, group: Mapping[str, object], weight: Tenso
     return place.to(weight.device).copy_(value)
 
 
-def _weights(
-    optimizer: torch.optim.Optimizer,
-) -> Iterator[tuple[Mapping[str, object], Tensor]]:
+def _weights(optimizer: torch.optim.Optimizer) -> Iterator[tuple[Mapping[str, object], Tensor]]:
     for group in optimizer.param_groups:
         for weight in group["params"]:
             yield group, weight

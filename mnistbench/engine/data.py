@@ -29,13 +29,7 @@ from mnistbench.schema.config_rules import check_split
 from mnistbench.schema.errors import RunError
 from mnistbench.schema.record import DatasetInfo
 from mnistbench.schema.signals import STOPS
-from mnistbench.workload.batches import (
-    Batch,
-    BatchPlan,
-    mapped_batches,
-    moved,
-    resident_batches,
-)
+from mnistbench.workload.batches import Batch, BatchPlan, mapped_batches, moved, resident_batches
 from mnistbench.workload.datasets import LoadedDataset, load_dataset, resolve_dataset
 
 __all__ = ["RunData", "place_data", "streaming_batches"]

@@ -12,12 +12,7 @@ from typing import TypeVar
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
-from accelerate.utils import (
-    DistributedType,
-    DynamoBackend,
-    broadcast_object_list,
-    gather_object,
-)
+from accelerate.utils import DistributedType, DynamoBackend, broadcast_object_list, gather_object
 from torch import Tensor
 
 from mnistbench.engine.process_group import keep_alive_at_loss, leave_group

@@ -33,12 +33,7 @@ from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.insight import OperatorTime
 
-__all__ = [
-    "OperatorTrace",
-    "check_profile",
-    "profile_hooks",
-    "profiled_steps",
-]
+__all__ = ["OperatorTrace", "check_profile", "profile_hooks", "profiled_steps"]
 
 _MOST_OPERATORS = 30
 

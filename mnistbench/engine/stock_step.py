@@ -16,13 +16,7 @@ from mnistbench.engine.observed import Observed, ObservedOperators, compiled_gra
 from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.engine.unchanged import unchanged
 from mnistbench.schema.errors import InputError
-from mnistbench.workload.batches import (
-    Batch,
-    BatchShard,
-    MicroBatch,
-    blank_inputs,
-    microbatches,
-)
+from mnistbench.workload.batches import Batch, BatchShard, MicroBatch, blank_inputs, microbatches
 
 __all__ = ["StockStep"]
 

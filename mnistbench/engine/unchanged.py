@@ -8,13 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-__all__ = [
-    "device_rng_state",
-    "preserved_rng",
-    "set_device_rng_state",
-    "unchanged",
-    "zero_state",
-]
+__all__ = ["device_rng_state", "preserved_rng", "set_device_rng_state", "unchanged", "zero_state"]
 
 
 @contextmanager

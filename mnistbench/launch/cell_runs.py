@@ -28,11 +28,7 @@ _ITS_WORDS = re.compile(r"^[EW]\d{4} .*/elastic/", re.MULTILINE)
 
 
 def start_cell(
-    cell: Cell,
-    *,
-    folder: Path,
-    num_threads: int | None = None,
-    shared_cores: bool = False,
+    cell: Cell, *, folder: Path, num_threads: int | None = None, shared_cores: bool = False
 ) -> Child:
     """Start `cell` in a child process, or several by torchrun; end it by `end_all`, ask `ended`.
 

@@ -16,13 +16,7 @@ from mnistbench import __version__
 from mnistbench.launch.cells import Attempt, Cell, attempt_folder
 from mnistbench.launch.children import Child, held_stops
 from mnistbench.launch.commands import child_environment
-from mnistbench.launch.ray_tasks import (
-    Request,
-    nodes_of,
-    request_of,
-    run_on_worker,
-    told_workers,
-)
+from mnistbench.launch.ray_tasks import Request, nodes_of, request_of, run_on_worker, told_workers
 from mnistbench.launch.runs import PACKAGE_ROOT, last_words
 from mnistbench.recorder.limits import usable_cores
 from mnistbench.schema.errors import InputError

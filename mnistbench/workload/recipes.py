@@ -85,8 +85,7 @@ RECIPES: dict[RecipeName, Recipe] = {
         claimed_accuracy=0.90,
     ),
     "dnn4-ce": Recipe(
-        settings=_ARTICLE_000 | {"model": "dnn4", "loss": "cross-entropy"},
-        source="article 000",
+        settings=_ARTICLE_000 | {"model": "dnn4", "loss": "cross-entropy"}, source="article 000"
     ),
     "dnn5-ce": Recipe(
         settings=_ARTICLE_002 | {"model": "dnn5", "loss": "cross-entropy"},
