@@ -114,7 +114,11 @@ class CheckpointWriter:
             folder = no_link(self._run_folder / CHECKPOINTS)
             if self._number is None:
                 self._number = self._first_number(folder)
-            seal(folder / checkpoint_name(self._number, step), files)
+            sealed = folder / checkpoint_name(self._number, step)
+            try:
+                seal(sealed, files)
+            except FileNotFoundError:  # the folder vanished meanwhile, and is made again
+                seal(sealed, files)
             self._number += 1
             is_ours = self._lock is not None or self._locked()
         except OSError as error:

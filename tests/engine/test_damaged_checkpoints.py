@@ -5,11 +5,14 @@ import random
 import shutil
 
 import pytest
+from accelerate import Accelerator
 
+from mnistbench.engine.checkpoint_writer import CheckpointWriter
 from mnistbench.engine.run_seeds import train
+from mnistbench.schema import sealed_folder
 from mnistbench.schema.checkpoint import FILES, checkpoints_of, load_checkpoint, load_newest
 from mnistbench.schema.errors import InputError, RunError
-from mnistbench.schema.sealed_folder import MANIFEST
+from mnistbench.schema.sealed_folder import MANIFEST, unseal
 from tests.engine.interrupted import LATEST, bits, interrupt
 
 VALUES = {"num_epochs": 3, "checkpoint_every_steps": 4, "model": "linear"}
@@ -131,3 +134,19 @@ def test_one_that_was_named_is_used_or_refused(small_config, monkeypatch, tmp_pa
     with pytest.raises(InputError, match=r"state\.json: cannot be read"):
         train(small_config(**VALUES, resume=str(newest)))
     assert train(small_config(**VALUES, resume=str(before)))[0].interruptions[0].step == 8
+
+
+def test_a_folder_that_vanishes_while_it_is_saved_to_is_made_again(tmp_path, monkeypatch):
+    write_new, calls = sealed_folder.write_new, []
+
+    def write(path, content):
+        if not calls:
+            shutil.rmtree(path.parent.parent)
+        calls.append(path)
+        write_new(path, content)
+
+    monkeypatch.setattr(sealed_folder, "write_new", write)
+    with CheckpointWriter(tmp_path / "run", Accelerator(cpu=True), go_on=False) as writer:
+        assert writer.save(7, {"a": b"1"})
+        (saved,) = checkpoints_of(tmp_path / "run")
+    assert unseal(saved, ["a"]) == {"a": b"1"}
