@@ -79,7 +79,9 @@ def lock_file(path: Path) -> int:
     Raises:
         OSError: it cannot be opened, or is no file, such as a link.
     """
-    return opened(no_link(path), os.O_RDWR | os.O_CREAT | _NO_LINK)
+    if no_link(path).exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "no regular file, and none of ours; remove it", str(path))
+    return opened(path, os.O_RDWR | os.O_CREAT | _NO_LINK)
 
 
 def read_text(path: Path, *, max_bytes: int, what: str) -> str:
