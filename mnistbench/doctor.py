@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = [
         {"check": f.check, "": "BROKEN" if f.broken else "ok", "found": f.detail} for f in findings
     ]
-    show(render_table(rows, "table"))
+    show(render_table(rows, "table", longest=sys.maxsize))  # the mend stands at the end
     return 1 if any(finding.broken for finding in findings) else 0
 
 

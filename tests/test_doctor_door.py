@@ -58,6 +58,15 @@ def test_an_output_folder_that_cannot_be_is_status_1(tmp_path, capsys):
     assert "is not a folder" in capsys.readouterr().out
 
 
+def test_what_is_wrong_is_told_to_its_end_however_long(tmp_path, capsys):
+    folder = tmp_path.joinpath(*["x" * 100] * 4)
+    (folder / "MNIST" / "raw").mkdir(parents=True)
+    (folder / "MNIST" / "raw" / "mnist.npz").write_bytes(b"")
+    door.main(["--data-dir", str(folder), "--output-dir", str(tmp_path), "--no-launch"])
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "mnist.npz" in line]
+    assert told.endswith("or use --dataset synthetic")
+
+
 def test_a_network_is_shown_with_its_layers_and_parameters(capsys):
     assert door.main(["--model", "simple-cnn"]) == 0
     out = capsys.readouterr().out

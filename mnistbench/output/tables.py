@@ -201,10 +201,15 @@ def render_epochs(records: Sequence[RunRecord], *, table_format: TableFormat) ->
     return _table(rows, [RANGE_NOTE] * several, table_format)
 
 
-def render_table(rows: Sequence[Mapping[str, str]], table_format: TableFormat) -> str:
-    """`rows` (column -> text) for a terminal or as Markdown, with what is in them made harmless."""
+def render_table(
+    rows: Sequence[Mapping[str, str]], table_format: TableFormat, *, longest: int = _LONGEST
+) -> str:
+    """`rows` (column -> text) for a terminal or as Markdown, with what is in them made harmless.
+
+    A cell ends at `longest` letters, which those of records reach only by mistake or by malice.
+    """
     safe = markdown if table_format == "markdown" else printable
-    rows = [{safe(k): safe(brief(v, _LONGEST)) for k, v in row.items()} for row in rows]
+    rows = [{safe(k): safe(brief(v, longest)) for k, v in row.items()} for row in rows]
     style = "pipe" if table_format == "markdown" else "simple"
     return tabulate(rows, headers="keys", tablefmt=style, disable_numparse=True)
 
