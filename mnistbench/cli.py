@@ -1,29 +1,23 @@
-"""From argv to a valid `RunConfig`, and from an `InputError` to one line and exit status 2.
+"""From typed values to a valid `RunConfig`, and from an `InputError` to one line and status 2.
 
-What the doors share. Flags are made from `RunConfig`'s declarations by tyro; values are layered
-recipe, then ``--config`` file, then flags, and validated once, as one.
+What the commands share. Values are layered recipe, then ``--config`` file, then flags, and
+validated once, as one.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
-import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, TypeVar, get_args, get_origin, get_type_hints
-
-import tyro
+from typing import Any
 
 from mnistbench.schema.config import RunConfig, config_from
 from mnistbench.schema.config_rules import APPLIES_TO, is_read
 from mnistbench.schema.errors import InputError, SaidElsewhereError, first_line
 from mnistbench.schema.plain_yaml import read_yaml, yaml_text
-from mnistbench.schema.streams import mend_streams, say, show, written
-from mnistbench.schema.whole_number import whole_number
+from mnistbench.schema.streams import mend_streams, say, show
 from mnistbench.workload.recipes import RECIPES
 
 __all__ = [
@@ -31,27 +25,27 @@ __all__ = [
     "config_yaml",
     "exit_on_input_error",
     "importing",
-    "parse",
     "read_config",
-    "run_flags",
     "say",
     "show",
 ]
 
-T = TypeVar("T")
-
 _PATIENCE_S = 2.0
-_NARROWEST = 20  # columns that a terminal is taken to have at least
-_USAGE = 2  # tyro's status
 _BATCH_SIZES = frozenset({"global_batch_size", "per_device_batch_size"})
 
 
 @contextlib.contextmanager
-def exit_on_input_error(*, quiet: Callable[[], bool] = lambda: False) -> Iterator[None]:
+def exit_on_input_error(
+    argv: Sequence[str] = (), *, quiet: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
     """Turn an `InputError` inside into one line on stderr and exit status 2.
 
     One thread more than the system allows is one line as well, and status 1. Streams are mended
-    before. `quiet` tells whether another process of the run says it already.
+    before.
+
+    Args:
+        argv: what was typed; an error about a value names its flag.
+        quiet: tells whether another process of the run says it already.
     """
     mend_streams()
     try:
@@ -61,13 +55,24 @@ def exit_on_input_error(*, quiet: Callable[[], bool] = lambda: False) -> Iterato
             with contextlib.suppress(KeyboardInterrupt):  # being told to end is no other error
                 time.sleep(_PATIENCE_S)  # a launcher ends all processes as soon as one has gone
         else:
-            say(f"error: {' '.join(str(error).split())}")
+            say(f"error: {_by_flag(' '.join(str(error).split()), argv)}")
         raise SystemExit(2) from None
     except RuntimeError as error:
         if str(error) != "can't start new thread":  # Python's words, wherever the limit is met
             raise
         say("error: no thread can be started; raise the limit (`ulimit -u`, a container's pids)")
         raise SystemExit(1) from None
+
+
+def _by_flag(message: str, argv: Sequence[str]) -> str:
+    """``lr: …`` as ``--lr: …`` where that flag was typed."""
+    typed = {word.partition("=")[0].replace("_", "-").replace("--no-", "--") for word in argv}
+
+    def named(found: re.Match[str]) -> str:
+        flag = f"--{found[2].replace('_', '-')}"
+        return f"{found[1]}{flag}: " if flag in typed else found[0]
+
+    return re.sub(r"(^|: )([a-z0-9_]+)(?:\.[0-9]+)?: ", named, message, count=1)
 
 
 @contextlib.contextmanager
@@ -80,63 +85,6 @@ def importing() -> Iterator[None]:
             "a library cannot be imported, and a variable of its own, such as TORCH_LOGS, may be "
             f"why: {type(error).__name__}: {first_line(error)}"
         ) from None
-
-
-def parse(flags: type[T], argv: Sequence[str], *, prog: str, description: str) -> T:
-    """Parse `argv` into `flags` (a dataclass or TypedDict) by tyro.
-
-    Raises:
-        InputError: tyro's complaint, as one line; ``--help`` exits as usual.
-    """
-    for name in ("COLUMNS", "LINES"):  # at "²" rich fails, and it draws as many as there are told
-        if whole_number(os.environ.get(name, "1"), lowest=1, highest=10_000) is None:
-            del os.environ[name]
-    if shutil.get_terminal_size().columns < _NARROWEST:
-        os.environ["COLUMNS"] = str(_NARROWEST)  # of fewer, rich finds no end
-    stderr = io.StringIO()
-    with written(), contextlib.redirect_stderr(stderr):
-        try:
-            words = _one_by_one(argv, flags)
-            return tyro.cli(flags, args=words, prog=prog, description=description)
-        except SystemExit as stop:
-            if stop.code != _USAGE:
-                raise
-        raise InputError(_complaint(stderr.getvalue()) + f"; see {prog} --help")
-    raise SystemExit(0)  # nobody reads the help
-
-
-def _one_by_one(argv: Sequence[str], flags: Any) -> list[str]:
-    """`argv` with ``--x a,b`` as ``--x a b``, where x takes several of some names."""
-    several = {name for name, kind in get_type_hints(flags).items() if _takes_names(kind)}
-    words: list[str] = []
-    takes_names = False
-    for word in argv:
-        flag, equals, value = word.partition("=")
-        if word.startswith("--"):
-            takes_names = flag.removeprefix("--").replace("-", "_") in several
-            words += [flag, *value.split(",")] if takes_names and equals else [word]
-        else:
-            words += filter(None, word.split(",")) if takes_names else [word]
-    return words
-
-
-def _takes_names(kind: Any) -> bool:
-    return get_origin(kind) is tuple and get_origin(get_args(kind)[0]) is Literal
-
-
-def run_flags(extra: Mapping[str, Any]) -> Any:
-    """A TypedDict type with `extra` flags, then one for each field of `RunConfig`.
-
-    Parsing it gives only the flags that were typed, so that layers beneath keep their values.
-    """
-    fields = dict(extra)
-    for name, field in RunConfig.model_fields.items():
-        default = field.get_default()
-        shown = "none" if default in (None, ()) else str(default)
-        argument = tyro.conf.arg(help=field.description, help_behavior_hint=f"(default: {shown})")
-        annotation = bool if field.annotation == bool | None else field.annotation  # --x, --no-x
-        fields[name] = Annotated[annotation, argument]
-    return TypedDict("RunFlags", fields, total=False)  # type: ignore[operator]
 
 
 def read_config(given: Mapping[str, Any], config_file: Path | None) -> RunConfig:
@@ -206,14 +154,3 @@ def _read_values(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise InputError(f"{path}: should hold `name: value` lines")
     return values
-
-
-def _complaint(text: str) -> str:
-    """The first paragraph in tyro's box, without its frame, as one line."""
-    lines = [re.sub(r"[╭╮╰╯│]", " ", line).strip() for line in text.splitlines()]
-    body: list[str] = []
-    for line in lines[1:]:  # the first line is the frame with the title
-        if set(line) <= {"─"}:
-            break
-        body.append(line)
-    return " ".join(" ".join(body).split()).rstrip(".") or "bad usage"

@@ -1,4 +1,4 @@
-"""The door to training: ``accelerate launch -m mnistbench.train``, or ``python -m`` for one."""
+"""The command that trains: ``accelerate launch -m mnistbench.train``, or ``python -m`` for one."""
 
 from __future__ import annotations
 
@@ -11,20 +11,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import tyro
+from typing import ClassVar, Literal
 
 from mnistbench.cli import (
     config_yaml,
     exit_on_input_error,
     importing,
-    parse,
     read_config,
-    run_flags,
     say,
     show,
 )
+from mnistbench.flags import CommandFlags, parse_with
 from mnistbench.recorder.clock import Ledger, process_age_s
 from mnistbench.recorder.code_identity import running_code
 from mnistbench.recorder.compile_cache import keep_compiled
@@ -41,50 +38,47 @@ from mnistbench.workload.recipes import RECIPES
 
 __all__ = ["main"]
 
-_DESCRIPTION = "Train one of the networks through Accelerate and measure it."
 
+class _Flags(CommandFlags):
+    """Train a network through Accelerate and measure it."""
 
-def _flag(annotation: Any, text: str, default: str = "none") -> Any:
-    argument = tyro.conf.arg(help=text, help_behavior_hint=f"(default: {default})")
-    return Annotated[annotation, argument]
+    groups: ClassVar = {"Configuration": "config", "Output": "format"}
+    common: ClassVar = frozenset(
+        {
+            *("recipe", "config", "dataset", "model", "loss", "optimizer", "lr", "num_epochs"),
+            *("max_steps", "global_batch_size", "seed", "num_seeds", "mixed_precision"),
+            *("target_accuracy", "output_dir", "format", "quiet"),
+        }
+    )
 
-
-_DOOR_FLAGS: dict[str, Any] = {
-    "config": _flag(Path, "YAML file of values, over the recipe's; flags go over it."),
-    "print_config": _flag(bool, "Print the resolved YAML, for --config, and end.", "off"),
-    "list_recipes": _flag(bool, "Print a table of the recipes and end.", "off"),
-    "format": _flag(
-        Literal["table", "json", "markdown"],
-        "What to print on stdout; json is the record, or with --num-seeds a list.",
-        "table",
-    ),
-    "quiet": _flag(bool, "No progress and no remarks on stderr.", "off"),
-}
+    config: Path | None = None
+    """YAML file of values; flags win."""
+    print_config: bool = False
+    """Print the values of the run as YAML for --config, and exit."""
+    list_recipes: bool = False
+    """Print a table of the recipes and exit."""
+    format: Literal["table", "json", "markdown"] = "table"
+    """Format of the result on stdout."""
+    quiet: bool = False
+    """Write no progress to stderr."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the door with `argv` and return its exit status (0, 1 or 3; others are raised)."""
+    """Run the command with `argv` and return its exit status (0, 1 or 3; others are raised)."""
     ledger = Ledger(age_s=process_age_s())
-    with exit_on_input_error(quiet=_another_process_says_it):
-        given = dict(
-            parse(
-                run_flags(_DOOR_FLAGS),
-                sys.argv[1:] if argv is None else argv,
-                prog="mnistbench.train",
-                description=_DESCRIPTION,
-            )
-        )
-        door = {name: given.pop(name, None) for name in _DOOR_FLAGS}
-        if door["list_recipes"]:
+    argv = sys.argv[1:] if argv is None else argv
+    with exit_on_input_error(argv, quiet=_another_process_says_it):
+        flags, given = parse_with(_Flags, argv, RunConfig.model_fields)
+        if flags.list_recipes:
             show(_recipe_table())
             return 0
-        config = read_config(given, door["config"])
-        if door["print_config"]:
+        config = read_config(given, flags.config)
+        if flags.print_config:
             show(config_yaml(config))
             return 0
-        records = _train(config, ledger, quiet=bool(door["quiet"]))
+        records = _train(config, ledger, quiet=flags.quiet)
     if _is_main():
-        show(_render(records, door["format"] or "table", config))
+        show(_render(records, flags.format, config))
     return _status(records, config)
 
 
