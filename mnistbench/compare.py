@@ -1,18 +1,17 @@
-"""The door to comparisons: is B faster or slower than A, and does it pass the gates?"""
+"""The command that compares: is B faster or slower than A, and does it pass the gates?"""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-import tyro
+from pydantic import Field
 
 from mnistbench.analysis.benchmarks import compare_benchmarks
 from mnistbench.analysis.comparability import not_alike
@@ -22,7 +21,8 @@ from mnistbench.analysis.metrics import METRICS, MetricName
 from mnistbench.analysis.pairing import as_one
 from mnistbench.analysis.rows import Comparison
 from mnistbench.analysis.settled import settled
-from mnistbench.cli import at_home, exit_on_input_error, parse, say, show
+from mnistbench.cli import at_home, exit_on_input_error, say, show
+from mnistbench.flags import POSITIONAL, REPEATED, CommandFlags, Fraction, parse
 from mnistbench.output.comparison_table import ComparisonFormat, gate_line, render_comparison
 from mnistbench.schema.benchmark_json import BenchmarkFile, load_benchmarks
 from mnistbench.schema.errors import InputError, Terminated
@@ -34,50 +34,56 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_DESCRIPTION = "Tell whether B is faster or slower than A: runs that are stored, or run in turn."
 
+class _Flags(CommandFlags):
+    """Tell whether B is faster or slower than A: runs that are stored, or run in turn."""
 
-@dataclass(frozen=True, kw_only=True)
-class _Flags:
-    paths: tyro.conf.Positional[tuple[Path, ...]] = ()
+    prog: ClassVar = "mnistbench compare"
+    groups: ClassVar = {
+        "Sides": "paths",
+        "Metrics and gates": "metrics",
+        "Output": "format",
+        "Runs in turn": "interleave",
+    }
+    notes: ClassVar = "With --revisions, flags of `mnistbench train` follow a bare --."
+
+    paths: Annotated[tuple[Path, ...], POSITIONAL] = ()
     """A and B: each a record.json, a folder of records, or a JSON file of pytest-benchmark."""
-    metrics: tuple[MetricName, ...] = ()
-    """Metrics to compare. Default: samples_per_s, time_to_accuracy_s (if a target is set),
-    test_accuracy."""
-    target_accuracy: float | None = None
-    """Accuracy that runs are timed to [fraction]; none is each run's own."""
-    fail_if: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Exit 1 if "samples_per_s < -5%" (B against A), or "test_accuracy < 0.98" (B alone).
-
-    A change has to be surely beyond its bound, at 5 %. With too few runs to tell: status 2.
-    """
-    unsettled: Literal["pass", "fail"] = "pass"
-    """What a gate does that is neither surely crossed nor surely not: fail is status 1."""
     force: bool = False
     """Give verdicts even if hardware or data differ, or B lacks some configurations."""
     strict: bool = False
-    """End with status 2 where a record in a folder cannot be read, instead of leaving it out."""
+    """Exit with status 2 if a record in a folder cannot be read; otherwise it is left out."""
+    metrics: tuple[MetricName, ...] = ()
+    """Metrics to compare. Default: samples_per_s, time_to_accuracy_s (if a target is set),
+    test_accuracy."""
+    target_accuracy: Fraction | None = None
+    """Accuracy to time the runs to [fraction]. Default: that of each run."""
+    fail_if: Annotated[tuple[str, ...], REPEATED] = ()
+    """Exit with status 1 if "samples_per_s < -5%" (B against A) or "test_accuracy < 0.98" (B
+    alone) holds at a level of 5 %; with status 2 if there are too few runs to test it. It can be
+    repeated."""
+    unsettled: Literal["pass", "fail"] = "pass"
+    """Result of a gate that is neither surely crossed nor surely kept; fail is status 1."""
     format: ComparisonFormat = "table"
-    """How to print the rows."""
+    """Format of the result on stdout."""
     interleave: bool = False
     """Run A and B, or .yaml configurations, in turn until the first metric is settled."""
     revisions: tuple[str, str] | None = None
-    """Run two git revisions of this checkout in turn instead; flags of train follow a bare --."""
+    """Run two git revisions of this checkout in turn instead of A and B."""
     max_minutes: float | None = None
     """Time limit [minutes]. Default: 10."""
-    min_effect: float | None = None
-    """Settled as well once the change is surely smaller than this [fraction].
-
-    None is 0.02, or of accuracies 0.002 (0.2 points).
-    """
+    min_effect: float | None = Field(None, gt=0, lt=1)
+    """Smallest change that matters [fraction]; runs end as well once the change is surely
+    smaller. Default: 0.02, for accuracies 0.002 (0.2 points)."""
     output_dir: Path | None = None
-    """New folder for these runs; none is one of runs/compare."""
+    """New folder for these runs. Default: a folder of runs/compare, named by the time."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the door with `argv`; exit status 1 if a gate fired or a run failed."""
-    with exit_on_input_error():
-        flags, train_flags = _parse(list(sys.argv[1:] if argv is None else argv))
+    """Run the command with `argv`; exit status 1 if a gate fired or a run failed."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    with exit_on_input_error(argv):
+        flags, train_flags = _parse(argv)
         gates = [parse_gate(text) for text in flags.fail_if]
         if flags.interleave or flags.revisions:
             comparison = _run_in_turn(flags, train_flags, gates)
@@ -108,10 +114,10 @@ def _status(outcomes: Sequence[Outcome], flags: _Flags) -> int:
 
 
 def _parse(argv: list[str]) -> tuple[_Flags, tuple[str, ...]]:
-    """The door's own flags, and those of train that follow ``--``."""
+    """The command's own flags, and those of train that follow ``--``."""
     cut = argv.index("--") if "--" in argv else len(argv)
     train_flags = tuple(argv[cut + 1 :])
-    flags = parse(_Flags, argv[:cut], prog="mnistbench.compare", description=_DESCRIPTION)
+    flags = parse(_Flags, argv[:cut])
     runs = flags.interleave or flags.revisions is not None
     if flags.revisions and (flags.paths or flags.interleave):
         raise InputError("revisions: are run in place of A and B; leave paths and --interleave out")
@@ -125,10 +131,6 @@ def _parse(argv: list[str]) -> tuple[_Flags, tuple[str, ...]]:
     for name in ("max_minutes", "min_effect", "output_dir"):
         if getattr(flags, name) is not None and not runs:
             raise InputError(f"{name}: has no effect without --interleave or --revisions")
-    if flags.target_accuracy is not None and not 0 < flags.target_accuracy <= 1:
-        raise InputError(f"target_accuracy: a fraction above 0, not {flags.target_accuracy:g}")
-    if flags.min_effect is not None and not 0 < flags.min_effect < 1:
-        raise InputError(f"min_effect: a fraction between 0 and 1, not {flags.min_effect:g}")
     return flags, train_flags
 
 

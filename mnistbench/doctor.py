@@ -1,4 +1,4 @@
-"""The door to diagnosis: devices, threads, versions, launcher, data, disk; or one network.
+"""The command that checks: devices, threads, versions, launcher, data, disk; or one network.
 
 Before a launch: a launch configuration, and whether the machines that it names reach each other.
 """
@@ -10,11 +10,13 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from mnistbench.cli import exit_on_input_error, importing, parse, show
+from pydantic import Field
+
+from mnistbench.cli import exit_on_input_error, importing, show
+from mnistbench.flags import CommandFlags, parse
 from mnistbench.launch.cell_runs import why_ended
 from mnistbench.launch.children import Child, end_all
 from mnistbench.launch.commands import child_environment, cpu_environment, torchrun_command
@@ -35,27 +37,35 @@ _LONGEST_WAIT_S = 86_400
 _LEAST_DISK_BYTES = 500 * 2**20
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Flags:
-    model: ModelName | None = None
-    """Show this network's layers, shapes and parameters instead."""
+class _Flags(CommandFlags):
+    """Check what a run needs; exit with status 1 if something is broken."""
+
+    prog: ClassVar = "mnistbench doctor"
+    groups: ClassVar = {
+        "This machine": "data_dir",
+        "Instead": "model",
+        "Before a launch": "launch_config",
+    }
+
     data_dir: Path | None = None
-    """Folder of the data sets; none is where training looks."""
+    """Folder of the data sets. Default: that of a run."""
     output_dir: Path = Path("runs")
-    """Folder that runs would be written to."""
+    """Folder of the runs."""
     launch: bool = True
-    """Start two processes to see whether they find each other (some seconds)."""
+    """Start two processes and check that they connect; this takes some seconds."""
+    model: ModelName | None = None
+    """Show the layers, shapes and parameters of a network, and exit."""
     launch_config: Path | None = None
-    """Check this file for `accelerate launch` instead; with several machines, run this on each of
-    them at the same time, just before the launch."""
+    """File of `accelerate launch` to check. For several machines, run this command on each of them
+    at the same time, just before the launch."""
     machine_rank: int | None = None
-    """This machine's place among those of --launch-config; none is the file's."""
+    """Rank of this machine. Default: that in the file."""
     main_process_ip: str | None = None
-    """Address of machine 0 for --launch-config; none is the file's."""
+    """Address of machine 0. Default: that in the file."""
     main_process_port: int | None = None
-    """Port on machine 0 for --launch-config; none is the file's."""
-    timeout_s: float = 60.0
-    """Longest wait for the other machines of --launch-config [seconds]."""
+    """Port of machine 0. Default: that in the file."""
+    timeout_s: float = Field(60.0, gt=0, le=_LONGEST_WAIT_S)
+    """Longest wait for the other machines [seconds]."""
 
 
 class _Finding(NamedTuple):
@@ -65,14 +75,10 @@ class _Finding(NamedTuple):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the door with `argv`; exit status 1 if something is broken."""
-    with exit_on_input_error():
-        flags = parse(
-            _Flags,
-            sys.argv[1:] if argv is None else argv,
-            prog="mnistbench.doctor",
-            description="Check what a run needs; exit 1 if something is broken.",
-        )
+    """Run the command with `argv`; exit status 1 if something is broken."""
+    argv = sys.argv[1:] if argv is None else argv
+    with exit_on_input_error(argv):
+        flags = parse(_Flags, argv)
         if flags.model is not None:
             show(_model_summary(flags.model))
             return 0
@@ -232,8 +238,6 @@ def _meet(config: LaunchConfig, timeout_s: float) -> str:
     """
     if config.num_machines == 1:
         return "one"
-    if not 0 < timeout_s <= _LONGEST_WAIT_S:
-        raise InputError(f"timeout_s: should be from 0 to {_LONGEST_WAIT_S} (got {timeout_s})")
     told = child_environment() | config.place()
     try:
         _start([sys.executable, "-m", _CHECK, str(timeout_s)], told, timeout_s + _LAUNCH_TIMEOUT_S)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType
@@ -15,17 +17,15 @@ from typing import Annotated, Any, ClassVar, NoReturn, TypeVar, get_args, get_or
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from mnistbench.help_page import POSITIONAL, help_page
+from mnistbench.help_page import POSITIONAL, REPEATED, help_page
 from mnistbench.schema.config import FLAG_GROUPS
 from mnistbench.schema.errors import InputError, one_line
 from mnistbench.schema.field_kinds import kinds_of
 from mnistbench.schema.streams import show
 from mnistbench.schema.suggestions import did_you_mean
+from mnistbench.schema.whole_number import whole_number
 
 __all__ = ["POSITIONAL", "REPEATED", "CommandFlags", "Fraction", "parse", "parse_with"]
-
-REPEATED = "repeated"
-"""Mark of a list of which each value has a flag of its own."""
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
@@ -46,6 +46,7 @@ class CommandFlags(BaseModel):
     """What the help says below its flags."""
 
 
+_NARROWEST = 20  # columns that a terminal is taken to have at least
 _OFF: dict[str, Any] = {
     "action": "store_const",
     "const": ["false"],
@@ -76,6 +77,7 @@ def parse_with(
         argv: as for `parse`.
         more: field name -> its declaration, such as those of `RunConfig`.
     """
+    _mend_columns()
     own = {field.alias or name: field for name, field in flags.model_fields.items()}
     fields = {name: field for name, field in more.items() if name not in own} | own
     if asked := {"-h", "--help", "--help-all"}.intersection(argv):
@@ -92,15 +94,24 @@ def parse_with(
     return found, typed
 
 
+def _mend_columns() -> None:
+    """Have rich draw at the terminal's own width where COLUMNS is senseless, at "²" it fails."""
+    for name in ("COLUMNS", "LINES"):
+        if whole_number(os.environ.get(name, "1"), lowest=1, highest=10_000) is None:
+            del os.environ[name]
+    if shutil.get_terminal_size().columns < _NARROWEST:
+        os.environ["COLUMNS"] = str(_NARROWEST)  # of fewer, rich finds no end
+
+
 def _help(flags: type[CommandFlags], fields: Mapping[str, FieldInfo], *, full: bool) -> str:
     """The page, on which a group goes from its first field to that of the next one."""
-    order = [heading for heading in flags.groups if heading not in FLAG_GROUPS] + [*FLAG_GROUPS]
-    groups = [*FLAG_GROUPS.items(), *flags.groups.items()]
-    heading_from = {first: heading for heading, first in groups}
-    sections: dict[str, dict[str, FieldInfo]] = {heading: {} for heading in ("Options", *order)}
+    shared = FLAG_GROUPS if flags.common else {}
+    headings = {first: heading for heading, first in [*shared.items(), *flags.groups.items()]}
+    order = ("Options", *(one for one in flags.groups if one not in shared), *shared)
+    sections: dict[str, dict[str, FieldInfo]] = {heading: {} for heading in order}
     heading = "Options"
     for name, field in fields.items():
-        heading = heading_from.get(name, heading)
+        heading = headings.get(name, heading)
         if full or not flags.common or name in flags.common:
             sections[heading][name] = field
     shown = {heading: found for heading, found in sections.items() if found}
@@ -156,7 +167,7 @@ def _takes(field: FieldInfo) -> dict[str, Any]:
     if REPEATED in field.metadata:
         return left_out | {"action": "append"}
     if get_origin(kind) is not tuple:
-        return left_out
+        return left_out | ({"nargs": "?"} if POSITIONAL in field.metadata else {})
     return left_out | {"nargs": "*" if Ellipsis in get_args(kind) else len(get_args(kind))}
 
 

@@ -10,19 +10,22 @@ import shutil
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from mnistbench.schema.field_kinds import choices_of, kinds_of
 
-__all__ = ["POSITIONAL", "Sections", "default_text", "flag_text", "help_page"]
+__all__ = ["POSITIONAL", "REPEATED", "Sections", "default_text", "flag_text", "help_page"]
 
 Sections = Mapping[str, Mapping[str, FieldInfo]]
 """Heading -> name of a flag -> its declaration."""
 
 POSITIONAL = "positional"
 """Mark of a field, in `Annotated`, whose words stand without a flag."""
+
+REPEATED = "repeated"
+"""Mark of a list of which each value has a flag of its own."""
 
 _NARROWEST, _WIDEST = 40, 100  # columns
 _COLUMN = 26  # columns of a flag, before its text
@@ -46,7 +49,9 @@ def flag_text(field: FieldInfo) -> str:
     if (choices := choices_of(field)) and "--list-" not in text:
         text, at, default = text.partition(" Default: ")
         text += f" One of {', '.join(choices)}.{at}{default}"
-    return text if "Default: " in text else f"{text} Default: {default_text(field) or 'none'}."
+    if "Default: " in text or (POSITIONAL in field.metadata and not default_text(field)):
+        return text
+    return f"{text} Default: {default_text(field) or 'none'}."
 
 
 def default_text(field: FieldInfo) -> str:
@@ -79,9 +84,10 @@ def _spelled(name: str, field: FieldInfo) -> str:
         return f"{flag}, --no-{flag[2:]}"
     several = get_origin(kind) is tuple
     item = get_args(kind)[0] if several else kind
+    item = get_args(item)[0] if get_origin(item) is Annotated else item
     is_path = item is Path or name.endswith("_dir")
     word = "NAME" if choices_of(field) else "PATH" if is_path else _METAVARS.get(item, "TEXT")
-    if several:
+    if several and REPEATED not in field.metadata:
         word = f"{word} …" if Ellipsis in get_args(kind) else " ".join([word] * len(get_args(kind)))
     return word if POSITIONAL in field.metadata else f"{flag} {word}"
 

@@ -28,7 +28,6 @@ _ENGINE = (
     _Package("tqdm", "tqdm", "every run"),
 )
 _COMMANDS = (
-    _Package("tyro", "tyro", "`python -m mnistbench.train` in processes"),
     _Package("tabulate", "tabulate", "`python -m mnistbench.train` in processes"),
 )
 _OPTIONAL = (

@@ -14,6 +14,7 @@ from mnistbench.analysis.metrics import METRICS, MetricName
 from mnistbench.analysis.rows import Comparison, Row
 from mnistbench.analysis.samples import Sample
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.suggestions import did_you_mean, use_a_fraction
 from mnistbench.stats.rank_tests import holm
 from mnistbench.stats.sequential_test import ALPHA
 
@@ -82,7 +83,8 @@ def parse_gate(text: str) -> Gate:
         )
     name, number = found["metric"].lower(), float(found["number"])
     if name not in METRICS:
-        raise InputError(f"fail_if: unknown metric {name!r}; use one of {', '.join(METRICS)}")
+        near = did_you_mean(name, METRICS) or f"; use one of {', '.join(METRICS)}"
+        raise InputError(f"fail_if: unknown metric {name!r}{near}")
     relative = bool(found["percent"])
     metric = METRICS[cast("MetricName", name)]
     if not math.isfinite(number):
@@ -93,7 +95,8 @@ def parse_gate(text: str) -> Gate:
             f'"{name} {found["relation"]} {found["number"]}%"?'
         )
     if not relative and not metric.ratio and not 0 <= number <= 1:
-        raise InputError(f"fail_if: {text!r}: an accuracy is a fraction from 0 to 1, such as 0.98")
+        meant = use_a_fraction(number, 1) or ", such as 0.98"
+        raise InputError(f"fail_if: {text!r}: an accuracy is a fraction from 0 to 1{meant}")
     if relative and metric.unit == " %" and number > _MOST_POINTS:
         raise InputError(
             f"fail_if: {text!r}: that is a change of {number:g} points; did you mean "
