@@ -158,21 +158,25 @@ _OLD_FLAGS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command with `argv` and return exit status 0."""
+    """Run the command with `argv`; exit status 1 if a sweep that was watched lacks runs."""
     argv = list(sys.argv[1:] if argv is None else argv)
     with exit_on_input_error(argv):
         name, words, note = _named(argv)
         _check_flags(name, words)
-        if name == "watch":
-            return _watch(parse(_Watch, words), note)
-        flags = parse(_REPORTS[name], words)
-        _check_files(flags)
-        loaded = load_records(flags.paths or (Path("runs"),), strict=flags.strict)
-        text = _render(loaded.records, flags)
-        _draw(loaded, flags)
-    _show(text, loaded.note, flags.format)
+        status = _watch(parse(_Watch, words)) if name == "watch" else _report(name, words)
     if note:
         say(note)
+    return status
+
+
+def _report(name: str, words: Sequence[str]) -> int:
+    """Show the report `name`, and write the files that are asked for."""
+    flags = parse(_REPORTS[name], words)
+    _check_files(flags)
+    loaded = load_records(flags.paths or (Path("runs"),), strict=flags.strict)
+    text = _render(loaded.records, flags)
+    _draw(loaded, flags)
+    _show(text, loaded.note, flags.format)
     return 0
 
 
@@ -215,10 +219,8 @@ def _show(text: str, note: str, table_format: TableFormat) -> None:
         say(note)
 
 
-def _watch(flags: _Watch, note: str) -> int:
+def _watch(flags: _Watch) -> int:
     """Show the sweep; exit status 1 if it has ended with cells left, 130 at Ctrl-C."""
-    if note:
-        say(note)
     try:
         with raised_stops(), written():
             done = watch(flags.folder, table=run_lines, every_s=flags.every_s, out=sys.stdout)

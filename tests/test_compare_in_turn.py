@@ -19,7 +19,7 @@ def stored(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["a", "a", "--max-minutes", "0"], "max_minutes: should be above 0"),
+        (["a", "a", "--max-minutes", "0"], "--max-minutes: should be above 0"),
         (["a", "b", "--output-dir", "a"], "already holds records"),
         (["a", "missing"], "missing: does not exist"),
     ],
