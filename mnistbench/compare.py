@@ -1,10 +1,11 @@
-"""The command that compares: is B faster or slower than A, and does it pass the gates?"""
+"""The command `compare`: what is faster or slower than a baseline, and does it pass the gates?"""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,20 +15,28 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from mnistbench.analysis.benchmarks import compare_benchmarks
-from mnistbench.analysis.comparability import not_alike
-from mnistbench.analysis.comparison import after_looks, compare, compare_matches, default_metrics
+from mnistbench.analysis.comparison import (
+    after_looks,
+    between,
+    compare_matches,
+    compare_sets,
+    default_metrics,
+)
 from mnistbench.analysis.gates import Gate, Outcome, gated, judge, parse_gate
-from mnistbench.analysis.metrics import METRICS, MetricName
-from mnistbench.analysis.pairing import as_one
+from mnistbench.analysis.metrics import MetricName
+from mnistbench.analysis.number_text import numbered
+from mnistbench.analysis.pairing import against_first, side_labels
 from mnistbench.analysis.rows import Comparison
-from mnistbench.analysis.settled import settled
+from mnistbench.analysis.settled import all_settled
+from mnistbench.analysis.splitting import field_of, split
 from mnistbench.cli import at_home, exit_on_input_error, say, show
 from mnistbench.flags import POSITIONAL, REPEATED, CommandFlags, Fraction, parse
 from mnistbench.output.comparison_table import ComparisonFormat, gate_line, render_comparison
 from mnistbench.schema.benchmark_json import BenchmarkFile, load_benchmarks
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.store import find_records, load_records
+from mnistbench.schema.record_sets import baseline_first, load_sets, path_names, require_apart
+from mnistbench.schema.store import load_records
 
 if TYPE_CHECKING:
     from mnistbench.launch.interleave import Side
@@ -36,7 +45,7 @@ __all__ = ["main"]
 
 
 class _Flags(CommandFlags):
-    """Tell whether B is faster or slower than A: runs that are stored, or run in turn."""
+    """Compare two or more sides with a baseline: stored runs, or runs made in turn."""
 
     prog: ClassVar = "mnistbench compare"
     groups: ClassVar = {
@@ -48,9 +57,15 @@ class _Flags(CommandFlags):
     notes: ClassVar = "With --revisions, flags of `mnistbench train` follow a bare --."
 
     paths: Annotated[tuple[Path, ...], POSITIONAL] = ()
-    """A and B: each a record.json, a folder of records, or a JSON file of pytest-benchmark."""
+    """Two or more sides: each a record.json, a folder of records, or a JSON file of
+    pytest-benchmark. With --by, the records to split."""
+    by: str | None = None
+    """Key of the configuration or environment that splits the records, such as loss, optimizer,
+    lr, num_processes, device or commit; each of its values is a side."""
+    baseline: str | None = None
+    """Name or path of the side that the others are compared with. Default: the first."""
     force: bool = False
-    """Give verdicts even if hardware or data differ, or B lacks some configurations."""
+    """Give verdicts even if hardware or data differ, or a side lacks some configurations."""
     strict: bool = False
     """Exit with status 2 if a record in a folder cannot be read; otherwise it is left out."""
     metrics: tuple[MetricName, ...] = ()
@@ -59,17 +74,17 @@ class _Flags(CommandFlags):
     target_accuracy: Fraction | None = None
     """Accuracy to time the runs to [fraction]. Default: that of each run."""
     fail_if: Annotated[tuple[str, ...], REPEATED] = ()
-    """Exit with status 1 if "samples_per_s < -5%" (B against A) or "test_accuracy < 0.98" (B
-    alone) holds at a level of 5 %; with status 2 if there are too few runs to test it. It can be
-    repeated."""
+    """Exit with status 1 if "samples_per_s < -5%" (a side against the baseline) or "test_accuracy <
+    0.98" (a side alone) holds at a level of 5 %; with status 2 if there are too few runs to test
+    it. It can be repeated."""
     unsettled: Literal["pass", "fail"] = "pass"
     """Result of a gate that is neither surely crossed nor surely kept; fail is status 1."""
     format: ComparisonFormat = "table"
     """Format of the result on stdout."""
     interleave: bool = False
-    """Run A and B, or .yaml configurations, in turn until the first metric is settled."""
+    """Run the sides, or .yaml configurations, in turn until the first metric is settled."""
     revisions: tuple[str, str] | None = None
-    """Run two git revisions of this checkout in turn instead of A and B."""
+    """Run two git revisions of this checkout in turn instead."""
     max_minutes: float | None = None
     """Time limit [minutes]. Default: 10."""
     min_effect: float | None = Field(None, gt=0, lt=1)
@@ -91,8 +106,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             comparison = _stored(flags, gates)
         outcomes = judge(comparison, gates)
         comparison = gated(comparison, outcomes)
-        names = flags.revisions or tuple(map(str, flags.paths))
-        comparison = comparison.told(f"A is {names[0]}, B is {names[1]}")
         show(render_comparison(comparison, outcomes, table_format=flags.format))
         return _status(outcomes, flags)
 
@@ -119,19 +132,33 @@ def _parse(argv: list[str]) -> tuple[_Flags, tuple[str, ...]]:
     train_flags = tuple(argv[cut + 1 :])
     flags = parse(_Flags, argv[:cut])
     runs = flags.interleave or flags.revisions is not None
-    if flags.revisions and (flags.paths or flags.interleave):
-        raise InputError("revisions: are run in place of A and B; leave paths and --interleave out")
-    if not flags.revisions and len(flags.paths) != 2:
-        raise InputError(f"compare: takes two paths, A and B, not {len(flags.paths)}; see --help")
-    if flags.strict and runs:
-        raise InputError("strict: is for stored records; leave it out where runs are made")
+    if flags.revisions and (flags.paths or flags.interleave or flags.baseline):
+        raise InputError(
+            "revisions: are run in place of A and B; leave paths, --interleave and --baseline out"
+        )
+    for name in ("by", "strict"):
+        if getattr(flags, name) and runs:
+            raise InputError(f"{name}: is for stored records; leave it out where runs are made")
+    if len(flags.paths) < (0 if flags.revisions else 1 if flags.by else 2):
+        raise InputError(
+            f"compare: takes two or more paths (or --by KEY and one), not {len(flags.paths)}; "
+            "see --help"
+        )
     if train_flags and not flags.revisions:
-        raise InputError("flags after -- are for --revisions; A and B have their own")
+        raise InputError("flags after -- are for --revisions; paths have their own")
     _refuse_set_here(train_flags)
     for name in ("max_minutes", "min_effect", "output_dir"):
         if getattr(flags, name) is not None and not runs:
             raise InputError(f"{name}: has no effect without --interleave or --revisions")
-    return flags, train_flags
+    return flags.model_copy(update={"paths": _paths(flags)}), train_flags
+
+
+def _paths(flags: _Flags) -> tuple[Path, ...]:
+    """The paths, that of the baseline first."""
+    if flags.baseline is None or flags.by is not None:
+        return flags.paths
+    known = [*zip(path_names(flags.paths), map(os.path.realpath, flags.paths), strict=True)]
+    return tuple(baseline_first(flags.paths, known, flags.baseline))
 
 
 def _refuse_set_here(train_flags: Sequence[str]) -> None:
@@ -147,32 +174,46 @@ def _refuse_set_here(train_flags: Sequence[str]) -> None:
 
 
 def _stored(flags: _Flags, gates: Sequence[Gate]) -> Comparison:
-    a, b = flags.paths
-    found = [find_records([path]) for path in (a, b)]
-    if os.path.realpath(a) == os.path.realpath(b):
-        raise InputError(f"A and B are the same: {a}; name two")
-    benchmarks = [None if path.is_dir() else _benchmarks(path) for path in (a, b)]
-    if benchmarks[0] and benchmarks[1]:
-        _require_durations(flags, gates)
-        return compare_benchmarks(benchmarks[0], benchmarks[1], force=flags.force)
-    if benchmarks[0] or benchmarks[1]:
+    if flags.by is None:
+        require_apart(flags.paths)
+        if benchmarks := [its for path in flags.paths if (its := _benchmarks(path))]:
+            return _compare_benchmarks(benchmarks, flags, gates)
+        sides = load_sets(flags.paths, strict=flags.strict)
+        told = zip(side_labels([side.name for side in sides]), sides, strict=True)
+        notes = [f"{label}: {side.note}" for label, side in told if side.note]
+    else:
+        loaded = load_records(flags.paths, strict=flags.strict)
+        sides, notes = split(loaded.records, flags.by), [loaded.note] * bool(loaded.note)
+        known = [(side.name, side.name.removeprefix(f"{flags.by} ")) for side in sides]
+        sides = sides if flags.baseline is None else baseline_first(sides, known, flags.baseline)
+    comparison = compare_sets(
+        sides,
+        by=flags.by and field_of(flags.by),
+        metrics=_metrics([side.records for side in sides], flags, gates),
+        target_accuracy=flags.target_accuracy,
+        force=flags.force,
+    )
+    for note in notes if flags.format == "json" else ():
+        say(note)
+    return replace(comparison, notes=(*notes, *comparison.notes))
+
+
+def _compare_benchmarks(
+    benchmarks: Sequence[BenchmarkFile], flags: _Flags, gates: Sequence[Gate]
+) -> Comparison:
+    if len(benchmarks) < len(flags.paths):
         raise InputError("compare: a benchmark file compares with another only, not with records")
-    if shared := set.intersection(*({*map(os.path.realpath, paths)} for paths in found)):
-        raise InputError(f"A and B are not apart: both hold {sorted(shared)[0]}")
-    loaded = [load_records([path], strict=flags.strict) for path in (a, b)]
-    of_a, of_b = (side.records for side in loaded)
-    names, target = _metrics(of_a, of_b, flags, gates), flags.target_accuracy
-    comparison = compare(of_a, of_b, metrics=names, target_accuracy=target, force=flags.force)
-    for note in (
-        f"{name}: {side.note}" for name, side in zip("AB", loaded, strict=True) if side.note
-    ):
-        comparison = comparison.told(note)
-        if flags.format == "json":
-            say(note)
-    return comparison
+    if len(benchmarks) > 2:
+        raise InputError("compare: benchmark files are compared two at a time; name two")
+    _require_durations(flags, gates)
+    return between(
+        compare_benchmarks(*benchmarks, force=flags.force), path_names(flags.paths), flags.paths
+    )
 
 
 def _benchmarks(path: Path) -> BenchmarkFile | None:
+    if path.is_dir():
+        return None
     if path.suffix in {".yaml", ".yml"}:
         raise InputError(f"{path}: a configuration has no figures; run it with --interleave")
     return load_benchmarks(path)
@@ -189,9 +230,9 @@ def _require_durations(flags: _Flags, gates: Sequence[Gate]) -> None:
 
 
 def _metrics(
-    a: Sequence[RunRecord], b: Sequence[RunRecord], flags: _Flags, gates: Sequence[Gate]
+    sides: Sequence[Sequence[RunRecord]], flags: _Flags, gates: Sequence[Gate]
 ) -> tuple[MetricName, ...]:
-    names = flags.metrics or default_metrics(a, b, target_accuracy=flags.target_accuracy)
+    names = flags.metrics or default_metrics(*sides, target_accuracy=flags.target_accuracy)
     return (*names, *(gate.metric for gate in gates))
 
 
@@ -206,14 +247,25 @@ def _run_in_turn(flags: _Flags, train_flags: tuple[str, ...], gates: Sequence[Ga
     began = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     output_dir = at_home("output_dir", flags.output_dir or Path("runs/compare") / began)
     check_turns(output_dir, minutes)
-    look = partial(_look, flags=flags, metric=metric)
+    names = flags.revisions or numbered(path_names(flags.paths))
+    labels = side_labels(names)
+
+    def why_to_end(sides: Sequence[Sequence[RunRecord]]) -> str | None:
+        return all_settled(
+            against_first(sides, labels),
+            metric=metric,
+            min_effect=flags.min_effect,
+            target_accuracy=flags.target_accuracy,
+            force=flags.force,
+        )
+
     try:
         with TemporaryDirectory() as folder:
-            a, b = run_interleaved(
-                *_sides(flags, train_flags, Path(folder)),
+            sides = run_interleaved(
+                _sides(flags, train_flags, Path(folder)),
                 output_dir=output_dir,
                 max_minutes=minutes,
-                settled=look,
+                settled=why_to_end,
                 tell=say,
             )
     except RunFailedError as error:
@@ -224,38 +276,31 @@ def _run_in_turn(flags: _Flags, train_flags: tuple[str, ...], gates: Sequence[Ga
         say("terminated" if terminated else "interrupted")
         raise SystemExit(143 if terminated else 130) from None
     found = compare_matches(
-        [as_one(a, b)],
-        metrics=_metrics(a, b, flags, gates),
+        against_first(sides, labels),
+        metrics=_metrics(sides, flags, gates),
         target_accuracy=flags.target_accuracy,
         force=flags.force,
     )
-    comparison = after_looks(found, metric)
-    return comparison.told(look(a, b) or f"not settled within {minutes:g} min")
+    comparison = after_looks(found, metric).told(
+        why_to_end(sides) or f"not settled within {minutes:g} min"
+    )
+    return between(comparison, names, flags.revisions or flags.paths)
 
 
-def _look(
-    a: Sequence[RunRecord], b: Sequence[RunRecord], *, flags: _Flags, metric: MetricName
-) -> str | None:
-    """Why to end the runs, if so."""
-    target = flags.target_accuracy
-    problem = not_alike(a, b, METRICS[metric], target_accuracy=target)
-    if problem and not flags.force:
-        return f"not comparable: {problem}"
-    return settled(a, b, metric=metric, min_effect=flags.min_effect, target_accuracy=target)
-
-
-def _sides(flags: _Flags, train_flags: tuple[str, ...], work_dir: Path) -> tuple[Side, Side]:
+def _sides(flags: _Flags, train_flags: tuple[str, ...], work_dir: Path) -> list[Side]:
     if flags.revisions is None:
         from mnistbench.launch.interleave import Side
         from mnistbench.launch.replay import arguments_of
 
-        arguments = [arguments_of(path, work_dir=work_dir) for path in flags.paths]
-        return Side(name="A", arguments=arguments[0]), Side(name="B", arguments=arguments[1])
+        labels = side_labels(numbered(path_names(flags.paths)))
+        return [
+            Side(name=label, arguments=arguments_of(path, work_dir=work_dir))
+            for label, path in zip(labels, flags.paths, strict=True)
+        ]
     from mnistbench.launch.revisions import side_at
 
-    a, b = flags.revisions
     at = partial(side_at, arguments=train_flags, repository=Path.cwd(), tell=say)
-    return at(a, name="A"), at(b, name="B")
+    return [at(revision, name=name) for revision, name in zip(flags.revisions, "AB", strict=True)]
 
 
 if __name__ == "__main__":

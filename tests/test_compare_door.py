@@ -25,11 +25,14 @@ def stored(tmp_path, monkeypatch):
 def test_two_folders_are_a_table_a_headline_and_what_differs(stored, capsys):
     assert door.main(["a", "b"]) == 0
     out = capsys.readouterr().out
-    assert "B is slower: samples/s -10.0 % (95 % interval -10.0 to -10.0), n = 8 pairs" in out
+    assert (
+        "B (b) is slower than A (a): samples/s -10.0 % (95 % interval -10.0 to -10.0), n = 8 pairs"
+        in out
+    )
     assert "B differs in: lr 0.1 instead of 0.01" in out
-    assert "A is a, B is b" in out
+    assert out.startswith("A is a, B is b\n\n")
     assert door.main(["a/run-0-0/record.json", "b", "--format", "markdown"]) == 0
-    assert capsys.readouterr().out.startswith("| metric")
+    assert "\n\n| metric" in capsys.readouterr().out
 
 
 def test_gates_decide_the_exit_status(stored, capsys):
@@ -88,23 +91,26 @@ def test_benchmark_files_are_told_by_what_they_hold(stored, capsys):
     (stored / "old").write_text(json.dumps(BENCHMARKS))
     (stored / "new").write_text(json.dumps(slower))
     assert door.main(["old", "new", "--fail-if", "duration_s > 5%"]) == 1
-    assert "B is slower (not run in turn, and no probe tells how" in capsys.readouterr().out
+    assert (
+        "B (new) is slower than A (old) (not run in turn, and no probe tells how"
+        in capsys.readouterr().out
+    )
     assert "not with records" in refused(["old", "a"], capsys)[1]
     assert "not samples_per_s" in refused(["old", "new", "--metrics", "samples_per_s"], capsys)[1]
-    assert "target_accuracy" in refused(["old", "new", "--target-accuracy", "0.9"], capsys)[1]
+    assert "--target-accuracy" in refused(["old", "new", "--target-accuracy", "0.9"], capsys)[1]
 
 
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        ([], "takes two paths, A and B, not 0"),
-        (["a"], "takes two paths, A and B, not 1"),
-        (["a", "b", "a"], "not 3"),
+        ([], "takes two or more paths (or --by KEY and one), not 0"),
+        (["a"], "takes two or more paths (or --by KEY and one), not 1"),
+        (["a", "b", "a"], "a is named twice"),
         (["a", "missing"], "missing: does not exist"),
         (["a", "empty"], "empty: no record.json"),
-        (["a", "a"], "A and B are the same"),
-        (["a", "./a"], "A and B are the same"),
-        (["a", "a/run-0-0"], "A and B are not apart"),
+        (["a", "a"], "a is named twice"),
+        (["a", "link"], "link is named twice"),
+        (["a", "b", "a/run-0-0"], "a and a/run-0-0 are not apart: both hold a/run-0-0/record.json"),
         (["a", "loop"], "Too many levels of symbolic links"),
         (["a", "cut.json"], "cut.json: not a record or a benchmark file"),
         (["a", "nan.json"], "NaN is not strict JSON"),
@@ -115,13 +121,13 @@ def test_benchmark_files_are_told_by_what_they_hold(stored, capsys):
         (["missing", "b", "--fail-if", "speed"], "is no gate"),
         (["a", "b", "--fail-if", "samples_per_s < -5"], 'did you mean "samples_per_s < -5%"?'),
         (["a", "b", "--metrics", "speed"], "speed"),
-        (["a", "b", "--target-accuracy", "97"], "target_accuracy: a fraction"),
-        (["a", "b", "--max-minutes", "3"], "max_minutes: has no effect"),
-        (["a", "b", "--min-effect", "0.1"], "min_effect: has no effect"),
-        (["a", "b", "--output-dir", "x"], "output_dir: has no effect"),
-        (["a", "b", "--interleave", "--min-effect", "2"], "min_effect: a fraction"),
+        (["a", "b", "--target-accuracy", "97"], "(got 97); use a fraction: 0.97"),
+        (["a", "b", "--max-minutes", "3"], "--max-minutes: has no effect"),
+        (["a", "b", "--min-effect", "0.1"], "--min-effect: has no effect"),
+        (["a", "b", "--output-dir", "x"], "--output-dir: has no effect"),
+        (["a", "b", "--interleave", "--min-effect", "2"], "(got 2); use a fraction: 0.02"),
         (["a", "b", "--interleave", "--metrics", "duration_s"], "duration_s is what benchmark"),
-        (["a", "b", "--revisions", "x", "y"], "leave paths and --interleave out"),
+        (["a", "b", "--revisions", "x", "y"], "leave paths, --interleave and --baseline out"),
         (["a", "b", "--", "--lr", "0.1"], "flags after -- are for --revisions"),
         (["--revisions", "x", "y", "--", "--lr", "1", "--seed", "5"], "--seed after --"),
         (["--revisions", "x", "y", "--", "--num_seeds=5"], "--num-seeds after --"),
@@ -133,6 +139,7 @@ def test_bad_input_is_one_line(argv, says, stored, capsys):
     text = record_json(record(0, 1.0, minute=0))
     (stored / "empty").mkdir()
     (stored / "loop").mkdir()
+    (stored / "link").symlink_to("a")
     (stored / "loop" / "record.json").symlink_to("record.json")
     (stored / "cut.json").write_text(text[:-20])
     (stored / "nan.json").write_text(text.replace('"wall_s": 1.0', '"wall_s": NaN'))
@@ -153,7 +160,7 @@ def test_one_bad_record_of_a_side_is_left_out_and_said(stored, capsys):
     )
     assert door.main(["a", "b"]) == 0
     out = capsys.readouterr().out
-    assert "B is slower" in out
+    assert "B (b) is slower than A (a)" in out
     assert f"{note}: b/broken/record.json: not a record: " in out
     assert door.main(["a", "b", "--format", "json"]) == 0
     out, err = capsys.readouterr()

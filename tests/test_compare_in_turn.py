@@ -36,13 +36,14 @@ def run_in_turn(monkeypatch):
     asked = {}
 
     def use(factor, pairs_in_all=64, error=None):
-        def run(a, b, *, output_dir, max_minutes, settled, tell):
-            asked.update(a=a, b=b, output_dir=output_dir, max_minutes=max_minutes)
+        def run(sides, *, output_dir, max_minutes, settled, tell):
+            asked.update(zip("ab", sides, strict=True))
+            asked.update(output_dir=output_dir, max_minutes=max_minutes)
             if error:
                 raise error
             of_a, of_b = pairs(pairs_in_all, factor)
             for n in range(1, pairs_in_all + 1):
-                if reason := settled(of_a[:n], of_b[:n]):
+                if reason := settled([of_a[:n], of_b[:n]]):
                     tell(reason)
                     break
             return of_a[:n], of_b[:n]
@@ -59,9 +60,9 @@ def test_runs_in_turn_end_when_settled_and_the_table_says_the_same(stored, run_i
     argv = ["--interleave", "a", "b.yaml", "--fail-if", "samples_per_s < -5%"]
     assert door.main([*argv, "--max-minutes", "3", "--output-dir", "new"]) == 1
     out, err = capsys.readouterr()
-    assert "settled after 8 pairs: B is slower (samples/s)" in out
+    assert "settled after 8 pairs: B is slower than A (samples/s)" in out
     assert "settled after 8 pairs" in err
-    assert "B is slower: samples/s -10.0 %" in out
+    assert "B (b.yaml) is slower than A (a): samples/s -10.0 %" in out
     assert "every p is 2 times that of one" in out
     assert asked["b"].arguments == ("--config", str(stored / "b.yaml"))
     assert (asked["max_minutes"], str(asked["output_dir"])) == (3.0, "new")
@@ -83,7 +84,7 @@ def test_a_commit_that_lands_meanwhile_does_not_lose_the_runs(
     monkeypatch.setitem(globals(), "pairs", lambda n, factor: sides)
     assert door.main(["--interleave", "a", "b"]) == 0
     out = capsys.readouterr().out
-    assert "B is slower: samples/s -10.0 %" in out
+    assert "B (b) is slower than A (a): samples/s -10.0 %" in out
     assert "n = 8 pairs" in out
     assert "several commits on side B: xxxxxxxxxx, yyyyyyyyyy" in out
 

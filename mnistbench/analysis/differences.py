@@ -91,7 +91,7 @@ def values_of(records: Sequence[RunRecord], name: str) -> set[str]:
 
 
 def subject(
-    a: Sequence[RunRecord], b: Sequence[RunRecord], needs: Collection[str]
+    a: Sequence[RunRecord], b: Sequence[RunRecord], needs: Collection[str | None]
 ) -> dict[str, str]:
     """What B differs in beyond `needs`: the comparison's subject, as name -> ``B's for A's``."""
     runs = (*a, *b)

@@ -11,6 +11,7 @@ from mnistbench.analysis.gates import Outcome
 from mnistbench.analysis.metrics import METRICS, Level, Metric
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.rows import Comparison, Row
+from mnistbench.analysis.samples import A_AND_B, Names
 from mnistbench.output.number_format import level_text
 from mnistbench.output.tables import render_table
 from mnistbench.schema.escaping import markdown, printable
@@ -27,34 +28,47 @@ def render_comparison(
     """The rows, a headline for each thing compared, what the gates say, and the notes."""
     if table_format == "json":
         return _json(comparison, outcomes)
-    named = len({row.name for row in comparison.rows}) > 1
-    rows = [_cells(row, named=named) for row in comparison.rows]
-    table = render_table(rows, table_format)
+    table = render_table(_table_rows(comparison), table_format)
     lines = [*headlines(comparison), *map(gate_line, outcomes)]
     notes = [*_method(comparison), *comparison.notes]
+    about = [comparison.about] if comparison.about else []
     if table_format == "markdown":
-        lines = [markdown(line) + "\n" for line in lines]
+        about, lines = ([markdown(line) + "\n" for line in text] for text in (about, lines))
         notes = [f"- {markdown(note)}" for note in notes]
-        return "\n".join([table, "", *lines, *notes])
-    return "\n".join([table, "", *map(printable, lines), "", *map(printable, notes)]).rstrip()
+        return "\n".join([*about, table, "", *lines, *notes])
+    above = [printable(about[0]), ""] if about else []
+    text = [*above, table, "", *map(printable, lines), "", *map(printable, notes)]
+    return "\n".join(text).rstrip()
 
 
 def headlines(comparison: Comparison) -> list[str]:
-    """One sentence for each thing compared: its first metric, and any other with a verdict."""
-    named: dict[str, list[Row]] = {}
+    """A sentence for each thing and side: its first metric, and any other with a verdict."""
+    compared: dict[tuple[str, Names], list[Row]] = {}
     for row in comparison.rows:
-        named.setdefault(row.name, []).append(row)
+        compared.setdefault((row.name, row.names), []).append(row)
+    several = len({name for name, _ in compared}) > 1
     lines = []
-    for name, (first, *others) in named.items():
+    for (name, names), (first, *others) in compared.items():
         told = [first, *(row for row in others if row.verdict in _DIFFERENT)]
-        prefix = f"{name}: " if len(named) > 1 else ""
-        lines.append(prefix + "; ".join(_sentence(row, comparison.counted) for row in told))
+        called = _called(names, comparison)
+        text = "; ".join(_sentence(row, called, comparison.counted) for row in told)
+        lines.append(f"{name}: {text}" if several else text)
     return lines
+
+
+def _called(names: Names, comparison: Comparison) -> Names:
+    """A and B with their own names, where these are known and short."""
+    known = comparison.sides
+    if names != A_AND_B or not known or max(map(len, known)) > _SHORT:
+        return names
+    return f"A ({known[0]})", f"B ({known[1]})"
 
 
 def gate_line(outcome: Outcome) -> str:
     """What a gate says in one line."""
-    return printable(f"gate {outcome.state}: {outcome.name}: {outcome.gate.text}: {outcome.why}")
+    a, b = outcome.names
+    what = outcome.name if outcome.names == A_AND_B else f"{outcome.name}: {b} against {a}"
+    return printable(f"gate {outcome.state}: {what}: {outcome.gate.text}: {outcome.why}")
 
 
 _ESTIMATORS = {
@@ -63,10 +77,15 @@ _ESTIMATORS = {
     "survival median": "medians over seeds of times to the target (Turnbull)",
 }
 _DIFFERENT = frozenset({"faster", "slower", "higher", "lower"})
+_SHORT = 30
+"""Letters of a name that a sentence has room for."""
 
 
-def _sentence(row: Row, counted: str) -> str:
-    verdict = f"B is {row.verdict}" if row.verdict in _DIFFERENT else row.verdict
+def _sentence(row: Row, names: Names, counted: str) -> str:
+    a, b = names
+    verdict = f"{row.verdict} between {a} and {b}"
+    if row.verdict in _DIFFERENT:
+        verdict = f"{b} is {row.verdict} than {a}"
     why = f" ({'; '.join(_reasons(row))})" if _reasons(row) else ""
     return f"{verdict}{why}: {label_text(row)} {change_text(row)}, {number_text(row, counted)}"
 
@@ -77,15 +96,44 @@ def _reasons(row: Row) -> list[str]:
     return [text for text in (row.reason, None if known else row.caveat) if text]
 
 
-def _cells(row: Row, *, named: bool) -> dict[str, str]:
+def _table_rows(comparison: Comparison) -> list[dict[str, str]]:
+    """A row for each metric of A and B or, of more sides, one for each side and the baseline."""
+    named = len({row.name for row in comparison.rows}) > 1
+    if all(row.names == A_AND_B for row in comparison.rows):
+        return [_which(row, named=named) | _both(row) for row in comparison.rows]
+    blocks: dict[tuple[str, str], list[Row]] = {}
+    for row in comparison.rows:
+        blocks.setdefault((row.name, label_text(row)), []).append(row)
+    return [cells for block in blocks.values() for cells in _block(block, named=named)]
+
+
+def _block(rows: Sequence[Row], *, named: bool) -> list[dict[str, str]]:
+    """The baseline's figure, then each side's against it."""
+    first, metric = rows[0], METRICS[rows[0].metric]
+    against = [
+        {"side": row.names[1], "figure": _side(row.b, metric)} | _against(row, "baseline")
+        for row in rows
+    ]
+    baseline = {"side": first.names[0], "figure": _side(first.a, metric)}
+    baseline |= dict.fromkeys(against[0], "") | baseline | {"verdict": "baseline"}
+    which = _which(first, named=named)
+    return [which | baseline, *(dict.fromkeys(which, "") | cells for cells in against)]
+
+
+def _which(row: Row, *, named: bool) -> dict[str, str]:
+    return ({"compared": row.name} if named else {}) | {"metric": label_text(row)}
+
+
+def _both(row: Row) -> dict[str, str]:
     metric = METRICS[row.metric]
+    return {"A": _side(row.a, metric), "B": _side(row.b, metric)} | _against(row, "A")
+
+
+def _against(row: Row, baseline: str) -> dict[str, str]:
     p = NOT_MEASURED if row.p_adjusted is None else f"{row.p_adjusted:.3f}"
+    b = "B " if baseline == "A" else ""
     return {
-        **({"compared": row.name} if named else {}),
-        "metric": label_text(row),
-        "A": _side(row.a, metric),
-        "B": _side(row.b, metric),
-        "B against A (95 % interval)": change_text(row, prefix=""),
+        f"{b}against {baseline} (95 % interval)": change_text(row, prefix=""),
         "p": "<0.001" if p == "0.000" else p,
         "verdict": _verdict_text(row),
         "more needed": needed_text(row),
@@ -113,7 +161,8 @@ def _method(comparison: Comparison) -> list[str]:
     how = {METRICS[row.metric].estimator for row in comparison.rows if row.a.n or row.b.n}
     said = [text for name, text in _ESTIMATORS.items() if name in how]
     text = ", ".join(said).format(counted=comparison.counted)
-    lines = [f"A and B are {text}"] if said else []
+    several = any(row.names != A_AND_B for row in comparison.rows)
+    lines = [f"{'figures' if several else 'A and B'} are {text}"] if said else []
     if comparison.looked_at:
         lines.append(
             f"runs were added to settle {METRICS[comparison.looked_at].label}: for the repeated "
@@ -130,10 +179,10 @@ def _method(comparison: Comparison) -> list[str]:
 
 def _json(comparison: Comparison, outcomes: Sequence[Outcome]) -> str:
     values = {
-        "rows": [_row_values(row) for row in comparison.rows],
+        "rows": [_row_values(row, comparison.sides) for row in comparison.rows],
         "gates": [_gate_values(outcome) for outcome in outcomes],
         "headlines": headlines(comparison),
-        "notes": [*_method(comparison), *comparison.notes],
+        "notes": [*filter(None, [comparison.about]), *_method(comparison), *comparison.notes],
         "counted": comparison.counted,
         "looked_at": comparison.looked_at,
         "look_factor": comparison.look_factor,
@@ -141,10 +190,13 @@ def _json(comparison: Comparison, outcomes: Sequence[Outcome]) -> str:
     return json.dumps(values, indent=1, allow_nan=False)
 
 
-def _row_values(row: Row) -> dict[str, Any]:
+def _row_values(row: Row, sides: Sequence[str]) -> dict[str, Any]:
     change = row.change or (None, None, None)
+    names = sides if row.names == A_AND_B and sides else row.names
     return {
         "name": row.name,
+        "a_name": names[0],
+        "b_name": names[1],
         "metric": row.metric,
         "target_accuracy": row.target_accuracy,
         "estimator": METRICS[row.metric].estimator,
@@ -169,6 +221,8 @@ def _gate_values(outcome: Outcome) -> dict[str, Any]:
     return {
         "gate": outcome.gate.text,
         "name": outcome.name,
+        "a_name": outcome.names[0],
+        "b_name": outcome.names[1],
         "state": outcome.state,
         "why": outcome.why,
         "value": None if outcome.value is None else finite(outcome.value),

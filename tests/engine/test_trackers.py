@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnistbench.cli import read_config
-from mnistbench.flags import CommandFlags, parse_with
 from mnistbench.engine import one_tracker, trackers
 from mnistbench.engine.run_seeds import train
 from mnistbench.engine.trackers import check_trackers
+from mnistbench.flags import CommandFlags, parse_with
 from mnistbench.recorder.hooks import Hook
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError

@@ -66,7 +66,7 @@ def test_json_has_every_figure_in_full_and_nothing_else(make_pair):
 
 def test_the_headline_says_it_in_a_sentence(make_pair):
     (line,) = headlines(compare(*make_pair(10, 0.95)))
-    assert line.startswith("B is slower: samples/s -")
+    assert line.startswith("B is slower than A: samples/s -")
     assert "95 % interval -" in line
     assert line.endswith("n = 10 pairs")
 
@@ -75,7 +75,7 @@ def test_what_a_verdict_stands_on_is_said_beside_it(make_pair):
     a, b = make_pair(8, 0.8)
     later = [r.model_copy(update={"created_at": r.created_at.replace("2026", "2027")}) for r in b]
     (line,) = headlines(compare(a, later))
-    assert line.startswith("B is slower (not run in turn, and no probe tells how the machine chan")
+    assert line.startswith("B is slower than A (not run in turn, and no probe tells how the ma")
     first = [
         r.model_copy(update={"created_at": f"2026-01-01T0{side}:{2 * r.seed + side:02}:00"})
         for side in (0,)
@@ -85,7 +85,7 @@ def test_what_a_verdict_stands_on_is_said_beside_it(make_pair):
         r.model_copy(update={"created_at": f"2026-01-01T00:{2 * r.seed + 1:02}:00"}) for r in b
     ]
     (line,) = headlines(compare(first, second))
-    assert line.startswith("B is slower (not balanced: A first each time): samples/s -")
+    assert line.startswith("B is slower than A (not balanced: A first each time): samples/s -")
     text = render_comparison(compare(first, second), [], table_format="table")
     assert "slower: not balanced: A first each time" in text
     assert "A and B are means of speeds and times over runs, medians over seeds, medians" in text
