@@ -283,7 +283,8 @@ def _check_files(flags: _Report) -> None:
             continue
         if path.suffix.lower() not in kinds:
             raise InputError(f"{name}: {path} should end in {' or '.join(kinds)}")
-        check_writable(Path(os.path.realpath(path)).parent, name=name)
+        target = Path(os.path.realpath(path)) if path.is_symlink() else path
+        check_writable(target.parent, name=name)
     if figures is not None:
         check_writable(figures, name="figures")
 

@@ -38,8 +38,8 @@ class _Options(CommandFlags):
     """Run a resumable grid search: train every combination of the values given, once each.
 
     The flags of `mnistbench train` take lists here, with spaces or commas. 0..9 is a range of
-    whole numbers, none is the default, shift+rotate is one value of --augment. The same command
-    continues a sweep that was stopped; other values add to it.
+    whole numbers, none stands for the default, shift+rotate is one value of --augment. The same
+    command continues a sweep that was stopped; other values add to it.
     """
 
     prog: ClassVar = "mnistbench sweep"
