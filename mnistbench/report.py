@@ -193,9 +193,10 @@ def _named(argv: list[str]) -> tuple[str, list[str], str]:
         name = _OLD_FLAGS[old[0]]
         words = [word.removeprefix("--watch=") for word in argv if word not in _SWITCHES]
         return name, words, f"{old[0]} is now `mnistbench report {name}`; the old form still works"
-    is_both = name and Path(name).is_dir()
-    note = f"{name} is a report here; for the folder, write ./{name}" if is_both else ""
-    return name, argv[1:] if name else argv, note
+    words = argv[1:] if name else argv
+    is_meant = name and Path(name).is_dir() and all(word.startswith("-") for word in words[:1])
+    note = f"{name} is a report here; for the folder, write ./{name}" if is_meant else ""
+    return name, words, note
 
 
 def _check_flags(name: str, words: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ without being run.
 
 import re
 import shutil
+from itertools import starmap
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from mnistbench.schema.store import save_record
 from tests import documented_runners
 from tests.compare_runs import pairs
 from tests.documented import PAGES, ROOT, SECURITY, fences, flags, headings, links
-from tests.documented_runners import COMMANDS, DOORS, help_of_door, help_of_module, runner
+from tests.documented_runners import COMMANDS, HELPS, help_of_command, help_of_module, runner
 from tests.made_sweep import make_sweep
 
 DATA = {"dataset": "synthetic", "synthetic_train_size": 1300, "val_size": 200, "num_threads": 1}
@@ -48,7 +49,8 @@ def prepared(tmp_path_factory):
         for run in side:
             save_record(run, folder / "runs" / name / run.run_id)
     for run in make_sweep(batches=(256,)):
-        save_record(run, folder / "scaling" / "cells" / run.run_id)
+        for name in ("processes", "scaling"):
+            save_record(run, folder / name / "cells" / run.run_id)
     tiny = DATA | {"model": "linear", "num_epochs": 1, "max_steps": 3}
     for name, lr in (("a", 0.01), ("b", 0.02), ("run", 0.03)):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(tiny | {"lr": lr}))
@@ -142,11 +144,11 @@ def test_every_flag_that_is_named_exists(page, known_flags):
 
 @pytest.fixture(scope="session")
 def known_flags(pytestconfig):
-    """All flags of what the pages name: doors, what is in bench/, launchers, pytest."""
+    """All flags of what the pages name: commands, what is in bench/, launchers, pytest."""
     sources = {path.stem: path.read_text() for path in (ROOT / "bench").glob("*.py")}
     modules = [name for name, text in sources.items() if '__name__ == "__main__"' in text]
     modules += [path.parent.name for path in (ROOT / "bench").glob("*/__main__.py")]
-    helps = [*map(help_of_door, DOORS.values()), *map(help_of_module, modules)]
+    helps = [*starmap(help_of_command, HELPS), *map(help_of_module, modules)]
     found = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", "".join(helps)))
     for parser in (launch_command_parser(), get_args_parser()):
         found |= set(parser._option_string_actions)
