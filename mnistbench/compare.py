@@ -10,9 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING
 
 from mnistbench.analysis.benchmarks import compare_benchmarks
 from mnistbench.analysis.comparison import (
@@ -30,8 +28,9 @@ from mnistbench.analysis.rows import Comparison
 from mnistbench.analysis.settled import all_settled
 from mnistbench.analysis.splitting import field_of, split
 from mnistbench.cli import at_home, exit_on_input_error, say, show
-from mnistbench.flags import POSITIONAL, REPEATED, CommandFlags, Fraction, parse
-from mnistbench.output.comparison_table import ComparisonFormat, gate_line, render_comparison
+from mnistbench.compare_flags import CompareFlags
+from mnistbench.flags import parse
+from mnistbench.output.comparison_table import gate_line, render_comparison
 from mnistbench.schema.benchmark_json import BenchmarkFile, load_benchmarks
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord
@@ -42,56 +41,6 @@ if TYPE_CHECKING:
     from mnistbench.launch.interleave import Side
 
 __all__ = ["main"]
-
-
-class _Flags(CommandFlags):
-    """Compare two or more sides with a baseline: stored runs, or runs made in turn."""
-
-    prog: ClassVar = "mnistbench compare"
-    groups: ClassVar = {
-        "Sides": "paths",
-        "Metrics and gates": "metrics",
-        "Output": "format",
-        "Runs in turn": "interleave",
-    }
-    notes: ClassVar = "With --revisions, flags of `mnistbench train` follow a bare --."
-
-    paths: Annotated[tuple[Path, ...], POSITIONAL] = ()
-    """Two or more sides: each a record.json, a folder of records, or a JSON file of
-    pytest-benchmark. With --by, the records to split."""
-    by: str | None = None
-    """Key of the configuration or environment that splits the records, such as loss, optimizer,
-    lr, num_processes, device or commit; each of its values is a side."""
-    baseline: str | None = None
-    """Name or path of the side that the others are compared with. Default: the first."""
-    force: bool = False
-    """Give verdicts even if hardware or data differ, or a side lacks some configurations."""
-    strict: bool = False
-    """Exit with status 2 if a record in a folder cannot be read; otherwise it is left out."""
-    metrics: tuple[MetricName, ...] = ()
-    """Metrics to compare. Default: samples_per_s, time_to_accuracy_s (if a target is set),
-    test_accuracy."""
-    target_accuracy: Fraction | None = None
-    """Accuracy to time the runs to [fraction]. Default: that of each run."""
-    fail_if: Annotated[tuple[str, ...], REPEATED] = ()
-    """Exit with status 1 if "samples_per_s < -5%" (a side against the baseline) or "test_accuracy <
-    0.98" (a side alone) holds at a level of 5 %; with status 2 if there are too few runs to test
-    it. It can be repeated."""
-    unsettled: Literal["pass", "fail"] = "pass"
-    """Result of a gate that is neither surely crossed nor surely kept; fail is status 1."""
-    format: ComparisonFormat = "table"
-    """Format of the result on stdout."""
-    interleave: bool = False
-    """Run the sides, or .yaml configurations, in turn until the first metric is settled."""
-    revisions: tuple[str, str] | None = None
-    """Run two git revisions of this checkout in turn instead."""
-    max_minutes: float | None = None
-    """Time limit [minutes]. Default: 10."""
-    min_effect: float | None = Field(None, gt=0, lt=1)
-    """Smallest change that matters [fraction]; runs end as well once the change is surely
-    smaller. Default: 0.02, for accuracies 0.002 (0.2 points)."""
-    output_dir: Path | None = None
-    """New folder for these runs. Default: a folder of runs/compare, named by the time."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -110,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _status(outcomes, flags)
 
 
-def _status(outcomes: Sequence[Outcome], flags: _Flags) -> int:
+def _status(outcomes: Sequence[Outcome], flags: CompareFlags) -> int:
     """Exit status 1 if a gate fails, which wins over those that cannot be judged; else 0.
 
     Raises:
@@ -126,11 +75,11 @@ def _status(outcomes: Sequence[Outcome], flags: _Flags) -> int:
     return 1 if failed else 0
 
 
-def _parse(argv: list[str]) -> tuple[_Flags, tuple[str, ...]]:
+def _parse(argv: list[str]) -> tuple[CompareFlags, tuple[str, ...]]:
     """The command's own flags, and those of train that follow ``--``."""
     cut = argv.index("--") if "--" in argv else len(argv)
     train_flags = tuple(argv[cut + 1 :])
-    flags = parse(_Flags, argv[:cut])
+    flags = parse(CompareFlags, argv[:cut])
     runs = flags.interleave or flags.revisions is not None
     if flags.revisions and (flags.paths or flags.interleave or flags.baseline):
         raise InputError(
@@ -153,7 +102,7 @@ def _parse(argv: list[str]) -> tuple[_Flags, tuple[str, ...]]:
     return flags.model_copy(update={"paths": _paths(flags)}), train_flags
 
 
-def _paths(flags: _Flags) -> tuple[Path, ...]:
+def _paths(flags: CompareFlags) -> tuple[Path, ...]:
     """The paths, that of the baseline first."""
     if flags.baseline is None or flags.by is not None:
         return flags.paths
@@ -173,7 +122,7 @@ def _refuse_set_here(train_flags: Sequence[str]) -> None:
             raise InputError("--profile after --: profiled runs are not compared; leave it out")
 
 
-def _stored(flags: _Flags, gates: Sequence[Gate]) -> Comparison:
+def _stored(flags: CompareFlags, gates: Sequence[Gate]) -> Comparison:
     if flags.by is None:
         require_apart(flags.paths)
         if benchmarks := [its for path in flags.paths if (its := _benchmarks(path))]:
@@ -199,7 +148,7 @@ def _stored(flags: _Flags, gates: Sequence[Gate]) -> Comparison:
 
 
 def _compare_benchmarks(
-    benchmarks: Sequence[BenchmarkFile], flags: _Flags, gates: Sequence[Gate]
+    benchmarks: Sequence[BenchmarkFile], flags: CompareFlags, gates: Sequence[Gate]
 ) -> Comparison:
     if len(benchmarks) < len(flags.paths):
         raise InputError("compare: a benchmark file compares with another only, not with records")
@@ -219,7 +168,7 @@ def _benchmarks(path: Path) -> BenchmarkFile | None:
     return load_benchmarks(path)
 
 
-def _require_durations(flags: _Flags, gates: Sequence[Gate]) -> None:
+def _require_durations(flags: CompareFlags, gates: Sequence[Gate]) -> None:
     asked = {*flags.metrics, *(gate.metric for gate in gates)} - {"duration_s"}
     if asked:
         raise InputError(
@@ -230,13 +179,15 @@ def _require_durations(flags: _Flags, gates: Sequence[Gate]) -> None:
 
 
 def _metrics(
-    sides: Sequence[Sequence[RunRecord]], flags: _Flags, gates: Sequence[Gate]
+    sides: Sequence[Sequence[RunRecord]], flags: CompareFlags, gates: Sequence[Gate]
 ) -> tuple[MetricName, ...]:
     names = flags.metrics or default_metrics(*sides, target_accuracy=flags.target_accuracy)
     return (*names, *(gate.metric for gate in gates))
 
 
-def _run_in_turn(flags: _Flags, train_flags: tuple[str, ...], gates: Sequence[Gate]) -> Comparison:
+def _run_in_turn(
+    flags: CompareFlags, train_flags: tuple[str, ...], gates: Sequence[Gate]
+) -> Comparison:
     from mnistbench.launch.interleave import check_turns, run_interleaved
     from mnistbench.launch.runs import RunFailedError
 
@@ -287,7 +238,7 @@ def _run_in_turn(flags: _Flags, train_flags: tuple[str, ...], gates: Sequence[Ga
     return between(comparison, names, flags.revisions or flags.paths)
 
 
-def _sides(flags: _Flags, train_flags: tuple[str, ...], work_dir: Path) -> list[Side]:
+def _sides(flags: CompareFlags, train_flags: tuple[str, ...], work_dir: Path) -> list[Side]:
     if flags.revisions is None:
         from mnistbench.launch.interleave import Side
         from mnistbench.launch.replay import arguments_of

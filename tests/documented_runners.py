@@ -78,7 +78,7 @@ def runner(words: Sequence[str]) -> Callable[..., None] | None:
 
 
 def arguments(words):
-    """What a command is given: what follows ``mnistbench train``, or ``python -m mnistbench.train``."""
+    """What a command is given: the words behind its name, or behind that of its module."""
     return list(words[3:] if words[0] == "python" else words[2:])
 
 

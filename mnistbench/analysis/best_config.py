@@ -132,7 +132,7 @@ def select(records: Sequence[RunRecord], metric: str) -> Selection:
             not comparable in it, or times that are in no comparison (`spoiled`).
     """
     name = check_metric(metric)
-    records, left_out = without_profiled(records, door="select")
+    records, left_out = without_profiled(records, command="select")
     _require_comparable(records, name)
     groups = group_runs(records, across_commits=True)
     found = [

@@ -79,7 +79,7 @@ def match_groups(
     if not a or not b:
         raise InputError("compare: no run in " + names[0 if not a else 1])
     (a, told_a), (b, told_b) = (
-        without_profiled(side, door="compare", of=f" of {name}")
+        without_profiled(side, command="compare", of=f" of {name}")
         for name, side in zip(names, (a, b), strict=True)
     )
     left, right = (group_runs(side, across_commits=True) for side in (a, b))
