@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 __all__ = ["did_you_mean", "use_a_fraction"]
 
 _SYNONYMS: Mapping[str, tuple[str, ...]] = {
+    "acc": ("test_accuracy", "target_accuracy"),
     "accuracy": ("target_accuracy", "test_accuracy", "val_accuracy"),
     "amp": ("mixed_precision",),
     "arch": ("model",),
