@@ -21,6 +21,8 @@ _FIELDS = {"precision": "mixed_precision", "device": "device_name", "commit": "g
 _NAME_THEMSELVES = {"recipe", "model", "loss", "optimizer", "dataset", "device_name"}
 """Of these a value alone says what it is; of others the key does: ``lr 0.1``."""
 
+_MOST_NAMED = 12
+
 
 def field_of(key: str) -> str:
     """The name that a record has for `key`."""
@@ -30,7 +32,7 @@ def field_of(key: str) -> str:
 def split(records: Sequence[RunRecord], key: str) -> list[RecordSet]:
     """`records` by their value of `key`: of the configuration, the environment or a version.
 
-    Numbers are in ascending order, other values in that in which they were first run.
+    Numbers ascend, and false is before true; other values are in the order of their first runs.
 
     Raises:
         InputError: no record knows `key`, all have one value, or it tells no two configurations
@@ -99,4 +101,5 @@ def _varying(records: Sequence[RunRecord], told: Sequence[Mapping[str, Any]]) ->
     counts = {n: len({_text(its.get(n)) for its in told}) for n in names if n not in SAME_RUN}
     short = {field: key for key, field in _FIELDS.items()}
     many = [f"{short.get(n, n)} ({count} values)" for n, count in counts.items() if count > 1]
-    return "what varies: " + (", ".join(many) or "nothing")
+    more = [f"{len(many) - _MOST_NAMED} more"] if len(many) > _MOST_NAMED else []
+    return "what varies: " + (", ".join([*many[:_MOST_NAMED], *more]) or "nothing")

@@ -83,11 +83,13 @@ _SHORT = 30
 
 def _sentence(row: Row, names: Names, counted: str) -> str:
     a, b = names
-    verdict = f"{row.verdict} between {a} and {b}"
-    if row.verdict in _DIFFERENT:
+    verdict, what = f"{row.verdict} between {a} and {b}", f"{label_text(row)} "
+    if row.verdict in {"higher", "lower"}:
+        verdict, what = f"{b} has a {row.verdict} {what}than {a}", ""
+    elif row.verdict in _DIFFERENT:
         verdict = f"{b} is {row.verdict} than {a}"
     why = f" ({'; '.join(_reasons(row))})" if _reasons(row) else ""
-    return f"{verdict}{why}: {label_text(row)} {change_text(row)}, {number_text(row, counted)}"
+    return f"{verdict}: {what}{change_text(row)}, {number_text(row, counted)}{why}"
 
 
 def _reasons(row: Row) -> list[str]:
@@ -164,10 +166,12 @@ def _method(comparison: Comparison) -> list[str]:
     several = any(row.names != A_AND_B for row in comparison.rows)
     lines = [f"{'figures' if several else 'A and B'} are {text}"] if said else []
     if comparison.looked_at:
+        label = METRICS[comparison.looked_at].label
+        over = f"the rows of {label} and, apart, the others" if several else "the other metrics"
         lines.append(
-            f"runs were added to settle {METRICS[comparison.looked_at].label}: for the repeated "
-            f"tests every p is {comparison.look_factor} times that of one, intervals are widened "
-            "alike, and only the other metrics are adjusted for each other (Holm)"
+            f"runs were added to settle {label}: for the repeated tests every p is "
+            f"{comparison.look_factor} times that of one, intervals are widened alike, and p is "
+            f"adjusted over {over} (Holm)"
         )
     elif tested > 1:
         lines.append(
