@@ -67,8 +67,8 @@ def test_each_of_several_sides_is_compared_with_the_baseline(three, capsys):
         assert door.main(["a", "b", "c", "--baseline", baseline, "--format", "json"]) == 0
         rows = json.loads(capsys.readouterr().out)["rows"]
         told = [(row["a_name"], row["b_name"], row["metric"]) for row in rows]
-        assert told[::2] == [("c", "a", "samples_per_s"), ("c", "b", "samples_per_s")]
-        assert [row["verdict"] for row in rows[::2]] == ["no difference seen", "slower"]
+        assert told[:2] == [("c", "a", "samples_per_s"), ("c", "b", "samples_per_s")]
+        assert [row["verdict"] for row in rows[:2]] == ["no difference seen", "slower"]
 
 
 def test_a_gate_says_which_side(three, capsys):
@@ -140,7 +140,7 @@ def test_benchmark_files_are_told_by_what_they_hold(stored, capsys):
     assert "n = 8 rounds each (not run in turn, and no probe tells how" in out
     assert "not with records" in refused(["old", "a"], capsys)[1]
     (stored / "newer").write_text(json.dumps(slower))
-    assert "two at a time" in refused(["old", "new", "newer"], capsys)[1]
+    assert "compares with one other" in refused(["old", "new", "newer"], capsys)[1]
     assert "not samples_per_s" in refused(["old", "new", "--metrics", "samples_per_s"], capsys)[1]
     assert "target_accuracy" in refused(["old", "new", "--target-accuracy", "0.9"], capsys)[1]
 

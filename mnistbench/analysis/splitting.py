@@ -10,7 +10,7 @@ from typing import Any
 from mnistbench.analysis.differences import code_of, surroundings
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.record_sets import RecordSet
+from mnistbench.schema.record_sets import RecordSet, baseline_first
 from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
 
 __all__ = ["field_of", "split"]
@@ -29,14 +29,21 @@ def field_of(key: str) -> str:
     return _FIELDS.get(key, key)
 
 
-def split(records: Sequence[RunRecord], key: str) -> list[RecordSet]:
+def split(
+    records: Sequence[RunRecord], key: str, *, baseline: str | None = None
+) -> list[RecordSet]:
     """`records` by their value of `key`: of the configuration, the environment or a version.
 
     Numbers ascend, and false is before true; other values are in the order of their first runs.
 
+    Args:
+        records: all that is compared.
+        key: as a record has it, or its short name.
+        baseline: the value that comes first, if one is to.
+
     Raises:
         InputError: no record knows `key`, all have one value, or it tells no two configurations
-            apart, as a seed.
+            apart, as a seed; `baseline` is none of the values.
     """
     field = field_of(key)
     told = [_told(record) for record in records]
@@ -56,7 +63,10 @@ def split(records: Sequence[RunRecord], key: str) -> list[RecordSet]:
         return True, 0.0, min(record.created_at for record in sides[text]), text
 
     prefix = "" if field in _NAME_THEMSELVES else f"{key} "
-    return [RecordSet(name=prefix + text, records=sides[text]) for text in sorted(sides, key=place)]
+    texts = sorted(sides, key=place)
+    if baseline is not None:
+        texts = baseline_first(texts, [(prefix + text, text) for text in texts], baseline)
+    return [RecordSet(name=prefix + text, records=sides[text]) for text in texts]
 
 
 def _told(record: RunRecord) -> dict[str, Any]:
