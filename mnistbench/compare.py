@@ -26,7 +26,7 @@ from mnistbench.analysis.number_text import numbered
 from mnistbench.analysis.pairing import against_first, side_labels
 from mnistbench.analysis.rows import Comparison
 from mnistbench.analysis.settled import all_settled
-from mnistbench.analysis.splitting import field_of, split
+from mnistbench.analysis.splitting import split
 from mnistbench.cli import at_home, exit_on_input_error, say, show
 from mnistbench.compare_flags import CompareFlags
 from mnistbench.flags import parse
@@ -132,12 +132,11 @@ def _stored(flags: CompareFlags, gates: Sequence[Gate]) -> Comparison:
         notes = [f"{label}: {side.note}" for label, side in told if side.note]
     else:
         loaded = load_records(flags.paths, strict=flags.strict)
-        sides, notes = split(loaded.records, flags.by), [loaded.note] * bool(loaded.note)
-        known = [(side.name, side.name.removeprefix(f"{flags.by} ")) for side in sides]
-        sides = sides if flags.baseline is None else baseline_first(sides, known, flags.baseline)
+        sides = split(loaded.records, flags.by, baseline=flags.baseline)
+        notes = [loaded.note] if loaded.note else []
     comparison = compare_sets(
         sides,
-        by=flags.by and field_of(flags.by),
+        by=flags.by,
         metrics=_metrics([side.records for side in sides], flags, gates),
         target_accuracy=flags.target_accuracy,
         force=flags.force,
@@ -150,14 +149,17 @@ def _stored(flags: CompareFlags, gates: Sequence[Gate]) -> Comparison:
 def _compare_benchmarks(
     benchmarks: Sequence[BenchmarkFile], flags: CompareFlags, gates: Sequence[Gate]
 ) -> Comparison:
-    if len(benchmarks) < len(flags.paths):
-        raise InputError("compare: a benchmark file compares with another only, not with records")
-    if len(benchmarks) > 2:
-        raise InputError("compare: benchmark files are compared two at a time; name two")
-    _require_durations(flags, gates)
-    return between(
-        compare_benchmarks(*benchmarks, force=flags.force), path_names(flags.paths), flags.paths
-    )
+    if not len(benchmarks) == len(flags.paths) == 2:
+        raise InputError("compare: a benchmark file compares with one other, not with records")
+    asked = {*flags.metrics, *(gate.metric for gate in gates)} - {"duration_s"}
+    if asked:
+        raise InputError(
+            f"metrics: benchmark files are compared by duration_s, not {', '.join(sorted(asked))}"
+        )
+    if flags.target_accuracy is not None:
+        raise InputError("target_accuracy: has no effect on benchmark files; compare records")
+    table = compare_benchmarks(*benchmarks, force=flags.force)
+    return between(table, path_names(flags.paths), flags.paths)
 
 
 def _benchmarks(path: Path) -> BenchmarkFile | None:
@@ -166,16 +168,6 @@ def _benchmarks(path: Path) -> BenchmarkFile | None:
     if path.suffix in {".yaml", ".yml"}:
         raise InputError(f"{path}: a configuration has no figures; run it with --interleave")
     return load_benchmarks(path)
-
-
-def _require_durations(flags: CompareFlags, gates: Sequence[Gate]) -> None:
-    asked = {*flags.metrics, *(gate.metric for gate in gates)} - {"duration_s"}
-    if asked:
-        raise InputError(
-            f"metrics: benchmark files are compared by duration_s, not {', '.join(sorted(asked))}"
-        )
-    if flags.target_accuracy is not None:
-        raise InputError("target_accuracy: has no effect on benchmark files; compare records")
 
 
 def _metrics(
@@ -213,7 +205,7 @@ def _run_in_turn(
     try:
         with TemporaryDirectory() as folder:
             sides = run_interleaved(
-                _sides(flags, train_flags, Path(folder)),
+                _sides(flags, train_flags, labels=labels, work_dir=Path(folder)),
                 output_dir=output_dir,
                 max_minutes=minutes,
                 settled=why_to_end,
@@ -238,20 +230,19 @@ def _run_in_turn(
     return between(comparison, names, flags.revisions or flags.paths)
 
 
-def _sides(flags: CompareFlags, train_flags: tuple[str, ...], work_dir: Path) -> list[Side]:
+def _sides(
+    flags: CompareFlags, train_flags: tuple[str, ...], *, labels: Sequence[str], work_dir: Path
+) -> list[Side]:
     if flags.revisions is None:
         from mnistbench.launch.interleave import Side
         from mnistbench.launch.replay import arguments_of
 
-        labels = side_labels(numbered(path_names(flags.paths)))
-        return [
-            Side(name=label, arguments=arguments_of(path, work_dir=work_dir))
-            for label, path in zip(labels, flags.paths, strict=True)
-        ]
+        arguments = [arguments_of(path, work_dir=work_dir) for path in flags.paths]
+        return [Side(name=x, arguments=its) for x, its in zip(labels, arguments, strict=True)]
     from mnistbench.launch.revisions import side_at
 
     at = partial(side_at, arguments=train_flags, repository=Path.cwd(), tell=say)
-    return [at(revision, name=name) for revision, name in zip(flags.revisions, "AB", strict=True)]
+    return [at(revision, name=x) for x, revision in zip(labels, flags.revisions, strict=True)]
 
 
 if __name__ == "__main__":

@@ -123,11 +123,12 @@ def run_compare(words, *, monkeypatch, **_):
     assert compare.main(argv) in ({0, 1} if "--fail-if" in argv else {0})
 
 
-def _stored_pairs(_a, _b, *, settled, **_):
+def _stored_pairs(sides, *, settled, **_):
     """What runs in turn might have left."""
     of_a, of_b = pairs(16, 0.9)
-    settled(of_a, of_b)
-    return of_a, of_b
+    found = [of_a, *[of_b] * (len(sides) - 1)]
+    settled(found)
+    return found
 
 
 def run_sweep(words, *, text, **_):

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from mnistbench import compare as door
-from mnistbench.schema.store import record_json
+from mnistbench.schema.store import record_json, save_record
 from tests import warm_commands
 from tests.compare_runs import pairs, record, refused, store_pairs
 
@@ -33,6 +33,50 @@ def test_two_folders_are_a_table_a_headline_and_what_differs(stored, capsys):
     assert out.startswith("A is a, B is b\n\n")
     assert door.main(["a/run-0-0/record.json", "b", "--format", "markdown"]) == 0
     assert "\n\n| metric" in capsys.readouterr().out
+
+
+@pytest.fixture
+def three(stored):
+    """As well a folder c, as fast as a, with another loss."""
+    for run in pairs(8, 1.0)[1]:
+        config = run.config | {"loss": "mse", "lr": 0.01}
+        other = run.model_copy(update={"config": config, "run_id": f"c-{run.seed}"})
+        save_record(other, stored / "c" / other.run_id)
+    return stored
+
+
+def test_one_set_of_records_is_split_by_a_key(stored, capsys):
+    assert door.main([".", "--by", "lr"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("A is lr 0.01, B is lr 0.1\n")
+    assert "\nB (lr 0.1) is slower than A (lr 0.01): samples/s -10.0 %" in out
+    assert "differs in" not in out
+    for baseline in ("0.1", "lr 0.1"):
+        assert door.main(["a", "b", "--by", "lr", "--baseline", baseline]) == 0
+        assert "B (lr 0.01) is faster than A (lr 0.1): samples" in capsys.readouterr().out
+
+
+def test_each_of_several_sides_is_compared_with_the_baseline(three, capsys):
+    assert door.main(["a", "b", "c"]) == 0
+    out = capsys.readouterr().out
+    assert "\nb is slower than a: samples/s -10.0 %" in out
+    assert "\nno difference seen between a and c: samples/s +0.0 %" in out
+    assert "p is adjusted for 4 rows" in out
+    assert "c differs in: loss mse instead of cross-entropy" in out
+    for baseline in ("c", "./c"):
+        assert door.main(["a", "b", "c", "--baseline", baseline, "--format", "json"]) == 0
+        rows = json.loads(capsys.readouterr().out)["rows"]
+        told = [(row["a_name"], row["b_name"], row["metric"]) for row in rows]
+        assert told[:2] == [("c", "a", "samples_per_s"), ("c", "b", "samples_per_s")]
+        assert [row["verdict"] for row in rows[:2]] == ["no difference seen", "slower"]
+
+
+def test_a_gate_says_which_side(three, capsys):
+    assert door.main(["a", "b", "c", "--fail-if", "samples_per_s < -5%"]) == 1
+    out = capsys.readouterr().out
+    assert "gate fired: simple-cnn: b against a: samples_per_s < -5%: -10.0 %" in out
+    assert "gate passed: simple-cnn: c against a: samples_per_s < -5%" in out
+    assert out.count("slower; gate fired (samples_per_s < -5%)") == 1
 
 
 def test_gates_decide_the_exit_status(stored, capsys):
@@ -91,11 +135,12 @@ def test_benchmark_files_are_told_by_what_they_hold(stored, capsys):
     (stored / "old").write_text(json.dumps(BENCHMARKS))
     (stored / "new").write_text(json.dumps(slower))
     assert door.main(["old", "new", "--fail-if", "duration_s > 5%"]) == 1
-    assert (
-        "B (new) is slower than A (old) (not run in turn, and no probe tells how"
-        in capsys.readouterr().out
-    )
+    out = capsys.readouterr().out
+    assert "B (new) is slower than A (old): duration" in out
+    assert "n = 8 rounds each (not run in turn, and no probe tells how" in out
     assert "not with records" in refused(["old", "a"], capsys)[1]
+    (stored / "newer").write_text(json.dumps(slower))
+    assert "compares with one other" in refused(["old", "new", "newer"], capsys)[1]
     assert "not samples_per_s" in refused(["old", "new", "--metrics", "samples_per_s"], capsys)[1]
     assert "--target-accuracy" in refused(["old", "new", "--target-accuracy", "0.9"], capsys)[1]
 
@@ -117,6 +162,19 @@ def test_benchmark_files_are_told_by_what_they_hold(stored, capsys):
         (["a", "deep.json"], "deep.json: nested too deeply"),
         (["a", "newer.json"], "newer.json: schema 99 is newer"),
         (["a", "config.yaml"], "run it with --interleave"),
+        (["a", "--by", "loss"], "by: loss is cross-entropy in all 8 runs; what varies: nothing"),
+        (["a", "b", "--by", "seed"], "by: runs of one configuration may differ in seed"),
+        (
+            ["a", "b", "--by", "los"],
+            "by: no record tells its los (did you mean loss?); what varies: lr",
+        ),
+        (["--by", "lr"], "takes two or more paths (or --by KEY and one), not 0"),
+        (["a", "b", "--by", "lr", "--interleave"], "by: is for stored records"),
+        (
+            ["a", "b", "--by", "lr", "--baseline", "0.5"],
+            "0.5 is none of the sides: lr 0.01, lr 0.1",
+        ),
+        (["a", "b", "--baseline", "c"], "baseline: c is none of the sides: a, b"),
         (["a", "b", "--fail-if", "speed < 1"], "unknown metric 'speed'"),
         (["missing", "b", "--fail-if", "speed"], "is no gate"),
         (["a", "b", "--fail-if", "samples_per_s < -5"], 'did you mean "samples_per_s < -5%"?'),

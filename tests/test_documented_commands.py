@@ -48,6 +48,10 @@ def prepared(tmp_path_factory):
     for name, side in zip(("before", "after"), pairs(8, 0.9), strict=True):
         for run in side:
             save_record(run, folder / "runs" / name / run.run_id)
+    for run in pairs(8, 1.0)[1]:
+        config = run.config | {"loss": "mse", "lr": 0.01}
+        other = run.model_copy(update={"run_id": f"mse-{run.seed}", "config": config})
+        save_record(other, folder / "runs" / "mse" / other.run_id)
     for run in make_sweep(batches=(256,)):
         for name in ("processes", "scaling"):
             save_record(run, folder / name / "cells" / run.run_id)

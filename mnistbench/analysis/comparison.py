@@ -12,6 +12,7 @@ from mnistbench.analysis.pairing import Matches, match_groups, side_labels
 from mnistbench.analysis.repeats import one_per_seed
 from mnistbench.analysis.rows import Comparison, Row
 from mnistbench.analysis.samples import MOST_TESTED, Match, sample_of
+from mnistbench.analysis.splitting import field_of
 from mnistbench.analysis.stability import is_profiled, is_unstable
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.record_sets import RecordSet
@@ -70,10 +71,10 @@ def compare_sets(
 
     `by` is the key by whose values one set was split. Verdicts are adjusted for all rows.
     """
-    names = [side.name for side in sides]
+    names, field = [side.name for side in sides], by and field_of(by)
     first, *others = zip(side_labels(names), sides, strict=True)
     matched = [
-        match_groups(first[1].records, other.records, names=(first[0], label), by=by)
+        match_groups(first[1].records, other.records, names=(first[0], label), by=field)
         for label, other in others
     ]
     found = _compare_matched(matched, metrics=metrics, target_accuracy=target_accuracy, force=force)
@@ -142,11 +143,12 @@ def compare_matches(
             told += [f"forced: {refused.refusal}"] if force and refused.refusal else []
         for note in told:
             notes.setdefault(note, {})[match.name] = None
-    of_all = len({match.name for match in matches})
+    places = {name: place for place, name in enumerate(dict.fromkeys(m.name for m in matches))}
+    rows.sort(key=lambda row: (places[row.name], names.index(row.metric)))
     lines = [
         line
         for note, said_of in notes.items()
-        for line in ([note] if len(said_of) == of_all else [f"{x}: {note}" for x in said_of])
+        for line in ([note] if len(said_of) == len(places) else [f"{x}: {note}" for x in said_of])
     ]
     return judged(Comparison(rows=tuple(rows), notes=tuple(lines)))
 

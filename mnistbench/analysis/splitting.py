@@ -10,7 +10,7 @@ from typing import Any
 from mnistbench.analysis.differences import code_of, surroundings
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.record_sets import RecordSet
+from mnistbench.schema.record_sets import RecordSet, baseline_first
 from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
 
 __all__ = ["field_of", "split"]
@@ -21,20 +21,29 @@ _FIELDS = {"precision": "mixed_precision", "device": "device_name", "commit": "g
 _NAME_THEMSELVES = {"recipe", "model", "loss", "optimizer", "dataset", "device_name"}
 """Of these a value alone says what it is; of others the key does: ``lr 0.1``."""
 
+_MOST_NAMED = 12
+
 
 def field_of(key: str) -> str:
     """The name that a record has for `key`."""
     return _FIELDS.get(key, key)
 
 
-def split(records: Sequence[RunRecord], key: str) -> list[RecordSet]:
+def split(
+    records: Sequence[RunRecord], key: str, *, baseline: str | None = None
+) -> list[RecordSet]:
     """`records` by their value of `key`: of the configuration, the environment or a version.
 
-    Numbers are in ascending order, other values in that in which they were first run.
+    Numbers ascend, and false is before true; other values are in the order of their first runs.
+
+    Args:
+        records: all that is compared.
+        key: as a record has it, or its short name.
+        baseline: the value that comes first, if one is to.
 
     Raises:
         InputError: no record knows `key`, all have one value, or it tells no two configurations
-            apart, as a seed.
+            apart, as a seed; `baseline` is none of the values.
     """
     field = field_of(key)
     told = [_told(record) for record in records]
@@ -54,7 +63,10 @@ def split(records: Sequence[RunRecord], key: str) -> list[RecordSet]:
         return True, 0.0, min(record.created_at for record in sides[text]), text
 
     prefix = "" if field in _NAME_THEMSELVES else f"{key} "
-    return [RecordSet(name=prefix + text, records=sides[text]) for text in sorted(sides, key=place)]
+    texts = sorted(sides, key=place)
+    if baseline is not None:
+        texts = baseline_first(texts, [(prefix + text, text) for text in texts], baseline)
+    return [RecordSet(name=prefix + text, records=sides[text]) for text in texts]
 
 
 def _told(record: RunRecord) -> dict[str, Any]:
@@ -99,4 +111,5 @@ def _varying(records: Sequence[RunRecord], told: Sequence[Mapping[str, Any]]) ->
     counts = {n: len({_text(its.get(n)) for its in told}) for n in names if n not in SAME_RUN}
     short = {field: key for key, field in _FIELDS.items()}
     many = [f"{short.get(n, n)} ({count} values)" for n, count in counts.items() if count > 1]
-    return "what varies: " + (", ".join(many) or "nothing")
+    more = [f"{len(many) - _MOST_NAMED} more"] if len(many) > _MOST_NAMED else []
+    return "what varies: " + (", ".join([*many[:_MOST_NAMED], *more]) or "nothing")

@@ -83,11 +83,13 @@ _SHORT = 30
 
 def _sentence(row: Row, names: Names, counted: str) -> str:
     a, b = names
-    verdict = f"{row.verdict} between {a} and {b}"
-    if row.verdict in _DIFFERENT:
+    verdict, what = f"{row.verdict} between {a} and {b}", f"{label_text(row)} "
+    if row.verdict in {"higher", "lower"}:
+        verdict, what = f"{b} has a {row.verdict} {what}than {a}", ""
+    elif row.verdict in _DIFFERENT:
         verdict = f"{b} is {row.verdict} than {a}"
     why = f" ({'; '.join(_reasons(row))})" if _reasons(row) else ""
-    return f"{verdict}{why}: {label_text(row)} {change_text(row)}, {number_text(row, counted)}"
+    return f"{verdict}: {what}{change_text(row)}, {number_text(row, counted)}{why}"
 
 
 def _reasons(row: Row) -> list[str]:
@@ -97,43 +99,28 @@ def _reasons(row: Row) -> list[str]:
 
 
 def _table_rows(comparison: Comparison) -> list[dict[str, str]]:
-    """A row for each metric of A and B or, of more sides, one for each side and the baseline."""
+    """A row for each metric of A and B; of more sides one for each, below one for the baseline."""
     named = len({row.name for row in comparison.rows}) > 1
-    if all(row.names == A_AND_B for row in comparison.rows):
-        return [_which(row, named=named) | _both(row) for row in comparison.rows]
-    blocks: dict[tuple[str, str], list[Row]] = {}
+    found: list[dict[str, str]] = []
+    above = None
     for row in comparison.rows:
-        blocks.setdefault((row.name, label_text(row)), []).append(row)
-    return [cells for block in blocks.values() for cells in _block(block, named=named)]
+        a, b = (_side(level, METRICS[row.metric]) for level in (row.a, row.b))
+        which = ({"compared": row.name} if named else {}) | {"metric": label_text(row)}
+        if row.names == A_AND_B:
+            found.append(which | {"A": a, "B": b} | _against(row, "B against A"))
+            continue
+        against = {"side": row.names[1], "figure": b} | _against(row, "against baseline")
+        if above != (above := (row.name, row.metric)):
+            baseline = {"side": row.names[0], "figure": a, "verdict": "baseline"}
+            found.append(which | dict.fromkeys(against, "") | baseline)
+        found.append(dict.fromkeys(which, "") | against)
+    return found
 
 
-def _block(rows: Sequence[Row], *, named: bool) -> list[dict[str, str]]:
-    """The baseline's figure, then each side's against it."""
-    first, metric = rows[0], METRICS[rows[0].metric]
-    against = [
-        {"side": row.names[1], "figure": _side(row.b, metric)} | _against(row, "baseline")
-        for row in rows
-    ]
-    baseline = {"side": first.names[0], "figure": _side(first.a, metric)}
-    baseline |= dict.fromkeys(against[0], "") | baseline | {"verdict": "baseline"}
-    which = _which(first, named=named)
-    return [which | baseline, *(dict.fromkeys(which, "") | cells for cells in against)]
-
-
-def _which(row: Row, *, named: bool) -> dict[str, str]:
-    return ({"compared": row.name} if named else {}) | {"metric": label_text(row)}
-
-
-def _both(row: Row) -> dict[str, str]:
-    metric = METRICS[row.metric]
-    return {"A": _side(row.a, metric), "B": _side(row.b, metric)} | _against(row, "A")
-
-
-def _against(row: Row, baseline: str) -> dict[str, str]:
+def _against(row: Row, title: str) -> dict[str, str]:
     p = NOT_MEASURED if row.p_adjusted is None else f"{row.p_adjusted:.3f}"
-    b = "B " if baseline == "A" else ""
     return {
-        f"{b}against {baseline} (95 % interval)": change_text(row, prefix=""),
+        f"{title} (95 % interval)": change_text(row, prefix=""),
         "p": "<0.001" if p == "0.000" else p,
         "verdict": _verdict_text(row),
         "more needed": needed_text(row),
@@ -164,10 +151,12 @@ def _method(comparison: Comparison) -> list[str]:
     several = any(row.names != A_AND_B for row in comparison.rows)
     lines = [f"{'figures' if several else 'A and B'} are {text}"] if said else []
     if comparison.looked_at:
+        label = METRICS[comparison.looked_at].label
+        over = f"the rows of {label} and, apart, the others" if several else "the other metrics"
         lines.append(
-            f"runs were added to settle {METRICS[comparison.looked_at].label}: for the repeated "
-            f"tests every p is {comparison.look_factor} times that of one, intervals are widened "
-            "alike, and only the other metrics are adjusted for each other (Holm)"
+            f"runs were added to settle {label}: for the repeated tests every p is "
+            f"{comparison.look_factor} times that of one, intervals are widened alike, and p is "
+            f"adjusted over {over} (Holm)"
         )
     elif tested > 1:
         lines.append(

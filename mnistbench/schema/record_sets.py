@@ -31,12 +31,12 @@ def path_names(paths: Sequence[Path]) -> list[str]:
     """The last part of each path, or as many of its last parts as tell it from the others."""
     parts = [Path(os.path.abspath(path)).parts for path in paths]  # noqa: PTH100 - follows no link
     parts = [its[:-1] if its[-1] == RECORD_NAME else its for its in parts]
-    names = ["/".join(its[-1:]) for its in parts]
+    names = {its: "/".join(its[-1:]) for its in parts}
     for length in range(2, max(map(len, parts)) + 1):
-        clash = {name for name in names if names.count(name) > 1}
-        longer = ["/".join(its[-length:]) for its in parts]
-        names = [b if a in clash else a for a, b in zip(names, longer, strict=True)]
-    return names
+        told = [*names.values()]
+        longer = {its: "/".join(its[-length:]) for its in parts}
+        names = {its: longer[its] if told.count(x) > 1 else x for its, x in names.items()}
+    return [names[its] for its in parts]
 
 
 def require_apart(paths: Sequence[Path]) -> None:

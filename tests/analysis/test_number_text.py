@@ -106,4 +106,6 @@ def test_of_many_groups_each_finds_its_own():
     assert all(m.a[0].config["lr"] == m.b[0].config["lr"] for m in matches.found)
     assert len(matches.only_in_b) == 1
     assert not matches.only_in_a
-    assert [match.name for match in matches.found][:2] == ["simple-cnn #1", "simple-cnn #2"]
+    assert [match.name for match in matches.found][:2] == [
+        *("simple-cnn, lr 0.0", "simple-cnn, lr 0.001")
+    ]

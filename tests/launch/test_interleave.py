@@ -92,6 +92,24 @@ def test_pairs_share_a_seed_and_take_turns_to_be_first(machine, compare):
     assert {r.run_id[0] for r in of_b} == {"b"}
 
 
+def test_three_sides_are_run_to_and_fro(machine, tmp_path):
+    machine.speeds["c"] = 5.0
+    told = []
+    sides = [Side(name=f"{name}.yaml", arguments=(name,)) for name in "abc"]
+    found = run_interleaved(
+        sides, output_dir=tmp_path, max_minutes=3.1, settled=lambda found: None, tell=told.append
+    )
+    assert "".join(name for name, _ in machine.calls) == "abccba"
+    assert [[record.run_id for record in side] for side in found][2] == ["c-0", "c-1"]
+    assert told[0] == "round 1: a.yaml 20,100 samples/s, b.yaml 19,300, c.yaml 5"
+    assert told[-1].startswith("not settled after 2 rounds in 3.0 min")
+    assert len(find_records([tmp_path / "C"])) == 2
+    with pytest.raises(InputError, match="interleave: at most 26 sides, not 27"):
+        run_interleaved(
+            sides * 9, output_dir=tmp_path / "x", max_minutes=1, settled=after(1), tell=print
+        )
+
+
 def test_each_sides_records_lie_in_its_folder(machine, compare, tmp_path):
     of_a, of_b, _ = compare(settled=after(2))
     for folder, records in (("A", of_a), ("B", of_b)):

@@ -7,8 +7,10 @@ from itertools import islice
 import pytest
 
 from mnistbench.analysis.comparison import after_looks, compare
+from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.pairing import as_one
-from mnistbench.analysis.settled import settled
+from mnistbench.analysis.samples import sample_of
+from mnistbench.analysis.settled import all_settled, settled
 from mnistbench.schema.record import Result, Throughput
 from mnistbench.stats.sequential_test import look_factor, looks
 
@@ -93,6 +95,22 @@ def test_by_default_accuracies_have_to_be_ten_times_as_close(make_pairs):
     assert settled(as_one(a, with_accuracies(b, 0.98, 0.985)), metric="test_accuracy") == (
         "settled after 8 pairs: no difference in test accuracy larger than 0.2 points "
         "between A and B"
+    )
+
+
+def test_sides_end_together_and_share_the_error(make_pairs):
+    a, b = make_pairs(8, factor=0.8)
+    pair = as_one(a, b)
+    p = sample_of(pair, METRICS["samples_per_s"], None).p_value()
+    assert 0.05 / 2 / 4 < p < 0.05 / 2 / 3  # the least that eight pairs can have
+    rule = {"metric": "samples_per_s", "min_effect": 1e-9}
+    assert all_settled([pair] * 3, **rule) == settled(pair, **rule)
+    assert all_settled([pair] * 4, **rule) is None
+    other = as_one(a, make_pairs(8, seed=1)[1], names=("A", "C"))
+    assert all_settled([pair, other], **rule) is None
+    close = all_settled([pair, other], metric="samples_per_s", min_effect=0.9)
+    assert close.endswith(
+        "; settled after 8 pairs: no difference in samples/s larger than 90 % between A and C"
     )
 
 
