@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
 
 from pydantic import ValidationError
 
@@ -13,10 +16,12 @@ __all__ = [
     "SaidElsewhereError",
     "Terminated",
     "first_line",
+    "in_one_line",
     "one_line",
 ]
 
 _LONGEST_NAME = 80
+_UNKNOWN_KEY = ": unknown key"
 _SAID = {
     "string_type": "should be a valid string; put it in quotes",
     "string_unicode": "should be a text in UTF-8",
@@ -66,10 +71,26 @@ def one_line(error: ValidationError) -> str:
     if first["type"] == "value_error":
         return str(first["ctx"]["error"]) if not path else f"{path}: {first['ctx']['error']}"
     if first["type"] == "extra_forbidden":
-        return f"{path}: unknown key"
+        return path + _UNKNOWN_KEY
     got = reprlib.repr(first["input"])
     message = _SAID.get(first["type"]) or first["msg"].replace("Input should", "should")
     return f"{path}: {message} (got {got})"
+
+
+@contextmanager
+def in_one_line(known: Collection[str]) -> Iterator[None]:
+    """Turn a ValidationError of pydantic inside into an `InputError`; `known` are the right names.
+
+    Raises:
+        InputError: the first of the errors, by `one_line`; of a wrong name with those like it.
+    """
+    try:
+        yield
+    except ValidationError as error:
+        text, key = one_line(error), error.errors()[0]["loc"][-1:]
+        near = get_close_matches(str(*key), known) if text.endswith(_UNKNOWN_KEY) else ()
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        raise InputError(text + hint) from None
 
 
 def _step(part: int | str) -> str:
