@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mnistbench.analysis.best_config import Candidate, Selection, check_metric, select
@@ -13,6 +13,7 @@ from mnistbench.analysis.grouping import identify, told_level
 from mnistbench.analysis.metrics import METRICS, Level, Metric, target_of
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.stability import mark_notes, time_mark
+from mnistbench.output.export import identities, level_columns
 from mnistbench.output.number_format import MEDIAN_NOTE, batch_text, level_text
 from mnistbench.output.tables import TableFormat, data_text, render_table
 from mnistbench.schema.escaping import markdown, printable
@@ -43,14 +44,13 @@ def render_selection(
         InputError: as `mnistbench.analysis.best_config.select`.
     """
     chosen = select(records, metric)
-    values = [_values(candidate, chosen) for candidate in chosen.candidates]
     notes = _notes(chosen)
     if table_format == "csv":
-        return data_text(values, table_format)
+        return data_text(_export(chosen), table_format)
     if table_format == "json":
-        choice = _choice(chosen) | {"rows": values, "notes": notes}
+        choice = _choice(chosen) | {"rows": _export(chosen), "notes": notes}
         return json.dumps(choice, indent=1, allow_nan=False)
-    rows = [_cells(c, v, chosen) for c, v in zip(chosen.candidates, values, strict=True)]
+    rows = [_cells(candidate, chosen) for candidate in chosen.candidates]
     same = {name for name in _IF_THEY_VARY if len({row[name] for row in rows}) == 1}
     table = render_table(
         [{k: v for k, v in row.items() if k not in same} for row in rows], table_format
@@ -81,31 +81,24 @@ def _choice(chosen: Selection) -> dict[str, Any]:
     }
 
 
-def _values(candidate: Candidate, chosen: Selection) -> dict[str, Any]:
-    """A row in full precision."""
-    return {
-        **identify(candidate.runs),
-        "differs_in": candidate.differs,
-        "metric": chosen.metric,
-        "score": candidate.score,
-        **_spread(candidate, chosen),
-        "share_best": candidate.share,
-        "n": len(candidate.readings),
-        "lost": candidate.lost,
-    }
-
-
-def _spread(candidate: Candidate, chosen: Selection) -> dict[str, Any]:
-    """The ends of the score's spread, and of a time to a target how many seeds got there."""
+def _export(chosen: Selection) -> list[dict[str, Any]]:
+    """A row of plain values for each candidate (`mnistbench.output.export`)."""
     metric = METRICS[chosen.metric]
-    level = metric.level(candidate.readings)
-    grain = {"above": level.above, "at_most": level.at_most} if metric.to_target else {}
-    reached = level.reached if metric.to_target and level.n else None
-    return {"low": level.low, "high": level.high, "reached": reached, **grain}
+    uncensored = {} if metric.to_target else {"score_reached": None}
+    rows = identities([candidate.runs for candidate in chosen.candidates])
+    return [
+        row
+        | {"candidate": candidate.name, "metric": chosen.metric}
+        | level_columns("score", metric.level(candidate.readings), to_target=True)
+        | uncensored
+        | {"score": candidate.score, "share_best": candidate.share, "lost": candidate.lost}
+        for row, candidate in zip(rows, chosen.candidates, strict=True)
+    ]
 
 
-def _cells(candidate: Candidate, values: Mapping[str, Any], chosen: Selection) -> dict[str, str]:
+def _cells(candidate: Candidate, chosen: Selection) -> dict[str, str]:
     """A row of the table: column -> text."""
+    values = identify(candidate.runs)
     share = candidate.share
     lost = f", {candidate.lost} lost" if candidate.lost else ""
     return {

@@ -17,17 +17,15 @@ from mnistbench.analysis.grouping import (
     differences,
     group_labels,
     group_runs,
-    identify,
     run_name,
-    summarise,
     target_values,
-    told_level,
 )
 from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.rules import rule_notes, score_rules
 from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.analysis.target_score import score_target, told_target
+from mnistbench.output.export import epoch_rows, export_rows, rule_rows
 from mnistbench.output.number_format import (
     RANGE_NOTE,
     level_text,
@@ -84,7 +82,7 @@ def render_runs(
     """
     groups = [[record] for record in records] if per_run else group_runs(records)
     if table_format in {"json", "csv"}:
-        return data_text([summarise(g, references=references) for g in groups], table_format)
+        return data_text(export_rows(groups, per_run=per_run, references=references), table_format)
     differing = differences(groups)
     rows = [run_cells(g, text, references) for g, text in zip(groups, differing, strict=True)]
     if per_run:
@@ -122,14 +120,13 @@ def render_targets(
     expected time with failures counted.
     """
     groups = group_runs(records)
+    if table_format in {"json", "csv"}:
+        return data_text(export_rows(groups, targets=targets), table_format)
     scored = [
         (group, differs, target, target_values(score_target(group, target)))
         for group, differs in zip(groups, differences(groups), strict=True)
         for target in targets
     ]
-    if table_format in {"json", "csv"}:
-        values = [identify(g) | {"target_accuracy": t} | score for g, _, t, score in scored]
-        return data_text(values, table_format)
     rows = [
         _lead(g, d) | {"target": goal(t)} | target_cells(s, mark=time_mark(g))
         for g, d, t, s in scored
@@ -158,8 +155,7 @@ def render_rules(
     if not scored:
         raise InputError("rules: no run has a target; give one, such as --targets 0.97")
     if table_format in {"json", "csv"}:
-        values = [identify(g) | {"target_accuracy": t} | s._asdict() for g, _, t, s in scored]
-        return data_text(values, table_format)
+        return data_text(rule_rows(groups, targets), table_format)
     rows = [
         _lead(g, d) | {"target": goal(t)} | score_cells(s, mark=time_mark(g))
         for g, d, t, s in scored
@@ -171,7 +167,7 @@ def render_rules(
 def render_epochs(records: Sequence[RunRecord], *, table_format: TableFormat) -> str:
     """Accuracy on the eval split after each whole epoch: a row per epoch, a column per group.
 
-    CSV and JSON have a row for each pair, accuracies as fractions.
+    CSV and JSON have a row for each pair (`mnistbench.output.export`).
 
     Raises:
         InputError: no run was evaluated after a whole epoch.
@@ -185,13 +181,9 @@ def render_epochs(records: Sequence[RunRecord], *, table_format: TableFormat) ->
     }
     if not found:
         raise InputError("by_epoch: no run was evaluated after a whole epoch; leave it out")
-    metric = METRICS["val_accuracy"]
-    values = [
-        {"run": run, "epoch": epoch} | (told_level(level, metric) or {})
-        for (epoch, run), level in found.items()
-    ]
     if table_format in {"json", "csv"}:
-        return data_text(values, table_format)
+        return data_text(epoch_rows(groups), table_format)
+    metric = METRICS["val_accuracy"]
     cells = {key: level_text(level, metric) for key, level in found.items()}
     rows = [
         {"epoch": str(epoch)} | {label: cells.get((epoch, label), NOT_MEASURED) for label in labels}

@@ -1,0 +1,202 @@
+"""Records as rows of plain values, in the same columns whatever they hold: CSV, JSON, Python.
+
+A row is one run, or the runs of one configuration. It has what tells which (`IDENTITY`), then each
+other setting in which rows differ, then what was measured (`figures`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from mnistbench.analysis.differences import CODE, code_of
+from mnistbench.analysis.grouping import accuracy_by_epoch, identify, identity
+from mnistbench.analysis.metrics import METRICS, Level
+from mnistbench.analysis.reference_bands import check_group
+from mnistbench.analysis.repeats import counted
+from mnistbench.analysis.rules import score_rules
+from mnistbench.analysis.target_score import score_target, told_target
+from mnistbench.schema.config import RunConfig
+from mnistbench.schema.config_rules import APPLIES_TO, is_read
+from mnistbench.schema.record import RunRecord
+from mnistbench.schema.reference import ReferenceCurve
+
+__all__ = [
+    "IDENTITY",
+    "epoch_rows",
+    "export_rows",
+    "figures",
+    "identities",
+    "level_columns",
+    "rule_rows",
+]
+
+Runs: TypeAlias = Sequence[RunRecord]
+Row: TypeAlias = dict[str, Any]
+
+IDENTITY: Mapping[str, str] = {
+    "recipe": "the recipe that the run started from",
+    "recipe_changed": "list of the settings that differ from it",
+    "model": "the network",
+    "loss": "the loss",
+    "optimizer": "the optimizer",
+    "lr": "learning rate at the schedule's peak, as given",
+    "momentum": "momentum, of optimizers that have it",
+    "weight_decay": "weight decay of the optimizer",
+    "lr_schedule": "the learning rate's schedule",
+    "global_batch_size": "samples in a step, over all processes",
+    "per_device_batch_size": "samples in a step on each process, where the batch was given so",
+    "lr_scaling": "how the learning rate grows with the processes",
+    "lr_factor": "what that came to: the peak of the run over `lr`",
+    "precision": "`no` is fp32, else the dtype of autocast",
+    "loop": "`fast` or `stock`",
+    "execution_mode": "how the loop ran a step: eager, compiled, graph",
+    "loader": "how images were read",
+    "dataset": "the data set that was used",
+    "source": "whether it was found (`local`), downloaded or generated",
+    "eval_split": "the split read while training, which `time_to_accuracy_s` is told by",
+    "device": "kind of device, such as `cpu` or `cuda`",
+    "device_name": "its name",
+    "num_processes": "processes that took part",
+    "num_threads": "CPU threads of each",
+    "launcher": "what started the processes",
+    "commit": "the commit of the code, and whether files were changed on top of it",
+    "run_ids": "list of the runs' names, also of their folders; `run_id` with `--per-run`",
+    "seeds": "list of their seeds; `seed` with `--per-run`",
+    "n": "runs in the row",
+    "num_seeds": "seeds among them",
+    "completed": "how many of them completed",
+    "status": "the status of all, or how many have which",
+    "unstable_runs": "runs during which the machine's own speed moved",
+    "runs_beside_others": "runs that shared their cores with others on purpose",
+    "profiled_runs": "runs whose steps were watched, which costs time",
+    "runs_that_stood_still": "runs that were stopped or frozen for a part of their training",
+}
+"""The first columns of every row: name -> what it holds, as ``docs/exports.md`` has it."""
+
+_ONE = {"run_ids": "run_id", "seeds": "seed"}
+"""Columns of a list, and what they are where a row is one run."""
+
+_TOLD_ELSEWHERE = {*IDENTITY, *CODE, "mixed_precision", "target_accuracy", "epochs", "run"}
+"""Settings that have a column already, by whatever name."""
+
+
+def export_rows(
+    groups: Sequence[Runs],
+    *,
+    per_run: bool = False,
+    references: Sequence[ReferenceCurve] = (),
+    targets: Sequence[float | None] = (),
+) -> list[Row]:
+    """A row for each of `groups`, and of `targets` where there are any.
+
+    Args:
+        groups: runs of one configuration each; with `per_run` of one run each.
+        per_run: names the one run and seed instead of lists of them.
+        references: curves that runs are held to.
+        targets: accuracies that times are told to; by default each group's own.
+    """
+    return [
+        row | figures(group, references=references, target=target)
+        for row, group in zip(identities(groups, per_run=per_run), groups, strict=True)
+        for target in targets or [told_target(group)]
+    ]
+
+
+def rule_rows(groups: Sequence[Runs], targets: Sequence[float]) -> list[Row]:
+    """A row for each of `groups`, each of `targets`, or its own, and each benchmark's rule."""
+    return [
+        row
+        | {"target_accuracy": target}
+        | {k if k == "rule" else f"rule_{k}": v for k, v in score._asdict().items()}
+        for row, group in zip(identities(groups), groups, strict=True)
+        for target in targets or filter(None, [told_target(group)])
+        for score in score_rules(group, target)
+    ]
+
+
+def epoch_rows(groups: Sequence[Runs]) -> list[Row]:
+    """A row for each of `groups` and each whole epoch after which all its seeds were evaluated."""
+    return [
+        row | {"epoch": epoch} | level_columns("accuracy", level)
+        for row, group in zip(identities(groups), groups, strict=True)
+        for epoch, level in accuracy_by_epoch(group).items()
+    ]
+
+
+def identities(groups: Sequence[Runs], *, per_run: bool = False) -> list[Row]:
+    """What tells `groups` apart: `IDENTITY`, then each other setting in which they differ."""
+    settings = [_settings(group[0]) for group in groups]
+    names = dict.fromkeys([*RunConfig.model_fields, *(name for its in settings for name in its)])
+    varying = [k for k in names if any(its.get(k) != settings[0].get(k) for its in settings)]
+    return [
+        _identity(group, per_run=per_run) | {name: its.get(name) for name in varying}
+        for group, its in zip(groups, settings, strict=True)
+    ]
+
+
+def figures(group: Runs, *, references: Sequence[ReferenceCurve] = (), target: float | None) -> Row:
+    """What `group` measured; times to `target` are not known where that is ``None``."""
+    epochs = {run.num_epochs for run in counted(group)}
+    row: Row = {"epochs": epochs.pop() if len(epochs) == 1 else None, "target_accuracy": target}
+    for name, metric in METRICS.items():
+        runs = group if metric.to_target else counted(group)
+        known = runs if target is not None or not metric.to_target else []
+        level = metric.of(known, target, unfinished=True)
+        if name != "duration_s":
+            row |= level_columns(name, level, to_target=metric.to_target)
+    expected = None if target is None else score_target(group, target).expected_s
+    held = check_group(group, references) or {}
+    return row | {
+        "expected_time_s": expected and expected.time,
+        "expected_time_s_low": expected and expected.low,
+        "expected_time_s_high": expected and expected.high,
+        **{f"reference_{name}": held.get(name) for name in ("checked", "left", "seeds", "first")},
+    }
+
+
+def level_columns(name: str, level: Level, *, to_target: bool = False) -> Row:
+    """`level` in columns of its own, those of a time to a target with what evaluations tell."""
+    told = {"": level.value, "_low": level.low, "_high": level.high, "_n": level.n}
+    if to_target:
+        told |= {"_reached": level.reached, "_above": level.above, "_at_most": level.at_most}
+    return {name + end: value for end, value in told.items()}
+
+
+def _identity(group: Runs, *, per_run: bool) -> Row:
+    first, environment, commit = group[0], group[0].environment, code_of(group[0])
+    found = identify(group) | {
+        "recipe": first.recipe.name if first.recipe else None,
+        "recipe_changed": first.recipe.changed if first.recipe else None,
+        "loop": first.config.get("loop"),
+        "execution_mode": environment.get("loop_floor"),
+        "device": environment.get("device_type"),
+        "commit": None if commit == "unknown" else commit,
+        **{name: environment.get(name) for name in ("device_name", "num_threads", "launcher")},
+    }
+    row = {k: _plain(found[k]) if k in found else _told(first.config, k) for k in IDENTITY}
+    return {_ONE.get(k, k): v[0] if k in _ONE else v for k, v in row.items()} if per_run else row
+
+
+def _settings(record: RunRecord) -> Row:
+    """All that sets `record` apart from others and has no column of its own."""
+    return {
+        name.replace(" ", "_"): _told(record.config, name) if name in record.config else _plain(v)
+        for name, v in identity(record).items()
+        if name not in _TOLD_ELSEWHERE
+    }
+
+
+def _told(config: Mapping[str, Any], name: str) -> Any:
+    """A value of `config`; ``None`` where what was chosen, such as the optimizer, ignores it."""
+    choice = APPLIES_TO.get(name, ("",))[0]
+    return _plain(config.get(name)) if choice not in config or is_read(name, config) else None
+
+
+def _plain(value: Any) -> Any:
+    """`value`, or as JSON text where it is neither plain nor a list of what is."""
+    values = value if isinstance(value, list | tuple) else [value]
+    if all(one is None or isinstance(one, str | int | float) for one in values):
+        return value
+    return json.dumps(value, sort_keys=True, default=str)
