@@ -81,7 +81,7 @@ def test_the_shares_are_of_the_estimate_that_ranks(make_cell):
     one_low = {0.1: [0.970 + x for x in (*NOISE, -0.035)], 0.5: [0.967 + x for x in (*NOISE, 0.0)]}
     text = render_selection(grid(make_cell, one_low), metric="val_accuracy", table_format="json")
     first, second = json.loads(text)["rows"]
-    assert first["differs_in"] == "lr 0.1"  # its median is the higher one, its mean the lower
+    assert first["lr"] == 0.1  # its median is the higher one, its mean the lower
     assert first["share_best"] > second["share_best"]
 
 
@@ -292,7 +292,8 @@ def test_profiled_runs_are_not_chosen_from(make_cell, metric):
     best = [profiled(run) for run in grid(make_cell, {1.0: [0.99, 0.99]})]
     text = render_selection([*runs, *best], metric=metric, table_format="json")
     choice = json.loads(text)
-    assert {row["differs_in"] for row in choice["rows"]} == {"lr 0.1", "lr 0.5"}
+    assert {row["lr"] for row in choice["rows"]} == {0.1, 0.5}
+    assert choice["winner"] in {row["candidate"] for row in choice["rows"]}
     assert "2 of 6 runs were profiled and are left out: that costs time" in choice["notes"]
     with pytest.raises(InputError, match="select: all 2 runs were profiled"):
         render_selection(best, metric=metric, table_format="table")
