@@ -5,20 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
 from pathlib import Path
 
 import tyro
 
-from mnistbench import __version__
 from mnistbench.analysis.reference_bands import packaged_references
 from mnistbench.analysis.scaling.analysis import analyse_scaling
 from mnistbench.cli import exit_on_input_error, parse, say, show
 from mnistbench.launch.children import raised_stops
 from mnistbench.launch.watching import watch
-from mnistbench.output.page.page import render_page, save_pictures
+from mnistbench.output.page.page import save_pictures
 from mnistbench.output.page.report_data import ReportOptions
 from mnistbench.output.plots import plot_curves
+from mnistbench.output.python_calls import write_page
 from mnistbench.output.scaling_table import render_scaling
 from mnistbench.output.tables import (
     TableFormat,
@@ -30,7 +29,6 @@ from mnistbench.output.tables import (
 )
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.escaping import markdown, printable
-from mnistbench.schema.files import write_whole
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve, find_references, load_reference
 from mnistbench.schema.store import Loaded, load_records
@@ -145,8 +143,7 @@ def _draw(loaded: Loaded, flags: _Flags) -> None:
     if flags.figures is not None:
         save_pictures(records, flags.figures, options)
     if flags.html is not None:
-        made_at = f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by mnistbench {__version__}."
-        write_whole(flags.html, render_page(records, options, made_at=made_at), named=True)
+        write_page(records, flags.html, options=options)
 
 
 def _render(records: Sequence[RunRecord], flags: _Flags) -> str:

@@ -16,7 +16,13 @@ from mnistbench.output.tables import render_table
 from mnistbench.schema.escaping import markdown, printable
 from mnistbench.schema.record import finite
 
-__all__ = ["ComparisonFormat", "gate_line", "headlines", "render_comparison"]
+__all__ = [
+    "ComparisonFormat",
+    "comparison_values",
+    "gate_line",
+    "headlines",
+    "render_comparison",
+]
 
 ComparisonFormat = Literal["table", "markdown", "json"]
 
@@ -26,7 +32,7 @@ def render_comparison(
 ) -> str:
     """The rows, a headline for each thing compared, what the gates say, and the notes."""
     if table_format == "json":
-        return _json(comparison, outcomes)
+        return json.dumps(comparison_values(comparison, outcomes), indent=1, allow_nan=False)
     named = len({row.name for row in comparison.rows}) > 1
     rows = [_cells(row, named=named) for row in comparison.rows]
     table = render_table(rows, table_format)
@@ -128,8 +134,9 @@ def _method(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _json(comparison: Comparison, outcomes: Sequence[Outcome]) -> str:
-    values = {
+def comparison_values(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """All of it as plain values: what JSON holds."""
+    return {
         "rows": [_row_values(row) for row in comparison.rows],
         "gates": [_gate_values(outcome) for outcome in outcomes],
         "headlines": headlines(comparison),
@@ -138,7 +145,6 @@ def _json(comparison: Comparison, outcomes: Sequence[Outcome]) -> str:
         "looked_at": comparison.looked_at,
         "look_factor": comparison.look_factor,
     }
-    return json.dumps(values, indent=1, allow_nan=False)
 
 
 def _row_values(row: Row) -> dict[str, Any]:
