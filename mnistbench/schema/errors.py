@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 
@@ -21,7 +21,6 @@ __all__ = [
 ]
 
 _LONGEST_NAME = 80
-_UNKNOWN_KEY = ": unknown key"
 _SAID = {
     "string_type": "should be a valid string; put it in quotes",
     "string_unicode": "should be a text in UTF-8",
@@ -64,33 +63,36 @@ def first_line(said: BaseException | str) -> str:
     return "" if isinstance(said, str) else type(said).__name__
 
 
-def one_line(error: ValidationError) -> str:
-    """The first of pydantic's errors as ``field: what (got value)``."""
+def one_line(error: ValidationError, *, names: Iterable[str] = ()) -> str:
+    """The first of pydantic's errors as ``field: what (got value)``.
+
+    Args:
+        error: what validation found.
+        names: keys that are known, which an unknown key may be meant to be.
+    """
     first = error.errors(include_url=False)[0]
     path = ".".join(map(_step, first["loc"]))
     if first["type"] == "value_error":
         return str(first["ctx"]["error"]) if not path else f"{path}: {first['ctx']['error']}"
     if first["type"] == "extra_forbidden":
-        return path + _UNKNOWN_KEY
+        near = get_close_matches(path, names)
+        return f"{path}: unknown key" + (f"; did you mean {' or '.join(near)}?" if near else "")
     got = reprlib.repr(first["input"])
     message = _SAID.get(first["type"]) or first["msg"].replace("Input should", "should")
     return f"{path}: {message} (got {got})"
 
 
 @contextmanager
-def in_one_line(known: Collection[str]) -> Iterator[None]:
-    """Turn a ValidationError of pydantic inside into an `InputError`; `known` are the right names.
+def in_one_line(names: Iterable[str]) -> Iterator[None]:
+    """Turn a ValidationError of pydantic inside into an `InputError`, by `one_line`.
 
     Raises:
-        InputError: the first of the errors, by `one_line`; of a wrong name with those like it.
+        InputError: the first of the errors.
     """
     try:
         yield
     except ValidationError as error:
-        text, key = one_line(error), error.errors()[0]["loc"][-1:]
-        near = get_close_matches(str(*key), known) if text.endswith(_UNKNOWN_KEY) else ()
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise InputError(text + hint) from None
+        raise InputError(one_line(error, names=names)) from None
 
 
 def _step(part: int | str) -> str:
