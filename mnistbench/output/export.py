@@ -129,7 +129,7 @@ def identities(groups: Sequence[Runs], *, per_run: bool = False) -> list[Row]:
     """What tells `groups` apart: `IDENTITY`, then each other setting in which they differ."""
     settings = [_settings(group[0]) for group in groups]
     names = dict.fromkeys([*RunConfig.model_fields, *(name for its in settings for name in its)])
-    varying = [k for k in names if any(its.get(k) != settings[0].get(k) for its in settings)]
+    varying = [name for name in names if _varies(name, settings)]
     return [
         _identity(group, per_run=per_run) | {name: its.get(name) for name in varying}
         for group, its in zip(groups, settings, strict=True)
@@ -175,23 +175,29 @@ def _identity(group: Runs, *, per_run: bool) -> Row:
         "commit": None if commit == "unknown" else commit,
         **{name: environment.get(name) for name in ("device_name", "num_threads", "launcher")},
     }
-    row = {k: _plain(found[k]) if k in found else _told(first.config, k) for k in IDENTITY}
+    told = {k: v for k, v in first.config.items() if _is_read(k, first.config)} | found
+    row = {name: _plain(told.get(name)) for name in IDENTITY}
     return {_ONE.get(k, k): v[0] if k in _ONE else v for k, v in row.items()} if per_run else row
 
 
 def _settings(record: RunRecord) -> Row:
-    """All that sets `record` apart from others and has no column of its own."""
+    """All that sets `record` apart from others, is read and has no column of its own."""
     return {
-        name.replace(" ", "_"): _told(record.config, name) if name in record.config else _plain(v)
-        for name, v in identity(record).items()
-        if name not in _TOLD_ELSEWHERE
+        name.replace(" ", "_"): _plain(value)
+        for name, value in identity(record).items()
+        if name not in _TOLD_ELSEWHERE and _is_read(name, record.config)
     }
 
 
-def _told(config: Mapping[str, Any], name: str) -> Any:
-    """A value of `config`; ``None`` where what was chosen, such as the optimizer, ignores it."""
-    choice = APPLIES_TO.get(name, ("",))[0]
-    return _plain(config.get(name)) if choice not in config or is_read(name, config) else None
+def _varies(name: str, settings: Sequence[Row]) -> bool:
+    """Whether rows that read `name` differ in it."""
+    known = [its.get(name) for its in settings if name in its or name not in APPLIES_TO]
+    return any(value != known[0] for value in known)
+
+
+def _is_read(name: str, config: Mapping[str, Any]) -> bool:
+    """Whether what `config` chose, such as the optimizer, reads `name`, as far as it tells."""
+    return APPLIES_TO.get(name, ("",))[0] not in config or is_read(name, config)
 
 
 def _plain(value: Any) -> Any:

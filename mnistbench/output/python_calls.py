@@ -17,6 +17,7 @@ from mnistbench import __version__
 from mnistbench.analysis.comparison import compare
 from mnistbench.analysis.grouping import differences, group_runs
 from mnistbench.analysis.metrics import METRICS, MetricName
+from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.reference_bands import packaged_references
 from mnistbench.output.comparison_table import comparison_values, render_comparison
 from mnistbench.output.export import export_rows
@@ -94,10 +95,11 @@ class Summary(tuple[Mapping[str, Any], ...]):
         rows = [run_cells(group, text, packaged_references()) for group, text in pairs]
         if self._per_run:
             rows = [{"run": g[0].run_id} | row for g, row in zip(groups, rows, strict=True)]
+        rows = [{name: brief(text, _LONGEST) for name, text in row.items()} for row in rows]
         shared = [k for k, v in rows[0].items() if len(rows) > 1 and all(r[k] == v for r in rows)]
-        told = ", ".join(f"{name} {rows[0][name]}" for name in shared if rows[0][name])
-        above = f"<p>all rows: {html.escape(brief(told, _LONGEST))}</p>\n" if told else ""
-        cells = [{k: brief(v, _LONGEST) for k, v in r.items() if k not in shared} for r in rows]
+        known = [f"{k} {rows[0][k]}" for k in shared if rows[0][k] not in {"", NOT_MEASURED}]
+        above = f"<p>all rows: {html.escape(', '.join(known))}</p>\n" if known else ""
+        cells = [{k: v for k, v in row.items() if k not in shared} for row in rows]
         return above + tabulate(cells, headers="keys", tablefmt="html", disable_numparse=True)
 
 
