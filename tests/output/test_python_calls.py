@@ -1,4 +1,4 @@
-"""What Python calls: rows that print, pictures, verdicts and pages, and one line for what is wrong."""
+"""What Python calls: rows that print, pictures, verdicts, pages; one line for what is wrong."""
 
 import json
 import sys
@@ -110,7 +110,7 @@ def test_records_are_read_and_what_cannot_be_is_named(tmp_path, monkeypatch):
     (tmp_path / "runs" / "bad" / "record.json").write_text("{")
     with pytest.warns(UserWarning, match="1 of 3 records could not be read"):
         assert len(load_records("runs")) == 2
-    with pytest.raises(InputError, match="bad/record.json: not a record"):
+    with pytest.raises(InputError, match=r"bad/record\.json: not a record"):
         load_records("runs", strict=True)
 
 
