@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from mnistbench.analysis.differences import CODE, code_of
-from mnistbench.analysis.grouping import accuracy_by_epoch, identify, identity
+from mnistbench.analysis.differences import CODE, code_of, identity
+from mnistbench.analysis.grouping import accuracy_by_epoch, identify
 from mnistbench.analysis.metrics import METRICS, Level
 from mnistbench.analysis.reference_bands import check_group
 from mnistbench.analysis.repeats import counted
@@ -35,45 +35,15 @@ __all__ = [
 Runs: TypeAlias = Sequence[RunRecord]
 Row: TypeAlias = dict[str, Any]
 
-IDENTITY: Mapping[str, str] = {
-    "recipe": "the recipe that the run started from",
-    "recipe_changed": "list of the settings that differ from it",
-    "model": "the network",
-    "loss": "the loss",
-    "optimizer": "the optimizer",
-    "lr": "learning rate at the schedule's peak, as given",
-    "momentum": "momentum, of optimizers that have it",
-    "weight_decay": "weight decay of the optimizer",
-    "lr_schedule": "the learning rate's schedule",
-    "global_batch_size": "samples in a step, over all processes",
-    "per_device_batch_size": "samples in a step on each process, where the batch was given so",
-    "lr_scaling": "how the learning rate grows with the processes",
-    "lr_factor": "what that came to: the peak of the run over `lr`",
-    "precision": "`no` is fp32, else the dtype of autocast",
-    "loop": "`fast` or `stock`",
-    "execution_mode": "how the loop ran a step: eager, compiled, graph",
-    "loader": "how images were read",
-    "dataset": "the data set that was used",
-    "source": "whether it was found (`local`), downloaded or generated",
-    "eval_split": "the split read while training, which `time_to_accuracy_s` is told by",
-    "device": "kind of device, such as `cpu` or `cuda`",
-    "device_name": "its name",
-    "num_processes": "processes that took part",
-    "num_threads": "CPU threads of each",
-    "launcher": "what started the processes",
-    "commit": "the commit of the code, and whether files were changed on top of it",
-    "run_ids": "list of the runs' names, also of their folders; `run_id` with `--per-run`",
-    "seeds": "list of their seeds; `seed` with `--per-run`",
-    "n": "runs in the row",
-    "num_seeds": "seeds among them",
-    "completed": "how many of them completed",
-    "status": "the status of all, or how many have which",
-    "unstable_runs": "runs during which the machine's own speed moved",
-    "runs_beside_others": "runs that shared their cores with others on purpose",
-    "profiled_runs": "runs whose steps were watched, which costs time",
-    "runs_that_stood_still": "runs that were stopped or frozen for a part of their training",
-}
-"""The first columns of every row: name -> what it holds, as ``docs/exports.md`` has it."""
+IDENTITY = (
+    *("recipe", "recipe_changed", "model", "loss", "optimizer", "lr", "momentum", "weight_decay"),
+    *("lr_schedule", "global_batch_size", "per_device_batch_size", "lr_scaling", "lr_factor"),
+    *("precision", "loop", "execution_mode", "loader", "dataset", "source", "eval_split"),
+    *("device", "device_name", "num_processes", "num_threads", "launcher", "commit"),
+    *("run_ids", "seeds", "n", "num_seeds", "completed", "status"),
+    *("unstable_runs", "runs_beside_others", "profiled_runs", "runs_that_stood_still"),
+)
+"""The first columns of every row; ``docs/exports.md`` says what each holds."""
 
 _ONE = {"run_ids": "run_id", "seeds": "seed"}
 """Columns of a list, and what they are where a row is one run."""

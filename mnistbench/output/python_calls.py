@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import html
+import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tabulate import tabulate
 
 from mnistbench import __version__
 from mnistbench.analysis.comparison import compare
-from mnistbench.analysis.grouping import differences, group_runs
+from mnistbench.analysis.grouping import group_runs
 from mnistbench.analysis.metrics import METRICS, MetricName
-from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.reference_bands import packaged_references
 from mnistbench.output.comparison_table import comparison_values, render_comparison
 from mnistbench.output.export import export_rows
-from mnistbench.output.number_format import run_cells
+from mnistbench.output.fitted_table import split_shared
 from mnistbench.output.page.page import render_page
 from mnistbench.output.page.report_data import ReportOptions
 from mnistbench.output.plots import curves_figure, plot_curves
-from mnistbench.output.tables import render_runs
+from mnistbench.output.screen import Screen
+from mnistbench.output.tables import render_runs, summary_cells
 from mnistbench.schema import store
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.escaping import brief
@@ -54,86 +55,68 @@ _LONGEST = 100
 """Letters of a cell."""
 
 
-class Summary(tuple[Mapping[str, Any], ...]):
-    """The rows of ``report --format json``, which print as the table of ``report``.
-
-    A row is a mapping of plain values: name of a column (docs/exports.md) -> value, ``None`` where
-    it was not measured.
-    """
-
-    _records: Sequence[RunRecord]
-    _per_run: bool
-
-    @classmethod
-    def of(cls, records: Sequence[RunRecord], *, per_run: bool) -> Self:
-        """The summary of `records`, a row for each group or, with `per_run`, each run."""
-        groups = [[record] for record in records] if per_run else group_runs(records)
-        rows = cls(export_rows(groups, per_run=per_run, references=packaged_references()))
-        rows._records, rows._per_run = records, per_run
-        return rows
+class _Rows(tuple[Mapping[str, Any], ...]):
+    """Rows of plain values: name -> value, ``None`` where it was not measured."""
 
     def to_pandas(self) -> Any:
-        """The rows as a pandas ``DataFrame``.
+        """The rows as a pandas ``DataFrame``; what a value holds has columns such as ``a_value``.
 
         Raises:
             InputError: pandas is not installed.
         """
-        return _data_frame(self)
+        try:
+            pandas = import_module("pandas")
+        except ImportError:
+            raise InputError(
+                "to_pandas: pandas is not installed; `pip install pandas`, or read the rows as such"
+            ) from None
+        return pandas.json_normalize(list(self), sep="_")
+
+
+class Summary(_Rows):
+    """The rows of ``report --format json`` (docs/exports.md), which print as its table.
+
+    Attributes:
+        records: what they are of.
+        per_run: whether each is one run.
+    """
+
+    records: Sequence[RunRecord]
+    per_run: bool
 
     def __repr__(self) -> str:
         return render_runs(
-            self._records,
+            self.records,
             table_format="table",
-            per_run=self._per_run,
+            per_run=self.per_run,
             references=packaged_references(),
+            screen=_screen(),
         )
 
     def _repr_html_(self) -> str:
-        """The table that a notebook shows: what all rows share stands once, above it."""
-        groups = [[r] for r in self._records] if self._per_run else group_runs(self._records)
-        pairs = zip(groups, differences(groups), strict=True)
-        rows = [run_cells(group, text, packaged_references()) for group, text in pairs]
-        if self._per_run:
-            rows = [{"run": g[0].run_id} | row for g, row in zip(groups, rows, strict=True)]
-        rows = [{name: brief(text, _LONGEST) for name, text in row.items()} for row in rows]
-        shared = [k for k, v in rows[0].items() if len(rows) > 1 and all(r[k] == v for r in rows)]
-        known = [f"{k} {rows[0][k]}" for k in shared if rows[0][k] not in {"", NOT_MEASURED}]
-        above = f"<p>all rows: {html.escape(', '.join(known))}</p>\n" if known else ""
-        cells = [{k: v for k, v in row.items() if k not in shared} for row in rows]
-        return above + tabulate(cells, headers="keys", tablefmt="html", disable_numparse=True)
+        """The table that a notebook shows."""
+        _, rows = summary_cells(self.records, packaged_references(), per_run=self.per_run)
+        shared, rows = split_shared([{k: brief(v, _LONGEST) for k, v in r.items()} for r in rows])
+        told = html.escape(", ".join(f"{name} {text}" for name, text in shared.items()))
+        above = f"<p>all rows: {told}</p>\n" if told else ""
+        return above + tabulate(rows, headers="keys", tablefmt="html", disable_numparse=True)
 
 
-class Verdicts(tuple[Mapping[str, Any], ...]):
-    """The rows of ``compare --format json``, which print as the table and sentences of ``compare``.
+class Verdicts(_Rows):
+    """The rows of ``compare --format json``, which print as its table and sentences.
 
     Attributes:
+        comparison: what they are of.
         headlines: a sentence for each thing compared.
         notes: what has to be known with them.
     """
 
+    comparison: Comparison
     headlines: tuple[str, ...]
     notes: tuple[str, ...]
-    _comparison: Comparison
-
-    @classmethod
-    def of(cls, comparison: Comparison) -> Self:
-        """The rows of `comparison`."""
-        values = comparison_values(comparison, ())
-        rows = cls(values["rows"])
-        rows.headlines, rows.notes = tuple(values["headlines"]), tuple(values["notes"])
-        rows._comparison = comparison
-        return rows
-
-    def to_pandas(self) -> Any:
-        """The rows as a pandas ``DataFrame``, figures of a side in columns such as ``a_value``.
-
-        Raises:
-            InputError: pandas is not installed.
-        """
-        return _data_frame([_flat(row) for row in self])
 
     def __repr__(self) -> str:
-        return render_comparison(self._comparison, (), table_format="table")
+        return render_comparison(self.comparison, (), table_format="table", screen=_screen())
 
 
 def load_records(*paths: _Path, strict: bool = False) -> list[RunRecord]:
@@ -161,7 +144,11 @@ def summary(records: Iterable[RunRecord], *, per_run: bool = False) -> Summary:
         records: at least one.
         per_run: a row for each run instead.
     """
-    return Summary.of(_some(records, "summary"), per_run=per_run)
+    found = _some(records, "summary")
+    groups = [[record] for record in found] if per_run else group_runs(found)
+    rows = Summary(export_rows(groups, per_run=per_run, references=packaged_references()))
+    rows.records, rows.per_run = found, per_run
+    return rows
 
 
 def plot(records: Iterable[RunRecord], path: _Path | None = None) -> Figure:
@@ -207,7 +194,12 @@ def compare_records(
     if target_accuracy is not None and not 0 < target_accuracy <= 1:
         raise InputError(f"target_accuracy: should be a fraction in (0, 1], not {target_accuracy}")
     sides = (_some(side, "compare_records") for side in (a, b))
-    return Verdicts.of(compare(*sides, metrics=metrics, target_accuracy=target_accuracy))
+    comparison = compare(*sides, metrics=metrics, target_accuracy=target_accuracy)
+    values = comparison_values(comparison, ())
+    rows = Verdicts(values["rows"])
+    rows.headlines, rows.notes = tuple(values["headlines"]), tuple(values["notes"])
+    rows.comparison = comparison
+    return rows
 
 
 def write_page(
@@ -246,17 +238,6 @@ def _path(path: _Path) -> Path:
     return Path(path).expanduser()
 
 
-def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    sides = {side: row[side] for side in ("a", "b")}
-    inner = {f"{side}_{name}": v for side, level in sides.items() for name, v in level.items()}
-    return {k: v for k, v in row.items() if k not in sides} | inner
-
-
-def _data_frame(rows: Sequence[Mapping[str, Any]]) -> Any:
-    try:
-        pandas = import_module("pandas")
-    except ImportError:
-        raise InputError(
-            "to_pandas: pandas is not installed; `pip install pandas`, or read the rows themselves"
-        ) from None
-    return pandas.DataFrame(list(rows))
+def _screen() -> Screen:
+    """As wide as the terminal, in plain letters, since text may go anywhere."""
+    return Screen(Screen.of(sys.stdout).width)
