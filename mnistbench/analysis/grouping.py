@@ -8,9 +8,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mnistbench.analysis.differences import CODE, SHOWN, identity
-from mnistbench.analysis.metrics import METRICS, Level, Metric, MetricName
+from mnistbench.analysis.metrics import METRICS, Level
 from mnistbench.analysis.number_text import numbered, setting_text
-from mnistbench.analysis.reference_bands import check_group
 from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.analysis.stability import (
     is_profiled,
@@ -18,10 +17,9 @@ from mnistbench.analysis.stability import (
     ran_beside_others,
     stood_still,
 )
-from mnistbench.analysis.target_score import TargetScore, score_target, told_target
+from mnistbench.analysis.target_score import TargetScore
 from mnistbench.schema.escaping import brief
 from mnistbench.schema.record import RunRecord, finite
-from mnistbench.schema.reference import ReferenceCurve
 from mnistbench.stats.readings import Reading
 from mnistbench.stats.survival import CensoredMedian
 
@@ -33,9 +31,7 @@ __all__ = [
     "identify",
     "run_name",
     "settings_apart",
-    "summarise",
     "target_values",
-    "told_level",
 ]
 
 _LONGEST = 60
@@ -57,54 +53,11 @@ def group_runs(
     return list(groups.values())
 
 
-def summarise(
-    group: Sequence[RunRecord], *, references: Sequence[ReferenceCurve] = ()
-) -> dict[str, Any]:
-    """One row in full precision: each figure as its metric estimates it, with spread and n."""
-    first, epochs = group[0], {r.num_epochs for r in counted(group)}
-    target = told_target(group)
-    score = target_values(score_target(group, target)) if target is not None else {}
-    return _what(first) | {
-        "samples_per_s": level_values(group, "samples_per_s"),
-        "epochs": epochs.pop() if len(epochs) == 1 else None,
-        "val_accuracy": level_values(group, "val_accuracy"),
-        "test_accuracy": level_values(group, "test_accuracy"),
-        "target_accuracy": target,
-        "time_to_accuracy_s": score.get("time_to_accuracy_s"),
-        "expected_time_s": score.get("expected_time_s"),
-        "train_s": level_values(group, "train_s"),
-        "wall_s": level_values(group, "wall_s"),
-        "cold_start_s": level_values(group, "cold_start_s"),
-        "reference": check_group(group, references),
-        **_which(group),
-    }
-
-
-def level_values(group: Sequence[RunRecord], name: MetricName) -> dict[str, Any] | None:
-    """What `group` says of a metric, as rows and files have it; ``None`` if nothing.
-
-    A mean with half the width of its interval, or a median with the smallest and the largest; of
-    runs that did not complete only where none did.
-    """
-    metric = METRICS[name]
-    return told_level(metric.of(counted(group), unfinished=True), metric)
-
-
-def told_level(level: Level, metric: Metric) -> dict[str, Any] | None:
-    """`level` of a `metric` by the names that rows and files have; ``None`` without an estimate."""
-    if level.value is None:
-        return None
-    if metric.spread == "range":
-        return {"median": level.value, "min": level.low, "max": level.high, "n": level.n}
-    if metric.estimator == "median":
-        return {"median": level.value, "low": level.low, "high": level.high, "n": level.n}
-    half = None if level.high is None else level.high - level.value
-    return {"mean": level.value, "half_width": half, "n": level.n}
-
-
 def identify(group: Sequence[RunRecord]) -> dict[str, Any]:
-    """What was run and which runs it was, as `summarise` has them, without their figures."""
-    return _what(group[0]) | _which(group)
+    """What was run, which runs it was, and how many epochs they trained if all trained as many."""
+    epochs = {run.num_epochs for run in counted(group)}
+    one = epochs.pop() if len(epochs) == 1 else None
+    return _what(group[0]) | _which(group) | {"epochs": one}
 
 
 def target_values(score: TargetScore) -> dict[str, Any]:

@@ -41,14 +41,14 @@ IDENTITY = (
     *("precision", "loop", "execution_mode", "loader", "dataset", "source", "eval_split"),
     *("device", "device_name", "num_processes", "num_threads", "launcher", "commit"),
     *("run_ids", "seeds", "n", "num_seeds", "completed", "status"),
-    *("unstable_runs", "runs_beside_others", "profiled_runs", "runs_that_stood_still"),
+    *("unstable_runs", "runs_beside_others", "profiled_runs", "runs_that_stood_still", "epochs"),
 )
 """The first columns of every row; ``docs/exports.md`` says what each holds."""
 
 _ONE = {"run_ids": "run_id", "seeds": "seed"}
 """Columns of a list, and what they are where a row is one run."""
 
-_TOLD_ELSEWHERE = {*IDENTITY, *CODE, "mixed_precision", "target_accuracy", "epochs", "run"}
+_TOLD_ELSEWHERE = {*IDENTITY, *CODE, "mixed_precision", "target_accuracy", "run"}
 """Settings that have a column already, by whatever name."""
 
 
@@ -108,8 +108,7 @@ def identities(groups: Sequence[Runs], *, per_run: bool = False) -> list[Row]:
 
 def figures(group: Runs, *, references: Sequence[ReferenceCurve] = (), target: float | None) -> Row:
     """What `group` measured; times to `target` are not known where that is ``None``."""
-    epochs = {run.num_epochs for run in counted(group)}
-    row: Row = {"epochs": epochs.pop() if len(epochs) == 1 else None, "target_accuracy": target}
+    row: Row = {"target_accuracy": target}
     for name, metric in METRICS.items():
         runs = group if metric.to_target else counted(group)
         known = runs if target is not None or not metric.to_target else []

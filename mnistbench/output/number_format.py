@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mnistbench.analysis.grouping import summarise
+from mnistbench.analysis.grouping import identify
 from mnistbench.analysis.metrics import METRICS, Level, Metric, MetricName
 from mnistbench.analysis.number_text import NOT_MEASURED, count, goal, seconds
-from mnistbench.analysis.reference_bands import unchecked_notes
+from mnistbench.analysis.reference_bands import check_group, unchecked_notes
 from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.analysis.rules import RuleScore
 from mnistbench.analysis.scoring import fell_again
@@ -41,7 +41,7 @@ MEDIAN_NOTE = "(95 % interval; – where so few runs give none)"
 
 def run_cells(group: Sequence[RunRecord], references: Sequence[ReferenceCurve]) -> dict[str, str]:
     """A row of the main table, without its name: column -> text."""
-    row = summarise(group, references=references)
+    row, target = identify(group), told_target(group)
     data = f"{row['dataset']} ({row['source']})" if row["dataset"] else NOT_MEASURED
     mark = time_mark(group)
 
@@ -57,7 +57,7 @@ def run_cells(group: Sequence[RunRecord], references: Sequence[ReferenceCurve]) 
 
     return {
         "dataset": data,
-        "target": NOT_MEASURED if row["target_accuracy"] is None else goal(row["target_accuracy"]),
+        "target": NOT_MEASURED if target is None else goal(target),
         "device": row["device"],
         "batch": batch_text(row),
         "precision": row["precision"] or NOT_MEASURED,
@@ -69,7 +69,7 @@ def run_cells(group: Sequence[RunRecord], references: Sequence[ReferenceCurve]) 
         _TIME: marked(_target_text(group)),
         "wall s": marked(figure("wall_s")),
         "start s": marked(figure("cold_start_s")),
-        "reference": _reference_text(row["reference"]),
+        "reference": _reference_text(check_group(group, references)),
         "n": _count_text(row),
         "status": row["status"],
     }

@@ -9,8 +9,8 @@ from typing import Any
 from mnistbench.analysis.best_config import Candidate, Selection, check_metric, select
 from mnistbench.analysis.comparison_text import shift_text
 from mnistbench.analysis.differences import code_of
-from mnistbench.analysis.grouping import identify, told_level
-from mnistbench.analysis.metrics import METRICS, Level, Metric, target_of
+from mnistbench.analysis.grouping import identify
+from mnistbench.analysis.metrics import METRICS, Metric, target_of
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.output.export import identities, level_columns
@@ -66,7 +66,6 @@ def render_selection(
 
 def _choice(chosen: Selection) -> dict[str, Any]:
     """What JSON says of the choice as a whole."""
-    test = _test_accuracy(chosen.winner)
     change = chosen.change or (None, None, None)
     return {
         "metric": chosen.metric,
@@ -80,7 +79,7 @@ def _choice(chosen: Selection) -> dict[str, Any]:
         **dict(zip(("change", "low", "high"), change, strict=True)),
         "draws": chosen.draws,
         "paired": chosen.paired,
-        "winner_test_accuracy": test and told_level(test, METRICS["test_accuracy"]),
+        **level_columns("winner_test_accuracy", METRICS["test_accuracy"].of(chosen.winner.runs)),
     }
 
 
@@ -128,7 +127,7 @@ def _score_text(candidate: Candidate, metric: Metric) -> str:
 
 def _headlines(chosen: Selection) -> list[str]:
     """The winner, the one behind it, and what the winner reached on test."""
-    winner, test = chosen.winner, _test_accuracy(chosen.winner)
+    winner, test = chosen.winner, METRICS["test_accuracy"].of(chosen.winner.runs)
     first = f"best by {_label(chosen)}: {winner.name}"
     if chosen.as_good:
         names = [candidate.name for candidate in (winner, *chosen.as_good)]
@@ -139,7 +138,7 @@ def _headlines(chosen: Selection) -> list[str]:
         behind = chosen.candidates[1].name
         change = shift_text(chosen.change, METRICS[chosen.metric])
         lines.append(f"runner-up: {behind}, against the best {change}")
-    if test:
+    if test.n:
         text = level_text(test, METRICS["test_accuracy"])
         lines.append(f"test accuracy of {winner.name}, which had no part in this: {text} %")
     return lines
@@ -186,11 +185,6 @@ def _notes(chosen: Selection) -> list[str]:
     if len(commits) > 1:
         lines.append(f"several commits: {', '.join(commits)}")
     return lines + (mark_notes(groups) if metric.timed else [])
-
-
-def _test_accuracy(candidate: Candidate) -> Level | None:
-    level = METRICS["test_accuracy"].of(candidate.runs)
-    return level if level.n else None
 
 
 def _share_text(share: float) -> str:

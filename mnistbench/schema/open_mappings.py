@@ -9,14 +9,14 @@ from pydantic import Field, ValidationError
 from mnistbench.schema.errors import one_line
 from mnistbench.schema.strict_model import StrictModel
 
-__all__ = ["Name", "checked_config", "checked_environment"]
+__all__ = ["KnownConfig", "KnownEnvironment", "Name", "checked"]
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 Name = Annotated[str, Field(pattern=_NAME, max_length=200)]
 """A name as this package gives them: no markup, no path, nothing that a terminal obeys."""
 
 
-class _Config(StrictModel):
+class KnownConfig(StrictModel):
     """What readers rely on in the `config` of a record, as far as it is there."""
 
     recipe: Name | None = None
@@ -29,7 +29,7 @@ class _Config(StrictModel):
     target_accuracy: float | None = Field(None, gt=0, le=1)
 
 
-class _Environment(StrictModel):
+class KnownEnvironment(StrictModel):
     """The same of its `environment`."""
 
     versions: dict[str, Any] | None = None
@@ -41,21 +41,12 @@ class _Environment(StrictModel):
     eval_spacing: float | None = Field(None, gt=0, lt=1)
 
 
-def checked_config(values: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of a record, if what readers rely on is right there.
+def checked(values: dict[str, Any], *, shape: type[StrictModel]) -> dict[str, Any]:
+    """`values`, if what `shape` tells of them is right.
 
     Raises:
         ValueError: the first that is not, in one line.
     """
-    return _checked(values, _Config)
-
-
-def checked_environment(values: dict[str, Any]) -> dict[str, Any]:
-    """The environment of a record likewise."""
-    return _checked(values, _Environment)
-
-
-def _checked(values: dict[str, Any], shape: type[StrictModel]) -> dict[str, Any]:
     try:
         shape.model_validate(values, extra="ignore")
     except ValidationError as error:

@@ -9,13 +9,14 @@ newer version (`mnistbench.schema.store.load_record`); what writes one holds to 
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, Strict, model_validator
 from pydantic.dataclasses import dataclass
 
 from mnistbench.schema.insight import Profile, StepCosts, Telemetry
-from mnistbench.schema.open_mappings import Name, checked_config, checked_environment
+from mnistbench.schema.open_mappings import KnownConfig, KnownEnvironment, Name, checked
 from mnistbench.schema.strict_model import StrictModel
 
 __all__ = [
@@ -228,8 +229,8 @@ class RunRecord(StrictModel):
     created_at: str
     seed: int
     recipe: RecipeInfo | None
-    config: Annotated[dict[str, Any], AfterValidator(checked_config)]
-    environment: Annotated[dict[str, Any], AfterValidator(checked_environment)]
+    config: Annotated[dict[str, Any], AfterValidator(partial(checked, shape=KnownConfig))]
+    environment: Annotated[dict[str, Any], AfterValidator(partial(checked, shape=KnownEnvironment))]
     dataset: DatasetInfo | None
     num_parameters: int | None = Field(None, ge=0)
     num_epochs: float = Field(0.0, ge=0)

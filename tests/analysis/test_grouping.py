@@ -2,8 +2,9 @@
 
 import pytest
 
-from mnistbench.analysis.grouping import differences, group_labels, group_runs, summarise
+from mnistbench.analysis.grouping import differences, group_labels, group_runs, identify
 from mnistbench.analysis.stability import mark_notes
+from mnistbench.output.export import export_rows
 from mnistbench.schema.record import DatasetInfo, RecipeInfo, Result
 from tests.made_records import interruption, profiled
 from tests.made_records import make_record as make_one
@@ -42,10 +43,11 @@ def test_places_and_what_only_the_exit_status_reads_make_no_other_run(make_recor
 def test_a_seed_that_was_run_again_stays_in_its_group(make_record):
     runs = [make_record(0), make_record(0, created_at="2026-02-01"), make_record(1)]
     assert group_runs(runs) == [runs]
-    told = summarise(runs)
+    told = identify(runs)
     assert (told["n"], told["num_seeds"]) == (3, 2)
-    assert (told["samples_per_s"]["n"], told["test_accuracy"]["n"]) == (3, 2)
-    assert told["time_to_accuracy_s"]["of"] == 2
+    (row,) = export_rows([runs])
+    assert (row["samples_per_s_n"], row["test_accuracy_n"]) == (3, 2)
+    assert row["time_to_accuracy_s_n"] == 2
 
 
 @pytest.mark.parametrize(
