@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from rich.cells import cell_len
+
 from mnistbench.analysis.number_text import NOT_MEASURED
 
 __all__ = ["Fitted", "Rows", "fit", "is_figure", "split_shared", "unexpected", "wrapped"]
@@ -26,7 +27,7 @@ _SETTINGS = (
     *("n", "status"),
 )
 _TEXTS = frozenset(
-    {"found", "claims", "source", "remark", "why no more", "differs in", "verdict"}
+    {"found", "claims", "source", "remark", "why no more", "differs in", "verdict", "reference"}
     | {"B against A (95 % interval)"}
 )
 """Columns of sentences, which may take several lines."""
@@ -35,10 +36,10 @@ _HEADS, _LONG_TEXTS = "heads", "texts"  # in several lines
 _LONG_NAMES, _SPREADS = "parts of long names", "spreads and counts"
 _LEAST_FIRST = (
     *("more needed", "git_diff_sha256", "git_dirty", "code_sha256", "data sha256", "launcher"),
-    *("reference", "start s", "aggregate", "clock", "source", "one process", "step ms", "wait"),
-    *("loop", "epochs", "precision", "batch", "device", "wall s", "MiB", "GFLOP"),
-    *(_HEADS, _LONG_NAMES, "slowest process", "communication", "compute", "dataset"),
-    *("test acc %", "expected s", "steps", "× steps", "p", "n", _LONG_TEXTS, _SPREADS),
+    *("start s", "aggregate", "clock", "source", "one process", "step ms", "wait", "wall s"),
+    *("MiB", "GFLOP", _HEADS, _LONG_NAMES, "slowest process", "communication", "compute"),
+    *("epochs", "loop", "expected s", "steps", "× steps", "test acc %", "precision", "batch"),
+    *("device", "dataset", "p", "n", _SPREADS, _LONG_TEXTS),
 )
 """What a narrow terminal does without, the first of it first."""
 
