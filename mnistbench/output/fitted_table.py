@@ -27,7 +27,7 @@ _SETTINGS = (
     *("n", "status"),
 )
 _TEXTS = frozenset(
-    {"found", "claims", "source", "remark", "why no more", "differs in", "verdict"}
+    {"found", "claims", "source", "remark", "why no more", "differs in", "verdict", "reference"}
     | {"B against A (95 % interval)"}
 )
 """Columns of sentences, which may take several lines."""
@@ -36,10 +36,10 @@ _HEADS, _LONG_TEXTS = "heads", "texts"  # in several lines
 _LONG_NAMES, _SPREADS = "parts of long names", "spreads and counts"
 _LEAST_FIRST = (
     *("more needed", "git_diff_sha256", "git_dirty", "code_sha256", "data sha256", "launcher"),
-    *("reference", "start s", "aggregate", "clock", "source", "one process", "step ms", "wait"),
-    *("loop", "epochs", "precision", "batch", "device", "wall s", "MiB", "GFLOP"),
-    *(_HEADS, _LONG_NAMES, "slowest process", "communication", "compute", "dataset"),
-    *("test acc %", "expected s", "steps", "× steps", "p", "n", _LONG_TEXTS, _SPREADS),
+    *("start s", "aggregate", "clock", "source", "one process", "step ms", "wait", "wall s"),
+    *("MiB", "GFLOP", _HEADS, _LONG_NAMES, "slowest process", "communication", "compute"),
+    *("epochs", "loop", "expected s", "steps", "× steps", "test acc %", "precision", "batch"),
+    *("device", "dataset", "p", "n", _SPREADS, _LONG_TEXTS),
 )
 """What a narrow terminal does without, the first of it first."""
 
@@ -49,7 +49,7 @@ _NARROWEST = 20
 _SHORTEST = 16
 _SPREAD = re.compile(r" (± [\d.,]+|\([\d.,]*–[\d.,∞]*\))|, \d+ of \d+")
 _FIGURE = re.compile(
-    r"(≤ )?[-+]?\d[\d,.]*(e[-+]\d+)?%?"
+    r"(≤ |[<>])?[-+]?\d[\d,.]*(e[-+]\d+)?%?"
     r"( ± [\d.,]+| of \d+| \([\d,.]*–[\d,.∞]*\))?(, \d+ of \d+)?( \(n = \d+\)| reached)?[†‡§]*$"
     r"|not reached$"
 )
@@ -152,7 +152,8 @@ class _Columns:
         self._rows, self._width = rows, width
         self._names = [name for name in rows[0] if name in names]
         self._spans = {
-            k: _Span.of(k, [row[k] for row in rows], is_name=k in names) for k in rows[0]
+            k: _Span.of(k, [row[k] for row in rows], is_name=k in names and k not in _SETTINGS)
+            for k in rows[0]
         }
 
     def left_out(self) -> list[str] | None:
@@ -219,13 +220,14 @@ def wrapped(text: str, width: float, *, indent: str = "", keep_words: bool = Fal
     """`text` in lines of `width` letters; with `keep_words` what is longer, such as a path, too."""
     if len(text) <= width:
         return text
-    return textwrap.fill(
-        text,
+    lines = textwrap.fill(
+        text.replace(" %", "\xa0%"),  # a number keeps its unit
         int(width),
         subsequent_indent=indent,
         break_long_words=not keep_words,
         break_on_hyphens=False,
     )
+    return lines.replace("\xa0%", " %")
 
 
 def _but(row: Mapping[str, str], gone: Collection[str]) -> dict[str, str]:

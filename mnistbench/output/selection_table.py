@@ -105,7 +105,7 @@ def _cells(candidate: Candidate, chosen: Selection) -> dict[str, str]:
     lost = f", {candidate.lost} lost" if candidate.lost else ""
     return {
         _label(chosen): _score_text(candidate, METRICS[chosen.metric]),
-        "best in": NOT_MEASURED if share is None else _share_text(share),
+        "best in %": NOT_MEASURED if share is None else _share_text(share).removesuffix(" %"),
         "n": f"{len(candidate.readings)}{lost}",
         "status": values["status"],
     }
