@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from mnistbench.schema.config import RunConfig, config_from
-from mnistbench.schema.config_rules import APPLIES_TO, is_read
+from mnistbench.schema.config_rules import check_applies
 from mnistbench.schema.errors import InputError, SaidElsewhereError, first_line
 from mnistbench.schema.plain_yaml import read_yaml, yaml_text
 from mnistbench.schema.streams import mend_streams, say, show
-from mnistbench.workload.recipes import RECIPES
+from mnistbench.workload.recipes import BATCH_SIZES, over_recipe
 
 __all__ = [
     "at_home",
@@ -31,7 +31,6 @@ __all__ = [
 ]
 
 _PATIENCE_S = 2.0
-_BATCH_SIZES = frozenset({"global_batch_size", "per_device_batch_size"})
 
 
 @contextlib.contextmanager
@@ -94,24 +93,17 @@ def read_config(given: Mapping[str, Any], config_file: Path | None) -> RunConfig
         InputError: one line on the first thing that is wrong.
     """
     from_file = _read_values(config_file) if config_file else {}
-    if given.keys() >= _BATCH_SIZES:
+    if given.keys() >= BATCH_SIZES:
         raise InputError("global_batch_size: set either this or --per-device-batch-size")
-    name = given.get("recipe", from_file.get("recipe"))
-    known = isinstance(name, str) and name in RECIPES
-    values = dict(RECIPES[name].settings) if known else {}
-    for layer in (from_file, given):
-        if any(layer.get(size) is not None for size in _BATCH_SIZES):
-            values = {k: v for k, v in values.items() if k not in _BATCH_SIZES}
-        values |= layer
     try:
-        config = config_from(values)
+        config = config_from(over_recipe(from_file, given))
     except InputError as error:
         field = re.split(r"[:.]", str(error))[0]
         unknown = field not in RunConfig.model_fields  # of flags, the parser refuses these
         if (field in from_file or unknown) and field not in given:
             raise InputError(f"{config_file}: {error}") from None
         raise
-    _check_applies(given, config)
+    check_applies(given, config)
     for name in ("output_dir", "data_dir", "resume"):
         at_home(name, Path(getattr(config, name) or ""))
     return config
@@ -132,19 +124,6 @@ def at_home(name: str, path: Path) -> Path:
 def config_yaml(config: RunConfig) -> str:
     """`config` as YAML that makes the same run when passed back by ``--config``."""
     return yaml_text(config.model_dump(mode="json")).rstrip("\n")
-
-
-def _check_applies(given: Mapping[str, Any], config: RunConfig) -> None:
-    """A flag typed but read by nothing is a mistake; in a recipe or file it is only unused."""
-    for name in given.keys() & APPLIES_TO.keys():
-        field, choices = APPLIES_TO[name]
-        value = getattr(config, field)
-        if not is_read(name, {field: value}):
-            flag = f"--{field.replace('_', '-')}"
-            without = f"with {flag} {value}" if value != () else f"without {flag}"
-            raise InputError(
-                f"{name}: has no effect {without}; it is read by {', '.join(sorted(choices))}"
-            )
 
 
 def _read_values(path: Path) -> dict[str, Any]:

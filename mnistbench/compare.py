@@ -31,6 +31,7 @@ from mnistbench.cli import at_home, exit_on_input_error, say, show
 from mnistbench.compare_flags import CompareFlags
 from mnistbench.flags import parse
 from mnistbench.output.comparison_table import gate_line, render_comparison
+from mnistbench.output.screen import Screen
 from mnistbench.schema.benchmark_json import BenchmarkFile, load_benchmarks
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord
@@ -55,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             comparison = _stored(flags, gates)
         outcomes = judge(comparison, gates)
         comparison = gated(comparison, outcomes)
-        show(render_comparison(comparison, outcomes, table_format=flags.format))
+        screen = Screen.of(sys.stdout, wide=flags.wide)
+        show(render_comparison(comparison, outcomes, table_format=flags.format, screen=screen))
         return _status(outcomes, flags)
 
 

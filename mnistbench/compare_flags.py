@@ -51,6 +51,8 @@ class CompareFlags(CommandFlags):
     """Result of a gate that is neither surely crossed nor surely kept; fail is status 1."""
     format: ComparisonFormat = "table"
     """Format of the result on stdout."""
+    wide: bool = False
+    """Show all columns of tables, however wide the terminal is."""
     interleave: bool = False
     """Run the sides, or .yaml configurations, in turn until the first metric is settled."""
     revisions: tuple[str, str] | None = None

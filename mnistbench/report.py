@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
-from mnistbench import __version__
 from mnistbench.analysis.reference_bands import packaged_references
 from mnistbench.analysis.scaling.analysis import analyse_scaling
 from mnistbench.cli import exit_on_input_error, say, show
 from mnistbench.flags import parse
 from mnistbench.launch.children import raised_stops
 from mnistbench.launch.watching import watch
-from mnistbench.output.page.page import render_page, save_pictures
+from mnistbench.output.page.page import save_pictures
 from mnistbench.output.page.report_data import ReportOptions
 from mnistbench.output.plots import FORMATS, plot_curves
+from mnistbench.output.python_calls import write_page
 from mnistbench.output.scaling_table import render_scaling
+from mnistbench.output.screen import Screen
 from mnistbench.output.tables import (
     TableFormat,
     render_epochs,
@@ -41,8 +41,8 @@ from mnistbench.report_flags import (
     which_report,
 )
 from mnistbench.schema.errors import InputError, Terminated
-from mnistbench.schema.escaping import markdown, printable
-from mnistbench.schema.files import check_writable, write_whole
+from mnistbench.schema.escaping import markdown
+from mnistbench.schema.files import check_writable
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve, find_references, load_reference
 from mnistbench.schema.store import Loaded, load_records
@@ -71,16 +71,17 @@ def _report(name: str, words: Sequence[str]) -> int:
     flags = parse(REPORTS[name], words)
     _check_files(flags)
     loaded = load_records(flags.paths or (Path("runs"),), strict=flags.strict)
-    text = _render(loaded.records, flags)
+    screen = Screen.of(sys.stdout, wide=flags.wide)
+    text = _render(loaded.records, flags, screen)
     _draw(loaded, flags)
-    _show(text, loaded.note, flags.format)
+    _show(text, loaded.note, flags.format, screen)
     return 0
 
 
-def _show(text: str, note: str, table_format: TableFormat) -> None:
+def _show(text: str, note: str, table_format: TableFormat, screen: Screen) -> None:
     """`text` with `note` below it, or on stderr where `text` is data."""
     if note and table_format == "table":
-        text += f"\n{printable(note)}"
+        text += f"\n{screen.text(note)}"
     elif note and table_format == "markdown":
         text += f"\n\n{markdown(note)}"
     show(text)
@@ -116,25 +117,28 @@ def _draw(loaded: Loaded, flags: Report) -> None:
     if flags.figures is not None:
         save_pictures(records, flags.figures, options)
     if flags.html is not None:
-        made_at = f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by mnistbench {__version__}."
-        write_whole(flags.html, render_page(records, options, made_at=made_at), named=True)
+        write_page(records, flags.html, options=options)
 
 
-def _render(records: Sequence[RunRecord], flags: Report) -> str:
+def _render(records: Sequence[RunRecord], flags: Report, screen: Screen) -> str:
     kind = flags.format
     match flags:
         case Scaling(fit_on=fit_on, target_accuracy=target):
             reports = analyse_scaling(records, fit_on=fit_on, target=target)
-            return render_scaling(reports, table_format=kind)
+            return render_scaling(reports, table_format=kind, screen=screen)
         case Epochs():
-            return render_epochs(records, table_format=kind)
+            return render_epochs(records, table_format=kind, screen=screen)
         case Rules():
-            return render_rules(records, flags.targets, table_format=kind)
+            return render_rules(records, flags.targets, table_format=kind, screen=screen)
         case Targets():
-            return render_targets(records, flags.targets, table_format=kind)
-    per_run = isinstance(flags, Summary) and flags.per_run
-    references = _load_references(flags)
-    return render_runs(records, table_format=kind, per_run=per_run, references=references)
+            return render_targets(records, flags.targets, table_format=kind, screen=screen)
+    return render_runs(
+        records,
+        table_format=kind,
+        per_run=isinstance(flags, Summary) and flags.per_run,
+        references=_load_references(flags),
+        screen=screen,
+    )
 
 
 def _load_references(flags: Report) -> list[ReferenceCurve]:

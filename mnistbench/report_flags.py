@@ -38,6 +38,8 @@ class Report(CommandFlags):
     """Exit with status 2 if a record in a folder cannot be read; otherwise it is left out."""
     format: TableFormat = "table"
     """Format of the result on stdout."""
+    wide: bool = False
+    """Show all columns of tables, however wide the terminal is."""
     plot: Path | None = None
     """Draw accuracy and loss by epoch to this .png or .svg file."""
 

@@ -23,7 +23,8 @@ from mnistbench.launch.local_executor import LocalExecutor
 from mnistbench.launch.sweep_folder import SweepFolder
 from mnistbench.launch.sweep_progress import Progress, names
 from mnistbench.launch.sweeping import Failure, run_sweep
-from mnistbench.output.tables import TableFormat, data_text, render_runs, render_table
+from mnistbench.output.screen import Screen
+from mnistbench.output.tables import TableFormat, data_text, render_runs
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.field_kinds import kinds_of
@@ -47,7 +48,7 @@ class _Options(CommandFlags):
     common: ClassVar = frozenset(
         {
             *("output_dir", "config", "executor", "ray_address", "jobs", "retries", "dry_run"),
-            *("quiet", "select", "format", "processes", "recipe", "lr", "seed"),
+            *("quiet", "select", "format", "wide", "processes", "recipe", "lr", "seed"),
         }
     )
 
@@ -73,6 +74,8 @@ class _Options(CommandFlags):
     certain the choice is."""
     format: TableFormat = "table"
     """Format of the result on stdout."""
+    wide: bool = False
+    """Show all columns of tables, however wide the terminal is."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         folder = SweepFolder(at_home("output_dir", options.output_dir))
         if options.dry_run:
-            show(_plan(cells, folder, options.format))
+            show(_plan(cells, folder, options))
             return 0
         failures = _sweep(cells, folder, grid, options)
         records = _done(cells, folder)
@@ -144,11 +147,12 @@ def _executor(options: _Options) -> Executor:
     return RayExecutor(address=options.ray_address, jobs=options.jobs)
 
 
-def _plan(cells: Sequence[Cell], folder: SweepFolder, table_format: TableFormat) -> str:
+def _plan(cells: Sequence[Cell], folder: SweepFolder, options: _Options) -> str:
     rows = [{"cell": cell.id, "state": _state(cell, folder)} for cell in cells]
-    if table_format in {"json", "csv"}:
-        return data_text(rows, table_format)
-    return render_table(rows, table_format)
+    if options.format in {"json", "csv"}:
+        return data_text(rows, options.format)
+    screen = Screen.of(sys.stdout, wide=options.wide).in_format(options.format)
+    return screen.table(rows, names=["cell"])
 
 
 def _state(cell: Cell, folder: SweepFolder) -> str:
@@ -159,11 +163,14 @@ def _state(cell: Cell, folder: SweepFolder) -> str:
 
 
 def _conclusion(records: Sequence[RunRecord], options: _Options) -> str:
+    screen = Screen.of(sys.stdout, wide=options.wide)
     if options.select is None:
-        return render_runs(records, table_format=options.format)
+        return render_runs(records, table_format=options.format, screen=screen)
     from mnistbench.output.selection_table import render_selection
 
-    return render_selection(records, metric=options.select, table_format=options.format)
+    return render_selection(
+        records, metric=options.select, table_format=options.format, screen=screen
+    )
 
 
 def _check(options: _Options) -> None:

@@ -59,6 +59,8 @@ class _Flags(CommandFlags):
     """Print a table of the recipes and exit."""
     format: Literal["table", "json", "markdown"] = "table"
     """Format of the result on stdout."""
+    wide: bool = False
+    """Show all columns of tables, however wide the terminal is."""
     quiet: bool = False
     """Write no progress to stderr."""
 
@@ -70,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with exit_on_input_error(argv, quiet=_another_process_says_it):
         flags, given = parse_with(_Flags, argv, RunConfig.model_fields)
         if flags.list_recipes:
-            show(_recipe_table())
+            show(_recipe_table(wide=flags.wide))
             return 0
         config = read_config(given, flags.config)
         if flags.print_config:
@@ -78,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         records = _train(config, ledger, quiet=flags.quiet)
     if _is_main():
-        show(_render(records, flags.format, config))
+        show(_render(records, flags.format, config, wide=flags.wide))
     return _status(records, config)
 
 
@@ -154,22 +156,26 @@ def _another_process_says_it() -> bool:
     return launch.started_by != "python" and not met and launch.local_rank != 0
 
 
-def _render(records: Sequence[RunRecord], output_format: str, config: RunConfig) -> str:
+def _render(
+    records: Sequence[RunRecord], output_format: str, config: RunConfig, *, wide: bool
+) -> str:
     if output_format == "json":
         from mnistbench.schema.store import record_json
 
         texts = [record_json(record).rstrip("\n") for record in records]
         return texts[0] if len(texts) == 1 else "[" + ",\n".join(texts) + "]"
     from mnistbench.output.profile_table import render_profile
+    from mnistbench.output.screen import Screen
     from mnistbench.output.tables import TableFormat, render_runs
 
+    screen = Screen.of(sys.stdout, wide=wide)
     kind: TableFormat = "markdown" if output_format == "markdown" else "table"
-    table = render_runs(records, table_format=kind)
+    table = render_runs(records, table_format=kind, screen=screen)
     folder = _folder_of_runs(config)
     safe = markdown if kind == "markdown" else printable
     saved = [folder / r.run_id / "record.json" for r in records if not _unsaved(r)]
     paths = [safe(f"record: {path}") for path in saved]
-    below = [*filter(None, (render_profile(record, kind) for record in records)), *paths]
+    below = [*filter(None, (render_profile(r, kind, screen=screen) for r in records)), *paths]
     return "\n".join([table, *(["", *below] if output_format == "markdown" else below)])
 
 
@@ -185,8 +191,8 @@ def _unsaved(record: RunRecord) -> bool:
     return record.status == "completed" and str(record.error).startswith("not saved")
 
 
-def _recipe_table() -> str:
-    from mnistbench.output.tables import render_table
+def _recipe_table(*, wide: bool) -> str:
+    from mnistbench.output.screen import Screen
 
     rows = [
         {
@@ -201,7 +207,7 @@ def _recipe_table() -> str:
         }
         for name, recipe in RECIPES.items()
     ]
-    return render_table(rows, "table")
+    return Screen.of(sys.stdout, wide=wide).table(rows)
 
 
 def _status(records: Sequence[RunRecord], config: RunConfig) -> int:

@@ -90,7 +90,7 @@ def test_a_folder_of_runs_is_shown_once_without_a_terminal(tmp_path, capsys):
     save_record(make_record(), tmp_path / "a")
     assert door.main(["watch", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
-    assert out.startswith("1 run\nrecipe")
+    assert out.startswith("1 run\nsettings: dataset mnist")
     assert err == ""
     assert door.main([f"--watch={tmp_path}"]) == 0
     assert capsys.readouterr() == (

@@ -7,13 +7,13 @@ YAML reader are all made from these declarations. Names of networks, losses and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from mnistbench.schema.config_rules import check_known_split
-from mnistbench.schema.errors import InputError, one_line
+from mnistbench.schema.errors import InputError, in_one_line
 from mnistbench.schema.names import ProfileKind, TrackerName
 from mnistbench.schema.workload_config import MAX_COUNT, WorkloadConfig
 
@@ -34,14 +34,25 @@ FLAG_GROUPS: Mapping[str, str] = {
 }
 """Headings of the help -> the first field of each; a group goes on to the next one's first."""
 
+_BATCH = 64
+"""Samples in a step, where neither batch size is given."""
+
 
 class RunConfig(WorkloadConfig):
     """Everything that decides a run; keyword-only, immutable, valid once it exists.
 
     Raises:
-        pydantic.ValidationError: a value is of the wrong type or range, or two contradict each
-            other. `config_from` gives the same as one `InputError` line.
+        InputError: one line on the first value of the wrong type or range, on a name that is no
+            field, or on two values that contradict each other.
     """
+
+    if not TYPE_CHECKING:  # mypy sees the fields
+
+        def __init__(self, /, **values: Any) -> None:
+            with in_one_line(type(self).model_fields):
+                super().__init__(**values)
+
+        __init__.__pydantic_base_init__ = True  # it changes the error alone
 
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, order and noise.")
     num_seeds: int = Field(
@@ -184,7 +195,7 @@ class RunConfig(WorkloadConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _fill(cls, values: Any) -> Any:
+    def _check_kinds(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
         for key, value in values.items():
@@ -192,12 +203,12 @@ class RunConfig(WorkloadConfig):
             takes_bool = field is None or field.annotation in (bool, bool | None)
             if isinstance(value, bool) and not takes_bool:
                 raise ValueError(f"{key}: should not be true or false; put a text in quotes")
-        if values.get("global_batch_size") is None and values.get("per_device_batch_size") is None:
-            return values | {"global_batch_size": 64}
         return values
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
+        if self.global_batch_size is None and self.per_device_batch_size is None:
+            self.__dict__["global_batch_size"] = _BATCH  # `model_fields_set` has what was given
         if self.global_batch_size is not None and self.per_device_batch_size is not None:
             raise ValueError("global_batch_size: set either this or per_device_batch_size")
         if self.lr_scaling != "none" and self.per_device_batch_size is None:
@@ -218,6 +229,25 @@ class RunConfig(WorkloadConfig):
         check_known_split(self)
         return self
 
+    @classmethod
+    def model_validate(cls, obj: Any, **how: Any) -> Self:
+        """As of any model of pydantic, but for the error, which is the one of a new `RunConfig`."""
+        with in_one_line(cls.model_fields):
+            return super().model_validate(obj, **how)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise InputError(f"{name}: a RunConfig is frozen; make another one with the other value")
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """Those that differ from the defaults."""
+        usual = RunConfig()
+        for name, value in self:
+            if value not in (getattr(usual, name), type(self).model_fields[name].default):
+                yield name, value
+
+    def __str__(self) -> str:
+        return repr(self)
+
 
 def config_from(values: Mapping[str, Any]) -> RunConfig:
     """Validate `values` (field name -> value) into a `RunConfig`.
@@ -225,7 +255,4 @@ def config_from(values: Mapping[str, Any]) -> RunConfig:
     Raises:
         InputError: one line naming the first wrong field, what is wrong and its value.
     """
-    try:
-        return RunConfig(**values)
-    except ValidationError as error:
-        raise InputError(one_line(error, names=RunConfig.model_fields)) from None
+    return RunConfig(**values)
