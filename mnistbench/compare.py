@@ -25,6 +25,7 @@ from mnistbench.analysis.settled import settled
 from mnistbench.cli import at_home, exit_on_input_error, parse, say, show
 from mnistbench.output.comparison_table import ComparisonFormat, gate_line, render_comparison
 from mnistbench.schema.benchmark_json import BenchmarkFile, load_benchmarks
+from mnistbench.schema.disk_space import say_written
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import find_records, load_records
@@ -196,6 +197,7 @@ def _metrics(
 def _run_in_turn(flags: _Flags, train_flags: tuple[str, ...], gates: Sequence[Gate]) -> Comparison:
     from mnistbench.launch.interleave import check_turns, run_interleaved
     from mnistbench.launch.runs import RunFailedError
+    from mnistbench.recorder.core_use import load_now
 
     metric: MetricName = flags.metrics[0] if flags.metrics else "samples_per_s"
     if "duration_s" in {*flags.metrics, *(gate.metric for gate in gates)}:
@@ -205,6 +207,8 @@ def _run_in_turn(flags: _Flags, train_flags: tuple[str, ...], gates: Sequence[Ga
     output_dir = at_home("output_dir", flags.output_dir or Path("runs/compare") / began)
     check_turns(output_dir, minutes)
     look = partial(_look, flags=flags, metric=metric)
+    if line := load_now():
+        say(line)
     try:
         with TemporaryDirectory() as folder:
             a, b = run_interleaved(
@@ -221,6 +225,9 @@ def _run_in_turn(flags: _Flags, train_flags: tuple[str, ...], gates: Sequence[Ga
         terminated = isinstance(stop, Terminated)
         say("terminated" if terminated else "interrupted")
         raise SystemExit(143 if terminated else 130) from None
+    finally:
+        if output_dir.exists():
+            say_written("runs", output_dir)
     found = compare_matches(
         [as_one(a, b)],
         metrics=_metrics(a, b, flags, gates),

@@ -28,19 +28,21 @@ from mnistbench.output.tables import (
     render_targets,
     run_lines,
 )
+from mnistbench.schema.disk_space import say_written
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.escaping import markdown, printable
 from mnistbench.schema.files import write_whole
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve, find_references, load_reference
-from mnistbench.schema.store import Loaded, load_records
-from mnistbench.schema.streams import written
+from mnistbench.schema.store import Loaded, find_records, load_records
+from mnistbench.schema.streams import progress, written
 from mnistbench.workload.recipes import RECIPES
 
 __all__ = ["main"]
 
 _PAGES = {".html", ".htm"}
 _EVERY_S = 2.0
+_MANY = 500  # records that take more than a second
 _OTHER_ROWS = ("by_epoch", "targets", "rules")
 _NOT_WITH = {
     "by_epoch": ("targets", "rules"),
@@ -100,7 +102,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check(flags)
         if flags.watch is not None:
             return _watch(flags.watch, flags.every_s or _EVERY_S)
-        loaded = load_records(flags.paths or (Path("runs"),), strict=flags.strict)
+        paths = flags.paths or (Path("runs"),)
+        number = len(find_records(paths))
+        progress(f"reading {number:,} records", only_terminal=number < _MANY)
+        loaded = load_records(paths, strict=flags.strict)
         text = _render(loaded.records, flags)
         _draw(loaded, flags)
     _show(text, loaded.note, flags.format)
@@ -132,8 +137,10 @@ def _draw(loaded: Loaded, flags: _Flags) -> None:
     records = loaded.records
     if flags.plot is not None:
         plot_curves(records, flags.plot)
+        say_written("plot", flags.plot)
     if flags.html is None and flags.figures is None:
         return
+    progress("drawing", only_terminal=len(records) < _MANY)
     options = ReportOptions(
         targets=flags.targets,
         references=_load_references(flags.references),
@@ -143,10 +150,12 @@ def _draw(loaded: Loaded, flags: _Flags) -> None:
         left_out=loaded.note,
     )
     if flags.figures is not None:
-        save_pictures(records, flags.figures, options)
+        pictures = save_pictures(records, flags.figures, options)
+        say_written(f"{len(pictures)} pictures", flags.figures)
     if flags.html is not None:
         made_at = f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by mnistbench {__version__}."
         write_whole(flags.html, render_page(records, options, made_at=made_at), named=True)
+        say_written("page", flags.html)
 
 
 def _render(records: Sequence[RunRecord], flags: _Flags) -> str:

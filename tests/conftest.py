@@ -14,8 +14,10 @@ import hypothesis
 import pytest
 
 from mnistbench.launch.commands import cpu_environment, torchrun_command
+from mnistbench.recorder import core_use
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.store import find_records, load_record
+from mnistbench.schema.streams import LineHandler
 from tests import warm_commands
 from tests.record_fixtures import made_pairs, made_record, made_side  # noqa: F401
 from tests.started_processes import Watch
@@ -127,8 +129,14 @@ def as_a_process_starts():
     if torch:
         torch.set_num_threads(num_threads)
     for handler in logging.root.handlers[:]:
-        if type(handler) is logging.StreamHandler and handler not in handlers:
+        if type(handler) in {logging.StreamHandler, LineHandler} and handler not in handlers:
             logging.root.removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
+def idle_machine(monkeypatch):
+    """What else runs is told by no command that a test calls in this process."""
+    monkeypatch.setattr(core_use, "read_core_times", lambda: None)
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ from mnistbench.launch.runs import RunFailedError, check_arguments, run_once
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
 from mnistbench.schema.record import RunRecord
+from mnistbench.schema.streams import progress
 
 __all__ = ["Side", "check_turns", "run_interleaved"]
 
@@ -65,6 +66,7 @@ def run_interleaved(  # noqa: PLR0913 - two sides, where to, how long, and whom 
         KeyboardInterrupt: a signal came. In all these cases what was run stays in `output_dir`.
     """
     check_turns(output_dir, max_minutes)
+    progress("checking the flags of both sides")
     for side in (a, b):
         with _naming(side):
             check_arguments(
@@ -77,6 +79,7 @@ def run_interleaved(  # noqa: PLR0913 - two sides, where to, how long, and whom 
     while True:
         seed = len(of_a)
         for side, folder, records in turns if seed % 2 == 0 else reversed(turns):
+            progress(f"pair {seed + 1}: running {side.name}", only_terminal=seed > 0)
             records.append(_run(side, seed=seed, folder=folder))
         tell(f"pair {seed + 1}: {a.name} {_speed(of_a[-1])} samples/s, {b.name} {_speed(of_b[-1])}")
         reason = settled(of_a, of_b) or _out_of_time(monotonic() - started, len(of_a), max_minutes)

@@ -213,7 +213,9 @@ def _make_once(
     try:
         own_alone(folder.parent, within=_cache_folder())
         with _lock(folder, tell=tell):
-            whole = marker.exists() and folder.is_dir() and own_alone(folder, within=_cache_folder())
+            whole = (
+                marker.exists() and folder.is_dir() and own_alone(folder, within=_cache_folder())
+            )
             if not (whole and usable()):
                 marker.unlink(missing_ok=True)
                 _remove(folder)
@@ -265,7 +267,7 @@ def _is_worktree(folder: Path) -> bool:
 
 @contextmanager
 def _lock(folder: Path, *, tell: Callable[[str], None]) -> Iterator[None]:
-    """Have the cache of the kind of `folder` alone; the lock ends with the process at the latest."""
+    """Have the cache of the kind of `folder` alone; the lock ends with the process, too."""
     with os.fdopen(lock_file(folder.parent / "lock"), "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -11,18 +11,35 @@ import contextlib
 import io
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 from mnistbench.schema.escaping import escaped
 
-__all__ = ["LineFormatter", "mend_streams", "say", "show", "written"]
+__all__ = [
+    "PASSING",
+    "LineFormatter",
+    "LineHandler",
+    "mend_streams",
+    "progress",
+    "say",
+    "show",
+    "written",
+]
 
 _SPELLED = "mnistbench.spelled"
 _PLAIN = ("-", "-", "+-", "x", "...", "<=", ">=", "inf", "u", "->", "#", "##", "###")
 _ASCII = dict(zip("–—±×…≤≥∞µ→†‡§", _PLAIN, strict=True))
 """Signs of tables and notes; a letter of a name is spelled by its number instead."""
+
+PASSING = {"passing": True}
+"""The `extra` of a log record on what is done now."""
+
+_ERASE = "\r\x1b[K"
+_passing: list[str] = []
+"""The line of progress that stands on the terminal, if one does."""
 
 
 def mend_streams() -> None:
@@ -73,7 +90,27 @@ def say(line: str) -> None:
 
     Of file names and of what files hold, nothing is obeyed by a terminal.
     """
+    _erase()
     print(f"mnistbench: {escaped(line)}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def progress(line: str, *, only_terminal: bool = False) -> None:
+    """Tell on stderr what is done now; on a terminal the next that is told takes its place.
+
+    Elsewhere it is a line as of `say`, or nothing where it is for `only_terminal`.
+    """
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        _erase()
+        _passing.append(f"mnistbench: {escaped(line)}"[: shutil.get_terminal_size().columns - 1])
+        print(_passing[-1], end="", file=sys.stderr, flush=True)  # noqa: T201
+    elif not only_terminal:
+        say(line)
+
+
+def _erase() -> None:
+    if _passing:
+        _passing.clear()
+        print(_ERASE, end="", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def show(text: str) -> None:
@@ -89,6 +126,7 @@ def written() -> Iterator[None]:
     Raises:
         SystemExit: stdout cannot be written, such as on a full disk, which is told: status 1.
     """
+    _erase()
     try:
         try:
             yield
@@ -119,3 +157,18 @@ class LineFormatter(logging.Formatter):
     def formatException(self, ei: Any) -> str:  # noqa: N802
         """The traceback below it, whose lines are its own."""
         return "\n".join(map(escaped, super().formatException(ei).splitlines()))
+
+
+class LineHandler(logging.StreamHandler[Any]):
+    """Writes log records to stderr as `say` writes lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(LineFormatter("mnistbench: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write `record`; one with the `extra` of `PASSING` as `progress` does."""
+        if hasattr(record, "passing"):
+            return progress(record.getMessage())
+        _erase()
+        return super().emit(record)
