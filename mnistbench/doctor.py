@@ -64,9 +64,12 @@ class _Flags:
     """Longest wait for the other machines of --launch-config [seconds]."""
 
 
+_State = Literal["ok", "note", "BROKEN"]
+
+
 class _Finding(NamedTuple):
     check: str
-    state: Literal["ok", "note", "BROKEN"]
+    state: _State
     detail: str
 
 
@@ -120,7 +123,7 @@ def _checks(flags: _Flags) -> Iterator[_Finding]:
         yield from _machine()
         progress("verifying the data sets")
         yield from _data(flags.data_dir)
-        yield _launch_defaults()
+        yield _finding("launch defaults", _launch_defaults)
         if launcher:
             progress("waiting for two processes, which import PyTorch and meet")
             yield _finding("launcher", partial(_ended, launcher))
@@ -147,18 +150,16 @@ def _machine() -> Iterator[_Finding]:
     from mnistbench.recorder.environment import describe_environment, set_threads
 
     found = describe_environment(torch.device("cpu"))
-    lacking = any(version is None for version in found["versions"].values())
+    lacking = None in found["versions"].values()
     versions = (f"{name} {version or 'missing'}" for name, version in found["versions"].items())
     yield _Finding("versions", "BROKEN" if lacking else "ok", ", ".join(versions))
-    cores = f"{found['num_usable_cores']} of {found['num_cores']} cores usable, "
-    cores += f"{found['memory_bytes'] / 2**30:.1f} GiB of memory"
-    yield _Finding("processor", "ok", f"{found['cpu_name']}, {cores}")
-    yield _Finding("threads", "ok", f"{set_threads(None)} in a run of one process, unless told")
-    if torch.cuda.is_available():
-        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-        yield _Finding("GPU", "ok", ", ".join(names))
-    else:
-        yield _Finding("GPU", "note", "none that PyTorch can use; runs use the CPU")
+    cores = f"{found['num_usable_cores']} of {found['num_cores']} cores usable"
+    memory = f"{found['memory_bytes'] / 2**30:.1f} GiB of memory"
+    yield _Finding("processor", "ok", f"{found['cpu_name']}, {cores}, {memory}")
+    yield _Finding("threads", "ok", f"{set_threads(None)} in a run of one process by default")
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    none = "none that PyTorch can use; runs use the CPU"
+    yield _Finding("GPU", "ok" if names else "note", ", ".join(names) or none)
 
 
 def _data(data_dir: Path | None) -> Iterator[_Finding]:
@@ -166,16 +167,20 @@ def _data(data_dir: Path | None) -> Iterator[_Finding]:
 
     folder = data_dir or default_data_dir()
     absent = []
-    for name in DATASETS:
-        found = _finding(f"data: {name}", lambda name=name: why_absent(name, folder) or "")  # type: ignore[misc]
-        if found.state == "ok" and found.detail:
+    for name in (one for one in DATASETS if one != "synthetic"):
+        try:
+            why = why_absent(name, folder)
+        except InputError as error:
+            yield _Finding(f"data: {name}", "BROKEN", str(error))
+            continue
+        if why == f"not in {folder}":
             absent.append(name)
-        elif name != "synthetic":
-            yield found if found.detail else found._replace(detail=f"verified in {folder}")
+        else:
+            state: _State = "note" if why else "ok"
+            yield _Finding(f"data: {name}", state, why or f"verified in {folder}")
     if absent:
         mend = "a run that names one downloads it"
         yield _Finding("data", "note", f"not in {folder}: {', '.join(absent)}; {mend}")
-    yield _Finding("data: synthetic", "ok", "generated when a run uses it")
 
 
 def _disk(output_dir: Path) -> _Finding:
@@ -192,17 +197,11 @@ def _disk(output_dir: Path) -> _Finding:
     return _finding("disk", check)
 
 
-def _launch_defaults() -> _Finding:
+def _launch_defaults() -> str:
     from mnistbench.engine.launch_config import launch_defaults
 
-    return _finding(
-        "launch defaults",
-        lambda: (
-            f"{found}; for every `accelerate launch`"
-            if (found := launch_defaults())
-            else "none saved; `accelerate launch` uses its own"
-        ),
-    )
+    found = launch_defaults()
+    return f"{found}; for every `accelerate launch`" if found else "none saved"
 
 
 def _host_name() -> str:
