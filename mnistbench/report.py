@@ -34,7 +34,7 @@ from mnistbench.schema.escaping import markdown, printable
 from mnistbench.schema.files import write_whole
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve, find_references, load_reference
-from mnistbench.schema.store import Loaded, find_records, load_records
+from mnistbench.schema.store import Loaded, load_records
 from mnistbench.schema.streams import progress, written
 from mnistbench.workload.recipes import RECIPES
 
@@ -42,7 +42,6 @@ __all__ = ["main"]
 
 _PAGES = {".html", ".htm"}
 _EVERY_S = 2.0
-_MANY = 500  # records that take more than a second
 _OTHER_ROWS = ("by_epoch", "targets", "rules")
 _NOT_WITH = {
     "by_epoch": ("targets", "rules"),
@@ -103,9 +102,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if flags.watch is not None:
             return _watch(flags.watch, flags.every_s or _EVERY_S)
         paths = flags.paths or (Path("runs"),)
-        number = len(find_records(paths))
-        progress(f"reading {number:,} records", only_terminal=number < _MANY)
+        progress("reading records")
         loaded = load_records(paths, strict=flags.strict)
+        progress(f"summing up {len(loaded.records):,} runs")
         text = _render(loaded.records, flags)
         _draw(loaded, flags)
     _show(text, loaded.note, flags.format)
@@ -140,7 +139,7 @@ def _draw(loaded: Loaded, flags: _Flags) -> None:
         say_written("plot", flags.plot)
     if flags.html is None and flags.figures is None:
         return
-    progress("drawing", only_terminal=len(records) < _MANY)
+    progress(f"drawing {len(records):,} runs")
     options = ReportOptions(
         targets=flags.targets,
         references=_load_references(flags.references),

@@ -15,9 +15,9 @@ import pytest
 
 from mnistbench.launch.commands import cpu_environment, torchrun_command
 from mnistbench.recorder import core_use
+from mnistbench.schema import streams
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.store import find_records, load_record
-from mnistbench.schema.streams import LineHandler
 from tests import warm_commands
 from tests.record_fixtures import made_pairs, made_record, made_side  # noqa: F401
 from tests.started_processes import Watch
@@ -121,6 +121,7 @@ def as_a_process_starts():
     handlers = logging.root.handlers[:]
     logging.getLogger("mnistbench").setLevel(logging.NOTSET)
     yield
+    streams._end_progress()
     for number, handler in before.items():
         signal.signal(number, handler)
     if os.environ != variables:
@@ -129,7 +130,10 @@ def as_a_process_starts():
     if torch:
         torch.set_num_threads(num_threads)
     for handler in logging.root.handlers[:]:
-        if type(handler) in {logging.StreamHandler, LineHandler} and handler not in handlers:
+        if (
+            type(handler) in {logging.StreamHandler, streams.LineHandler}
+            and handler not in handlers
+        ):
             logging.root.removeHandler(handler)
 
 

@@ -13,7 +13,9 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from threading import Timer
 from typing import Any
 
 from mnistbench.schema.escaping import escaped
@@ -38,8 +40,9 @@ PASSING = {"passing": True}
 """The `extra` of a log record on what is done now."""
 
 _ERASE = "\r\x1b[K"
-_passing: list[str] = []
-"""The line of progress that stands on the terminal, if one does."""
+_PATIENCE_S = 1.0
+_under_way: list[Callable[[], object]] = []
+"""What ends the progress that is told now, if any is."""
 
 
 def mend_streams() -> None:
@@ -90,27 +93,35 @@ def say(line: str) -> None:
 
     Of file names and of what files hold, nothing is obeyed by a terminal.
     """
-    _erase()
-    print(f"mnistbench: {escaped(line)}", file=sys.stderr, flush=True)  # noqa: T201
+    _end_progress()
+    _write(f"mnistbench: {escaped(line)}\n")
+
+
+def _write(text: str) -> None:
+    print(text, end="", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def progress(line: str, *, only_terminal: bool = False) -> None:
-    """Tell on stderr what is done now; on a terminal the next that is told takes its place.
+    """Tell on stderr what is done from now on, until something else is told or shown.
 
-    Elsewhere it is a line as of `say`, or nothing where it is for `only_terminal`.
+    On a terminal the next line takes its place. Elsewhere it is a line as of `say`, once it has
+    lasted a second, or nothing where it is for `only_terminal`.
     """
+    _end_progress()
+    text = f"mnistbench: {escaped(line)}"
     if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        _erase()
-        _passing.append(f"mnistbench: {escaped(line)}"[: shutil.get_terminal_size().columns - 1])
-        print(_passing[-1], end="", file=sys.stderr, flush=True)  # noqa: T201
+        _write(text[: shutil.get_terminal_size().columns - 1])
+        _under_way.append(partial(_write, _ERASE))
     elif not only_terminal:
-        say(line)
+        timer = Timer(_PATIENCE_S, _write, [f"{text}\n"])
+        timer.daemon = True
+        timer.start()
+        _under_way.append(timer.cancel)
 
 
-def _erase() -> None:
-    if _passing:
-        _passing.clear()
-        print(_ERASE, end="", file=sys.stderr, flush=True)  # noqa: T201
+def _end_progress() -> None:
+    while _under_way:
+        _under_way.pop()()
 
 
 def show(text: str) -> None:
@@ -126,7 +137,7 @@ def written() -> Iterator[None]:
     Raises:
         SystemExit: stdout cannot be written, such as on a full disk, which is told: status 1.
     """
-    _erase()
+    _end_progress()
     try:
         try:
             yield
@@ -170,5 +181,5 @@ class LineHandler(logging.StreamHandler[Any]):
         """Write `record`; one with the `extra` of `PASSING` as `progress` does."""
         if hasattr(record, "passing"):
             return progress(record.getMessage())
-        _erase()
+        _end_progress()
         return super().emit(record)
