@@ -179,6 +179,8 @@ def _train_built(run: Run, *, steps: range, guards: Guards) -> None:
     try:
         TrainingLoop(run, hooks=hooks.hooks, guards=guards)()
         if run.config.diagnose and outcome.status == "completed" and not outcome.stop_signal:
+            if run.is_main_process:
+                _log.info("measuring the parts of a step", extra=PASSING)
             outcome.step_costs = _diagnosis(run)
     finally:
         failed = isinstance(sys.exception(), Exception)  # its device may never answer again
