@@ -29,6 +29,7 @@ from mnistbench.schema.disk_space import say_written
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import find_records, load_records
+from mnistbench.schema.streams import progress
 
 if TYPE_CHECKING:
     from mnistbench.launch.interleave import Side
@@ -147,6 +148,7 @@ def _refuse_set_here(train_flags: Sequence[str]) -> None:
 
 def _stored(flags: _Flags, gates: Sequence[Gate]) -> Comparison:
     a, b = flags.paths
+    progress("reading records")
     found = [find_records([path]) for path in (a, b)]
     if os.path.realpath(a) == os.path.realpath(b):
         raise InputError(f"A and B are the same: {a}; name two")

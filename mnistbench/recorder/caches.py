@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
+from tempfile import gettempdir
 
 from mnistbench.recorder.compile_cache import kept_by_torch
 from mnistbench.schema.disk_space import disk_use, size_text
@@ -24,3 +26,10 @@ def cache_lines() -> Iterator[str]:
         yield told if parts else f"none in {folder}"
     for place in kept_by_torch():
         yield f"{size_text(disk_use(place))} in {place}, PyTorch's own; remove it while no run does"
+    temporary = Path(gettempdir())
+    if left := [*temporary.glob("mnistbench-*")]:
+        size = size_text(sum(map(disk_use, left)))
+        yield (
+            f"{size} in {temporary}/mnistbench-*, of runs that are under way or were killed, or "
+            "records that could be saved nowhere else; look before you remove it"
+        )
