@@ -199,7 +199,6 @@ def _metrics(
 def _run_in_turn(flags: _Flags, train_flags: tuple[str, ...], gates: Sequence[Gate]) -> Comparison:
     from mnistbench.launch.interleave import check_turns, run_interleaved
     from mnistbench.launch.runs import RunFailedError
-    from mnistbench.recorder.core_use import load_now
 
     metric: MetricName = flags.metrics[0] if flags.metrics else "samples_per_s"
     if "duration_s" in {*flags.metrics, *(gate.metric for gate in gates)}:
@@ -209,8 +208,6 @@ def _run_in_turn(flags: _Flags, train_flags: tuple[str, ...], gates: Sequence[Ga
     output_dir = at_home("output_dir", flags.output_dir or Path("runs/compare") / began)
     check_turns(output_dir, minutes)
     look = partial(_look, flags=flags, metric=metric)
-    if line := load_now():
-        say(line)
     try:
         with TemporaryDirectory() as folder:
             a, b = run_interleaved(
@@ -228,7 +225,7 @@ def _run_in_turn(flags: _Flags, train_flags: tuple[str, ...], gates: Sequence[Ga
         say("terminated" if terminated else "interrupted")
         raise SystemExit(143 if terminated else 130) from None
     finally:
-        if output_dir.exists():
+        if next(output_dir.rglob("record.json"), None):
             say_written("runs", output_dir)
     found = compare_matches(
         [as_one(a, b)],

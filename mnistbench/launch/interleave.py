@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 
 from mnistbench.launch.runs import RunFailedError, check_arguments, run_once
+from mnistbench.recorder.core_use import load_now
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
 from mnistbench.schema.record import RunRecord
@@ -72,6 +73,8 @@ def run_interleaved(  # noqa: PLR0913 - two sides, where to, how long, and whom 
             check_arguments(
                 _arguments(side, seed=0), python=side.python, package_root=side.package_root
             )
+    if line := load_now():
+        tell(line)
     started = monotonic()
     of_a: list[RunRecord] = []
     of_b: list[RunRecord] = []
