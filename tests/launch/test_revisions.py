@@ -249,6 +249,23 @@ def test_a_checkout_whose_repository_has_gone_is_made_again(at, repository, tmp_
     assert answer(at("HEAD", repository=tmp_path / "clone")) == "two"
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("clone", "--depth=2"),
+        ("clone", "--filter=blob:none", "--no-checkout"),
+        ("worktree", "add", "--detach"),
+    ],
+    ids=["shallow clone", "partial clone", "linked worktree"],
+)
+def test_every_kind_of_repository_is_read(at, repository, tmp_path, command):
+    git(repository, "config", "uploadpack.allowFilter", "true")
+    source = [f"file://{repository}"] if "clone" in command else []
+    git(repository, *command, "--quiet", *source, str(tmp_path / "other"))
+    shutil.copy(repository / "pyproject.toml", tmp_path / "other")
+    assert answer(at("HEAD~1", repository=tmp_path / "other")) == "one"
+
+
 def test_a_checkout_without_its_repository_is_made_again_also_inside_a_repository(at, tmp_path):
     git(tmp_path, "init", "--quiet")  # such as a home folder under git
     shutil.rmtree(at("HEAD").package_root / ".git")
