@@ -112,7 +112,9 @@ def _checks(flags: _Flags) -> Iterator[_Finding]:
     yield _disk(flags.output_dir)
     yield from (_Finding("caches", "ok", line) for line in cache_lines())
     line = load_now()
-    yield _Finding("load", "note" if line else "ok", line or "other processes leave the cores free")
+    yield _Finding(
+        "load", "note" if line else "ok", line or "no other process seen to take cores from a run"
+    )
     yield _finding("host name", _host_name)
     with ExitStack() as entered:
         launcher = None
