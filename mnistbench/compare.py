@@ -33,10 +33,12 @@ from mnistbench.flags import parse
 from mnistbench.output.comparison_table import gate_line, render_comparison
 from mnistbench.output.screen import Screen
 from mnistbench.schema.benchmark_json import BenchmarkFile, load_benchmarks
+from mnistbench.schema.disk_space import say_written
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.record_sets import baseline_first, load_sets, path_names, require_apart
 from mnistbench.schema.store import load_records
+from mnistbench.schema.streams import progress
 
 if TYPE_CHECKING:
     from mnistbench.launch.interleave import Side
@@ -125,6 +127,7 @@ def _refuse_set_here(train_flags: Sequence[str]) -> None:
 
 
 def _stored(flags: CompareFlags, gates: Sequence[Gate]) -> Comparison:
+    progress("reading records")
     if flags.by is None:
         require_apart(flags.paths)
         if benchmarks := [its for path in flags.paths if (its := _benchmarks(path))]:
@@ -220,6 +223,9 @@ def _run_in_turn(
         terminated = isinstance(stop, Terminated)
         say("terminated" if terminated else "interrupted")
         raise SystemExit(143 if terminated else 130) from None
+    finally:
+        if next(output_dir.rglob("record.json"), None):
+            say_written("runs", output_dir)
     found = compare_matches(
         against_first(sides, labels),
         metrics=_metrics(sides, flags, gates),

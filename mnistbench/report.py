@@ -40,13 +40,14 @@ from mnistbench.report_flags import (
     check_flags,
     which_report,
 )
+from mnistbench.schema.disk_space import say_written
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.escaping import markdown
 from mnistbench.schema.files import check_writable
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve, find_references, load_reference
 from mnistbench.schema.store import Loaded, load_records
-from mnistbench.schema.streams import written
+from mnistbench.schema.streams import progress, written
 from mnistbench.workload.recipes import RECIPES
 
 __all__ = ["main"]
@@ -70,7 +71,9 @@ def _report(name: str, words: Sequence[str]) -> int:
     """Show the report `name`, and write the files that are asked for."""
     flags = parse(REPORTS[name], words)
     _check_files(flags)
+    progress("reading records")
     loaded = load_records(flags.paths or (Path("runs"),), strict=flags.strict)
+    progress(f"summing up {len(loaded.records):,} runs")
     screen = Screen.of(sys.stdout, wide=flags.wide)
     text = _render(loaded.records, flags, screen)
     _draw(loaded, flags)
@@ -104,8 +107,10 @@ def _draw(loaded: Loaded, flags: Report) -> None:
     records = loaded.records
     if flags.plot is not None:
         plot_curves(records, flags.plot)
+        say_written("plot", flags.plot)
     if not isinstance(flags, Page) or (flags.html is None and flags.figures is None):
         return
+    progress(f"drawing {len(records):,} runs")
     options = ReportOptions(
         targets=flags.targets if isinstance(flags, Targets) else (),
         references=_load_references(flags),
@@ -115,9 +120,11 @@ def _draw(loaded: Loaded, flags: Report) -> None:
         left_out=loaded.note,
     )
     if flags.figures is not None:
-        save_pictures(records, flags.figures, options)
+        pictures = save_pictures(records, flags.figures, options)
+        say_written(f"{len(pictures)} pictures", flags.figures)
     if flags.html is not None:
         write_page(records, flags.html, options=options)
+        say_written("page", flags.html)
 
 
 def _render(records: Sequence[RunRecord], flags: Report, screen: Screen) -> str:

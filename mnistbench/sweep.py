@@ -26,6 +26,7 @@ from mnistbench.launch.sweeping import Failure, run_sweep
 from mnistbench.output.screen import Screen
 from mnistbench.output.tables import TableFormat, data_text, render_runs
 from mnistbench.schema.config import RunConfig
+from mnistbench.schema.disk_space import say_written
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.field_kinds import kinds_of
 from mnistbench.schema.record import RunRecord
@@ -97,6 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         records = _done(cells, folder)
         if records:
             show(_conclusion(records, options))
+        if not options.quiet:
+            say_written("sweep", options.output_dir.expanduser())
     if failures:
         say(f"{len(failures)} of {len(cells)} cells failed; the same command tries them again")
     return 1 if failures else 0

@@ -29,11 +29,12 @@ from mnistbench.recorder.launcher import this_launch
 from mnistbench.recorder.limits import check_torch_fits
 from mnistbench.recorder.parent_death_signal import PARENT, die_with_parent
 from mnistbench.schema.config import RunConfig
+from mnistbench.schema.disk_space import disk_use, size_text
 from mnistbench.schema.errors import RunError, Terminated
 from mnistbench.schema.escaping import markdown, printable
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.signals import ENDS, raise_stop
-from mnistbench.schema.streams import LineFormatter
+from mnistbench.schema.streams import LineHandler, progress
 from mnistbench.workload.recipes import RECIPES
 
 __all__ = ["main"]
@@ -81,6 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         records = _train(config, ledger, quiet=flags.quiet)
     if _is_main():
         show(_render(records, flags.format, config, wide=flags.wide))
+        if not flags.quiet:
+            _say_written(records, config)
     return _status(records, config)
 
 
@@ -90,12 +93,12 @@ def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]
     for number in ENDS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
             signal.signal(number, raise_stop)
-    handler = logging.StreamHandler()
-    handler.setFormatter(LineFormatter("mnistbench: %(message)s"))
-    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.basicConfig(handlers=[LineHandler()], level=logging.WARNING, force=True)
     logging.getLogger("mnistbench").setLevel(logging.ERROR if quiet else logging.INFO)
     # torch's compiler warns on a CPU that it found no CUDA
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    if not quiet and _is_main():
+        progress("importing PyTorch")
     running_code()  # before it is imported
     remark = keep_compiled()  # before torch is imported, which settles it
     if remark and (config.compile or config.batch_last) and _is_main():
@@ -177,6 +180,15 @@ def _render(
     paths = [safe(f"record: {path}") for path in saved]
     below = [*filter(None, (render_profile(r, kind, screen=screen) for r in records)), *paths]
     return "\n".join([table, *(["", *below] if output_format == "markdown" else below)])
+
+
+def _say_written(records: Sequence[RunRecord], config: RunConfig) -> None:
+    """Tell what each run's folder holds beside its record: traces, checkpoints, trackers' logs."""
+    for folder in (_folder_of_runs(config) / record.run_id for record in records):
+        others = sorted(path for path in folder.glob("[!.]*") if path.name != "record.json")
+        if others:
+            sizes = ", ".join(f"{one.name} ({size_text(disk_use(one))})" for one in others)
+            say(f"{sizes} written to {folder}")
 
 
 def _folder_of_runs(config: RunConfig) -> Path:

@@ -51,11 +51,14 @@ def sweep(capsys):
 def test_a_grid_is_run_once_and_shown(stand_in, sweep):
     status, out, told = sweep("--seed", "0..2", "--lr", "0.1,0.2")
     assert status == 0
-    assert [line.split(" done: ")[0] for line in told] == [f"{n} of 6" for n in range(1, 7)]
+    first, *lines, last = told
+    assert first == "running 6 of 6 cells; a line tells of each"
+    assert [line.split(" done: ")[0] for line in lines] == [f"{n} of 6" for n in range(1, 7)]
+    assert last.startswith("sweep written to runs/sweep (")
     assert "simple-cnn" in out
     assert len(find_records([Path("runs/sweep/cells")])) == 6
     status, again, told = sweep("--lr", "0.2,0.1", "--seed", "0..2")
-    assert (status, again, told) == (0, out, ["6 of 6 cells were done before"])
+    assert (status, again, told[:-1]) == (0, out, ["6 of 6 cells were done before"])
     assert len(stand_in.started()) == 6
 
 
@@ -86,7 +89,7 @@ def test_a_failed_cell_is_told_and_is_status_1(stand_in, sweep, quiet):
     assert "simple-cnn" in out
     assert "seed 1 FAILED: no luck" in "\n".join(told)
     assert told[-1] == "1 of 3 cells failed; the same command tries them again"
-    assert len(told) == (2 if quiet else 5)
+    assert len(told) == (2 if quiet else 7)
     assert [seed for _, seed in stand_in.started()] == [0, 1, 2, 1]
     stand_in.does()
     assert sweep("--seed", "0..2", *quiet)[0] == 0

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import yaml
 
 from mnistbench import train as door
 from mnistbench.cli import importing, read_config
+from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import RecipeName
@@ -332,3 +334,26 @@ def test_a_terminal_of_a_senseless_width_has_its_own(columns, kept, monkeypatch,
     assert door.main(["--list-recipes", "--wide"]) == 0
     assert os.environ.get("COLUMNS") == kept
     assert "cnn4-ce" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("quiet", [(), ("--quiet",)])
+def test_what_is_done_and_written_is_told_unless_quiet(quiet, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(Telemeter, "load", lambda self: ["other processes use 1.5 of 2 cores"])
+    monkeypatch.setenv("TERM", "xterm")
+    argv = [arg for arg in SMALL if arg != "--quiet"]
+    assert door.main([*argv, "--mllog", "--num-seeds", "2", *quiet]) == 0
+    told = re.findall(r"mnistbench: ([^t\n\r][^\n\r]*)", capsys.readouterr().err)
+    names = sorted(path.name for path in Path("runs").iterdir())
+    folders = [f"mllog.txt (?) written to runs/{name}" for name in names]
+    assert [re.sub(r"\(.* kB\)", "(?)", line) for line in told] == (
+        []
+        if quiet
+        else [
+            "importing PyTorch",
+            "reading synthetic",
+            "building linear",
+            "other processes use 1.5 of 2 cores",
+            *folders,
+        ]
+    )

@@ -50,6 +50,7 @@ from mnistbench.schema.errors import InputError, SaidElsewhereError, first_line
 from mnistbench.schema.insight import StepCosts
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.signals import kept_reactions, stop_error
+from mnistbench.schema.streams import PASSING
 from mnistbench.workload.recipes import over_recipe
 
 __all__ = ["measure", "train"]
@@ -197,9 +198,14 @@ def _train_built(run: Run, *, steps: range, guards: Guards) -> None:
     hooks = build_hooks(context, precision=precision, steps=steps)
     if run.is_main_process:
         _log.info(run.summary())
+    if (telemeter := context.telemeter) and telemeter.is_new:
+        for line in telemeter.load():
+            _log.warning(line)
     try:
         TrainingLoop(run, hooks=hooks.hooks, guards=guards)()
         if run.config.diagnose and outcome.status == "completed" and not outcome.stop_signal:
+            if run.is_main_process:
+                _log.info("measuring the parts of a step", extra=PASSING)
             outcome.step_costs = _diagnosis(run)
     finally:
         failed = isinstance(sys.exception(), Exception)  # its device may never answer again
@@ -209,6 +215,10 @@ def _train_built(run: Run, *, steps: range, guards: Guards) -> None:
 
 
 def _built(context: RunContext, ledger: Ledger) -> BuiltParts:
+    if context.telemeter and context.telemeter.is_new:
+        name = context.config.recipe or context.config.model
+        slow = f"compiling {name}: up to a minute the first time, then it is kept"
+        _log.info(slow if context.plan.compile else f"building {name}", extra=PASSING)
     parts = build_parts(context, ledger)
     if parts.plan.fallback_reason and context.accelerator.is_main_process:
         _log.warning(f"the fast loop fell to {parts.plan.mode}: {parts.plan.fallback_reason}")

@@ -11,9 +11,11 @@ from string import ascii_uppercase
 from time import monotonic
 
 from mnistbench.launch.runs import RunFailedError, check_arguments, run_once
+from mnistbench.recorder.core_use import load_now
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
 from mnistbench.schema.record import RunRecord
+from mnistbench.schema.streams import progress
 
 __all__ = ["Side", "check_turns", "run_interleaved"]
 
@@ -67,11 +69,14 @@ def run_interleaved(
     check_turns(output_dir, max_minutes)
     if len(sides) > len(ascii_uppercase):
         raise InputError(f"interleave: at most {len(ascii_uppercase)} sides, not {len(sides)}")
+    progress("checking the flags of all sides")
     for side in sides:
         with _naming(side):
             check_arguments(
                 _arguments(side, seed=0), python=side.python, package_root=side.package_root
             )
+    if line := load_now():
+        tell(line)
     started = monotonic()
     found: list[list[RunRecord]] = [[] for _ in sides]
     turns = [*zip(sides, (output_dir / name for name in ascii_uppercase), found, strict=False)]
@@ -79,6 +84,7 @@ def run_interleaved(
     while True:
         seed = len(found[0])
         for side, folder, records in turns if seed % 2 == 0 else reversed(turns):
+            progress(f"pair {seed + 1}: running {side.name}", only_terminal=seed > 0)
             records.append(_run(side, seed=seed, folder=folder))
         first, *others = (f"{side.name} {_speed(its[-1])}" for side, _, its in turns)
         tell(f"{what} {seed + 1}: {', '.join([f'{first} samples/s', *others])}")

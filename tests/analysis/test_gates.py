@@ -86,7 +86,9 @@ def test_whatever_is_no_gate_is_one_line(text):
         ("samples_per_s < -100%", "more than 100 %"),
         ("test_accuracy < 98%", 'a change of 98 points; did you mean "test_accuracy < 0.98"?'),
         ("test_accuracy < 98", "a fraction from 0 to 1"),
-        ("throughput < -5%", "unknown metric 'throughput'; use one of samples_per_s, "),
+        ("beauty < -5%", "unknown metric 'beauty'; use one of samples_per_s, "),
+        ("throughput < -5%", "unknown metric 'throughput'; did you mean samples_per_s?"),
+        ("test_accuracy < 98", "is a fraction from 0 to 1; use a fraction: 0.98"),
     ],
 )
 def test_a_wrong_gate_says_what_is_wrong(text, says):
