@@ -273,12 +273,9 @@ def _before_launch(path: Path, flags: _Flags) -> Iterator[_Finding]:
 
 
 def _meet(config: LaunchConfig, timeout_s: float) -> str:
-    """Start one process here, which meets those of the other machines where a launch will.
-
-    With one machine there is nobody to meet: Accelerate finds a free port by itself.
-    """
+    """Start one process here, which connects to those of the other machines as in a launch."""
     if config.num_machines == 1:
-        return "one"
+        return "one"  # Accelerate finds a free port by itself
     told = child_environment() | config.place()
     try:
         with _started([sys.executable, "-m", _CHECK, str(timeout_s)], told) as child:
