@@ -45,12 +45,11 @@ _LEAST_FIRST = (
 
 _STEPS = frozenset({_HEADS, _LONG_TEXTS, _LONG_NAMES, _SPREADS})
 _GAP = 2
-_NARROWEST = 20
 _SHORTEST = 16
 _SPREAD = re.compile(r" (± [\d.,]+|\([\d.,]*–[\d.,∞]*\))|, \d+ of \d+")
 _FIGURE = re.compile(
     r"(≤ |[<>])?[-+]?\d[\d,.]*(e[-+]\d+)?%?"
-    r"( ± [\d.,]+| of \d+| \([\d,.]*–[\d,.∞]*\))?(, \d+ of \d+)?( \(n = \d+\)| reached)?[†‡§]*$"
+    r"( ± [\d.,]+| of \d+| \([\d,.]*–[\d,.∞]*\))?(, \d+ of \d+)?( \(n = \d+\)| reached)?[†‡§¶]*$"
     r"|not reached$"
 )
 """A number with its spread, and of how many runs where these are fewer than a row's."""
@@ -70,12 +69,12 @@ def unexpected(rows: Rows) -> list[dict[str, str]]:
 def split_shared(rows: Rows) -> tuple[dict[str, str], list[dict[str, str]]]:
     """The settings that all `rows` share, and the rows without these and without empty columns.
 
-    A single row keeps its name.
+    A single row keeps its recipe or model.
     """
     rows = unexpected(rows)
     first = rows[0]
     same = [k for k in first if all(row[k] == first[k] for row in rows)]
-    named = _NAMES if len(rows) > 1 else ()
+    named = _NAMES if len(rows) > 1 else _NAMES[2:]
     gone = {k for k in same if first[k] == NOT_MEASURED or k in {*named, *_SETTINGS}}
     told = {k: first[k] for k in same if k in gone and first[k] != NOT_MEASURED}
     return (told, [_but(row, gone) for row in rows]) if gone < first.keys() else ({}, rows)
@@ -194,10 +193,10 @@ class _Columns:
             return False
         before = [k for k in self._names if k not in without]
         after = [k for k in before if k != name]
-        return after == before or self._told_apart(before) == self._told_apart(after)
-
-    def _told_apart(self, names: Sequence[str]) -> int:
-        return len({tuple(row[k] for k in names) for row in self._rows})
+        with_it, without_it = (
+            {tuple(r[k] for k in ks) for r in self._rows} for ks in (before, after)
+        )
+        return after == before or len(with_it) == len(without_it)
 
 
 def _in_blocks(rows: Rows, width: int) -> list[str]:
