@@ -201,7 +201,7 @@ def _compare_benchmarks(
     benchmarks: Sequence[BenchmarkFile], flags: _Flags, gates: Sequence[Gate]
 ) -> Comparison:
     if not len(benchmarks) == len(flags.paths) == 2:
-        raise InputError("compare: a benchmark file compares with one other, not with records")
+        raise InputError("compare: a benchmark file compares with another one, not with records")
     asked = {*flags.metrics, *(gate.metric for gate in gates)} - {"duration_s"}
     if asked:
         raise InputError(

@@ -140,7 +140,7 @@ def test_benchmark_files_are_told_by_what_they_hold(stored, capsys):
     assert "n = 8 rounds each (not run in turn, and no probe tells how" in out
     assert "not with records" in refused(["old", "a"], capsys)[1]
     (stored / "newer").write_text(json.dumps(slower))
-    assert "compares with one other" in refused(["old", "new", "newer"], capsys)[1]
+    assert "compares with another one" in refused(["old", "new", "newer"], capsys)[1]
     assert "not samples_per_s" in refused(["old", "new", "--metrics", "samples_per_s"], capsys)[1]
     assert "target_accuracy" in refused(["old", "new", "--target-accuracy", "0.9"], capsys)[1]
 
