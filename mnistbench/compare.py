@@ -31,6 +31,7 @@ from mnistbench.analysis.settled import all_settled
 from mnistbench.analysis.splitting import split
 from mnistbench.cli import at_home, exit_on_input_error, parse, say, show
 from mnistbench.output.comparison_table import ComparisonFormat, gate_line, render_comparison
+from mnistbench.output.screen import Screen
 from mnistbench.schema.benchmark_json import BenchmarkFile, load_benchmarks
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord
@@ -51,10 +52,8 @@ class _Flags:
     """Two or more sides: each a record.json, a folder of records, or a JSON file of
     pytest-benchmark. With --by, the records to split."""
     by: str | None = None
-    """Split the records by this key of their configuration or environment; each value is a side.
-
-    Such as loss, optimizer, lr, recipe, dataset, num_processes, precision, device or commit.
-    """
+    """Split the records by a key, such as loss, lr, recipe, precision or commit: each value is a
+    side."""
     baseline: str | None = None
     """Name or path of the side that the others are compared with. Default: the first."""
     metrics: tuple[MetricName, ...] = ()
@@ -76,6 +75,8 @@ class _Flags:
     """End with status 2 where a record in a folder cannot be read, instead of leaving it out."""
     format: ComparisonFormat = "table"
     """How to print the rows."""
+    wide: bool = False
+    """Show all columns of tables, however wide the terminal is."""
     interleave: bool = False
     """Run the sides, or .yaml configurations, in turn until the first metric is settled."""
     revisions: tuple[str, str] | None = None
@@ -102,7 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             comparison = _stored(flags, gates)
         outcomes = judge(comparison, gates)
         comparison = gated(comparison, outcomes)
-        show(render_comparison(comparison, outcomes, table_format=flags.format))
+        screen = Screen.of(sys.stdout, wide=flags.wide)
+        show(render_comparison(comparison, outcomes, table_format=flags.format, screen=screen))
         return _status(outcomes, flags)
 
 

@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 from mnistbench.analysis.comparison_text import change_text, label_text, needed_text, number_text
 from mnistbench.analysis.gates import Outcome
-from mnistbench.analysis.metrics import METRICS, Level, Metric
+from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.rows import Comparison, Row
 from mnistbench.analysis.samples import A_AND_B, Names
-from mnistbench.output.number_format import level_text
-from mnistbench.output.tables import render_table
-from mnistbench.schema.escaping import markdown, printable
+from mnistbench.output.number_format import counted_text
+from mnistbench.output.screen import WIDE, Screen
+from mnistbench.schema.escaping import printable
 from mnistbench.schema.record import finite
 
 __all__ = ["ComparisonFormat", "gate_line", "headlines", "render_comparison"]
@@ -23,22 +23,23 @@ ComparisonFormat = Literal["table", "markdown", "json"]
 
 
 def render_comparison(
-    comparison: Comparison, outcomes: Sequence[Outcome], *, table_format: ComparisonFormat
+    comparison: Comparison,
+    outcomes: Sequence[Outcome],
+    *,
+    table_format: ComparisonFormat,
+    screen: Screen = WIDE,
 ) -> str:
     """The rows, a headline for each thing compared, what the gates say, and the notes."""
     if table_format == "json":
         return _json(comparison, outcomes)
-    table = render_table(_table_rows(comparison), table_format)
+    remarks = list(dict.fromkeys(text for row in comparison.rows for text in _remarks(row)))
     lines = [*headlines(comparison), *map(gate_line, outcomes)]
-    notes = [*_method(comparison), *comparison.notes]
-    about = [comparison.about] if comparison.about else []
-    if table_format == "markdown":
-        about, lines = ([markdown(line) + "\n" for line in text] for text in (about, lines))
-        notes = [f"- {markdown(note)}" for note in notes]
-        return "\n".join([*about, table, "", *lines, *notes])
-    above = [printable(about[0]), ""] if about else []
-    text = [*above, table, "", *map(printable, lines), "", *map(printable, notes)]
-    return "\n".join(text).rstrip()
+    notes = [f"[{number}] {text}" for number, text in enumerate(remarks, 1)]
+    notes += [*_method(comparison), *comparison.notes]
+    screen = screen.in_format(table_format)
+    table = screen.table(_table_rows(comparison, remarks), names=["compared", "side"])
+    text = [screen.text(comparison.about), table, screen.lines(lines), screen.lines(notes)]
+    return "\n\n".join(filter(None, text)).rstrip()
 
 
 def headlines(comparison: Comparison) -> list[str]:
@@ -98,48 +99,46 @@ def _reasons(row: Row) -> list[str]:
     return [text for text in (row.reason, None if known else row.caveat) if text]
 
 
-def _table_rows(comparison: Comparison) -> list[dict[str, str]]:
+def _remarks(row: Row) -> list[str]:
+    """What forbids or qualifies the verdict on a row, and what its gates say."""
+    return [*_reasons(row), *(f"gate {state} ({gate})" for gate, state in row.gates)]
+
+
+def _table_rows(comparison: Comparison, remarks: Sequence[str]) -> list[dict[str, str]]:
     """A row for each metric of A and B; of more sides one for each, below one for the baseline."""
     named = len({row.name for row in comparison.rows}) > 1
     found: list[dict[str, str]] = []
     above = None
     for row in comparison.rows:
-        a, b = (_side(level, METRICS[row.metric]) for level in (row.a, row.b))
-        which = ({"compared": row.name} if named else {}) | {"metric": label_text(row)}
+        metric = METRICS[row.metric]
+        a, b = (counted_text(x, metric) if x.n else NOT_MEASURED for x in (row.a, row.b))
+        which = {"compared": row.name} if named else {}
+        which |= {"metric": label_text(row) + metric.unit}
         if row.names == A_AND_B:
-            found.append(which | {"A": a, "B": b} | _against(row, "B against A"))
+            counts = dict.fromkeys((str(row.a.n), str(row.b.n)))
+            figures = {"A": a, "B": b, "n": " and ".join(counts)}
+            found.append(which | figures | _against(row, remarks, title="B against A"))
             continue
-        against = {"side": row.names[1], "figure": b} | _against(row, "against baseline")
+        against = {"side": row.names[1], "figure": b, "n": str(row.b.n)}
+        against |= _against(row, remarks, title="change")
         if above != (above := (row.name, row.metric)):
-            baseline = {"side": row.names[0], "figure": a, "verdict": "baseline"}
-            found.append(which | dict.fromkeys(against, "") | baseline)
+            baseline = {"side": row.names[0], "figure": a, "n": str(row.a.n)}
+            baseline |= {"verdict": "baseline"}
+            found.append(which | dict.fromkeys(against, NOT_MEASURED) | baseline)
         found.append(dict.fromkeys(which, "") | against)
     return found
 
 
-def _against(row: Row, title: str) -> dict[str, str]:
+def _against(row: Row, remarks: Sequence[str], *, title: str) -> dict[str, str]:
+    """How B is against A; `remarks` are told by their numbers."""
     p = NOT_MEASURED if row.p_adjusted is None else f"{row.p_adjusted:.3f}"
+    marks = ",".join(str(remarks.index(text) + 1) for text in _remarks(row))
     return {
         f"{title} (95 % interval)": change_text(row, prefix=""),
         "p": "<0.001" if p == "0.000" else p,
-        "verdict": _verdict_text(row),
+        "verdict": row.verdict + f" [{marks}]" * bool(marks),
         "more needed": needed_text(row),
     }
-
-
-def _side(level: Level, metric: Metric) -> str:
-    """What one side says, with its spread, and how many values it is of or how many got there."""
-    if not level.n:
-        return NOT_MEASURED
-    count = f"{level.reached} of {level.n}" if metric.to_target else f"n = {level.n}"
-    unit = "" if level.value is None else metric.unit
-    return f"{level_text(level, metric)}{unit}, {count}"
-
-
-def _verdict_text(row: Row) -> str:
-    """The verdict on a row, with all that forbids or qualifies it, and what its gates say."""
-    text = ": ".join([row.verdict, *(["; ".join(_reasons(row))] if _reasons(row) else [])])
-    return "; ".join([text, *(f"gate {state} ({gate})" for gate, state in row.gates)])
 
 
 def _method(comparison: Comparison) -> list[str]:
