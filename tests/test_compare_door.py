@@ -81,7 +81,8 @@ def test_a_gate_says_which_side(three, capsys):
     out = capsys.readouterr().out
     assert "gate fired: simple-cnn: b against a: samples_per_s < -5%: -10.0 %" in out
     assert "gate passed: simple-cnn: c against a: samples_per_s < -5%" in out
-    assert out.count("slower; gate fired (samples_per_s < -5%)") == 1
+    assert out.count("slower [1]") == 1
+    assert "\n[1] gate fired (samples_per_s < -5%)\n[2] gate passed (samples_per_s < -5%)\n" in out
 
 
 def test_gates_decide_the_exit_status(stored, capsys):
@@ -130,7 +131,8 @@ def test_a_gate_brings_its_metric_to_the_table(stored, capsys):
 
 def test_a_gate_that_cannot_be_judged_shows_the_table_and_is_status_2(stored, capsys):
     out, err = refused(["a", "b", "--fail-if", "val_accuracy < -1%"], capsys)
-    assert "no verdict [1]" in out
+    assert "no verdict [1,2]" in out
+    assert "\n[1] not measured in A and B\n[2] gate cannot be judged (val_accuracy < -1%)" in out
     assert "gate cannot be judged" in err
 
 
