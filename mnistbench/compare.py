@@ -216,11 +216,9 @@ def _compare_benchmarks(
 
 
 def _benchmarks(path: Path) -> BenchmarkFile | None:
-    if path.is_dir():
-        return None
-    if path.suffix in {".yaml", ".yml"}:
+    if path.suffix in {".yaml", ".yml"} and path.is_file():
         raise InputError(f"{path}: a configuration has no figures; run it with --interleave")
-    return load_benchmarks(path)
+    return None if path.is_dir() else load_benchmarks(path)
 
 
 def _metrics(
