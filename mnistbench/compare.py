@@ -155,7 +155,7 @@ def _compare_benchmarks(
     benchmarks: Sequence[BenchmarkFile], flags: CompareFlags, gates: Sequence[Gate]
 ) -> Comparison:
     if not len(benchmarks) == len(flags.paths) == 2:
-        raise InputError("compare: a benchmark file compares with one other, not with records")
+        raise InputError("compare: a benchmark file compares with another one, not with records")
     asked = {*flags.metrics, *(gate.metric for gate in gates)} - {"duration_s"}
     if asked:
         raise InputError(
@@ -168,11 +168,9 @@ def _compare_benchmarks(
 
 
 def _benchmarks(path: Path) -> BenchmarkFile | None:
-    if path.is_dir():
-        return None
-    if path.suffix in {".yaml", ".yml"}:
+    if path.suffix in {".yaml", ".yml"} and path.is_file():
         raise InputError(f"{path}: a configuration has no figures; run it with --interleave")
-    return load_benchmarks(path)
+    return None if path.is_dir() else load_benchmarks(path)
 
 
 def _metrics(

@@ -81,7 +81,8 @@ def test_a_gate_says_which_side(three, capsys):
     out = capsys.readouterr().out
     assert "gate fired: simple-cnn: b against a: samples_per_s < -5%: -10.0 %" in out
     assert "gate passed: simple-cnn: c against a: samples_per_s < -5%" in out
-    assert out.count("] gate fired (samples_per_s < -5%)\n") == 1
+    assert out.count("slower [1]") == 1
+    assert "\n[1] gate fired (samples_per_s < -5%)\n[2] gate passed (samples_per_s < -5%)\n" in out
 
 
 def test_gates_decide_the_exit_status(stored, capsys):
@@ -130,7 +131,8 @@ def test_a_gate_brings_its_metric_to_the_table(stored, capsys):
 
 def test_a_gate_that_cannot_be_judged_shows_the_table_and_is_status_2(stored, capsys):
     out, err = refused(["a", "b", "--fail-if", "val_accuracy < -1%"], capsys)
-    assert "  no verdict [1,2]" in out
+    assert "no verdict [1,2]" in out
+    assert "\n[1] not measured in A and B\n[2] gate cannot be judged (val_accuracy < -1%)" in out
     assert "gate cannot be judged" in err
 
 
@@ -145,7 +147,7 @@ def test_benchmark_files_are_told_by_what_they_hold(stored, capsys):
     assert "n = 8 rounds each (not run in turn, and no probe tells how" in out
     assert "not with records" in refused(["old", "a"], capsys)[1]
     (stored / "newer").write_text(json.dumps(slower))
-    assert "compares with one other" in refused(["old", "new", "newer"], capsys)[1]
+    assert "compares with another one" in refused(["old", "new", "newer"], capsys)[1]
     assert "not samples_per_s" in refused(["old", "new", "--metrics", "samples_per_s"], capsys)[1]
     assert "--target-accuracy" in refused(["old", "new", "--target-accuracy", "0.9"], capsys)[1]
 

@@ -14,6 +14,7 @@ from mnistbench.analysis.rows import Comparison, Row
 from mnistbench.analysis.samples import MOST_TESTED, Match, sample_of
 from mnistbench.analysis.splitting import field_of
 from mnistbench.analysis.stability import is_profiled, is_unstable
+from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.record_sets import RecordSet
 from mnistbench.stats.rank_tests import holm
@@ -70,6 +71,9 @@ def compare_sets(
     """One table of all `sides`, each against the first, as `compare` compares two.
 
     `by` is the key by whose values one set was split. Verdicts are adjusted for all rows.
+
+    Raises:
+        InputError: as `compare`; or nothing in one set is as the first but for `by`.
     """
     names, field = [side.name for side in sides], by and field_of(by)
     first, *others = zip(side_labels(names), sides, strict=True)
@@ -77,6 +81,8 @@ def compare_sets(
         match_groups(first[1].records, other.records, names=(first[0], label), by=field)
         for label, other in others
     ]
+    if not any(side.found for side in matched):
+        raise InputError(f"by: nothing agrees with {names[0]} in all but {by}; name fewer records")
     found = _compare_matched(matched, metrics=metrics, target_accuracy=target_accuracy, force=force)
     return between(found, names, [side.source or side.name for side in sides])
 
@@ -102,13 +108,13 @@ def _compare_matched(
         force=force,
     )
     notes = dict.fromkeys((*found.notes, *(note for side in sides for note in _alone(side))))
-    lacking = {side.found[0].names: tuple(side.only_in_a) for side in sides if side.only_in_a}
+    lacking = {side.names: tuple(side.only_in_a) for side in sides if side.only_in_a}
     return replace(found, notes=tuple(notes), missing={} if force else lacking)
 
 
 def _alone(side: Matches) -> list[str]:
     """What was left out, and what has no partner."""
-    a, b = side.found[0].names
+    a, b = side.names
     alone = ((a, b, side.only_in_a), (b, a, side.only_in_b))
     return side.notes + [f"only in {x}, not in {y}: {'; '.join(its)}" for x, y, its in alone if its]
 

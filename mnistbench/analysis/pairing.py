@@ -31,6 +31,7 @@ class Matches(NamedTuple):
     only_in_a: list[str]
     only_in_b: list[str]
     notes: list[str]
+    names: Names = A_AND_B
 
 
 def side_labels(names: Sequence[str]) -> tuple[str, ...]:
@@ -74,7 +75,7 @@ def match_groups(
         by: the key that the sides differ in on purpose, which then is no part of what is matched.
 
     Raises:
-        InputError: a side is empty, or all of it was profiled, or nothing belongs together.
+        InputError: a side is empty or all profiled; without `by`, nothing belongs together.
     """
     if not a or not b:
         raise InputError("compare: no run in " + names[0 if not a else 1])
@@ -86,7 +87,7 @@ def match_groups(
     notes = [*told_a, *told_b]
     if len(left) == len(right) == 1:
         match = replace(as_one(left[0], right[0], names=names), by=by)
-        return Matches([match], [], [], notes)
+        return Matches([match], [], [], notes, names)
     called = dict(zip(map(id, left), _names(left, by), strict=True))
     called |= zip(map(id, right), _names(right, by), strict=True)
     shared = set.intersection(*(set(record.config) for record in (*a, *b))) - {by or ""}
@@ -103,12 +104,12 @@ def match_groups(
         taken = {id(group) for pair in pairs for group in pair}
         left, right = ([g for g in side if id(g) not in taken] for side in (left, right))
     only_a, only_b = ([called[id(group)] for group in side] for side in (left, right))
-    if not found:
+    if not found and by is None:
         raise InputError(
             f"compare: {names[0]} ({'; '.join(only_a)}) and {names[1]} ({'; '.join(only_b)}) have "
             "nothing in common; name runs of one recipe, or of one configuration each"
         )
-    return Matches(found, only_a, only_b, notes)
+    return Matches(found, only_a, only_b, notes, names)
 
 
 def order_of(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> tuple[Order, tuple[Pair, ...]]:

@@ -44,8 +44,8 @@ def render_comparison(
     notes += [*_method(comparison), *comparison.notes]
     screen = screen.in_format(table_format)
     table = screen.table(_table_rows(comparison, remarks), names=["compared", "side"])
-    about = [screen.lines([comparison.about])] if comparison.about else []
-    return "\n\n".join([*about, table, screen.lines(lines), screen.lines(notes)]).rstrip()
+    text = [screen.text(comparison.about), table, screen.lines(lines), screen.lines(notes)]
+    return "\n\n".join(filter(None, text)).rstrip()
 
 
 def headlines(comparison: Comparison) -> list[str]:
@@ -111,10 +111,7 @@ def _remarks(row: Row) -> list[str]:
 
 
 def _table_rows(comparison: Comparison, remarks: Sequence[str]) -> list[dict[str, str]]:
-    """A row for each metric of A and B; of more sides one for each, below one for the baseline.
-
-    `remarks` are told by their numbers.
-    """
+    """A row for each metric of A and B; of more sides one for each, below one for the baseline."""
     named = len({row.name for row in comparison.rows}) > 1
     found: list[dict[str, str]] = []
     above = None
@@ -124,19 +121,22 @@ def _table_rows(comparison: Comparison, remarks: Sequence[str]) -> list[dict[str
         which = {"compared": row.name} if named else {}
         which |= {"metric": label_text(row) + metric.unit}
         if row.names == A_AND_B:
-            n = " and ".join(dict.fromkeys(str(level.n) for level in (row.a, row.b)))
-            found.append(which | {"A": a, "B": b, "n": n} | _against(row, "B against A", remarks))
+            counts = dict.fromkeys((str(row.a.n), str(row.b.n)))
+            figures = {"A": a, "B": b, "n": " and ".join(counts)}
+            found.append(which | figures | _against(row, remarks, title="B against A"))
             continue
         against = {"side": row.names[1], "figure": b, "n": str(row.b.n)}
-        against |= _against(row, "against baseline", remarks)
+        against |= _against(row, remarks, title="change")
         if above != (above := (row.name, row.metric)):
-            baseline = {"side": row.names[0], "figure": a, "n": str(row.a.n), "verdict": "baseline"}
-            found.append(which | dict.fromkeys(against, "") | baseline)
+            baseline = {"side": row.names[0], "figure": a, "n": str(row.a.n)}
+            baseline |= {"verdict": "baseline"}
+            found.append(which | dict.fromkeys(against, NOT_MEASURED) | baseline)
         found.append(dict.fromkeys(which, "") | against)
     return found
 
 
-def _against(row: Row, title: str, remarks: Sequence[str]) -> dict[str, str]:
+def _against(row: Row, remarks: Sequence[str], *, title: str) -> dict[str, str]:
+    """How B is against A; `remarks` are told by their numbers."""
     p = NOT_MEASURED if row.p_adjusted is None else f"{row.p_adjusted:.3f}"
     marks = ",".join(str(remarks.index(text) + 1) for text in _remarks(row))
     return {

@@ -28,7 +28,7 @@ _SETTINGS = (
 )
 _TEXTS = frozenset(
     {"found", "claims", "source", "remark", "why no more", "differs in", "verdict", "reference"}
-    | {"B against A (95 % interval)"}
+    | {"B against A (95 % interval)", "change (95 % interval)"}
 )
 """Columns of sentences, which may take several lines."""
 

@@ -153,7 +153,7 @@ def test_runs_that_miss_the_target_are_censored_not_dropped(make_record):
     assert time.verdict == "slower"
     assert time.change is None
     text = render_comparison(table, [], table_format="table")
-    assert "not reached, 0 of 10" in text
+    assert "0 of 10 reached" in text
     assert "time to 97 %" in text
     steps = row(compare(b, a, metrics=["steps_to_accuracy"]), "steps_to_accuracy")
     assert steps.verdict == "faster"
@@ -356,6 +356,17 @@ def test_sides_by_loss_are_compared_model_by_model(make_side):
     assert by_model.about == "A is mlp, B is linear"
     lacking = compare_sets(sides[1:], by="loss", metrics=["samples_per_s"])
     assert lacking.missing == {("A", "B"): ("simple-cnn",)}
+
+
+def test_a_side_of_one_set_that_is_like_nothing_else_is_named(make_side):
+    runs = grid(make_side, models=("mlp", "linear"), losses=("cross-entropy", "mse"))
+    other = grid(make_side, models=("cnn4", "dnn4"), losses=("bce",))
+    unlike, *known = sorted(split([*runs, *other], "loss"), key=lambda side: side.name)
+    table = compare_sets([*known, unlike], by="loss", metrics=["samples_per_s"])
+    assert {row.names[1] for row in table.rows} == {"mse"}
+    assert "only in bce, not in cross-entropy: cnn4; dnn4" in table.notes
+    with pytest.raises(InputError, match="by: nothing agrees with bce in all but loss"):
+        compare_sets([unlike, *known], by="loss", metrics=["samples_per_s"])
 
 
 def test_verdicts_are_adjusted_for_the_rows_of_all_sides(make_pairs):

@@ -188,9 +188,9 @@ def test_nothing_is_chosen_by_test(metric):
 
 def test_an_unknown_metric_names_the_known_ones():
     with pytest.raises(
-        InputError, match=r"unknown metric 'speed'; use one of samples_per_s, .*"
+        InputError, match=r"unknown metric 'beauty'; use one of samples_per_s, .*"
     ) as e:
-        check_metric("speed")
+        check_metric("beauty")
     assert "test" not in str(e.value)
     assert "duration_s" not in str(e.value)
     assert check_metric("steps_to_accuracy") == "steps_to_accuracy"
