@@ -50,4 +50,4 @@ if not TYPE_CHECKING:  # which knows the names above, and no others
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return list(__all__)

@@ -16,7 +16,7 @@ NAMES = {
 
 def test_all_names_are_there_and_no_others():
     assert {*mnistbench.__all__} == NAMES
-    assert {*dir(mnistbench)} >= NAMES
+    assert {*dir(mnistbench)} == NAMES
     assert all(getattr(mnistbench, name) for name in NAMES)
     with pytest.raises(AttributeError, match="module 'mnistbench' has no attribute 'nonsense'"):
         mnistbench.nonsense  # noqa: B018

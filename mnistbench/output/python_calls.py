@@ -98,7 +98,7 @@ class Summary(_Rows):
         _, rows = summary_cells(self.records, packaged_references(), per_run=self.per_run)
         shared, rows = split_shared([{k: brief(v, _LONGEST) for k, v in r.items()} for r in rows])
         told = html.escape(", ".join(f"{name} {text}" for name, text in shared.items()))
-        above = f"<p>all rows: {told}</p>\n" if told else ""
+        above = f"<p>{'all rows' if len(rows) > 1 else 'settings'}: {told}</p>\n" if told else ""
         return above + tabulate(rows, headers="keys", tablefmt="html", disable_numparse=True)
 
 

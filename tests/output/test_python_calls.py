@@ -61,10 +61,11 @@ class Cells(HTMLParser):
 def test_a_notebook_shows_a_table_of_what_differs_in_which_nothing_is_obeyed():
     hostile = make_record().environment | {"device_type": "x", "device_name": "<script>&amp;"}
     records = [*of_loss("mse"), *of_loss("cross-entropy"), make_record(environment=hostile)]
+    records[0].config["<b>key</b>"] = "a\x1bvalue"
     page = Cells(summary(records)._repr_html_())
     assert page.tags == {"p", "table", "thead", "tbody", "tr", "th", "td"}
     assert any("<script>&amp;" in cell for cell in page.cells)
-    assert "mse" in page.cells
+    assert {"mse", "<b>key</b>", "a value"} <= {*page.cells}
     assert "batch" not in page.cells  # the same in all
     assert len(summary(records)._repr_html_()) < 4000
     assert "per_device" not in Cells(summary(records[0], per_run=True)._repr_html_()).cells
