@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         paths = flags.paths or (Path("runs"),)
         progress("reading records")
         loaded = load_records(paths, strict=flags.strict)
-        progress(f"summing up {len(loaded.records):,} runs")
+        progress(f"making the table of {len(loaded.records):,} runs")
         text = _render(loaded.records, flags)
         _draw(loaded, flags)
     _show(text, loaded.note, flags.format)
