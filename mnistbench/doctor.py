@@ -126,7 +126,9 @@ def _checks(flags: _Flags) -> Iterator[_Finding]:
         yield from _machine()
         progress("verifying the data sets")
         yield from _data(flags.data_dir)
-        yield _finding("launch defaults", _launch_defaults)
+        from mnistbench.engine.launch_config import launch_defaults
+
+        yield _finding("launch defaults", lambda: launch_defaults() or "none saved")
         if launcher:
             progress("waiting for two processes, which import PyTorch and meet")
             yield _finding("launcher", partial(_ended, launcher))
@@ -198,13 +200,6 @@ def _disk(output_dir: Path) -> _Finding:
         return f"{free / 2**30:.1f} GiB free for {output_dir}"
 
     return _finding("disk", check)
-
-
-def _launch_defaults() -> str:
-    from mnistbench.engine.launch_config import launch_defaults
-
-    found = launch_defaults()
-    return f"{found}; for every `accelerate launch`" if found else "none saved"
 
 
 def _host_name() -> str:

@@ -73,7 +73,7 @@ def _report(name: str, words: Sequence[str]) -> int:
     _check_files(flags)
     progress("reading records")
     loaded = load_records(flags.paths or (Path("runs"),), strict=flags.strict)
-    progress(f"summing up {len(loaded.records):,} runs")
+    progress(f"making the table of {len(loaded.records):,} runs")
     screen = Screen.of(sys.stdout, wide=flags.wide)
     text = _render(loaded.records, flags, screen)
     _draw(loaded, flags)
