@@ -138,9 +138,10 @@ def as_a_process_starts():
 
 
 @pytest.fixture(autouse=True)
-def idle_machine(monkeypatch):
-    """What else runs is told by no command that a test calls in this process."""
+def idle_fast_machine(monkeypatch):
+    """A command called in this process tells no load, and nothing that takes a second."""
     monkeypatch.setattr(core_use, "read_core_times", lambda: None)
+    monkeypatch.setattr(streams, "_PATIENCE_S", 3600.0)
 
 
 @pytest.fixture(autouse=True)

@@ -59,11 +59,9 @@ def test_damaged_data_is_found_and_status_1(tmp_path, capsys):
 
 def test_real_data_is_verified(mnist_dir, capsys):
     assert door.main(["--data-dir", mnist_dir, "--no-launch"]) == 0
-    out, err = capsys.readouterr()
+    out = capsys.readouterr().out
     assert f"data: mnist         ok      verified in {mnist_dir}" in out
     assert "a run that names one downloads it" in " ".join(out.split())
-    told = {"mnistbench: importing PyTorch", "mnistbench: verifying the data sets"}
-    assert set(err.splitlines()) <= told  # as long as each takes
 
 
 def test_caches_are_named_with_their_sizes(tmp_path, monkeypatch, capsys):
