@@ -31,7 +31,8 @@ def _in_a_wide_terminal(monkeypatch):
 
 
 @pytest.mark.processes
-def test_a_healthy_machine_is_status_0(tmp_path, capsys):
+def test_a_healthy_machine_is_status_0(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
     assert door.main(["--data-dir", str(tmp_path), "--output-dir", str(tmp_path / "runs")]) == 0
     out = capsys.readouterr().out
     states = dict(re.findall(r"^(\S.*?)  +(ok|note|BROKEN) ", out, re.MULTILINE))
