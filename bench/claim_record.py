@@ -13,9 +13,9 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import ClassVar
 
 from bench.record_entry import (
     FIRST_FRESH_SEED,
@@ -32,12 +32,11 @@ from mnistbench.analysis.number_text import goal
 from mnistbench.cli import (
     config_yaml,
     exit_on_input_error,
-    parse,
     read_config,
-    run_flags,
     say,
     show,
 )
+from mnistbench.flags import CommandFlags, parse, parse_with
 from mnistbench.launch.runs import RunFailedError, run_once
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
@@ -49,8 +48,11 @@ __all__ = ["main"]
 _SET_HERE = {"recipe", "seed", "num_seeds", "output_dir"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Flags:
+class _Flags(CommandFlags):
+    """Attempt a speed record. Flags of train follow a bare --."""
+
+    prog: ClassVar = "python -m bench.claim_record"
+
     recipe: str | None = None
     """Recipe to attempt the record with."""
     target: float | None = None
@@ -60,7 +62,7 @@ class _Flags:
     num_seeds: int = 100
     """Seeds to run warm, in this process [runs]."""
     first_seed: int | None = None
-    """The first of them; none is the first from 1000 on that no attempt of this recipe has run."""
+    """The first of them. Default: the first from 1000 on that no attempt of this recipe ran."""
     cold_runs: int = 3
     """Seeds to run in a fresh process as well [runs]."""
     folder: Path = FOLDER
@@ -89,9 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: list[str]) -> tuple[_Flags, list[str]]:
     cut = argv.index("--") if "--" in argv else len(argv)
-    flags = parse(
-        _Flags, argv[:cut], prog="bench.claim_record", description="Attempt a speed record."
-    )
+    flags = parse(_Flags, argv[:cut])
     if flags.render:
         return flags, []
     for name in ("recipe", "target", "what_changed"):
@@ -115,7 +115,7 @@ def _config(flags: _Flags, train_flags: Sequence[str]) -> RunConfig:
     Raises:
         InputError: flags are wrong, or an attempt of this recipe has run one of the seeds.
     """
-    given = dict(parse(run_flags({}), train_flags, prog="mnistbench.train", description="After --"))
+    given = parse_with(CommandFlags, train_flags, RunConfig.model_fields)[1]
     if wrong := sorted(given.keys() & _SET_HERE):
         raise InputError(f"{wrong[0]}: is set by this command; leave it out after --")
     earlier = {

@@ -1,7 +1,7 @@
 """Damaged record files, thousands of them: each is shown, or refused in one line.
 
 ``python -m bench.fuzz_records --count 10000 --seed 0`` takes the kept examples, damages each in
-ways that its number decides, and reads it as the report door does: by its name, or in its folder.
+ways that its number decides, and reads it as `report` does: by its name, or in its folder.
 It prints how many were refused, left out and shown, and exits 1 at the first that did anything
 else, which it keeps.
 """
@@ -41,10 +41,10 @@ REPORTS = (
     ("--format", "markdown"),
     ("--format", "json"),
     ("--format", "csv", "--per-run"),
-    ("--by-epoch",),
-    ("--by-epoch", "--format", "json"),
-    ("--targets", "0.5", "0.97"),
-    ("--rules", "--format", "markdown"),
+    ("epochs",),
+    ("epochs", "--format", "json"),
+    ("targets", "--targets=0.5,0.97"),
+    ("rules", "--format", "markdown"),
 )
 _HERE = "\ue000here\ue000"
 """Stands in a document for what Python would not spell so."""
@@ -80,7 +80,7 @@ def outcome(path: Path, others: Sequence[Path], rng: Random) -> str:
         loaded = True
     together = rng.sample(list(others), rng.choice((0, 1, 2)))
     in_folder = rng.random() < 0.3
-    argv = [*map(str, (path.parent if in_folder else path, *together)), *rng.choice(REPORTS)]
+    argv = [*rng.choice(REPORTS), *map(str, (path.parent if in_folder else path, *together))]
     status, out, err = _run(argv)
     if not loaded and in_folder and together and status == 0:
         return _left_out(out, err)
@@ -141,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> tuple[int | str | None, str, str]:
-    """What the report door leaves on `argv`, with streams as strict as real ones."""
+    """What `report` leaves on `argv`, with streams as strict as real ones."""
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n")
     err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n", errors="backslashreplace")
     status: int | str | None

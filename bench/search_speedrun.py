@@ -24,14 +24,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean, stdev
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-import tyro
+from pydantic import Field
 
 from bench.record_entry import FIRST_FRESH_SEED
 from bench.suite_format import interval_text
 from mnistbench.analysis.number_text import NOT_MEASURED
-from mnistbench.cli import exit_on_input_error, parse, read_config, run_flags, say, show
+from mnistbench.cli import exit_on_input_error, read_config, say, show
+from mnistbench.flags import REPEATED, CommandFlags, parse, parse_with
 from mnistbench.output.tables import render_table
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
@@ -65,11 +66,14 @@ class Trial:
     train_s: list[float] = field(default_factory=list)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Flags:
+class _Flags(CommandFlags):
+    """Search combinations of settings on val. Flags of train follow a bare --."""
+
+    prog: ClassVar = "python -m bench.search_speedrun"
+
     recipe: str
     """Recipe that the settings are changes of."""
-    tries: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="try")] = ()
+    tries: Annotated[tuple[str, ...], REPEATED] = Field((), alias="try")
     """A setting and its values, such as lr=0.03,0.045; may be given several times."""
     num_seeds: int = 5
     """Seeds to run each combination with [runs]."""
@@ -84,9 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     cut = given.index("--") if "--" in given else len(given)
     with exit_on_input_error():
-        flags = parse(
-            _Flags, given[:cut], prog="bench.search_speedrun", description="Search on val."
-        )
+        flags = parse(_Flags, given[:cut])
         if flags.num_seeds < 1 or not 0 <= flags.first_seed <= FIRST_FRESH_SEED - flags.num_seeds:
             raise InputError(f"first_seed: seeds of a search are 0 to {FIRST_FRESH_SEED - 1}")
         trials = trials_of(flags.recipe, flags.tries, fixed=given[cut + 1 :])
@@ -157,7 +159,7 @@ def _flag(name: str, value: str) -> list[str]:
 
 
 def _parsed(flags: Sequence[str]) -> dict[str, Any]:
-    return dict(parse(run_flags({}), flags, prog="mnistbench.train", description="A trial."))
+    return parse_with(CommandFlags, flags, RunConfig.model_fields)[1]
 
 
 def _round(trials: Sequence[Trial], seed: int) -> dict[str, Any]:

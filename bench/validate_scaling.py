@@ -1,4 +1,4 @@
-"""How far the numbers of `report --scaling` can be trusted, by simulation.
+"""How far the numbers of `report scaling` can be trusted, by simulation.
 
 Does the interval of a speed-up hold the true one in 95 of 100 cases? How far is the model of a step
 off where setups vary, and where steps follow another law?

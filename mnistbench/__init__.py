@@ -1,3 +1,53 @@
-"""Time-to-accuracy in seconds, with error bars, from a laptop core to a cluster."""
+"""Time-to-accuracy in seconds, with error bars, from a laptop core to a cluster.
+
+The names below are all that Python needs: docs/python.md. Each is imported when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mnistbench.engine.run_seeds import measure
+    from mnistbench.output.python_calls import (
+        compare_records,
+        load_records,
+        plot,
+        summary,
+        write_page,
+    )
+    from mnistbench.schema.config import RunConfig
+    from mnistbench.schema.errors import InputError
 
 __version__ = "0.2.0"
+
+__all__ = [
+    "InputError",
+    "RunConfig",
+    "__version__",
+    "compare_records",
+    "load_records",
+    "measure",
+    "plot",
+    "summary",
+    "write_page",
+]
+
+_CALLS = "output.python_calls"
+_MODULES = {
+    "InputError": "schema.errors",
+    "RunConfig": "schema.config",
+    "measure": "engine.run_seeds",
+    **dict.fromkeys(("compare_records", "load_records", "plot", "summary", "write_page"), _CALLS),
+}
+
+
+if not TYPE_CHECKING:  # which knows the names above, and no others
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

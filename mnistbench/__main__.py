@@ -1,4 +1,4 @@
-"""The ``mnistbench`` command: picks a door."""
+"""The ``mnistbench`` command: runs the one that is named."""
 
 from __future__ import annotations
 
@@ -7,36 +7,42 @@ import sys
 
 from mnistbench import __version__
 from mnistbench.schema.streams import mend_streams, say, show
+from mnistbench.schema.suggestions import did_you_mean
 
 __all__ = ["main"]
 
-_DOORS = {
+_COMMANDS = {
     "train": "train a network and measure it",
     "report": "show what runs reached",
-    "compare": "tell whether one is faster than another",
-    "sweep": "train every combination of values, in any number of goes",
+    "compare": "test whether one is faster than another",
+    "sweep": "run a resumable grid search",
     "doctor": "check devices, launcher, data and disk",
 }
+_USAGE = """usage: mnistbench COMMAND [OPTIONS]
+       mnistbench COMMAND --help
+       mnistbench --version
+"""
 
 
 def main() -> int:
-    """Run ``mnistbench DOOR ARGS…`` and return the door's exit status."""
+    """Run ``mnistbench COMMAND OPTIONS…`` and return the exit status of the command."""
     mend_streams()
-    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if name in {"-h", "--help"}:
-        lines = [f"  {door:8}{text}" for door, text in _DOORS.items()]
-        usage = "usage: mnistbench DOOR [ARGS]\n       mnistbench --version\n"
-        show("\n".join([f"mnistbench {__version__}\n", usage, *lines]))
+    name, *argv = sys.argv[1:] or ["help"]
+    if name == "help" and argv:  # mnistbench help train
+        name, argv = argv[0], ["--help"]
+    if name in {"-h", "--help", "help"}:
+        lines = [f"  {command:9}{text}" for command, text in _COMMANDS.items()]
+        show("\n".join([f"mnistbench {__version__}\n", _USAGE, *lines]))
         return 0
     if name == "--version":
         show(f"mnistbench {__version__}")
         return 0
-    if name not in _DOORS:
-        known = ", ".join(_DOORS)
-        say(f"error: unknown command {name!r}; use one of {known}")
+    if name not in _COMMANDS:
+        near = did_you_mean(name, _COMMANDS) or f"; use one of {', '.join(_COMMANDS)}"
+        say(f"error: unknown command {name!r}{near}")
         return 2
-    door = importlib.import_module(f"mnistbench.{name}")  # only that one: others cost imports
-    return int(door.main(sys.argv[2:]))
+    command = importlib.import_module(f"mnistbench.{name}")  # only that one: others cost imports
+    return int(command.main(argv))
 
 
 if __name__ == "__main__":

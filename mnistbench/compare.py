@@ -1,83 +1,56 @@
-"""The door to comparisons: is B faster or slower than A, and does it pass the gates?"""
+"""The command `compare`: what is faster or slower than a baseline, and does it pass the gates?"""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal
-
-import tyro
+from typing import TYPE_CHECKING
 
 from mnistbench.analysis.benchmarks import compare_benchmarks
-from mnistbench.analysis.comparability import not_alike
-from mnistbench.analysis.comparison import after_looks, compare, compare_matches, default_metrics
+from mnistbench.analysis.comparison import (
+    after_looks,
+    between,
+    compare_matches,
+    compare_sets,
+    default_metrics,
+)
 from mnistbench.analysis.gates import Gate, Outcome, gated, judge, parse_gate
-from mnistbench.analysis.metrics import METRICS, MetricName
-from mnistbench.analysis.pairing import as_one
+from mnistbench.analysis.metrics import MetricName
+from mnistbench.analysis.number_text import numbered
+from mnistbench.analysis.pairing import against_first, side_labels
 from mnistbench.analysis.rows import Comparison
-from mnistbench.analysis.settled import settled
-from mnistbench.cli import at_home, exit_on_input_error, parse, say, show
-from mnistbench.output.comparison_table import ComparisonFormat, gate_line, render_comparison
+from mnistbench.analysis.settled import all_settled
+from mnistbench.analysis.splitting import split
+from mnistbench.cli import at_home, exit_on_input_error, say, show
+from mnistbench.compare_flags import CompareFlags
+from mnistbench.flags import parse
+from mnistbench.output.comparison_table import gate_line, render_comparison
+from mnistbench.output.screen import Screen
 from mnistbench.schema.benchmark_json import BenchmarkFile, load_benchmarks
+from mnistbench.schema.disk_space import say_written
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.store import find_records, load_records
+from mnistbench.schema.record_sets import baseline_first, load_sets, path_names, require_apart
+from mnistbench.schema.store import load_records
+from mnistbench.schema.streams import progress
 
 if TYPE_CHECKING:
     from mnistbench.launch.interleave import Side
 
 __all__ = ["main"]
 
-_DESCRIPTION = "Tell whether B is faster or slower than A: runs that are stored, or run in turn."
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Flags:
-    paths: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """A and B: each a record.json, a folder of records, or a JSON file of pytest-benchmark."""
-    metrics: tuple[MetricName, ...] = ()
-    """Metrics to compare. Default: samples_per_s, time_to_accuracy_s (if a target is set),
-    test_accuracy."""
-    target_accuracy: float | None = None
-    """Accuracy that runs are timed to [fraction]; none is each run's own."""
-    fail_if: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Exit 1 if "samples_per_s < -5%" (B against A), or "test_accuracy < 0.98" (B alone).
-
-    A change has to be surely beyond its bound, at 5 %. With too few runs to tell: status 2.
-    """
-    unsettled: Literal["pass", "fail"] = "pass"
-    """What a gate does that is neither surely crossed nor surely not: fail is status 1."""
-    force: bool = False
-    """Give verdicts even if hardware or data differ, or B lacks some configurations."""
-    strict: bool = False
-    """End with status 2 where a record in a folder cannot be read, instead of leaving it out."""
-    format: ComparisonFormat = "table"
-    """How to print the rows."""
-    interleave: bool = False
-    """Run A and B, or .yaml configurations, in turn until the first metric is settled."""
-    revisions: tuple[str, str] | None = None
-    """Run two git revisions of this checkout in turn instead; flags of train follow a bare --."""
-    max_minutes: float | None = None
-    """Time limit [minutes]. Default: 10."""
-    min_effect: float | None = None
-    """Settled as well once the change is surely smaller than this [fraction].
-
-    None is 0.02, or of accuracies 0.002 (0.2 points).
-    """
-    output_dir: Path | None = None
-    """New folder for these runs; none is one of runs/compare."""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the door with `argv`; exit status 1 if a gate fired or a run failed."""
-    with exit_on_input_error():
-        flags, train_flags = _parse(list(sys.argv[1:] if argv is None else argv))
+    """Run the command with `argv`; exit status 1 if a gate fired or a run failed."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    with exit_on_input_error(argv):
+        flags, train_flags = _parse(argv)
         gates = [parse_gate(text) for text in flags.fail_if]
         if flags.interleave or flags.revisions:
             comparison = _run_in_turn(flags, train_flags, gates)
@@ -85,13 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             comparison = _stored(flags, gates)
         outcomes = judge(comparison, gates)
         comparison = gated(comparison, outcomes)
-        names = flags.revisions or tuple(map(str, flags.paths))
-        comparison = comparison.told(f"A is {names[0]}, B is {names[1]}")
-        show(render_comparison(comparison, outcomes, table_format=flags.format))
+        screen = Screen.of(sys.stdout, wide=flags.wide)
+        show(render_comparison(comparison, outcomes, table_format=flags.format, screen=screen))
         return _status(outcomes, flags)
 
 
-def _status(outcomes: Sequence[Outcome], flags: _Flags) -> int:
+def _status(outcomes: Sequence[Outcome], flags: CompareFlags) -> int:
     """Exit status 1 if a gate fails, which wins over those that cannot be judged; else 0.
 
     Raises:
@@ -107,29 +79,39 @@ def _status(outcomes: Sequence[Outcome], flags: _Flags) -> int:
     return 1 if failed else 0
 
 
-def _parse(argv: list[str]) -> tuple[_Flags, tuple[str, ...]]:
-    """The door's own flags, and those of train that follow ``--``."""
+def _parse(argv: list[str]) -> tuple[CompareFlags, tuple[str, ...]]:
+    """The command's own flags, and those of train that follow ``--``."""
     cut = argv.index("--") if "--" in argv else len(argv)
     train_flags = tuple(argv[cut + 1 :])
-    flags = parse(_Flags, argv[:cut], prog="mnistbench.compare", description=_DESCRIPTION)
+    flags = parse(CompareFlags, argv[:cut])
     runs = flags.interleave or flags.revisions is not None
-    if flags.revisions and (flags.paths or flags.interleave):
-        raise InputError("revisions: are run in place of A and B; leave paths and --interleave out")
-    if not flags.revisions and len(flags.paths) != 2:
-        raise InputError(f"compare: takes two paths, A and B, not {len(flags.paths)}; see --help")
-    if flags.strict and runs:
-        raise InputError("strict: is for stored records; leave it out where runs are made")
+    if flags.revisions and (flags.paths or flags.interleave or flags.baseline):
+        raise InputError(
+            "revisions: are run in place of A and B; leave paths, --interleave and --baseline out"
+        )
+    for name in ("by", "strict"):
+        if getattr(flags, name) and runs:
+            raise InputError(f"{name}: is for stored records; leave it out where runs are made")
+    if len(flags.paths) < (0 if flags.revisions else 1 if flags.by else 2):
+        raise InputError(
+            f"compare: takes two or more paths (or --by KEY and one), not {len(flags.paths)}; "
+            "see --help"
+        )
     if train_flags and not flags.revisions:
-        raise InputError("flags after -- are for --revisions; A and B have their own")
+        raise InputError("flags after -- are for --revisions; paths have their own")
     _refuse_set_here(train_flags)
     for name in ("max_minutes", "min_effect", "output_dir"):
         if getattr(flags, name) is not None and not runs:
             raise InputError(f"{name}: has no effect without --interleave or --revisions")
-    if flags.target_accuracy is not None and not 0 < flags.target_accuracy <= 1:
-        raise InputError(f"target_accuracy: a fraction above 0, not {flags.target_accuracy:g}")
-    if flags.min_effect is not None and not 0 < flags.min_effect < 1:
-        raise InputError(f"min_effect: a fraction between 0 and 1, not {flags.min_effect:g}")
-    return flags, train_flags
+    return flags.model_copy(update={"paths": _paths(flags)}), train_flags
+
+
+def _paths(flags: CompareFlags) -> tuple[Path, ...]:
+    """The paths, that of the baseline first."""
+    if flags.baseline is None or flags.by is not None:
+        return flags.paths
+    known = [*zip(path_names(flags.paths), map(os.path.realpath, flags.paths), strict=True)]
+    return tuple(baseline_first(flags.paths, known, flags.baseline))
 
 
 def _refuse_set_here(train_flags: Sequence[str]) -> None:
@@ -144,39 +126,36 @@ def _refuse_set_here(train_flags: Sequence[str]) -> None:
             raise InputError("--profile after --: profiled runs are not compared; leave it out")
 
 
-def _stored(flags: _Flags, gates: Sequence[Gate]) -> Comparison:
-    a, b = flags.paths
-    found = [find_records([path]) for path in (a, b)]
-    if os.path.realpath(a) == os.path.realpath(b):
-        raise InputError(f"A and B are the same: {a}; name two")
-    benchmarks = [None if path.is_dir() else _benchmarks(path) for path in (a, b)]
-    if benchmarks[0] and benchmarks[1]:
-        _require_durations(flags, gates)
-        return compare_benchmarks(benchmarks[0], benchmarks[1], force=flags.force)
-    if benchmarks[0] or benchmarks[1]:
-        raise InputError("compare: a benchmark file compares with another only, not with records")
-    if shared := set.intersection(*({*map(os.path.realpath, paths)} for paths in found)):
-        raise InputError(f"A and B are not apart: both hold {sorted(shared)[0]}")
-    loaded = [load_records([path], strict=flags.strict) for path in (a, b)]
-    of_a, of_b = (side.records for side in loaded)
-    names, target = _metrics(of_a, of_b, flags, gates), flags.target_accuracy
-    comparison = compare(of_a, of_b, metrics=names, target_accuracy=target, force=flags.force)
-    for note in (
-        f"{name}: {side.note}" for name, side in zip("AB", loaded, strict=True) if side.note
-    ):
-        comparison = comparison.told(note)
-        if flags.format == "json":
-            say(note)
-    return comparison
+def _stored(flags: CompareFlags, gates: Sequence[Gate]) -> Comparison:
+    progress("reading records")
+    if flags.by is None:
+        require_apart(flags.paths)
+        if benchmarks := [its for path in flags.paths if (its := _benchmarks(path))]:
+            return _compare_benchmarks(benchmarks, flags, gates)
+        sides = load_sets(flags.paths, strict=flags.strict)
+        told = zip(side_labels([side.name for side in sides]), sides, strict=True)
+        notes = [f"{label}: {side.note}" for label, side in told if side.note]
+    else:
+        loaded = load_records(flags.paths, strict=flags.strict)
+        sides = split(loaded.records, flags.by, baseline=flags.baseline)
+        notes = [loaded.note] if loaded.note else []
+    comparison = compare_sets(
+        sides,
+        by=flags.by,
+        metrics=_metrics([side.records for side in sides], flags, gates),
+        target_accuracy=flags.target_accuracy,
+        force=flags.force,
+    )
+    for note in notes if flags.format == "json" else ():
+        say(note)
+    return replace(comparison, notes=(*notes, *comparison.notes))
 
 
-def _benchmarks(path: Path) -> BenchmarkFile | None:
-    if path.suffix in {".yaml", ".yml"}:
-        raise InputError(f"{path}: a configuration has no figures; run it with --interleave")
-    return load_benchmarks(path)
-
-
-def _require_durations(flags: _Flags, gates: Sequence[Gate]) -> None:
+def _compare_benchmarks(
+    benchmarks: Sequence[BenchmarkFile], flags: CompareFlags, gates: Sequence[Gate]
+) -> Comparison:
+    if not len(benchmarks) == len(flags.paths) == 2:
+        raise InputError("compare: a benchmark file compares with another one, not with records")
     asked = {*flags.metrics, *(gate.metric for gate in gates)} - {"duration_s"}
     if asked:
         raise InputError(
@@ -184,16 +163,26 @@ def _require_durations(flags: _Flags, gates: Sequence[Gate]) -> None:
         )
     if flags.target_accuracy is not None:
         raise InputError("target_accuracy: has no effect on benchmark files; compare records")
+    table = compare_benchmarks(*benchmarks, force=flags.force)
+    return between(table, path_names(flags.paths), flags.paths)
+
+
+def _benchmarks(path: Path) -> BenchmarkFile | None:
+    if path.suffix in {".yaml", ".yml"} and path.is_file():
+        raise InputError(f"{path}: a configuration has no figures; run it with --interleave")
+    return None if path.is_dir() else load_benchmarks(path)
 
 
 def _metrics(
-    a: Sequence[RunRecord], b: Sequence[RunRecord], flags: _Flags, gates: Sequence[Gate]
+    sides: Sequence[Sequence[RunRecord]], flags: CompareFlags, gates: Sequence[Gate]
 ) -> tuple[MetricName, ...]:
-    names = flags.metrics or default_metrics(a, b, target_accuracy=flags.target_accuracy)
+    names = flags.metrics or default_metrics(*sides, target_accuracy=flags.target_accuracy)
     return (*names, *(gate.metric for gate in gates))
 
 
-def _run_in_turn(flags: _Flags, train_flags: tuple[str, ...], gates: Sequence[Gate]) -> Comparison:
+def _run_in_turn(
+    flags: CompareFlags, train_flags: tuple[str, ...], gates: Sequence[Gate]
+) -> Comparison:
     from mnistbench.launch.interleave import check_turns, run_interleaved
     from mnistbench.launch.runs import RunFailedError
 
@@ -204,14 +193,25 @@ def _run_in_turn(flags: _Flags, train_flags: tuple[str, ...], gates: Sequence[Ga
     began = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     output_dir = at_home("output_dir", flags.output_dir or Path("runs/compare") / began)
     check_turns(output_dir, minutes)
-    look = partial(_look, flags=flags, metric=metric)
+    names = flags.revisions or numbered(path_names(flags.paths))
+    labels = side_labels(names)
+
+    def why_to_end(sides: Sequence[Sequence[RunRecord]]) -> str | None:
+        return all_settled(
+            against_first(sides, labels),
+            metric=metric,
+            min_effect=flags.min_effect,
+            target_accuracy=flags.target_accuracy,
+            force=flags.force,
+        )
+
     try:
         with TemporaryDirectory() as folder:
-            a, b = run_interleaved(
-                *_sides(flags, train_flags, Path(folder)),
+            sides = run_interleaved(
+                _sides(flags, train_flags, labels=labels, work_dir=Path(folder)),
                 output_dir=output_dir,
                 max_minutes=minutes,
-                settled=look,
+                settled=why_to_end,
                 tell=say,
             )
     except RunFailedError as error:
@@ -221,39 +221,34 @@ def _run_in_turn(flags: _Flags, train_flags: tuple[str, ...], gates: Sequence[Ga
         terminated = isinstance(stop, Terminated)
         say("terminated" if terminated else "interrupted")
         raise SystemExit(143 if terminated else 130) from None
+    finally:
+        if next(output_dir.rglob("record.json"), None):
+            say_written("runs", output_dir)
     found = compare_matches(
-        [as_one(a, b)],
-        metrics=_metrics(a, b, flags, gates),
+        against_first(sides, labels),
+        metrics=_metrics(sides, flags, gates),
         target_accuracy=flags.target_accuracy,
         force=flags.force,
     )
-    comparison = after_looks(found, metric)
-    return comparison.told(look(a, b) or f"not settled within {minutes:g} min")
+    comparison = after_looks(found, metric).told(
+        why_to_end(sides) or f"not settled within {minutes:g} min"
+    )
+    return between(comparison, names, flags.revisions or flags.paths)
 
 
-def _look(
-    a: Sequence[RunRecord], b: Sequence[RunRecord], *, flags: _Flags, metric: MetricName
-) -> str | None:
-    """Why to end the runs, if so."""
-    target = flags.target_accuracy
-    problem = not_alike(a, b, METRICS[metric], target_accuracy=target)
-    if problem and not flags.force:
-        return f"not comparable: {problem}"
-    return settled(a, b, metric=metric, min_effect=flags.min_effect, target_accuracy=target)
-
-
-def _sides(flags: _Flags, train_flags: tuple[str, ...], work_dir: Path) -> tuple[Side, Side]:
+def _sides(
+    flags: CompareFlags, train_flags: tuple[str, ...], *, labels: Sequence[str], work_dir: Path
+) -> list[Side]:
     if flags.revisions is None:
         from mnistbench.launch.interleave import Side
         from mnistbench.launch.replay import arguments_of
 
         arguments = [arguments_of(path, work_dir=work_dir) for path in flags.paths]
-        return Side(name="A", arguments=arguments[0]), Side(name="B", arguments=arguments[1])
+        return [Side(name=x, arguments=its) for x, its in zip(labels, arguments, strict=True)]
     from mnistbench.launch.revisions import side_at
 
-    a, b = flags.revisions
     at = partial(side_at, arguments=train_flags, repository=Path.cwd(), tell=say)
-    return at(a, name="A"), at(b, name="B")
+    return [at(revision, name=x) for x, revision in zip(labels, flags.revisions, strict=True)]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The door to diagnosis: devices, threads, versions, launcher, data, disk; or one network.
+"""The command that checks: devices, threads, versions, launcher, data, disk; or one network.
 
 Before a launch: a launch configuration, and whether the machines that it names reach each other.
 """
@@ -9,20 +9,28 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
-from mnistbench.cli import exit_on_input_error, importing, parse, show
+from pydantic import Field
+
+from mnistbench.cli import exit_on_input_error, importing, show
+from mnistbench.flags import CommandFlags, parse
 from mnistbench.launch.cell_runs import why_ended
 from mnistbench.launch.children import Child, end_all
 from mnistbench.launch.commands import child_environment, cpu_environment, torchrun_command
-from mnistbench.output.tables import render_table
+from mnistbench.recorder.caches import cache_lines
+from mnistbench.recorder.core_use import load_now
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.escaping import printable
 from mnistbench.schema.files import check_writable
 from mnistbench.schema.names import ModelName
+from mnistbench.schema.streams import progress
 
 if TYPE_CHECKING:
     from mnistbench.engine.launch_config import LaunchConfig
@@ -35,61 +43,95 @@ _LONGEST_WAIT_S = 86_400
 _LEAST_DISK_BYTES = 500 * 2**20
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Flags:
-    model: ModelName | None = None
-    """Show this network's layers, shapes and parameters instead."""
+class _Flags(CommandFlags):
+    """Check what a run needs; exit with status 1 if something is broken."""
+
+    prog: ClassVar = "mnistbench doctor"
+    groups: ClassVar = {"Machine": "data_dir", "Network": "model", "Launch": "launch_config"}
+
     data_dir: Path | None = None
-    """Folder of the data sets; none is where training looks."""
+    """Folder of the data sets. Default: that of a run."""
     output_dir: Path = Path("runs")
-    """Folder that runs would be written to."""
+    """Folder of the runs."""
     launch: bool = True
-    """Start two processes to see whether they find each other (some seconds)."""
+    """Start two processes and check that they connect; this takes some seconds."""
+    model: ModelName | None = None
+    """Show the layers, shapes and parameters of a network, and exit."""
     launch_config: Path | None = None
-    """Check this file for `accelerate launch` instead; with several machines, run this on each of
-    them at the same time, just before the launch."""
+    """File of `accelerate launch` to check; run this on all its machines at the same time."""
     machine_rank: int | None = None
-    """This machine's place among those of --launch-config; none is the file's."""
+    """Rank of this machine. Default: that in the file."""
     main_process_ip: str | None = None
-    """Address of machine 0 for --launch-config; none is the file's."""
+    """Address of machine 0. Default: that in the file."""
     main_process_port: int | None = None
-    """Port on machine 0 for --launch-config; none is the file's."""
-    timeout_s: float = 60.0
-    """Longest wait for the other machines of --launch-config [seconds]."""
+    """Port of machine 0. Default: that in the file."""
+    timeout_s: float = Field(60.0, gt=0, le=_LONGEST_WAIT_S)
+    """Longest wait for the other machines [seconds]."""
+
+
+_State = Literal["ok", "note", "BROKEN"]
 
 
 class _Finding(NamedTuple):
     check: str
-    broken: bool
+    state: _State
     detail: str
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the door with `argv`; exit status 1 if something is broken."""
-    with exit_on_input_error():
-        flags = parse(
-            _Flags,
-            sys.argv[1:] if argv is None else argv,
-            prog="mnistbench.doctor",
-            description="Check what a run needs; exit 1 if something is broken.",
-        )
+    """Run the command with `argv`; exit status 1 if something is broken."""
+    argv = sys.argv[1:] if argv is None else argv
+    with exit_on_input_error(argv):
+        flags = parse(_Flags, argv)
         if flags.model is not None:
             show(_model_summary(flags.model))
             return 0
-        if flags.launch_config is not None:
-            findings = _before_launch(flags.launch_config, flags)
-        else:
-            findings = [*_machine(), *_data(flags.data_dir), _disk(flags.output_dir)]
-            findings.append(_launch_defaults())
-            if flags.launch:
-                two = torchrun_command(_CHECK, [], num_processes=2)
-                findings.append(_finding("host name", _host_name))
-                findings.append(_finding("launcher", lambda: _start(two, cpu_environment())))
-    rows = [
-        {"check": f.check, "": "BROKEN" if f.broken else "ok", "found": f.detail} for f in findings
-    ]
-    show(render_table(rows, "table", longest=sys.maxsize))  # the mend stands at the end
-    return 1 if any(finding.broken for finding in findings) else 0
+        path = flags.launch_config
+        findings = _before_launch(path, flags) if path else _checks(flags)
+        states = [_shown(finding) for finding in findings]  # each as soon as it is found
+    return 1 if "BROKEN" in states else 0
+
+
+def _shown(finding: _Finding) -> str:
+    """Print `finding`, as wide as the terminal is, and give its state."""
+    head = f"{finding.check:<20}{finding.state:<8}"
+    show(
+        textwrap.fill(
+            printable(finding.detail),
+            width=shutil.get_terminal_size().columns,
+            initial_indent=head,
+            subsequent_indent=" " * len(head),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    )
+    return finding.state
+
+
+def _checks(flags: _Flags) -> Iterator[_Finding]:
+    """What is found, the quick checks first; a line on stderr before each that takes seconds."""
+    yield _disk(flags.output_dir)
+    yield from (_Finding("caches", "ok", line) for line in cache_lines())
+    line = load_now()
+    yield _Finding(
+        "load", "note" if line else "ok", line or "no other process seen to take cores from a run"
+    )
+    yield _finding("host name", _host_name)
+    with ExitStack() as entered:
+        launcher = None
+        if flags.launch:  # which takes longest, beside the rest
+            two = torchrun_command(_CHECK, [], num_processes=2)
+            launcher = entered.enter_context(_started(two, cpu_environment()))
+        progress("importing PyTorch")
+        yield from _machine()
+        progress("verifying the data sets")
+        yield from _data(flags.data_dir)
+        from mnistbench.engine.launch_config import launch_defaults
+
+        yield _finding("launch defaults", lambda: launch_defaults() or "none saved")
+        if launcher:
+            progress("waiting for two processes, which import PyTorch and meet")
+            yield _finding("launcher", partial(_ended, launcher))
 
 
 def _model_summary(name: ModelName) -> str:
@@ -106,43 +148,44 @@ def _model_summary(name: ModelName) -> str:
     return f"{name}\n{summary}"
 
 
-def _machine() -> list[_Finding]:
+def _machine() -> Iterator[_Finding]:
     with importing():
         import torch
 
     from mnistbench.recorder.environment import describe_environment, set_threads
 
     found = describe_environment(torch.device("cpu"))
-    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    cores = f"{found['num_usable_cores']} of {found['num_cores']} cores usable, "
-    cores += f"{found['memory_bytes'] / 2**30:.1f} GiB of memory"
-    findings = [
-        _Finding("versions", any(v is None for v in found["versions"].values()), versions),
-        _Finding("processor", False, f"{found['cpu_name']}, {cores}"),
-        _Finding("threads", False, f"{set_threads(None)} in a run of one process by default"),
-        _Finding("load", False, f"{found['load_average_1min']:.2f} over the last minute"),
-    ]
-    if not torch.cuda.is_available():
-        return [*findings, _Finding("GPU", False, "none found: runs use the CPU")]
+    lacking = None in found["versions"].values()
+    versions = (f"{name} {version or 'missing'}" for name, version in found["versions"].items())
+    yield _Finding("versions", "BROKEN" if lacking else "ok", ", ".join(versions))
+    cores = f"{found['num_usable_cores']} of {found['num_cores']} cores usable"
+    memory = f"{found['memory_bytes'] / 2**30:.1f} GiB of memory"
+    yield _Finding("processor", "ok", f"{found['cpu_name']}, {cores}, {memory}")
+    yield _Finding("threads", "ok", f"{set_threads(None)} in a run of one process by default")
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return [*findings, _Finding("GPU", False, ", ".join(names))]
+    none = "none that PyTorch can use; runs use the CPU"
+    yield _Finding("GPU", "ok" if names else "note", ", ".join(names) or none)
 
 
-def _data(data_dir: Path | None) -> list[_Finding]:
+def _data(data_dir: Path | None) -> Iterator[_Finding]:
     from mnistbench.workload.datasets import DATASETS, default_data_dir, why_absent
 
     folder = data_dir or default_data_dir()
-    findings = []
-    for name in DATASETS:
-        if name == "synthetic":
-            findings.append(_Finding(f"data: {name}", False, "generated on demand"))
+    absent = []
+    for name in (one for one in DATASETS if one != "synthetic"):
+        try:
+            why = why_absent(name, folder)
+        except InputError as error:
+            yield _Finding(f"data: {name}", "BROKEN", str(error))
             continue
-        found = _finding(
-            f"data: {name}",
-            lambda name=name: why_absent(name, folder) or f"verified in {folder}",  # type: ignore[misc]
-        )
-        findings.append(found)
-    return findings
+        if why == f"not in {folder}":
+            absent.append(name)
+        else:
+            state: _State = "note" if why else "ok"
+            yield _Finding(f"data: {name}", state, why or f"verified in {folder}")
+    if absent:
+        mend = "a run that names one downloads it"
+        yield _Finding("data", "note", f"not in {folder}: {', '.join(absent)}; {mend}")
 
 
 def _disk(output_dir: Path) -> _Finding:
@@ -159,19 +202,6 @@ def _disk(output_dir: Path) -> _Finding:
     return _finding("disk", check)
 
 
-def _launch_defaults() -> _Finding:
-    from mnistbench.engine.launch_config import launch_defaults
-
-    return _finding(
-        "launch defaults",
-        lambda: (
-            f"{found}; for every `accelerate launch`"
-            if (found := launch_defaults())
-            else "none; `accelerate launch` uses its own"
-        ),
-    )
-
-
 def _host_name() -> str:
     name = socket.gethostname()
     try:
@@ -184,27 +214,33 @@ def _host_name() -> str:
     return f"{name!r} is known"
 
 
-def _start(
-    command: Sequence[str], environment: Mapping[str, str], patience_s: float = _LAUNCH_TIMEOUT_S
-) -> str:
-    """Have a launcher start processes, which check what those of a run check, and end.
+@contextmanager
+def _started(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Child]:
+    """Have a launcher start processes, which check what those of a run check, and end."""
+    child = Child(command, environment=environment)
+    try:
+        yield child
+    finally:
+        end_all([child])
+
+
+def _ended(child: Child, patience_s: float = _LAUNCH_TIMEOUT_S) -> str:
+    """What is found where the processes of `child` end as they should.
 
     Raises:
         InputError: a run would be refused, or they did not meet.
     """
-    child = Child(command, environment=environment)
-    try:
-        came = child.wait(patience_s)
-    finally:
-        end_all([child])
+    came = child.wait(patience_s)
+    end_all([child])
     if child.status or not came:
         late = f"the processes did not meet in {patience_s:g} s"
         raise InputError(why_ended(child) if came else late)
     return "processes start, and see each other"
 
 
-def _before_launch(path: Path, flags: _Flags) -> list[_Finding]:
+def _before_launch(path: Path, flags: _Flags) -> Iterator[_Finding]:
     """What would go wrong with a launch; an unreadable file raises `InputError`."""
+    progress("importing PyTorch")
     from mnistbench.engine.launch_config import read_launch_config
 
     config = read_launch_config(path).with_flags(
@@ -212,31 +248,33 @@ def _before_launch(path: Path, flags: _Flags) -> list[_Finding]:
         main_process_ip=flags.main_process_ip,
         main_process_port=flags.main_process_port,
     )
-    findings = [
-        _Finding("launch config", False, config.summary()),
+    yield _Finding("launch config", "ok", config.summary())
+    here = [
         _finding("processes", config.check_processes),
         _finding("devices", config.check_devices),
     ]
-    if any(finding.broken for finding in findings):
-        return findings  # nothing to meet for; the other machines find the same or miss this one
-    findings.append(_finding("start", lambda: _start(config.command(_CHECK), child_environment())))
-    if findings[-1].broken:
-        return [*findings, _finding("host name", _host_name)]  # which may be why
-    return [*findings, _finding("machines", lambda: _meet(config, flags.timeout_s))]
+    yield from here
+    if any(finding.state == "BROKEN" for finding in here):
+        return  # nothing to meet for; the other machines find the same or miss this one
+    progress("starting what the file says, which imports PyTorch as well: some 10 seconds")
+    with _started(config.command(_CHECK), child_environment()) as child:
+        start = _finding("start", lambda: _ended(child))
+    yield start
+    if start.state == "BROKEN":
+        yield _finding("host name", _host_name)  # which may be why
+        return
+    progress(f"waiting for the other machines, for {flags.timeout_s:g} s at most")
+    yield _finding("machines", lambda: _meet(config, flags.timeout_s))
 
 
 def _meet(config: LaunchConfig, timeout_s: float) -> str:
-    """Start one process here, which meets those of the other machines where a launch will.
-
-    With one machine there is nobody to meet: Accelerate finds a free port by itself.
-    """
+    """Start one process here, which connects to those of the other machines as in a launch."""
     if config.num_machines == 1:
-        return "one"
-    if not 0 < timeout_s <= _LONGEST_WAIT_S:
-        raise InputError(f"timeout_s: should be from 0 to {_LONGEST_WAIT_S} (got {timeout_s})")
+        return "one"  # Accelerate finds a free port by itself
     told = child_environment() | config.place()
     try:
-        _start([sys.executable, "-m", _CHECK, str(timeout_s)], told, timeout_s + _LAUNCH_TIMEOUT_S)
+        with _started([sys.executable, "-m", _CHECK, str(timeout_s)], told) as child:
+            _ended(child, timeout_s + _LAUNCH_TIMEOUT_S)
     except InputError as error:
         raise InputError(
             f"of one process on each machine, {error}; run doctor on all at the same time"
@@ -246,9 +284,9 @@ def _meet(config: LaunchConfig, timeout_s: float) -> str:
 
 def _finding(check: str, look: Callable[[], str]) -> _Finding:
     try:
-        return _Finding(check, False, look())
+        return _Finding(check, "ok", look())
     except InputError as error:
-        return _Finding(check, True, str(error))
+        return _Finding(check, "BROKEN", str(error))
 
 
 if __name__ == "__main__":

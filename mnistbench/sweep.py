@@ -1,19 +1,21 @@
-"""The door to sweeps: every combination of the values given, each once, in any number of goes."""
+"""The command that sweeps: a resumable grid search over the values given."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, make_dataclass
+from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict
+from typing import ClassVar, Literal, get_origin
 
-import tyro
+from pydantic import Field
+from pydantic.fields import FieldInfo
 
 from mnistbench.analysis.metrics import METRICS
-from mnistbench.cli import at_home, exit_on_input_error, parse, read_config, say, show
+from mnistbench.cli import at_home, exit_on_input_error, read_config, say, show
+from mnistbench.flags import CommandFlags, parse_with
 from mnistbench.launch.cells import Cell, Executor
 from mnistbench.launch.children import raised_stops
 from mnistbench.launch.grid import cells_of, values_of
@@ -21,62 +23,83 @@ from mnistbench.launch.local_executor import LocalExecutor
 from mnistbench.launch.sweep_folder import SweepFolder
 from mnistbench.launch.sweep_progress import Progress, names
 from mnistbench.launch.sweeping import Failure, run_sweep
-from mnistbench.output.tables import TableFormat, data_text, render_runs, render_table
+from mnistbench.output.screen import Screen
+from mnistbench.output.tables import TableFormat, data_text, render_runs
 from mnistbench.schema.config import RunConfig
+from mnistbench.schema.disk_space import say_written
 from mnistbench.schema.errors import InputError, Terminated
+from mnistbench.schema.field_kinds import kinds_of
 from mnistbench.schema.record import RunRecord
 
 __all__ = ["main"]
 
-_DESCRIPTION = (
-    "Train every combination of the values given, each once. Values are joined by commas; 0..9 is "
-    "a range of whole numbers; shift+rotate is one value of --augment. The same command goes on "
-    "where a sweep was stopped; other values add cells to it."
-)
+_NOT_LISTED = {"output_dir", "require_target", "resume"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Options:
-    """The door's own flags."""
+class _Options(CommandFlags):
+    """Run a resumable grid search: train every combination of the values given, once each.
 
-    config: Path | None = None
-    """YAML file of values, over the recipe's; flags go over it."""
+    The flags of `mnistbench train` take lists here, with spaces or commas. 0..9 is a range of
+    whole numbers, none stands for the default, shift+rotate is one value of --augment. The same
+    command continues a sweep that was stopped; other values add to it.
+    """
+
+    prog: ClassVar = "mnistbench sweep"
+    groups: ClassVar = {"Sweep": "output_dir", "Result": "select", "Processes": "processes"}
+    common: ClassVar = frozenset(
+        {
+            *("output_dir", "config", "executor", "ray_address", "jobs", "retries", "dry_run"),
+            *("quiet", "select", "format", "wide", "processes", "recipe", "lr", "seed"),
+        }
+    )
+
     output_dir: Path = Path("runs/sweep")
-    """Folder of the sweep; cells that it holds already are not run again."""
+    """Folder of the sweep. Runs that it already holds are not repeated."""
+    config: Path | None = None
+    """YAML file of values; flags win."""
     executor: Literal["local", "ray"] = "local"
-    """What runs the cells: this machine, or Ray, on one or on many."""
+    """What starts the runs: this machine, or Ray on one or more machines."""
     ray_address: str | None = None
-    """Ray cluster to run on, such as auto; none starts a local one."""
-    jobs: int | None = None
-    """Cells side by side, which share the cores: their times are marked. None is 1, or Ray's."""
-    retries: int = 1
-    """How many more times a failed cell is tried."""
-    select: str | None = None
-    """Choose the best configuration by this, such as val_accuracy, and say how surely it is."""
-    format: TableFormat = "table"
-    """How to print the rows."""
+    """Ray cluster to use, for example auto. Default: a new local one."""
+    jobs: int | None = Field(None, ge=1)
+    """Runs at the same time [runs]. They share the cores, so their times are marked.
+    Default: 1; with --executor ray as many as the cluster runs."""
+    retries: int = Field(1, ge=0)
+    """Further attempts at a run that failed [attempts]."""
     dry_run: bool = False
-    """Print the cells and which are done, and end."""
+    """Print the runs and which are done, and exit."""
     quiet: bool = False
-    """No progress on stderr, only failures."""
+    """Write no progress to stderr, only failures."""
+    select: str | None = None
+    """Metric that chooses the best configuration, such as val_accuracy; the result says how
+    certain the choice is."""
+    format: TableFormat = "table"
+    """Format of the result on stdout."""
+    wide: bool = False
+    """Show all columns of tables, however wide the terminal is."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the door with `argv`; exit status 1 if a cell failed."""
-    with exit_on_input_error():
-        options, grid = _parse(sys.argv[1:] if argv is None else argv)
+    """Run the command with `argv`; exit status 1 if a cell failed."""
+    argv = sys.argv[1:] if argv is None else argv
+    with exit_on_input_error(argv):
+        options, typed = parse_with(_Options, argv, _listed())
+        _check(options)
+        grid = {name: ",".join(words) for name, words in typed.items()}
         cells = cells_of(
             {name: values_of(name, text) for name, text in grid.items()},
             read=partial(read_config, config_file=options.config),
         )
         folder = SweepFolder(at_home("output_dir", options.output_dir))
         if options.dry_run:
-            show(_plan(cells, folder, options.format))
+            show(_plan(cells, folder, options))
             return 0
         failures = _sweep(cells, folder, grid, options)
         records = _done(cells, folder)
         if records:
             show(_conclusion(records, options))
+        if not options.quiet:
+            say_written("sweep", options.output_dir.expanduser())
     if failures:
         say(f"{len(failures)} of {len(cells)} cells failed; the same command tries them again")
     return 1 if failures else 0
@@ -127,11 +150,12 @@ def _executor(options: _Options) -> Executor:
     return RayExecutor(address=options.ray_address, jobs=options.jobs)
 
 
-def _plan(cells: Sequence[Cell], folder: SweepFolder, table_format: TableFormat) -> str:
+def _plan(cells: Sequence[Cell], folder: SweepFolder, options: _Options) -> str:
     rows = [{"cell": cell.id, "state": _state(cell, folder)} for cell in cells]
-    if table_format in {"json", "csv"}:
-        return data_text(rows, table_format)
-    return render_table(rows, table_format)
+    if options.format in {"json", "csv"}:
+        return data_text(rows, options.format)
+    screen = Screen.of(sys.stdout, wide=options.wide).in_format(options.format)
+    return screen.table(rows, names=["cell"])
 
 
 def _state(cell: Cell, folder: SweepFolder) -> str:
@@ -142,25 +166,17 @@ def _state(cell: Cell, folder: SweepFolder) -> str:
 
 
 def _conclusion(records: Sequence[RunRecord], options: _Options) -> str:
+    screen = Screen.of(sys.stdout, wide=options.wide)
     if options.select is None:
-        return render_runs(records, table_format=options.format)
+        return render_runs(records, table_format=options.format, screen=screen)
     from mnistbench.output.selection_table import render_selection
 
-    return render_selection(records, metric=options.select, table_format=options.format)
-
-
-def _parse(argv: Sequence[str]) -> tuple[_Options, dict[str, str]]:
-    """The door's own flags, and the text of each other one that was typed."""
-    flags = parse(_flags(), _spelled_out(argv), prog="mnistbench.sweep", description=_DESCRIPTION)
-    _check(flags.options)
-    return flags.options, dict(flags.grid)
+    return render_selection(
+        records, metric=options.select, table_format=options.format, screen=screen
+    )
 
 
 def _check(options: _Options) -> None:
-    if options.jobs is not None and options.jobs < 1:
-        raise InputError(f"jobs: should be at least 1 (got {options.jobs})")
-    if options.retries < 0:
-        raise InputError(f"retries: should be at least 0 (got {options.retries})")
     if options.ray_address is not None and options.executor != "ray":
         raise InputError("ray_address: has no effect without --executor ray")
     if options.select is None:
@@ -175,44 +191,20 @@ def _check(options: _Options) -> None:
         )
 
 
-def _flags() -> Any:
-    """The door's own flags beside a list of values for each field of `RunConfig`."""
-    lists = {"processes": _values("Processes that run a cell, on this machine.", default="1")}
-    for name, field in RunConfig.model_fields.items():
-        if name not in {"output_dir", "require_target", "resume"}:
-            default = field.get_default()
-            shown = "none" if default in (None, ()) else str(default).lower()
-            lists[name] = _values(field.description or "", default=shown)
-    grid = TypedDict("Grid", lists, total=False)  # type: ignore[misc]
-    here = tyro.conf.arg(name="")
-    return make_dataclass(
-        "SweepFlags", [("options", Annotated[_Options, here]), ("grid", Annotated[grid, here])]
+def _listed() -> dict[str, FieldInfo]:
+    """The fields of `RunConfig`, and ``processes``, of which each takes a list of values here."""
+    processes = FieldInfo(
+        annotation=int, default=1, description="Processes of a run, on this machine [processes]."
     )
+    fields = {"processes": processes} | RunConfig.model_fields
+    return {name: _list_of(field) for name, field in fields.items() if name not in _NOT_LISTED}
 
 
-def _values(text: str, *, default: str) -> Any:
-    hint = f"(default: {default})"
-    return Annotated[str, tyro.conf.arg(help=text, help_behavior_hint=hint, metavar="VALUE,…")]
-
-
-def _spelled_out(argv: Sequence[str]) -> list[str]:
-    """`argv` with ``--x`` and ``--no-x`` of switches, as train has them, as ``--x true|false``."""
-    switches = {
-        name
-        for name, field in RunConfig.model_fields.items()
-        if field.annotation in (bool, bool | None)
-    }
-    spelled: list[str] = []
-    for word, following in zip(argv, [*argv[1:], "--"], strict=True):
-        name = word.removeprefix("--").replace("-", "_")
-        bare = word.startswith("--") and following.startswith("--")
-        if bare and name in switches:
-            spelled += [word, "true"]
-        elif bare and name.removeprefix("no_") in switches:
-            spelled += [f"--{word.removeprefix('--no-')}", "false"]
-        else:
-            spelled.append(word)
-    return spelled
+def _list_of(field: FieldInfo) -> FieldInfo:
+    kind, listed = kinds_of(field)[0], copy(field)
+    listed.annotation = kind if get_origin(kind) is tuple else tuple[kind, ...]  # type: ignore[valid-type]
+    listed.description = (field.description or "").replace(" (--list-recipes)", "")  # train's
+    return listed
 
 
 def _silent(_line: str) -> None:

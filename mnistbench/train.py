@@ -1,4 +1,4 @@
-"""The door to training: ``accelerate launch -m mnistbench.train``, or ``python -m`` for one."""
+"""The command that trains: ``accelerate launch -m mnistbench.train``, or ``python -m`` for one."""
 
 from __future__ import annotations
 
@@ -11,20 +11,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import tyro
+from typing import ClassVar, Literal
 
 from mnistbench.cli import (
     config_yaml,
     exit_on_input_error,
     importing,
-    parse,
     read_config,
-    run_flags,
     say,
     show,
 )
+from mnistbench.flags import CommandFlags, parse_with
 from mnistbench.recorder.clock import Ledger, process_age_s
 from mnistbench.recorder.code_identity import running_code
 from mnistbench.recorder.compile_cache import keep_compiled
@@ -32,59 +29,61 @@ from mnistbench.recorder.launcher import this_launch
 from mnistbench.recorder.limits import check_torch_fits
 from mnistbench.recorder.parent_death_signal import PARENT, die_with_parent
 from mnistbench.schema.config import RunConfig
+from mnistbench.schema.disk_space import disk_use, size_text
 from mnistbench.schema.errors import RunError, Terminated
 from mnistbench.schema.escaping import markdown, printable
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.signals import ENDS, raise_stop
-from mnistbench.schema.streams import LineFormatter
+from mnistbench.schema.streams import LineHandler, progress
 from mnistbench.workload.recipes import RECIPES
 
 __all__ = ["main"]
 
-_DESCRIPTION = "Train one of the networks through Accelerate and measure it."
 
+class _Flags(CommandFlags):
+    """Train a network through Accelerate and measure it."""
 
-def _flag(annotation: Any, text: str, default: str = "none") -> Any:
-    argument = tyro.conf.arg(help=text, help_behavior_hint=f"(default: {default})")
-    return Annotated[annotation, argument]
+    groups: ClassVar = {"Configuration": "config", "Output": "format"}
+    common: ClassVar = frozenset(
+        {
+            *("recipe", "config", "dataset", "model", "loss", "optimizer", "lr", "num_epochs"),
+            *("max_steps", "global_batch_size", "seed", "num_seeds", "mixed_precision"),
+            *("target_accuracy", "output_dir", "format", "quiet"),
+        }
+    )
 
-
-_DOOR_FLAGS: dict[str, Any] = {
-    "config": _flag(Path, "YAML file of values, over the recipe's; flags go over it."),
-    "print_config": _flag(bool, "Print the resolved YAML, for --config, and end.", "off"),
-    "list_recipes": _flag(bool, "Print a table of the recipes and end.", "off"),
-    "format": _flag(
-        Literal["table", "json", "markdown"],
-        "What to print on stdout; json is the record, or with --num-seeds a list.",
-        "table",
-    ),
-    "quiet": _flag(bool, "No progress and no remarks on stderr.", "off"),
-}
+    config: Path | None = None
+    """YAML file of values; flags win."""
+    print_config: bool = False
+    """Print the values of the run as YAML for --config, and exit."""
+    list_recipes: bool = False
+    """Print a table of the recipes and exit."""
+    format: Literal["table", "json", "markdown"] = "table"
+    """Format of the result on stdout."""
+    wide: bool = False
+    """Show all columns of tables, however wide the terminal is."""
+    quiet: bool = False
+    """Write no progress to stderr."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the door with `argv` and return its exit status (0, 1 or 3; others are raised)."""
+    """Run the command with `argv` and return its exit status (0, 1 or 3; others are raised)."""
     ledger = Ledger(age_s=process_age_s())
-    with exit_on_input_error(quiet=_another_process_says_it):
-        given = dict(
-            parse(
-                run_flags(_DOOR_FLAGS),
-                sys.argv[1:] if argv is None else argv,
-                prog="mnistbench.train",
-                description=_DESCRIPTION,
-            )
-        )
-        door = {name: given.pop(name, None) for name in _DOOR_FLAGS}
-        if door["list_recipes"]:
-            show(_recipe_table())
+    argv = sys.argv[1:] if argv is None else argv
+    with exit_on_input_error(argv, quiet=_another_process_says_it):
+        flags, given = parse_with(_Flags, argv, RunConfig.model_fields)
+        if flags.list_recipes:
+            show(_recipe_table(wide=flags.wide))
             return 0
-        config = read_config(given, door["config"])
-        if door["print_config"]:
+        config = read_config(given, flags.config)
+        if flags.print_config:
             show(config_yaml(config))
             return 0
-        records = _train(config, ledger, quiet=bool(door["quiet"]))
+        records = _train(config, ledger, quiet=flags.quiet)
     if _is_main():
-        show(_render(records, door["format"] or "table", config))
+        show(_render(records, flags.format, config, wide=flags.wide))
+        if not flags.quiet:
+            _say_written(records, config)
     return _status(records, config)
 
 
@@ -94,12 +93,12 @@ def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]
     for number in ENDS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
             signal.signal(number, raise_stop)
-    handler = logging.StreamHandler()
-    handler.setFormatter(LineFormatter("mnistbench: %(message)s"))
-    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.basicConfig(handlers=[LineHandler()], level=logging.WARNING, force=True)
     logging.getLogger("mnistbench").setLevel(logging.ERROR if quiet else logging.INFO)
     # torch's compiler warns on a CPU that it found no CUDA
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    if not quiet and _is_main():
+        progress("importing PyTorch")
     running_code()  # before it is imported
     remark = keep_compiled()  # before torch is imported, which settles it
     if remark and (config.compile or config.batch_last) and _is_main():
@@ -160,23 +159,36 @@ def _another_process_says_it() -> bool:
     return launch.started_by != "python" and not met and launch.local_rank != 0
 
 
-def _render(records: Sequence[RunRecord], output_format: str, config: RunConfig) -> str:
+def _render(
+    records: Sequence[RunRecord], output_format: str, config: RunConfig, *, wide: bool
+) -> str:
     if output_format == "json":
         from mnistbench.schema.store import record_json
 
         texts = [record_json(record).rstrip("\n") for record in records]
         return texts[0] if len(texts) == 1 else "[" + ",\n".join(texts) + "]"
     from mnistbench.output.profile_table import render_profile
+    from mnistbench.output.screen import Screen
     from mnistbench.output.tables import TableFormat, render_runs
 
+    screen = Screen.of(sys.stdout, wide=wide)
     kind: TableFormat = "markdown" if output_format == "markdown" else "table"
-    table = render_runs(records, table_format=kind)
+    table = render_runs(records, table_format=kind, screen=screen)
     folder = _folder_of_runs(config)
     safe = markdown if kind == "markdown" else printable
     saved = [folder / r.run_id / "record.json" for r in records if not _unsaved(r)]
     paths = [safe(f"record: {path}") for path in saved]
-    below = [*filter(None, (render_profile(record, kind) for record in records)), *paths]
+    below = [*filter(None, (render_profile(r, kind, screen=screen) for r in records)), *paths]
     return "\n".join([table, *(["", *below] if output_format == "markdown" else below)])
+
+
+def _say_written(records: Sequence[RunRecord], config: RunConfig) -> None:
+    """Tell what each run's folder holds beside its record: traces, checkpoints, trackers' logs."""
+    for folder in (_folder_of_runs(config) / record.run_id for record in records):
+        others = sorted(path for path in folder.glob("[!.]*") if path.name != "record.json")
+        if others:
+            sizes = ", ".join(f"{one.name} ({size_text(disk_use(one))})" for one in others)
+            say(f"{sizes} written to {folder}")
 
 
 def _folder_of_runs(config: RunConfig) -> Path:
@@ -191,8 +203,8 @@ def _unsaved(record: RunRecord) -> bool:
     return record.status == "completed" and str(record.error).startswith("not saved")
 
 
-def _recipe_table() -> str:
-    from mnistbench.output.tables import render_table
+def _recipe_table(*, wide: bool) -> str:
+    from mnistbench.output.screen import Screen
 
     rows = [
         {
@@ -207,7 +219,7 @@ def _recipe_table() -> str:
         }
         for name, recipe in RECIPES.items()
     ]
-    return render_table(rows, "table")
+    return Screen.of(sys.stdout, wide=wide).table(rows)
 
 
 def _status(records: Sequence[RunRecord], config: RunConfig) -> int:

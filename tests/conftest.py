@@ -14,6 +14,8 @@ import hypothesis
 import pytest
 
 from mnistbench.launch.commands import cpu_environment, torchrun_command
+from mnistbench.recorder import core_use
+from mnistbench.schema import streams
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.store import find_records, load_record
 from tests import warm_commands
@@ -119,6 +121,7 @@ def as_a_process_starts():
     handlers = logging.root.handlers[:]
     logging.getLogger("mnistbench").setLevel(logging.NOTSET)
     yield
+    streams._end_progress()
     for number, handler in before.items():
         signal.signal(number, handler)
     if os.environ != variables:
@@ -127,8 +130,18 @@ def as_a_process_starts():
     if torch:
         torch.set_num_threads(num_threads)
     for handler in logging.root.handlers[:]:
-        if type(handler) is logging.StreamHandler and handler not in handlers:
+        if (
+            type(handler) in {logging.StreamHandler, streams.LineHandler}
+            and handler not in handlers
+        ):
             logging.root.removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
+def idle_fast_machine(monkeypatch):
+    """A command called in this process tells no load, and nothing that takes a second."""
+    monkeypatch.setattr(core_use, "read_core_times", lambda: None)
+    monkeypatch.setattr(streams, "_PATIENCE_S", 3600.0)
 
 
 @pytest.fixture(autouse=True)

@@ -29,9 +29,13 @@ from tests.compare_runs import pairs
 from tests.documented import ROOT, all_commands
 from tests.made_records import make_record
 
-__all__ = ["COMMANDS", "DOORS", "help_of_door", "help_of_module", "runner"]
+__all__ = ["COMMANDS", "HELPS", "help_of_command", "help_of_module", "runner"]
 
-DOORS = {"train": train, "report": report, "compare": compare, "sweep": sweep, "doctor": doctor}
+HELPS = [
+    *((command, []) for command in (train, report, compare, sweep, doctor)),
+    *((report, [name]) for name in ("targets", "epochs", "rules", "scaling", "watch")),
+]
+"""Commands, and the words before ``--help-all``."""
 
 COMMANDS = all_commands()
 
@@ -67,13 +71,14 @@ def runner(words: Sequence[str]) -> Callable[..., None] | None:
         if all(word in words for word in form.split()):
             return run
     if words[0] == "python" and words[1] == "-m":
-        room, _, name = words[2].partition(".")
-        return RUN_DOOR.get(name) if room == "mnistbench" else {"bench": run_module}.get(room)
-    return RUN_DOOR.get(words[1]) if words[0] == "mnistbench" else RUN.get(words[0])
+        package, _, name = words[2].partition(".")
+        known = {"mnistbench": RUN_COMMAND.get(name), "bench": run_module}
+        return known.get(package)
+    return RUN_COMMAND.get(words[1]) if words[0] == "mnistbench" else RUN.get(words[0])
 
 
 def arguments(words):
-    """What a door is told: what follows ``mnistbench train``, or ``python -m mnistbench.train``."""
+    """What a command is given: the words behind its name, or behind that of its module."""
     return list(words[3:] if words[0] == "python" else words[2:])
 
 
@@ -104,8 +109,8 @@ def _is_no_missing_tracker(word):
 
 def run_report(words, **_):
     argv = arguments(words)
-    if "--watch" in argv:
-        save_record(make_record(), Path(argv[argv.index("--watch") + 1]) / "one")
+    if argv[0] == "watch":
+        save_record(make_record(), Path(argv[1]) / "one")
     assert report.main(argv) == 0
     for flag in {"--html", "--plot", "--figures"} & {*argv}:
         assert Path(argv[argv.index(flag) + 1]).exists()
@@ -118,11 +123,12 @@ def run_compare(words, *, monkeypatch, **_):
     assert compare.main(argv) in ({0, 1} if "--fail-if" in argv else {0})
 
 
-def _stored_pairs(_a, _b, *, settled, **_):
+def _stored_pairs(sides, *, settled, **_):
     """What runs in turn might have left."""
     of_a, of_b = pairs(16, 0.9)
-    settled(of_a, of_b)
-    return of_a, of_b
+    found = [of_a, *[of_b] * (len(sides) - 1)]
+    settled(found)
+    return found
 
 
 def run_sweep(words, *, text, **_):
@@ -223,9 +229,9 @@ def _run(command, **options):
     return done
 
 
-def help_of_door(door):
-    """What a door prints for ``--help``, in long lines."""
-    return _help(lambda: door.main(["--help"]), codes={0})
+def help_of_command(command, words):
+    """What `command` prints for all flags of its report `words`."""
+    return _help(lambda: command.main([*words, "--help-all"]), codes={0})
 
 
 def help_of_module(name):
@@ -275,7 +281,7 @@ def collect_suites():
     return json.loads(done.stdout.splitlines()[-1])
 
 
-RUN_DOOR = {
+RUN_COMMAND = {
     "train": run_train,
     "report": run_report,
     "compare": run_compare,

@@ -7,12 +7,17 @@ import sys
 import pytest
 
 from mnistbench import compare as door
-from mnistbench.schema.store import record_json
+from mnistbench.schema.store import record_json, save_record
 from tests import warm_commands
 from tests.compare_runs import pairs, record, refused, store_pairs
 
 STATS = {"median": 1.0, "rounds": 8, "data": [1.0 + n / 100 for n in range(8)]}
 BENCHMARKS = {"machine_info": {}, "benchmarks": [{"fullname": "one", "stats": STATS}]}
+
+
+@pytest.fixture(autouse=True)
+def _in_a_wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
 
 
 @pytest.fixture
@@ -25,11 +30,59 @@ def stored(tmp_path, monkeypatch):
 def test_two_folders_are_a_table_a_headline_and_what_differs(stored, capsys):
     assert door.main(["a", "b"]) == 0
     out = capsys.readouterr().out
-    assert "B is slower: samples/s -10.0 % (95 % interval -10.0 to -10.0), n = 8 pairs" in out
+    assert (
+        "B (b) is slower than A (a): samples/s -10.0 % (95 % interval -10.0 to -10.0), n = 8 pairs"
+        in out
+    )
     assert "B differs in: lr 0.1 instead of 0.01" in out
-    assert "A is a, B is b" in out
+    assert out.startswith("A is a, B is b\n\n")
     assert door.main(["a/run-0-0/record.json", "b", "--format", "markdown"]) == 0
-    assert capsys.readouterr().out.startswith("| metric")
+    assert "\n\n| metric" in capsys.readouterr().out
+
+
+@pytest.fixture
+def three(stored):
+    """As well a folder c, as fast as a, with another loss."""
+    for run in pairs(8, 1.0)[1]:
+        config = run.config | {"loss": "mse", "lr": 0.01}
+        other = run.model_copy(update={"config": config, "run_id": f"c-{run.seed}"})
+        save_record(other, stored / "c" / other.run_id)
+    return stored
+
+
+def test_one_set_of_records_is_split_by_a_key(stored, capsys):
+    assert door.main([".", "--by", "lr"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("A is lr 0.01, B is lr 0.1\n")
+    assert "\nB (lr 0.1) is slower than A (lr 0.01): samples/s -10.0 %" in out
+    assert "differs in" not in out
+    for baseline in ("0.1", "lr 0.1"):
+        assert door.main(["a", "b", "--by", "lr", "--baseline", baseline]) == 0
+        assert "B (lr 0.01) is faster than A (lr 0.1): samples" in capsys.readouterr().out
+
+
+def test_each_of_several_sides_is_compared_with_the_baseline(three, capsys):
+    assert door.main(["a", "b", "c"]) == 0
+    out = capsys.readouterr().out
+    assert "\nb is slower than a: samples/s -10.0 %" in out
+    assert "\nno difference seen between a and c: samples/s +0.0 %" in out
+    assert "p is adjusted for 4 rows" in out
+    assert "c differs in: loss mse instead of cross-entropy" in out
+    for baseline in ("c", "./c"):
+        assert door.main(["a", "b", "c", "--baseline", baseline, "--format", "json"]) == 0
+        rows = json.loads(capsys.readouterr().out)["rows"]
+        told = [(row["a_name"], row["b_name"], row["metric"]) for row in rows]
+        assert told[:2] == [("c", "a", "samples_per_s"), ("c", "b", "samples_per_s")]
+        assert [row["verdict"] for row in rows[:2]] == ["no difference seen", "slower"]
+
+
+def test_a_gate_says_which_side(three, capsys):
+    assert door.main(["a", "b", "c", "--fail-if", "samples_per_s < -5%"]) == 1
+    out = capsys.readouterr().out
+    assert "gate fired: simple-cnn: b against a: samples_per_s < -5%: -10.0 %" in out
+    assert "gate passed: simple-cnn: c against a: samples_per_s < -5%" in out
+    assert out.count("slower [1]") == 1
+    assert "\n[1] gate fired (samples_per_s < -5%)\n[2] gate passed (samples_per_s < -5%)\n" in out
 
 
 def test_gates_decide_the_exit_status(stored, capsys):
@@ -78,7 +131,8 @@ def test_a_gate_brings_its_metric_to_the_table(stored, capsys):
 
 def test_a_gate_that_cannot_be_judged_shows_the_table_and_is_status_2(stored, capsys):
     out, err = refused(["a", "b", "--fail-if", "val_accuracy < -1%"], capsys)
-    assert "no verdict: not measured in A and B" in out
+    assert "no verdict [1,2]" in out
+    assert "\n[1] not measured in A and B\n[2] gate cannot be judged (val_accuracy < -1%)" in out
     assert "gate cannot be judged" in err
 
 
@@ -88,40 +142,57 @@ def test_benchmark_files_are_told_by_what_they_hold(stored, capsys):
     (stored / "old").write_text(json.dumps(BENCHMARKS))
     (stored / "new").write_text(json.dumps(slower))
     assert door.main(["old", "new", "--fail-if", "duration_s > 5%"]) == 1
-    assert "B is slower (not run in turn, and no probe tells how" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "B (new) is slower than A (old): duration" in out
+    assert "n = 8 rounds each (not run in turn, and no probe tells how" in out
     assert "not with records" in refused(["old", "a"], capsys)[1]
+    (stored / "newer").write_text(json.dumps(slower))
+    assert "compares with another one" in refused(["old", "new", "newer"], capsys)[1]
     assert "not samples_per_s" in refused(["old", "new", "--metrics", "samples_per_s"], capsys)[1]
-    assert "target_accuracy" in refused(["old", "new", "--target-accuracy", "0.9"], capsys)[1]
+    assert "--target-accuracy" in refused(["old", "new", "--target-accuracy", "0.9"], capsys)[1]
 
 
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        ([], "takes two paths, A and B, not 0"),
-        (["a"], "takes two paths, A and B, not 1"),
-        (["a", "b", "a"], "not 3"),
+        ([], "takes two or more paths (or --by KEY and one), not 0"),
+        (["a"], "takes two or more paths (or --by KEY and one), not 1"),
+        (["a", "b", "a"], "a is named twice"),
         (["a", "missing"], "missing: does not exist"),
         (["a", "empty"], "empty: no record.json"),
-        (["a", "a"], "A and B are the same"),
-        (["a", "./a"], "A and B are the same"),
-        (["a", "a/run-0-0"], "A and B are not apart"),
+        (["a", "a"], "a is named twice"),
+        (["a", "link"], "link is named twice"),
+        (["a", "b", "a/run-0-0"], "a and a/run-0-0 are not apart: both hold a/run-0-0/record.json"),
         (["a", "loop"], "Too many levels of symbolic links"),
         (["a", "cut.json"], "cut.json: not a record or a benchmark file"),
         (["a", "nan.json"], "NaN is not strict JSON"),
         (["a", "deep.json"], "deep.json: nested too deeply"),
         (["a", "newer.json"], "newer.json: schema 99 is newer"),
         (["a", "config.yaml"], "run it with --interleave"),
+        (["a", "--by", "loss"], "by: loss is cross-entropy in all 8 runs; what varies: nothing"),
+        (["a", "b", "--by", "seed"], "by: runs of one configuration may differ in seed"),
+        (
+            ["a", "b", "--by", "los"],
+            "by: no record tells its los (did you mean loss?); what varies: lr",
+        ),
+        (["--by", "lr"], "takes two or more paths (or --by KEY and one), not 0"),
+        (["a", "b", "--by", "lr", "--interleave"], "by: is for stored records"),
+        (
+            ["a", "b", "--by", "lr", "--baseline", "0.5"],
+            "0.5 is none of the sides: lr 0.01, lr 0.1",
+        ),
+        (["a", "b", "--baseline", "c"], "baseline: c is none of the sides: a, b"),
         (["a", "b", "--fail-if", "speed < 1"], "unknown metric 'speed'"),
         (["missing", "b", "--fail-if", "speed"], "is no gate"),
         (["a", "b", "--fail-if", "samples_per_s < -5"], 'did you mean "samples_per_s < -5%"?'),
         (["a", "b", "--metrics", "speed"], "speed"),
-        (["a", "b", "--target-accuracy", "97"], "target_accuracy: a fraction"),
-        (["a", "b", "--max-minutes", "3"], "max_minutes: has no effect"),
-        (["a", "b", "--min-effect", "0.1"], "min_effect: has no effect"),
-        (["a", "b", "--output-dir", "x"], "output_dir: has no effect"),
-        (["a", "b", "--interleave", "--min-effect", "2"], "min_effect: a fraction"),
+        (["a", "b", "--target-accuracy", "97"], "(got 97); use a fraction: 0.97"),
+        (["a", "b", "--max-minutes", "3"], "--max-minutes: has no effect"),
+        (["a", "b", "--min-effect", "0.1"], "--min-effect: has no effect"),
+        (["a", "b", "--output-dir", "x"], "--output-dir: has no effect"),
+        (["a", "b", "--interleave", "--min-effect", "2"], "(got 2); use a fraction: 0.02"),
         (["a", "b", "--interleave", "--metrics", "duration_s"], "duration_s is what benchmark"),
-        (["a", "b", "--revisions", "x", "y"], "leave paths and --interleave out"),
+        (["a", "b", "--revisions", "x", "y"], "leave paths, --interleave and --baseline out"),
         (["a", "b", "--", "--lr", "0.1"], "flags after -- are for --revisions"),
         (["--revisions", "x", "y", "--", "--lr", "1", "--seed", "5"], "--seed after --"),
         (["--revisions", "x", "y", "--", "--num_seeds=5"], "--num-seeds after --"),
@@ -133,6 +204,7 @@ def test_bad_input_is_one_line(argv, says, stored, capsys):
     text = record_json(record(0, 1.0, minute=0))
     (stored / "empty").mkdir()
     (stored / "loop").mkdir()
+    (stored / "link").symlink_to("a")
     (stored / "loop" / "record.json").symlink_to("record.json")
     (stored / "cut.json").write_text(text[:-20])
     (stored / "nan.json").write_text(text.replace('"wall_s": 1.0', '"wall_s": NaN'))
@@ -153,7 +225,7 @@ def test_one_bad_record_of_a_side_is_left_out_and_said(stored, capsys):
     )
     assert door.main(["a", "b"]) == 0
     out = capsys.readouterr().out
-    assert "B is slower" in out
+    assert "B (b) is slower than A (a)" in out
     assert f"{note}: b/broken/record.json: not a record: " in out
     assert door.main(["a", "b", "--format", "json"]) == 0
     out, err = capsys.readouterr()

@@ -19,7 +19,7 @@ def stored(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["a", "a", "--max-minutes", "0"], "max_minutes: should be above 0"),
+        (["a", "a", "--max-minutes", "0"], "--max-minutes: should be above 0"),
         (["a", "b", "--output-dir", "a"], "already holds records"),
         (["a", "missing"], "missing: does not exist"),
     ],
@@ -36,13 +36,14 @@ def run_in_turn(monkeypatch):
     asked = {}
 
     def use(factor, pairs_in_all=64, error=None):
-        def run(a, b, *, output_dir, max_minutes, settled, tell):
-            asked.update(a=a, b=b, output_dir=output_dir, max_minutes=max_minutes)
+        def run(sides, *, output_dir, max_minutes, settled, tell):
+            asked.update(zip("ab", sides, strict=True))
+            asked.update(output_dir=output_dir, max_minutes=max_minutes)
             if error:
                 raise error
             of_a, of_b = pairs(pairs_in_all, factor)
             for n in range(1, pairs_in_all + 1):
-                if reason := settled(of_a[:n], of_b[:n]):
+                if reason := settled([of_a[:n], of_b[:n]]):
                     tell(reason)
                     break
             return of_a[:n], of_b[:n]
@@ -53,15 +54,18 @@ def run_in_turn(monkeypatch):
     return use
 
 
-def test_runs_in_turn_end_when_settled_and_the_table_says_the_same(stored, run_in_turn, capsys):
+def test_runs_in_turn_end_when_settled_and_the_table_says_the_same(
+    stored, run_in_turn, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "1000")
     (stored / "b.yaml").write_text("lr: 0.1\n")
     asked = run_in_turn(0.9)
     argv = ["--interleave", "a", "b.yaml", "--fail-if", "samples_per_s < -5%"]
     assert door.main([*argv, "--max-minutes", "3", "--output-dir", "new"]) == 1
     out, err = capsys.readouterr()
-    assert "settled after 8 pairs: B is slower (samples/s)" in out
+    assert "settled after 8 pairs: B is slower than A (samples/s)" in out
     assert "settled after 8 pairs" in err
-    assert "B is slower: samples/s -10.0 %" in out
+    assert "B (b.yaml) is slower than A (a): samples/s -10.0 %" in out
     assert "every p is 2 times that of one" in out
     assert asked["b"].arguments == ("--config", str(stored / "b.yaml"))
     assert (asked["max_minutes"], str(asked["output_dir"])) == (3.0, "new")
@@ -82,8 +86,8 @@ def test_a_commit_that_lands_meanwhile_does_not_lose_the_runs(
     run_in_turn(0.9, pairs_in_all=8)
     monkeypatch.setitem(globals(), "pairs", lambda n, factor: sides)
     assert door.main(["--interleave", "a", "b"]) == 0
-    out = capsys.readouterr().out
-    assert "B is slower: samples/s -10.0 %" in out
+    out = " ".join(capsys.readouterr().out.split())  # lines end anywhere
+    assert "B (b) is slower than A (a): samples/s -10.0 %" in out
     assert "n = 8 pairs" in out
     assert "several commits on side B: xxxxxxxxxx, yyyyyyyyyy" in out
 

@@ -1,5 +1,6 @@
 """The door to diagnosis: what is fine, what is broken, and one network's layers."""
 
+import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,12 +25,23 @@ LAUNCH = {
 TWO = {"distributed_type": "MULTI_GPU", "num_processes": 2}
 
 
+@pytest.fixture(autouse=True)
+def _in_a_wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
+
+
 @pytest.mark.processes
-def test_a_healthy_machine_is_status_0(tmp_path, capsys):
+def test_a_healthy_machine_is_status_0(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
     assert door.main(["--data-dir", str(tmp_path), "--output-dir", str(tmp_path / "runs")]) == 0
     out = capsys.readouterr().out
-    for check in ("versions", "threads", "GPU", "launcher", "data: mnist", "disk"):
-        assert check in out
+    states = dict(re.findall(r"^(\S.*?)  +(ok|note|BROKEN) ", out, re.MULTILINE))
+    rest = ("caches", "load", "host name", "versions", "processor", "threads", "launch defaults")
+    assert states == dict.fromkeys((*rest, "disk", "launcher"), "ok") | {
+        "GPU": "note",
+        "data": "note",
+    }
+    assert max(len(line) for line in out.splitlines() if "/" not in line) <= 80
     assert "processes start, and see each other" in out
     assert "BROKEN" not in out
     assert list(tmp_path.iterdir()) == []
@@ -48,7 +60,27 @@ def test_damaged_data_is_found_and_status_1(tmp_path, capsys):
 
 def test_real_data_is_verified(mnist_dir, capsys):
     assert door.main(["--data-dir", mnist_dir, "--no-launch"]) == 0
-    assert f"verified in {mnist_dir}" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"data: mnist         ok      verified in {mnist_dir}" in out
+    assert "a run that names one downloads it" in " ".join(out.split())
+
+
+def test_caches_are_named_with_their_sizes(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "torch"))
+    for name, size in {"mnistbench/mapped/a": 2_400, "mnistbench/b": 7, "torch/c": 3e6}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(int(size)))
+    door.main(["--no-launch", "--data-dir", str(tmp_path)])
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"2.4 kB in {tmp_path}/mnistbench (mapped 2.4 kB, b 7 bytes); remove any" in out
+    assert f"3 MB in {tmp_path}/torch, PyTorch's own" in out
+
+
+def test_a_busy_machine_is_a_note(monkeypatch, capsys):
+    monkeypatch.setattr(door, "load_now", lambda: "other processes use 1.5 of 2 cores: too bad")
+    door.main(["--no-launch"])
+    assert re.search(r"^load +note +other processes use 1.5 of 2", capsys.readouterr().out, re.M)
 
 
 def test_an_output_folder_that_cannot_be_is_status_1(tmp_path, capsys):
@@ -63,8 +95,9 @@ def test_what_is_wrong_is_told_to_its_end_however_long(tmp_path, capsys):
     (folder / "MNIST" / "raw").mkdir(parents=True)
     (folder / "MNIST" / "raw" / "mnist.npz").write_bytes(b"")
     door.main(["--data-dir", str(folder), "--output-dir", str(tmp_path), "--no-launch"])
-    (told,) = [line for line in capsys.readouterr().out.splitlines() if "mnist.npz" in line]
-    assert told.endswith("or use --dataset synthetic")
+    told = " ".join(capsys.readouterr().out.split())
+    assert "mnist.npz" in told
+    assert "or use --dataset synthetic data note" in told  # the next check
 
 
 def test_a_network_is_shown_with_its_layers_and_parameters(capsys):
@@ -101,7 +134,7 @@ def test_a_launch_that_train_would_refuse_is_no_ok(tmp_path, capsys, monkeypatch
     path = tmp_path / "launch.yaml"
     path.write_text(yaml.safe_dump(LAUNCH | changes))
     status = door.main(["--launch-config", str(path)])
-    out = capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
     assert status == (0 if says is None else 1), out
     assert (says or "processes start, and see each other") in out
 
@@ -142,5 +175,5 @@ def test_machines_meet_or_the_missing_one_is_named():
 def test_a_name_of_this_machine_that_nobody_knows_is_told(monkeypatch, known):
     monkeypatch.setattr(socket, "gethostname", lambda: "localhost" if known else "no-such.invalid")
     found = door._finding("host name", door._host_name)
-    assert found.broken is not known
+    assert found.state == ("ok" if known else "BROKEN")
     assert known or "'no-such.invalid' is not known on it" in found.detail

@@ -142,12 +142,12 @@ def test_minutes_that_are_none_are_refused(minutes, capsys):
 
 
 def test_what_is_missing_is_said_in_a_line_each():
-    lines = packages.remarks(has=lambda module: module not in {"tyro", "pynvml", "torchao"})
-    assert [line.split(" is missing")[0] for line in lines] == ["tyro", "nvidia-ml-py"]
+    lines = packages.remarks(has=lambda module: module not in {"tabulate", "pynvml", "torchao"})
+    assert [line.split(" is missing")[0] for line in lines] == ["tabulate", "nvidia-ml-py"]
     only_torch = packages.remarks(has=lambda _: False)
     assert all("pip install" in line for line in only_torch)
-    assert packages.missing_for("resuming", has=lambda module: module != "tyro") == ["tyro"]
-    assert packages.missing_for("labels", has=lambda module: module != "tyro") == []
+    assert packages.missing_for("resuming", has=lambda module: module != "tabulate") == ["tabulate"]
+    assert packages.missing_for("labels", has=lambda module: module != "tabulate") == []
     assert set(packages._NEEDS) == set(SECTIONS)
 
 

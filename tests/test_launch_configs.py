@@ -270,6 +270,7 @@ def test_no_file_is_one_line(tmp_path):
 )
 def test_what_would_go_wrong_is_found_before_the_launch(keys, wrong, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setenv("COLUMNS", "1000")
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump({"distributed_type": "MULTI_GPU", "use_cpu": True} | keys))
     assert doctor.main(["--launch-config", str(path)]) == 1

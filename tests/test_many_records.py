@@ -10,7 +10,7 @@ from mnistbench.analysis.comparison import compare
 from mnistbench.analysis.gates import Outcome, gated, parse_gate
 from mnistbench.analysis.metrics import METRICS, Level
 from mnistbench.analysis.rows import Comparison, Row
-from mnistbench.analysis.samples import MOST_TESTED, Sample, evenly_spaced
+from mnistbench.analysis.samples import A_AND_B, MOST_TESTED, Sample, evenly_spaced
 from mnistbench.output import plots
 from mnistbench.output.comparison_table import headlines
 from mnistbench.schema import store, strict_json
@@ -89,7 +89,7 @@ def test_rows_find_their_headlines_and_gates_without_a_look_at_each_other():
     names = [CountedName(f"row {i}") for i in range(n)]
     rows = tuple(Row(name=name, metric="samples_per_s", a=level, b=level) for name in names)
     gate = parse_gate("samples_per_s < -5%")
-    outcomes = [Outcome(gate=gate, name=name, state="passed", why="") for name in names]
+    outcomes = [Outcome(gate, name, A_AND_B, state="passed", why="") for name in names]
     CountedName.compared = 0
     comparison = gated(Comparison(rows=rows, notes=()), outcomes)
     assert len(headlines(comparison)) == n

@@ -42,9 +42,9 @@ REPORTS = (
     ("--references", "references", "--format", "markdown"),
     ("--references", "references", "--format", "csv"),
     ("--format", "json", "--per-run"),
-    ("--by-epoch",),
-    ("--rules", "--format", "csv"),
-    ("--targets", "0.8", "--format", "json"),
+    ("epochs",),
+    ("rules", "--format", "csv"),
+    ("targets", "--targets=0.8", "--format", "json"),
 )
 JSON = st.recursive(
     st.none()
@@ -142,7 +142,7 @@ def test_any_value_of_a_record_is_shown_or_refused_in_one_line(folder, part, val
     (folder / "b" / "record.json").write_text(json.dumps(values))
     flags = [str(folder / flag) if flag == "references" else flag for flag in flags]
     a, b = str(folder / "a"), str(folder / "b")
-    for door, argv in ((report, [a, b, *flags]), (compare, [a, b])):
+    for door, argv in ((report, [*flags, a, b]), (compare, [a, b])):
         status, err = run(door, argv)
         assert status in {0, 2}
         left_out = err.startswith("mnistbench: 1 of 3 records could not be read")
@@ -174,5 +174,5 @@ def test_what_readers_rely_on_is_refused_by_its_name(tmp_path, values, says):
 def test_a_run_that_failed_before_an_evaluation_needs_no_split(tmp_path):
     bare = json.loads(record_json(make_record(0))) | {"config": {}, "eval_points": []}
     (tmp_path / "record.json").write_text(json.dumps(bare | {"status": "failed"}))
-    for flags in ([], ["--rules"], ["--targets", "0.9"]):
-        assert run(report, [str(tmp_path), *flags]) == (0, "")
+    for flags in ([], ["rules"], ["targets", "--targets=0.9"]):
+        assert run(report, [*flags, str(tmp_path)]) == (0, "")

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,11 @@ from mnistbench.schema.store import save_record
 from tests.made_records import make_record, of_reference
 
 
+@pytest.fixture(autouse=True)
+def _in_a_wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
+
+
 @pytest.fixture
 def runs(small_config, tmp_path):
     train(small_config(num_seeds=2, num_epochs=2, target_accuracy=0.05))
@@ -26,13 +32,14 @@ def runs(small_config, tmp_path):
 def test_records_become_rows_in_every_format(runs, capsys):
     assert door.main([str(runs)]) == 0
     table = capsys.readouterr().out
-    assert "simple-cnn, mse" in table
+    assert table.startswith("all rows: model simple-cnn, ")
+    assert "\nmse " in table
     assert "n = " not in table
     assert "±" in table
     door.main([str(runs), "--format", "json"])
     rows = json.loads(capsys.readouterr().out)
     assert sorted(row["n"] for row in rows) == [1, 2]
-    assert next(row for row in rows if row["n"] == 2)["time_to_accuracy_s"]["of"] == 2
+    assert next(row for row in rows if row["n"] == 2)["time_to_accuracy_s_n"] == 2
     door.main([str(runs), "--format", "csv"])
     assert len(list(csv.DictReader(io.StringIO(capsys.readouterr().out)))) == 2
     door.main([str(runs), "--format", "markdown", "--per-run"])
@@ -49,18 +56,18 @@ def test_one_record_by_its_path_and_a_picture(runs, tmp_path, capsys):
 
 
 def test_stored_curves_are_scored_at_other_targets_and_by_other_rules(runs, capsys):
-    door.main([str(runs), "--targets", "0.01", "1.0", "--format", "json"])
+    door.main(["targets", str(runs), "--targets", "0.01,1.0", "--format", "json"])
     rows = json.loads(capsys.readouterr().out)
     reached = {
-        (row["n"], row["target_accuracy"]): row["time_to_accuracy_s"]["reached"] for row in rows
+        (row["n"], row["target_accuracy"]): row["time_to_accuracy_s_reached"] for row in rows
     }
     assert reached == {(2, 0.01): 2, (2, 1.0): 0, (1, 0.01): 1, (1, 1.0): 0}
-    door.main([str(runs), "--rules", "--targets", "0.01", "--format", "json"])
+    door.main(["rules", str(runs), "--targets", "0.01", "--format", "json"])
     rows = json.loads(capsys.readouterr().out)
     scores = {row["rule"]: row for row in rows if len(row["seeds"]) == 1}
-    assert scores["DAWNBench"]["time_s"] > scores["mnistbench"]["time_s"] > 0
-    assert "issues 9, 12 and 21" in scores["DAWNBench"]["source"]
-    door.main([str(runs), "--rules"])  # at the target of the runs that have one
+    assert scores["DAWNBench"]["rule_time_s"] > scores["mnistbench"]["rule_time_s"] > 0
+    assert "issues 9, 12 and 21" in scores["DAWNBench"]["rule_source"]
+    door.main(["rules", str(runs)])  # at the target of the runs that have one
     assert capsys.readouterr().out.count("MLPerf Training") == 2  # its row, and where it stands
 
 
@@ -87,7 +94,7 @@ def test_runs_are_held_to_the_references_that_were_made_of_others(
     assert "left at epoch 1 (20.00 %, band " in capsys.readouterr().out
     door.main(["honest", *references, "--format", "json"])
     (row,) = json.loads(capsys.readouterr().out)
-    assert row["reference"] == {"checked": 5, "left": 0, "seeds": [], "first": None}
+    assert (row["reference_checked"], row["reference_left"], row["reference_seeds"]) == (5, 0, [])
     path.write_text("{")
     with pytest.raises(SystemExit):
         door.main(["honest", *references])
@@ -102,7 +109,7 @@ def test_from_any_folder_recipes_are_held_to_the_references_of_the_package(
         save_record(of_reference(reference), tmp_path / "runs" / reference.recipe)
     door.main(["--format", "json"])
     rows = json.loads(capsys.readouterr().out)
-    assert {row["recipe"]: row["reference"]["left"] for row in rows} == dict.fromkeys(
+    assert {row["recipe"]: row["reference_left"] for row in rows} == dict.fromkeys(
         ("cnn4-ce", "cnn4-mse", "dnn4-ce", "dnn4-mse", "dnn5-ce", "fast-cnn", "simple-cnn"), 0
     )
     save_record(of_reference(packaged_references()[-1], off=-0.1), tmp_path / "wrong")
@@ -167,10 +174,10 @@ LEFT_OUT = "1 of 4 records could not be read and is left out: "
 
 
 @pytest.mark.parametrize(
-    "flags", [[], ["--format", "markdown"], ["--by-epoch"], ["--rules"], ["--targets", "0.5"]]
+    "flags", [[], ["--format", "markdown"], ["epochs"], ["rules"], ["targets"]]
 )
 def test_one_bad_record_is_named_below_the_table_of_the_others(mixed, flags, capsys):
-    assert door.main([str(mixed), *flags]) == 0
+    assert door.main([*flags, str(mixed)]) == 0
     out, err = capsys.readouterr()
     last = out.splitlines()[-1]
     assert last.startswith(f"{LEFT_OUT}{mixed}/broken/record.json: not a record: ")
@@ -218,19 +225,20 @@ def test_without_a_path_it_reads_the_folder_runs(runs, tmp_path, monkeypatch, ca
         (["bad.json"], "bad.json: not a record"),
         ([".", "--format", "pdf"], "pdf"),
         (["--plot"], "--plot"),
-        (["--targets", "97"], "targets: 97 should be a fraction"),
-        (["--targets", "nan"], "targets: nan should be a fraction"),
-        (["--rules", "--by-epoch"], "by_epoch: cannot go with --rules; leave one out"),
-        (["--per-run", "--targets", "0.9"], "per_run: cannot go with --targets"),
         (
-            ["--references", "nowhere", "--targets", "0.9"],
-            "references: cannot go with --",
+            ["--targets", "97"],
+            "--targets: should be less than or equal to 1 (got 97); use a fraction: 0.97",
         ),
-        (["--references", "nowhere", "--rules"], "references: cannot go with --"),
-        (
-            ["--references", "nowhere", "--by-epoch"],
-            "references: cannot go with --",
-        ),
+        (["targets", "--targets", "nan"], "--targets: should be a finite number"),
+        (["--rules", "--by-epoch"], "--by-epoch: cannot go with --rules; leave one out"),
+        (["--per-run", "--targets", "0.9"], "--per-run: is a flag of `mnistbench report`"),
+        (["rules", "--references", "nowhere"], "--references: is a flag of `mnistbench report`"),
+        (["epochs", "--format", "cvs"], "--format: unknown name 'cvs'; did you mean csv?"),
+        (["--plot", "curve.gif"], "--plot: curve.gif should end in .png or .svg"),
+        (["--plot", "bad.json/curve.png"], "--plot: bad.json is not a folder"),
+        (["--html", "page.txt"], "--html: page.txt should end in .html or .htm"),
+        (["--figures", "bad.json/x"], "--figures: bad.json is not a folder"),
+        (["./targets"], "targets: does not exist"),
     ],
 )
 def test_bad_input_is_one_line(argv, says, tmp_path, monkeypatch, capsys):
@@ -249,7 +257,7 @@ def test_bad_input_is_one_line(argv, says, tmp_path, monkeypatch, capsys):
     ("argv", "says"),
     [
         (["--references", "nowhere"], "references: no reference curve (.json) in nowhere"),
-        (["--rules"], "rules: no run has a target"),
+        (["rules"], "rules: no run has a target"),
     ],
 )
 def test_what_the_records_cannot_give_is_one_line(
@@ -271,3 +279,45 @@ def test_a_plot_that_cannot_be_made_prints_no_table(runs, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert ".png or .svg" in err
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (["--by-epoch"], ["epochs"]),
+        (["--targets", "0.01", "0.5"], ["targets", "--targets", "0.01,0.5"]),
+        (["--rules", "--targets=0.01"], ["rules", "--targets", "0.01"]),
+    ],
+)
+def test_an_old_form_is_the_new_one_and_a_line_that_says_it(old, new, runs, capsys):
+    name, *flags = new
+    assert door.main([name, str(runs), *flags]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert door.main([str(runs), *old]) == 0
+    again = capsys.readouterr()
+    assert again.out == out
+    flag = old[0].partition("=")[0]
+    assert again.err == (
+        f"mnistbench: {flag} is now `mnistbench report {name}`; the old form still works\n"
+    )
+
+
+def test_a_folder_with_the_name_of_a_report_is_reported_by_its_path(
+    runs, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("targets", "runs"):
+        if not Path(name).exists():
+            Path(name).symlink_to(runs)
+    assert door.main(["./targets"]) == 0
+    summary, err = capsys.readouterr()
+    assert err == ""
+    assert door.main(["targets", "targets"]) == 0
+    scores, err = capsys.readouterr()
+    assert scores != summary
+    assert err == ""
+    assert door.main(["targets"]) == 0
+    again, err = capsys.readouterr()
+    assert again == scores
+    assert err == "mnistbench: targets is a report here; for the folder, write ./targets\n"

@@ -179,6 +179,8 @@ def test_the_door_writes_the_page_and_prints_the_table(runs, tmp_path, capsys):
 def test_the_door_draws_the_pictures_of_the_page(runs, tmp_path, capsys):
     assert door.main([str(runs), "--figures", str(tmp_path / "figures")]) == 0
     names = {path.name for path in (tmp_path / "figures").iterdir()}
+    told = f"mnistbench: {len(names)} pictures written to {tmp_path}/figures ("
+    assert capsys.readouterr().err.startswith(told)
     assert {"roofline.png", "roofline.svg", "speed-up.svg", "accuracy.png"} <= names
 
 

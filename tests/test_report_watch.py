@@ -27,7 +27,7 @@ def test_a_sweep_is_followed_to_its_end(tmp_path):
         while not (folder / ".running").exists():
             assert sweep.poll() is None, sweep.stderr.read()
         watched = subprocess.run(
-            [sys.executable, "-m", "mnistbench.report", "--watch", str(folder), "--every-s", "0.1"],
+            [sys.executable, "-m", "mnistbench.report", "watch", str(folder), "--every-s", "0.1"],
             capture_output=True,
             text=True,
             timeout=120,
@@ -45,7 +45,7 @@ def test_a_sweep_is_followed_to_its_end(tmp_path):
 def test_ctrl_c_ends_the_view_and_gives_the_terminal_back(tmp_path):
     save_record(make_record(), tmp_path / "a")
     main, terminal = pty.openpty()
-    command = [sys.executable, "-m", "mnistbench.report", "--watch", str(tmp_path)]
+    command = [sys.executable, "-m", "mnistbench.report", "watch", str(tmp_path)]
     watched = subprocess.Popen(
         command, stdout=terminal, stderr=terminal, stdin=terminal, start_new_session=True,
         env=os.environ | {"TERM": "xterm"},
@@ -70,10 +70,10 @@ def test_ctrl_c_ends_the_view_and_gives_the_terminal_back(tmp_path):
     ("argv", "says"),
     [
         (["--watch", "missing"], "missing: is no folder"),
-        (["--watch", ".", "--rules"], "watch: is a view of its own; leave out all but --every-s"),
-        (["runs", "--watch", "."], "watch: is a view of its own"),
-        (["--every-s", "2"], "every_s: has no effect without --watch"),
-        (["--watch", ".", "--every-s", "0"], "every_s: 0 should be from 0.1 to 3600 seconds"),
+        (["--watch", ".", "--rules"], "--rules: cannot go with --watch; leave one out"),
+        (["runs", "--watch", "."], "unexpected argument: ."),
+        (["--every-s", "2"], "--every-s: is a flag of `mnistbench report watch`"),
+        (["watch", ".", "--every-s", "0"], "--every-s: should be greater than or equal to 0.1"),
     ],
 )
 def test_what_cannot_be_watched_is_one_line(argv, says, tmp_path, monkeypatch, capsys):
@@ -88,15 +88,22 @@ def test_what_cannot_be_watched_is_one_line(argv, says, tmp_path, monkeypatch, c
 
 def test_a_folder_of_runs_is_shown_once_without_a_terminal(tmp_path, capsys):
     save_record(make_record(), tmp_path / "a")
-    assert door.main(["--watch", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.startswith("1 run\nrecipe")
+    assert door.main(["watch", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("1 run\nsettings: dataset mnist")
+    assert err == ""
+    assert door.main([f"--watch={tmp_path}"]) == 0
+    assert capsys.readouterr() == (
+        out,
+        "mnistbench: --watch is now `mnistbench report watch`; the old form still works\n",
+    )
 
 
 @pytest.mark.processes
 def test_a_reader_who_has_seen_enough_is_no_error(tmp_path):
     save_record(make_record(), tmp_path / "a")
     code = "import sys; from mnistbench.report import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", code, "--watch", str(tmp_path)]
+    command = [sys.executable, "-c", code, "watch", str(tmp_path)]
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)

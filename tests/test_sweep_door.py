@@ -51,11 +51,14 @@ def sweep(capsys):
 def test_a_grid_is_run_once_and_shown(stand_in, sweep):
     status, out, told = sweep("--seed", "0..2", "--lr", "0.1,0.2")
     assert status == 0
-    assert [line.split(" done: ")[0] for line in told] == [f"{n} of 6" for n in range(1, 7)]
+    first, *lines, last = told
+    assert first == "running 6 of 6 cells; a line tells of each"
+    assert [line.split(" done: ")[0] for line in lines] == [f"{n} of 6" for n in range(1, 7)]
+    assert last.startswith("sweep written to runs/sweep (")
     assert "simple-cnn" in out
     assert len(find_records([Path("runs/sweep/cells")])) == 6
     status, again, told = sweep("--lr", "0.2,0.1", "--seed", "0..2")
-    assert (status, again, told) == (0, out, ["6 of 6 cells were done before"])
+    assert (status, again, told[:-1]) == (0, out, ["6 of 6 cells were done before"])
     assert len(stand_in.started()) == 6
 
 
@@ -86,7 +89,7 @@ def test_a_failed_cell_is_told_and_is_status_1(stand_in, sweep, quiet):
     assert "simple-cnn" in out
     assert "seed 1 FAILED: no luck" in "\n".join(told)
     assert told[-1] == "1 of 3 cells failed; the same command tries them again"
-    assert len(told) == (2 if quiet else 5)
+    assert len(told) == (2 if quiet else 7)
     assert [seed for _, seed in stand_in.started()] == [0, 1, 2, 1]
     stand_in.does()
     assert sweep("--seed", "0..2", *quiet)[0] == 0
@@ -136,6 +139,8 @@ def test_values_come_from_recipe_file_and_flags(stand_in, sweep):
         (["--seed", "1", "--no-fused-optimizer"], ["simple-cnn-fused-optimizer-false-seed-1"]),
         (["--compile", "none,true"], ["simple-cnn-seed-0", "simple-cnn-compile-true-seed-0"]),
         (["--no-cuda_graph"], ["simple-cnn-cuda-graph-false-seed-0"]),
+        (["--seed", "1", "3..4"], [f"simple-cnn-seed-{seed}" for seed in (1, 3, 4)]),
+        (["--lr", "0.1,", "0.2"], ["simple-cnn-lr-0.1-seed-0", "simple-cnn-lr-0.2-seed-0"]),
     ],
 )
 def test_switches_are_as_train_has_them_or_lists(stand_in, sweep, argv, cells):
@@ -147,19 +152,27 @@ def test_switches_are_as_train_has_them_or_lists(stand_in, sweep, argv, cells):
     ("argv", "says"),
     [
         (["--no-such-flag", "1"], "no-such-flag"),
-        (["--lr", "0.1,x"], "cell --lr x: lr: should be a valid number"),
+        (["--lr", "0.1,x"], "cell --lr x: --lr: should be a valid number"),
         (["--seed", "0..x"], "seed: '0..x' is no range"),
-        (["--recipe", "cnn4-ce,nothing"], "cell --recipe nothing: recipe: should be"),
-        (["--optimizer", "sgd,adam", "--momentum", "0.1"], "cell --optimizer adam: momentum: has"),
+        (["--recipe", "cnn4-ce,nothing"], "cell --recipe nothing: --recipe: should be"),
+        (
+            ["--optimizer", "sgd,adam", "--momentum", "0.1"],
+            "cell --optimizer adam: --momentum: has",
+        ),
         (
             ["--processes", "3"],
             "global_batch_size: 64 samples cannot be shared",
         ),
-        (["--jobs", "0"], "jobs: should be at least 1"),
-        (["--retries", "-1"], "retries: should be at least 0"),
-        (["--ray-address", "auto"], "ray_address: has no effect without --executor ray"),
+        (["--jobs", "0"], "--jobs: should be greater than or equal to 1"),
+        (["--retries", "-1"], "--retries: should be greater than or equal to 0"),
+        (["--ray-address", "auto"], "--ray-address: has no effect without --executor ray"),
         (["--config", "missing.yaml"], "missing.yaml: cannot be read"),
         (["--select", "test_accuracy"], "select: test_accuracy is read once"),
+        (["--epochs", "1,2"], "--epochs: unknown flag; did you mean --num-epochs?"),
+        (["--optimizer", "sgd", "adm"], "unknown name 'adm'; did you mean adam?"),
+        (["--target-accuracy", "97,98"], "(got 97); use a fraction: 0.97"),
+        (["--lr"], "--lr: an empty value"),
+        (["--select", "val_acuracy"], "did you mean val_accuracy?"),
         (["--select", "beauty"], "select: unknown metric 'beauty'; use one of"),
         (["--select", "wall_s", "--jobs", "2"], "select: wall_s depends on speed"),
         (["--output-dir", "record.json/x"], "record.json is not a folder"),

@@ -11,7 +11,6 @@ from unicodedata import normalize
 import pytest
 from markdown_it import MarkdownIt
 
-from mnistbench.analysis.grouping import identify
 from mnistbench.output.page.page import render_page
 from mnistbench.output.profile_table import render_profile
 from mnistbench.output.tables import data_text, render_runs, render_table, run_lines
@@ -99,7 +98,7 @@ def test_a_spreadsheet_takes_it_for_text(text):
     for cell in (*row, *row.values()):
         assert cell.isprintable()
         assert not normalize("NFKC", cell.strip()[:1]).startswith(tuple("=+-@"))
-    assert printable(text) in row["device"]
+    assert printable(text) in row["device_name"]
 
 
 def test_only_what_begins_as_a_formula_has_an_apostrophe():
@@ -113,7 +112,7 @@ def test_json_is_strict_and_gives_it_back(text):
     record = hostile_record(text)
     told = render_runs([record], table_format="json")
     assert told.isascii()
-    assert json.loads(told)[0]["device"] == identify([record])["device"]
+    assert json.loads(told)[0]["device_name"] == record.environment["device_name"]
 
 
 class Tags(HTMLParser):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import yaml
 
 from mnistbench import train as door
 from mnistbench.cli import importing, read_config
+from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import RecipeName
@@ -53,51 +55,65 @@ BAD = [
     (["--optimizer", "lion"], "lion"),
     (["--dataset", "cifar"], "cifar"),
     (["--lr-schedule", "poly"], "poly"),
-    (["--learning-rate", "1"], "--learning-rate"),
+    (["--learning-rate", "1"], "--learning-rate: unknown flag; did you mean --lr?"),
+    (["--epochs", "1"], "did you mean --num-epochs?"),
+    (["--batch-size=8"], "mean --global-batch-size or --per-device-batch-size?"),
+    (["--optim", "adam"], "did you mean --optimizer?"),
+    (["--data", "mnist"], "did you mean --dataset or --data-dir?"),
+    (["--workers", "2"], "did you mean --num-workers?"),
+    (["--device", "cpu"], "Accelerate chooses the device; for the CPU, set ACCELERATE_USE_CPU"),
+    (["--quite"], "did you mean --quiet?"),
+    (["--no-lr"], "--no-lr: unknown flag; see mnistbench train --help"),
+    (["--model", "lenet"], "--model: unknown name 'lenet'; did you mean lenet5?"),
+    (["--loss", "ce"], "did you mean cross-entropy?"),
+    (["--format", "jsn"], "--format: unknown name 'jsn'; did you mean json?"),
+    (["--recipe", "speedrun"], "did you mean speedrun-99?"),
+    (["--augment", "shift,rotat"], "--augment: unknown name 'rotat'; did you mean rotate?"),
+    (["--model", "cnn", "--dropout", "25"], "(got 25); use a fraction: 0.25"),
     (["simple-cnn"], "simple-cnn"),
     (["--lr"], "--lr"),
     (["--lr", "fast"], "--lr"),
-    (["--lr", "nan"], "lr: should be a finite number"),
-    (["--lr", "inf"], "lr: should be a finite number"),
-    (["--lr=-0.1"], "lr: should be greater than 0"),
-    (["--num-epochs=-1"], "num_epochs"),
+    (["--lr", "nan"], "--lr: should be a finite number"),
+    (["--lr", "inf"], "--lr: should be a finite number"),
+    (["--lr=-0.1"], "--lr: should be greater than 0"),
+    (["--num-epochs=-1"], "--num-epochs"),
     (["--num-epochs", "1.5"], "--num-epochs"),
-    (["--max-steps", "0"], "max_steps"),
-    (["--global-batch-size", "0"], "global_batch_size"),
+    (["--max-steps", "0"], "--max-steps"),
+    (["--global-batch-size", "0"], "--global-batch-size"),
     ([*SMALL, "--global-batch-size", "301"], "larger than the training split (300)"),
     ([*SMALL, "--per-device-batch-size", "301"], "larger than the training split (300)"),
     (
         ["--global-batch-size", "8", "--per-device-batch-size", "8"],
-        "global_batch_size: set either this or",
+        "--global-batch-size: set either this or",
     ),
     ([*SMALL, "--val-size", "400"], "leaves nothing to train on"),
     (["--val-size", "0"], "or --eval-split test"),
-    (["--target-accuracy", "0"], "target_accuracy"),
-    (["--target-accuracy", "98"], "target_accuracy: should be less than or equal to 1"),
+    (["--target-accuracy", "0"], "--target-accuracy"),
+    (["--target-accuracy", "98"], "equal to 1 (got 98); use a fraction: 0.98"),
     (["--require-target"], "needs --target-accuracy"),
-    (["--seed=-1"], "seed"),
-    (["--num-seeds", "0"], "num_seeds"),
-    (["--num-threads", "0"], "num_threads"),
-    (["--eval-every-steps", "0"], "eval_every_steps"),
-    (["--dropout", "0.5"], "dropout: has no effect with --model simple-cnn"),
-    (["--optimizer", "adam", "--momentum", "0.9"], "momentum: has no effect"),
-    (["--loss", "mse", "--label-smoothing", "0.2"], "label_smoothing: has no effect"),
+    (["--seed=-1"], "--seed"),
+    (["--num-seeds", "0"], "--num-seeds"),
+    (["--num-threads", "0"], "--num-threads"),
+    (["--eval-every-steps", "0"], "--eval-every-steps"),
+    (["--dropout", "0.5"], "--dropout: has no effect with --model simple-cnn"),
+    (["--optimizer", "adam", "--momentum", "0.9"], "--momentum: has no effect"),
+    (["--loss", "mse", "--label-smoothing", "0.2"], "--label-smoothing: has no effect"),
     (["--mixed-precision", "fp8"], "fp8 does not run on the CPU"),
     (["--mixed-precision", "fp16"], "fp16 does not run on the CPU"),
     ([*SMALL, "--loop", "stock", "--mixed-precision", "fp16"], "fp16 does not run on the CPU"),
-    ([*SMALL, "--cuda-graph"], "cuda_graph: "),
-    ([*SMALL, "--cuda-graph", "--compile"], "cuda_graph: "),
+    ([*SMALL, "--cuda-graph"], "--cuda-graph: "),
+    ([*SMALL, "--cuda-graph", "--compile"], "--cuda-graph: "),
     (["--model", "cnn", "--kernel-size", "60", "--padding", "valid"], "convolution 1"),
     (["--augment", "shift", "shift"], "names one change twice"),
     (["--augment", "flip"], "flip"),
-    (["--augment-shift-px", "3"], "augment_shift_px: has no effect without --augment"),
+    (["--augment-shift-px", "3"], "--augment-shift-px: has no effect without --augment"),
     (["--dataset", "mnist", "--synthetic-train-size", "9"], "has no effect with --dataset mnist"),
     (["--config", "missing.yaml"], "missing.yaml: cannot be read"),
     (["--format", "xml"], "xml"),
-    (["--checkpoint-every-steps", "0"], "checkpoint_every_steps: should be greater"),
+    (["--checkpoint-every-steps", "0"], "--checkpoint-every-steps: should be greater"),
     (["--on-checkpoint-error", "retry"], "retry"),
-    (["--resume", ""], "resume: "),
-    ([*SMALL, "--resume", "nowhere"], "resume: nowhere is not there; use latest, RUN or"),
+    (["--resume", ""], "--resume: "),
+    ([*SMALL, "--resume", "nowhere"], "--resume: nowhere is not there; use latest, RUN or"),
     (["--recipe", "simple-cnn", "--recipe", "zz"], "zz"),
 ]
 
@@ -115,7 +131,7 @@ def test_a_compiler_that_fails_though_asked_for_is_refused(loop, capsys, monkeyp
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     break_compiler("call", monkeypatch.setattr)
     said = refusal([*SMALL, "--compile", "--loop", loop], capsys)
-    assert said.startswith("mnistbench: error: compile: ")
+    assert said.startswith("mnistbench: error: --compile: ")
     assert SAYS in said
     assert "--no-compile" in said
 
@@ -133,7 +149,10 @@ def test_a_compiler_that_is_switched_off_is_refused_where_asked_for(loop, capsys
         (b"lr: [1", "line 1: malformed YAML"),
         (b"\xff\xfe\x00", "not a text file"),
         (b"- a\n- b\n", "should hold `name: value` lines"),
-        (b"learning_rate: 1", "learning_rate: unknown key"),
+        (b"learning_rate: 1", "run.yaml: learning_rate: unknown key; did you mean lr?"),
+        (b"target_accuracy: 97", "run.yaml: target_accuracy: should be less than or equal to 1"),
+        (b"target_accuracy: 97", "use a fraction: 0.97"),
+        (b"loss: cross_entropy", "loss: unknown name 'cross_entropy'; did you mean cross-entropy?"),
         (b"lr: fast", "lr: should be a valid number"),
         (b"lr: .nan", "lr: should be a finite number"),
         (b"seed: true", "seed: should not be true or false; put a text in quotes"),
@@ -191,7 +210,7 @@ def test_printed_config_reproduces_the_run(name, tmp_path, capsys):
 
 
 def test_recipes_are_listed_with_source(capsys):
-    assert door.main(["--list-recipes"]) == 0
+    assert door.main(["--list-recipes", "--wide"]) == 0
     out = capsys.readouterr().out
     for name, recipe in RECIPES.items():
         assert name in out
@@ -245,7 +264,7 @@ def test_json_is_the_record_or_a_list_of_them(capsys):
 def test_markdown_is_a_markdown_table(capsys):
     door.main([*SMALL, "--format", "markdown"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("| recipe")
+    assert lines[0].startswith("| model")
     assert set(lines[1]) <= set("|:- ")
 
 
@@ -253,7 +272,7 @@ def test_markdown_is_a_markdown_table(capsys):
 def test_a_missed_target_is_status_3_only_where_required(capsys):
     target = ["--target-accuracy", "1"]
     assert door.main([*SMALL, *target]) == 0
-    assert "not reached to 100 %" in capsys.readouterr().out
+    assert "time to 100 % s" in capsys.readouterr().out
     assert door.main([*SMALL, *target, "--require-target"]) == 3
     assert door.main([*SMALL, "--target-accuracy", "0.01", "--require-target"]) == 0
 
@@ -312,6 +331,29 @@ def test_a_closed_terminal_is_heard_unless_it_is_ignored_as_by_nohup(ignored):
 )
 def test_a_terminal_of_a_senseless_width_has_its_own(columns, kept, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", columns)  # with the first, rich fails
-    assert door.main(["--list-recipes"]) == 0
+    assert door.main(["--list-recipes", "--wide"]) == 0
     assert os.environ.get("COLUMNS") == kept
     assert "cnn4-ce" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("quiet", [(), ("--quiet",)])
+def test_what_is_done_and_written_is_told_unless_quiet(quiet, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(Telemeter, "load", lambda self: ["other processes use 1.5 of 2 cores"])
+    monkeypatch.setenv("TERM", "xterm")
+    argv = [arg for arg in SMALL if arg != "--quiet"]
+    assert door.main([*argv, "--mllog", "--num-seeds", "2", *quiet]) == 0
+    told = re.findall(r"mnistbench: ([^t\n\r][^\n\r]*)", capsys.readouterr().err)
+    names = sorted(path.name for path in Path("runs").iterdir())
+    folders = [f"mllog.txt (?) written to runs/{name}" for name in names]
+    assert [re.sub(r"\(.* kB\)", "(?)", line) for line in told] == (
+        []
+        if quiet
+        else [
+            "importing PyTorch",
+            "reading synthetic",
+            "building linear",
+            "other processes use 1.5 of 2 cores",
+            *folders,
+        ]
+    )

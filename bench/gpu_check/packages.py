@@ -27,10 +27,7 @@ _ENGINE = (
     _Package("psutil", "psutil", "every run"),
     _Package("tqdm", "tqdm", "every run"),
 )
-_COMMANDS = (
-    _Package("tyro", "tyro", "`python -m mnistbench.train` in processes"),
-    _Package("tabulate", "tabulate", "`python -m mnistbench.train` in processes"),
-)
+_COMMANDS = (_Package("tabulate", "tabulate", "`python -m mnistbench.train` in processes"),)
 _OPTIONAL = (
     _Package("pynvml", "nvidia-ml-py", "telemetry of the GPU"),
     _Package("scipy", "scipy", "intervals of the recipes' times"),

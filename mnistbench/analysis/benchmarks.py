@@ -11,7 +11,7 @@ from mnistbench.analysis.comparison import judged
 from mnistbench.analysis.metrics import METRICS, Level
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.rows import Comparison, Row
-from mnistbench.analysis.samples import MOST_TESTED, Sample, evenly_spaced, ratio_of_levels
+from mnistbench.analysis.samples import A_AND_B, MOST_TESTED, Sample, evenly_spaced, ratio_of_levels
 from mnistbench.schema.benchmark_json import Benchmark, BenchmarkFile
 from mnistbench.schema.errors import InputError
 from mnistbench.stats.readings import Reading
@@ -45,8 +45,9 @@ def compare_benchmarks(a: BenchmarkFile, b: BenchmarkFile, *, force: bool = Fals
         rows.append(row if force else _refused(row, one, other, differing=(*machine, *data)))
         notes += [f"{one.fullname}: A and B differ in {_list(data)}"] if data else []
     missing = () if force else sorted({x.fullname for x in a.benchmarks} - set(others))
+    lacking = {A_AND_B: tuple(missing)} if missing else {}
     return judged(
-        Comparison(rows=tuple(rows), notes=tuple(notes), counted="rounds", missing=tuple(missing))
+        Comparison(rows=tuple(rows), notes=tuple(notes), counted="rounds", missing=lacking)
     )
 
 

@@ -19,6 +19,7 @@ from mnistbench.analysis.samples import sample_of
 from mnistbench.analysis.stability import spoiled, without_profiled
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
+from mnistbench.schema.suggestions import did_you_mean
 from mnistbench.stats.rank_tests import Shift
 from mnistbench.stats.readings import Reading
 from mnistbench.stats.resampling import (
@@ -115,7 +116,8 @@ def check_metric(name: str) -> MetricName:
             f"select: {name} is read once, after the choice, and cannot make it; use val_accuracy"
         )
     if name not in known:
-        raise InputError(f"select: unknown metric {name!r}; use one of {', '.join(known)}")
+        near = did_you_mean(name, known) or f"; use one of {', '.join(known)}"
+        raise InputError(f"select: unknown metric {name!r}{near}")
     return name
 
 
@@ -130,7 +132,7 @@ def select(records: Sequence[RunRecord], metric: str) -> Selection:
             not comparable in it, or times that are in no comparison (`spoiled`).
     """
     name = check_metric(metric)
-    records, left_out = without_profiled(records, door="select")
+    records, left_out = without_profiled(records, command="select")
     _require_comparable(records, name)
     groups = group_runs(records, across_commits=True)
     found = [

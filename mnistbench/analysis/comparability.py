@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mnistbench.analysis.differences import conditions
 from mnistbench.analysis.metrics import Metric
@@ -33,29 +33,24 @@ __all__ = [
 def refusal(match: Match, sample: Sample, *, target_accuracy: float | None = None) -> str | None:
     """All that forbids a verdict on the metric of `sample`, if anything does."""
     metric = sample.metric
-    why = [not_alike(match.a, match.b, metric, target_accuracy=target_accuracy)]
-    why.append(None if metric.to_target else _survivors(match.a, match.b))
+    why = [not_alike(match, metric, target_accuracy=target_accuracy)]
+    why.append(None if metric.to_target else _survivors(match))
     why.append(machine_problem(match, sample) if metric.timed else None)
     return "; ".join(filter(None, why)) or None
 
 
-def problem_of_b(b: Sequence[RunRecord], metric: Metric) -> str | None:
+def problem_of_b(match: Match, metric: Metric) -> str | None:
     """What forbids to say anything of B alone by its estimate, if anything does."""
-    lost = _excluded("B", b) or (None if metric.to_target else _lost("B", b))
-    return lost or (_spoiled("B", b) if metric.timed else None)
+    name, b = match.names[1], match.b
+    lost = _excluded(name, b) or (None if metric.to_target else _lost(name, b))
+    return lost or (_spoiled(name, b) if metric.timed else None)
 
 
-def not_alike(
-    a: Sequence[RunRecord],
-    b: Sequence[RunRecord],
-    metric: Metric,
-    *,
-    target_accuracy: float | None = None,
-) -> str | None:
-    """How `a` and `b` were not run alike, as `metric` needs it: more runs would not help."""
-    if watched := _excluded("A", a) or _excluded("B", b):
+def not_alike(match: Match, metric: Metric, *, target_accuracy: float | None = None) -> str | None:
+    """How A and B were not run alike, as `metric` needs it: more runs would not help."""
+    if watched := _first(_excluded, match):
         return watched
-    differing = conditions(a, b, metric.needs, target_accuracy=target_accuracy)
+    differing = conditions(match.a, match.b, metric.needs, target_accuracy=target_accuracy)
     return f"different {', '.join(differing)}" if differing else None
 
 
@@ -66,7 +61,7 @@ def machine_problem(match: Match, sample: Sample) -> str | None:
     side or, where the runs were not taken in turn, which alone is fair to both, its own change from
     A to B may be all of the difference.
     """
-    why = _spoiled("A", match.a) or _spoiled("B", match.b)
+    why = _first(_spoiled, match)
     if why or match.pairs:
         return why
     return _explained(match, sample)
@@ -77,7 +72,7 @@ def order_caveat(match: Match, metric: Metric) -> str | None:
     if match.pairs or not metric.timed:
         return None
     if match.order in {"A first", "B first"}:
-        return f"not balanced: {match.order} each time"
+        return f"not balanced: {match.names[match.order == 'B first']} first each time"
     known = machine_change(match.a, match.b) is not None
     return "not run in turn" + ("" if known else ", and no probe tells how the machine changed")
 
@@ -95,7 +90,8 @@ def _explained(match: Match, sample: Sample) -> str | None:
     if machine is None:
         return None
     ends = " to ".join(dict.fromkeys(f"{100 * math.expm1(end):+.0f}" for end in machine[:2]))
-    said = f"not run in turn, and the machine's own speed changed by {ends} % from A to B"
+    sides = " to ".join(match.names)
+    said = f"not run in turn, and the machine's own speed changed by {ends} % from {sides}"
     if machine.moved:
         return said
     if sample.problem() or sample.p_value() >= ALPHA:
@@ -118,6 +114,11 @@ def machine_share(match: Match, metric: Metric) -> tuple[float, float]:
     return math.expm1(low), math.expm1(high)
 
 
+def _first(problem: Callable[[str, Sequence[RunRecord]], str | None], match: Match) -> str | None:
+    """What `problem` says of A, or else of B."""
+    return next(filter(None, map(problem, match.names, (match.a, match.b))), None)
+
+
 def _spoiled(side: str, runs: Sequence[RunRecord]) -> str | None:
     unstable = mostly_unstable(side, unstable=sum(map(is_unstable, runs)), of=len(runs))
     return spoiled(runs, of=f" of {side}") or unstable
@@ -131,15 +132,15 @@ def _excluded(side: str, runs: Sequence[RunRecord]) -> str | None:
     return f"{mixed} of {len(runs)} runs of {side} went on under other code" if mixed else None
 
 
-def _survivors(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> str | None:
+def _survivors(match: Match) -> str | None:
     """Why completed runs alone would be chosen ones: of one side a larger share was lost.
 
     What failed and was made again is not.
     """
-    seeds_a, seeds_b = len(one_per_seed(a)), len(one_per_seed(b))
-    if num_lost(a) * seeds_b == num_lost(b) * seeds_a:
+    a, b = match.a, match.b
+    if num_lost(a) * len(one_per_seed(b)) == num_lost(b) * len(one_per_seed(a)):
         return None
-    return ", ".join(filter(None, (_lost("A", a), _lost("B", b))))
+    return ", ".join(filter(None, map(_lost, match.names, (a, b))))
 
 
 def _lost(side: str, runs: Sequence[RunRecord]) -> str | None:

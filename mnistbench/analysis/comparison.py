@@ -8,16 +8,27 @@ from dataclasses import replace
 from mnistbench.analysis.comparability import machine_share, order_caveat, problem_of_b, refusal
 from mnistbench.analysis.differences import code_of, conditions, subject
 from mnistbench.analysis.metrics import METRICS, MetricName, target_of
-from mnistbench.analysis.pairing import match_groups
+from mnistbench.analysis.pairing import Matches, match_groups, side_labels
 from mnistbench.analysis.repeats import one_per_seed
 from mnistbench.analysis.rows import Comparison, Row
 from mnistbench.analysis.samples import MOST_TESTED, Match, sample_of
+from mnistbench.analysis.splitting import field_of
 from mnistbench.analysis.stability import is_profiled, is_unstable
+from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
+from mnistbench.schema.record_sets import RecordSet
 from mnistbench.stats.rank_tests import holm
 from mnistbench.stats.sequential_test import ALPHA
 
-__all__ = ["after_looks", "compare", "compare_matches", "default_metrics", "judged"]
+__all__ = [
+    "after_looks",
+    "between",
+    "compare",
+    "compare_matches",
+    "compare_sets",
+    "default_metrics",
+    "judged",
+]
 
 
 def compare(
@@ -41,15 +52,80 @@ def compare(
     Raises:
         InputError: a side is empty but for profiled runs, or nothing on them belongs together.
     """
-    matches = match_groups(a, b)
-    names = metrics or default_metrics(a, b, target_accuracy=target_accuracy)
-    found = compare_matches(
-        matches.found, metrics=names, target_accuracy=target_accuracy, force=force
+    return _compare_matched(
+        [match_groups(a, b)],
+        metrics=metrics or default_metrics(a, b, target_accuracy=target_accuracy),
+        target_accuracy=target_accuracy,
+        force=force,
     )
-    notes = [*found.notes, *matches.notes]
-    for side, alone in (("A", matches.only_in_a), ("B", matches.only_in_b)):
-        notes += [f"only in {side}: {', '.join(alone)}"] if alone else []
-    return replace(found, notes=tuple(notes), missing=() if force else tuple(matches.only_in_a))
+
+
+def compare_sets(
+    sides: Sequence[RecordSet],
+    *,
+    metrics: Sequence[MetricName],
+    by: str | None = None,
+    target_accuracy: float | None = None,
+    force: bool = False,
+) -> Comparison:
+    """One table of all `sides`, each against the first, as `compare` compares two.
+
+    `by` is the key by whose values one set was split. Verdicts are adjusted for all rows.
+
+    Raises:
+        InputError: as `compare`; or nothing in one set is as the first but for `by`.
+    """
+    names, field = [side.name for side in sides], by and field_of(by)
+    first, *others = zip(side_labels(names), sides, strict=True)
+    matched = [
+        match_groups(first[1].records, other.records, names=(first[0], label), by=field)
+        for label, other in others
+    ]
+    if not any(side.found for side in matched):
+        raise InputError(f"by: nothing agrees with {names[0]} in all but {by}; name fewer records")
+    found = _compare_matched(matched, metrics=metrics, target_accuracy=target_accuracy, force=force)
+    return between(found, names, [side.source or side.name for side in sides])
+
+
+def between(comparison: Comparison, names: Sequence[str], sources: Sequence[object]) -> Comparison:
+    """`comparison`, with the names of its sides and a line that says where each is from."""
+    known = zip(side_labels(names), map(str, sources), strict=True)
+    about = ", ".join(f"{label} is {source}" for label, source in known if label != source)
+    return replace(comparison, sides=tuple(names), about=about)
+
+
+def _compare_matched(
+    sides: Sequence[Matches],
+    *,
+    metrics: Sequence[MetricName],
+    target_accuracy: float | None,
+    force: bool,
+) -> Comparison:
+    found = compare_matches(
+        [match for side in sides for match in side.found],
+        metrics=metrics,
+        target_accuracy=target_accuracy,
+        force=force,
+    )
+    notes = dict.fromkeys((*found.notes, *(note for side in sides for note in _alone(side))))
+    lacking = {side.names: tuple(side.only_in_a) for side in sides if side.only_in_a}
+    return replace(found, notes=tuple(notes), missing={} if force else lacking)
+
+
+def _alone(side: Matches) -> list[str]:
+    """What was left out, and what has no partner."""
+    a, b = side.names
+    alone = ((a, b, side.only_in_a), (b, a, side.only_in_b))
+    return side.notes + [f"only in {x}, not in {y}: {'; '.join(its)}" for x, y, its in alone if its]
+
+
+def _named_alike(matches: Sequence[Match]) -> list[Match]:
+    """All matches of one group of the baseline together, under one name: what all share."""
+    groups: dict[int, list[Match]] = {}
+    for match in matches:
+        groups.setdefault(id(match.a[0]), []).append(match)
+    named = ((min((match.name for match in its), key=len), its) for its in groups.values())
+    return [replace(match, name=name) for name, its in named for match in its]
 
 
 def compare_matches(
@@ -60,8 +136,9 @@ def compare_matches(
     force: bool = False,
 ) -> Comparison:
     """Compare what `matches` brought together; all else as for `compare`."""
+    matches = _named_alike(matches)
     rows: list[Row] = []
-    notes: list[str] = []
+    notes: dict[str, dict[str, None]] = {}  # each with what it is said of
     names = tuple(dict.fromkeys(metrics))
     for match in matches:
         told = _notes(match, names, target_accuracy)
@@ -70,17 +147,24 @@ def compare_matches(
             refused = _refused(row, match, target_accuracy)
             rows.append(row if force else refused)
             told += [f"forced: {refused.refusal}"] if force and refused.refusal else []
-        prefix = f"{match.name}: " if len(matches) > 1 else ""
-        notes += [prefix + note for note in dict.fromkeys(told)]
-    return judged(Comparison(rows=tuple(rows), notes=tuple(notes)))
+        for note in told:
+            notes.setdefault(note, {})[match.name] = None
+    places = {name: place for place, name in enumerate(dict.fromkeys(m.name for m in matches))}
+    rows.sort(key=lambda row: (places[row.name], names.index(row.metric)))
+    lines = [
+        line
+        for note, said_of in notes.items()
+        for line in ([note] if len(said_of) == len(places) else [f"{x}: {note}" for x in said_of])
+    ]
+    return judged(Comparison(rows=tuple(rows), notes=tuple(lines)))
 
 
 def default_metrics(
-    a: Sequence[RunRecord], b: Sequence[RunRecord], *, target_accuracy: float | None = None
+    *sides: Sequence[RunRecord], target_accuracy: float | None = None
 ) -> tuple[MetricName, ...]:
-    """Speed and test accuracy, and between them the time to a target that both sides have."""
-    sides = ([record for record in side if not is_profiled(record)] for side in (a, b))
-    timed = all(any(target_of(r, target_accuracy) for r in side) for side in sides)
+    """Speed and test accuracy, and between them the time to a target that all sides have."""
+    compared = ([record for record in side if not is_profiled(record)] for side in sides)
+    timed = all(any(target_of(r, target_accuracy) for r in side) for side in compared)
     return ("samples_per_s", *(("time_to_accuracy_s",) if timed else ()), "test_accuracy")
 
 
@@ -117,6 +201,7 @@ def _measured(match: Match, name: MetricName, target_accuracy: float | None) -> 
     return Row(
         name=match.name,
         metric=name,
+        names=match.names,
         target_accuracy=targets.pop() if metric.to_target and len(targets) == 1 else None,
         a=metric.of(match.a, target_accuracy),
         b=metric.of(match.b, target_accuracy),
@@ -130,7 +215,7 @@ def _refused(row: Row, match: Match, target_accuracy: float | None) -> Row:
     if row.sample is None:
         return row
     why = refusal(match, row.sample, target_accuracy=target_accuracy)
-    return replace(row, refusal=why, b_problem=problem_of_b(match.b, METRICS[row.metric]))
+    return replace(row, refusal=why, b_problem=problem_of_b(match, METRICS[row.metric]))
 
 
 def _tested(row: Row, factor: int) -> Row:
@@ -169,21 +254,21 @@ def _with_verdict(row: Row, *, alpha: float, family: int) -> Row:
 
 def _notes(match: Match, metrics: Sequence[MetricName], target_accuracy: float | None) -> list[str]:
     """What has to be said of the runs of `match` below the table."""
-    notes = []
+    notes, (a, b) = [], match.names
     needs = dict.fromkeys(name for metric in metrics for name in METRICS[metric].needs)
     differing = conditions(match.a, match.b, needs, target_accuracy=target_accuracy)
     if differing:
         text = ", ".join(f"{name} ({values})" for name, values in differing.items())
-        notes.append(f"A and B differ in {text}")
-    about = subject(match.a, match.b, needs)
+        notes.append(f"{a} and {b} differ in {text}")
+    about = subject(match.a, match.b, {*needs, match.by})
     if about:
-        notes.append("B differs in: " + ", ".join(f"{k} {v}" for k, v in about.items()))
+        notes.append(f"{b} differs in: " + ", ".join(f"{k} {v}" for k, v in about.items()))
     if max(len(match.a), len(match.b)) > MOST_TESTED:
         notes.append(f"of more than {MOST_TESTED:,} runs as many, evenly spaced, are tested")
     if match.pairs:
-        notes.append("A and B were run in turn and are compared pair by pair")
+        notes.append(f"{a} and {b} were run in turn and are compared pair by pair")
     by_seed = any(METRICS[metric].independent == "seed" for metric in metrics)
-    for side, runs in (("A", match.a), ("B", match.b)):
+    for side, runs in ((a, match.a), (b, match.b)):
         notes += _side_notes(side, runs)
         repeats = len(runs) - len(one_per_seed(runs))
         if repeats and by_seed:

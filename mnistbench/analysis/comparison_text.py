@@ -70,9 +70,9 @@ def needed_text(row: Row) -> str:
 
 def _unreached(row: Row) -> str:
     if row.a.value is not None and row.b.n and METRICS[row.metric].to_target:
-        return "not reached by B"
+        return f"not reached by {row.names[1]}"
     if row.b.value is not None and row.a.n and METRICS[row.metric].to_target:
-        return "not reached by A"
+        return f"not reached by {row.names[0]}"
     return NOT_MEASURED
 
 

@@ -12,8 +12,9 @@ from typing import Literal, TypeAlias, cast
 from mnistbench.analysis.comparison_text import change_text, value_text
 from mnistbench.analysis.metrics import METRICS, MetricName
 from mnistbench.analysis.rows import Comparison, Row
-from mnistbench.analysis.samples import Sample
+from mnistbench.analysis.samples import Names, Sample
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.suggestions import did_you_mean, use_a_fraction
 from mnistbench.stats.rank_tests import holm
 from mnistbench.stats.sequential_test import ALPHA
 
@@ -54,12 +55,16 @@ class Gate:
         return _RELATIONS[self.relation](value, self.threshold)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Outcome:
-    """What a gate said of one row: `why` in one line, `value` what it looked at, if known."""
+    """What a gate said of one row: `why` in one line, `value` what it looked at, if known.
+
+    `name` is what was compared, `names` are those of its two sides.
+    """
 
     gate: Gate
     name: str
+    names: Names
     state: State
     why: str
     value: float | None = None
@@ -82,7 +87,8 @@ def parse_gate(text: str) -> Gate:
         )
     name, number = found["metric"].lower(), float(found["number"])
     if name not in METRICS:
-        raise InputError(f"fail_if: unknown metric {name!r}; use one of {', '.join(METRICS)}")
+        near = did_you_mean(name, METRICS) or f"; use one of {', '.join(METRICS)}"
+        raise InputError(f"fail_if: unknown metric {name!r}{near}")
     relative = bool(found["percent"])
     metric = METRICS[cast("MetricName", name)]
     if not math.isfinite(number):
@@ -93,7 +99,8 @@ def parse_gate(text: str) -> Gate:
             f'"{name} {found["relation"]} {found["number"]}%"?'
         )
     if not relative and not metric.ratio and not 0 <= number <= 1:
-        raise InputError(f"fail_if: {text!r}: an accuracy is a fraction from 0 to 1, such as 0.98")
+        meant = use_a_fraction(number, 1) or ", such as 0.98"
+        raise InputError(f"fail_if: {text!r}: an accuracy is a fraction from 0 to 1{meant}")
     if relative and metric.unit == " %" and number > _MOST_POINTS:
         raise InputError(
             f"fail_if: {text!r}: that is a change of {number:g} points; did you mean "
@@ -129,15 +136,15 @@ def judge(comparison: Comparison, gates: Sequence[Gate]) -> list[Outcome]:
         if gate.relative
         else _absolute(gate, row)
         for index, (gate, row) in enumerate(asked)
-    ] + [_lacking(gate, comparison.missing) for gate in gates if comparison.missing]
+    ] + [_lacking(gate, *lacking) for gate in gates for lacking in comparison.missing.items()]
 
 
 def gated(comparison: Comparison, outcomes: Sequence[Outcome]) -> Comparison:
     """`comparison` with what the gates say in its rows: one verdict on each."""
-    found: dict[tuple[str, str], list[Outcome]] = {}
-    for outcome in outcomes:
-        found.setdefault((outcome.gate.metric, outcome.name), []).append(outcome)
-    rows = (_with_gates(row, found.get((row.metric, row.name), [])) for row in comparison.rows)
+    found: dict[tuple[str, str, Names], list[Outcome]] = {}
+    for o in outcomes:
+        found.setdefault((o.gate.metric, o.name, o.names), []).append(o)
+    rows = (_with_gates(r, found.get((r.metric, r.name, r.names), [])) for r in comparison.rows)
     return replace(comparison, rows=tuple(rows))
 
 
@@ -152,9 +159,10 @@ def _with_gates(row: Row, of_row: Sequence[Outcome]) -> Row:
     )
 
 
-def _lacking(gate: Gate, missing: Sequence[str]) -> Outcome:
-    why = "B lacks what A has: run it, leave it out of A, or use --force"
-    return Outcome(gate=gate, name=", ".join(missing), state="cannot be judged", why=why)
+def _lacking(gate: Gate, names: Names, missing: Sequence[str]) -> Outcome:
+    a, b = names
+    why = f"{b} lacks what {a} has: run it, leave it out of {a}, or use --force"
+    return Outcome(gate, ", ".join(missing), names, state="cannot be judged", why=why)
 
 
 def _p_beyond(gate: Gate, row: Row, look_factor: int) -> float:
@@ -193,7 +201,7 @@ def _relative(
     sample, change = row.sample, _change(row)
     if sample is None or p_adjusted is None or change is None:
         why = row.reason or "reached by neither side"
-        return Outcome(gate=gate, name=row.name, state="cannot be judged", why=why)
+        return Outcome(gate, row.name, row.names, state="cannot be judged", why=why)
     factor = comparison.look_factor
     why = f"{change_text(row)}, n = {sample.n}"
     state: State = "not settled"
@@ -204,14 +212,14 @@ def _relative(
         state = "passed"
     elif lacking := sample.lacking(level):
         why += f": too few for a test ({lacking} more {comparison.counted} on each side needed)"
-        return Outcome(gate=gate, name=row.name, state="cannot be judged", why=why, value=change)
+        return Outcome(gate, row.name, row.names, state="cannot be judged", why=why, value=change)
     why += f", p = {p_adjusted:.2g}"
     if state == "not settled":
         against = sample.moved(gate.threshold).contradiction()
         more = _more(gate, sample, change, counted=comparison.counted)
         why += f"; against its threshold, {against}" if against else f"; {more}"
     return Outcome(
-        gate=gate, name=row.name, state=state, why=why, value=change, p_adjusted=p_adjusted
+        gate, row.name, row.names, state=state, why=why, value=change, p_adjusted=p_adjusted
     )
 
 
@@ -227,16 +235,16 @@ def _more(gate: Gate, sample: Sample, change: float, *, counted: str) -> str:
 
 
 def _absolute(gate: Gate, row: Row) -> Outcome:
-    metric = METRICS[row.metric]
+    metric, b = METRICS[row.metric], row.names[1]
     missed = row.b.n > 0 and metric.to_target and row.b.value is None
     value = math.inf if missed else row.b.value
     if row.b_problem or value is None:
-        unknown = "no target accuracy in B" if metric.to_target else "not measured in B"
+        unknown = f"no target accuracy in {b}" if metric.to_target else f"not measured in {b}"
         why = row.b_problem or unknown
-        return Outcome(gate=gate, name=row.name, state="cannot be judged", why=why)
+        return Outcome(gate, row.name, row.names, state="cannot be judged", why=why)
     state: State = "fired" if gate.beyond(value) else "passed"
-    why = f"B {value_text(row.b, metric)}"
+    why = f"{b} {value_text(row.b, metric)}"
     ends = [end for end in (row.b.above, row.b.at_most) if end is not None]
     if len({gate.beyond(end) for end in ends}) > 1:
         state, why = "not settled", f"{why}, but its evaluations are too far apart to tell"
-    return Outcome(gate=gate, name=row.name, state=state, why=why, value=value)
+    return Outcome(gate, row.name, row.names, state=state, why=why, value=value)

@@ -6,20 +6,19 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
 from mnistbench.analysis.differences import surroundings
-from mnistbench.analysis.grouping import group_labels, group_runs, run_name
+from mnistbench.analysis.grouping import differences, group_runs, run_name
 from mnistbench.analysis.number_text import numbered
-from mnistbench.analysis.samples import Match, Order, Pair
+from mnistbench.analysis.samples import A_AND_B, Match, Names, Order, Pair
 from mnistbench.analysis.stability import without_profiled
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Phase, RunRecord
 from mnistbench.schema.training_fields import SAME_RUN
 
-__all__ = ["Matches", "as_one", "match_groups", "order_of"]
+__all__ = ["Matches", "against_first", "as_one", "match_groups", "order_of", "side_labels"]
 
 _OF_THE_RUN: tuple[Phase, ...] = ("build", "compile", "train", "eval", "checkpoint", "profile")
 """Phases that a run of one seed spends on itself, after it is said to have begun."""
@@ -32,16 +31,36 @@ class Matches(NamedTuple):
     only_in_a: list[str]
     only_in_b: list[str]
     notes: list[str]
+    names: Names = A_AND_B
 
 
-def as_one(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> Match:
-    """All of `a` against all of `b`."""
-    names = dict.fromkeys(run_name(record) for record in (*a[:1], *b[:1]))
+def side_labels(names: Sequence[str]) -> tuple[str, ...]:
+    """What sentences and columns call sides: A and B if there are two, else their names."""
+    return A_AND_B if len(names) == 2 else tuple(names)
+
+
+def against_first(sides: Sequence[Sequence[RunRecord]], labels: Sequence[str]) -> list[Match]:
+    """All runs of each side against all of the first."""
+    (first, its_label), *others = zip(sides, labels, strict=True)
+    return [as_one(first, side, names=(its_label, label)) for side, label in others]
+
+
+def as_one(a: Sequence[RunRecord], b: Sequence[RunRecord], *, names: Names = A_AND_B) -> Match:
+    """All of `a` against all of `b`; it is named by what the names of both have in common."""
+    of_a, of_b = (list(dict.fromkeys(map(run_name, side[:1]))) for side in (a, b))
+    shared = [part for part in _parts(of_a) if part in _parts(of_b)]
+    name = ", ".join(shared) or " / ".join((*of_a, *of_b))
     order, pairs = order_of(a, b)
-    return Match(name=" / ".join(names), a=tuple(a), b=tuple(b), order=order, pairs=pairs)
+    return Match(name=name, a=tuple(a), b=tuple(b), order=order, pairs=pairs, names=names)
 
 
-def match_groups(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> Matches:
+def match_groups(
+    a: Sequence[RunRecord],
+    b: Sequence[RunRecord],
+    *,
+    names: Names = A_AND_B,
+    by: str | None = None,
+) -> Matches:
     """The groups of `a` and `b` that belong together, and what is left out.
 
     Runs of one group may be of several commits, as a folder's are when one lands meanwhile. One
@@ -49,34 +68,48 @@ def match_groups(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> Matches:
     by their configuration, then by recipe, or model and loss, where that is unique. Profiled runs
     are left out.
 
+    Args:
+        a: the baseline.
+        b: what is compared with it.
+        names: what sentences call them.
+        by: the key that the sides differ in on purpose, which then is no part of what is matched.
+
     Raises:
-        InputError: a side is empty, or all of it was profiled, or nothing belongs together.
+        InputError: a side is empty or all profiled; without `by`, nothing belongs together.
     """
     if not a or not b:
-        raise InputError("compare: no run in " + ("A" if not a else "B"))
+        raise InputError("compare: no run in " + names[0 if not a else 1])
     (a, told_a), (b, told_b) = (
-        without_profiled(side, door="compare", of=f" of {name}")
-        for name, side in zip("AB", (a, b), strict=True)
+        without_profiled(side, command="compare", of=f" of {name}")
+        for name, side in zip(names, (a, b), strict=True)
     )
     left, right = (group_runs(side, across_commits=True) for side in (a, b))
     notes = [*told_a, *told_b]
     if len(left) == len(right) == 1:
-        return Matches([as_one(left[0], right[0])], [], [], notes)
-    shared = set.intersection(*(set(record.config) for record in (*a, *b)))
-    found = []
-    for key in (_everything, _configuration, _name):
-        pairs = _unique(left, right, partial(key, shared=shared))
-        found += [as_one(group, other) for group, other in pairs]
+        match = replace(as_one(left[0], right[0], names=names), by=by)
+        return Matches([match], [], [], notes, names)
+    called = dict(zip(map(id, left), _names(left, by), strict=True))
+    called |= zip(map(id, right), _names(right, by), strict=True)
+    shared = set.intersection(*(set(record.config) for record in (*a, *b))) - {by or ""}
+    found: list[Match] = []
+    keys: tuple[Callable[[RunRecord], str], ...] = (
+        lambda record: _configuration(record, shared) + _around(record, by),
+        lambda record: _configuration(record, shared),
+        lambda record: _name(record, by).rstrip("*"),
+    )
+    for key in keys:
+        pairs = _unique(left, right, key)
+        matches = ((called[id(g)], as_one(g, other, names=names)) for g, other in pairs)
+        found += [replace(match, name=name, by=by) for name, match in matches]
         taken = {id(group) for pair in pairs for group in pair}
         left, right = ([g for g in side if id(g) not in taken] for side in (left, right))
-    if not found:
+    only_a, only_b = ([called[id(group)] for group in side] for side in (left, right))
+    if not found and by is None:
         raise InputError(
-            f"compare: A ({', '.join(_labels(left))}) and B ({', '.join(_labels(right))}) have "
+            f"compare: {names[0]} ({'; '.join(only_a)}) and {names[1]} ({'; '.join(only_b)}) have "
             "nothing in common; name runs of one recipe, or of one configuration each"
         )
-    names = numbered(match.name for match in found)
-    found = [replace(match, name=name) for match, name in zip(found, names, strict=True)]
-    return Matches(found, _labels(left), _labels(right), notes)
+    return Matches(found, only_a, only_b, notes, names)
 
 
 def order_of(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> tuple[Order, tuple[Pair, ...]]:
@@ -107,10 +140,13 @@ def _length(record: RunRecord) -> timedelta:
     return timedelta(seconds=sum(record.phases_s.get(phase, 0.0) for phase in _OF_THE_RUN))
 
 
-def _labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
-    """Their names, without letting a terminal obey what a record holds."""
-    labels = group_labels(groups)
-    return [label if label.isprintable() else repr(label) for label in labels]
+def _names(groups: Sequence[Sequence[RunRecord]], by: str | None) -> list[str]:
+    """What tells the groups of one side apart, but for `by`: ``simple-cnn, lr 0.1``."""
+    parts = [
+        [part for part in (_name(group[0], by), differs) if part]
+        for group, differs in zip(groups, differences(groups), strict=True)
+    ]
+    return numbered(", ".join(its) or "all runs" for its in parts)
 
 
 def _unique(
@@ -127,18 +163,26 @@ def _unique(
     return [(a[0], b[0]) for a, b in pairs if len(a) == len(b) == 1]
 
 
-def _everything(record: RunRecord, *, shared: set[str]) -> str:
-    around = json.dumps(surroundings(record), sort_keys=True, default=str)
-    return _configuration(record, shared=shared) + around
+def _around(record: RunRecord, by: str | None) -> str:
+    around = {name: value for name, value in surroundings(record).items() if name != by}
+    return json.dumps(around, sort_keys=True, default=str)
 
 
-def _configuration(record: RunRecord, *, shared: set[str]) -> str:
+def _configuration(record: RunRecord, shared: set[str]) -> str:
     values = {k: record.config[k] for k in shared if k not in SAME_RUN}
     return json.dumps(values, sort_keys=True, default=str)
 
 
-def _name(record: RunRecord, *, shared: set[str]) -> str:  # noqa: ARG001 - as the others
-    return run_name(record).rstrip("*")
+def _name(record: RunRecord, by: str | None) -> str:
+    """What was run, but for the value of `by`."""
+    if by == "recipe" and record.recipe:
+        return ""
+    left_out = str(record.config.get(by)) if by else None
+    return ", ".join(part for part in _parts([run_name(record)]) if part != left_out)
+
+
+def _parts(names: Sequence[str]) -> list[str]:
+    return [part for name in names for part in name.split(", ")]
 
 
 def _began(record: RunRecord) -> datetime | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from mnistbench.analysis.metrics import Level, MetricName
-from mnistbench.analysis.samples import Sample
+from mnistbench.analysis.samples import A_AND_B, Names, Sample
 from mnistbench.stats.rank_tests import Shift
 from mnistbench.stats.sequential_test import look_factor
 
@@ -22,6 +23,7 @@ class Row:
     Attributes:
         name: what is compared, such as a recipe.
         metric: which figure of it.
+        names: what sentences call A and B.
         target_accuracy: what a time to accuracy is the time to; none if A and B differ in that.
         a: what A says of it.
         b: what B says of it.
@@ -42,6 +44,7 @@ class Row:
 
     name: str
     metric: MetricName
+    names: Names = A_AND_B
     target_accuracy: float | None = None
     a: Level
     b: Level
@@ -64,15 +67,24 @@ class Row:
 class Comparison:
     """Rows with their verdicts, and what has to be known with them.
 
-    `missing` names what A has and B lacks. `counted` is what a value is one of. `looked_at` was
-    tested again and again while runs were added; ``None`` for figures that were there before.
+    Attributes:
+        rows: each metric of each thing and side.
+        notes: what has to be said below the table.
+        missing: what A has and B lacks, by the names of A and B.
+        counted: what a value is one of.
+        looked_at: was tested again and again while runs were added; ``None`` for figures that were
+            there before.
+        sides: names of all that was compared, the baseline first, where they are known.
+        about: which is which, in a line.
     """
 
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
-    missing: tuple[str, ...] = ()
+    missing: Mapping[Names, tuple[str, ...]] = field(default_factory=dict)
     counted: Literal["seeds", "rounds"] = "seeds"
     looked_at: MetricName | None = None
+    sides: tuple[str, ...] = ()
+    about: str = ""
 
     @property
     def look_factor(self) -> int:

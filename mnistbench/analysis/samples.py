@@ -14,8 +14,10 @@ from mnistbench.stats.readings import Reading
 from mnistbench.stats.survival import at_risk, log_rank, log_rank_excess
 
 __all__ = [
+    "A_AND_B",
     "MOST_TESTED",
     "Match",
+    "Names",
     "Order",
     "Pair",
     "Sample",
@@ -43,6 +45,11 @@ _NO_BOUND = 1e20
 
 
 Pair: TypeAlias = tuple[RunRecord, RunRecord]
+Names: TypeAlias = tuple[str, str]
+"""What sentences call the two sides of a comparison, the baseline first."""
+
+A_AND_B: Names = ("A", "B")
+
 Order: TypeAlias = Literal["in turn", "A first", "B first", "apart", "at the same time", "unknown"]
 
 
@@ -50,6 +57,7 @@ Order: TypeAlias = Literal["in turn", "A first", "B first", "apart", "at the sam
 class Match:
     """The runs of A and those of B that they are compared with.
 
+    Sentences call them `names`; where one set was split, `by` is the key that they differ in.
     `order` is that in which they were taken; `pairs` holds one run of each, A's first, if in turn.
     """
 
@@ -58,6 +66,8 @@ class Match:
     b: tuple[RunRecord, ...]
     order: Order
     pairs: tuple[Pair, ...]
+    names: Names = A_AND_B
+    by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,7 @@ class Sample:
     a: tuple[Reading, ...]
     b: tuple[Reading, ...]
     paired: bool
+    names: Names = A_AND_B
 
     @property
     def n(self) -> int:
@@ -91,7 +102,8 @@ class Sample:
 
     def problem(self) -> str | None:
         """Why nothing can be said of these values, if so."""
-        missing = [side for side, values in (("A", self.a), ("B", self.b)) if not values]
+        sides = zip(self.names, (self.a, self.b), strict=True)
+        missing = [side for side, values in sides if not values]
         if missing:
             what = "no target accuracy" if self.metric.to_target else "not measured"
             return f"{what} in {' and '.join(missing)}"
@@ -166,7 +178,7 @@ class Sample:
         word = self.metric.word
         test = "log-rank test" if self.censored else "rank test"
         what = "means" if self.metric.estimator == "mean" else "medians"
-        return f"by the {test} B is {word(sign)}, by the {what} it is {word(-sign)}"
+        return f"by the {test} {self.names[1]} is {word(sign)}, by the {what} it is {word(-sign)}"
 
     def lacking(self, alpha: float) -> int:
         """How many more each side needs for any difference at all to be significant at `alpha`."""
@@ -257,11 +269,11 @@ def sample_of(match: Match, metric: Metric, target_accuracy: float | None) -> Sa
     if not pairs:
         sides = (metric.samples(runs, target_accuracy) for runs in (match.a, match.b))
         a, b = map(evenly_spaced, sides)
-        return Sample(metric=metric, a=a, b=b, paired=False)
+        return Sample(metric=metric, a=a, b=b, paired=False, names=match.names)
     read = [[metric.samples([run], target_accuracy) for run in pair] for pair in pairs]
     whole = evenly_spaced([(a[0], b[0]) for a, b in read if a and b])
     a, b = (tuple(pair[side] for pair in whole) for side in (0, 1))
-    return Sample(metric=metric, a=a, b=b, paired=True)
+    return Sample(metric=metric, a=a, b=b, paired=True, names=match.names)
 
 
 def ratio_of_levels(a: Level, b: Level) -> Shift | None:

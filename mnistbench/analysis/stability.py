@@ -118,13 +118,13 @@ def is_profiled(record: RunRecord) -> bool:
 
 
 def without_profiled(
-    records: Sequence[RunRecord], *, door: str, of: str = ""
+    records: Sequence[RunRecord], *, command: str, of: str = ""
 ) -> tuple[list[RunRecord], list[str]]:
     """The runs among `records` that may be compared, and a line on those that were profiled.
 
     Args:
         records: any number; there may be none.
-        door: what an error begins with.
+        command: what an error begins with.
         of: whose runs they are, such as `` of A``.
 
     Raises:
@@ -133,9 +133,10 @@ def without_profiled(
     kept = [record for record in records if not is_profiled(record)]
     if records and not kept:
         which = "the run" if len(records) == 1 else f"all {len(records)} runs"
+        verb = "was" if len(records) == 1 else "were"
         raise InputError(
-            f"{door}: {which}{of} {'was' if len(records) == 1 else 'were'} profiled, which costs "
-            "time, and such runs are in no comparison; run without --profile"
+            f"{command}: {which}{of} {verb} profiled, which costs time, and such runs are in no "
+            "comparison; run without --profile"
         )
     number = len(records) - len(kept)
     line = f"{number} of {len(records)} runs{of} were profiled and are left out: that costs time"

@@ -29,6 +29,7 @@ from mnistbench.schema.config_rules import check_split
 from mnistbench.schema.errors import RunError
 from mnistbench.schema.record import DatasetInfo
 from mnistbench.schema.signals import STOPS
+from mnistbench.schema.streams import PASSING
 from mnistbench.workload.batches import Batch, BatchPlan, mapped_batches, moved, resident_batches
 from mnistbench.workload.datasets import LoadedDataset, load_dataset, resolve_dataset
 
@@ -80,6 +81,9 @@ def place_data(config: RunConfig, accelerator: Accelerator) -> RunData:
     Raises:
         InputError: not found, damaged, or too small for the splits and batch asked for.
     """
+    if accelerator.is_main_process:
+        what = "the data" if config.dataset == "auto" else config.dataset
+        _log.info(f"reading {what}", extra=PASSING)
     name, source = decide_together(accelerator, lambda: resolve_dataset(config, warn=_log.warning))
     if accelerator.is_local_main_process and not accelerator.is_main_process:
         # another machine, another disk: the files have to come there as well

@@ -1,4 +1,4 @@
-"""The Python entrance to training: one call, any number of seeds, a record for each."""
+"""Training from Python: one call, any number of seeds, a record for each."""
 
 from __future__ import annotations
 
@@ -45,15 +45,41 @@ from mnistbench.recorder.code_identity import running_code
 from mnistbench.recorder.hooks import Hook
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
+from mnistbench.schema.config_rules import check_applies
 from mnistbench.schema.errors import InputError, SaidElsewhereError, first_line
 from mnistbench.schema.insight import StepCosts
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.signals import kept_reactions, stop_error
+from mnistbench.schema.streams import PASSING
+from mnistbench.workload.recipes import over_recipe
 
-__all__ = ["train"]
+__all__ = ["measure", "train"]
 
 _log = logging.getLogger(__name__)
 running_code()  # as it is imported here: on disk it may change before a run begins
+
+
+def measure(config: RunConfig, *, hooks: Sequence[Hook] = ()) -> list[RunRecord]:
+    """Train `config` once for each of its seeds, as the command ``mnistbench train`` does.
+
+    Values that `config` was not made with are those of its recipe, where it names one.
+
+    Args:
+        config: what to run; ``num_seeds`` is how many times, ``output_dir`` where to.
+        hooks: are told of the moments of each run, on every process.
+
+    Returns:
+        A record for each seed, which lies in a folder of its own in ``output_dir`` as well.
+
+    Raises:
+        InputError: one line on what has to be mended, such as a value that nothing reads.
+        RunError, KeyboardInterrupt: as `train`.
+    """
+    given = {name: getattr(config, name) for name in config.model_fields_set}
+    usual = RunConfig(**over_recipe({"recipe": config.recipe}))
+    config = RunConfig(**over_recipe(given))
+    check_applies([name for name in given if given[name] != getattr(usual, name)], config)
+    return train(config, hooks=hooks)
 
 
 def train(
@@ -63,10 +89,10 @@ def train(
     show_progress: bool = False,
     hooks: Sequence[Hook] = (),
 ) -> list[RunRecord]:
-    """Run `config` once for each of its seeds and leave a folder with a record for each.
+    """Run `config` as it is, once for each of its seeds; leave a folder with a record for each.
 
     Args:
-        config: what to run.
+        config: what to run, complete.
         ledger: a clock that already counts the start of the process; a new one by default.
         show_progress: draw a progress bar on stderr, where that is a terminal.
         hooks: are told of the moments of each run, on every process.
@@ -172,9 +198,14 @@ def _train_built(run: Run, *, steps: range, guards: Guards) -> None:
     hooks = build_hooks(context, precision=precision, steps=steps)
     if run.is_main_process:
         _log.info(run.summary())
+    if (telemeter := context.telemeter) and telemeter.is_new:
+        for line in telemeter.load():
+            _log.warning(line)
     try:
         TrainingLoop(run, hooks=hooks.hooks, guards=guards)()
         if run.config.diagnose and outcome.status == "completed" and not outcome.stop_signal:
+            if run.is_main_process:
+                _log.info("measuring the parts of a step", extra=PASSING)
             outcome.step_costs = _diagnosis(run)
     finally:
         failed = isinstance(sys.exception(), Exception)  # its device may never answer again
@@ -184,6 +215,10 @@ def _train_built(run: Run, *, steps: range, guards: Guards) -> None:
 
 
 def _built(context: RunContext, ledger: Ledger) -> BuiltParts:
+    if context.telemeter and context.telemeter.is_new:
+        name = context.config.recipe or context.config.model
+        slow = f"compiling {name}: up to a minute the first time, then it is kept"
+        _log.info(slow if context.plan.compile else f"building {name}", extra=PASSING)
     parts = build_parts(context, ledger)
     if parts.plan.fallback_reason and context.accelerator.is_main_process:
         _log.warning(f"the fast loop fell to {parts.plan.mode}: {parts.plan.fallback_reason}")

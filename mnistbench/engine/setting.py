@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,16 +29,20 @@ from mnistbench.engine.run_hooks import check_hooks
 from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import Ledger
 from mnistbench.recorder.environment import set_threads
+from mnistbench.recorder.launcher import this_launch
 from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
+from mnistbench.schema.streams import PASSING
 from mnistbench.workload.batches import BatchPlan
 from mnistbench.workload.models import check_model
 from mnistbench.workload.schedules import lr_factor
 
 __all__ = ["run_context", "start_setting"]
+
+_log = logging.getLogger(__name__)
 
 
 def start_setting(config: RunConfig, ledger: Ledger, *, held: ExitStack) -> Setting:
@@ -51,6 +56,9 @@ def start_setting(config: RunConfig, ledger: Ledger, *, held: ExitStack) -> Sett
     """
     check_precision(config)
     check_model(config)
+    launch = this_launch()
+    if launch.world_size > 1 and launch.rank == 0:
+        _log.info(f"waiting for {launch.world_size} processes to meet", extra=PASSING)
     with ledger.phase("startup"):
         accelerator = start_accelerator(config)
         set_threads(config.num_threads)

@@ -1,4 +1,4 @@
-"""A against B, run in turn, so that a machine that drifts while they run is fair to both."""
+"""Two or more sides, run in turn, so that a machine that drifts meanwhile is fair to all."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_uppercase
 from time import monotonic
 
 from mnistbench.launch.runs import RunFailedError, check_arguments, run_once
+from mnistbench.recorder.core_use import load_now
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
 from mnistbench.schema.record import RunRecord
+from mnistbench.schema.streams import progress
 
 __all__ = ["Side", "check_turns", "run_interleaved"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One of the two things compared.
+    """One of the things compared.
 
     Attributes:
         name: what messages call it.
@@ -34,29 +37,28 @@ class Side:
     package_root: Path | None = None
 
 
-def run_interleaved(  # noqa: PLR0913 - two sides, where to, how long, and whom to ask and tell
-    a: Side,
-    b: Side,
+def run_interleaved(
+    sides: Sequence[Side],
     *,
     output_dir: Path,
     max_minutes: float,
-    settled: Callable[[Sequence[RunRecord], Sequence[RunRecord]], str | None],
+    settled: Callable[[Sequence[Sequence[RunRecord]]], str | None],
     tell: Callable[[str], None],
-) -> tuple[list[RunRecord], list[RunRecord]]:
-    """Run pairs of `a` and `b`, with seed 0, 1, 2 and so on, in the order AB, BA, AB, BA.
+) -> list[list[RunRecord]]:
+    """Run rounds of `sides`, with seed 0, 1, 2 and so on, in the order ABC, CBA, ABC, CBA.
 
     Args:
-        a: one side; its records go to ``output_dir/A/<run_id>/``.
-        b: the other, to ``output_dir/B/<run_id>/``.
+        sides: 26 at most; the records of the first go to ``output_dir/A/<run_id>/``, of
+            the second to ``output_dir/B/<run_id>/``, and so on.
         output_dir: a folder without records, or a new one.
-        max_minutes: no pair is begun that would not end by then, judged by the mean of those
+        max_minutes: no round is begun that would not end by then, judged by the mean of those
             before it; the first always runs [min].
-        settled: asked after each pair with all records of both sides, seed by seed; a reason
-            ends the runs, ``None`` asks for another pair.
-        tell: takes a line for each pair and the reason for the end.
+        settled: asked after each round with all records of each side, seed by seed; a reason
+            ends the runs, ``None`` asks for another round.
+        tell: takes a line for each round and the reason for the end.
 
     Returns:
-        The records of `a` and of `b`: as many of each, in the order of their seeds, all completed.
+        The records of each side: as many of each, in the order of their seeds, all completed.
 
     Raises:
         InputError: a side's flags, `output_dir` or `max_minutes` have to be mended; flags are
@@ -65,24 +67,33 @@ def run_interleaved(  # noqa: PLR0913 - two sides, where to, how long, and whom 
         KeyboardInterrupt: a signal came. In all these cases what was run stays in `output_dir`.
     """
     check_turns(output_dir, max_minutes)
-    for side in (a, b):
+    if len(sides) > len(ascii_uppercase):
+        raise InputError(f"interleave: at most {len(ascii_uppercase)} sides, not {len(sides)}")
+    progress("checking the flags of all sides")
+    for side in sides:
         with _naming(side):
             check_arguments(
                 _arguments(side, seed=0), python=side.python, package_root=side.package_root
             )
+    if line := load_now():
+        tell(line)
     started = monotonic()
-    of_a: list[RunRecord] = []
-    of_b: list[RunRecord] = []
-    turns = [(a, output_dir / "A", of_a), (b, output_dir / "B", of_b)]
+    found: list[list[RunRecord]] = [[] for _ in sides]
+    turns = [*zip(sides, (output_dir / name for name in ascii_uppercase), found, strict=False)]
+    what = "pair" if len(sides) == 2 else "round"
     while True:
-        seed = len(of_a)
+        seed = len(found[0])
         for side, folder, records in turns if seed % 2 == 0 else reversed(turns):
+            progress(f"pair {seed + 1}: running {side.name}", only_terminal=seed > 0)
             records.append(_run(side, seed=seed, folder=folder))
-        tell(f"pair {seed + 1}: {a.name} {_speed(of_a[-1])} samples/s, {b.name} {_speed(of_b[-1])}")
-        reason = settled(of_a, of_b) or _out_of_time(monotonic() - started, len(of_a), max_minutes)
+        first, *others = (f"{side.name} {_speed(its[-1])}" for side, _, its in turns)
+        tell(f"{what} {seed + 1}: {', '.join([f'{first} samples/s', *others])}")
+        reason = settled(found) or _out_of_time(
+            monotonic() - started, seed + 1, max_minutes, what=what
+        )
         if reason:
             tell(reason)
-            return of_a, of_b
+            return found
 
 
 def check_turns(output_dir: Path, max_minutes: float) -> None:
@@ -120,13 +131,13 @@ def _arguments(side: Side, *, seed: int) -> list[str]:
     return [*side.arguments, "--seed", str(seed), "--num-seeds", "1"]  # the last of a flag wins
 
 
-def _out_of_time(elapsed_s: float, num_pairs: int, max_minutes: float) -> str | None:
-    next_end_s = elapsed_s * (num_pairs + 1) / num_pairs
+def _out_of_time(elapsed_s: float, num_rounds: int, max_minutes: float, *, what: str) -> str | None:
+    next_end_s = elapsed_s * (num_rounds + 1) / num_rounds
     if next_end_s <= 60 * max_minutes:
         return None
-    pairs = "1 pair" if num_pairs == 1 else f"{num_pairs} pairs"
+    rounds = f"{num_rounds} {what}{'s' * (num_rounds != 1)}"
     return (
-        f"not settled after {pairs} in {elapsed_s / 60:.1f} min; another would not end within "
+        f"not settled after {rounds} in {elapsed_s / 60:.1f} min; another would not end within "
         f"{max_minutes:g} min"
     )
 

@@ -1,8 +1,11 @@
 """A git revision of this package as a side of a comparison: its own checkout and environment.
 
-Both are kept in the user's cache folder and used again: ``mnistbench/revisions/<commit>``, a git
-worktree of the user's repository, and ``mnistbench/environments/<hash>``, a virtual environment,
-made only for a revision whose dependencies are not those of the repository as it stands.
+Both are kept in the user's cache folder and used again: ``mnistbench/revisions/<commit>``, and
+``mnistbench/environments/<hash>``, a virtual environment, made only for a revision whose
+dependencies are not those of the repository as it stands. The last `_MOST_KEPT` of each stay.
+
+A checkout is a repository of its own, which reads the objects of the user's where they lie: in the
+user's, nothing is registered or written.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import sys
 import sysconfig
 import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +34,12 @@ __all__ = ["side_at"]
 
 _GIT_OVERRIDES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
 """What git sets for its hooks; with these it would not look at the folder it is pointed to."""
+
+_MOST_KEPT = {"revisions": 8, "environments": 3}
+"""Folders of each kind that stay in the cache, the last used: a checkout has some 10 MB."""
+
+_in_use: list[int] = []
+"""Descriptors of the markers of what this process runs, locked until it ends."""
 
 
 def side_at(
@@ -109,13 +118,18 @@ def _require_package(root: Path, revision: str) -> None:
 
 
 def _checkout(commit: str, top: Path, *, tell: Callable[[str], None]) -> Path:
-    """A worktree of `top` at `commit`, made now or before."""
+    """The files of `top` at `commit`, checked out now or before."""
     tree = _cache_folder() / "revisions" / commit
 
     def build() -> None:
-        # twice forced: also where git still has on record a worktree that was deleted half-made
+        tell(f"checking out {commit[:10]} in {tree}")
+        _git(top, "archive", f"--output={os.devnull}", commit)  # has a partial clone fetch it all
+        objects = top / _git(top, "rev-parse", "--git-path", "objects")
+        _git(top, "init", "--quiet", "--template=", str(tree))
+        (tree / ".git/objects/info").mkdir(exist_ok=True)
+        (tree / ".git/objects/info/alternates").write_text(f"{objects}\n", encoding="utf-8")
         no_hooks = ("-c", f"core.hooksPath={os.devnull}")
-        _git(top, *no_hooks, "worktree", "add", "-f", "-f", "--detach", str(tree), commit)
+        _git(tree, *no_hooks, "checkout", "--quiet", "--detach", commit)
 
     _make_once(tree, usable=lambda: _is_checkout(tree), build=build, tell=tell)
     unchanged = (".", ":(exclude,glob)**/__pycache__/**")
@@ -127,11 +141,11 @@ def _checkout(commit: str, top: Path, *, tell: Callable[[str], None]) -> Path:
 
 
 def _is_checkout(tree: Path) -> bool:
-    """Whether git still knows `tree`; not so once the repository that it belongs to has gone."""
-    try:
-        return Path(_git(tree, "rev-parse", "--show-toplevel")) == tree.resolve()
-    except InputError:
-        return False
+    """Whether `tree` is a repository with its commit; not so once the user's has gone."""
+    with suppress(InputError):
+        _git(tree, "cat-file", "-e", "HEAD^{tree}")
+        return (tree / ".git").is_dir()
+    return False
 
 
 class _Requirements(NamedTuple):
@@ -191,33 +205,73 @@ def _make_once(
     build: Callable[[], None],
     tell: Callable[[str], None],
 ) -> None:
-    """Have `folder`, built by one process at a time, and built anew unless it was built whole."""
-    marker = folder.with_name(f"{folder.name}.whole")
+    """Have `folder`, built by one process at a time, and built anew unless it was built whole.
+
+    It stays until this process has ended; of others of its kind, those used last do.
+    """
+    marker = _marker(folder)
     try:
         own_alone(folder.parent, within=_cache_folder())
-        with _lock(folder.with_name(f"{folder.name}.lock"), tell=tell):
-            if marker.exists() and folder.is_dir():
-                own_alone(folder, within=_cache_folder())
-                if usable():
-                    return
-            marker.unlink(missing_ok=True)
-            if os.path.lexists(folder):
-                shutil.rmtree(folder)
-            build()
-            folder.chmod(0o700)
-            marker.touch()
+        with _lock(folder, tell=tell):
+            whole = (
+                marker.exists() and folder.is_dir() and own_alone(folder, within=_cache_folder())
+            )
+            if not (whole and usable()):
+                marker.unlink(missing_ok=True)
+                _remove(folder)
+                build()
+                folder.chmod(0o700)
+            marker.touch()  # when it was used last
+            _in_use.append(lock_file(marker))
+            fcntl.flock(_in_use[-1], fcntl.LOCK_SH)
+            _remove_old(folder.parent)
     except OSError as error:
         where, said = error.filename or folder, error.strerror or error
         raise InputError(f"{where}: cannot be made ({said})") from None
 
 
+def _marker(folder: Path) -> Path:
+    """The file that tells that `folder` is whole, and when it was used last."""
+    return folder.with_name(f"{folder.name}.whole")
+
+
+def _remove_old(kind: Path) -> None:
+    """Remove from `kind` what was cut short, and what was not used lately or is now."""
+    markers = sorted(kind.glob("*.whole"), key=lambda path: path.stat().st_mtime, reverse=True)
+    kept = {path.stem for path in markers[: _MOST_KEPT[kind.name]]}
+    for folder in [path for path in kind.iterdir() if path.is_dir()]:
+        marker = _marker(folder)
+        if folder.name in kept and marker.exists() and not _is_worktree(folder):
+            continue
+        with os.fdopen(lock_file(marker), "rb") as file, suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove(folder)
+            marker.unlink()
+    for left in kind.glob("*.lock"):  # version 0.2 had one for each
+        left.unlink()
+
+
+def _remove(folder: Path) -> None:
+    if _is_worktree(folder):
+        with suppress(InputError):
+            repository = _git(folder, "rev-parse", "--path-format=absolute", "--git-common-dir")
+            _git(Path(repository), "worktree", "remove", "-f", "-f", str(folder))
+    if os.path.lexists(folder):
+        shutil.rmtree(folder)
+
+
+def _is_worktree(folder: Path) -> bool:
+    """Whether the user's repository has `folder` on record, as version 0.2 left it."""
+    return (folder / ".git").is_file()
+
+
 @contextmanager
-def _lock(path: Path, *, tell: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock on `path`; it ends with the process, however that ends."""
-    with os.fdopen(lock_file(path), "rb") as file:
+def _lock(folder: Path, *, tell: Callable[[str], None]) -> Iterator[None]:
+    """Have the cache of the kind of `folder` alone; the lock ends with the process, too."""
+    with os.fdopen(lock_file(folder.parent / "lock"), "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            tell(f"waiting for another process that prepares {path.stem}")
+            tell(f"waiting for another process that prepares {folder.parent.name}")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

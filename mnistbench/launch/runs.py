@@ -100,7 +100,7 @@ def last_words(said: str) -> str | None:
 def _train(
     arguments: Sequence[str], *, python: str, package_root: Path | None
 ) -> tuple[int, str | None]:
-    """Exit status and last line on stderr of one call of the door."""
+    """Exit status and last line on stderr of one call of the command."""
     require_code(python, package_root)
     status, said = run_child(
         [python, "-m", "mnistbench.train", *arguments], environment=child_environment(package_root)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 
 from mnistbench.launch.cells import Cell, as_text
+from mnistbench.recorder.core_use import load_now
 from mnistbench.schema.record import RunRecord
 
 __all__ = ["Progress", "duration", "names", "time_left_s"]
@@ -23,11 +24,15 @@ class Progress:
         self._started = monotonic()
         self._num_ended = self._num_failed = 0
 
-    def done_before(self, num_cells: int) -> None:
-        """Count cells that an earlier sweep has done."""
-        self.num_done += num_cells
-        if num_cells:
-            self._tell(f"{num_cells} of {self._num_cells} cells were done before")
+    def begin(self, *, num_done: int, num_waiting: int) -> None:
+        """Count cells that an earlier sweep has done, and tell what will be run."""
+        self.num_done += num_done
+        if num_done:
+            self._tell(f"{num_done} of {self._num_cells} cells were done before")
+        if num_waiting:
+            self._tell(f"running {num_waiting} of {self._num_cells} cells; a line tells of each")
+            if line := load_now():
+                self._tell(line)
 
     def failed_before(self, cell: Cell, error: str) -> None:
         """Tell why `cell`, which is there already, cannot be counted."""

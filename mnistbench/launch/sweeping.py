@@ -48,7 +48,8 @@ def run_sweep(
     waiting, failures = _not_done(cells, folder)
     for failure in failures:
         progress.failed_before(*failure)
-    progress.done_before(len(cells) - len(waiting) - len(failures))
+    num_done = len(cells) - len(waiting) - len(failures)
+    progress.begin(num_done=num_done, num_waiting=len(waiting))
     with closing(executor):
         for tries_left in range(retries, -1, -1):
             if not waiting:

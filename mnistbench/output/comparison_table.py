@@ -8,53 +8,74 @@ from typing import Any, Literal
 
 from mnistbench.analysis.comparison_text import change_text, label_text, needed_text, number_text
 from mnistbench.analysis.gates import Outcome
-from mnistbench.analysis.metrics import METRICS, Level, Metric
+from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.rows import Comparison, Row
-from mnistbench.output.number_format import level_text
-from mnistbench.output.tables import render_table
-from mnistbench.schema.escaping import markdown, printable
+from mnistbench.analysis.samples import A_AND_B, Names
+from mnistbench.output.number_format import counted_text
+from mnistbench.output.screen import WIDE, Screen
+from mnistbench.schema.escaping import printable
 from mnistbench.schema.record import finite
 
-__all__ = ["ComparisonFormat", "gate_line", "headlines", "render_comparison"]
+__all__ = [
+    "ComparisonFormat",
+    "comparison_values",
+    "gate_line",
+    "headlines",
+    "render_comparison",
+]
 
 ComparisonFormat = Literal["table", "markdown", "json"]
 
 
 def render_comparison(
-    comparison: Comparison, outcomes: Sequence[Outcome], *, table_format: ComparisonFormat
+    comparison: Comparison,
+    outcomes: Sequence[Outcome],
+    *,
+    table_format: ComparisonFormat,
+    screen: Screen = WIDE,
 ) -> str:
     """The rows, a headline for each thing compared, what the gates say, and the notes."""
     if table_format == "json":
-        return _json(comparison, outcomes)
-    named = len({row.name for row in comparison.rows}) > 1
-    rows = [_cells(row, named=named) for row in comparison.rows]
-    table = render_table(rows, table_format)
+        return json.dumps(comparison_values(comparison, outcomes), indent=1, allow_nan=False)
+    remarks = list(dict.fromkeys(text for row in comparison.rows for text in _remarks(row)))
     lines = [*headlines(comparison), *map(gate_line, outcomes)]
-    notes = [*_method(comparison), *comparison.notes]
-    if table_format == "markdown":
-        lines = [markdown(line) + "\n" for line in lines]
-        notes = [f"- {markdown(note)}" for note in notes]
-        return "\n".join([table, "", *lines, *notes])
-    return "\n".join([table, "", *map(printable, lines), "", *map(printable, notes)]).rstrip()
+    notes = [f"[{number}] {text}" for number, text in enumerate(remarks, 1)]
+    notes += [*_method(comparison), *comparison.notes]
+    screen = screen.in_format(table_format)
+    table = screen.table(_table_rows(comparison, remarks), names=["compared", "side"])
+    text = [screen.text(comparison.about), table, screen.lines(lines), screen.lines(notes)]
+    return "\n\n".join(filter(None, text)).rstrip()
 
 
 def headlines(comparison: Comparison) -> list[str]:
-    """One sentence for each thing compared: its first metric, and any other with a verdict."""
-    named: dict[str, list[Row]] = {}
+    """A sentence for each thing and side: its first metric, and any other with a verdict."""
+    compared: dict[tuple[str, Names], list[Row]] = {}
     for row in comparison.rows:
-        named.setdefault(row.name, []).append(row)
+        compared.setdefault((row.name, row.names), []).append(row)
+    several = len({name for name, _ in compared}) > 1
     lines = []
-    for name, (first, *others) in named.items():
+    for (name, names), (first, *others) in compared.items():
         told = [first, *(row for row in others if row.verdict in _DIFFERENT)]
-        prefix = f"{name}: " if len(named) > 1 else ""
-        lines.append(prefix + "; ".join(_sentence(row, comparison.counted) for row in told))
+        called = _called(names, comparison)
+        text = "; ".join(_sentence(row, called, comparison.counted) for row in told)
+        lines.append(f"{name}: {text}" if several else text)
     return lines
+
+
+def _called(names: Names, comparison: Comparison) -> Names:
+    """A and B with their own names, where these are known and short."""
+    known = comparison.sides
+    if names != A_AND_B or not known or max(map(len, known)) > _SHORT:
+        return names
+    return f"A ({known[0]})", f"B ({known[1]})"
 
 
 def gate_line(outcome: Outcome) -> str:
     """What a gate says in one line."""
-    return printable(f"gate {outcome.state}: {outcome.name}: {outcome.gate.text}: {outcome.why}")
+    a, b = outcome.names
+    what = outcome.name if outcome.names == A_AND_B else f"{outcome.name}: {b} against {a}"
+    return printable(f"gate {outcome.state}: {what}: {outcome.gate.text}: {outcome.why}")
 
 
 _ESTIMATORS = {
@@ -63,12 +84,19 @@ _ESTIMATORS = {
     "survival median": "medians over seeds of times to the target (Turnbull)",
 }
 _DIFFERENT = frozenset({"faster", "slower", "higher", "lower"})
+_SHORT = 30
+"""Letters of a name that a sentence has room for."""
 
 
-def _sentence(row: Row, counted: str) -> str:
-    verdict = f"B is {row.verdict}" if row.verdict in _DIFFERENT else row.verdict
+def _sentence(row: Row, names: Names, counted: str) -> str:
+    a, b = names
+    verdict, what = f"{row.verdict} between {a} and {b}", f"{label_text(row)} "
+    if row.verdict in {"higher", "lower"}:
+        verdict, what = f"{b} has a {row.verdict} {what}than {a}", ""
+    elif row.verdict in _DIFFERENT:
+        verdict = f"{b} is {row.verdict} than {a}"
     why = f" ({'; '.join(_reasons(row))})" if _reasons(row) else ""
-    return f"{verdict}{why}: {label_text(row)} {change_text(row)}, {number_text(row, counted)}"
+    return f"{verdict}: {what}{change_text(row)}, {number_text(row, counted)}{why}"
 
 
 def _reasons(row: Row) -> list[str]:
@@ -77,34 +105,46 @@ def _reasons(row: Row) -> list[str]:
     return [text for text in (row.reason, None if known else row.caveat) if text]
 
 
-def _cells(row: Row, *, named: bool) -> dict[str, str]:
-    metric = METRICS[row.metric]
+def _remarks(row: Row) -> list[str]:
+    """What forbids or qualifies the verdict on a row, and what its gates say."""
+    return [*_reasons(row), *(f"gate {state} ({gate})" for gate, state in row.gates)]
+
+
+def _table_rows(comparison: Comparison, remarks: Sequence[str]) -> list[dict[str, str]]:
+    """A row for each metric of A and B; of more sides one for each, below one for the baseline."""
+    named = len({row.name for row in comparison.rows}) > 1
+    found: list[dict[str, str]] = []
+    above = None
+    for row in comparison.rows:
+        metric = METRICS[row.metric]
+        a, b = (counted_text(x, metric) if x.n else NOT_MEASURED for x in (row.a, row.b))
+        which = {"compared": row.name} if named else {}
+        which |= {"metric": label_text(row) + metric.unit}
+        if row.names == A_AND_B:
+            counts = dict.fromkeys((str(row.a.n), str(row.b.n)))
+            figures = {"A": a, "B": b, "n": " and ".join(counts)}
+            found.append(which | figures | _against(row, remarks, title="B against A"))
+            continue
+        against = {"side": row.names[1], "figure": b, "n": str(row.b.n)}
+        against |= _against(row, remarks, title="change")
+        if above != (above := (row.name, row.metric)):
+            baseline = {"side": row.names[0], "figure": a, "n": str(row.a.n)}
+            baseline |= {"verdict": "baseline"}
+            found.append(which | dict.fromkeys(against, NOT_MEASURED) | baseline)
+        found.append(dict.fromkeys(which, "") | against)
+    return found
+
+
+def _against(row: Row, remarks: Sequence[str], *, title: str) -> dict[str, str]:
+    """How B is against A; `remarks` are told by their numbers."""
     p = NOT_MEASURED if row.p_adjusted is None else f"{row.p_adjusted:.3f}"
+    marks = ",".join(str(remarks.index(text) + 1) for text in _remarks(row))
     return {
-        **({"compared": row.name} if named else {}),
-        "metric": label_text(row),
-        "A": _side(row.a, metric),
-        "B": _side(row.b, metric),
-        "B against A (95 % interval)": change_text(row, prefix=""),
+        f"{title} (95 % interval)": change_text(row, prefix=""),
         "p": "<0.001" if p == "0.000" else p,
-        "verdict": _verdict_text(row),
+        "verdict": row.verdict + f" [{marks}]" * bool(marks),
         "more needed": needed_text(row),
     }
-
-
-def _side(level: Level, metric: Metric) -> str:
-    """What one side says, with its spread, and how many values it is of or how many got there."""
-    if not level.n:
-        return NOT_MEASURED
-    count = f"{level.reached} of {level.n}" if metric.to_target else f"n = {level.n}"
-    unit = "" if level.value is None else metric.unit
-    return f"{level_text(level, metric)}{unit}, {count}"
-
-
-def _verdict_text(row: Row) -> str:
-    """The verdict on a row, with all that forbids or qualifies it, and what its gates say."""
-    text = ": ".join([row.verdict, *(["; ".join(_reasons(row))] if _reasons(row) else [])])
-    return "; ".join([text, *(f"gate {state} ({gate})" for gate, state in row.gates)])
 
 
 def _method(comparison: Comparison) -> list[str]:
@@ -113,12 +153,15 @@ def _method(comparison: Comparison) -> list[str]:
     how = {METRICS[row.metric].estimator for row in comparison.rows if row.a.n or row.b.n}
     said = [text for name, text in _ESTIMATORS.items() if name in how]
     text = ", ".join(said).format(counted=comparison.counted)
-    lines = [f"A and B are {text}"] if said else []
+    several = any(row.names != A_AND_B for row in comparison.rows)
+    lines = [f"{'figures' if several else 'A and B'} are {text}"] if said else []
     if comparison.looked_at:
+        label = METRICS[comparison.looked_at].label
+        over = f"the rows of {label} and, apart, the others" if several else "the other metrics"
         lines.append(
-            f"runs were added to settle {METRICS[comparison.looked_at].label}: for the repeated "
-            f"tests every p is {comparison.look_factor} times that of one, intervals are widened "
-            "alike, and only the other metrics are adjusted for each other (Holm)"
+            f"runs were added to settle {label}: for the repeated tests every p is "
+            f"{comparison.look_factor} times that of one, intervals are widened alike, and p is "
+            f"adjusted over {over} (Holm)"
         )
     elif tested > 1:
         lines.append(
@@ -128,23 +171,26 @@ def _method(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _json(comparison: Comparison, outcomes: Sequence[Outcome]) -> str:
-    values = {
-        "rows": [_row_values(row) for row in comparison.rows],
+def comparison_values(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """All of it as plain values: what JSON holds."""
+    return {
+        "rows": [_row_values(row, comparison.sides) for row in comparison.rows],
         "gates": [_gate_values(outcome) for outcome in outcomes],
         "headlines": headlines(comparison),
-        "notes": [*_method(comparison), *comparison.notes],
+        "notes": [*filter(None, [comparison.about]), *_method(comparison), *comparison.notes],
         "counted": comparison.counted,
         "looked_at": comparison.looked_at,
         "look_factor": comparison.look_factor,
     }
-    return json.dumps(values, indent=1, allow_nan=False)
 
 
-def _row_values(row: Row) -> dict[str, Any]:
+def _row_values(row: Row, sides: Sequence[str]) -> dict[str, Any]:
     change = row.change or (None, None, None)
+    names = sides if row.names == A_AND_B and sides else row.names
     return {
         "name": row.name,
+        "a_name": names[0],
+        "b_name": names[1],
         "metric": row.metric,
         "target_accuracy": row.target_accuracy,
         "estimator": METRICS[row.metric].estimator,
@@ -169,6 +215,8 @@ def _gate_values(outcome: Outcome) -> dict[str, Any]:
     return {
         "gate": outcome.gate.text,
         "name": outcome.name,
+        "a_name": outcome.names[0],
+        "b_name": outcome.names[1],
         "state": outcome.state,
         "why": outcome.why,
         "value": None if outcome.value is None else finite(outcome.value),

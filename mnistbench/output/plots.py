@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FORMATS", "plot_curves"]
+__all__ = ["FORMATS", "curves_figure", "plot_curves"]
 
 FORMATS = (".png", ".svg")
+_DPI = 120
 
 
 def plot_curves(records: Sequence[RunRecord], path: Path, *, accuracy_only: bool = False) -> None:
@@ -47,23 +48,44 @@ def plot_curves(records: Sequence[RunRecord], path: Path, *, accuracy_only: bool
     """
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"{path}: a plot is .png or .svg; name the file so")
-    drawn = [group for group in group_runs(records) if any(r.eval_points for r in group)]
-    if not drawn:
-        raise InputError(f"{path}: no run with an evaluation to draw")
+    figure = curves_figure(records, accuracy_only=accuracy_only)
     with plain_matplotlib({}):
-        figure = _figure(drawn, panels=1 if accuracy_only else 2)
-        content = saved(figure, path.suffix[1:].lower(), dpi=120)
+        content = saved(figure, path.suffix[1:].lower(), dpi=_DPI)
     write_whole(path, content, named=True)
 
 
-def _figure(groups: Sequence[Sequence[RunRecord]], *, panels: int) -> Figure:
+def curves_figure(records: Sequence[RunRecord], *, accuracy_only: bool = False) -> Figure:
+    """The picture of `plot_curves` as a figure, which a notebook shows.
+
+    Raises:
+        InputError: no run was evaluated.
+    """
+    drawn = [group for group in group_runs(records) if any(r.eval_points for r in group)]
+    if not drawn:
+        raise InputError("plot: no run with an evaluation to draw")
+    with plain_matplotlib({}):
+        return _figure(drawn, panels=1 if accuracy_only else 2)
+
+
+def _new_figure(**size: Any) -> Figure:
     from matplotlib.figure import Figure
 
+    class Shown(Figure):
+        """Has what a notebook asks for, whatever backend pyplot was told."""
+
+        def _repr_png_(self) -> bytes:
+            with plain_matplotlib({}):
+                return saved(self, "png", dpi=_DPI)
+
+    return Shown(**size)
+
+
+def _figure(groups: Sequence[Sequence[RunRecord]], *, panels: int) -> Figure:
     named, note = highest(list(zip(group_labels(groups), groups, strict=True)))
     few = len(named) <= FEW
     legend_rows = len(named) if few else math.ceil(len(named) / 2)
     height = (4.2, 6.7)[panels - 1] + 0.2 * legend_rows
-    figure = Figure(figsize=(7, height), layout="constrained")
+    figure = _new_figure(figsize=(7, height), layout="constrained")
     grid = figure.subplots(panels, 1, sharex=True, squeeze=False)
     top, *below = grid[:, 0]
     scale_by_error(top)

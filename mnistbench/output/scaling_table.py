@@ -9,15 +9,15 @@ from pydantic import BaseModel
 
 from mnistbench.analysis.differences import code_of
 from mnistbench.analysis.metrics import METRICS
-from mnistbench.analysis.number_text import NOT_MEASURED, goal, ms
+from mnistbench.analysis.number_text import NOT_MEASURED, count, goal, ms
 from mnistbench.analysis.scaling.analysis import Check, ScalingReport
 from mnistbench.analysis.scaling.model import StepModel
 from mnistbench.analysis.scaling.speedup import Measured, why_no_more
 from mnistbench.analysis.scaling.topology import Topology
 from mnistbench.analysis.stability import mark_notes, time_mark
-from mnistbench.output.number_format import MEDIAN_NOTE, level_text, ratio_text
-from mnistbench.output.tables import TableFormat, data_text, render_table
-from mnistbench.schema.escaping import markdown, printable
+from mnistbench.output.number_format import MEDIAN_NOTE, counted_text, level_text, ratio_text
+from mnistbench.output.screen import WIDE, Screen
+from mnistbench.output.tables import TableFormat, data_text
 
 __all__ = ["render_scaling", "scaling_notes", "speedup_cells", "verdict_lines"]
 
@@ -26,7 +26,9 @@ _ELSEWHERE = {"topology", "base", "speedups"}
 _PLACE = ("num_processes", "num_threads", "global_batch_size", "num_machines", "num_cores")
 
 
-def render_scaling(reports: Sequence[ScalingReport], *, table_format: TableFormat) -> str:
+def render_scaling(
+    reports: Sequence[ScalingReport], *, table_format: TableFormat, screen: Screen = WIDE
+) -> str:
     """The verdicts, what was measured, what the model says of others, and the notes.
 
     JSON has an object for each report; CSV a row for each row of its tables, named by `table`.
@@ -48,7 +50,7 @@ def render_scaling(reports: Sequence[ScalingReport], *, table_format: TableForma
             for row in rows
         ]
         return data_text(rows, "csv")
-    return "\n\n".join(_text(report, table_format) for report in reports)
+    return "\n\n".join(_text(report, table_format, screen) for report in reports)
 
 
 def verdict_lines(report: ScalingReport) -> list[str]:
@@ -105,7 +107,7 @@ def scaling_notes(report: ScalingReport) -> list[str]:
     return [*lines, *report.unseen, *mark_notes([topology.runs for topology in topologies])]
 
 
-def _text(report: ScalingReport, table_format: TableFormat) -> str:
+def _text(report: ScalingReport, table_format: TableFormat, screen: Screen) -> str:
     tables = {
         "Measured": [_measured_cells(row, report.target) for row in report.measured],
         "Against one process": speedup_cells(report),
@@ -121,12 +123,9 @@ def _text(report: ScalingReport, table_format: TableFormat) -> str:
             for row in report.forecasts
         ],
     }
-    safe = markdown if table_format == "markdown" else printable
-    end = "\n\n" if table_format == "markdown" else "\n"  # Markdown joins single lines
-    shown = [f"{k}:\n\n{render_table(rows, table_format)}" for k, rows in tables.items() if rows]
-    verdicts, notes = (
-        end.join(map(safe, x)) for x in (verdict_lines(report), scaling_notes(report))
-    )
+    screen = screen.in_format(table_format)
+    shown = [f"{k}:\n\n{screen.table(rows)}" for k, rows in tables.items() if rows]
+    verdicts, notes = map(screen.lines, (verdict_lines(report), scaling_notes(report)))
     return "\n\n".join([verdicts, *shown, notes])
 
 
@@ -145,14 +144,16 @@ def _model_line(report: ScalingReport) -> str:
 
 def _errors(checks: Sequence[Check]) -> str:
     errors = sorted(100 * check.error for check in checks if check.error is not None)
-    ends = dict.fromkeys(f"{end:+.0f} %" for end in (errors[:1] + errors[-1:]))
+    ends = dict.fromkeys(f"{round(end):+d} %" for end in (errors[:1] + errors[-1:]))
     return f"{' to '.join(ends)} (n = {len(errors)})" if errors else "not known"
 
 
 def _model_notes(model: StepModel) -> list[str]:
     exchange = "what an exchange takes is not known, as no link was measured"
     if model.link:
-        link = f"{ms(model.link.latency_s)} ms, {model.link.bandwidth_bytes_per_s / 1e6:,.3g} MB/s"
+        link = (
+            f"{ms(model.link.latency_s)} ms, {count(model.link.bandwidth_bytes_per_s / 1e6)} MB/s"
+        )
         ring = f"the ring's time for {model.num_bytes / 1e6:.3g} MB over {link}"
         exchange = f"an exchange takes {ms(model.call_s)} ms and {ring}"
     untold = {
@@ -179,7 +180,7 @@ def _lead(topology: Topology) -> dict[str, str]:
 def _measured_cells(row: Measured, target: float) -> dict[str, str]:
     reached = NOT_MEASURED
     if row.time_s.n:
-        reached = level_text(row.time_s, METRICS["time_to_accuracy_s"])
+        reached = counted_text(row.time_s, METRICS["time_to_accuracy_s"])
     parts = row.split.model_dump() if row.split and row.topology.num_processes > 1 else {}
     return _lead(row.topology) | {
         "samples/s": _marked(level_text(row.samples_per_s, METRICS["samples_per_s"]), row.topology),
@@ -196,7 +197,7 @@ def _check_cells(check: Check) -> dict[str, str]:
         "threads per core": f"{check.topology.threads_per_core:.3g}",
         "samples/s": _count(check.measured),
         "predicted": _count(check.predicted),
-        "error %": NOT_MEASURED if check.error is None else f"{100 * check.error:+.0f}",
+        "error %": NOT_MEASURED if check.error is None else f"{round(100 * check.error):+d}",
     }
 
 

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mnistbench.analysis.best_config import Candidate, Selection, check_metric, select
 from mnistbench.analysis.comparison_text import shift_text
 from mnistbench.analysis.differences import code_of
-from mnistbench.analysis.grouping import identify, told_level
-from mnistbench.analysis.metrics import METRICS, Level, Metric, target_of
+from mnistbench.analysis.grouping import identify
+from mnistbench.analysis.metrics import METRICS, Metric, target_of
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.stability import mark_notes, time_mark
-from mnistbench.output.number_format import MEDIAN_NOTE, batch_text, level_text
-from mnistbench.output.tables import TableFormat, data_text, render_table
-from mnistbench.schema.escaping import markdown, printable
+from mnistbench.output.export import identities, level_columns
+from mnistbench.output.fitted_table import unexpected
+from mnistbench.output.number_format import MEDIAN_NOTE, counted_text, level_text
+from mnistbench.output.row_names import name_columns
+from mnistbench.output.screen import WIDE, Screen
+from mnistbench.output.tables import TableFormat, data_text
 from mnistbench.schema.record import RunRecord
 
 __all__ = ["check_metric", "render_selection"]
 
 _SURE = 0.95
 _MOST_NAMED = 3
-_IF_THEY_VARY = ("differs in", "device", "batch", "precision", "status")
 
 
 def render_selection(
-    records: Sequence[RunRecord], *, metric: str, table_format: TableFormat
+    records: Sequence[RunRecord],
+    *,
+    metric: str,
+    table_format: TableFormat,
+    screen: Screen = WIDE,
 ) -> str:
     """The configurations among `records` ranked by `metric`, and the choice of the first of them.
 
@@ -38,32 +44,28 @@ def render_selection(
         records: runs of one data set and, for times, of one kind of machine.
         metric: one that `check_metric` lets pass: never read from test.
         table_format: CSV has the rows alone.
+        screen: where it is read.
 
     Raises:
         InputError: as `mnistbench.analysis.best_config.select`.
     """
     chosen = select(records, metric)
-    values = [_values(candidate, chosen) for candidate in chosen.candidates]
     notes = _notes(chosen)
     if table_format == "csv":
-        return data_text(values, table_format)
+        return data_text(_export(chosen), table_format)
     if table_format == "json":
-        choice = _choice(chosen) | {"rows": values, "notes": notes}
+        choice = _choice(chosen) | {"rows": _export(chosen), "notes": notes}
         return json.dumps(choice, indent=1, allow_nan=False)
-    rows = [_cells(c, v, chosen) for c, v in zip(chosen.candidates, values, strict=True)]
-    same = {name for name in _IF_THEY_VARY if len({row[name] for row in rows}) == 1}
-    table = render_table(
-        [{k: v for k, v in row.items() if k not in same} for row in rows], table_format
-    )
-    if table_format == "markdown":
-        lines = [markdown(line) + "\n" for line in _headlines(chosen)]
-        return "\n".join([table, "", *lines, *(f"- {markdown(note)}" for note in notes)])
-    return "\n".join([table, "", *map(printable, [*_headlines(chosen), "", *notes])])
+    names = name_columns([candidate.runs for candidate in chosen.candidates])
+    told = zip(chosen.candidates, names, strict=True)
+    rows = unexpected([name | _cells(candidate, chosen) for candidate, name in told])
+    screen = screen.in_format(table_format)
+    table = screen.table(rows, names=names[0])
+    return "\n\n".join([table, screen.lines(_headlines(chosen)), screen.lines(notes)])
 
 
 def _choice(chosen: Selection) -> dict[str, Any]:
     """What JSON says of the choice as a whole."""
-    test = _test_accuracy(chosen.winner)
     change = chosen.change or (None, None, None)
     return {
         "metric": chosen.metric,
@@ -77,45 +79,33 @@ def _choice(chosen: Selection) -> dict[str, Any]:
         **dict(zip(("change", "low", "high"), change, strict=True)),
         "draws": chosen.draws,
         "paired": chosen.paired,
-        "winner_test_accuracy": test and told_level(test, METRICS["test_accuracy"]),
+        **level_columns("winner_test_accuracy", METRICS["test_accuracy"].of(chosen.winner.runs)),
     }
 
 
-def _values(candidate: Candidate, chosen: Selection) -> dict[str, Any]:
-    """A row in full precision."""
-    return {
-        **identify(candidate.runs),
-        "differs_in": candidate.differs,
-        "metric": chosen.metric,
-        "score": candidate.score,
-        **_spread(candidate, chosen),
-        "share_best": candidate.share,
-        "n": len(candidate.readings),
-        "lost": candidate.lost,
-    }
-
-
-def _spread(candidate: Candidate, chosen: Selection) -> dict[str, Any]:
-    """The ends of the score's spread, and of a time to a target how many seeds got there."""
+def _export(chosen: Selection) -> list[dict[str, Any]]:
+    """A row of plain values for each candidate (`mnistbench.output.export`)."""
     metric = METRICS[chosen.metric]
-    level = metric.level(candidate.readings)
-    grain = {"above": level.above, "at_most": level.at_most} if metric.to_target else {}
-    reached = level.reached if metric.to_target and level.n else None
-    return {"low": level.low, "high": level.high, "reached": reached, **grain}
+    uncensored = {} if metric.to_target else {"score_reached": None}
+    rows = identities([candidate.runs for candidate in chosen.candidates])
+    return [
+        row
+        | {"candidate": candidate.name, "metric": chosen.metric}
+        | level_columns("score", metric.level(candidate.readings), to_target=True)
+        | uncensored
+        | {"score": candidate.score, "share_best": candidate.share, "lost": candidate.lost}
+        for row, candidate in zip(rows, chosen.candidates, strict=True)
+    ]
 
 
-def _cells(candidate: Candidate, values: Mapping[str, Any], chosen: Selection) -> dict[str, str]:
+def _cells(candidate: Candidate, chosen: Selection) -> dict[str, str]:
     """A row of the table: column -> text."""
+    values = identify(candidate.runs)
     share = candidate.share
     lost = f", {candidate.lost} lost" if candidate.lost else ""
     return {
-        "recipe": values["recipe"],
-        "differs in": candidate.differs,
-        "device": values["device"],
-        "batch": batch_text(values),
-        "precision": values["precision"] or NOT_MEASURED,
         _label(chosen): _score_text(candidate, METRICS[chosen.metric]),
-        "best in": NOT_MEASURED if share is None else _share_text(share),
+        "best in %": NOT_MEASURED if share is None else _share_text(share).removesuffix(" %"),
         "n": f"{len(candidate.readings)}{lost}",
         "status": values["status"],
     }
@@ -125,20 +115,19 @@ def _label(chosen: Selection) -> str:
     """What was measured, with its unit."""
     metric, target = METRICS[chosen.metric], target_of(chosen.winner.runs[0], None)
     to = f" to {goal(target)}" if metric.to_target and target else ""
-    return f"{metric.label}{to}{metric.unit}" if metric.quality else f"{metric.label}{to}"
+    return f"{metric.label}{to}{metric.unit}"
 
 
 def _score_text(candidate: Candidate, metric: Metric) -> str:
     level = metric.level(candidate.readings)
     if not level.n:
         return NOT_MEASURED
-    count = f", {level.reached} of {level.n}" if metric.to_target else ""
-    return level_text(level, metric) + count + time_mark(candidate.runs) * metric.timed
+    return counted_text(level, metric) + time_mark(candidate.runs) * metric.timed
 
 
 def _headlines(chosen: Selection) -> list[str]:
     """The winner, the one behind it, and what the winner reached on test."""
-    winner, test = chosen.winner, _test_accuracy(chosen.winner)
+    winner, test = chosen.winner, METRICS["test_accuracy"].of(chosen.winner.runs)
     first = f"best by {_label(chosen)}: {winner.name}"
     if chosen.as_good:
         names = [candidate.name for candidate in (winner, *chosen.as_good)]
@@ -149,7 +138,7 @@ def _headlines(chosen: Selection) -> list[str]:
         behind = chosen.candidates[1].name
         change = shift_text(chosen.change, METRICS[chosen.metric])
         lines.append(f"runner-up: {behind}, against the best {change}")
-    if test:
+    if test.n:
         text = level_text(test, METRICS["test_accuracy"])
         lines.append(f"test accuracy of {winner.name}, which had no part in this: {text} %")
     return lines
@@ -196,11 +185,6 @@ def _notes(chosen: Selection) -> list[str]:
     if len(commits) > 1:
         lines.append(f"several commits: {', '.join(commits)}")
     return lines + (mark_notes(groups) if metric.timed else [])
-
-
-def _test_accuracy(candidate: Candidate) -> Level | None:
-    level = METRICS["test_accuracy"].of(candidate.runs)
-    return level if level.n else None
 
 
 def _share_text(share: float) -> str:

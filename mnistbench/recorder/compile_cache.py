@@ -17,7 +17,7 @@ from pathlib import Path
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import cache_folder, own_alone, why
 
-__all__ = ["keep_compiled"]
+__all__ = ["keep_compiled", "kept_by_torch"]
 
 _CPUINFO = Path("/proc/cpuinfo")
 _TELLS_CPUS_APART = ("cpu family", "model", "flags", "Features", "CPU ", "isa")
@@ -58,11 +58,24 @@ def keep_compiled() -> str | None:
     return f"what is compiled is not kept: {wrong}" if wrong else None
 
 
+def kept_by_torch() -> list[Path]:
+    """Folders outside the cache folder in which PyTorch keeps what it compiles for this user."""
+    places = [Path(os.environ[_VARIABLE])] if _VARIABLE in os.environ else []
+    with suppress(OSError, KeyError):
+        places.append(_shared_folder())
+    return [place for place in places if place.is_dir()]
+
+
+def _shared_folder() -> Path:
+    """Where PyTorch keeps headers that it has compiled (some 150 MB), whatever its cache is."""
+    user = re.sub(r'[\\/:*?"<>|]', "_", getpass.getuser())
+    return Path(tempfile.gettempdir()) / f"torchinductor_{user}"
+
+
 def _refuse_shared_headers() -> None:
     """Without headers compiled before where others could have made these: always in this folder."""
     with suppress(OSError, KeyError):
-        user = re.sub(r'[\\/:*?"<>|]', "_", getpass.getuser())
-        folder = Path(tempfile.gettempdir()) / f"torchinductor_{user}"
+        folder = _shared_folder()
         if not _unfit(own_alone(folder, within=folder)):
             return
     os.environ.setdefault("TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS", "0")

@@ -5,17 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
-from mnistbench.recorder.launcher import this_launch
+from mnistbench.recorder.launcher import asked_threads, this_launch
 from mnistbench.recorder.limits import usable_cores
 
-__all__ = ["CoreTimes", "CoreUse", "core_use", "read_core_times"]
+__all__ = ["CoreTimes", "CoreUse", "core_use", "load_line", "load_now", "read_core_times"]
 
 _SHORTEST_S = 0.25
 """The kernel counts in ticks of 10 ms: over less than this, they say too little."""
+
+_CROWDED = 0.1
+_NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 class CoreTimes(NamedTuple):
@@ -83,6 +87,31 @@ def core_use(before: CoreTimes | None, after: CoreTimes | None) -> CoreUse | Non
     num_cores = min(len(cores), after.usable or len(cores))
     spared_s = (len(cores) - num_cores) * elapsed_s
     return CoreUse(ours_s / elapsed_s, max(busy_s - ours_s - spared_s, 0.0) / elapsed_s, num_cores)
+
+
+def load_line(use: CoreUse | None, *, wanted: float) -> str | None:
+    """A line on other processes, where they leave less than nine tenths of the `wanted` cores."""
+    if use is None or use.others + wanted - use.num_cores <= _CROWDED * wanted:
+        return None
+    return (
+        f"other processes use {use.others:.1f} of {use.num_cores} cores: times will be longer and "
+        "vary more"
+    )
+
+
+def load_now() -> str | None:
+    """`load_line` for runs that have not begun, measured over a quarter of a second.
+
+    They want the cores that ``OMP_NUM_THREADS`` names, else all; beside an NVIDIA GPU, one.
+    """
+    if (before := read_core_times()) is None:
+        return None
+    time.sleep(_SHORTEST_S)
+    use = core_use(before, read_core_times())
+    if use is None:
+        return None
+    wanted = 1 if _NVIDIA_DRIVER.exists() else asked_threads() or use.num_cores
+    return load_line(use, wanted=min(wanted, use.num_cores))
 
 
 def _our_processes() -> Iterator[psutil.Process]:

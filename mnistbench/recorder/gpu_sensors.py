@@ -38,6 +38,14 @@ class Gpu(NamedTuple):
         }
         return frozenset(text for mask, text in masks.items() if bits & mask)
 
+    def utilization(self) -> float:
+        """The share of the last second or less in which it computed."""
+        return float(self.nvml.nvmlDeviceGetUtilizationRates(self.handle).gpu / 100)
+
+    def num_processes(self) -> int:
+        """How many processes have it open, this one included once it computes."""
+        return len(self.nvml.nvmlDeviceGetComputeRunningProcesses(self.handle))
+
     def energy_j(self) -> float:
         """What it used since its driver was loaded [joules]."""
         return float(self.nvml.nvmlDeviceGetTotalEnergyConsumption(self.handle) / 1e3)
@@ -47,9 +55,7 @@ def gpu_sensors(gpu: Gpu) -> dict[str, Watch]:
     """What watches `gpu` from now on, by field of `mnistbench.schema.insight.Telemetry`."""
     nvml, handle = gpu
     return {
-        "gpu_utilization": Sensor(
-            lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100, fmean
-        ),
+        "gpu_utilization": Sensor(gpu.utilization, fmean),
         "gpu_clock_hz": Sensor(
             lambda: 1e6 * nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM) or None, fmean
         ),

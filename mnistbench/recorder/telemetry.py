@@ -8,7 +8,7 @@ from statistics import fmean
 
 import torch
 
-from mnistbench.recorder.core_use import CoreTimes, core_use, read_core_times
+from mnistbench.recorder.core_use import CoreTimes, core_use, load_line, read_core_times
 from mnistbench.recorder.gpu_sensors import find_gpu, gpu_sensors
 from mnistbench.recorder.host_sensors import (
     EnergyCounter,
@@ -19,11 +19,13 @@ from mnistbench.recorder.host_sensors import (
     temperature_c,
     try_read,
 )
+from mnistbench.recorder.launcher import this_launch
 from mnistbench.schema.insight import Telemetry
 
 __all__ = ["Telemeter"]
 
 _EVERY_S = 0.5
+_BUSY = 0.1
 _MOST_OF_TIME = 0.01
 """Some kernels ask every core for its clock and wait for the answers: then samples are fewer."""
 
@@ -39,10 +41,27 @@ class Telemeter:
         self._device = device
         self._gpu = find_gpu(device)
         self._made = read_core_times()
+        self._gpu_share = self._gpu and try_read(self._gpu.utilization)  # before it is ours
         self._began: CoreTimes | None = None
         self._watches: dict[str, Watch] = {}  # by field of Telemetry; none before training
         self._num_samples, self._next_at_s = 0, 0.0
         self._load_average: float | None = None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no training has begun."""
+        return not self._watches
+
+    def load(self) -> list[str]:
+        """Lines on what others took of cores and GPU since this was made, where it matters."""
+        processes = this_launch().local_world_size
+        wanted = processes * (torch.get_num_threads() if self._device.type == "cpu" else 1)
+        use = core_use(self._made, read_core_times())
+        lines = [load_line(use, wanted=min(wanted, use.num_cores))] if use else []
+        share = self._gpu_share or 0.0
+        if self._gpu and share > _BUSY and (try_read(self._gpu.num_processes) or 0) > 1:
+            lines.append(f"another process keeps the GPU busy {share:.0%} of the time")
+        return [line for line in lines if line]
 
     def begin(self) -> None:
         """Training begins: all counts start here. A second call starts them again."""

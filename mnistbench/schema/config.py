@@ -7,71 +7,102 @@ YAML reader are all made from these declarations. Names of networks, losses and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from mnistbench.schema.config_rules import check_known_split
-from mnistbench.schema.errors import InputError, one_line
+from mnistbench.schema.errors import InputError, in_one_line
 from mnistbench.schema.names import ProfileKind, TrackerName
 from mnistbench.schema.workload_config import MAX_COUNT, WorkloadConfig
 
-__all__ = ["RunConfig", "config_from"]
+__all__ = ["FLAG_GROUPS", "RunConfig", "config_from"]
+
+FLAG_GROUPS: Mapping[str, str] = {
+    "Configuration": "recipe",
+    "Data": "dataset",
+    "Model": "model",
+    "Loss and optimizer": "loss",
+    "Schedule and length": "lr_schedule",
+    "Loop and precision": "mixed_precision",
+    "Processes": "num_threads",
+    "Evaluation and target": "target_accuracy",
+    "Output": "output_dir",
+    "Checkpoints": "checkpoint_every_steps",
+    "Profiling and tracking": "profile",
+}
+"""Headings of the help -> the first field of each; a group goes on to the next one's first."""
+
+_BATCH = 64
+"""Samples in a step, where neither batch size is given."""
 
 
 class RunConfig(WorkloadConfig):
     """Everything that decides a run; keyword-only, immutable, valid once it exists.
 
     Raises:
-        pydantic.ValidationError: a value is of the wrong type or range, or two contradict each
-            other. `config_from` gives the same as one `InputError` line.
+        InputError: one line on the first value of the wrong type or range, on a name that is no
+            field, or on two values that contradict each other.
     """
+
+    if not TYPE_CHECKING:  # mypy sees the fields
+
+        def __init__(self, /, **values: Any) -> None:
+            with in_one_line(type(self).model_fields):
+                super().__init__(**values)
+
+        __init__.__pydantic_base_init__ = True  # it changes the error alone
 
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, order and noise.")
     num_seeds: int = Field(
-        1, ge=1, le=100_000, description="Runs to make, with the seeds that follow --seed [runs]."
+        1,
+        ge=1,
+        le=100_000,
+        description="Runs, with seeds from --seed on [runs].",
     )
     mixed_precision: Literal["no", "bf16", "fp16", "fp8"] | None = Field(
-        None, description="Arithmetic of the model; none is the launcher's choice."
+        None, description="Autocast dtype; no is fp32. Default: the launcher's setting."
     )
     loop: Literal["fast", "stock"] = Field(
-        "fast", description="Training loop: stock makes each step by Accelerate's own calls."
+        "fast", description="Training loop; stock makes each step by Accelerate's own calls."
     )
     channels_last: bool = Field(
-        True, description="Keep channels innermost in memory, which convolutions are faster with."
+        True, description="Use the channels-last memory format, in which convolutions are faster."
     )
     compile: bool | None = Field(
         None,
-        description="Compile the fast loop's step, or stock's model, outside the train clock; none "
-        "compiles with --batch-last on the CPU, where it pays.",
+        description="Compile the step of the fast loop, or the model of the stock loop, outside "
+        "the train clock. Default: on with --batch-last on the CPU, else off.",
     )
     cuda_graph: bool | None = Field(
         None,
-        description="Capture the fast loop's step as a CUDA graph; none captures on NVIDIA GPUs, "
-        "unless --compile.",
+        description="Capture the step of the fast loop as a CUDA graph. Default: on for NVIDIA "
+        "GPUs without --compile, else off.",
     )
     steps_per_graph: int = Field(
         1, ge=1, le=1000, description="Steps in one CUDA graph of the fast loop [steps]."
     )
     batch_last: bool = Field(
-        False, description="Fast loop: run with the batch innermost, convolving by matrix products."
+        False,
+        description="Fast loop: store the batch as the innermost dimension, and convolve by "
+        "matrix products.",
     )
     exact_parity: bool = Field(
         False,
-        description="Fast loop: add gradients in one fixed order: the same bits where processes "
-        "times accumulated batches are the same power of two.",
+        description="Fast loop: add gradients in one fixed order. Runs have the same bits if "
+        "processes times accumulated batches is the same power of two.",
     )
     fused_optimizer: bool = Field(
-        True, description="Fast loop: update all weights in one kernel, where torch has it."
+        True, description="Fast loop: update all weights in one kernel, if torch has one."
     )
     matmul_precision: Literal["highest", "high", "medium"] = Field(
         "highest",
-        description="torch's float32_matmul_precision, of convolutions as well; below highest, "
+        description="torch's float32_matmul_precision, for convolutions as well; below highest, "
         "fp32 products may run in TF32 or bf16.",
     )
     flush_denormals: bool = Field(
-        True, description="Fast loop: count numbers below 1.2e-38 as 0, on the CPU."
+        True, description="Fast loop: treat numbers below 1.2e-38 as 0, on the CPU."
     )
     reuse_memory: bool = Field(
         True, description="Fast loop: let the C library keep freed memory, on Linux."
@@ -80,83 +111,91 @@ class RunConfig(WorkloadConfig):
         None,
         ge=1,
         le=4096,
-        description="CPU threads per process; none is all cores divided over the local processes.",
+        description="CPU threads per process [threads]. Default: all cores, divided by the local "
+        "processes.",
     )
     process_timeout_s: float = Field(
         300.0,
         gt=0,
         le=86_400,
-        description="Longest wait for the other processes, to meet and in each exchange, and for a "
-        "batch of a data worker [seconds].",
+        description="Longest wait for other processes, at the start and in each exchange, and for "
+        "a batch of a data worker [seconds].",
     )
     target_accuracy: float | None = Field(
         None, gt=0, le=1, description="Accuracy to time the run to [fraction]."
     )
     stop_at_target: bool = Field(False, description="End the run at the target accuracy.")
-    require_target: bool = Field(False, description="Exit with status 3 if it is not reached.")
+    require_target: bool = Field(
+        False, description="Exit with status 3 if the target is not reached."
+    )
     eval_every_steps: int | None = Field(
         None,
         ge=1,
         le=MAX_COUNT,
-        description="Steps between evaluations; none is each epoch's end, and with a target and no "
-        "recipe, until it was read twice in a row, also so often that the last are at most 5 % of "
-        "the steps apart.",
+        description="Steps between evaluations [steps]. Default: one epoch; with a target and no "
+        "recipe, also at most 5 % of the steps so far, until the target was read "
+        "twice in a row.",
     )
     eval_batch_size: int = Field(
-        1000, ge=1, le=MAX_COUNT, description="Samples per forward pass of an evaluation."
+        1000, ge=1, le=MAX_COUNT, description="Samples per forward pass of an evaluation [samples]."
     )
     eval_shift_px: int = Field(
         0,
         ge=0,
         le=14,
-        description="Evaluate by the mean logits of an image and its four shifts so far [pixels].",
+        description="Evaluate the mean logits of each image and its four shifts by this distance "
+        "[pixels].",
     )
-    output_dir: str = Field("runs", min_length=1, description="Folder that gets one per run.")
+    output_dir: str = Field(
+        "runs", min_length=1, description="Parent folder; a run adds a subfolder."
+    )
+    anonymize: bool = Field(
+        False, description="Leave the names of host, user and their folders out of the record."
+    )
     checkpoint_every_steps: int | None = Field(
         None,
         ge=1,
         le=MAX_COUNT,
-        description="Steps between checkpoints; none saves only at a signal [steps].",
+        description="Steps between checkpoints [steps]. Default: none but at a signal.",
     )
     resume: str | None = Field(
         None,
         min_length=1,
-        description="Go on: latest (of --output-dir), or the folder of a run or checkpoint.",
+        description="Run to continue: latest (in --output-dir), or the folder of a run or a "
+        "checkpoint.",
     )
     on_checkpoint_error: Literal["stop", "continue"] = Field(
-        "stop", description="What to do where a checkpoint cannot be saved, such as on a full disk."
+        "stop",
+        description="What to do if a checkpoint cannot be saved, for example on a full disk.",
     )
     profile: tuple[ProfileKind, ...] = Field(
         (),
-        description="Watch steps: torch (a trace of operators), memory (who holds it), sampling "
-        "(a flame graph of Python), nvtx (ranges for Nsight). Such a run is in no comparison.",
+        description="Profilers to run: torch (operator trace), memory (allocations), sampling "
+        "(Python flame graph), nvtx (ranges for Nsight). A profiled run is not "
+        "compared.",
     )
     profile_steps: str | None = Field(
         None,
         pattern=r"^[0-9]{1,9}:[0-9]{1,9}$",
-        description="Steps A:B to profile, from 0, B not among them; none is 5:10 for torch and "
+        description="Steps A:B to profile, counted from 0, without B. Default: 5:10 for torch and "
         "memory, the second half for sampling and nvtx.",
     )
     profile_details: tuple[Literal["shapes", "memory", "stacks", "flops"], ...] = Field(
-        ("shapes", "memory", "flops"), description="What --profile torch notes of each operator."
+        ("shapes", "memory", "flops"), description="What --profile torch records of each operator."
     )
     diagnose: bool = Field(
-        False, description="After training, find out what limits a step (some seconds)."
+        False, description="Measure after training what limits a step; this takes some seconds."
     )
     log_with: tuple[TrackerName, ...] = Field(
-        (), description="Trackers that get scalars at each evaluation, through Accelerate."
+        (), description="Trackers that receive scalars at each evaluation, through Accelerate."
     )
     mllog: bool = Field(
         False, description="Write MLPerf-style event lines to mllog.txt in the run's folder."
     )
 
-    anonymize: bool = Field(
-        False, description="Leave names of host, user and their folders out of the record."
-    )
-
     @model_validator(mode="before")
     @classmethod
-    def _fill(cls, values: Any) -> Any:
+    def _check_kinds(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
         for key, value in values.items():
@@ -164,12 +203,12 @@ class RunConfig(WorkloadConfig):
             takes_bool = field is None or field.annotation in (bool, bool | None)
             if isinstance(value, bool) and not takes_bool:
                 raise ValueError(f"{key}: should not be true or false; put a text in quotes")
-        if values.get("global_batch_size") is None and values.get("per_device_batch_size") is None:
-            return values | {"global_batch_size": 64}
         return values
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
+        if self.global_batch_size is None and self.per_device_batch_size is None:
+            self.__dict__["global_batch_size"] = _BATCH  # `model_fields_set` has what was given
         if self.global_batch_size is not None and self.per_device_batch_size is not None:
             raise ValueError("global_batch_size: set either this or per_device_batch_size")
         if self.lr_scaling != "none" and self.per_device_batch_size is None:
@@ -190,6 +229,25 @@ class RunConfig(WorkloadConfig):
         check_known_split(self)
         return self
 
+    @classmethod
+    def model_validate(cls, obj: Any, **how: Any) -> Self:
+        """As of any model of pydantic, but for the error, which is the one of a new `RunConfig`."""
+        with in_one_line(cls.model_fields):
+            return super().model_validate(obj, **how)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise InputError(f"{name}: a RunConfig is frozen; make another one with the other value")
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """Those that differ from the defaults."""
+        usual = RunConfig()
+        for name, value in self:
+            if value not in (getattr(usual, name), type(self).model_fields[name].default):
+                yield name, value
+
+    def __str__(self) -> str:
+        return repr(self)
+
 
 def config_from(values: Mapping[str, Any]) -> RunConfig:
     """Validate `values` (field name -> value) into a `RunConfig`.
@@ -197,7 +255,4 @@ def config_from(values: Mapping[str, Any]) -> RunConfig:
     Raises:
         InputError: one line naming the first wrong field, what is wrong and its value.
     """
-    try:
-        return RunConfig(**values)
-    except ValidationError as error:
-        raise InputError(one_line(error)) from None
+    return RunConfig(**values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mnistbench.schema.errors import InputError
@@ -12,6 +12,7 @@ from mnistbench.schema.workload_config import WorkloadConfig
 __all__ = [
     "APPLIES_TO",
     "FAST_LOOP_FIELDS",
+    "check_applies",
     "check_batch",
     "check_known_split",
     "check_split",
@@ -80,6 +81,25 @@ def is_read(name: str, values: Mapping[str, Any]) -> bool:
     field, choices = APPLIES_TO[name]
     chosen = values[field] if isinstance(values[field], list | tuple) else [values[field]]
     return not choices.isdisjoint(map(str, chosen))
+
+
+def check_applies(given: Iterable[str], config: WorkloadConfig) -> None:
+    """Check that each field of `config` that was `given` is read.
+
+    One that is read by nothing is a mistake of whoever asked for it; in a recipe or a file it is
+    only unused.
+
+    Raises:
+        InputError: the choices of `config` do not read it.
+    """
+    for name in given:
+        field, choices = APPLIES_TO.get(name, ("", frozenset()))
+        if field and not is_read(name, {field: getattr(config, field)}):
+            flag, value = f"--{field.replace('_', '-')}", getattr(config, field)
+            without = f"with {flag} {value}" if value != () else f"without {flag}"
+            raise InputError(
+                f"{name}: has no effect {without}; it is read by {', '.join(sorted(choices))}"
+            )
 
 
 def check_split(config: WorkloadConfig, num_images: int, *, num_processes: int = 1) -> None:

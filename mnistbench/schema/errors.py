@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import re
 import reprlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from pydantic import ValidationError
+
+from mnistbench.schema.suggestions import did_you_mean, use_a_fraction
 
 __all__ = [
     "InputError",
@@ -13,10 +19,12 @@ __all__ = [
     "SaidElsewhereError",
     "Terminated",
     "first_line",
+    "in_one_line",
     "one_line",
 ]
 
 _LONGEST_NAME = 80
+_NUMBER = re.compile(r"[+-]?[0-9.]{1,20}(e[+-]?[0-9]{1,3})?", re.IGNORECASE)
 _SAID = {
     "string_type": "should be a valid string; put it in quotes",
     "string_unicode": "should be a text in UTF-8",
@@ -28,7 +36,7 @@ _SAID = {
 class InputError(ValueError):
     """Bad usage or bad input: one line that says what, where and the mend.
 
-    Doors print it as ``mnistbench: error: …`` and exit with status 2, without a traceback.
+    Commands print it as ``mnistbench: error: …`` and exit with status 2, without a traceback.
     """
 
 
@@ -39,7 +47,7 @@ class SaidElsewhereError(InputError):
 class RunError(RuntimeError):
     """Why a run that had begun cannot go on, in one line.
 
-    The door prints it, without a traceback, and exits with status 1.
+    The command prints it, without a traceback, and exits with status 1.
     """
 
 
@@ -59,17 +67,47 @@ def first_line(said: BaseException | str) -> str:
     return "" if isinstance(said, str) else type(said).__name__
 
 
-def one_line(error: ValidationError) -> str:
-    """The first of pydantic's errors as ``field: what (got value)``."""
+def one_line(error: ValidationError, *, names: Iterable[str] = ()) -> str:
+    """The first of pydantic's errors as ``field: what (got value)``, with what may be meant.
+
+    Args:
+        error: what validation found.
+        names: keys that are known, one of which an unknown key may be meant to be.
+    """
     first = error.errors(include_url=False)[0]
     path = ".".join(map(_step, first["loc"]))
     if first["type"] == "value_error":
         return str(first["ctx"]["error"]) if not path else f"{path}: {first['ctx']['error']}"
     if first["type"] == "extra_forbidden":
-        return f"{path}: unknown key"
-    got = reprlib.repr(first["input"])
-    message = _SAID.get(first["type"]) or first["msg"].replace("Input should", "should")
-    return f"{path}: {message} (got {got})"
+        return f"{path}: unknown key{did_you_mean(first['loc'][-1], names)}"
+    got, limits = first["input"], first.get("ctx", {})
+    message = first["msg"].partition(", unable to")[0]
+    for said in ("Input should", "String should"):
+        message = message.replace(said, "should")
+    choices = re.findall(r"'([^']+)'", limits.get("expected", ""))
+    if near := did_you_mean(got, choices):
+        return f"{path}: unknown name {_shown(got)}{near}"
+    meant = use_a_fraction(got, limits.get("le", limits.get("lt", math.inf)))
+    return f"{path}: {_SAID.get(first['type'], message)} (got {_shown(got)}){meant}"
+
+
+def _shown(value: object) -> str:
+    """`value`, of which a number that came as text, such as a flag's, has no quotes."""
+    is_number = isinstance(value, str) and _NUMBER.fullmatch(value)
+    return str(value) if is_number else reprlib.repr(value)
+
+
+@contextmanager
+def in_one_line(names: Iterable[str]) -> Iterator[None]:
+    """Turn a ValidationError of pydantic inside into an `InputError`, by `one_line`.
+
+    Raises:
+        InputError: the first of the errors.
+    """
+    try:
+        yield
+    except ValidationError as error:
+        raise InputError(one_line(error, names=names)) from None
 
 
 def _step(part: int | str) -> str:

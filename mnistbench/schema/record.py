@@ -12,11 +12,11 @@ import math
 from functools import partial
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, Strict, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, Strict, model_validator
 from pydantic.dataclasses import dataclass
 
-from mnistbench.schema.errors import one_line
 from mnistbench.schema.insight import Profile, StepCosts, Telemetry
+from mnistbench.schema.open_mappings import KnownConfig, KnownEnvironment, Name, checked
 from mnistbench.schema.strict_model import StrictModel
 
 __all__ = [
@@ -68,10 +68,6 @@ StopSignal = Literal["SIGINT", "SIGTERM", "SIGHUP"]
 Fact = str | bool | None
 """What one name tells of the code: a commit, whether it was changed, a version."""
 
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
-Name = Annotated[str, Field(pattern=_NAME, max_length=200)]
-"""A name as this package gives them: no markup, no path, nothing that a terminal obeys."""
-
 _POINT = ConfigDict(extra="forbid", allow_inf_nan=False)
 _Whole = Annotated[int, Strict()]
 _Number = Annotated[float, Strict()]
@@ -79,39 +75,6 @@ _Number = Annotated[float, Strict()]
 
 Were they strict by their own configuration, they would not be made of what JSON holds.
 """
-
-
-class _Config(StrictModel):
-    """What readers rely on in the open `config` of a record, as far as it is there."""
-
-    recipe: Name | None = None
-    dataset: Name | None = None
-    model: Name | None = None
-    loss: Name | None = None
-    optimizer: Name | None = None
-    lr_schedule: Name | None = None
-    eval_split: Literal["val", "test"] = "val"
-    target_accuracy: float | None = Field(None, gt=0, le=1)
-
-
-class _Environment(StrictModel):
-    """The same of its open `environment`."""
-
-    versions: dict[str, Any] | None = None
-    mixed_precision: str | None = None
-    global_batch_size: int | None = Field(None, ge=1)
-    num_processes: int | None = Field(None, ge=1)
-    measured_alone: bool | None = None
-    lr_peak: float | None = Field(None, gt=0)
-    eval_spacing: float | None = Field(None, gt=0, lt=1)
-
-
-def _checked(values: dict[str, Any], shape: type[StrictModel]) -> dict[str, Any]:
-    try:
-        shape.model_validate(values, extra="ignore")
-    except ValidationError as error:
-        raise ValueError(one_line(error)) from None
-    return values
 
 
 class RecipeInfo(StrictModel):
@@ -266,8 +229,8 @@ class RunRecord(StrictModel):
     created_at: str
     seed: int
     recipe: RecipeInfo | None
-    config: Annotated[dict[str, Any], AfterValidator(partial(_checked, shape=_Config))]
-    environment: Annotated[dict[str, Any], AfterValidator(partial(_checked, shape=_Environment))]
+    config: Annotated[dict[str, Any], AfterValidator(partial(checked, shape=KnownConfig))]
+    environment: Annotated[dict[str, Any], AfterValidator(partial(checked, shape=KnownEnvironment))]
     dataset: DatasetInfo | None
     num_parameters: int | None = Field(None, ge=0)
     num_epochs: float = Field(0.0, ge=0)
@@ -292,6 +255,19 @@ class RunRecord(StrictModel):
         if self.eval_points and "eval_split" not in self.config:
             raise ValueError("config: eval_split is missing, which its eval_points belong to")
         return self
+
+    def __repr__(self) -> str:
+        """One line: which run it is, how it ended and what it reached."""
+        accuracy, speed = self.result.test_accuracy, self.throughput.samples_per_s
+        told = [
+            *(self.recipe.name if self.recipe else None, *map(self.config.get, ("model", "loss"))),
+            *(f"seed {self.seed}", self.status),
+            None if accuracy is None else f"test accuracy {100 * accuracy:.2f} %",
+            None if speed is None else f"{speed:,.0f} samples/s",
+        ]
+        return f"<RunRecord {self.run_id}: {', '.join(filter(None, told))}>"
+
+    __str__ = __repr__
 
 
 def finite(value: float) -> float | None:

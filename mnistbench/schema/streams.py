@@ -11,18 +11,38 @@ import contextlib
 import io
 import logging
 import os
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from threading import Timer
 from typing import Any
 
 from mnistbench.schema.escaping import escaped
 
-__all__ = ["LineFormatter", "mend_streams", "say", "show", "written"]
+__all__ = [
+    "PASSING",
+    "LineFormatter",
+    "LineHandler",
+    "mend_streams",
+    "progress",
+    "say",
+    "show",
+    "written",
+]
 
 _SPELLED = "mnistbench.spelled"
 _PLAIN = ("-", "-", "+-", "x", "...", "<=", ">=", "inf", "u", "->", "#", "##", "###")
 _ASCII = dict(zip("–—±×…≤≥∞µ→†‡§", _PLAIN, strict=True))
 """Signs of tables and notes; a letter of a name is spelled by its number instead."""
+
+PASSING = {"passing": True}
+"""The `extra` of a log record on what is done now."""
+
+_ERASE = "\r\x1b[K"
+_PATIENCE_S = 1.0
+_under_way: list[Callable[[], object]] = []
+"""What ends the progress that is told now, if any is."""
 
 
 def mend_streams() -> None:
@@ -73,7 +93,35 @@ def say(line: str) -> None:
 
     Of file names and of what files hold, nothing is obeyed by a terminal.
     """
-    print(f"mnistbench: {escaped(line)}", file=sys.stderr, flush=True)  # noqa: T201
+    _end_progress()
+    _write(f"mnistbench: {escaped(line)}\n")
+
+
+def _write(text: str) -> None:
+    print(text, end="", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def progress(line: str, *, only_terminal: bool = False) -> None:
+    """Tell on stderr what is done from now on, until something else is told or shown.
+
+    On a terminal the next line takes its place. Elsewhere it is a line as of `say`, once it has
+    lasted a second, or nothing where it is for `only_terminal`.
+    """
+    _end_progress()
+    text = f"mnistbench: {escaped(line)}"
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        _write(text[: shutil.get_terminal_size().columns - 1])
+        _under_way.append(partial(_write, _ERASE))
+    elif not only_terminal:
+        timer = Timer(_PATIENCE_S, _write, [f"{text}\n"])
+        timer.daemon = True
+        timer.start()
+        _under_way.append(timer.cancel)
+
+
+def _end_progress() -> None:
+    while _under_way:
+        _under_way.pop()()
 
 
 def show(text: str) -> None:
@@ -89,6 +137,7 @@ def written() -> Iterator[None]:
     Raises:
         SystemExit: stdout cannot be written, such as on a full disk, which is told: status 1.
     """
+    _end_progress()
     try:
         try:
             yield
@@ -119,3 +168,18 @@ class LineFormatter(logging.Formatter):
     def formatException(self, ei: Any) -> str:  # noqa: N802
         """The traceback below it, whose lines are its own."""
         return "\n".join(map(escaped, super().formatException(ei).splitlines()))
+
+
+class LineHandler(logging.StreamHandler[Any]):
+    """Writes log records to stderr as `say` writes lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(LineFormatter("mnistbench: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write `record`; one with the `extra` of `PASSING` as `progress` does."""
+        if hasattr(record, "passing"):
+            return progress(record.getMessage())
+        _end_progress()
+        return super().emit(record)

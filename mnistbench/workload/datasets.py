@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import cache_folder
 from mnistbench.schema.names import DatasetName
 from mnistbench.schema.record import Source
+from mnistbench.schema.streams import PASSING
 from mnistbench.workload.digit_images import DigitImages, content_sha256
 from mnistbench.workload.download import DownloadError, download_set
 from mnistbench.workload.generated import generate_digits
@@ -31,6 +33,8 @@ __all__ = [
     "resolve_dataset",
     "why_absent",
 ]
+
+_log = logging.getLogger(__name__)
 
 TEST_IMAGES = 10_000
 """Images in the generated test file."""
@@ -167,6 +171,7 @@ def _find(config: RunConfig, warn: Callable[[str], None]) -> tuple[DatasetName, 
         absent = error
     else:
         return name, "local"
+    _log.info(f"downloading {name} to {data_dir}", extra=PASSING)
     try:
         download_set(
             spec.raw, data_dir, torchvision_class=spec.torchvision_class, options=spec.options

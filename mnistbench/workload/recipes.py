@@ -17,7 +17,10 @@ from mnistbench.schema.names import RecipeName
 from mnistbench.schema.record import RecipeInfo
 from mnistbench.schema.training_fields import NOT_TRAINING
 
-__all__ = ["RECIPES", "Recipe", "describe"]
+__all__ = ["BATCH_SIZES", "RECIPES", "Recipe", "describe", "over_recipe"]
+
+BATCH_SIZES = frozenset({"global_batch_size", "per_device_batch_size"})
+"""Fields that take each other's place."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +153,20 @@ RECIPES: dict[RecipeName, Recipe] = {
     ),
 }
 """Recipe name -> recipe. Each is measured against its claim in the README."""
+
+
+def over_recipe(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the recipe that the last of `layers` with one names, and over them `layers`.
+
+    A later layer goes over an earlier one, also with the other of `BATCH_SIZES`.
+    """
+    name = next((layer["recipe"] for layer in reversed(layers) if "recipe" in layer), None)
+    values = dict(RECIPES[name].settings) if isinstance(name, str) and name in RECIPES else {}
+    for layer in layers:
+        if any(layer.get(size) is not None for size in BATCH_SIZES):
+            values = {k: v for k, v in values.items() if k not in BATCH_SIZES}
+        values |= layer
+    return values
 
 
 def describe(config: RunConfig) -> RecipeInfo | None:

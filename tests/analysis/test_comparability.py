@@ -249,6 +249,6 @@ def test_profiled_runs_that_come_to_a_comparison_all_the_same_get_no_verdict(mak
     b = [profiled(record) for record in b]
     names = ["samples_per_s", "test_accuracy"]
     why = "8 of 8 runs of B were profiled"
-    assert not_alike(a, b, METRICS["test_accuracy"]) == why
+    assert not_alike(as_one(a, b), METRICS["test_accuracy"]) == why
     for row_ in compare_matches([as_one(a, b)], metrics=names).rows:
         assert (row_.verdict, row_.reason, row_.b_problem) == ("no verdict", why, why)

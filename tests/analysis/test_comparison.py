@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from mnistbench.analysis.comparison import after_looks, compare, default_metrics
+from mnistbench.analysis.comparison import after_looks, compare, compare_sets, default_metrics
+from mnistbench.analysis.splitting import split
 from mnistbench.output.comparison_table import render_comparison
+from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Result, Throughput
+from mnistbench.schema.record_sets import RecordSet
 from mnistbench.schema.training_fields import SAME_RUN
 from mnistbench.stats.rank_tests import holm
 
@@ -150,7 +153,7 @@ def test_runs_that_miss_the_target_are_censored_not_dropped(make_record):
     assert time.verdict == "slower"
     assert time.change is None
     text = render_comparison(table, [], table_format="table")
-    assert "not reached, 0 of 10" in text
+    assert "0 of 10 reached" in text
     assert "time to 97 %" in text
     steps = row(compare(b, a, metrics=["steps_to_accuracy"]), "steps_to_accuracy")
     assert steps.verdict == "faster"
@@ -315,3 +318,80 @@ def test_repeated_looks_raise_the_bar_of_every_row(make_pairs):
     assert looked.rows[0].p_adjusted == looked.rows[0].p
     text = render_comparison(looked, [], table_format="table")
     assert "every p is 6 times that of one" in text
+
+
+def configured(runs, **config):
+    return [
+        r.model_copy(update={"recipe": None, "config": r.config | {"recipe": None} | config})
+        for r in runs
+    ]
+
+
+def grid(make_side, **values):
+    """Runs of four seeds of each model and loss, all at different times."""
+    return [
+        run
+        for m, model in enumerate(values["models"])
+        for n, loss in enumerate(values["losses"])
+        for run in configured(make_side([1e3] * 4, minute=100 * m + 10 * n), model=model, loss=loss)
+    ]
+
+
+def test_sides_by_loss_are_compared_model_by_model(make_side):
+    runs = grid(make_side, models=("mlp", "linear"), losses=("cross-entropy", "mse", "mae"))
+    lone = configured(make_side([1e3] * 4, minute=999), model="simple-cnn", loss="mse")
+    sides = split([*runs, *lone], "loss")
+    table = compare_sets(sides, by="loss", metrics=["samples_per_s"])
+    assert [(row.name, *row.names) for row in table.rows] == [
+        ("mlp", "cross-entropy", "mse"),
+        ("mlp", "cross-entropy", "mae"),
+        ("linear", "cross-entropy", "mse"),
+        ("linear", "cross-entropy", "mae"),
+    ]
+    assert table.sides == ("cross-entropy", "mse", "mae")
+    assert "only in mse, not in cross-entropy: simple-cnn" in table.notes
+    assert not [note for note in table.notes if "differs in" in note]
+    by_model = compare_sets(split(runs, "model"), by="model", metrics=["samples_per_s"])
+    assert [row.name for row in by_model.rows] == ["cross-entropy", "mse", "mae"]
+    assert by_model.about == "A is mlp, B is linear"
+    lacking = compare_sets(sides[1:], by="loss", metrics=["samples_per_s"])
+    assert lacking.missing == {("A", "B"): ("simple-cnn",)}
+
+
+def test_a_side_of_one_set_that_is_like_nothing_else_is_named(make_side):
+    runs = grid(make_side, models=("mlp", "linear"), losses=("cross-entropy", "mse"))
+    other = grid(make_side, models=("cnn4", "dnn4"), losses=("bce",))
+    unlike, *known = sorted(split([*runs, *other], "loss"), key=lambda side: side.name)
+    table = compare_sets([*known, unlike], by="loss", metrics=["samples_per_s"])
+    assert {row.names[1] for row in table.rows} == {"mse"}
+    assert "only in bce, not in cross-entropy: cnn4; dnn4" in table.notes
+    with pytest.raises(InputError, match="by: nothing agrees with bce in all but loss"):
+        compare_sets([unlike, *known], by="loss", metrics=["samples_per_s"])
+
+
+def test_verdicts_are_adjusted_for_the_rows_of_all_sides(make_pairs):
+    a, b = make_pairs(8, factor=0.9)
+    sides = [
+        RecordSet(name=name, records=runs) for name, runs in zip("xyz", (a, b, a), strict=True)
+    ]
+    table = compare_sets(sides, metrics=["samples_per_s", "wall_s"])
+    assert [row.p_adjusted for row in table.rows] == holm([row.p for row in table.rows])
+    assert len({row.p_adjusted / row.p for row in table.rows[:1]} - {4.0}) == 0
+    with pytest.raises(InputError, match="compare: no run in y"):
+        compare_sets([sides[0], replace(sides[1], records=[]), sides[2]], metrics=["wall_s"])
+
+
+def test_a_note_that_holds_of_all_that_is_compared_is_said_once(make_side):
+    runs = grid(make_side, models=("mlp", "linear"), losses=("cross-entropy",))
+    slower = [r.model_copy(update={"config": r.config | {"lr": 0.5}}) for r in runs]
+    for run in slower[:4]:
+        run.config["momentum"] = 0.0
+    notes = compare(runs, slower, metrics=["samples_per_s"]).notes
+    assert [n for n in notes if "lr 0.5" in n] == [
+        "mlp, cross-entropy: B differs in: lr 0.5 instead of 0.01, momentum 0.0 instead of 0.5",
+        "linear, cross-entropy: B differs in: lr 0.5 instead of 0.01",
+    ]
+    for run in slower[:4]:
+        run.config["momentum"] = 0.5
+    notes = compare(runs, slower, metrics=["samples_per_s"]).notes
+    assert "B differs in: lr 0.5 instead of 0.01" in notes

@@ -2,8 +2,9 @@
 
 import pytest
 
-from mnistbench.analysis.grouping import differences, group_labels, group_runs, summarise
+from mnistbench.analysis.grouping import differences, group_labels, group_runs, identify
 from mnistbench.analysis.stability import mark_notes
+from mnistbench.output.export import export_rows
 from mnistbench.schema.record import DatasetInfo, RecipeInfo, Result
 from tests.made_records import interruption, profiled
 from tests.made_records import make_record as make_one
@@ -42,10 +43,11 @@ def test_places_and_what_only_the_exit_status_reads_make_no_other_run(make_recor
 def test_a_seed_that_was_run_again_stays_in_its_group(make_record):
     runs = [make_record(0), make_record(0, created_at="2026-02-01"), make_record(1)]
     assert group_runs(runs) == [runs]
-    told = summarise(runs)
+    told = identify(runs)
     assert (told["n"], told["num_seeds"]) == (3, 2)
-    assert (told["samples_per_s"]["n"], told["test_accuracy"]["n"]) == (3, 2)
-    assert told["time_to_accuracy_s"]["of"] == 2
+    (row,) = export_rows([runs])
+    assert (row["samples_per_s_n"], row["test_accuracy_n"]) == (3, 2)
+    assert row["time_to_accuracy_s_n"] == 2
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,7 @@ def test_a_run_that_went_on_under_other_code_is_a_row_of_its_own(make_record):
     groups = group_runs([*runs, *mixed])
     assert groups == [runs, mixed[:1], mixed[1:]]
     change = "changed at step 4: git_commit aaaaaaaaaa → bbbbbbbbbb, torch 2.11 → 2.14"
-    said = ["git_commit None", *[f"git_commit {change} ({run.run_id})" for run in mixed]]
+    said = ["git_commit –", *[f"git_commit {change} ({run.run_id})" for run in mixed]]
     assert differences(groups) == said
     assert mark_notes([mixed]) == [f"code {change}"] * 2
     assert len(group_runs([*runs, *mixed], across_commits=True)) == 1
@@ -111,9 +113,17 @@ def test_a_profiled_run_stays_apart_and_hides_none(make_record):
     hooked = profiled(make_record(0, **later), kinds=[], hooks=["Watcher"])
     groups = group_runs([plain, traced, hooked], across_commits=True)
     assert groups == [[plain], [traced], [hooked]]
-    assert differences(groups) == ["profile []", "profile ['torch']", "profile [], hooks Watcher"]
+    assert differences(groups) == [
+        "profile none, hooks –",
+        "profile torch, hooks –",
+        "profile none, hooks Watcher",
+    ]
     assert hooked.config == plain.config
-    labels = ["simple-cnn on mnist", *(f"simple-cnn on mnist, profiled #{n}" for n in (1, 2))]
+    labels = [
+        "simple-cnn, profile none, hooks – on mnist",
+        "simple-cnn, profile torch, hooks – on mnist, profiled",
+        "simple-cnn, profile none, hooks Watcher on mnist, profiled",
+    ]
     assert group_labels(groups) == labels
 
 

@@ -146,19 +146,19 @@ def test_a_run_that_failed_before_its_profile_was_kept_is_profiled_too(make_reco
 
 def test_profiled_runs_are_left_out_and_told_of(make_record):
     runs = [make_record(0), profiled(make_record(1)), make_record(2)]
-    kept, told = without_profiled(runs, door="compare", of=" of A")
+    kept, told = without_profiled(runs, command="compare", of=" of A")
     assert kept == [runs[0], runs[2]]
     assert told == ["1 of 3 runs of A were profiled and are left out: that costs time"]
-    assert without_profiled(kept, door="compare") == (kept, [])
-    assert without_profiled([], door="compare") == ([], [])
+    assert without_profiled(kept, command="compare") == (kept, [])
+    assert without_profiled([], command="compare") == ([], [])
 
 
 def test_where_nothing_else_is_left_it_is_one_line(make_record):
     runs = [profiled(make_record(seed)) for seed in range(2)]
     with pytest.raises(InputError, match=r"^select: all 2 runs were profiled, which costs time"):
-        without_profiled(runs, door="select")
+        without_profiled(runs, command="select")
     with pytest.raises(InputError, match=r"^compare: the run of B was profiled, .*--profile$"):
-        without_profiled(runs[:1], door="compare", of=" of B")
+        without_profiled(runs[:1], command="compare", of=" of B")
 
 
 def crowded(record, others, **environment):

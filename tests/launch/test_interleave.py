@@ -61,12 +61,11 @@ def machine(monkeypatch):
 def compare(tmp_path):
     """Runs sides a and b; gives their records and what was told."""
 
-    def run(*, settled=lambda a, b: None, max_minutes=1000.0, output_dir=tmp_path / "out"):
+    def run(*, settled=lambda sides: None, max_minutes=1000.0, output_dir=tmp_path / "out"):
         told = []
         a, b = (Side(name=name.upper(), arguments=(name,)) for name in "ab")
         of_a, of_b = run_interleaved(
-            a,
-            b,
+            [a, b],
             output_dir=output_dir,
             max_minutes=max_minutes,
             settled=settled,
@@ -78,7 +77,11 @@ def compare(tmp_path):
 
 
 def after(num_pairs):
-    return lambda a, b: f"settled: {len(a)} = {len(b)}" if len(a) == num_pairs else None
+    def reason(sides):
+        lengths = [len(side) for side in sides]
+        return f"settled: {' = '.join(map(str, lengths))}" if lengths[0] == num_pairs else None
+
+    return reason
 
 
 def test_pairs_share_a_seed_and_take_turns_to_be_first(machine, compare):
@@ -87,6 +90,24 @@ def test_pairs_share_a_seed_and_take_turns_to_be_first(machine, compare):
     assert [r.seed for r in of_a] == [r.seed for r in of_b] == [0, 1, 2]
     assert {r.run_id[0] for r in of_a} == {"a"}
     assert {r.run_id[0] for r in of_b} == {"b"}
+
+
+def test_three_sides_are_run_to_and_fro(machine, tmp_path):
+    machine.speeds["c"] = 5.0
+    told = []
+    sides = [Side(name=f"{name}.yaml", arguments=(name,)) for name in "abc"]
+    found = run_interleaved(
+        sides, output_dir=tmp_path, max_minutes=3.1, settled=lambda found: None, tell=told.append
+    )
+    assert "".join(name for name, _ in machine.calls) == "abccba"
+    assert [[record.run_id for record in side] for side in found][2] == ["c-0", "c-1"]
+    assert told[0] == "round 1: a.yaml 20,100 samples/s, b.yaml 19,300, c.yaml 5"
+    assert told[-1].startswith("not settled after 2 rounds in 3.0 min")
+    assert len(find_records([tmp_path / "C"])) == 2
+    with pytest.raises(InputError, match="interleave: at most 26 sides, not 27"):
+        run_interleaved(
+            sides * 9, output_dir=tmp_path / "x", max_minutes=1, settled=after(1), tell=print
+        )
 
 
 def test_each_sides_records_lie_in_its_folder(machine, compare, tmp_path):
@@ -109,8 +130,12 @@ def test_each_pair_and_the_reason_for_the_end_are_told(machine, compare):
 
 def test_it_asks_after_whole_pairs_only(machine, compare):
     asked = []
-    compare(settled=lambda a, b: asked.append((len(a), len(b))) or ("enough" if a[2:] else None))
-    assert asked == [(1, 1), (2, 2), (3, 3)]
+    compare(
+        settled=lambda sides: (
+            asked.append([*map(len, sides)]) or ("enough" if sides[0][2:] else None)
+        )
+    )
+    assert asked == [[1, 1], [2, 2], [3, 3]]
 
 
 @pytest.mark.parametrize(("max_minutes", "pairs"), [(0.01, 1), (1.9, 1), (2.0, 2), (3.5, 3)])
@@ -186,7 +211,7 @@ def test_each_side_has_its_own_interpreter_and_code(machine, tmp_path):
     b = Side(name="B", arguments=("b",), python="python-b", package_root=tmp_path / "b")
     out = tmp_path / "out"
     (of_a, of_b) = run_interleaved(
-        a, b, output_dir=out, max_minutes=1, settled=after(1), tell=lambda line: None
+        [a, b], output_dir=out, max_minutes=1, settled=after(1), tell=lambda line: None
     )
     for record, side in ((of_a[0], a), (of_b[0], b)):
         assert record.environment == {"python": side.python, "root": str(side.package_root)}
@@ -199,7 +224,7 @@ def test_real_sides_run_with_their_own_flags_and_the_pairs_seed(tmp_path, monkey
     b = Side(name="B", arguments=(*TINY, "--lr", "0.5"))
     told = []
     (of_a,), (of_b,) = run_interleaved(
-        a, b, output_dir=tmp_path / "out", max_minutes=10, settled=after(1), tell=told.append
+        [a, b], output_dir=tmp_path / "out", max_minutes=10, settled=after(1), tell=told.append
     )
     assert (of_a.seed, of_b.seed) == (0, 0)
     assert (of_a.config["lr"], of_b.config["lr"]) == (0.01, 0.5)

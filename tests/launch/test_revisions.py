@@ -110,7 +110,10 @@ def test_a_revision_is_checked_out_apart_and_the_working_tree_is_left_alone(
         assert (side.name, side.arguments, side.python) == ("A", ("--lr", "1"), sys.executable)
     assert git(repository, "rev-parse", "--symbolic-full-name", "HEAD") == before
     assert git(repository, "status", "--porcelain") == f"M {ANSWER}"
-    assert told == []
+    assert git(repository, "worktree", "list").count("\n") == 0
+    assert [line.partition(" in ")[0] for line in told] == [
+        f"checking out {git(repository, 'rev-parse', name)[:10]}" for name in ("HEAD~1", "HEAD")
+    ]
 
 
 def test_a_checkout_is_used_again_with_what_python_left_in_it(at):
@@ -203,10 +206,40 @@ def test_code_that_others_could_have_put_there_is_not_run(at, cache, level):
 
 def test_a_checkout_that_was_cut_short_is_made_again(at, repository, cache):
     tree = cache / "revisions" / git(repository, "rev-parse", "HEAD")
-    git(repository, "worktree", "add", "--detach", str(tree), "HEAD")
-    (tree / ANSWER).unlink()
-    git(repository, "worktree", "lock", str(tree))  # as git does until it has checked out
+    git(repository, "init", "--quiet", str(tree))
+    write(tree, {ANSWER: "half"})
     assert answer(at("HEAD")) == "two"
+
+
+def test_what_a_killed_comparison_left_is_removed_by_the_next(at, cache):
+    tree = at("HEAD~1").package_root
+    (cache / "revisions" / f"{tree.name}.whole").unlink()  # as until it is whole
+    at("HEAD")
+    assert not tree.exists()
+
+
+def test_worktrees_of_version_0_2_are_removed_also_from_the_users_repository(at, repository, cache):
+    known = git(repository, "rev-parse", "HEAD~1")
+    tree = cache / "revisions" / known
+    git(repository, "worktree", "add", "--detach", str(tree), known)
+    write(tree.parent, {f"{known}.whole": "", f"{known}.lock": ""})
+    git(repository, "worktree", "lock", str(tree))
+    at("HEAD")
+    assert git(repository, "worktree", "list").count("\n") == 0
+    left = {path.name.rpartition(".")[2] for path in (cache / "revisions").glob(f"{known}*")}
+    assert left == set()
+
+
+def test_only_what_was_used_last_is_kept_and_what_is_in_use(at, repository, cache, monkeypatch):
+    monkeypatch.setitem(revisions._MOST_KEPT, "revisions", 1)
+    trees = [at(revision).package_root for revision in ("HEAD~1", "HEAD")]
+    assert all(tree.is_dir() for tree in trees)  # this process runs both
+    while revisions._in_use:
+        os.close(revisions._in_use.pop())
+    at("HEAD")
+    assert [tree.is_dir() for tree in trees] == [False, True]
+    names = {path.name for path in (cache / "revisions").iterdir()}
+    assert names == {trees[1].name, f"{trees[1].name}.whole", "lock"}
 
 
 def test_a_checkout_whose_repository_has_gone_is_made_again(at, repository, tmp_path):
@@ -216,9 +249,26 @@ def test_a_checkout_whose_repository_has_gone_is_made_again(at, repository, tmp_
     assert answer(at("HEAD", repository=tmp_path / "clone")) == "two"
 
 
-def test_a_checkout_without_its_link_is_made_again_also_inside_a_repository(at, tmp_path):
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("clone", "--depth=2"),
+        ("clone", "--filter=blob:none", "--no-checkout"),
+        ("worktree", "add", "--detach"),
+    ],
+    ids=["shallow clone", "partial clone", "linked worktree"],
+)
+def test_every_kind_of_repository_is_read(at, repository, tmp_path, command):
+    git(repository, "config", "uploadpack.allowFilter", "true")
+    source = [f"file://{repository}"] if "clone" in command else []
+    git(repository, *command, "--quiet", *source, str(tmp_path / "other"))
+    shutil.copy(repository / "pyproject.toml", tmp_path / "other")
+    assert answer(at("HEAD~1", repository=tmp_path / "other")) == "one"
+
+
+def test_a_checkout_without_its_repository_is_made_again_also_inside_a_repository(at, tmp_path):
     git(tmp_path, "init", "--quiet")  # such as a home folder under git
-    (at("HEAD").package_root / ".git").unlink()
+    shutil.rmtree(at("HEAD").package_root / ".git")
     assert (at("HEAD").package_root / ".git").exists()
 
 
@@ -230,8 +280,7 @@ def test_many_at_once_make_one_checkout(at):
 
 
 def test_waiting_for_another_process_is_told(at, repository, cache, told):
-    known = git(repository, "rev-parse", "HEAD")
-    lock = cache / "revisions" / f"{known}.lock"
+    lock = cache / "revisions" / "lock"
     write(lock.parent, {lock.name: ""})
     with lock.open("w") as file, ThreadPoolExecutor(1) as pool:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -240,7 +289,7 @@ def test_waiting_for_another_process_is_told(at, repository, cache, told):
             time.sleep(0.01)
         fcntl.flock(file, fcntl.LOCK_UN)
         assert answer(side.result()) == "two"
-    assert told == [f"waiting for another process that prepares {known}"]
+    assert told[0] == "waiting for another process that prepares revisions"
 
 
 @pytest.mark.parametrize(
@@ -271,7 +320,7 @@ def test_other_dependencies_get_an_environment_made_once(at, repository, command
         [sys.executable, "-P", "-m", "venv", str(environment)],
         [*pip, *pins, "torch>=2", "tyro"],
     ]
-    assert ["minutes, but only once" in line for line in told] == [True]
+    assert ["minutes, but only once" in line for line in told] == [False, True]
     assert at("HEAD") == side
     assert len(commands) == 2
 

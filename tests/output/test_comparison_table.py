@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mnistbench.analysis.comparison import compare
+from mnistbench.analysis.comparison import compare, compare_sets
 from mnistbench.output.comparison_table import headlines, render_comparison
 from mnistbench.schema.record import Throughput
+from mnistbench.schema.record_sets import RecordSet
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -38,7 +39,7 @@ def test_a_row_has_medians_the_change_the_verdict_and_what_more_it_takes(make_pa
     lines = text.splitlines()
     assert lines[0].split("  ")[0] == "metric"
     assert lines[2].split() == [
-        *("samples/s", "1,004", "±", "2,", "n", "=", "8", "954", "±", "2,", "n", "=", "8"),
+        *("samples/s", "1,004", "±", "2", "954", "±", "2", "8"),
         *("-5.0", "%", "(-5.0", "to", "-5.0)", "0.023", "slower", "–"),
     ]
     assert lines[4].endswith("more each to see 0.2 points")
@@ -50,6 +51,22 @@ def test_what_is_compared_has_a_column_where_there_are_several(make_pair):
     table = compare(*([*one, *other] for one, other in sides))
     assert render_comparison(table, [], table_format="table").startswith("compared ")
     assert [line.split(":")[0] for line in headlines(table)] == ["simple-cnn", "cnn4-ce"]
+
+
+def test_of_several_sides_the_baseline_stands_once_above_its_others(make_pair):
+    a, b = make_pair(8, 0.95)
+    c = [run.model_copy(update={"config": run.config | {"lr": 0.5}}) for run in b]
+    sides = zip(("before", "after", "later"), (a, b, c), strict=True)
+    table = compare_sets(
+        [RecordSet(name=name, records=runs) for name, runs in sides], metrics=["samples_per_s"]
+    )
+    lines = render_comparison(table, [], table_format="table").splitlines()
+    assert [line.split("  ")[0] for line in lines[2:5]] == ["samples/s", "", ""]
+    assert [line.split()[0] for line in lines[3:5]] == ["after", "later"]
+    assert lines[2].split()[1:] == ["before", "1,004", "±", "2", "8", *"––", "baseline", "–"]
+    assert " side " in lines[0]
+    assert headlines(table)[1].startswith("later is slower than before: samples/s -5.0 %")
+    assert "before differs" not in "".join(lines)
 
 
 def test_json_has_every_figure_in_full_and_nothing_else(make_pair):
@@ -66,7 +83,7 @@ def test_json_has_every_figure_in_full_and_nothing_else(make_pair):
 
 def test_the_headline_says_it_in_a_sentence(make_pair):
     (line,) = headlines(compare(*make_pair(10, 0.95)))
-    assert line.startswith("B is slower: samples/s -")
+    assert line.startswith("B is slower than A: samples/s -")
     assert "95 % interval -" in line
     assert line.endswith("n = 10 pairs")
 
@@ -75,7 +92,7 @@ def test_what_a_verdict_stands_on_is_said_beside_it(make_pair):
     a, b = make_pair(8, 0.8)
     later = [r.model_copy(update={"created_at": r.created_at.replace("2026", "2027")}) for r in b]
     (line,) = headlines(compare(a, later))
-    assert line.startswith("B is slower (not run in turn, and no probe tells how the machine chan")
+    assert line.endswith(" (not run in turn, and no probe tells how the machine changed)")
     first = [
         r.model_copy(update={"created_at": f"2026-01-01T0{side}:{2 * r.seed + side:02}:00"})
         for side in (0,)
@@ -85,9 +102,10 @@ def test_what_a_verdict_stands_on_is_said_beside_it(make_pair):
         r.model_copy(update={"created_at": f"2026-01-01T00:{2 * r.seed + 1:02}:00"}) for r in b
     ]
     (line,) = headlines(compare(first, second))
-    assert line.startswith("B is slower (not balanced: A first each time): samples/s -")
+    assert line.endswith(" (not balanced: A first each time)")
     text = render_comparison(compare(first, second), [], table_format="table")
-    assert "slower: not balanced: A first each time" in text
+    assert "  slower [1]  " in text
+    assert "\n[1] not balanced: A first each time\n" in text
     assert "A and B are means of speeds and times over runs, medians over seeds, medians" in text
 
 

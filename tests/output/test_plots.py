@@ -79,7 +79,7 @@ def test_runs_with_some_evaluations_in_common_have_a_median_of_those():
 def test_a_dozen_groups_look_different(make_record, tmp_path):
     records = [make_record(0, target=0.5 + k / 100) for k in range(12)]
     text = svg_of(records, tmp_path / "a.svg", accuracy_only=True)
-    assert "simple-cnn on mnist #12: 98.00 %" in text
+    assert "simple-cnn, target_accuracy 0.61 on mnist: 98.00 %" in text
     assert "converges to" not in text  # a dozen lines across would hide the curves
     looks = {tuple(look(k)[part] for part in ("color", "linestyle", "marker")) for k in range(56)}
     assert len(looks) == 56

@@ -7,7 +7,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mnistbench.analysis.grouping import group_runs
-from mnistbench.cli import parse, read_config, run_flags
+from mnistbench.cli import read_config
+from mnistbench.flags import CommandFlags, parse_with
 from mnistbench.output.rerun import rerun_commands, rerun_flags, start_notes
 from mnistbench.schema.config import RunConfig, config_from
 from mnistbench.schema.config_rules import APPLIES_TO
@@ -58,8 +59,7 @@ TYPED = st.fixed_dictionaries(
 
 
 def parsed(flags):
-    given = dict(parse(run_flags({}), flags, prog="mnistbench.train", description=""))
-    return read_config(given, None)
+    return read_config(parse_with(CommandFlags, flags, RunConfig.model_fields)[1], None)
 
 
 def decides(config):

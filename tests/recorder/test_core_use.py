@@ -9,7 +9,8 @@ from threading import Thread
 import psutil
 import pytest
 
-from mnistbench.recorder.core_use import CoreTimes, CoreUse, core_use, read_core_times
+from mnistbench.recorder import core_use as module
+from mnistbench.recorder.core_use import CoreTimes, CoreUse, core_use, load_now, read_core_times
 
 SPIN = "import sys, time\nwhile time.process_time() < float(sys.argv[1]): pass\n"
 SAY_SPENT = "print(time.process_time())"
@@ -162,3 +163,32 @@ def test_a_system_that_does_not_tell_gives_none(monkeypatch, error):
 
     monkeypatch.setattr(psutil, "cpu_times", refuse)
     assert read_core_times() is None
+
+
+@pytest.mark.parametrize(
+    ("others", "threads", "gpu", "says"),
+    [
+        (1.5, None, False, "other processes use 1.5 of 2 cores: times will be longer and vary"),
+        (0.1, None, False, None),
+        (1.0, "1", False, None),
+        (1.5, "1", False, "other processes use 1.5 of 2 cores"),
+        (1.0, None, True, None),
+        (2.0, None, True, "other processes use 2.0 of 2 cores"),
+    ],
+    ids=["crowded", "idle", "a core left", "half a core left", "beside a GPU", "no core left"],
+)
+def test_load_is_told_where_it_leaves_too_few_cores(
+    monkeypatch, tmp_path, others, threads, gpu, says
+):
+    told = iter([times(0.0, 0.0, (0.0, 0.0)), times(1.0, 0.0, (others / 2, others / 2))])
+    monkeypatch.setattr(module, "read_core_times", lambda: next(told))
+    monkeypatch.setattr(module, "_NVIDIA_DRIVER", tmp_path if gpu else tmp_path / "none")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if threads:
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    found = load_now()
+    assert found is None if says is None else found.startswith(says)
+
+
+def test_a_system_that_does_not_tell_is_no_idle_one():
+    assert load_now() is None  # read_core_times gives none in these tests

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mnistbench.recorder import telemetry
+from mnistbench.recorder.core_use import CoreTimes
 from mnistbench.recorder.telemetry import Telemeter
 
 
@@ -84,3 +85,36 @@ def test_a_second_beginning_starts_all_counts_again():
     telemeter.begin()
     assert telemeter.reading().cores_used is None  # nothing has passed yet
     assert telemeter.reading().num_samples == 1
+
+
+@pytest.mark.parametrize(
+    ("others", "gpu_share", "num_processes", "says"),
+    [
+        (0.0, 0.0, 1, []),
+        (1.5, 0.0, 1, ["other processes use 1.5 of 2 cores: times will be longer and vary more"]),
+        (0.0, 0.45, 2, ["another process keeps the GPU busy 45% of the time"]),
+        (0.0, 0.45, 1, []),
+        (0.0, 0.05, 2, []),
+        (0.0, OSError(), OSError(), []),
+    ],
+    ids=["idle", "crowded", "shared GPU", "our own use", "idle neighbour", "not told"],
+)
+def test_what_others_take_is_told_before_training(
+    monkeypatch, others, gpu_share, num_processes, says
+):
+    def told(value):
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    gpu = SimpleNamespace(
+        utilization=lambda: told(gpu_share), num_processes=lambda: told(num_processes)
+    )
+    readings = iter(
+        CoreTimes(now_s, 0.0, (busy_s, busy_s), frozenset((0, 1)))
+        for now_s, busy_s in ((0.0, 0.0), (1.0, others / 2))
+    )
+    monkeypatch.setattr(telemetry, "find_gpu", lambda device: gpu)
+    monkeypatch.setattr(telemetry, "read_core_times", lambda: next(readings))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert Telemeter(torch.device("cpu")).load() == says

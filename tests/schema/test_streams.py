@@ -10,7 +10,16 @@ import textwrap
 import pytest
 
 from mnistbench import train
-from mnistbench.schema.streams import LineFormatter, mend_streams, say, show
+from mnistbench.schema import streams
+from mnistbench.schema.streams import (
+    PASSING,
+    LineFormatter,
+    LineHandler,
+    mend_streams,
+    progress,
+    say,
+    show,
+)
 from tests import warm_commands
 
 FULL = "mnistbench: error: stdout cannot be written (No space left on device)\n"
@@ -185,3 +194,57 @@ def test_log_lines_obey_nothing():
     assert first == "mnistbench: in a\\nmnistbench: b\\x1b[2J\\u202e"
     assert below[0].startswith("Traceback")
     assert all(line.isprintable() for line in below)
+
+
+@pytest.fixture(params=["terminal", "dumb terminal", "no terminal", "in no time"])
+def progress_told(request, monkeypatch, capsys):
+    """What stderr gets of progress, a line, and progress that a log record tells."""
+    monkeypatch.setenv("TERM", "dumb" if request.param == "dumb terminal" else "xterm")
+    monkeypatch.setenv("COLUMNS", "24")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: request.param == "terminal")
+    fast = request.param == "in no time"
+    monkeypatch.setattr(streams, "Timer", lambda _, write, text: Lasted(write, *text, fast=fast))
+    progress("importing PyTorch")
+    progress("a pair", only_terminal=True)
+    say("done\x1b[31m")
+    handler = LineHandler()
+    for told, extra in (("reading", PASSING), ("training", {})):
+        handler.handle(logging.makeLogRecord({"msg": told, **extra}))
+    progress("the last")
+    show("a result")
+    out, err = capsys.readouterr()
+    assert out == "a result\n"
+    return request.param, err
+
+
+class Lasted:
+    """A timer of something that lasts as long as it takes, or ends before it was told."""
+
+    def __init__(self, write, text, *, fast):
+        self.start = lambda: None if fast else write(text)
+
+    def cancel(self):
+        pass
+
+
+def test_progress_is_overwritten_on_a_terminal_and_a_line_elsewhere_if_it_lasts(progress_told):
+    where, err = progress_told
+    if where == "terminal":
+        gone = "\r\x1b[K"
+        assert err == (
+            f"mnistbench: importing P{gone}mnistbench: a pair{gone}mnistbench: done\\x1b[31m\n"
+            f"mnistbench: reading{gone}mnistbench: training\nmnistbench: the last{gone}"
+        )
+    else:
+        told = ["importing PyTorch", "done\\x1b[31m", "reading", "training", "the last"]
+        told = told[1:4:2] if where == "in no time" else told
+        assert err.splitlines() == [f"mnistbench: {line}" for line in told]
+
+
+def test_progress_is_told_by_a_real_timer_too(monkeypatch, capsys):
+    monkeypatch.setattr(streams, "_PATIENCE_S", 0.0)
+    progress("reading")
+    err = ""
+    while not err:
+        err = capsys.readouterr().err
+    assert err == "mnistbench: reading\n"

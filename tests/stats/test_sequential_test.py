@@ -7,7 +7,10 @@ from itertools import islice
 import pytest
 
 from mnistbench.analysis.comparison import after_looks, compare
-from mnistbench.analysis.settled import settled
+from mnistbench.analysis.metrics import METRICS
+from mnistbench.analysis.pairing import as_one
+from mnistbench.analysis.samples import sample_of
+from mnistbench.analysis.settled import all_settled, settled
 from mnistbench.schema.record import Result, Throughput
 from mnistbench.stats.sequential_test import look_factor, looks
 
@@ -37,7 +40,7 @@ def make_pairs(make_record):
 def ended_after(a, b, **rule):
     """Pairs and reason at the end of a comparison that adds a pair at a time."""
     for n in range(1, len(a) + 1):
-        reason = settled(a[:n], b[:n], **rule)
+        reason = settled(as_one(a[:n], b[:n]), **rule)
         if reason:
             return n, reason
     return len(a), None
@@ -62,7 +65,7 @@ def test_a_clear_difference_ends_at_the_first_look_with_the_same_verdict(make_pa
     a, b = make_pairs(20, factor=0.8)
     n, reason = ended_after(a, b)
     assert n == 8
-    assert reason == "settled after 8 pairs: B is slower (samples/s)"
+    assert reason == "settled after 8 pairs: B is slower than A (samples/s)"
     table = after_looks(compare(a[:n], b[:n]), "samples_per_s")
     assert table.rows[0].verdict == "slower"
 
@@ -71,7 +74,10 @@ def test_no_difference_ends_once_a_larger_one_is_ruled_out(make_pairs):
     a, b = make_pairs(64, noise=0.004)
     n, reason = ended_after(a, b, min_effect=0.02)
     assert n in list(islice(looks(), 8))
-    assert reason == f"settled after {n} pairs: no difference in samples/s larger than 2 %"
+    assert (
+        reason
+        == f"settled after {n} pairs: no difference in samples/s larger than 2 % between A and B"
+    )
     assert ended_after(a[:11], b[:11], min_effect=0.0001) == (11, None)
 
 
@@ -84,21 +90,38 @@ def test_by_default_accuracies_have_to_be_ten_times_as_close(make_pairs):
 
     a, b = make_pairs(8)
     a, b = with_accuracies(a, 0.98, 0.985), with_accuracies(b, 0.985, 0.98)
-    assert settled(a, b, metric="test_accuracy") is None
-    assert settled(a, b, metric="test_accuracy", min_effect=0.02)
-    assert settled(a, with_accuracies(b, 0.98, 0.985), metric="test_accuracy") == (
-        "settled after 8 pairs: no difference in test accuracy larger than 0.2 points"
+    assert settled(as_one(a, b), metric="test_accuracy") is None
+    assert settled(as_one(a, b), metric="test_accuracy", min_effect=0.02)
+    assert settled(as_one(a, with_accuracies(b, 0.98, 0.985)), metric="test_accuracy") == (
+        "settled after 8 pairs: no difference in test accuracy larger than 0.2 points "
+        "between A and B"
+    )
+
+
+def test_sides_end_together_and_share_the_error(make_pairs):
+    a, b = make_pairs(8, factor=0.8)
+    pair = as_one(a, b)
+    p = sample_of(pair, METRICS["samples_per_s"], None).p_value()
+    assert 0.05 / 2 / 4 < p < 0.05 / 2 / 3  # the least that eight pairs can have
+    rule = {"metric": "samples_per_s", "min_effect": 1e-9}
+    assert all_settled([pair] * 3, **rule) == settled(pair, **rule)
+    assert all_settled([pair] * 4, **rule) is None
+    other = as_one(a, make_pairs(8, seed=1)[1], names=("A", "C"))
+    assert all_settled([pair, other], **rule) is None
+    close = all_settled([pair, other], metric="samples_per_s", min_effect=0.9)
+    assert close.endswith(
+        "; settled after 8 pairs: no difference in samples/s larger than 90 % between A and C"
     )
 
 
 def test_between_looks_nothing_ends(make_pairs):
     a, b = make_pairs(10, factor=0.5)
-    assert settled(a, b) is None
+    assert settled(as_one(a, b)) is None
 
 
 def test_what_cannot_be_measured_ends_at_once(make_pairs):
     a, b = make_pairs(1)
-    assert settled(a, b, metric="val_accuracy") == (
+    assert settled(as_one(a, b), metric="val_accuracy") == (
         "val accuracy cannot be compared: not measured in A and B"
     )
 

@@ -75,7 +75,7 @@ def analyse_scaling(
     Raises:
         InputError: nothing to compare, no target, or nothing left to fit on or hold out.
     """
-    kept, unseen = without_profiled(records, door="scaling")
+    kept, unseen = without_profiled(records, command="scaling")
     found = group_by_configuration(kept)
     counts = sorted({t.num_processes for topologies in found.values() for t in topologies})
     if missing := sorted({*fit_on} - {*counts}):

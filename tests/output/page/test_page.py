@@ -144,7 +144,7 @@ def test_the_summary_has_the_cells_of_the_table_and_says_once_what_all_rows_shar
     (table,) = section.tables
     assert [row["run"] for row in table.rows] == ["simple-cnn, lr 0.01", "simple-cnn, lr 0.5"]
     assert table.rows[0]["samples/s"].startswith("1,005 ± ")
-    assert table.rows[0]["time to 97 %"] == "5.05 (–) s, 2 of 2"
+    assert table.rows[0]["time to 97 % s"] == "5.05 (–), 2 of 2"
     assert "reference" not in table.columns
     (said,) = section.said
     assert said.startswith("All rows: dataset mnist (local), device cpu × 1 × 1 threads, batch 64")

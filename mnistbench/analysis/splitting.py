@@ -1,0 +1,115 @@
+"""One set of records as the sides of a comparison: a side for each value of a key."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from mnistbench.analysis.differences import code_of, surroundings
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.record import RunRecord
+from mnistbench.schema.record_sets import RecordSet, baseline_first
+from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
+
+__all__ = ["field_of", "split"]
+
+_FIELDS = {"precision": "mixed_precision", "device": "device_name", "commit": "git_commit"}
+"""Short names of what a record says."""
+
+_NAME_THEMSELVES = {"recipe", "model", "loss", "optimizer", "dataset", "device_name"}
+"""Of these a value alone says what it is; of others the key does: ``lr 0.1``."""
+
+_MOST_NAMED = 12
+
+
+def field_of(key: str) -> str:
+    """The name that a record has for `key`."""
+    return _FIELDS.get(key, key)
+
+
+def split(
+    records: Sequence[RunRecord], key: str, *, baseline: str | None = None
+) -> list[RecordSet]:
+    """`records` by their value of `key`: of the configuration, the environment or a version.
+
+    Numbers ascend, and false is before true; other values are in the order of their first runs.
+
+    Args:
+        records: all that is compared.
+        key: as a record has it, or its short name.
+        baseline: the value that comes first, if one is to.
+
+    Raises:
+        InputError: no record knows `key`, all have one value, or it tells no two configurations
+            apart, as a seed; `baseline` is none of the values.
+    """
+    field = field_of(key)
+    told = [_told(record) for record in records]
+    sides: dict[str, list[RunRecord]] = defaultdict(list)
+    values = {}
+    for record, its in zip(records, told, strict=True):
+        text = _text(its.get(field))
+        sides[text].append(record)
+        values[text] = its.get(field)
+    if field in SAME_RUN or len(sides) < 2:
+        raise InputError(f"by: {_problem(key, told)}; {_varying(records, told)}")
+
+    def place(text: str) -> tuple[bool, float, str, str]:
+        value = values[text]
+        if isinstance(value, int | float):
+            return False, value, "", text
+        return True, 0.0, min(record.created_at for record in sides[text]), text
+
+    prefix = "" if field in _NAME_THEMSELVES else f"{key} "
+    texts = sorted(sides, key=place)
+    if baseline is not None:
+        texts = baseline_first(texts, [(prefix + text, text) for text in texts], baseline)
+    return [RecordSet(name=prefix + text, records=sides[text]) for text in texts]
+
+
+def _told(record: RunRecord) -> dict[str, Any]:
+    """All that `record` says it ran; what really ran goes before what was asked for."""
+    recipe = record.recipe and record.recipe.name + ("*" if record.recipe.changed else "")
+    versions = record.environment.get("versions") or {}
+    layers: tuple[Mapping[str, Any], ...] = (
+        record.environment,
+        versions,
+        as_left_to_the_run(record.config),
+        surroundings(record),
+        {"recipe": recipe, "git_commit": code_of(record)},
+    )
+    return {k: v for layer in layers for k, v in layer.items() if v is not None and k != "versions"}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value)) or "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "none" if value is None else str(value)
+
+
+def _problem(key: str, told: Sequence[Mapping[str, Any]]) -> str:
+    """Why records are not split by `key`."""
+    field, known = field_of(key), {*_FIELDS, *(name for its in told for name in its)}
+    if field in SAME_RUN:
+        return f"runs of one configuration may differ in {key}"
+    if field not in known:
+        close = get_close_matches(key, known, n=1)
+        return f"no record tells its {key}" + (f" (did you mean {close[0]}?)" if close else "")
+    which = "the run" if len(told) == 1 else f"all {len(told)} runs"
+    return f"{key} is {_text(told[0].get(field))} in {which}"
+
+
+def _varying(records: Sequence[RunRecord], told: Sequence[Mapping[str, Any]]) -> str:
+    """What the records can be split by."""
+    names = dict.fromkeys(name for record in records for name in record.config)
+    names |= dict.fromkeys(("recipe", *surroundings(records[0]), "git_commit"))
+    names |= dict.fromkeys(n for r in records for n in r.environment.get("versions") or {})
+    counts = {n: len({_text(its.get(n)) for its in told}) for n in names if n not in SAME_RUN}
+    short = {field: key for key, field in _FIELDS.items()}
+    many = [f"{short.get(n, n)} ({count} values)" for n, count in counts.items() if count > 1]
+    more = [f"{len(many) - _MOST_NAMED} more"] if len(many) > _MOST_NAMED else []
+    return "what varies: " + (", ".join([*many[:_MOST_NAMED], *more]) or "nothing")

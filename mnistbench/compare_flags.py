@@ -1,0 +1,66 @@
+"""The flags of `compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from mnistbench.analysis.metrics import MetricName
+from mnistbench.flags import POSITIONAL, REPEATED, CommandFlags, Fraction
+from mnistbench.output.comparison_table import ComparisonFormat
+
+__all__ = ["CompareFlags"]
+
+
+class CompareFlags(CommandFlags):
+    """Compare two or more sides with a baseline: stored runs, or runs made in turn."""
+
+    prog: ClassVar = "mnistbench compare"
+    groups: ClassVar = {
+        "Sides": "paths",
+        "Metrics and gates": "metrics",
+        "Output": "format",
+        "Runs in turn": "interleave",
+    }
+    notes: ClassVar = "With --revisions, flags of `mnistbench train` follow a bare --."
+
+    paths: Annotated[tuple[Path, ...], POSITIONAL] = ()
+    """Two or more sides: each a record.json, a folder of records, or a JSON file of
+    pytest-benchmark. With --by, the records to split."""
+    by: str | None = None
+    """Key of the configuration or environment that splits the records, such as loss, optimizer,
+    lr, num_processes, device or commit; each of its values is a side."""
+    baseline: str | None = None
+    """Name or path of the side that the others are compared with. Default: the first."""
+    force: bool = False
+    """Give verdicts even if hardware or data differ, or a side lacks some configurations."""
+    strict: bool = False
+    """Exit with status 2 if a record in a folder cannot be read; otherwise it is left out."""
+    metrics: tuple[MetricName, ...] = ()
+    """Metrics to compare. Default: samples_per_s, time_to_accuracy_s (if a target is set),
+    test_accuracy."""
+    target_accuracy: Fraction | None = None
+    """Accuracy to time the runs to [fraction]. Default: that of each run."""
+    fail_if: Annotated[tuple[str, ...], REPEATED] = ()
+    """Exit with status 1 if "samples_per_s < -5%" (a side against the baseline) or "test_accuracy <
+    0.98" (a side alone) holds at a level of 5 %; with status 2 if there are too few runs to test
+    it. It can be repeated."""
+    unsettled: Literal["pass", "fail"] = "pass"
+    """Result of a gate that is neither surely crossed nor surely kept; fail is status 1."""
+    format: ComparisonFormat = "table"
+    """Format of the result on stdout."""
+    wide: bool = False
+    """Show all columns of tables, however wide the terminal is."""
+    interleave: bool = False
+    """Run the sides, or .yaml configurations, in turn until the first metric is settled."""
+    revisions: tuple[str, str] | None = None
+    """Run two git revisions of this checkout in turn instead."""
+    max_minutes: float | None = None
+    """Time limit [minutes]. Default: 10."""
+    min_effect: float | None = Field(None, gt=0, lt=1)
+    """Smallest change that matters [fraction]; runs end as well once the change is surely
+    smaller. Default: 0.02, for accuracies 0.002 (0.2 points)."""
+    output_dir: Path | None = None
+    """New folder for these runs. Default: a folder of runs/compare, named by the time."""

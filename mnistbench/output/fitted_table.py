@@ -1,0 +1,233 @@
+"""Which columns of a table fit a line, and what all of its rows share.
+
+The least important columns are left out first, in one order for all tables.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from rich.cells import cell_len
+
+from mnistbench.analysis.number_text import NOT_MEASURED
+
+__all__ = ["Fitted", "Rows", "fit", "is_figure", "split_shared", "unexpected", "wrapped"]
+
+Rows = Sequence[Mapping[str, str]]
+
+_EXPECTED = {"reference": NOT_MEASURED, "n": "1", "status": "completed"}
+"""Columns that are left out where every row says the same, expected thing."""
+
+_NAMES = ("recipe", "model", "loss")
+_SETTINGS = (
+    *("dataset", "target", "device", "batch", "precision", "loop", "epochs", "reference"),
+    *("n", "status"),
+)
+_TEXTS = frozenset(
+    {"found", "claims", "source", "remark", "why no more", "differs in", "verdict", "reference"}
+    | {"B against A (95 % interval)", "change (95 % interval)"}
+)
+"""Columns of sentences, which may take several lines."""
+
+_HEADS, _LONG_TEXTS = "heads", "texts"  # in several lines
+_LONG_NAMES, _SPREADS = "parts of long names", "spreads and counts"
+_LEAST_FIRST = (
+    *("more needed", "git_diff_sha256", "git_dirty", "code_sha256", "data sha256", "launcher"),
+    *("start s", "aggregate", "clock", "source", "one process", "step ms", "wait", "wall s"),
+    *("MiB", "GFLOP", _HEADS, _LONG_NAMES, "slowest process", "communication", "compute"),
+    *("epochs", "loop", "expected s", "steps", "× steps", "test acc %", "precision", "batch"),
+    *("device", "dataset", "p", "n", _SPREADS, _LONG_TEXTS),
+)
+"""What a narrow terminal does without, the first of it first."""
+
+_STEPS = frozenset({_HEADS, _LONG_TEXTS, _LONG_NAMES, _SPREADS})
+_GAP = 2
+_SHORTEST = 16
+_SPREAD = re.compile(r" (± [\d.,]+|\([\d.,]*–[\d.,∞]*\))|, \d+ of \d+")
+_FIGURE = re.compile(
+    r"(≤ |[<>])?[-+]?\d[\d,.]*(e[-+]\d+)?%?"
+    r"( ± [\d.,]+| of \d+| \([\d,.]*–[\d,.∞]*\))?(, \d+ of \d+)?( \(n = \d+\)| reached)?[†‡§¶]*$"
+    r"|not reached$"
+)
+"""A number with its spread, and of how many runs where these are fewer than a row's."""
+
+
+def is_figure(cell: str) -> bool:
+    """Whether `cell` is a number, with its spread and count or without, or a dash for none."""
+    return cell == NOT_MEASURED or _FIGURE.match(cell) is not None
+
+
+def unexpected(rows: Rows) -> list[dict[str, str]]:
+    """`rows` without the columns that say the same, expected thing of each."""
+    gone = {k for k, text in _EXPECTED.items() if all(row.get(k, text) == text for row in rows)}
+    return [_but(row, gone) for row in rows]
+
+
+def split_shared(rows: Rows) -> tuple[dict[str, str], list[dict[str, str]]]:
+    """The settings that all `rows` share, and the rows without these and without empty columns.
+
+    A single row keeps its recipe or model.
+    """
+    rows = unexpected(rows)
+    first = rows[0]
+    same = [k for k in first if all(row[k] == first[k] for row in rows)]
+    named = _NAMES if len(rows) > 1 else _NAMES[2:]
+    gone = {k for k in same if first[k] == NOT_MEASURED or k in {*named, *_SETTINGS}}
+    told = {k: first[k] for k in same if k in gone and first[k] != NOT_MEASURED}
+    return (told, [_but(row, gone) for row in rows]) if gone < first.keys() else ({}, rows)
+
+
+class Fitted(NamedTuple):
+    """A table of some width.
+
+    Attributes:
+        above: what all rows share; empty if nothing.
+        rows: column -> text; none where `lines` are the table.
+        below: what is left out; empty if nothing.
+        lines: the table where each row takes several.
+    """
+
+    above: str
+    rows: list[dict[str, str]]
+    below: str = ""
+    lines: Sequence[str] = ()
+
+
+def fit(rows: Rows, width: int, *, names: Collection[str] = ()) -> Fitted:
+    """`rows`, column -> text, in lines of `width` letters; columns of `names` tell rows apart."""
+    shared, rows = split_shared(rows)
+    label = "all rows" if len(rows) > 1 else "settings"
+    above = f"{label}: {', '.join(f'{k} {v}' for k, v in shared.items())}" if shared else ""
+    columns = _Columns(rows, width=width, names={*names, *_NAMES, *_SETTINGS})
+    without = columns.left_out()
+    if without is None:
+        return Fitted(above, [], lines=_in_blocks(rows, width))
+    told = ", ".join(name for name in without if name not in {_HEADS, _LONG_TEXTS})
+    below = f"left out for {width} columns: {told}; --wide shows them" if told else ""
+    return Fitted(above, columns.shown(without), below)
+
+
+class _Span(NamedTuple):
+    """Letters of a column: its head, the longest word of that, its cells, these without spreads.
+
+    Of names and sentences, `shrinks` says which of the steps makes them shorter.
+    """
+
+    head: int
+    word: int
+    cells: int
+    bare: int
+    shrinks: str
+
+    @classmethod
+    def of(cls, name: str, cells: Sequence[str], *, is_name: bool) -> _Span:
+        shrinks = _LONG_TEXTS if name in _TEXTS else ""
+        if is_name and len({_shortened(cell, _SHORTEST) for cell in cells}) == len({*cells}):
+            shrinks = _LONG_NAMES
+        words = max(map(cell_len, name.split()), default=0)
+        longest, bare = (max(map(cell_len, texts)) for texts in (cells, map(_bare, cells)))
+        return cls(cell_len(name), words, longest, bare, shrinks)
+
+    def letters(self, without: Collection[str]) -> int:
+        cells = self.bare if _SPREADS in without else self.cells
+        if self.shrinks in without:
+            cells = min(cells, _SHORTEST)
+        return max(self.word if _HEADS in without else self.head, cells)
+
+    def cell(self, text: str, width: int, without: Collection[str]) -> str:
+        text = _bare(text) if _SPREADS in without else text
+        if self.shrinks not in without:
+            return text
+        return (wrapped if self.shrinks == _LONG_TEXTS else _shortened)(text, width)
+
+
+class _Columns:
+    """The columns of `rows`, of which some may be left out for `width` letters a line."""
+
+    def __init__(self, rows: Rows, *, width: int, names: Collection[str]) -> None:
+        self._rows, self._width = rows, width
+        self._names = [name for name in rows[0] if name in names]
+        self._spans = {
+            k: _Span.of(k, [row[k] for row in rows], is_name=k in names and k not in _SETTINGS)
+            for k in rows[0]
+        }
+
+    def left_out(self) -> list[str] | None:
+        """The least that has to be left out, in the order above; ``None`` if all is too little."""
+        without: list[str] = []
+        for name in _LEAST_FIRST:
+            if not self._is_too_wide(without):
+                break
+            if name in _STEPS or (name in self._spans and self._can_spare(name, without)):
+                without.append(name)
+        if self._is_too_wide(without):
+            return None
+        for name in reversed(without.copy()):
+            rest = [other for other in without if other != name]
+            without = without if self._is_too_wide(rest) else rest
+        return without
+
+    def shown(self, without: Collection[str]) -> list[dict[str, str]]:
+        """The rows without these; what shrinks is as long as there is room."""
+        spans = {k: span for k, span in self._spans.items() if k not in without}
+        widths = {k: span.letters(without) for k, span in spans.items()}
+        for name, span in spans.items():
+            room = self._width - sum(widths.values()) - _GAP * (len(widths) - 1)
+            widths[name] = min(widths[name] + room, span.letters({*without} - {span.shrinks}))
+        heads = {k: wrapped(k, widths[k]) if _HEADS in without else k for k in spans}
+        return [
+            {heads[k]: span.cell(row[k], widths[k], without) for k, span in spans.items()}
+            for row in self._rows
+        ]
+
+    def _is_too_wide(self, without: Collection[str]) -> bool:
+        letters = [_GAP + s.letters(without) for k, s in self._spans.items() if k not in without]
+        return sum(letters) - _GAP > self._width
+
+    def _can_spare(self, name: str, without: Collection[str]) -> bool:
+        """Whether rows are told apart by their names without it, and there is more than it."""
+        if len(self._spans.keys() - {*without}) == 1:
+            return False
+        before = [k for k in self._names if k not in without]
+        after = [k for k in before if k != name]
+        with_it, without_it = (
+            {tuple(r[k] for k in ks) for r in self._rows} for ks in (before, after)
+        )
+        return after == before or len(with_it) == len(without_it)
+
+
+def _in_blocks(rows: Rows, width: int) -> list[str]:
+    """A line for each cell, and an empty one between rows."""
+    blocks = [[wrapped(f"{k}: {text}", width, indent="  ") for k, text in r.items()] for r in rows]
+    return "\n\n".join("\n".join(block) for block in blocks).splitlines()
+
+
+def _bare(cell: str) -> str:
+    return _SPREAD.sub("", cell)
+
+
+def _shortened(name: str, width: int) -> str:
+    """`name` without its middle, if it is longer than `width`."""
+    end = (width - 1) // 2
+    return name if cell_len(name) <= width else f"{name[: width - 1 - end]}…{name[-end:]}"
+
+
+def wrapped(text: str, width: float, *, indent: str = "", keep_words: bool = False) -> str:
+    """`text` in lines of `width` letters; with `keep_words` what is longer, such as a path, too."""
+    if len(text) <= width:
+        return text
+    lines = textwrap.fill(
+        text.replace(" %", "\xa0%"),  # a number keeps its unit
+        int(width),
+        subsequent_indent=indent,
+        break_long_words=not keep_words,
+        break_on_hyphens=False,
+    )
+    return lines.replace("\xa0%", " %")
+
+
+def _but(row: Mapping[str, str], gone: Collection[str]) -> dict[str, str]:
+    return {k: v for k, v in row.items() if k not in gone}

@@ -1,0 +1,243 @@
+"""What Python does with records: read them, tabulate, draw, compare, write the page."""
+
+from __future__ import annotations
+
+import html
+import sys
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import import_module
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from tabulate import tabulate
+
+from mnistbench import __version__
+from mnistbench.analysis.comparison import compare
+from mnistbench.analysis.grouping import group_runs
+from mnistbench.analysis.metrics import METRICS, MetricName
+from mnistbench.analysis.reference_bands import packaged_references
+from mnistbench.output.comparison_table import comparison_values, render_comparison
+from mnistbench.output.export import export_rows
+from mnistbench.output.fitted_table import split_shared
+from mnistbench.output.page.page import render_page
+from mnistbench.output.page.report_data import ReportOptions
+from mnistbench.output.plots import curves_figure, plot_curves
+from mnistbench.output.screen import Screen
+from mnistbench.output.tables import render_runs, summary_cells
+from mnistbench.schema import store
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.escaping import brief
+from mnistbench.schema.files import write_whole
+from mnistbench.schema.record import RunRecord
+from mnistbench.workload.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mnistbench.analysis.rows import Comparison
+
+__all__ = [
+    "Summary",
+    "Verdicts",
+    "compare_records",
+    "load_records",
+    "plot",
+    "summary",
+    "write_page",
+]
+
+_Path: TypeAlias = str | PathLike[str]
+_PAGES = {".html", ".htm"}
+_LONGEST = 100
+"""Letters of a cell."""
+
+
+class _Rows(tuple[Mapping[str, Any], ...]):
+    """Rows of plain values: name -> value, ``None`` where it was not measured."""
+
+    def to_pandas(self) -> Any:
+        """The rows as a pandas ``DataFrame``; what a value holds has columns such as ``a_value``.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        try:
+            pandas = import_module("pandas")
+        except ImportError:
+            raise InputError(
+                "to_pandas: pandas is not installed; `pip install pandas`, or read the rows as such"
+            ) from None
+        return pandas.json_normalize(list(self), sep="_")
+
+
+class Summary(_Rows):
+    """The rows of ``report --format json`` (docs/exports.md), which print as its table.
+
+    Attributes:
+        records: what they are of.
+        per_run: whether each is one run.
+    """
+
+    records: Sequence[RunRecord]
+    per_run: bool
+
+    def __repr__(self) -> str:
+        return render_runs(
+            self.records,
+            table_format="table",
+            per_run=self.per_run,
+            references=packaged_references(),
+            screen=_screen(),
+        )
+
+    def _repr_html_(self) -> str:
+        """The table that a notebook shows."""
+        _, rows = summary_cells(self.records, packaged_references(), per_run=self.per_run)
+        shared, rows = split_shared([{k: brief(v, _LONGEST) for k, v in r.items()} for r in rows])
+        told = html.escape(", ".join(f"{name} {text}" for name, text in shared.items()))
+        above = f"<p>{'all rows' if len(rows) > 1 else 'settings'}: {told}</p>\n" if told else ""
+        return above + tabulate(rows, headers="keys", tablefmt="html", disable_numparse=True)
+
+
+class Verdicts(_Rows):
+    """The rows of ``compare --format json``, which print as its table and sentences.
+
+    Attributes:
+        comparison: what they are of.
+        headlines: a sentence for each thing compared.
+        notes: what has to be known with them.
+    """
+
+    comparison: Comparison
+    headlines: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return render_comparison(self.comparison, (), table_format="table", screen=_screen())
+
+
+def load_records(*paths: _Path, strict: bool = False) -> list[RunRecord]:
+    """Every record among `paths`: files as named, folders searched all the way down.
+
+    One that cannot be read is left out with a warning that names it.
+
+    Args:
+        paths: any number; none is the folder ``runs``.
+        strict: one that cannot be read is an error.
+
+    Raises:
+        InputError: one that was named itself, or with `strict` any, cannot be read, or none can.
+    """
+    loaded = store.load_records(map(_path, paths or ("runs",)), strict=strict)
+    if loaded.note:
+        warnings.warn(loaded.note, stacklevel=2)
+    return loaded.records
+
+
+def summary(records: Iterable[RunRecord], *, per_run: bool = False) -> Summary:
+    """What `records` reached, a row for each configuration, its seeds together with their interval.
+
+    Args:
+        records: at least one.
+        per_run: a row for each run instead.
+    """
+    found = _some(records, "summary")
+    groups = [[record] for record in found] if per_run else group_runs(found)
+    rows = Summary(export_rows(groups, per_run=per_run, references=packaged_references()))
+    rows.records, rows.per_run = found, per_run
+    return rows
+
+
+def plot(records: Iterable[RunRecord], path: _Path | None = None) -> Figure:
+    """Accuracy and loss of `records` by epoch, as ``report --plot`` draws them.
+
+    Args:
+        records: at least one, with an evaluation.
+        path: .png or .svg file that the picture is written to as well.
+
+    Returns:
+        A figure of matplotlib, which a notebook shows.
+
+    Raises:
+        InputError: there is nothing to draw, or `path` cannot be written.
+    """
+    found = _some(records, "plot")
+    if path is not None:
+        plot_curves(found, _path(path))
+    return curves_figure(found)
+
+
+def compare_records(
+    a: Iterable[RunRecord],
+    b: Iterable[RunRecord],
+    *,
+    metrics: Sequence[MetricName] | None = None,
+    target_accuracy: float | None = None,
+) -> Verdicts:
+    """Whether `b` is faster or better than `a`, as ``mnistbench compare`` tells it.
+
+    Args:
+        a: what is compared against.
+        b: what is judged.
+        metrics: a row each; by default speed, time to a target that both have, test accuracy.
+        target_accuracy: runs are timed to it [fraction]; by default each to its own.
+
+    Raises:
+        InputError: `a` and `b` have nothing in common, a side is empty, or a value is wrong.
+    """
+    for name in metrics or ():
+        if name not in METRICS:
+            raise InputError(f"metrics: {name!r} is not among {', '.join(METRICS)}")
+    if target_accuracy is not None and not 0 < target_accuracy <= 1:
+        raise InputError(f"target_accuracy: should be a fraction in (0, 1], not {target_accuracy}")
+    sides = (_some(side, "compare_records") for side in (a, b))
+    comparison = compare(*sides, metrics=metrics, target_accuracy=target_accuracy)
+    values = comparison_values(comparison, ())
+    rows = Verdicts(values["rows"])
+    rows.headlines, rows.notes = tuple(values["headlines"]), tuple(values["notes"])
+    rows.comparison = comparison
+    return rows
+
+
+def write_page(
+    records: Iterable[RunRecord], path: _Path, *, options: ReportOptions | None = None
+) -> Path:
+    """Write the page of ``report --html`` on `records` to `path`, and return where it lies.
+
+    Args:
+        records: at least one.
+        path: the .html file.
+        options: how records are read; by default as ``report`` does without other flags.
+
+    Raises:
+        InputError: `path` is no .html file or cannot be written.
+    """
+    found, path = _some(records, "write_page"), _path(path)
+    if path.suffix.lower() not in _PAGES:
+        raise InputError(f"{path}: a page is .html; name the file so")
+    options = options or ReportOptions(
+        references=packaged_references(),
+        recipes={name: recipe.settings for name, recipe in RECIPES.items()},
+    )
+    made_at = f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by mnistbench {__version__}."
+    write_whole(path, render_page(found, options, made_at=made_at), named=True)
+    return path
+
+
+def _some(records: Iterable[RunRecord], call: str) -> list[RunRecord]:
+    found = [records] if isinstance(records, RunRecord) else list(records)
+    if not found:
+        raise InputError(f"{call}: there is no record; load_records reads those of a folder")
+    return found
+
+
+def _path(path: _Path) -> Path:
+    return Path(path).expanduser()
+
+
+def _screen() -> Screen:
+    """As wide as the terminal, in plain letters, since text may go anywhere."""
+    return Screen(Screen.of(sys.stdout).width)
