@@ -168,7 +168,7 @@ def _method(comparison: Comparison) -> list[str]:
 def _json(comparison: Comparison, outcomes: Sequence[Outcome]) -> str:
     values = {
         "rows": [_row_values(row, comparison.sides) for row in comparison.rows],
-        "gates": [_gate_values(outcome) for outcome in outcomes],
+        "gates": [_gate_values(outcome, comparison.sides) for outcome in outcomes],
         "headlines": headlines(comparison),
         "notes": [*filter(None, [comparison.about]), *_method(comparison), *comparison.notes],
         "counted": comparison.counted,
@@ -180,11 +180,9 @@ def _json(comparison: Comparison, outcomes: Sequence[Outcome]) -> str:
 
 def _row_values(row: Row, sides: Sequence[str]) -> dict[str, Any]:
     change = row.change or (None, None, None)
-    names = sides if row.names == A_AND_B and sides else row.names
     return {
         "name": row.name,
-        "a_name": names[0],
-        "b_name": names[1],
+        **_names(row.names, sides),
         "metric": row.metric,
         "target_accuracy": row.target_accuracy,
         "estimator": METRICS[row.metric].estimator,
@@ -205,12 +203,17 @@ def _row_values(row: Row, sides: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _gate_values(outcome: Outcome) -> dict[str, Any]:
+def _names(names: Names, sides: Sequence[str]) -> dict[str, str]:
+    """What A and B are called, by their own names where these are known."""
+    a, b = sides if names == A_AND_B and sides else names
+    return {"a_name": a, "b_name": b}
+
+
+def _gate_values(outcome: Outcome, sides: Sequence[str]) -> dict[str, Any]:
     return {
         "gate": outcome.gate.text,
         "name": outcome.name,
-        "a_name": outcome.names[0],
-        "b_name": outcome.names[1],
+        **_names(outcome.names, sides),
         "state": outcome.state,
         "why": outcome.why,
         "value": None if outcome.value is None else finite(outcome.value),
