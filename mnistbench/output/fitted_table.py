@@ -69,12 +69,12 @@ def unexpected(rows: Rows) -> list[dict[str, str]]:
 def split_shared(rows: Rows) -> tuple[dict[str, str], list[dict[str, str]]]:
     """The settings that all `rows` share, and the rows without these and without empty columns.
 
-    A single row keeps its name.
+    A single row keeps its recipe or model.
     """
     rows = unexpected(rows)
     first = rows[0]
     same = [k for k in first if all(row[k] == first[k] for row in rows)]
-    named = _NAMES if len(rows) > 1 else ()
+    named = _NAMES if len(rows) > 1 else _NAMES[2:]
     gone = {k for k in same if first[k] == NOT_MEASURED or k in {*named, *_SETTINGS}}
     told = {k: first[k] for k in same if k in gone and first[k] != NOT_MEASURED}
     return (told, [_but(row, gone) for row in rows]) if gone < first.keys() else ({}, rows)
