@@ -60,7 +60,7 @@ def headlines(comparison: Comparison) -> list[str]:
 def _called(names: Names, comparison: Comparison) -> Names:
     """A and B with their own names, where these are known and short."""
     known = comparison.sides
-    if names != A_AND_B or not known or max(map(len, known)) > _SHORT:
+    if names != A_AND_B or known in {(), A_AND_B} or max(map(len, known)) > _SHORT:
         return names
     return f"A ({known[0]})", f"B ({known[1]})"
 
