@@ -125,7 +125,7 @@ def _grid(picture: Picture, width: float) -> tuple[list[Box], list[list[str]]]:
     across = (width - left - _RIGHT - _BETWEEN * (columns - 1)) / columns
     down = (_PLOT if columns == 1 else _SMALL_PLOT) * across
     titles = [_broken(panel.title, across) for panel in panels]
-    title = max(map(len, titles)) * TITLE_LINE + 4.0
+    title = max(map(len, titles)) * TITLE_LINE + 6.0
     label = _LINE if panels[0].y.label else 0.0
     row = title + down + (label if columns == 1 else 0.0) + _BETWEEN
     boxes = [
