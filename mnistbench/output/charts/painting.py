@@ -79,7 +79,8 @@ def _heading(picture: Picture, layout: Layout, index: int) -> Iterable[Shape]:
     for above, line in enumerate(reversed(lines)):
         yield Words(text=line, at=(box.left, base - TITLE_LINE * above), kind="title", colour="ink")
     if label and (picture.columns == 1 or not index):
-        base -= TITLE_LINE * max(map(len, layout.titles))
+        most = max(map(len, layout.titles))
+        base -= TITLE_LINE * most + (4.0 if most else 0.0)
         yield Words(text=label, at=(2.0, base), kind="label", colour="ink")
 
 
