@@ -48,7 +48,7 @@ _BAND = (
 )
 _THIN = "Thin lines are single runs of a row that was not always evaluated at the same steps."
 _PALE = "Pale lines are the other rows of this picture."
-_BY_ERROR = "The axis is by the error's logarithm."
+_BY_ERROR = "The axis is logarithmic in the error, 100 % less the accuracy."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +248,7 @@ def _notes(panel: Panel, rows: Sequence[CurvedRow], quantity: _Quantity) -> Iter
     if quantity is ACCURACY:
         yield _BY_ERROR
         if len(rows) <= FEW:
-            yield "Numbers are where lines end."
+            yield "Behind each name is the accuracy at its end."
 
 
 def _ends(quantity: _Quantity, rows: Sequence[CurvedRow]) -> str:

@@ -33,7 +33,9 @@ _SMALL_PLOT = 0.7
 _BETWEEN = 8.0
 _RIGHT = 8.0
 _TITLE_LINES = 3
+_BEGINNING = 3  # of what is kept of a long name, one part of so many is its beginning
 _NARROW = frozenset("iljtfrI.,:;|!'()[] ")
+_LEAST_LETTER = 0.36 * SMALL
 _WIDE = frozenset("mwMWGOQ@%—…")
 
 
@@ -78,12 +80,13 @@ def text_width(text: str) -> float:
 
 
 def shortened(text: str, width: float) -> str:
-    """`text`, cut off where it would be wider than `width`."""
-    if text_width(text) <= width:
-        return text
-    while text and text_width(f"{text}…") > width:
-        text = text[:-1]
-    return text.rstrip(" ,") + "…"
+    """`text`, without its middle where it would be wider than `width`; names differ at the end."""
+    kept, found = min(len(text), int(width / _LEAST_LETTER)), text
+    while kept and text_width(found) > width:
+        kept -= 1
+        begins = kept // _BEGINNING
+        found = f"{text[:begins].rstrip(' ,')}…{text[len(text) - kept + begins :]}"
+    return found
 
 
 def laid_out(picture: Picture, width: float) -> Layout:
