@@ -182,11 +182,11 @@ def panel_of(
     """All `rows` on the same axes; for a `small` panel with fewer points and ticks, unmarked."""
     lines = [line for row in rows for line in _lines(quantity, row, small=small)]
     values = [y for line in lines for y in (*line.ys, *line.low, *line.high)]
-    at_most = 4 if small else 7
+    across, up = (4, 5) if small else (8, 9)
     epochs = [x for line in lines for x in line.xs]
     return Panel(
-        x=axis_over("epoch", epochs, at_most=at_most, whole=True),
-        y=axis_over(quantity.label.format(split), values, scale=quantity.scale, at_most=at_most),
+        x=axis_over("epoch", epochs, at_most=across, whole=True),
+        y=axis_over(quantity.label.format(split), values, scale=quantity.scale, at_most=up),
         marks=lines,
     )
 

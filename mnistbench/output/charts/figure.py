@@ -98,6 +98,7 @@ def _shape(axes: Axes, element: Element, colour: str, at: Transform) -> None:
         "joinstyle": "round",
         "transform": at,
         "clip_on": False,
+        "zorder": 2 if element.get("class") in ("line", "mark") else 1,  # above all bands
     }
     if element.tag == "circle":
         x, y, radius = _numbers(element, "cx", "cy", "r")
