@@ -93,7 +93,7 @@ def _panel(points: Sequence[RooflinePoint], places: Mapping[str, int]) -> Panel:
             look=places.get(point.name, 0),
             kind="points",
             marks=1,
-            told=f"{point.name}: {100 * _share(point):.2g} % of its roof",
+            told=f"{100 * _share(point):.2g} % of what memory and arithmetic allow",
         )
         for point in points
     ]

@@ -7,7 +7,7 @@ Marks of a row stand in a group that names it in `data-row`. A line's numbers ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from xml.etree.ElementTree import Element, tostring
@@ -137,23 +137,15 @@ def _ticks(picture: Picture, layout: Layout, index: int) -> Iterable[Element]:
     yield group("grid", [stroke(grid, "")])
     yield stroke([[(box.left, box.bottom), (place.right, box.bottom)]], "muted")
     if index + picture.columns >= len(picture.panels):
-        found = zip(xs, panel.x.ticks, strict=True)
-        yield group(
-            "ticks x muted",
-            [
-                text(words, (x, box.bottom + 11.0), "", anchor="middle", value=value)
-                for x, (value, words) in found
-            ],
-        )
+        yield _tick_texts("x", panel.x, lambda value: (place.x(value), box.bottom + 11.0))
     if ys and index % picture.columns == 0:
-        found = zip(ys, panel.y.ticks, strict=True)
-        yield group(
-            "ticks y muted",
-            [
-                text(words, (box.left - 4.0, y + _DOWN), "", anchor="end", value=value)
-                for y, (value, words) in found
-            ],
-        )
+        yield _tick_texts("y", panel.y, lambda value: (box.left - 4.0, place.y(value) + _DOWN))
+
+
+def _tick_texts(which: str, axis: Axis, at: Callable[[float], Point]) -> Element:
+    anchor = "middle" if which == "x" else "end"
+    texts = [text(words, at(value), "", anchor=anchor, value=value) for value, words in axis.ticks]
+    return group(f"ticks {which} muted", texts)
 
 
 def _mark(place: _Place, mark: Line | Dot | Bars, layout: Layout) -> Element:
@@ -189,6 +181,8 @@ def _line(place: _Place, line: Line) -> Element:
         for key, values in numbers.items()
         if values
     }
+    if line.kind == "points":
+        data["tip"] = line.told
     colour = "pale" if pale else "ink" if line.look is None else _colour(look)
     title = "" if pale else line.told or line.row
     return titled(group(f"series {colour}", shapes, row=line.row, **data), title)
