@@ -193,3 +193,16 @@ def test_any_value_can_be_drawn(change):
     odd = [record.model_copy(update=change) for record in (ONE, page_record(1), page_record(2))]
     large = {"config": {"global_batch_size": 2**62}, "environment": {"global_batch_size": 2**62}}
     assert render_page([*odd, page_record(**large)]).count("<svg ") >= 3
+
+
+def test_a_study_of_many_rows_is_small_text_and_each_mark_is_of_a_row():
+    names = [f"{model}, loss-{k}" for model in ("cnn", "mlp") for k in range(12)]
+    curve = [1 - 1 / k for k in range(2, 200)]
+    long = losses(*(1 / k for k in range(1, 2000)))
+    pictures = curve_pictures(
+        [[page_record(s, curve, **long) for s in range(6)] for _ in names], names
+    )
+    texts = [svg_text(picture) for picture in pictures]
+    assert sum(map(len, texts)) < 250_000
+    assert set(re.findall('data-row="(.*?)"', "".join(texts))) == set(names)
+    assert len(set(re.findall(' id="(.*?)"', "".join(texts)))) == len(pictures) == 4
