@@ -36,9 +36,11 @@ def test_a_picture_is_the_same_bytes_each_time():
     assert svg_text(picture) == svg_text(picture)
 
 
-def test_a_file_has_the_same_texts_and_colours_as_the_page():
-    rows = [[page_record(seed, (0.8, 0.95)) for seed in range(3)]]
-    picture = curve_pictures(rows, ["a <row> & $more$"])[0]
+@pytest.mark.parametrize(
+    "name", ["a <row> & 'more'", "</svg><script>", "$x^{$\\frac{", "漢字 \ud800\x1b[31m", "\n\t"]
+)
+def test_a_file_has_the_same_texts_and_colours_as_the_page(name):
+    picture = curve_pictures([[page_record(seed, (0.8, 0.95)) for seed in range(3)]], [name])[0]
     file = drawn(picture, "svg").decode()
     written = re.findall(r"<!-- (.*?) -->", file)  # matplotlib's comments beside its outlines
     assert sorted(map(html.unescape, written)) == sorted(words_of(picture))
