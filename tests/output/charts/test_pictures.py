@@ -99,17 +99,17 @@ TIMES = [
     TimedRow("some", CensoredMedian(4.0, 3.0, None, 4, 6), "†"),
     TimedRow("alone", CensoredMedian(5.0, None, None, 1, 1)),
     TimedRow("few", CensoredMedian(None, None, None, 2, 6)),
-    TimedRow("never", CensoredMedian(None, None, None, 0, 6)),
+    TimedRow("never", CensoredMedian(None, None, None, 0, 1)),
 ]
 
 
 def test_times_are_dots_with_intervals_and_what_was_not_reached_says_so():
     (picture,) = time_pictures(TIMES, 0.995, {"some": 1})
     assert picture.name == "time-to-99-5"
-    texts = {"fast", "some†", "4 of 6", "reached by 2 of 6", "not reached"}
+    texts = {"fast", "some†", "4 of 6", "2 of 6 reached", "not reached"}
     assert texts <= set(words_of(picture))
     assert picture.alt == (
-        "Median train seconds to 99.5 %: fast 2.00; some 4.00; alone 5.00; few reached by 2 of 6; "
+        "Median train seconds to 99.5 %: fast 2.00; some 4.00; alone 5.00; few 2 of 6 reached; "
         "never not reached."
     )
     told = re.findall('class="(c.)" data-tip="(.*?)"', svg_text(picture))
