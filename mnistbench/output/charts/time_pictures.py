@@ -55,11 +55,11 @@ def _caption(rows: Sequence[TimedRow]) -> str:
     times = [row.time_s for row in rows]
     if all(time.n == 1 for time in times):
         return "A dot is the time of one run."
-    reached = [time for time in times if time.median is not None]
+    ends = [(time.low, time.high) for time in times if time.median is not None and time.n > 1]
     notes = {
-        "a line its 95 % interval": any(time.low is not None for time in reached),
-        "an arrow has no upper end": any(time.low and time.high is None for time in reached),
-        "a hollow dot no interval": any(time.low is time.high for time in reached if time.n > 1),
+        "a line its 95 % interval": any(low is not None for low, _ in ends),
+        "an arrow has no upper end": any(low is not None and high is None for low, high in ends),
+        "a hollow dot no interval": (None, None) in ends,
         "numbers are how many seeds got there": any(time.reached < time.n for time in times),
     }
     said = [note for note, holds in notes.items() if holds]
