@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mnistbench.output.charts.style import Picture, darkened, drawn
+from mnistbench.output.charts.figure import drawn
+from mnistbench.output.charts.svg import svg_text
 from mnistbench.output.page.diagnostics_sections import (
     profile_section,
     step_section,
@@ -63,6 +64,7 @@ def render_page(
         made_at: when and by what it was made; all else is the same each time.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
 
     subject = Subject(records=records, options=options or ReportOptions())
     environment = Environment(
@@ -73,7 +75,7 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["picture_uri"] = _picture_uri
+    environment.filters["svg"] = lambda picture: Markup(svg_text(picture))  # noqa: S704 - escaped
     style = environment.get_template("page.css.jinja").render()
     return environment.get_template("page.html.jinja").render(
         title=title(subject),
@@ -108,16 +110,6 @@ def save_pictures(
 
 def _sections(subject: Subject) -> list[Section]:
     return [found for make in _SECTIONS if (found := make(subject)) is not None]
-
-
-def _picture_uri(picture: Picture) -> dict[str, str]:
-    """The picture for light and for dark pages, as addresses that hold all of it."""
-    light = drawn(picture, "svg", background=False)
-    return {"light": _uri(light), "dark": _uri(darkened(light))}
-
-
-def _uri(svg: bytes) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
 
 
 def _shown(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mnistbench.output.charts.style import Picture
+from mnistbench.output.charts.picture import Picture
 from mnistbench.output.fitted_table import is_figure
 
 __all__ = ["Commands", "Section", "Table"]

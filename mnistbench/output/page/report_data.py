@@ -70,6 +70,11 @@ class Subject:
         return [ReportRow(*row) for row in zip(row_names(groups), groups, strict=True)]
 
     @cached_property
+    def places(self) -> dict[str, int]:
+        """Each row's place among `rows`, which gives it one colour in all pictures."""
+        return {row.name: place for place, row in enumerate(self.rows)}
+
+    @cached_property
     def timed(self) -> list[ReportRow]:
         """Those whose times and speeds may be shown beside others': profiled runs are not."""
         return [row for row in self.rows if not any(map(is_profiled, row.runs))]

@@ -1,0 +1,128 @@
+"""Pictures drawn by matplotlib, for files: the same shapes as on a page, at a paper's width."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+from xml.etree.ElementTree import Element
+
+from mnistbench.output.charts.layout import SMALL
+from mnistbench.output.charts.looks import COLOURS
+from mnistbench.output.charts.picture import Picture
+from mnistbench.output.charts.style import plain_matplotlib, saved
+from mnistbench.output.charts.svg import svg_element
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Transform
+
+__all__ = ["COLUMN_WIDTH", "drawn", "figure_of"]
+
+COLUMN_WIDTH = 340.0
+"""A column of a paper in two columns, in hundredths of an inch."""
+
+_PNG_DPI = 300
+_SCREEN_DPI = 120
+_POINTS = 0.72
+"""Points of a hundredth of an inch."""
+
+_PAINT: Mapping[str, str] = {f"c{index}": colour for index, colour in enumerate(COLOURS)} | {
+    "ink": "#1b1f24",
+    "muted": "#57606a",
+    "pale": "#bcc4cd",
+    "grid": "#d8dee4",
+}
+_ANCHORS: Mapping[str, Literal["left", "center", "right"]] = {
+    "start": "left",
+    "middle": "center",
+    "end": "right",
+}
+
+
+def drawn(picture: Picture, kind: Literal["svg", "png"]) -> bytes:
+    """`picture` as a file of `kind`, the same bytes each time; PNG has 300 dots per inch."""
+    with plain_matplotlib():
+        content = saved(figure_of(picture), kind, dpi=_PNG_DPI)
+    return _rounded(content) if kind == "svg" else content
+
+
+def figure_of(picture: Picture, width: float = COLUMN_WIDTH) -> Figure:
+    """`picture` as a figure of `width` hundredths of an inch, which a notebook shows."""
+    from matplotlib.figure import Figure
+
+    class Shown(Figure):
+        """Has what a notebook asks for, whatever backend pyplot was told."""
+
+        def _repr_png_(self) -> bytes:
+            with plain_matplotlib():
+                return saved(self, "png", dpi=_SCREEN_DPI)
+
+    svg = svg_element(picture, width)
+    named = {f"#{group.get('id')}": group for group in svg.iter("g")}
+    for use in svg.findall(".//use"):
+        use.append(named[use.get("href", "")])
+    height = float(svg.get("viewBox", "").split()[-1])
+    figure = Shown(figsize=(width / 100, height / 100))
+    axes = figure.add_axes((0, 0, 1, 1), frameon=False, xlim=(0, width), ylim=(height, 0))
+    axes.set_axis_off()
+    _draw(axes, svg, _PAINT["ink"], axes.transData)
+    return figure
+
+
+def _draw(axes: Axes, element: Element, colour: str, at: Transform) -> None:
+    """`element` in `colour`, if it has no other, and moved by `at`."""
+    from matplotlib.transforms import Affine2D
+
+    named = [_PAINT[name] for name in element.get("class", "").split() if name in _PAINT]
+    colour = named[0] if named else colour
+    if element.tag == "use":
+        at = Affine2D().translate(*_numbers(element, "x", "y")) + at
+    elif element.tag == "text":
+        anchor = _ANCHORS[element.get("text-anchor", "start")]
+        x, y = _numbers(element, "x", "y")
+        size = SMALL * _POINTS
+        axes.text(x, y, element.text or "", color=colour, fontsize=size, ha=anchor, transform=at)
+    elif element.tag in ("path", "circle"):
+        _shape(axes, element, colour, at)
+    for child in element:
+        _draw(axes, child, colour, at)
+
+
+def _shape(axes: Axes, element: Element, colour: str, at: Transform) -> None:
+    """A line, an area or a marker."""
+    from matplotlib import patches
+    from matplotlib.path import Path
+
+    width = float(element.get("stroke-width", "1"))
+    dashes = [float(x) / width for x in element.get("stroke-dasharray", "").split()]
+    look: dict[str, Any] = {
+        "facecolor": "none" if element.get("fill") == "none" else colour,
+        "edgecolor": colour if element.get("stroke") else "none",
+        "linewidth": _POINTS * width,
+        "linestyle": (0, dashes) if dashes else "-",
+        "alpha": float(element.get("fill-opacity", "1")),
+        "joinstyle": "round",
+        "transform": at,
+        "clip_on": False,
+        "zorder": 2 if element.get("class") in ("line", "mark") else 1,  # above all bands
+    }
+    if element.tag == "circle":
+        x, y, radius = _numbers(element, "cx", "cy", "r")
+        axes.add_artist(patches.Circle((x, y), radius, **look))
+        return
+    points = re.findall(r"([ML])(\S+) ([^MLz]+)", element.get("d", ""))
+    if points:
+        codes = [Path.MOVETO if command == "M" else Path.LINETO for command, *_ in points]
+        path = Path([(float(x), float(y)) for _, x, y in points], codes)
+        axes.add_artist(patches.PathPatch(path, **look))
+
+
+def _numbers(element: Element, *names: str) -> list[float]:
+    return [float(element.get(name, "0")) for name in names]
+
+
+def _rounded(svg: bytes) -> bytes:
+    """`svg` with its paths to a hundredth of a point, which is a third smaller."""
+    return re.sub(rb'(?<= d=")[^"]+', lambda path: re.sub(rb"(\.\d\d)\d+", rb"\1", path[0]), svg)
