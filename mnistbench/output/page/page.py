@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mnistbench.output.charts.style import Picture, darkened, drawn
+from mnistbench.output.charts.style import Picture, drawn
 from mnistbench.output.page.diagnostics_sections import (
     profile_section,
     step_section,
     telemetry_section,
 )
-from mnistbench.output.page.headline import answers, facts, title
+from mnistbench.output.page.headline import answers, facts, remarks, title
 from mnistbench.output.page.measurement_sections import (
     curve_section,
     ledger_section,
@@ -50,12 +50,17 @@ _SECTIONS: tuple[Callable[[Subject], Section | None], ...] = (
     environment_section,
     telemetry_section,
 )
+_OF_ALL = {scaling_section, care_section, environment_section}
+"""Sections without a line for each row."""
+
+MOST_SHOWN = 500
+"""Rows of a page: more would take a browser long, and nobody reads on."""
 
 
 def render_page(
     records: Sequence[RunRecord], options: ReportOptions | None = None, *, made_at: str = ""
 ) -> str:
-    """`records` as one HTML page, which loads nothing and runs nothing.
+    """`records` as one HTML page, which loads nothing and runs its own script alone.
 
     Args:
         records: at least one.
@@ -63,6 +68,7 @@ def render_page(
         made_at: when and by what it was made; all else is the same each time.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
 
     subject = Subject(records=records, options=options or ReportOptions())
     environment = Environment(
@@ -73,15 +79,17 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["picture_uri"] = _picture_uri
-    style = environment.get_template("page.css.jinja").render()
+    environment.filters["svg"] = lambda picture: Markup(svg_text(picture))
+    style, script = (environment.get_template(name).render() for name in ("page.css", "page.js"))
     return environment.get_template("page.html.jinja").render(
         title=title(subject),
         answers=answers(subject),
+        remarks=remarks(subject, MOST_SHOWN),
         facts=facts(subject),
         sections=_sections(subject),
         made_at=made_at,
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        style_hash=_sha256(style),
+        script_hash=_sha256(script),
     )
 
 
@@ -107,17 +115,15 @@ def save_pictures(
 
 
 def _sections(subject: Subject) -> list[Section]:
-    return [found for make in _SECTIONS if (found := make(subject)) is not None]
+    """All that have something to show: most of them of the best rows, where these are too many."""
+    best = subject.best(MOST_SHOWN)
+    found = (make(subject if make in _OF_ALL else best) for make in _SECTIONS)
+    return [section for section in found if section is not None]
 
 
-def _picture_uri(picture: Picture) -> dict[str, str]:
-    """The picture for light and for dark pages, as addresses that hold all of it."""
-    light = drawn(picture, "svg", background=False)
-    return {"light": _uri(light), "dark": _uri(darkened(light))}
-
-
-def _uri(svg: bytes) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+def _sha256(text: str) -> str:
+    """The hash of `text`, as a security policy has it."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _shown(value: Any) -> Any:
