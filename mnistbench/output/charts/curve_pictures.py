@@ -1,37 +1,34 @@
-"""Accuracy and loss by epoch at a column's width: one panel for a few groups, or one for each."""
+"""Accuracy and loss by epoch: one panel for a few groups, or one for each."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.output.charts.curves import (
-    FEW,
     Curve,
     accuracy_curve,
-    at_shared,
-    draw_curves,
     final_accuracy,
-    look,
+    lines_of,
     loss_curve,
-    median_curve,
-    scale_by_error,
-    set_accuracy_ticks,
-    set_epoch_ticks,
+    thinned,
 )
-from mnistbench.output.charts.style import COLOURS, PALE, WIDTH_IN, Picture, new_figure, plain_log
-from mnistbench.schema.escaping import brief, printable
+from mnistbench.output.charts.looks import FEW
+from mnistbench.output.charts.picture import Key, Line, Mark, Panel, Picture, Scale, axis_over
 from mnistbench.schema.record import RunRecord
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-__all__ = ["curve_pictures", "highest", "split_name"]
+__all__ = [
+    "ACCURACY",
+    "LOSS",
+    "CurvedRow",
+    "curve_pictures",
+    "curved_rows",
+    "keys_of",
+    "panel_of",
+    "split_name",
+]
 
 _COLUMNS = 3
 _PANELS = 24
@@ -41,24 +38,55 @@ _MOST_LINES = 48
 """Rows that are drawn, those that end highest: more could not be told apart."""
 
 _MOST_CHAPTERS = 6
-_PANEL_IN = 0.72
-_LETTERS = 17
-_TITLE_LINES = 3
 _PALE_POINTS = 16
 _PANEL_POINTS = 48
+_POINTS = 120
+_MARKS = 10
 _BAND = (
-    "Each line is the median over the seeds of a row; its band is the median's 95 % interval or, "
-    "with three to five seeds, from the smallest to the largest."
+    "A band is the median's 95 % interval or, with three to five seeds, from the smallest to the "
+    "largest."
 )
+_THIN = "Thin lines are single runs of a row that was not always evaluated at the same steps."
 _PALE = "Pale lines are the other rows of this picture."
 _BY_ERROR = "The axis is by the error's logarithm."
 
 
-class _Line(NamedTuple):
-    """One row: its name, and the curves of its runs."""
+@dataclass(frozen=True, kw_only=True)
+class _Quantity:
+    """What is drawn against epochs; `{}` in its title and label is for the split."""
 
     name: str
-    curves: list[Curve]
+    title: str
+    label: str
+    scale: Scale
+    read: Callable[[RunRecord], Curve]
+
+
+ACCURACY = _Quantity(
+    name="accuracy",
+    title="{} accuracy by epoch",
+    label="{} accuracy (%)",
+    scale="error",
+    read=accuracy_curve,
+)
+LOSS = _Quantity(
+    name="loss",
+    title="training loss by epoch",
+    label="training loss",
+    scale="log",
+    read=loss_curve,
+)
+
+
+class CurvedRow(NamedTuple):
+    """A row: its name, its place among all, and its runs, one of each seed.
+
+    A repeat of a seed would count its curve twice.
+    """
+
+    name: str
+    place: int
+    runs: Sequence[RunRecord]
 
 
 class _Place(NamedTuple):
@@ -69,44 +97,39 @@ class _Place(NamedTuple):
     note: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Quantity:
-    """What is drawn against epochs."""
-
-    name: str
-    title: str
-    axis: str
-    read: Callable[[RunRecord], Curve]
-
-
 def curve_pictures(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) -> list[Picture]:
     """Pictures of accuracy and of training loss of the `groups` called `names`.
 
     Up to seven groups are drawn together; more get a panel each, those of one recipe or model in a
     picture of their own where there are few of these.
     """
+    rows, note = curved_rows(groups, names)
     split = split_name(groups)
-    accuracy = _Quantity(
-        name="accuracy",
-        title=f"{split} accuracy by epoch",
-        axis=f"{split} accuracy (%)",
-        read=accuracy_curve,
-    )
-    loss = _Quantity(
-        name="loss", title="training loss by epoch", axis="training loss", read=loss_curve
-    )
-    named = list(zip(names, groups, strict=True))
-    shown, note = highest(named)
-    chapters = _chapters(shown)
-    return [
-        picture
-        for number, (chapter, members) in enumerate(chapters.items(), start=1)
-        for quantity in (accuracy, loss)
-        if (lines := _lines(members, chapter, quantity))
-        for picture in [
-            _picture(quantity, lines, _Place(chapter, number if len(chapters) > 1 else 0, note))
-        ]
+    chapters = _chapters(rows)
+    found = []
+    for number, (chapter, members) in enumerate(chapters.items(), start=1):
+        place = _Place(chapter, number if len(chapters) > 1 else 0, note)
+        for quantity in (ACCURACY, LOSS):
+            shown = [row for row in members if any(quantity.read(run)[0] for run in row.runs)]
+            if shown:
+                found.append(_picture(quantity, shown, split, place))
+    return found
+
+
+def curved_rows(
+    groups: Sequence[Sequence[RunRecord]], names: Sequence[str]
+) -> tuple[list[CurvedRow], str]:
+    """The `groups` that can be drawn, in their order, and what to say of the others."""
+    rows = [
+        CurvedRow(name, place, one_per_seed(counted(group)))
+        for place, (name, group) in enumerate(zip(names, groups, strict=True))
     ]
+    if len(rows) <= _MOST_LINES:
+        return rows, ""
+    ends = [final_accuracy(list(map(accuracy_curve, row.runs))) or 0.0 for row in rows]
+    ranked = sorted(rows, key=lambda row: -ends[row.place])[:_MOST_LINES]
+    note = f"The {_MOST_LINES} rows that end highest, of {len(rows)}."
+    return sorted(ranked, key=lambda row: row.place), note
 
 
 def split_name(groups: Sequence[Sequence[RunRecord]]) -> str:
@@ -115,18 +138,15 @@ def split_name(groups: Sequence[Sequence[RunRecord]]) -> str:
     return " / ".join(sorted(splits))
 
 
-_Named: TypeAlias = tuple[str, Sequence[RunRecord]]
-
-
-def _chapters(named: Sequence[_Named]) -> dict[str, list[_Named]]:
+def _chapters(rows: Sequence[CurvedRow]) -> dict[str, Sequence[CurvedRow]]:
     """What goes into one picture each, by what comes first in the names; ``""`` if not by that."""
-    if len(named) <= FEW:
-        return {"": list(named)}
-    found: dict[str, list[_Named]] = {}
-    for name, group in named:
-        found.setdefault(name.partition(", ")[0], []).append((name, group))
-    if not 1 < len(found) <= min(_MOST_CHAPTERS, len(named) // 2):
-        found = {"": list(named)}
+    if len(rows) <= FEW:
+        return {"": rows}
+    found: dict[str, list[CurvedRow]] = {}
+    for row in rows:
+        found.setdefault(row.name.partition(", ")[0], []).append(row)
+    if not 1 < len(found) <= min(_MOST_CHAPTERS, len(rows) // 2):
+        found = {"": list(rows)}
     return {
         chapter + f" ({start // _PANELS + 1})" * (len(members) > _PANELS):
             members[start : start + _PANELS]
@@ -135,138 +155,107 @@ def _chapters(named: Sequence[_Named]) -> dict[str, list[_Named]]:
     }  # fmt: skip
 
 
-def highest(named: Sequence[_Named]) -> tuple[list[_Named], str]:
-    """Those that can be drawn, in their order, and what to say of the others."""
-    if len(named) <= _MOST_LINES:
-        return list(named), ""
-    ends = [final_accuracy(list(map(accuracy_curve, _runs(group)))) for _, group in named]
-    ranked = sorted(range(len(named)), key=lambda index: -(ends[index] or 0.0))
-    shown = [named[index] for index in sorted(ranked[:_MOST_LINES])]
-    return shown, f"The {_MOST_LINES} rows that end highest, of {len(named)}."
+def _picture(quantity: _Quantity, rows: Sequence[CurvedRow], split: str, place: _Place) -> Picture:
+    chapter, number, note = place
+    few = len(rows) <= FEW
+    called = [row.name.removeprefix(f"{chapter}, ") for row in rows]
+    lead = f"{chapter.strip()}: " if chapter else ""
+    title = lead + quantity.title.format(split)
+    which = ", ".join(called) if few else f"{len(rows)} rows"
+    panel = panel_of(quantity, rows, split, small=not few)
+    notes = _notes(panel, rows, quantity)
+    return Picture(
+        name=f"{quantity.name}-{number}" if number else quantity.name,
+        title=title if chapter else title[:1].upper() + title[1:],
+        caption=" ".join(filter(None, [*notes, "" if few else _PALE, note])),
+        alt=f"{title} of {which}.{_ends(quantity, rows)}",
+        panels=[panel] if few else _apart(panel, rows, called),
+        columns=1 if few else _COLUMNS,
+        behind=[] if few else _behind(panel),
+        keys=keys_of(quantity, rows, called) if few else [],
+    )
 
 
-def _lines(members: Sequence[_Named], chapter: str, quantity: _Quantity) -> list[_Line]:
+def panel_of(
+    quantity: _Quantity, rows: Sequence[CurvedRow], split: str, *, small: bool = False
+) -> Panel:
+    """All `rows` on the same axes; for a `small` panel with fewer points and ticks, unmarked."""
+    lines = [line for row in rows for line in _lines(quantity, row, small=small)]
+    values = [y for line in lines for y in (*line.ys, *line.low, *line.high)]
+    at_most = 4 if small else 7
+    epochs = [x for line in lines for x in line.xs]
+    return Panel(
+        x=axis_over("epoch", epochs, at_most=at_most, whole=True),
+        y=axis_over(quantity.label.format(split), values, scale=quantity.scale, at_most=at_most),
+        marks=lines,
+    )
+
+
+def _lines(quantity: _Quantity, row: CurvedRow, *, small: bool) -> list[Line]:
+    curves = _curves(quantity, row)
+    look, points, marks = row.place, _POINTS, _MARKS
+    if small:
+        look, points, marks = row.place % FEW, _PANEL_POINTS, 0
+    return lines_of(curves, points=points, row=row.name, look=look, marks=marks) if curves else []
+
+
+def _curves(quantity: _Quantity, row: CurvedRow) -> list[Curve]:
+    return [curve for curve in map(quantity.read, row.runs) if curve[0]]
+
+
+def keys_of(
+    quantity: _Quantity, rows: Sequence[CurvedRow], called: Sequence[str], *, ends: str = ": "
+) -> list[Key]:
+    """The legend of `rows` as they are `called`: accuracies with where they end."""
     found = []
-    for name, group in members:
-        curves = [curve for curve in map(quantity.read, _runs(group)) if curve[0]]
-        if curves:
-            found.append(_Line(name.removeprefix(f"{chapter}, "), curves))
+    for row, name in zip(rows, called, strict=True):
+        end = final_accuracy(_curves(quantity, row)) if quantity is ACCURACY else None
+        text = name if end is None else f"{name}{ends}{end:.2f} %"
+        found.append(Key(text=text, row=row.name, look=row.place))
     return found
 
 
-def _runs(group: Sequence[RunRecord]) -> list[RunRecord]:
-    """Those that are drawn: one of each seed, as a repeat would count its curve twice."""
-    return one_per_seed(counted(group))
+def _apart(panel: Panel, rows: Sequence[CurvedRow], called: Sequence[str]) -> list[Panel]:
+    """A panel for each row, with the axes of the `panel` of all."""
+    lines: dict[str, list[Mark]] = {row.name: [] for row in rows}
+    for mark in panel.marks:
+        lines[mark.row].append(mark)
+    return [
+        replace(panel, marks=lines[row.name], title=name)
+        for row, name in zip(rows, called, strict=True)
+    ]
 
 
-def _picture(quantity: _Quantity, lines: Sequence[_Line], place: _Place) -> Picture:
-    chapter, number, note = place
-    few = len(lines) <= FEW
-    which = ", ".join(line.name for line in lines) if few else f"{len(lines)} rows"
-    lead = f"{chapter.strip()}: " if chapter else ""
-    title = lead + quantity.title
-    notes = [_BAND, *([] if few else [_PALE]), *([_BY_ERROR] * (quantity.name == "accuracy")), note]
-    return Picture(
-        name=f"{quantity.name}-{number}" if number else quantity.name,
-        title=title[:1].upper() + title[1:] if not chapter else title,
-        caption=" ".join(filter(None, notes)),
-        alt=f"{title} of {which}.{_ends(quantity, lines)}",
-        draw=partial(_together if few else _apart, quantity, lines),
-    )
+def _behind(panel: Panel) -> list[Line]:
+    """The first line of each row, pale."""
+    first = {mark.row: mark for mark in reversed(panel.marks) if isinstance(mark, Line)}
+    thin = [(row, thinned((list(m.xs), list(m.ys)), _PALE_POINTS)) for row, m in first.items()]
+    return [Line(xs=xs, ys=ys, row=row, kind="pale") for row, (xs, ys) in thin]
 
 
-def _ends(quantity: _Quantity, lines: Sequence[_Line]) -> str:
-    """The lowest and highest end of the lines, for those who do not see them."""
-    if quantity.name != "accuracy":
+def _notes(panel: Panel, rows: Sequence[CurvedRow], quantity: _Quantity) -> Iterable[str]:
+    """How its lines are to be read."""
+    lines = [mark for mark in panel.marks if isinstance(mark, Line)]
+    seeds = {len(_curves(quantity, row)) > 1 for row in rows}
+    if seeds == {False}:
+        yield "Each line is one run."
+    else:
+        yield "Each line is the median over seeds" + (", or one run." if False in seeds else ".")
+    if any(line.low for line in lines):
+        yield _BAND
+    if any(line.kind == "thin" for line in lines):
+        yield _THIN
+    if quantity is ACCURACY:
+        yield _BY_ERROR
+        if len(rows) <= FEW:
+            yield "Numbers are where lines end."
+
+
+def _ends(quantity: _Quantity, rows: Sequence[CurvedRow]) -> str:
+    """The lowest and highest end of the rows, for those who do not see them."""
+    if quantity is not ACCURACY:
         return ""
-    ends = [end for line in lines if (end := final_accuracy(line.curves)) is not None]
+    found = [final_accuracy(_curves(quantity, row)) for row in rows]
+    ends = [end for end in found if end is not None]
     low, high = min(ends), max(ends)
     return f" They end at {low:.2f} %" + (f" to {high:.2f} %." if high > low else ".")
-
-
-def _together(quantity: _Quantity, lines: Sequence[_Line]) -> Figure:
-    """All lines on the same axes, named below."""
-    figure = new_figure(2.35 + 0.14 * len(lines))
-    axes = figure.add_subplot()
-    _scale(axes, quantity)
-    for index, line in enumerate(lines):
-        label = brief(line.name, 48)
-        end = final_accuracy(line.curves) if quantity.name == "accuracy" else None
-        if end is not None:
-            label += f": {end:.2f} %"
-        draw_curves(axes, line.curves, look(index) | {"markersize": 2.5}, label=label)
-    _finish(axes, quantity, apart=0.06)
-    set_epoch_ticks(axes, at_most=8)
-    axes.set(xlabel="epoch", ylabel=quantity.axis)
-    figure.legend(loc="outside lower left", ncols=1)
-    return figure
-
-
-def _apart(quantity: _Quantity, lines: Sequence[_Line]) -> Figure:
-    """A panel for each line, with the others pale behind it."""
-    rows = -(-len(lines) // _COLUMNS)
-    titles = [_broken(line.name) for line in lines]
-    title_in = 0.17 + 0.12 * max(title.count("\n") for title in titles)
-    height_in = (_PANEL_IN + title_in) * rows + 0.4
-    figure = new_figure(height_in, fixed=True)  # to try a layout would draw each panel twice
-    figure.subplots_adjust(
-        left=0.48 / WIDTH_IN,
-        right=1 - 0.06 / WIDTH_IN,
-        bottom=0.4 / height_in,
-        top=1 - title_in / height_in,
-        wspace=0.14,
-        hspace=(title_in + 0.06) / _PANEL_IN,
-    )
-    grid = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
-    panels = list(grid.flat)
-    _scale(panels[0], quantity)
-    courses = [_thinned(median_curve(line.curves), _PALE_POINTS) for line in lines]
-    for index, (axes, line, title) in enumerate(zip(panels, lines, titles, strict=False)):
-        others = [*courses[:index], *courses[index + 1 :]]
-        axes.plot(*_one_line(others), color=PALE, linewidth=0.5)
-        kept = at_shared(line.curves) or line.curves  # thinned alone, they would share fewer
-        draw_curves(axes, [_thinned(c, _PANEL_POINTS) for c in kept], {"color": COLOURS[0]})
-        axes.set_title(title, fontsize=7, loc="left", pad=2)
-    _finish(panels[0], quantity, apart=0.2)
-    set_epoch_ticks(panels[0], at_most=4)
-    for axes in panels:
-        axes.tick_params(length=2, pad=1.5)
-        axes.minorticks_off()
-    for axes in panels[len(lines) :]:
-        axes.set_axis_off()
-    figure.supxlabel("epoch", fontsize=7.5, y=0.02 / height_in)
-    figure.supylabel(quantity.axis, fontsize=7.5, x=0.02 / WIDTH_IN)
-    return figure
-
-
-def _scale(axes: Axes, quantity: _Quantity) -> None:
-    if quantity.name == "accuracy":
-        scale_by_error(axes)
-
-
-def _finish(axes: Axes, quantity: _Quantity, *, apart: float) -> None:
-    if quantity.name == "accuracy":
-        set_accuracy_ticks(axes, apart=apart)
-    else:
-        plain_log(axes, "y")
-
-
-def _thinned(curve: Curve, points: int) -> Curve:
-    """`curve` of so few `points`, where no more could be seen."""
-    every = len(curve[0]) // points + 1
-    return curve[0][::every], curve[1][::every]
-
-
-def _one_line(curves: Sequence[Curve]) -> Curve:
-    """`curves` as one with gaps, which is one path in a file."""
-    gap = [math.nan]
-    return (
-        [x for epochs, _ in curves for x in [*epochs, *gap]],
-        [y for _, values in curves for y in [*values, *gap]],
-    )
-
-
-def _broken(name: str) -> str:
-    """A name for a third of a column: in up to three lines, broken after commas."""
-    *parts, rest = printable(name).split(", ", _TITLE_LINES - 1)
-    return "\n".join(brief(part, _LETTERS) for part in (*parts, rest))

@@ -1,46 +1,20 @@
-"""Curves by epoch as lines with their bands, on any axes."""
+"""Curves of runs by epoch, and the lines that several runs are drawn as."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from statistics import median
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
-from mnistbench.output.charts.style import COLOURS
+from mnistbench.output.charts.picture import Line
 from mnistbench.schema.record import RunRecord
 from mnistbench.stats.intervals import median_interval
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+__all__ = ["Curve", "accuracy_curve", "final_accuracy", "lines_of", "loss_curve", "thinned"]
 
-__all__ = [
-    "FEW",
-    "Curve",
-    "accuracy_curve",
-    "at_shared",
-    "draw_curves",
-    "final_accuracy",
-    "look",
-    "loss_curve",
-    "median_curve",
-    "scale_by_error",
-    "set_accuracy_ticks",
-    "set_epoch_ticks",
-]
-
-FEW = len(COLOURS)
-"""Lines that are told apart by their colour alone."""
-
-_LINES = ("-", "--", ":", "-.")
-_MARKERS = "os^Dv<>P"
-_MARKERS_A_LINE = 10
 _BAND_RUNS = 3
 _FEWEST_SHARED = 2
 _LOSS_WINDOWS = 100
-_SEVERAL = 1.5  # epochs
-_ONE_IMAGE = 0.01  # in percent of ten thousand; added to errors, so that none is 0
-_TICKS = (0, 20, 50, 70, 80, 90, 95, 97, 98, 99, 99.5, 99.8, 99.9, 100)
 
 Curve: TypeAlias = tuple[list[float], list[float]]
 """Epochs, and the values there."""
@@ -67,87 +41,35 @@ def loss_curve(record: RunRecord) -> Curve:
     return epochs, [sum(loss for _, loss in part) / len(part) for part in parts]
 
 
-def look(index: int) -> dict[str, Any]:
-    """Colour, line and marker of a line: 56 before any two are the same."""
-    return {
-        "color": COLOURS[index % FEW],
-        "linestyle": _LINES[index // FEW % len(_LINES)],
-        "marker": _MARKERS[index % len(_MARKERS)],
-        "markersize": 3.5,
-    }
-
-
-def scale_by_error(axes: Axes) -> None:
-    """Heights by the logarithm of the error, or all that is near 100 % would be one line."""
-    import numpy as np
-
-    def height(accuracy: Any) -> Any:
-        return -np.log10(np.maximum(100.0 + _ONE_IMAGE - accuracy, _ONE_IMAGE / 2))
-
-    axes.set_yscale("function", functions=(height, lambda y: 100.0 + _ONE_IMAGE - 10.0**-y))
-    axes.yaxis.set_major_formatter("{x:g}")
-
-
-def set_accuracy_ticks(axes: Axes, *, apart: float) -> None:
-    """Ticks at round accuracies within the view, at least this share of the axis `apart`."""
-    bounds = axes.get_ylim()
-    within = [tick for tick in _TICKS if bounds[0] <= tick <= bounds[1]]
-    low, *heights, high = axes.transData.transform(
-        [(0, y) for y in (bounds[0], *within, bounds[1])]
-    )
-    ticks: list[float] = []
-    last = math.inf
-    for tick, (_, height) in reversed(list(zip(within, heights, strict=True))):
-        if last - height >= apart * (high[1] - low[1]):
-            ticks.append(tick)
-            last = height
-    axes.set_yticks(ticks)
-
-
-def set_epoch_ticks(axes: Axes, *, at_most: int) -> None:
-    """Ticks at whole epochs, where the view is of several."""
-    from matplotlib.ticker import MaxNLocator
-
-    low, high = axes.get_xlim()
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=at_most, integer=high - low >= _SEVERAL))
-    axes.xaxis.set_major_formatter("{x:g}")
-
-
-def draw_curves(
-    axes: Axes, curves: Sequence[Curve], style: dict[str, Any], *, label: str | None = None
-) -> None:
+def lines_of(curves: Sequence[Curve], *, points: int, **marked: Any) -> list[Line]:
     """The median of `curves` at the evaluations that all share, and its band; else each apart.
 
     They share enough where two are among them and the last of each. From three runs on the band is
     the median's 95 % interval (`median_interval`) or, below six runs, from the smallest to the
-    largest.
+    largest. Lines have at most so many `points`, and what is `marked`.
     """
-    shared = at_shared(curves)
-    style = style | {"markevery": max(len((shared or curves)[0][0]) // _MARKERS_A_LINE, 1)}
+    shared = _at_shared(curves)
     if not shared:
-        for index, curve in enumerate(curves):
-            axes.plot(*curve, **style, linewidth=0.7, label=None if index else label)
-        return
-    epochs, columns = _columns(shared)
-    if not epochs:
-        return
-    axes.plot(epochs, [median(column) for column in columns], **style, linewidth=1.4, label=label)
+        thin = [thinned(curve, points) for curve in curves]
+        return [Line(xs=xs, ys=ys, kind="thin", **marked) for xs, ys in thin]
+    epochs, columns = _columns([thinned(curve, points) for curve in shared])
     if len(curves) >= _BAND_RUNS:
         low, high = zip(*map(_band, columns), strict=True)
-        axes.fill_between(epochs, low, high, color=style["color"], alpha=0.18, linewidth=0)
+        marked |= {"low": low, "high": high}
+    return [Line(xs=epochs, ys=[median(column) for column in columns], **marked)]
 
 
-def median_curve(curves: Sequence[Curve]) -> Curve:
-    """The median of `curves` where they share enough (`draw_curves`), else the first."""
-    shared = at_shared(curves)
-    if not shared:
-        return curves[0]
-    epochs, columns = _columns(shared)
-    return epochs, [median(column) for column in columns]
+def thinned(curve: Curve, points: int) -> Curve:
+    """`curve` at so many evenly spaced `points`, with its ends, where no more could be seen."""
+    last = len(curve[0]) - 1
+    if last < points:
+        return curve
+    kept = [round(index * last / (points - 1)) for index in range(points)]
+    return [curve[0][index] for index in kept], [curve[1][index] for index in kept]
 
 
-def at_shared(curves: Sequence[Curve]) -> Sequence[Curve]:
-    """`curves` at the epochs that all have; none where they share too few (`draw_curves`)."""
+def _at_shared(curves: Sequence[Curve]) -> Sequence[Curve]:
+    """`curves` at the epochs that all have; none where they share too few (`lines_of`)."""
     first = curves[0][0]
     if all(epochs == first for epochs, _ in curves):
         return curves

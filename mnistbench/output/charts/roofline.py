@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-from mnistbench.output.charts.curves import look
-from mnistbench.output.charts.style import INK, MUTED, Picture, new_figure, plain_log
+from mnistbench.output.charts.picture import Key, Line, Panel, Picture, axis_over
 from mnistbench.schema.escaping import brief
 from mnistbench.schema.insight import Ceilings, StepCosts
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = ["RooflinePoint", "roofline_picture"]
 
@@ -40,8 +34,11 @@ class RooflinePoint(NamedTuple):
         return self.costs.flops / self.costs.step_s
 
 
-def roofline_picture(points: Sequence[RooflinePoint]) -> Picture | None:
-    """The picture of `points` that have operations and bytes; ``None`` if none has."""
+def roofline_picture(points: Sequence[RooflinePoint], places: Mapping[str, int]) -> Picture | None:
+    """The picture of `points` that have operations and bytes; ``None`` if none has.
+
+    `places` has the place of each row among those of the page, which gives it its colour.
+    """
     told = [point for point in points if _has_a_place(point)]
     if not told:
         return None
@@ -53,7 +50,11 @@ def roofline_picture(points: Sequence[RooflinePoint]) -> Picture | None:
         "are the most that the machine was seen to do: memory's speed, dashed that of the cache, "
         "then arithmetic. The further below them, the more of a step is neither.",
         alt=f"Roofline; shares of what memory and arithmetic allow: {shares}.",
-        draw=partial(_draw, told),
+        panels=[_panel(told, places)],
+        keys=[
+            Key(text=name, row=name, look=places.get(name, 0), points=True)
+            for name in (point.name for point in told)
+        ],
     )
 
 
@@ -72,34 +73,40 @@ def _share(point: RooflinePoint) -> float:
     return point.flops_per_s / roof
 
 
-def _draw(points: Sequence[RooflinePoint]) -> Figure:
-    figure = new_figure(2.4 + 0.14 * len(points))
-    axes = figure.add_subplot()
+def _panel(points: Sequence[RooflinePoint], places: Mapping[str, int]) -> Panel:
     roofs = {point.machine: point.costs.ceilings for point in points}
     xs = [point.intensity for point in points]
     ridges = [roof.matmul_flops_per_s / roof.copy_bytes_per_s for roof in roofs.values()]
-    low, high = min([*xs, *ridges]) / 4, max([*xs, *ridges]) * 4
-    for machine, roof in roofs.items():
-        _draw_roof(axes, roof, (low, high), label=machine if len(roofs) > 1 else "")
-    for index, point in enumerate(points):
-        style = look(index) | {"linestyle": "none", "markersize": 5}
-        axes.plot(point.intensity, point.flops_per_s / _GIGA, label=brief(point.name, 52), **style)
-    axes.set_xlim(low, high)
-    plain_log(axes, "x")
-    plain_log(axes, "y")
-    axes.margins(y=0.15)
-    axes.set(xlabel="operations per byte", ylabel="Gflop/s")
-    figure.legend(loc="outside lower left")
-    return figure
+    ends = min([*xs, *ridges]) / 4, max([*xs, *ridges]) * 4
+    lines = [line for one in roofs.items() for line in _roof(*one, ends, named=len(roofs) > 1)]
+    lines += [
+        Line(
+            xs=[point.intensity],
+            ys=[point.flops_per_s / _GIGA],
+            row=point.name,
+            look=places.get(point.name, 0),
+            kind="points",
+            marks=1,
+            told=f"{point.name}: {100 * _share(point):.2g} % of its roof",
+        )
+        for point in points
+    ]
+    ys = [y for line in lines for y in line.ys]
+    return Panel(
+        x=axis_over("operations per byte", ends, scale="log"),
+        y=axis_over("Gflop/s", ys, scale="log"),
+        marks=lines,
+    )
 
 
-def _draw_roof(axes: Axes, roof: Ceilings, ends: tuple[float, float], *, label: str) -> None:
+def _roof(
+    machine: str, roof: Ceilings, ends: tuple[float, float], *, named: bool
+) -> Iterable[Line]:
     flat = roof.matmul_flops_per_s / _GIGA
-    for speed, style in ((roof.copy_bytes_per_s, "-"), (roof.cached_copy_bytes_per_s, "--")):
+    for speed, cached in ((roof.copy_bytes_per_s, False), (roof.cached_copy_bytes_per_s, True)):
         ridge = min(max(roof.matmul_flops_per_s / speed, ends[0]), ends[1])
         xs = [ends[0], ridge, ends[1]]
         ys = [min(flat, x * speed / _GIGA) for x in xs]
-        axes.plot(xs, ys, color=INK if style == "-" else MUTED, linestyle=style, linewidth=1.0)
-    if label:
-        text = brief(label, 30)
-        axes.text(ends[1], flat, text, fontsize=7, color=MUTED, ha="right", va="bottom")
+        text = brief(machine, 30) if named and not cached else ""
+        told = f"{machine}: arithmetic and {'the cache' if cached else 'memory'}"
+        yield Line(xs=xs, ys=ys, kind="dashed" if cached else "line", text=text, told=told)

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from mnistbench.output.charts.curves import look
-from mnistbench.output.charts.style import MUTED, Picture, new_figure
-from mnistbench.schema.escaping import brief
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from mnistbench.output.charts.picture import Key, Line, Panel, Picture, axis_over, ticked
+from mnistbench.output.charts.ticks import spread_out
 
 __all__ = ["Speed", "speed_picture", "speedup_picture"]
 
 _AXES = {"batch": "samples in a step", "processes": "processes"}
+_APART = 0.09  # of the axis, from the middle of one number to that of the next
 
 
 class Speed(NamedTuple):
-    """What was measured at `x`: a `value` and the ends of its interval, if it has one."""
+    """What was measured at `x`: a `value` and the ends of its interval, if it has one.
+
+    `row` is the row of the page that it belongs to; empty if there is none.
+    """
 
     series: str
     x: int
     value: float
     low: float | None
     high: float | None
+    row: str = ""
 
 
 def speed_picture(
@@ -43,7 +42,8 @@ def speed_picture(
         caption="Mean samples per second on the train clock, with 95 % intervals of the mean over "
         "seeds where there are several.",
         alt=f"Samples per second against {against}: {_told(told, ' samples/s', '{:,.0f}')}.",
-        draw=partial(_draw, told, axis="samples/s", x_axis=_AXES[against], ideal=False),
+        panels=[_panel(told, label="samples/s", x_label=_AXES[against], ideal=False)],
+        keys=_keys(told),
     )
 
 
@@ -59,7 +59,8 @@ def speedup_picture(speedups: Sequence[Speed], *, number: int = 0) -> Picture | 
         "line is as many times as processes. Strong: the same global batch; weak: the same batch "
         "on each process.",
         alt=f"Speed-up over one process: {_told(told, ' times', '{:.2f}')}.",
-        draw=partial(_draw, told, axis="× samples/s", x_axis="processes", ideal=True),
+        panels=[_panel(told, label="× samples/s", x_label="processes", ideal=True)],
+        keys=_keys(told),
     )
 
 
@@ -78,37 +79,40 @@ def _told(told: Sequence[Sequence[Speed]], unit: str, form: str) -> str:
     )
 
 
-def _draw(told: Sequence[Sequence[Speed]], *, axis: str, x_axis: str, ideal: bool) -> Figure:
-    figure = new_figure(2.3 + 0.14 * len(told))
-    axes = figure.add_subplot()
-    axes.set_xscale("log", base=2)
-    for index, series in enumerate(told):
-        _draw_series(axes, series, index)
+def _keys(told: Sequence[Sequence[Speed]]) -> list[Key]:
+    return [Key(text=series[0].series, look=look) for look, series in enumerate(told)]
+
+
+def _panel(told: Sequence[Sequence[Speed]], *, label: str, x_label: str, ideal: bool) -> Panel:
     xs = sorted({speed.x for series in told for speed in series} | ({1} if ideal else set()))
+    lines = [line for look, series in enumerate(told) for line in _lines(series, look)]
     if ideal:
-        axes.plot([1, xs[-1]], [1, xs[-1]], color=MUTED, linestyle="--", linewidth=0.9)
-    axes.set_xticks(xs, [f"{x}" for x in xs])
-    axes.minorticks_off()
-    axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter("{x:,g}")
-    axes.set(xlabel=x_axis, ylabel=axis)
-    figure.legend(loc="outside lower left")
-    return figure
+        ends = [1.0, float(xs[-1])]
+        lines.insert(0, Line(xs=ends, ys=ends, kind="dashed", told="as many times as processes"))
+    x = axis_over(x_label, xs, scale="log2")
+    shown = spread_out(xs, x.place, apart=_APART)
+    ys = [y for line in lines for y in (*line.ys, *line.low, *line.high)]
+    y = axis_over(label, [0.0, *ys])
+    return Panel(x=ticked(x, shown), y=y, marks=lines)
 
 
-def _draw_series(axes: Axes, series: Sequence[Speed], index: int) -> None:
-    style = look(index)
-    xs, values = [speed.x for speed in series], [speed.value for speed in series]
-    if len(set(xs)) < len(xs):  # several rows at one x, between which a line would say nothing
-        style["linestyle"] = "none"
-    below = [speed.value - (speed.value if speed.low is None else speed.low) for speed in series]
-    above = [(speed.value if speed.high is None else speed.high) - speed.value for speed in series]
-    axes.errorbar(
-        xs,
-        values,
-        yerr=[[max(0.0, one) for one in side] for side in (below, above)],
-        label=brief(series[0].series, 52),
-        elinewidth=0.9,
-        capsize=2,
-        **style,
-    )
+def _lines(series: Sequence[Speed], look: int) -> Iterable[Line]:
+    """A line through the points of a `series`, and each point by itself, as each is of a row."""
+    xs = [speed.x for speed in series]
+    if len(set(xs)) == len(xs) > 1:  # between several rows at one x a line would say nothing
+        values = [speed.value for speed in series]
+        yield Line(xs=xs, ys=values, look=look, told=series[0].series)
+    for speed in series:
+        ends = [] if speed.low is None or speed.high is None else [speed.low, speed.high]
+        yield Line(
+            xs=[speed.x],
+            ys=[speed.value],
+            row=speed.row,
+            look=look,
+            kind="points",
+            marks=1,
+            told=speed.series,
+            low=ends[:1],
+            high=ends[1:],
+            bars=True,
+        )

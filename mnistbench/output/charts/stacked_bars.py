@@ -3,37 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import accumulate
+from typing import NamedTuple
 
-from mnistbench.output.charts.rows import parts_of, row_figure
-from mnistbench.output.charts.style import COLOURS, INK, MUTED, PALE, Picture
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from mnistbench.output.charts.picture import Axis, Bars, Key, Panel, Picture, axis_over, rows_axis
+from mnistbench.output.charts.rows import parts_of
 
 __all__ = ["Stack", "ledger_pictures", "step_pictures"]
-
-_BLUE, _RED, _GREEN, _PINK, _ORANGE, _SKY, _BLACK = COLOURS
-_HATCH = "////"
-_LOOKS: Mapping[str, tuple[str, str]] = {
-    "import": (_SKY, ""),
-    "startup": (_SKY, _HATCH),
-    "data": (_PINK, ""),
-    "build": (_PINK, _HATCH),
-    "compile": (_GREEN, ""),
-    "train": (_BLUE, ""),
-    "eval": (_ORANGE, ""),
-    "checkpoint": (_RED, ""),
-    "profile": (_BLACK, ""),
-    "arithmetic": (_BLUE, ""),
-    "memory traffic": (_SKY, ""),
-    "calls": (_ORANGE, ""),
-    "loader": (_PINK, ""),
-    "communication": (_GREEN, ""),
-    "other": (PALE, ""),
-}
-"""Colour and hatch of each part, the same in every picture."""
 
 _LEAST = 0.005
 """A part below this share of the longest bar in all rows goes into `other`."""
@@ -53,7 +29,7 @@ def ledger_pictures(rows: Sequence[Stack]) -> list[Picture]:
         rows,
         name="clock-ledger",
         title="Where the wall clock went",
-        axis="seconds",
+        unit="seconds",
         caption="Mean seconds of a run by phase, one run after another; the parts come to its wall "
         "time.",
     )
@@ -65,7 +41,7 @@ def step_pictures(rows: Sequence[Stack]) -> list[Picture]:
         rows,
         name="step-costs",
         title="What a step is made of",
-        axis="milliseconds a step",
+        unit="milliseconds a step",
         caption="The least that arithmetic and memory traffic could take at the machine's "
         "ceilings, the cost of calls whatever the batch, and waiting; the tick is the median "
         "step, and what lies between is other.",
@@ -73,11 +49,12 @@ def step_pictures(rows: Sequence[Stack]) -> list[Picture]:
 
 
 def _pictures(
-    rows: Sequence[Stack], *, name: str, title: str, axis: str, caption: str
+    rows: Sequence[Stack], *, name: str, title: str, unit: str, caption: str
 ) -> list[Picture]:
     parts, told = parts_of(rows)
     shown = _shown(rows)
-    widest = max((max(sum(row.parts.values()), row.whole or 0.0) for row in rows), default=0.0)
+    ends = [max(sum(row.parts.values()), row.whole or 0.0) for row in rows]
+    axis = axis_over(unit, [0.0, *ends], at_most=7)
     return [
         Picture(
             name=name + (f"-{k}" if k > 1 else ""),
@@ -85,7 +62,8 @@ def _pictures(
             caption=caption + told,
             alt=f"{title}: stacked bars of {len(part)} row{'s' * (len(part) > 1)} by "
             f"{', '.join(shown)}. {_largest(part)}",
-            draw=partial(_draw, [_merged(row, shown) for row in part], axis=axis, widest=widest),
+            panels=[_panel([_merged(row, shown) for row in part], axis)],
+            keys=[Key(text=name, part=name) for name in shown],
         )
         for k, part in enumerate(parts, start=1)
     ]
@@ -115,26 +93,19 @@ def _largest(rows: Sequence[Stack]) -> str:
     return f"In the first row, {largest} is {share}."
 
 
-def _draw(rows: Sequence[Stack], *, axis: str, widest: float) -> Figure:
-    names = list(rows[0].parts)
-    legend_rows = -(-len(names) // 4)
-    figure, axes = row_figure([row.name for row in rows], below_in=0.55 + 0.15 * legend_rows)
-    left = [0.0] * len(rows)
-    for name in names:
-        widths = [row.parts[name] for row in rows]
-        axes.barh(range(len(rows)), widths, left=left, label=name, height=0.5, **_look(name))
-        left = [start + width for start, width in zip(left, widths, strict=True)]
-    for y, row in enumerate(rows):
-        if row.whole is not None:
-            axes.plot([row.whole, row.whole], [y - 0.32, y + 0.32], color=INK, linewidth=1.2)
-    axes.set_xlim(0, widest * 1.03 or 1.0)
-    axes.set_xlabel(axis)
-    figure.legend(
-        loc="outside lower left", ncols=4, handlelength=1.0, handletextpad=0.4, columnspacing=1.0
-    )
-    return figure
+def _panel(rows: Sequence[Stack], axis: Axis) -> Panel:
+    bars = [
+        Bars(row=row.name, label=row.name, y=y, parts=_placed(row.parts, axis), whole=row.whole)
+        for y, row in enumerate(rows)
+    ]
+    return Panel(x=axis, y=rows_axis(len(rows)), marks=bars)
 
 
-def _look(name: str) -> dict[str, Any]:
-    colour, hatch = _LOOKS.get(name, (MUTED, ""))
-    return {"color": colour, "hatch": hatch, "edgecolor": "white" if hatch else "none"}
+def _placed(parts: Mapping[str, float], axis: Axis) -> list[tuple[str, float, float, str]]:
+    """Each part behind those before it, with its numbers in words."""
+    ends = list(accumulate(parts.values(), initial=0.0))
+    return [
+        (name, start, end, f"{name} {value:,.3g} {axis.label}")
+        for (name, value), start, end in zip(parts.items(), ends, ends[1:], strict=False)
+        if value > 0
+    ]

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from mnistbench.analysis.number_text import goal, seconds
-from mnistbench.output.charts.rows import parts_of, row_figure
-from mnistbench.output.charts.style import COLOURS, MUTED, Picture, plain_log
+from mnistbench.output.charts.picture import Axis, Dot, Panel, Picture, axis_over, rows_axis
+from mnistbench.output.charts.rows import parts_of
 from mnistbench.stats.survival import CensoredMedian
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = ["TimedRow", "time_pictures"]
 
 _TOLD = 7
 _WIDE = 20.0
 """Times this factor apart need a logarithmic axis."""
+
+_ROOM = 0.15
 
 
 class TimedRow(NamedTuple):
@@ -31,24 +27,37 @@ class TimedRow(NamedTuple):
     mark: str = ""
 
 
-def time_pictures(rows: Sequence[TimedRow], target: float) -> list[Picture]:
-    """Pictures of `rows`, as ordered, at a `target` accuracy; none if no row got there."""
+def time_pictures(
+    rows: Sequence[TimedRow], target: float, places: Mapping[str, int]
+) -> list[Picture]:
+    """Pictures of `rows`, as ordered, at a `target` accuracy; none if no row got there.
+
+    `places` has the place of each row among those of the page, which gives it its colour.
+    """
     if not any(row.time_s.reached for row in rows):
         return []
     parts, told = parts_of(rows)
-    ends = _ends(rows)
+    axis = _axis(rows)
     return [
         Picture(
             name=f"time-to-{target * 100:.10g}".replace(".", "-") + (f"-{k}" if k > 1 else ""),
             title=f"Train time to {goal(target)}" + (f", part {k}" if k > 1 else ""),
-            caption="A dot is the median over all seeds (Turnbull), the line its 95 % "
-            "interval; an arrow has no upper end, a hollow dot no interval. Numbers are how many "
-            f"seeds got there.{told}",
+            caption=f"{_caption(rows)}{told}",
             alt=f"Median train seconds to {goal(target)}: {_told(part)}.",
-            draw=partial(_draw, part, ends),
+            panels=[_panel(part, axis, places)],
         )
         for k, part in enumerate(parts, start=1)
     ]
+
+
+def _caption(rows: Sequence[TimedRow]) -> str:
+    """How dots, lines and numbers are to be read."""
+    if all(row.time_s.n == 1 for row in rows):
+        return "A dot is the time of one run."
+    return (
+        "A dot is the median over all seeds (Turnbull), the line its 95 % interval; an arrow has "
+        "no upper end, a hollow dot no interval. Numbers are how many seeds got there."
+    )
 
 
 def _told(rows: Sequence[TimedRow]) -> str:
@@ -57,57 +66,41 @@ def _told(rows: Sequence[TimedRow]) -> str:
     return "; ".join(told[:_TOLD]) + f"; and {len(told) - _TOLD} more" * (len(told) > _TOLD)
 
 
-def _ends(rows: Sequence[TimedRow]) -> tuple[float, float]:
-    """The smallest and the largest second that is drawn of any row."""
-    drawn = [
-        value
-        for row in rows
-        for value in (row.time_s.median, row.time_s.low, row.time_s.high)
-        if value is not None
-    ]
-    return (min(drawn), max(drawn)) if drawn else (0.0, 1.0)
+def _axis(rows: Sequence[TimedRow]) -> Axis:
+    """From 0, or logarithmic if times are far apart; with room for texts at the right."""
+    times = [row.time_s for row in rows]
+    drawn = [x for time in times for x in (time.median, time.low, time.high) if x is not None]
+    low, high = min(drawn), max(drawn)
+    if low > 0 and high > _WIDE * low:
+        room = (high / low) ** _ROOM
+        return axis_over("train seconds", [low, high * room], scale="log")
+    return axis_over("train seconds", [0.0, high * (1 + _ROOM)])
 
 
-def _draw(rows: Sequence[TimedRow], ends: tuple[float, float]) -> Figure:
-    figure, axes = row_figure([row.name + row.mark for row in rows])
-    logarithmic = ends[0] > 0 and ends[1] > _WIDE * ends[0]
-    if logarithmic:
-        spread = math.log(ends[1] / ends[0])
-        axes.set_xlim(ends[0] * math.exp(-0.05 * spread), ends[1] * math.exp(0.2 * spread))
-        plain_log(axes, "x")
-    else:
-        axes.set_xlim(0, ends[1] * 1.2 or 1.0)
-    for y, row in enumerate(rows):
-        _draw_row(axes, y, row.time_s)
-    axes.set_xlabel("train seconds")
-    return figure
+def _panel(rows: Sequence[TimedRow], axis: Axis, places: Mapping[str, int]) -> Panel:
+    dots = [_dot(y, row, places.get(row.name, 0)) for y, row in enumerate(rows)]
+    return Panel(x=axis, y=rows_axis(len(rows)), marks=dots)
 
 
-def _draw_row(axes: Axes, y: int, time: CensoredMedian) -> None:
-    left, right = axes.get_xlim()
+def _dot(y: int, row: TimedRow, place: int) -> Dot:
+    time = row.time_s
     count = f"{time.reached} of {time.n}" if time.n > 1 else ""
+    unknown = time.low is None and time.high is None
+    told, text = "not reached", count if time.reached < time.n else ""
     if time.median is None:
-        text = f"not reached{', ' if count else ''}{count}"
-        at = axes.get_yaxis_transform()
-        axes.text(0.99, y, text, color=MUTED, fontsize=7, ha="right", va="center", transform=at)
-        return
-    known = time.low is not None or time.high is not None
-    if known:
-        low = max(time.low or left, left)
-        if time.high is None:
-            arrow = {"arrowstyle": "-|>", "color": COLOURS[0], "shrinkA": 0, "shrinkB": 0}
-            axes.annotate("", (right, y), (low, y), arrowprops=arrow)
-        else:
-            axes.plot([low, time.high], [y, y], color=COLOURS[0], linewidth=1.4)
-    face = COLOURS[0] if known or time.n == 1 else "none"
-    axes.plot(time.median, y, "o", color=COLOURS[0], markerfacecolor=face, markersize=4.5)
-    if count and time.reached < time.n:
-        axes.annotate(
-            count,
-            (time.median if time.high is None else time.high, y),
-            xytext=(5, 4 if time.high is None and known else 0),
-            textcoords="offset points",
-            color=MUTED,
-            fontsize=7,
-            va="bottom" if time.high is None and known else "center",
-        )
+        text = f"{told}, {count}" if count else told
+    else:
+        low, high = ("–" if end is None else seconds(end) for end in (time.low, time.high))
+        told = f"{seconds(time.median)} s" + ("" if unknown else f" ({low} to {high})")
+    return Dot(
+        row=row.name,
+        label=row.name + row.mark,
+        look=place,
+        y=y,
+        x=time.median,
+        low=time.low,
+        high=time.high,
+        hollow=unknown and time.n > 1,
+        text=text,
+        told=f"{told}, {count}" if count else told,
+    )

@@ -30,7 +30,7 @@ def step_section(subject: Subject) -> Section | None:
     costs = {name: run.step_costs for name, run in middle.items() if run.step_costs}
     machines = {row.name: str(identify(row.runs)["device"]) for row in subject.rows}
     roofline = roofline_picture(
-        [RooflinePoint(name, machines[name], cost) for name, cost in costs.items()]
+        [RooflinePoint(name, machines[name], cost) for name, cost in costs.items()], subject.places
     )
     return Section(
         key="steps",

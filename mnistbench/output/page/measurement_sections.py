@@ -13,10 +13,10 @@ from mnistbench.analysis.scaling.analysis import ScalingReport, analyse_scaling
 from mnistbench.analysis.scaling.speedup import Measured, Speedup
 from mnistbench.analysis.stability import is_profiled, mark_notes
 from mnistbench.output.charts.curve_pictures import curve_pictures
+from mnistbench.output.charts.picture import Picture
 from mnistbench.output.charts.rows import MOST_ROWS
 from mnistbench.output.charts.speed_pictures import Speed, speed_picture, speedup_picture
 from mnistbench.output.charts.stacked_bars import Stack, ledger_pictures
-from mnistbench.output.charts.style import Picture
 from mnistbench.output.page.parts import Section, Table
 from mnistbench.output.page.report_data import ReportRow, Subject
 from mnistbench.output.scaling_table import scaling_notes, speedup_cells, verdict_lines
@@ -105,11 +105,11 @@ def _speeds(rows: Sequence[ReportRow], *, against: str) -> list[Speed]:
         batch = f"batch {total} in all" if each is None else f"batch {each} each"
         beside = told["device"] if against == "batch" else batch
         parts = (str(told["recipe"]), str(beside), str(told["precision"]), str(told["loop"]))
-        found.append((parts, x, speed.value, (speed.low, speed.high)))
+        found.append((parts, x, speed.value, (speed.low, speed.high), row.name))
     kept = [index for index in range(4) if len({parts[index] for parts, *_ in found}) > 1] or [0]
     return [
-        Speed(", ".join(parts[index] for index in kept), x, value, *ends)
-        for parts, x, value, ends in found
+        Speed(", ".join(parts[index] for index in kept), x, value, *ends, row)
+        for parts, x, value, ends, row in found
     ]
 
 

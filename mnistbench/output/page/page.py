@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mnistbench.output.charts.style import Picture, drawn
+from mnistbench.output.charts.figure import drawn
+from mnistbench.output.charts.svg import svg_text
 from mnistbench.output.page.diagnostics_sections import (
     profile_section,
     step_section,
@@ -79,7 +80,7 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["svg"] = lambda picture: Markup(svg_text(picture))
+    environment.filters["svg"] = lambda picture: Markup(svg_text(picture))  # noqa: S704 - escaped
     style, script = (environment.get_template(name).render() for name in ("page.css", "page.js"))
     return environment.get_template("page.html.jinja").render(
         title=title(subject),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mnistbench.analysis.number_text import NOT_MEASURED
-from mnistbench.output.charts.style import Picture
+from mnistbench.output.charts.picture import Picture
 
 __all__ = ["Commands", "Section", "Table"]
 

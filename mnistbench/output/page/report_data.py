@@ -92,6 +92,11 @@ class Subject:
         return replace(self, only=[self.rows[place] for place in sorted(places[:most])])
 
     @cached_property
+    def places(self) -> dict[str, int]:
+        """Each row's place among `rows`, which gives it one colour in all pictures."""
+        return {row.name: place for place, row in enumerate(self.rows)}
+
+    @cached_property
     def timed(self) -> list[ReportRow]:
         """Those whose times and speeds may be shown beside others': profiled runs are not."""
         return [row for row in self.rows if not any(map(is_profiled, row.runs))]

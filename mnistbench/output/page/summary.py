@@ -98,7 +98,9 @@ def time_section(subject: Subject) -> Section | None:
             picture
             for target, rows in scored.items()
             for picture in time_pictures(
-                [TimedRow(row.name, s.time_s, time_mark(row.runs)) for row, s in rows], target
+                [TimedRow(row.name, s.time_s, time_mark(row.runs)) for row, s in rows],
+                target,
+                subject.places,
             )
         ],
         tables=[

@@ -1,0 +1,169 @@
+"""Where the parts of a picture stand, at any width: both ways of drawing go by it.
+
+Lengths are in units of a hundredth of an inch on paper, and of a pixel, or so, on a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mnistbench.output.charts.picture import Key, Picture
+
+__all__ = ["FONT", "SMALL", "TITLE_LINE", "Box", "Layout", "laid_out", "shortened", "text_width"]
+
+FONT = 10.4
+"""Height of letters; in a paper's column these are 7.5 points."""
+
+SMALL = 9.8
+"""Height of letters of ticks and legends: 7 points."""
+
+TITLE_LINE = 11.5
+"""From a line of a title to the next."""
+
+_LINE = 13.0
+_GAP = 5.0
+_TICKS = 14.0
+_SAMPLE = 22.0
+_ROW = 20.0
+_TALL_ROW = 31.0
+_BESIDE = 0.3
+_PLOT = 0.5
+_SMALL_PLOT = 0.7
+_BETWEEN = 8.0
+_RIGHT = 8.0
+_TITLE_LINES = 3
+_NARROW = frozenset("iljtfrI.,:;|!'()[] ")
+_WIDE = frozenset("mwMWGOQ@%—…")
+
+
+class Box(NamedTuple):
+    """A rectangle, from the top left of the picture."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+    @property
+    def bottom(self) -> float:
+        """Where it ends below."""
+        return self.top + self.height
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """The size of a picture, and where its parts are.
+
+    Attributes:
+        boxes: of the panels.
+        titles: the lines above each panel.
+        above: names of rows stand above their rows, not beside.
+        bottom: of all panels; the label of the x axis is below it.
+        keys: each entry of the legend: its left end, the middle of its height, and its text.
+    """
+
+    width: float
+    height: float
+    boxes: list[Box]
+    titles: list[list[str]]
+    above: bool
+    bottom: float
+    keys: list[tuple[float, float, str]]
+
+    @property
+    def sample(self) -> float:
+        """The width of what stands before the text of a key."""
+        return _SAMPLE
+
+
+def text_width(text: str, size: float = SMALL) -> float:
+    """The width of `text`, near enough for fonts without serifs, and rather too wide."""
+    letters = sum(0.36 if c in _NARROW else 0.9 if c in _WIDE else 0.62 for c in text)
+    return letters * size
+
+
+def shortened(text: str, width: float, size: float = SMALL) -> str:
+    """`text`, cut off where it would be wider than `width`."""
+    if text_width(text, size) <= width:
+        return text
+    while text and text_width(text + "…", size) > width:
+        text = text[:-1]
+    return text.rstrip(" ,") + "…"
+
+
+def laid_out(picture: Picture, width: float) -> Layout:
+    """`picture` at this `width`."""
+    labels = [label for panel in picture.panels for label in panel.labels]
+    widest = max(map(text_width, labels), default=0.0)
+    above = widest > _BESIDE * width
+    titles: list[list[str]] = [[]]
+    if labels:
+        left, row = (4.0, _TALL_ROW) if above else (widest + _GAP + 2, _ROW)
+        boxes = [Box(left, 4.0, width - left - _RIGHT, row * len(labels))]
+    else:
+        boxes, titles = _grid(picture, width)
+    bottom = max(box.bottom for box in boxes)
+    keys_top = bottom + _TICKS + (_LINE + 3 if picture.panels[0].x.label else 0) + _GAP
+    keys, height = _keys(picture.keys, width, keys_top)
+    return Layout(
+        width=width,
+        height=height,
+        boxes=boxes,
+        titles=titles,
+        above=above,
+        bottom=bottom,
+        keys=keys,
+    )
+
+
+def _grid(picture: Picture, width: float) -> tuple[list[Box], list[list[str]]]:
+    """Panels below their titles, and these; a label of its y axis is above a column of panels."""
+    panels, columns = picture.panels, picture.columns
+    left = max(text_width(text) for panel in panels for _, text in panel.y.ticks) + _GAP + 2
+    across = (width - left - _RIGHT - _BETWEEN * (columns - 1)) / columns
+    down = (_PLOT if columns == 1 else _SMALL_PLOT) * across
+    titles = [_broken(panel.title, across) for panel in panels]
+    title = max(map(len, titles)) * TITLE_LINE + 4.0
+    label = _LINE if panels[0].y.label else 0.0
+    row = title + down + (label if columns == 1 else 0.0) + _BETWEEN
+    boxes = [
+        Box(
+            left + index % columns * (across + _BETWEEN),
+            label + title + index // columns * row,
+            across,
+            down,
+        )
+        for index in range(len(panels))
+    ]
+    return boxes, titles
+
+
+def _broken(title: str, width: float) -> list[str]:
+    """`title` in up to three lines, broken after commas."""
+    lines: list[str] = []
+    for part in filter(None, title.split(", ")):
+        longer = f"{lines[-1]}, {part}" if lines else part
+        if lines and (len(lines) == _TITLE_LINES or text_width(longer) <= width):
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return [shortened(line, width) for line in lines]
+
+
+def _keys(
+    keys: Sequence[Key], width: float, top: float
+) -> tuple[list[tuple[float, float, str]], float]:
+    """Where the `keys` stand, in as many columns as their texts allow, and where they end."""
+    if not keys:
+        return [], top
+    room = width - _SAMPLE - _GAP
+    texts = [shortened(key.text, room) for key in keys]
+    each = _SAMPLE + _GAP + max(map(text_width, texts)) + _GAP
+    columns = max(1, min(len(keys), int(width // each)))
+    placed = [
+        (4.0 + index % columns * each, top + (index // columns + 0.5) * _LINE, text)
+        for index, text in enumerate(texts)
+    ]
+    return placed, top + -(-len(keys) // columns) * _LINE + _GAP
