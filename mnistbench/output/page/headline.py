@@ -119,8 +119,8 @@ def _alone(row: ReportRow, subject: Subject) -> list[str]:
     said = []
     for target in subject.targets(row):
         level = METRICS["time_to_accuracy_s"].of(row.runs, target)
-        count = f"{level.reached} of {level.n} runs reached it"
-        said.append(f"Time to {goal(target)}: {_told(row, 'time_to_accuracy_s', target)}; {count}.")
+        count = f"{level.reached} of {level.n} runs reached {goal(target)}"
+        said.append(f"{_told(row, 'time_to_accuracy_s', target)}; {count}.")
     return said
 
 
@@ -139,31 +139,31 @@ def _verdict(
     if len(near) == 1:
         text += f", tied with {_told(near[0], name, target)}"
     elif near:
-        more = f" and {len(near) - _NAMED} more" if len(near) > _NAMED else ""
-        names = "; ".join(row.name for row in near[:_NAMED])
-        text += f", tied with {len(near)} others: {names}{more}"
+        named = [row.name for row in near[:_NAMED]]
+        more = [f"{len(near) - _NAMED} more"] if len(near) > _NAMED else []
+        text += f", tied with {len(near)} others: {'; '.join([*named, *more])}"
     if not behind:
         return [f"{text}."]
-    caveats = (order_caveat(as_one(best.runs, row.runs), metric) for row in rows if row != best)
-    caveat = next((f" ({said})" for said in caveats if said), "")
     worse = metric.word(-1 if metric.higher_is_better else 1)
-    are = "is" if behind == 1 else "are"
     if found.tested + 1 < len(rows):
         others = f"{behind} of the {found.tested} next best"
-    elif near:
-        others = f"The other {behind}" if behind > 1 else "The other row"
+    elif behind == 1:
+        others = "The other row"
     else:
-        others = f"All {behind} others" if behind > 1 else "The other row"
+        others = f"The other {behind}" if near else f"All {behind} others"
+    are = "is" if behind == 1 else "are"
+    turn = any(order_caveat(as_one(best.runs, row.runs), metric) for row in rows if row != best)
+    caveat = " (not run in balanced turn)" if turn else ""
     return [f"{text}. {others} {are} {worse}{caveat}."]
 
 
 def _told(row: ReportRow, name: MetricName, target: float | None) -> str:
-    """A row with its figure: ``simple-cnn, 0.61 s (0.58–0.64)``."""
+    """A row with its figure: ``simple-cnn at 0.61 s (0.58–0.64)``."""
     metric = METRICS[name]
     figure, space, spread = level_text(metric.of(row.runs, target), metric).partition(" (")
     unit = metric.unit if any(map(str.isdigit, figure)) else ""
     mark = time_mark(row.runs) if metric.timed else ""
-    return f"{row.name}, {figure}{unit}{mark}{space}{spread}"
+    return f"{row.name} at {figure}{unit}{mark}{space}{spread}"
 
 
 def _machine(record: RunRecord) -> str | None:
