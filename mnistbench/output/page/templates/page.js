@@ -4,8 +4,7 @@
   const button = (textContent, properties) =>
     Object.assign(document.createElement("button"), { type: "button", textContent, ...properties });
   const flip = (set, name) => set.delete(name) || set.add(name);
-  const [tools, tip] = all(".tools, .tip");
-  const [box, count, reset] = all("input, output, button", tools);
+  const [tools, box, count, reset, tip] = all(".tools, .tools > *, .tip");
   // What the reader chose: hidden rows, "table:up:column", pictures whose axis has the other scale.
   const state = { section: "", filter: "", hide: new Set(), sort: new Set(), axis: new Set() };
   const act = (change) => () => (change(), draw(), write());
@@ -21,7 +20,7 @@
   const tables = all("table").map((table) => {
     const lines = [...table.tBodies[0].rows];
     for (const line of lines) {
-      line.texts = [...line.cells].map((cell) => cell.textContent.trim());
+      line.texts = [...line.cells].map((cell) => cell.textContent);
       if (table.matches(".runs")) line.dataset.row = line.texts[0];
       else if (table.matches(".others")) add(line, line, [table.ariaLabel, ...line.texts]);
     }
@@ -48,7 +47,7 @@
     figures.forEach(rescale);
     all("svg:has(.row)").forEach(close);
     const shown = named.filter((row) => !row.out && !row.off).length;
-    count.textContent = `${shown < named.length ? `${shown} of ` : ""}${named.length} rows`;
+    count.textContent = `${shown} of ${named.length} rows`;
     reset.hidden = shown === named.length && !state.filter;
     box.value = state.filter;
   };
@@ -119,20 +118,18 @@
   // A row is switched off and on in all pictures, in a table or by a legend, and lit by pointing at it.
   for (const { name, parts } of named.filter((row) => row.drawn)) {
     const colour = parts.flatMap((part) => [...part.classList]).find((one) => /^c\d$/.test(one)) ?? "";
-    const ariaLabel = `Show ${name} in the pictures`;
     const onclick = act(() => flip(state.hide, name));
     for (const part of parts) {
       if (part.matches(".key")) part.onclick = onclick;
       if (!part.texts) continue;
-      part.toggle = button("", { className: `swatch ${colour}`, title: ariaLabel, ariaLabel, onclick });
+      part.toggle = button("", { className: `swatch ${colour}`, title: `Show ${name} in pictures`, onclick });
       part.cells[0].prepend(part.toggle);
     }
   }
   const light = ({ target }) => {
     const row = rows.get(target.closest?.("[data-row]")?.dataset.row);
     if (row === light.row) return;
-    for (const part of light.row?.parts ?? []) part.classList.remove("lit");
-    for (const part of row?.parts ?? []) part.classList.add("lit");
+    for (const part of [...light.row?.parts ?? [], ...row?.parts ?? []]) part.classList.toggle("lit");
     document.body.classList.toggle("lighting", Boolean(row?.drawn));
     light.row = row;
   };
@@ -153,7 +150,6 @@
   // The values under the pointer: those of a mark, or of the nearest point of the panel's lines.
   const nearest = (svg, at) => {
     const found = { distance: 30, text: "" }; // units of the picture
-    const label = svg.querySelector(":scope > .label")?.textContent ?? "at";
     for (const panel of all(".panel", svg)) {
       const [x, y] = [axisOf(panel, "x"), axisOf(panel, "y")];
       if ([x.share(x.value(at.x)), y.share(y.value(at.y))].some((share) => share < 0 || share > 1)) continue;
@@ -163,6 +159,7 @@
           const distance = Math.hypot(x.place(value) - at.x, y.place(ys[index]) - at.y);
           if (distance >= found.distance) return;
           const spread = low ? ` (${low[index]}–${high[index]})` : "";
+          const label = svg.querySelector(":scope > .label")?.textContent ?? "at";
           Object.assign(found, { distance, text: `${dataset.row}\n${label} ${value}: ${ys[index]}${spread}` });
         });
       }
