@@ -12,6 +12,7 @@ from mnistbench.analysis.metrics import METRICS, Level
 from mnistbench.analysis.rows import Comparison, Row
 from mnistbench.analysis.samples import MOST_TESTED, Sample, evenly_spaced
 from mnistbench.output import plots
+from mnistbench.output.charts import curve_pictures
 from mnistbench.output.comparison_table import headlines
 from mnistbench.schema import store, strict_json
 from mnistbench.schema.errors import InputError
@@ -132,7 +133,7 @@ def test_resamples_that_are_drawn_in_parts_are_the_same(monkeypatch):
 def test_of_very_many_configurations_few_are_drawn(make_record, tmp_path, counted):
     config = make_record().config
     records = [make_record(config=config | {"lr": 0.01 * i}) for i in range(1, 61)]
-    drawn = counted(plots, "draw_curves")
+    drawn = counted(curve_pictures, "lines_of")
     plots.plot_curves(records, tmp_path / "curves.svg")
     assert len(drawn) == 2 * 48
 

@@ -17,7 +17,7 @@ from mnistbench.output.charts.curve_pictures import (
     split_name,
 )
 from mnistbench.output.charts.figure import figure_of
-from mnistbench.output.charts.picture import Picture
+from mnistbench.output.charts.picture import Picture, axis_over
 from mnistbench.output.charts.style import plain_matplotlib, saved
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import write_whole
@@ -65,8 +65,9 @@ def curves_figure(records: Sequence[RunRecord], *, accuracy_only: bool = False) 
     rows, note = curved_rows(groups, group_labels(groups))
     quantities = [ACCURACY] if accuracy_only else [ACCURACY, LOSS]
     panels = [panel_of(quantity, rows, split_name(groups)) for quantity in quantities]
-    label = f"epoch. {note}" if note else "epoch"
-    panels[-1] = replace(panels[-1], x=replace(panels[-1].x, label=label))
+    epochs = [end for panel in panels for end in (panel.x.low, panel.x.high)]
+    x = axis_over(f"epoch. {note}" if note else "epoch", epochs, at_most=10, whole=True)
+    panels = [replace(panel, x=x) for panel in panels]
     keys = keys_of(ACCURACY, rows, [row.name for row in rows], ends=" ends at ")
     picture = Picture(name="curves", title="", caption="", alt="", panels=panels, keys=keys)
     with plain_matplotlib():

@@ -10,7 +10,7 @@ from mnistbench.output.charts.layout import SMALL
 from mnistbench.output.charts.looks import COLOURS
 from mnistbench.output.charts.painting import painted
 from mnistbench.output.charts.picture import Picture
-from mnistbench.output.charts.shapes import Copy, Disc, Group, Path, Rectangle, Shape, Words
+from mnistbench.output.charts.shapes import Copy, Disc, Group, Path, Shape, Words
 from mnistbench.output.charts.style import plain_matplotlib, saved
 from mnistbench.schema.escaping import printable
 
@@ -75,7 +75,7 @@ def _draw(axes: Axes, shapes: Iterable[Shape], colour: str, at: Transform) -> No
             _fill(axes, shape, _PAINT[getattr(shape, "colour", "") or colour], at)
 
 
-def _fill(axes: Axes, shape: Path | Disc | Rectangle, colour: str, at: Transform) -> None:
+def _fill(axes: Axes, shape: Path | Disc, colour: str, at: Transform) -> None:
     """A line or an area."""
     from matplotlib import patches
     from matplotlib.path import Path as Outline
@@ -83,9 +83,6 @@ def _fill(axes: Axes, shape: Path | Disc | Rectangle, colour: str, at: Transform
     if isinstance(shape, Disc):
         face = "none" if shape.hollow else colour
         patch: patches.Patch = patches.Circle(shape.at, shape.radius, fc=face, ec=colour, lw=0.8)
-    elif isinstance(shape, Rectangle):
-        size = (shape.width, shape.height)
-        patch = patches.Rectangle(shape.at, *size, fc=colour, alpha=shape.fill, lw=0)
     elif not shape.lines:
         return
     else:

@@ -28,7 +28,7 @@ _TICKS = 14.0
 _SAMPLE = 22.0
 _ROW = 20.0
 _TALL_ROW = 31.0
-_BESIDE = 0.3
+_BESIDE = 0.4
 _PLOT = 0.5
 _SMALL_PLOT = 0.7
 _BETWEEN = 8.0
@@ -125,8 +125,8 @@ def _grid(picture: Picture, width: float) -> tuple[list[Box], list[list[str]]]:
     across = (width - left - _RIGHT - _BETWEEN * (columns - 1)) / columns
     down = (_PLOT if columns == 1 else _SMALL_PLOT) * across
     titles = [_broken(panel.title, across) for panel in panels]
-    title = max(map(len, titles)) * TITLE_LINE + 4.0
-    label = _LINE if panels[0].y.label else 0.0
+    title = max(map(len, titles)) * TITLE_LINE + 6.0
+    label = _LINE + 4.0 if panels[0].y.label else 0.0
     row = title + down + (label if columns == 1 else 0.0) + _BETWEEN
     boxes = [
         Box(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import isfinite
-from typing import Any
 
 from mnistbench.output.charts.layout import TITLE_LINE, Box, Layout, laid_out, shortened
 from mnistbench.output.charts.looks import DASHES, FEW, PARTS
@@ -15,7 +14,6 @@ from mnistbench.output.charts.shapes import (
     Group,
     Path,
     Point,
-    Rectangle,
     Shape,
     Words,
 )
@@ -81,7 +79,8 @@ def _heading(picture: Picture, layout: Layout, index: int) -> Iterable[Shape]:
     for above, line in enumerate(reversed(lines)):
         yield Words(text=line, at=(box.left, base - TITLE_LINE * above), kind="title", colour="ink")
     if label and (picture.columns == 1 or not index):
-        base -= TITLE_LINE * max(map(len, layout.titles))
+        most = max(map(len, layout.titles))
+        base -= TITLE_LINE * most + (4.0 if most else 0.0)
         yield Words(text=label, at=(2.0, base), kind="label", colour="ink")
 
 
@@ -90,7 +89,10 @@ def _ticks(picture: Picture, layout: Layout, index: int) -> Iterable[Shape]:
     panel, box = picture.panels[index], layout.boxes[index]
     place = _Place(panel, box)
     xs, ys = [place.x(tick) for tick, _ in panel.x.ticks], [place.y(y) for y, _ in panel.y.ticks]
-    grid = [[(x, box.top), (x, box.bottom)] for x in xs]
+    spans = [(box.top, box.bottom)]
+    if layout.above:  # not through the names
+        spans = [(y - 6.0, y + 9.0) for y in map(place.y, range(len(panel.marks)))]
+    grid = [[(x, top), (x, bottom)] for x in xs for top, bottom in spans]
     grid += [[(box.left, y), (place.right, y)] for y in ys]
     yield Group(kind="grid", colour="grid", shapes=[Path(lines=grid)])
     yield Path(lines=[[(box.left, box.bottom), (place.right, box.bottom)]], colour="muted")
@@ -114,7 +116,7 @@ def _mark(place: _Place, mark: Line | Dot | Bars, layout: Layout) -> Shape:
     y, left = place.y(mark.y), place.box.left
     if layout.above:
         label = shortened(mark.label, layout.width - left)
-        name = Words(text=label, at=(left, y - 8.0), colour="ink")
+        name = Words(text=label, at=(left, y - 9.0), colour="ink")
     else:
         name = Words(text=mark.label, at=(left - 6.0, y + _DOWN), anchor="end", colour="ink")
     drawn = _dot(place, mark) if isinstance(mark, Dot) else _bars(place, mark)
@@ -184,9 +186,7 @@ def _dot(place: _Place, dot: Dot) -> Iterable[Shape]:
 def _bars(place: _Place, bars: Bars) -> Iterable[Shape]:
     y = place.y(bars.y)
     for name, start, end, told in bars.parts:
-        left = place.x(start)
-        at, width = (left, y - 5.0), place.x(end) - left
-        yield Rectangle(at=at, width=width, height=10.0, told=told, **_part(name))
+        yield _part(name, (place.x(start), place.x(end)), (y - 5.0, y + 5.0), told)
     if bars.whole is not None:
         x = place.x(bars.whole)
         yield Path(lines=[[(x, y - 7.0), (x, y + 7.0)]], colour="ink", width=1.4)
@@ -206,7 +206,7 @@ def _key(key: Key, placed: tuple[float, float, str]) -> Group:
     words = Words(text=text, at=(x + 22.0, y + _DOWN), colour="ink")
     data = {"row": key.row} if key.row else {}
     if key.part:
-        sample = Rectangle(at=(x, y - 4.0), width=16.0, height=8.0, **_part(key.part))
+        sample = _part(key.part, (x, x + 16.0), (y - 4.0, y + 4.0))
         return Group(kind="key", data=data, shapes=[sample, words])
     shapes: list[Shape] = [_disc((x + 8.0, y), key.look, 3.6 if key.points else 2.2)]
     if not key.points:
@@ -220,10 +220,16 @@ def _disc(at: Point, look: int, radius: float) -> Disc:
     return Disc(at=at, radius=radius, hollow=look // FEW % 2 == 1)
 
 
-def _part(name: str) -> dict[str, Any]:
+def _part(name: str, xs: tuple[float, float], ys: tuple[float, float], told: str = "") -> Path:
+    """A rectangle in the colour of a part."""
     colour, fill = PARTS.get(name, (None, 1.0))
-    kind = f"part p-{name.replace(' ', '-')}"
-    return {"kind": kind, "colour": "pale" if colour is None else f"c{colour}", "fill": fill}
+    return Path(
+        lines=[[(xs[0], ys[0]), (xs[1], ys[0]), (xs[1], ys[1]), (xs[0], ys[1])]],
+        kind=f"part p-{name.replace(' ', '-')}",
+        colour="pale" if colour is None else f"c{colour}",
+        fill=fill,
+        told=told,
+    )
 
 
 def _known(points: Sequence[Point]) -> list[list[Point]]:

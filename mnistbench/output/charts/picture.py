@@ -33,7 +33,15 @@ Scale: TypeAlias = Literal["linear", "log", "log2", "error"]
 ONE_IMAGE = 0.01
 """Percent of ten thousand images; added to errors, so that none is 0."""
 
-_ANY = 1e300
+_ANY = 1e250
+_BOUNDS: Mapping[Scale, tuple[float, float]] = {
+    "linear": (-_ANY, _ANY),
+    "log": (1 / _ANY, _ANY),
+    "log2": (1 / _ANY, _ANY),
+    "error": (-_ANY, 100.0),
+}
+"""What an axis can show, with more on either side."""
+
 _MARGIN = 0.05
 _LEAST_SPAN = 1e-6  # of the values; numbers closer than that are all the same on an axis
 _ROOM: Mapping[Scale, float] = {"log": 0.15, "log2": 0.15, "error": 0.1}
@@ -51,7 +59,9 @@ class Axis:
     ticks: Sequence[tuple[float, str]] = ()
 
     def place(self, value: float) -> float:
-        """Where `value` is, from 0 at the low end to 1 at the high one; NaN if it has no place."""
+        """Where `value` is, from 0 at `low` to 1 at `high`; NaN if it is not on the axis."""
+        if not min(self.low, self.high) <= value <= max(self.low, self.high):
+            return math.nan
         low, high = _height(self.low, self.scale), _height(self.high, self.scale)
         return (_height(value, self.scale) - low) / (high - low)
 
@@ -189,7 +199,8 @@ def axis_over(
     linear.
     """
     values = list(values)
-    shown = [value for value in values if math.isfinite(_height(value, scale))]
+    least, most = _BOUNDS[scale]
+    shown = [value for value in values if least <= value <= most]
     if not shown and scale != "linear":
         return axis_over(label, values, at_most=at_most, whole=whole)
     low, high = _widened(min(shown, default=0.0), max(shown, default=1.0), scale)
@@ -214,14 +225,10 @@ def rows_axis(count: int) -> Axis:
 
 
 def _height(value: float, scale: Scale) -> float:
-    """`value` as it counts on an axis of `scale`; NaN if it has no place there."""
-    if not abs(value) < _ANY:
-        return math.nan
+    """`value` as it counts on an axis of `scale`."""
     if scale == "error":
-        return -math.log10(max(100.0 + ONE_IMAGE - value, ONE_IMAGE / 2))
-    if scale == "linear":
-        return value
-    return math.log10(value) if value > 1 / _ANY else math.nan
+        return -math.log10(100.0 + ONE_IMAGE - value)
+    return value if scale == "linear" else math.log10(value)
 
 
 def _value(height: float, scale: Scale) -> float:
@@ -236,6 +243,6 @@ def _widened(least: float, most: float, scale: Scale) -> tuple[float, float]:
     low, high = _height(least, scale), _height(most, scale)
     room = _MARGIN * (high - low)
     if high - low <= _LEAST_SPAN * max(abs(low), abs(high), 1 / _ANY):
-        room = _ROOM.get(scale) or _MARGIN * abs(high) or 1.0
+        room = _ROOM.get(scale) or (_MARGIN * abs(high) if abs(high) > 1 / _ANY else 1.0)
     start = 0.0 if scale == "linear" and least == 0 else _value(low - room, scale)
     return start, _value(high + room, scale)

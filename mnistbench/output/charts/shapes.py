@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-__all__ = ["Disc", "Group", "Path", "Point", "Rectangle", "Shape", "Words"]
+__all__ = ["Copy", "Disc", "Group", "Path", "Point", "Shape", "Words"]
 
 Point: TypeAlias = tuple[float, float]
 """From the left and from the top."""
@@ -18,7 +18,8 @@ class Path:
 
     Attributes:
         fill: opacity of the area.
-        colour: as all `colour` here: a class of colours (`looks`), or empty for the group's.
+        colour: `c0` to `c6`, `ink`, `muted`, `pale` or `grid`; empty for that of its group.
+        told: what it stands for, in words.
     """
 
     lines: Sequence[Sequence[Point]]
@@ -27,6 +28,7 @@ class Path:
     width: float = 1.0
     dash: str = ""
     fill: float = 0.0
+    told: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,19 +38,6 @@ class Disc:
     at: Point
     radius: float
     hollow: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rectangle:
-    """A filled rectangle; `told` is what it stands for, in words."""
-
-    at: Point
-    width: float
-    height: float
-    kind: str
-    colour: str
-    fill: float = 1.0
-    told: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +59,7 @@ class Group:
     Attributes:
         data: facts about them, for scripts.
         title: in words, for those who point at it.
-        name: by which `copy_of` of another group has the same shapes, moved by `moved`.
+        name: by which a `Copy` knows it.
     """
 
     kind: str = ""
@@ -89,4 +78,4 @@ class Copy:
     moved: Point
 
 
-Shape: TypeAlias = Path | Disc | Rectangle | Words | Group | Copy
+Shape: TypeAlias = Path | Disc | Words | Group | Copy

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from mnistbench.output.charts.layout import SMALL
 from mnistbench.output.charts.painting import painted
 from mnistbench.output.charts.picture import Picture
-from mnistbench.output.charts.shapes import Copy, Disc, Group, Path, Rectangle, Shape, Words
+from mnistbench.output.charts.shapes import Copy, Disc, Group, Path, Shape, Words
 from mnistbench.schema.escaping import printable
 
 __all__ = ["PAGE_WIDTH", "svg_text"]
@@ -42,14 +42,6 @@ def _shape(shape: Shape) -> str:
         case Disc(at=(x, y), radius=radius, hollow=hollow):
             paint = 'none" stroke="currentColor' if hollow else "currentColor"
             return f'<circle class="mark" cx="{_n(x)}" cy="{_n(y)}" r="{radius:g}" fill="{paint}"/>'
-        case Rectangle(at=(x, y)):
-            size = f'x="{_n(x)}" y="{_n(y)}" width="{_n(shape.width)}" height="{_n(shape.height)}"'
-            tip = f' data-tip="{_safe(shape.told)}"' if shape.told else ""
-            opacity = f' fill-opacity="{shape.fill:g}"' if shape.fill < 1 else ""
-            return (
-                f"<rect{_class(shape.kind, shape.colour)}{tip} {size}"
-                f' fill="currentColor"{opacity}>{_title(shape.told)}</rect>'
-            )
         case Words(at=(x, y)):
             anchor = f' text-anchor="{shape.anchor}"' if shape.anchor != "start" else ""
             value = "" if shape.value is None else f' data-v="{shape.value:.10g}"'
@@ -70,7 +62,10 @@ def _path(path: Path) -> str:
         return ""
     kind = _class(path.kind, path.colour)
     if path.fill:
-        return f'<path{kind} d="{d}z" fill="currentColor" fill-opacity="{path.fill:g}"/>'
+        opacity = f' fill-opacity="{path.fill:g}"' if path.fill < 1 else ""
+        area = f'<path{kind} d="{d}z" fill="currentColor"{opacity}'
+        told = _safe(path.told)
+        return area + (f' data-tip="{told}"><title>{told}</title></path>' if told else "/>")
     dash = f' stroke-dasharray="{path.dash}"' if path.dash else ""
     width = f' stroke-width="{path.width:g}"' if path.width != 1 else ""
     return f'<path{kind} d="{d}" fill="none" stroke="currentColor"{width}{dash}/>'

@@ -61,9 +61,15 @@ def _caption(rows: Sequence[TimedRow]) -> str:
 
 
 def _told(rows: Sequence[TimedRow]) -> str:
-    medians = [(row.name, row.time_s.median) for row in rows]
-    told = [f"{name} {'not reached' if t is None else seconds(t)}" for name, t in medians]
+    told = [f"{row.name} {_seconds(row.time_s)}" for row in rows]
     return "; ".join(told[:_TOLD]) + f"; and {len(told) - _TOLD} more" * (len(told) > _TOLD)
+
+
+def _seconds(time: CensoredMedian) -> str:
+    """The median, or how many seeds got there where these are too few for one."""
+    if time.median is not None:
+        return seconds(time.median)
+    return f"reached by {time.reached} of {time.n}" if time.reached else "not reached"
 
 
 def _axis(rows: Sequence[TimedRow]) -> Axis:
@@ -84,14 +90,8 @@ def _panel(rows: Sequence[TimedRow], axis: Axis, places: Mapping[str, int]) -> P
 
 def _dot(y: int, row: TimedRow, place: int) -> Dot:
     time = row.time_s
-    count = f"{time.reached} of {time.n}" if time.n > 1 else ""
-    unknown = time.low is None and time.high is None
-    told, text = "not reached", count if time.reached < time.n else ""
-    if time.median is None:
-        text = f"{told}, {count}" if count else told
-    else:
-        low, high = ("–" if end is None else seconds(end) for end in (time.low, time.high))
-        told = f"{seconds(time.median)} s" + ("" if unknown else f" ({low} to {high})")
+    known = time.low is not None or time.high is not None
+    text = f"{time.reached} of {time.n}" if time.reached < time.n > 1 else ""
     return Dot(
         row=row.name,
         label=row.name + row.mark,
@@ -100,7 +100,13 @@ def _dot(y: int, row: TimedRow, place: int) -> Dot:
         x=time.median,
         low=time.low,
         high=time.high,
-        hollow=unknown and time.n > 1,
-        text=text,
-        told=f"{told}, {count}" if count else told,
+        hollow=not known and time.n > 1,
+        text=_seconds(time) if time.median is None else text,
+        told=_in_words(time) if known else f"{_seconds(time)} s",
     )
+
+
+def _in_words(time: CensoredMedian) -> str:
+    """A median with its interval, and of how many seeds it is."""
+    low, high = ("" if end is None else seconds(end) for end in (time.low, time.high))
+    return f"{_seconds(time)} s ({low or '0'}–{high or '∞'}), {time.reached} of {time.n} seeds"

@@ -1,5 +1,6 @@
-"""Pictures at a column's width: what is in them, at any values that a record may hold."""
+"""Pictures: what is in them, at any values that a record may hold."""
 
+import html
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -7,30 +8,23 @@ from dataclasses import replace
 import pytest
 
 from mnistbench.output.charts.curve_pictures import curve_pictures
+from mnistbench.output.charts.figure import drawn
+from mnistbench.output.charts.looks import COLOURS
 from mnistbench.output.charts.roofline import RooflinePoint, roofline_picture
 from mnistbench.output.charts.rows import parts_of
 from mnistbench.output.charts.speed_pictures import Speed, speed_picture, speedup_picture
 from mnistbench.output.charts.stacked_bars import Stack, ledger_pictures, step_pictures
-from mnistbench.output.charts.style import COLOURS, Picture, darkened, drawn, new_figure
+from mnistbench.output.charts.svg import svg_text
 from mnistbench.output.charts.time_pictures import TimedRow, time_pictures
 from mnistbench.output.page.page import render_page
 from mnistbench.schema.record import Throughput, TrainPoint
 from mnistbench.stats.survival import CensoredMedian
 from tests.page_records import COSTS, page_record
 
-LETTERS = ["font.size", "axes.labelsize", "axes.titlesize", "legend.fontsize"]
-LETTERS += ["xtick.labelsize", "ytick.labelsize"]
-
-
-def text_of(picture):
-    """The SVG of a picture, in which each text stands as a comment beside its outlines."""
-    svg = drawn(picture, "svg").decode()
-    assert ET.fromstring(svg).tag.endswith("svg")  # noqa: S314 - our own file
-    return svg
-
 
 def words_of(picture):
-    return re.findall(r"<!-- (.*?) -->", text_of(picture), re.DOTALL)
+    """All texts of a picture on a page."""
+    return [text.text for text in ET.fromstring(svg_text(picture)).iter("text")]  # noqa: S314 - ours
 
 
 def test_a_picture_is_the_same_bytes_each_time():
@@ -39,37 +33,16 @@ def test_a_picture_is_the_same_bytes_each_time():
         data = drawn(picture, kind)
         assert data.startswith(begins)
         assert data == drawn(picture, kind)
-    assert b"#ffffff" in drawn(picture, "svg")
-    assert b"#ffffff" not in drawn(picture, "svg", background=False)
+    assert svg_text(picture) == svg_text(picture)
 
 
-def contrast(one, other):
-    def luminance(colour):
-        parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
-        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    low, high = sorted((luminance(one), luminance(other)))
-    return (high + 0.05) / (low + 0.05)
-
-
-@pytest.mark.parametrize("colour", COLOURS)
-def test_lines_stand_out_from_a_dark_page(colour):
-    assert contrast(darkened(colour.encode()).decode(), "#12161b") > 3
-
-
-def test_no_letter_is_below_seven_points():
-    import matplotlib as mpl
-
-    found = []
-
-    def draw():
-        found.extend(mpl.rcParams[name] for name in LETTERS)
-        assert mpl.rcParams["text.parse_math"] is False
-        return new_figure(1.0)
-
-    drawn(Picture(name="a", title="a", caption="a", alt="a", draw=draw), "svg")
-    assert min(found) >= 7
+def test_a_file_has_the_same_texts_and_colours_as_the_page():
+    rows = [[page_record(seed, (0.8, 0.95)) for seed in range(3)]]
+    picture = curve_pictures(rows, ["a <row> & $more$"])[0]
+    file = drawn(picture, "svg").decode()
+    written = re.findall(r"<!-- (.*?) -->", file)  # matplotlib's comments beside its outlines
+    assert sorted(map(html.unescape, written)) == sorted(words_of(picture))
+    assert COLOURS[0] in file
 
 
 def test_few_rows_are_drawn_together_and_many_each_in_its_panel():
@@ -78,12 +51,24 @@ def test_few_rows_are_drawn_together_and_many_each_in_its_panel():
     accuracy, loss = curve_pictures(rows[:3], names[:3])
     assert (accuracy.name, loss.name) == ("accuracy", "loss")
     assert {"row-0: 95.00 %", "row-2: 95.00 %", "test accuracy (%)"} <= set(words_of(accuracy))
-    assert text_of(accuracy).count('id="FillBetween') == 3
+    assert svg_text(accuracy).count('class="band"') == 3
     accuracy, loss = curve_pictures(rows, names)
     assert set(names) <= set(words_of(accuracy))
     assert "Pale lines" in accuracy.caption
     assert "12 rows. They end at 95.00 %." in accuracy.alt
     assert "They end" not in loss.alt
+
+
+def test_a_caption_tells_medians_from_single_runs():
+    def caption(*rows):
+        return curve_pictures(rows, [f"row-{k}" for k in range(len(rows))])[0].caption
+
+    several = [page_record(seed) for seed in range(3)]
+    assert caption(several[:1]).startswith("Each line is one run. The axis")
+    assert caption(several[:2]).startswith("Each line is the median over seeds. The axis")
+    assert caption(several).startswith("Each line is the median over seeds. A band is")
+    assert caption(several, several[:1]).startswith("Each line is the median over seeds, or one")
+    assert "Thin lines" in caption([*several, page_record(3, (0.9, 0.95))])
 
 
 def test_rows_of_one_model_have_a_picture_of_their_own():
@@ -107,22 +92,35 @@ def test_too_many_rows_to_be_told_apart_are_not_drawn():
     assert ([len(part) for part in parts], told) == ([40, 40], " The first 80 of 120 rows.")
 
 
+TIMES = [
+    TimedRow("fast", CensoredMedian(2.0, 1.5, 3.0, 6, 6)),
+    TimedRow("some", CensoredMedian(4.0, 3.0, None, 4, 6), "†"),
+    TimedRow("alone", CensoredMedian(5.0, None, None, 1, 1)),
+    TimedRow("few", CensoredMedian(None, None, None, 2, 6)),
+    TimedRow("never", CensoredMedian(None, None, None, 0, 6)),
+]
+
+
 def test_times_are_dots_with_intervals_and_what_was_not_reached_says_so():
-    rows = [
-        TimedRow("fast", CensoredMedian(2.0, 1.5, 3.0, 6, 6)),
-        TimedRow("some", CensoredMedian(4.0, 3.0, None, 4, 6), "†"),
-        TimedRow("alone", CensoredMedian(5.0, None, None, 1, 1)),
-        TimedRow("never", CensoredMedian(None, None, None, 0, 6)),
-    ]
-    (picture,) = time_pictures(rows, 0.995)
+    (picture,) = time_pictures(TIMES, 0.995, {"some": 1})
     assert picture.name == "time-to-99-5"
-    assert {"fast", "some†", "4 of 6", "not reached, 0 of 6"} <= set(words_of(picture))
+    texts = {"fast", "some†", "4 of 6", "reached by 2 of 6", "not reached"}
+    assert texts <= set(words_of(picture))
     assert picture.alt == (
-        "Median train seconds to 99.5 %: fast 2.00; some 4.00; alone 5.00; never not reached."
+        "Median train seconds to 99.5 %: fast 2.00; some 4.00; alone 5.00; few reached by 2 of 6; "
+        "never not reached."
     )
-    assert time_pictures(rows[-1:], 0.97) == []
-    (wide,) = time_pictures([*rows, TimedRow("slow", CensoredMedian(900.0, 1, 990, 6, 6))], 0.97)
+    told = re.findall('class="(c.)" data-tip="(.*?)"', svg_text(picture))
+    assert told == [
+        ("c0", "2.00 s (1.50–3.00), 6 of 6 seeds"),
+        ("c1", "4.00 s (3.00–∞), 4 of 6 seeds"),
+        ("c0", "5.00 s"),
+    ]
+    assert time_pictures(TIMES[-1:], 0.97, {}) == []
+    slow = TimedRow("slow", CensoredMedian(900.0, 1, 990, 6, 6))
+    (wide,) = time_pictures([*TIMES, slow], 0.97, {})
     assert {"1", "10", "100"} <= set(words_of(wide))
+    assert time_pictures(TIMES[2:3], 0.97, {})[0].caption == "A dot is the time of one run."
 
 
 def test_parts_that_nobody_could_see_are_other():
@@ -137,11 +135,12 @@ def test_parts_that_nobody_could_see_are_other():
 
 
 def test_speeds_need_two_points_in_a_series():
-    speeds = [Speed("a", 64, 100.0, 90.0, 110.0), Speed("b", 64, 50.0, None, None)]
+    speeds = [Speed("a", 64, 100.0, 90.0, 110.0, "row of a"), Speed("b", 64, 50.0, None, None)]
     assert speed_picture(speeds, against="batch") is None
     picture = speed_picture([*speeds, Speed("a", 256, 200.0, None, None)], against="batch")
     assert {"64", "256", "a", "samples in a step"} <= set(words_of(picture))
     assert "b" not in words_of(picture)
+    assert 'data-row="row of a"' in svg_text(picture)
     gain = speedup_picture([Speed("strong", 4, 3.1, 3.0, 3.2)], number=2)
     assert gain.name == "speed-up-2"
     assert {"1", "4", "× samples/s"} <= set(words_of(gain))
@@ -150,11 +149,13 @@ def test_speeds_need_two_points_in_a_series():
 
 def test_a_roofline_has_a_point_for_each_row_and_a_roof_for_each_machine():
     points = [RooflinePoint("one", "cpu", COSTS), RooflinePoint("two", "gpu", COSTS)]
-    picture = roofline_picture(points)
+    picture = roofline_picture(points, {"one": 0, "two": 8})
     assert {"one", "two", "cpu", "gpu", "Gflop/s"} <= set(words_of(picture))
     assert "one 62 %" in picture.alt
+    seen = re.findall('class="series (c.)" data-row="(.*?)"', svg_text(picture))
+    assert seen == [("c0", "one"), ("c1", "two")]
     empty = COSTS.model_copy(update={"flops": 0})
-    assert roofline_picture([RooflinePoint("one", "cpu", empty)]) is None
+    assert roofline_picture([RooflinePoint("one", "cpu", empty)], {}) is None
 
 
 def points(record, **changes):
@@ -189,4 +190,4 @@ TINY = {"step_s": 1e-300, "arithmetic_s": 0.0, "traffic_s": 0.0, "loader_s": 0.0
 def test_any_value_can_be_drawn(change):
     odd = [record.model_copy(update=change) for record in (ONE, page_record(1), page_record(2))]
     large = {"config": {"global_batch_size": 2**62}, "environment": {"global_batch_size": 2**62}}
-    assert render_page([*odd, page_record(**large)]).count("<img ") >= 3
+    assert render_page([*odd, page_record(**large)]).count("<svg ") >= 3
