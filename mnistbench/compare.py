@@ -24,6 +24,7 @@ from mnistbench.analysis.rows import Comparison
 from mnistbench.analysis.settled import settled
 from mnistbench.cli import at_home, exit_on_input_error, parse, say, show
 from mnistbench.output.comparison_table import ComparisonFormat, gate_line, render_comparison
+from mnistbench.output.fitted_table import Screen
 from mnistbench.schema.benchmark_json import BenchmarkFile, load_benchmarks
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord
@@ -59,6 +60,8 @@ class _Flags:
     """End with status 2 where a record in a folder cannot be read, instead of leaving it out."""
     format: ComparisonFormat = "table"
     """How to print the rows."""
+    wide: bool = False
+    """Show all columns of tables, however wide the terminal is."""
     interleave: bool = False
     """Run A and B, or .yaml configurations, in turn until the first metric is settled."""
     revisions: tuple[str, str] | None = None
@@ -87,7 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         comparison = gated(comparison, outcomes)
         names = flags.revisions or tuple(map(str, flags.paths))
         comparison = comparison.told(f"A is {names[0]}, B is {names[1]}")
-        show(render_comparison(comparison, outcomes, table_format=flags.format))
+        screen = Screen.of(sys.stdout, wide=flags.wide)
+        show(render_comparison(comparison, outcomes, table_format=flags.format, screen=screen))
         return _status(outcomes, flags)
 
 

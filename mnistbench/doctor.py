@@ -18,7 +18,7 @@ from mnistbench.cli import exit_on_input_error, importing, parse, show
 from mnistbench.launch.cell_runs import why_ended
 from mnistbench.launch.children import Child, end_all
 from mnistbench.launch.commands import child_environment, cpu_environment, torchrun_command
-from mnistbench.output.tables import render_table
+from mnistbench.output.fitted_table import Screen
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = [
         {"check": f.check, "": "BROKEN" if f.broken else "ok", "found": f.detail} for f in findings
     ]
-    show(render_table(rows, "table", longest=sys.maxsize))  # the mend stands at the end
+    show(Screen.of(sys.stdout).table(rows, longest=sys.maxsize))  # the mend stands at the end
     return 1 if any(finding.broken for finding in findings) else 0
 
 

@@ -16,6 +16,7 @@ from mnistbench.analysis.scaling.analysis import analyse_scaling
 from mnistbench.cli import exit_on_input_error, parse, say, show
 from mnistbench.launch.children import raised_stops
 from mnistbench.launch.watching import watch
+from mnistbench.output.fitted_table import Screen
 from mnistbench.output.page.page import render_page, save_pictures
 from mnistbench.output.page.report_data import ReportOptions
 from mnistbench.output.plots import plot_curves
@@ -29,7 +30,7 @@ from mnistbench.output.tables import (
     run_lines,
 )
 from mnistbench.schema.errors import InputError, Terminated
-from mnistbench.schema.escaping import markdown, printable
+from mnistbench.schema.escaping import markdown
 from mnistbench.schema.files import write_whole
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve, find_references, load_reference
@@ -58,6 +59,8 @@ class _Flags:
     """Records, or folders searched for record.json. Default: runs."""
     format: TableFormat = "table"
     """How to print the rows."""
+    wide: bool = False
+    """Show all columns of tables, however wide the terminal is."""
     plot: Path | None = None
     """Draw accuracy and loss by epoch to this .png or .svg file."""
     html: Path | None = None
@@ -101,16 +104,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         if flags.watch is not None:
             return _watch(flags.watch, flags.every_s or _EVERY_S)
         loaded = load_records(flags.paths or (Path("runs"),), strict=flags.strict)
-        text = _render(loaded.records, flags)
+        screen = Screen.of(sys.stdout, wide=flags.wide)
+        text = _render(loaded.records, flags, screen)
         _draw(loaded, flags)
-    _show(text, loaded.note, flags.format)
+    _show(text, loaded.note, flags.format, screen)
     return 0
 
 
-def _show(text: str, note: str, table_format: TableFormat) -> None:
+def _show(text: str, note: str, table_format: TableFormat, screen: Screen) -> None:
     """`text` with `note` below it, or on stderr where `text` is data."""
     if note and table_format == "table":
-        text += f"\n{printable(note)}"
+        text += f"\n{screen.text(note)}"
     elif note and table_format == "markdown":
         text += f"\n\n{markdown(note)}"
     show(text)
@@ -149,21 +153,22 @@ def _draw(loaded: Loaded, flags: _Flags) -> None:
         write_whole(flags.html, render_page(records, options, made_at=made_at), named=True)
 
 
-def _render(records: Sequence[RunRecord], flags: _Flags) -> str:
+def _render(records: Sequence[RunRecord], flags: _Flags, screen: Screen) -> str:
     if flags.scaling:
         reports = analyse_scaling(records, fit_on=flags.fit_on, target=flags.target_accuracy)
-        return render_scaling(reports, table_format=flags.format)
+        return render_scaling(reports, table_format=flags.format, screen=screen)
     if flags.by_epoch:
-        return render_epochs(records, table_format=flags.format)
+        return render_epochs(records, table_format=flags.format, screen=screen)
     if flags.rules:
-        return render_rules(records, flags.targets, table_format=flags.format)
+        return render_rules(records, flags.targets, table_format=flags.format, screen=screen)
     if flags.targets:
-        return render_targets(records, flags.targets, table_format=flags.format)
+        return render_targets(records, flags.targets, table_format=flags.format, screen=screen)
     return render_runs(
         records,
         table_format=flags.format,
         per_run=flags.per_run,
         references=_load_references(flags.references),
+        screen=screen,
     )
 
 

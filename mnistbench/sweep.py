@@ -21,6 +21,7 @@ from mnistbench.launch.local_executor import LocalExecutor
 from mnistbench.launch.sweep_folder import SweepFolder
 from mnistbench.launch.sweep_progress import Progress, names
 from mnistbench.launch.sweeping import Failure, run_sweep
+from mnistbench.output.fitted_table import Screen
 from mnistbench.output.tables import TableFormat, data_text, render_runs, render_table
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError, Terminated
@@ -55,6 +56,8 @@ class _Options:
     """Choose the best configuration by this, such as val_accuracy, and say how surely it is."""
     format: TableFormat = "table"
     """How to print the rows."""
+    wide: bool = False
+    """Show all columns of tables, however wide the terminal is."""
     dry_run: bool = False
     """Print the cells and which are done, and end."""
     quiet: bool = False
@@ -71,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         folder = SweepFolder(at_home("output_dir", options.output_dir))
         if options.dry_run:
-            show(_plan(cells, folder, options.format))
+            show(_plan(cells, folder, options))
             return 0
         failures = _sweep(cells, folder, grid, options)
         records = _done(cells, folder)
@@ -127,11 +130,13 @@ def _executor(options: _Options) -> Executor:
     return RayExecutor(address=options.ray_address, jobs=options.jobs)
 
 
-def _plan(cells: Sequence[Cell], folder: SweepFolder, table_format: TableFormat) -> str:
+def _plan(cells: Sequence[Cell], folder: SweepFolder, options: _Options) -> str:
     rows = [{"cell": cell.id, "state": _state(cell, folder)} for cell in cells]
-    if table_format in {"json", "csv"}:
-        return data_text(rows, table_format)
-    return render_table(rows, table_format)
+    if options.format in {"json", "csv"}:
+        return data_text(rows, options.format)
+    if options.format == "markdown":
+        return render_table(rows, options.format)
+    return Screen.of(sys.stdout, wide=options.wide).table(rows, names=["cell"])
 
 
 def _state(cell: Cell, folder: SweepFolder) -> str:
@@ -142,11 +147,14 @@ def _state(cell: Cell, folder: SweepFolder) -> str:
 
 
 def _conclusion(records: Sequence[RunRecord], options: _Options) -> str:
+    screen = Screen.of(sys.stdout, wide=options.wide)
     if options.select is None:
-        return render_runs(records, table_format=options.format)
+        return render_runs(records, table_format=options.format, screen=screen)
     from mnistbench.output.selection_table import render_selection
 
-    return render_selection(records, metric=options.select, table_format=options.format)
+    return render_selection(
+        records, metric=options.select, table_format=options.format, screen=screen
+    )
 
 
 def _parse(argv: Sequence[str]) -> tuple[_Options, dict[str, str]]:

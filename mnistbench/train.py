@@ -58,6 +58,7 @@ _DOOR_FLAGS: dict[str, Any] = {
         "What to print on stdout; json is the record, or with --num-seeds a list.",
         "table",
     ),
+    "wide": _flag(bool, "Show all columns of tables, however wide the terminal is.", "off"),
     "quiet": _flag(bool, "No progress and no remarks on stderr.", "off"),
 }
 
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         door = {name: given.pop(name, None) for name in _DOOR_FLAGS}
         if door["list_recipes"]:
-            show(_recipe_table())
+            show(_recipe_table(wide=bool(door["wide"])))
             return 0
         config = read_config(given, door["config"])
         if door["print_config"]:
@@ -84,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         records = _train(config, ledger, quiet=bool(door["quiet"]))
     if _is_main():
-        show(_render(records, door["format"] or "table", config))
+        show(_render(records, door["format"] or "table", config, wide=bool(door["wide"])))
     return _status(records, config)
 
 
@@ -160,22 +161,26 @@ def _another_process_says_it() -> bool:
     return launch.started_by != "python" and not met and launch.local_rank != 0
 
 
-def _render(records: Sequence[RunRecord], output_format: str, config: RunConfig) -> str:
+def _render(
+    records: Sequence[RunRecord], output_format: str, config: RunConfig, *, wide: bool
+) -> str:
     if output_format == "json":
         from mnistbench.schema.store import record_json
 
         texts = [record_json(record).rstrip("\n") for record in records]
         return texts[0] if len(texts) == 1 else "[" + ",\n".join(texts) + "]"
+    from mnistbench.output.fitted_table import Screen
     from mnistbench.output.profile_table import render_profile
     from mnistbench.output.tables import TableFormat, render_runs
 
+    screen = Screen.of(sys.stdout, wide=wide)
     kind: TableFormat = "markdown" if output_format == "markdown" else "table"
-    table = render_runs(records, table_format=kind)
+    table = render_runs(records, table_format=kind, screen=screen)
     folder = _folder_of_runs(config)
     safe = markdown if kind == "markdown" else printable
     saved = [folder / r.run_id / "record.json" for r in records if not _unsaved(r)]
     paths = [safe(f"record: {path}") for path in saved]
-    below = [*filter(None, (render_profile(record, kind) for record in records)), *paths]
+    below = [*filter(None, (render_profile(r, kind, screen=screen) for r in records)), *paths]
     return "\n".join([table, *(["", *below] if output_format == "markdown" else below)])
 
 
@@ -191,8 +196,8 @@ def _unsaved(record: RunRecord) -> bool:
     return record.status == "completed" and str(record.error).startswith("not saved")
 
 
-def _recipe_table() -> str:
-    from mnistbench.output.tables import render_table
+def _recipe_table(*, wide: bool) -> str:
+    from mnistbench.output.fitted_table import Screen
 
     rows = [
         {
@@ -207,7 +212,7 @@ def _recipe_table() -> str:
         }
         for name, recipe in RECIPES.items()
     ]
-    return render_table(rows, "table")
+    return Screen.of(sys.stdout, wide=wide).table(rows)
 
 
 def _status(records: Sequence[RunRecord], config: RunConfig) -> int:

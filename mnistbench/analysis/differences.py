@@ -6,16 +6,29 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from mnistbench.analysis.number_text import NOT_MEASURED
+from mnistbench.analysis.stability import code_change
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
 
-__all__ = ["CODE", "code_of", "conditions", "subject", "surroundings", "values_of"]
+__all__ = [
+    "CODE",
+    "SHOWN",
+    "code_of",
+    "conditions",
+    "identity",
+    "subject",
+    "surroundings",
+    "values_of",
+]
 
 _HARDWARE = ("device_type", "device_name", "cpu_name", "num_processes", "num_threads")
 _SOFTWARE = ("mixed_precision", "launcher", "driver", "cuda", "cudnn")
 
 CODE = ("git_commit", "git_dirty", "git_diff_sha256", "code_sha256")
 """What of a record's environment tells the code that ran."""
+
+SHOWN = ("device_name", "num_processes", "num_threads", "mixed_precision")
+"""What tells environments apart and has a column of its own."""
 
 _MOST_SHOWN = 60
 
@@ -130,3 +143,36 @@ def _brief(values: set[str]) -> str:
 
 def _versions(record: RunRecord) -> Mapping[str, Any]:
     return record.environment.get("versions") or {}
+
+
+def identity(record: RunRecord) -> dict[str, Any]:
+    """All that makes a run this run, apart from its seed and its outcome."""
+    values = as_left_to_the_run(record.config)
+    config = {k: v for k, v in values.items() if k not in SAME_RUN}
+    environment = {k: record.environment.get(k) for k in (*SHOWN, *CODE, "launcher")}
+    if environment["git_commit"]:
+        environment["git_commit"] = str(environment["git_commit"])[:10]
+    if change := code_change(record):
+        environment["git_commit"] = f"changed {change} ({record.run_id})"
+    versions = record.environment.get("versions") or {}
+    # not where the data came from: downloaded today, local tomorrow, the same bytes
+    data = {"data sha256": record.dataset.sha256[:12]} if record.dataset else {}
+    hooks = record.profile.hooks if record.profile else []
+    watched = {"hooks": ", ".join(hooks)} if hooks else {}
+    told = not config.keys() <= {"eval_split", "target_accuracy"}
+    foreign = _foreign(record, told=told) if "model" not in config else {}
+    return config | foreign | environment | versions | data | watched
+
+
+def _foreign(record: RunRecord, *, told: bool) -> dict[str, Any]:
+    """What tells runs apart whose configuration names no model, or is not `told` at all.
+
+    Where nothing tells, a run is like no other.
+    """
+    recipe = record.recipe.name if record.recipe else None
+    known: dict[str, Any] = {"recipe": recipe, "parameters": record.num_parameters}
+    if not told:
+        known |= {"epochs": record.num_epochs or None, "steps": record.num_steps or None}
+    if record.dataset is None and not told and not any(known.values()):
+        return {"run": record.run_id}
+    return known | {"target": record.result.target_accuracy}

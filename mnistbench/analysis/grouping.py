@@ -7,22 +7,21 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mnistbench.analysis.differences import CODE
+from mnistbench.analysis.differences import CODE, SHOWN, identity
 from mnistbench.analysis.metrics import METRICS, Level, Metric, MetricName
-from mnistbench.analysis.number_text import numbered
+from mnistbench.analysis.number_text import numbered, setting_text
 from mnistbench.analysis.reference_bands import check_group
 from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.analysis.stability import (
-    code_change,
     is_profiled,
     is_unstable,
     ran_beside_others,
     stood_still,
 )
 from mnistbench.analysis.target_score import TargetScore, score_target, told_target
+from mnistbench.schema.escaping import brief
 from mnistbench.schema.record import RunRecord, finite
 from mnistbench.schema.reference import ReferenceCurve
-from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
 from mnistbench.stats.readings import Reading
 from mnistbench.stats.survival import CensoredMedian
 
@@ -32,15 +31,15 @@ __all__ = [
     "group_labels",
     "group_runs",
     "identify",
-    "identity",
     "run_name",
+    "settings_apart",
     "summarise",
     "target_values",
     "told_level",
 ]
 
-_SHOWN = ("device_name", "num_processes", "num_threads", "mixed_precision")
-"""What tells environments apart and has a column of its own."""
+_LONGEST = 60
+"""Letters of a label's name and settings."""
 
 
 def group_runs(
@@ -140,22 +139,43 @@ def accuracy_by_epoch(group: Sequence[RunRecord]) -> dict[int, Level]:
 
 def group_labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     """A short name for each group; those that would be told apart by nothing are numbered."""
-    return numbered(_label(group) for group in groups)
+    named = zip(groups, differences(groups), strict=True)
+    return numbered(_label(group, differs) for group, differs in named)
 
 
 def differences(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
-    """For each group what no column shows and sets it apart from others of the same name."""
-    named = [(run_name(group[0]), identity(group[0])) for group in groups]
+    """For each group what no column shows and sets it apart from others of the same name.
+
+    All groups of a name say the same settings, with a dash where one has none.
+    """
+    named = _named(groups)
+    apart = _apart(named)
+    return [
+        ", ".join(f"{k} {setting_text(its.get(k))}" for k in apart[name]) for name, its in named
+    ]
+
+
+def settings_apart(groups: Sequence[Sequence[RunRecord]]) -> list[dict[str, str]]:
+    """The same as columns: of all groups every setting in which any of one name differ."""
+    named = _named(groups)
+    columns = dict.fromkeys(key for keys in _apart(named).values() for key in keys)
+    return [{key: setting_text(its.get(key)) for key in columns} for _, its in named]
+
+
+def _named(groups: Sequence[Sequence[RunRecord]]) -> list[tuple[str, dict[str, Any]]]:
+    return [(run_name(group[0]), identity(group[0])) for group in groups]
+
+
+def _apart(named: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, list[str]]:
+    """For each name the settings in which those of it differ."""
     first: dict[str, dict[str, Any]] = {}
-    varying: dict[str, set[str]] = {}
+    apart: dict[str, list[str]] = {}
     for name, values in named:  # where one differs from another, one differs from the first
         one = first.setdefault(name, values)
-        told = varying.setdefault(name, set(_SHOWN))
-        told |= {k for k in (values | one).keys() - told if values.get(k) != one.get(k)}
-    return [
-        ", ".join(f"{k} {v}" for k, v in its.items() if k in varying[name] and k not in _SHOWN)
-        for name, its in named
-    ]
+        told = apart.setdefault(name, [])
+        known = {*SHOWN, *told}
+        told += [k for k in {**one, **values} if k not in known and values.get(k) != one.get(k)]
+    return apart
 
 
 def run_name(record: RunRecord) -> str:
@@ -225,12 +245,13 @@ def _which(group: Sequence[RunRecord]) -> dict[str, Any]:
     }
 
 
-def _label(group: Sequence[RunRecord]) -> str:
+def _label(group: Sequence[RunRecord], differs: str) -> str:
     """What was trained, on what, and over how many seeds."""
     first, n = group[0], len(counted(group))
     data = first.dataset.name if first.dataset else "no data"
     size = f"{n} of {len(group)}" if n < len(group) else str(n)
-    name = f"{run_name(first)} on {data}" + ", profiled" * is_profiled(first)
+    what = brief(", ".join(filter(None, (run_name(first), differs))), _LONGEST)
+    name = f"{what} on {data}" + ", profiled" * is_profiled(first)
     return name + (f" (n = {size})" if len(group) > 1 else "")
 
 
@@ -247,39 +268,6 @@ def _key(record: RunRecord, *, across_commits: bool) -> str:
     values = {k: v for k, v in identity(record).items() if k not in left_out}
     values["profiled"] = is_profiled(record)
     return json.dumps(values, sort_keys=True, default=str)
-
-
-def identity(record: RunRecord) -> dict[str, Any]:
-    """All that makes a run this run, apart from its seed and its outcome."""
-    values = as_left_to_the_run(record.config)
-    config = {k: v for k, v in values.items() if k not in SAME_RUN}
-    environment = {k: record.environment.get(k) for k in (*_SHOWN, *CODE, "launcher")}
-    if environment["git_commit"]:
-        environment["git_commit"] = str(environment["git_commit"])[:10]
-    if change := code_change(record):
-        environment["git_commit"] = f"changed {change} ({record.run_id})"
-    versions = record.environment.get("versions") or {}
-    # not where the data came from: downloaded today, local tomorrow, the same bytes
-    data = {"data sha256": record.dataset.sha256[:12]} if record.dataset else {}
-    hooks = record.profile.hooks if record.profile else []
-    watched = {"hooks": ", ".join(hooks)} if hooks else {}
-    told = not config.keys() <= {"eval_split", "target_accuracy"}
-    foreign = _foreign(record, told=told) if "model" not in config else {}
-    return config | foreign | environment | versions | data | watched
-
-
-def _foreign(record: RunRecord, *, told: bool) -> dict[str, Any]:
-    """What tells runs apart whose configuration names no model, or is not `told` at all.
-
-    Where nothing tells, a run is like no other.
-    """
-    recipe = record.recipe.name if record.recipe else None
-    known: dict[str, Any] = {"recipe": recipe, "parameters": record.num_parameters}
-    if not told:
-        known |= {"epochs": record.num_epochs or None, "steps": record.num_steps or None}
-    if record.dataset is None and not told and not any(known.values()):
-        return {"run": record.run_id}
-    return known | {"target": record.result.target_accuracy}
 
 
 def _hardware(record: RunRecord) -> str:

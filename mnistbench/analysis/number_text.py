@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
-__all__ = ["NOT_MEASURED", "goal", "ms", "numbered", "percent", "seconds"]
+__all__ = [
+    "NOT_MEASURED",
+    "count",
+    "goal",
+    "ms",
+    "numbered",
+    "percent",
+    "seconds",
+    "setting_text",
+]
 
 NOT_MEASURED = "–"
 
@@ -28,6 +38,18 @@ def ms(value_s: float | None) -> str:
 def goal(target: float) -> str:
     """A target accuracy as it was given: ``97 %``."""
     return f"{100 * target:.10g} %"
+
+
+def count(value: float) -> str:
+    """A number of epochs of at most three digits, or whole: ``0.384``, ``10``, ``1200``."""
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+def setting_text(value: Any) -> str:
+    """A value of a configuration; several are joined, ``torch+memory``, and none is a dash."""
+    if isinstance(value, list | tuple):
+        return "+".join(map(str, value)) or "none"
+    return NOT_MEASURED if value is None else str(value)
 
 
 def numbered(names: Iterable[str]) -> list[str]:

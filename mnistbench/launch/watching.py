@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Table", "counts_line", "watch"]
 
-Table: TypeAlias = Callable[[Sequence[RunRecord], float], tuple[list[str], list[str], list[str]]]
-"""Records, and letters in a line, as the lines of a table: its head, its rows, the notes below."""
+Table: TypeAlias = Callable[
+    [Sequence[RunRecord], float], tuple[list[str], list[str], list[str], list[str]]
+]
+"""Records, and letters in a line, as the lines of a table: head, rows, what is left out, notes."""
 
 _NEWEST = 40
 """Runs that the live table is of, or it would grow beyond any terminal."""
@@ -124,13 +126,14 @@ def _view(sight: Sight, folder: Path, console: Console, *, table: Table) -> Rend
 
 
 def _whole(table: Table, records: Sequence[RunRecord]) -> list[str]:
-    return [line for part in table(records, math.inf) for line in part] if records else []
+    width = shutil.get_terminal_size().columns
+    return [line for part in table(records, width) for line in part] if records else []
 
 
 def _rows(table: Table, records: Sequence[RunRecord], *, width: int, room: int) -> list[str]:
     """The table's head and its last rows, without its notes, in `room` lines of `width` letters."""
-    head, rows, _ = table(records, width) if records else ([], [], [])
-    return [*head, *rows[-max(1, room - len(head)) :]]
+    head, rows, below, _ = table(records, width) if records else ([], [], [], [])
+    return [*head, *rows[-max(1, room - len(head) - len(below)) :], *below]
 
 
 def _end(sight: Sight) -> list[str]:

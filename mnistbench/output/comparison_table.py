@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 from mnistbench.analysis.comparison_text import change_text, label_text, needed_text, number_text
 from mnistbench.analysis.gates import Outcome
-from mnistbench.analysis.metrics import METRICS, Level, Metric
+from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.rows import Comparison, Row
-from mnistbench.output.number_format import level_text
+from mnistbench.output.fitted_table import WIDE, Screen
+from mnistbench.output.number_format import counted_text
 from mnistbench.output.tables import render_table
 from mnistbench.schema.escaping import markdown, printable
 from mnistbench.schema.record import finite
@@ -22,21 +23,27 @@ ComparisonFormat = Literal["table", "markdown", "json"]
 
 
 def render_comparison(
-    comparison: Comparison, outcomes: Sequence[Outcome], *, table_format: ComparisonFormat
+    comparison: Comparison,
+    outcomes: Sequence[Outcome],
+    *,
+    table_format: ComparisonFormat,
+    screen: Screen = WIDE,
 ) -> str:
     """The rows, a headline for each thing compared, what the gates say, and the notes."""
     if table_format == "json":
         return _json(comparison, outcomes)
     named = len({row.name for row in comparison.rows}) > 1
-    rows = [_cells(row, named=named) for row in comparison.rows]
-    table = render_table(rows, table_format)
+    remarks = list(dict.fromkeys(text for row in comparison.rows for text in _remarks(row)))
+    rows = [_cells(row, remarks, named=named) for row in comparison.rows]
     lines = [*headlines(comparison), *map(gate_line, outcomes)]
-    notes = [*_method(comparison), *comparison.notes]
+    notes = [f"[{number}] {text}" for number, text in enumerate(remarks, 1)]
+    notes += [*_method(comparison), *comparison.notes]
     if table_format == "markdown":
         lines = [markdown(line) + "\n" for line in lines]
         notes = [f"- {markdown(note)}" for note in notes]
-        return "\n".join([table, "", *lines, *notes])
-    return "\n".join([table, "", *map(printable, lines), "", *map(printable, notes)]).rstrip()
+        return "\n".join([render_table(rows, table_format), "", *lines, *notes])
+    below = [screen.text(line) for line in (*lines, "", *notes)]
+    return "\n".join([screen.table(rows, names=["compared"]), "", *below]).rstrip()
 
 
 def headlines(comparison: Comparison) -> list[str]:
@@ -77,34 +84,28 @@ def _reasons(row: Row) -> list[str]:
     return [text for text in (row.reason, None if known else row.caveat) if text]
 
 
-def _cells(row: Row, *, named: bool) -> dict[str, str]:
+def _remarks(row: Row) -> list[str]:
+    """What forbids or qualifies the verdict on a row, and what its gates say."""
+    return [*_reasons(row), *(f"gate {state} ({gate})" for gate, state in row.gates)]
+
+
+def _cells(row: Row, remarks: Sequence[str], *, named: bool) -> dict[str, str]:
+    """Column -> text; `remarks` are told by their numbers."""
     metric = METRICS[row.metric]
     p = NOT_MEASURED if row.p_adjusted is None else f"{row.p_adjusted:.3f}"
+    marks = "".join(f"[{remarks.index(text) + 1}]" for text in _remarks(row))
+    counts = dict.fromkeys(str(level.n) for level in (row.a, row.b))
     return {
         **({"compared": row.name} if named else {}),
-        "metric": label_text(row),
-        "A": _side(row.a, metric),
-        "B": _side(row.b, metric),
+        "metric": label_text(row) + metric.unit,
+        "A": counted_text(row.a, metric) if row.a.n else NOT_MEASURED,
+        "B": counted_text(row.b, metric) if row.b.n else NOT_MEASURED,
+        "n": " and ".join(counts),
         "B against A (95 % interval)": change_text(row, prefix=""),
         "p": "<0.001" if p == "0.000" else p,
-        "verdict": _verdict_text(row),
+        "verdict": f"{row.verdict} {marks}".rstrip(),
         "more needed": needed_text(row),
     }
-
-
-def _side(level: Level, metric: Metric) -> str:
-    """What one side says, with its spread, and how many values it is of or how many got there."""
-    if not level.n:
-        return NOT_MEASURED
-    count = f"{level.reached} of {level.n}" if metric.to_target else f"n = {level.n}"
-    unit = "" if level.value is None else metric.unit
-    return f"{level_text(level, metric)}{unit}, {count}"
-
-
-def _verdict_text(row: Row) -> str:
-    """The verdict on a row, with all that forbids or qualifies it, and what its gates say."""
-    text = ": ".join([row.verdict, *(["; ".join(_reasons(row))] if _reasons(row) else [])])
-    return "; ".join([text, *(f"gate {state} ({gate})" for gate, state in row.gates)])
 
 
 def _method(comparison: Comparison) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mnistbench.analysis.grouping import summarise
 from mnistbench.analysis.metrics import METRICS, Level, Metric, MetricName
-from mnistbench.analysis.number_text import NOT_MEASURED, goal, seconds
+from mnistbench.analysis.number_text import NOT_MEASURED, count, goal, seconds
 from mnistbench.analysis.reference_bands import unchecked_notes
 from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.analysis.rules import RuleScore
@@ -22,6 +22,7 @@ __all__ = [
     "MEDIAN_NOTE",
     "RANGE_NOTE",
     "batch_text",
+    "counted_text",
     "level_text",
     "median_text",
     "notes",
@@ -30,16 +31,16 @@ __all__ = [
     "score_cells",
     "target_cells",
     "target_notes",
+    "with_target_in_head",
 ]
 
 RANGE_NOTE = "an accuracy is the median over seeds (smallest–largest)"
+_TIME = "time to target s"
 MEDIAN_NOTE = "(95 % interval; – where so few runs give none)"
 
 
-def run_cells(
-    group: Sequence[RunRecord], differs: str, references: Sequence[ReferenceCurve]
-) -> dict[str, str]:
-    """A row of the main table: column -> text."""
+def run_cells(group: Sequence[RunRecord], references: Sequence[ReferenceCurve]) -> dict[str, str]:
+    """A row of the main table, without its name: column -> text."""
     row = summarise(group, references=references)
     data = f"{row['dataset']} ({row['source']})" if row["dataset"] else NOT_MEASURED
     mark = time_mark(group)
@@ -55,24 +56,35 @@ def run_cells(
         return text + mark if text != NOT_MEASURED else text
 
     return {
-        "recipe": row["recipe"],
-        "differs in": differs,
         "dataset": data,
+        "target": NOT_MEASURED if row["target_accuracy"] is None else goal(row["target_accuracy"]),
         "device": row["device"],
         "batch": batch_text(row),
         "precision": row["precision"] or NOT_MEASURED,
         "loop": row["loop"] or NOT_MEASURED,
         "samples/s": marked(figure("samples_per_s")),
-        "epochs": NOT_MEASURED if row["epochs"] is None else f"{row['epochs']:g}",
+        "epochs": NOT_MEASURED if row["epochs"] is None else count(row["epochs"]),
         "val acc %": figure("val_accuracy"),
         "test acc %": figure("test_accuracy"),
-        "time to target": marked(_target_text(row)),
+        _TIME: marked(_target_text(group)),
         "wall s": marked(figure("wall_s")),
         "start s": marked(figure("cold_start_s")),
         "reference": _reference_text(row["reference"]),
         "n": _count_text(row),
         "status": row["status"],
     }
+
+
+def with_target_in_head(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Rows of the main table, with a target that all of them share in the head of their times."""
+    targets = {row["target"] for row in rows}
+    if len(targets) > 1:
+        return [dict(row) for row in rows]
+    head = _TIME.replace("target", targets.pop().replace(NOT_MEASURED, "target"))
+    return [
+        {(head if k == _TIME else k): text for k, text in row.items() if k != "target"}
+        for row in rows
+    ]
 
 
 def target_cells(values: Mapping[str, Any], *, mark: str) -> dict[str, str]:
@@ -151,6 +163,19 @@ def median_text(values: Mapping[str, Any], show: Callable[[float], str]) -> str:
     return f"{text} ({show(low or 0.0)}–{'∞' if high is None else show(high)})"
 
 
+def counted_text(level: Level, metric: Metric) -> str:
+    """`level_text`; of times to a target also how many of several runs got there.
+
+    That alone where they are too few for a median: ``2 of 6 reached``.
+    """
+    if not metric.to_target or level.n == 1:
+        return level_text(level, metric)
+    reached = f"{level.reached} of {level.n}"
+    return (
+        f"{reached} reached" if level.value is None else f"{level_text(level, metric)}, {reached}"
+    )
+
+
 def ratio_text(ratio: Interval | None) -> str:
     """A ratio with the ends of its interval, likewise; a dash where it is not known."""
     if ratio is None:
@@ -184,13 +209,10 @@ def notes(groups: Sequence[Sequence[RunRecord]], references: Sequence[ReferenceC
     return list(dict.fromkeys(lines))
 
 
-def _target_text(row: Mapping[str, Any]) -> str:
-    score, target = row["time_to_accuracy_s"], row["target_accuracy"]
-    if score is None:
-        return NOT_MEASURED
-    unit = "" if score["median"] is None else " s"
-    count = "" if score["of"] == 1 else f", {score['reached']} of {score['of']}"
-    return f"{median_text(score, seconds)}{unit} to {goal(target)}{count}"
+def _target_text(group: Sequence[RunRecord]) -> str:
+    metric = METRICS["time_to_accuracy_s"]
+    level = metric.of(group, told_target(group))
+    return counted_text(level, metric) if level.n else NOT_MEASURED
 
 
 def _count_text(row: Mapping[str, Any]) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from mnistbench.analysis.number_text import NOT_MEASURED
+from mnistbench.output.fitted_table import WIDE, Screen
 from mnistbench.output.tables import TableFormat, render_table
-from mnistbench.schema.escaping import markdown, printable
+from mnistbench.schema.escaping import markdown
 from mnistbench.schema.insight import OperatorTime, Profile
 from mnistbench.schema.record import RunRecord
 
@@ -13,7 +14,9 @@ __all__ = ["operator_rows", "profile_line", "render_profile"]
 _MOST_ROWS = 12
 
 
-def render_profile(record: RunRecord, table_format: TableFormat = "table") -> str | None:
+def render_profile(
+    record: RunRecord, table_format: TableFormat = "table", *, screen: Screen = WIDE
+) -> str | None:
     """`profile_line`, a table of the operators that took longest, and the files of a profiled run.
 
     ``None`` for a run that was not profiled.
@@ -22,9 +25,14 @@ def render_profile(record: RunRecord, table_format: TableFormat = "table") -> st
     if profile is None:
         return None
     rows = operator_rows(profile)[:_MOST_ROWS]
-    safe = markdown if table_format == "markdown" else printable
+    safe = markdown if table_format == "markdown" else screen.text
     files = [safe(f"in {record.run_id}: {', '.join(profile.files)}")] if profile.files else []
-    table = [render_table(rows, table_format)] if rows else []
+    drawn = (
+        render_table(rows, "markdown")
+        if table_format == "markdown"
+        else screen.table(rows, names=["operator"])
+    )
+    table = [drawn] if rows else []
     said = [safe(profile_line(profile)), *table, *files]
     return ("\n\n" if table_format == "markdown" else "\n").join(said)
 

@@ -1,18 +1,45 @@
-"""A short name for each group of runs, by which tables and pictures of one page call it."""
+"""What groups of runs are called: a short name of each, or columns that tell them apart."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-from mnistbench.analysis.grouping import differences, identify, run_name
-from mnistbench.analysis.number_text import numbered
+from mnistbench.analysis.grouping import differences, identify, run_name, settings_apart
+from mnistbench.analysis.number_text import numbered, setting_text
 from mnistbench.schema.escaping import brief, printable
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["row_names"]
+__all__ = ["name_columns", "row_names"]
 
 _LONGEST = 60
+_MOST_COLUMNS = 6
+_SHORT = {"global_batch_size": "batch"}
+
+
+def name_columns(groups: Sequence[Sequence[RunRecord]]) -> list[dict[str, str]]:
+    """The recipe, or model and loss, of each group, and the settings that set groups apart.
+
+    No two the same. Where such settings are many, they are in one column.
+    """
+    firsts = [group[0] for group in groups]
+    told = {"model", "loss"}
+    bare = all(r.recipe is None and all(map(r.config.get, told)) for r in firsts)
+    apart = settings_apart(groups)
+    if len(apart[0]) > _MOST_COLUMNS:
+        apart = [{"differs in": text} for text in differences(groups)]
+    rows = [
+        ({k: str(r.config[k]) for k in ("model", "loss")} if bare else {"recipe": run_name(r)})
+        | {_SHORT.get(k, k): v for k, v in settings.items()}
+        for r, settings in zip(firsts, apart, strict=True)
+    ]
+    for name, texts in _seen(groups).items():
+        if len(set(texts)) > 1:
+            rows = [row | {name: text} for row, text in zip(rows, texts, strict=True)]
+    first = next(iter(rows[0]))
+    again = numbered("\0".join(row.values()) for row in rows)
+    for row, name in zip(rows, again, strict=True):
+        row[first] += name.removeprefix("\0".join(row.values()))
+    return rows
 
 
 def row_names(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
@@ -21,24 +48,20 @@ def row_names(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     That is the settings that no column shows, then device and precision, then a number.
     """
     names = [printable(run_name(group[0])) for group in groups]
-    for texts in (differences(groups), *_seen(groups)):
+    for texts in (differences(groups), *_seen(groups).values()):
         told: dict[str, set[str]] = {}
         for name, text in zip(names, texts, strict=True):
             told.setdefault(name, set()).add(text)
         names = [
-            brief(f"{name}, {_spoken(text)}", _LONGEST) if len(told[name]) > 1 and text else name
+            brief(f"{name}, {text.replace('global_batch_size', 'batch')}", _LONGEST)
+            if len(told[name]) > 1 and text
+            else name
             for name, text in zip(names, texts, strict=True)
         ]
     return numbered(names)
 
 
-def _seen(groups: Sequence[Sequence[RunRecord]]) -> list[list[str]]:
+def _seen(groups: Sequence[Sequence[RunRecord]]) -> dict[str, list[str]]:
     """The device of each group, and its precision."""
     rows = [identify(group) for group in groups]
-    return [[str(row["device"]) for row in rows], [str(row["precision"]) for row in rows]]
-
-
-def _spoken(text: str) -> str:
-    """Differences without Python's marks: ``profile torch+memory``, ``profile none``."""
-    words = text.replace("global_batch_size", "batch").replace("[]", "none")
-    return re.sub(r"[\[\]']", "", words.replace("', '", "+"))
+    return {name: [setting_text(row[name]) for row in rows] for name in ("device", "precision")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel
@@ -15,9 +16,10 @@ from mnistbench.analysis.scaling.model import StepModel
 from mnistbench.analysis.scaling.speedup import Measured, why_no_more
 from mnistbench.analysis.scaling.topology import Topology
 from mnistbench.analysis.stability import mark_notes, time_mark
-from mnistbench.output.number_format import MEDIAN_NOTE, level_text, ratio_text
+from mnistbench.output.fitted_table import WIDE, Screen
+from mnistbench.output.number_format import MEDIAN_NOTE, counted_text, level_text, ratio_text
 from mnistbench.output.tables import TableFormat, data_text, render_table
-from mnistbench.schema.escaping import markdown, printable
+from mnistbench.schema.escaping import markdown
 
 __all__ = ["render_scaling", "scaling_notes", "speedup_cells", "verdict_lines"]
 
@@ -26,7 +28,9 @@ _ELSEWHERE = {"topology", "base", "speedups"}
 _PLACE = ("num_processes", "num_threads", "global_batch_size", "num_machines", "num_cores")
 
 
-def render_scaling(reports: Sequence[ScalingReport], *, table_format: TableFormat) -> str:
+def render_scaling(
+    reports: Sequence[ScalingReport], *, table_format: TableFormat, screen: Screen = WIDE
+) -> str:
     """The verdicts, what was measured, what the model says of others, and the notes.
 
     JSON has an object for each report; CSV a row for each row of its tables, named by `table`.
@@ -48,7 +52,7 @@ def render_scaling(reports: Sequence[ScalingReport], *, table_format: TableForma
             for row in rows
         ]
         return data_text(rows, "csv")
-    return "\n\n".join(_text(report, table_format) for report in reports)
+    return "\n\n".join(_text(report, table_format, screen) for report in reports)
 
 
 def verdict_lines(report: ScalingReport) -> list[str]:
@@ -105,7 +109,7 @@ def scaling_notes(report: ScalingReport) -> list[str]:
     return [*lines, *report.unseen, *mark_notes([topology.runs for topology in topologies])]
 
 
-def _text(report: ScalingReport, table_format: TableFormat) -> str:
+def _text(report: ScalingReport, table_format: TableFormat, screen: Screen) -> str:
     tables = {
         "Measured": [_measured_cells(row, report.target) for row in report.measured],
         "Against one process": speedup_cells(report),
@@ -121,9 +125,10 @@ def _text(report: ScalingReport, table_format: TableFormat) -> str:
             for row in report.forecasts
         ],
     }
-    safe = markdown if table_format == "markdown" else printable
-    end = "\n\n" if table_format == "markdown" else "\n"  # Markdown joins single lines
-    shown = [f"{k}:\n\n{render_table(rows, table_format)}" for k, rows in tables.items() if rows]
+    is_markdown = table_format == "markdown"
+    safe, end = (markdown, "\n\n") if is_markdown else (screen.text, "\n")  # it joins lines
+    drawn = partial(render_table, table_format="markdown") if is_markdown else screen.table
+    shown = [f"{k}:\n\n{drawn(rows)}" for k, rows in tables.items() if rows]
     verdicts, notes = (
         end.join(map(safe, x)) for x in (verdict_lines(report), scaling_notes(report))
     )
@@ -179,7 +184,7 @@ def _lead(topology: Topology) -> dict[str, str]:
 def _measured_cells(row: Measured, target: float) -> dict[str, str]:
     reached = NOT_MEASURED
     if row.time_s.n:
-        reached = level_text(row.time_s, METRICS["time_to_accuracy_s"])
+        reached = counted_text(row.time_s, METRICS["time_to_accuracy_s"])
     parts = row.split.model_dump() if row.split and row.topology.num_processes > 1 else {}
     return _lead(row.topology) | {
         "samples/s": _marked(level_text(row.samples_per_s, METRICS["samples_per_s"]), row.topology),

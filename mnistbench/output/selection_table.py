@@ -13,20 +13,25 @@ from mnistbench.analysis.grouping import identify, told_level
 from mnistbench.analysis.metrics import METRICS, Level, Metric, target_of
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.stability import mark_notes, time_mark
-from mnistbench.output.number_format import MEDIAN_NOTE, batch_text, level_text
+from mnistbench.output.fitted_table import WIDE, Screen, unexpected
+from mnistbench.output.number_format import MEDIAN_NOTE, counted_text, level_text
+from mnistbench.output.row_names import name_columns
 from mnistbench.output.tables import TableFormat, data_text, render_table
-from mnistbench.schema.escaping import markdown, printable
+from mnistbench.schema.escaping import markdown
 from mnistbench.schema.record import RunRecord
 
 __all__ = ["check_metric", "render_selection"]
 
 _SURE = 0.95
 _MOST_NAMED = 3
-_IF_THEY_VARY = ("differs in", "device", "batch", "precision", "status")
 
 
 def render_selection(
-    records: Sequence[RunRecord], *, metric: str, table_format: TableFormat
+    records: Sequence[RunRecord],
+    *,
+    metric: str,
+    table_format: TableFormat,
+    screen: Screen = WIDE,
 ) -> str:
     """The configurations among `records` ranked by `metric`, and the choice of the first of them.
 
@@ -50,15 +55,15 @@ def render_selection(
     if table_format == "json":
         choice = _choice(chosen) | {"rows": values, "notes": notes}
         return json.dumps(choice, indent=1, allow_nan=False)
-    rows = [_cells(c, v, chosen) for c, v in zip(chosen.candidates, values, strict=True)]
-    same = {name for name in _IF_THEY_VARY if len({row[name] for row in rows}) == 1}
-    table = render_table(
-        [{k: v for k, v in row.items() if k not in same} for row in rows], table_format
-    )
+    names = name_columns([candidate.runs for candidate in chosen.candidates])
+    told = zip(chosen.candidates, values, names, strict=True)
+    rows = unexpected([name | _cells(c, v, chosen) for c, v, name in told])
     if table_format == "markdown":
         lines = [markdown(line) + "\n" for line in _headlines(chosen)]
-        return "\n".join([table, "", *lines, *(f"- {markdown(note)}" for note in notes)])
-    return "\n".join([table, "", *map(printable, [*_headlines(chosen), "", *notes])])
+        below = [*lines, *(f"- {markdown(note)}" for note in notes)]
+        return "\n".join([render_table(rows, table_format), "", *below])
+    lines = [screen.text(line) for line in (*_headlines(chosen), "", *notes)]
+    return "\n".join([screen.table(rows, names=names[0]), "", *lines])
 
 
 def _choice(chosen: Selection) -> dict[str, Any]:
@@ -109,11 +114,6 @@ def _cells(candidate: Candidate, values: Mapping[str, Any], chosen: Selection) -
     share = candidate.share
     lost = f", {candidate.lost} lost" if candidate.lost else ""
     return {
-        "recipe": values["recipe"],
-        "differs in": candidate.differs,
-        "device": values["device"],
-        "batch": batch_text(values),
-        "precision": values["precision"] or NOT_MEASURED,
         _label(chosen): _score_text(candidate, METRICS[chosen.metric]),
         "best in": NOT_MEASURED if share is None else _share_text(share),
         "n": f"{len(candidate.readings)}{lost}",
@@ -125,15 +125,14 @@ def _label(chosen: Selection) -> str:
     """What was measured, with its unit."""
     metric, target = METRICS[chosen.metric], target_of(chosen.winner.runs[0], None)
     to = f" to {goal(target)}" if metric.to_target and target else ""
-    return f"{metric.label}{to}{metric.unit}" if metric.quality else f"{metric.label}{to}"
+    return f"{metric.label}{to}{metric.unit}"
 
 
 def _score_text(candidate: Candidate, metric: Metric) -> str:
     level = metric.level(candidate.readings)
     if not level.n:
         return NOT_MEASURED
-    count = f", {level.reached} of {level.n}" if metric.to_target else ""
-    return level_text(level, metric) + count + time_mark(candidate.runs) * metric.timed
+    return counted_text(level, metric) + time_mark(candidate.runs) * metric.timed
 
 
 def _headlines(chosen: Selection) -> list[str]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from tabulate import tabulate
@@ -14,11 +13,9 @@ from tabulate import tabulate
 from mnistbench.analysis.bottleneck import limits_notes
 from mnistbench.analysis.grouping import (
     accuracy_by_epoch,
-    differences,
     group_labels,
     group_runs,
     identify,
-    run_name,
     summarise,
     target_values,
     told_level,
@@ -28,6 +25,15 @@ from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.rules import rule_notes, score_rules
 from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.analysis.target_score import score_target, told_target
+from mnistbench.output.fitted_table import (
+    LONGEST,
+    WIDE,
+    Rows,
+    Screen,
+    harmless,
+    plain_table,
+    unexpected,
+)
 from mnistbench.output.number_format import (
     RANGE_NOTE,
     level_text,
@@ -36,9 +42,11 @@ from mnistbench.output.number_format import (
     score_cells,
     target_cells,
     target_notes,
+    with_target_in_head,
 )
+from mnistbench.output.row_names import name_columns
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.escaping import brief, csv_cell, markdown, printable
+from mnistbench.schema.escaping import brief, csv_cell, markdown
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
 
@@ -55,20 +63,6 @@ __all__ = [
 
 TableFormat = Literal["table", "markdown", "csv", "json"]
 
-_OPTIONAL = {"differs in": "", "reference": NOT_MEASURED, "n": "1", "status": "completed"}
-"""Columns left out where every row says the same, expected thing."""
-
-_LESS_TOLD = (
-    *("reference", "start s", "loop", "epochs", "precision", "batch", "device", "wall s"),
-    *("dataset", "test acc %", "n"),
-)
-"""Columns that a narrow terminal does without, the first of them first."""
-
-_LONGEST = 300
-"""Letters of a cell: nobody reads on, and a terminal would be full of it."""
-
-_SPREAD = re.compile(r" (± [\d.,]+|\([\d.,]*–[\d.,∞]*\))")
-
 
 def render_runs(
     records: Sequence[RunRecord],
@@ -76,6 +70,7 @@ def render_runs(
     table_format: TableFormat,
     per_run: bool = False,
     references: Sequence[ReferenceCurve] = (),
+    screen: Screen = WIDE,
 ) -> str:
     """A row for each group of `records` (see `group_runs`), or for each run with `per_run`.
 
@@ -85,36 +80,47 @@ def render_runs(
     groups = [[record] for record in records] if per_run else group_runs(records)
     if table_format in {"json", "csv"}:
         return data_text([summarise(g, references=references) for g in groups], table_format)
-    differing = differences(groups)
-    rows = [run_cells(g, text, references) for g, text in zip(groups, differing, strict=True)]
+    names, rows = _summary(records, groups, references, per_run=per_run)
+    below = [*notes(groups, references), *limits_notes(groups)]
+    return _table(rows, below, names=names, table_format=table_format, screen=screen)
+
+
+def run_lines(
+    records: Sequence[RunRecord], width: float
+) -> tuple[list[str], list[str], list[str], list[str]]:
+    """The table of `render_runs` as lines: its head, its rows, what is left out, and the notes."""
+    groups, screen = group_runs(records), Screen(width)
+    names, rows = _summary(records, groups, (), per_run=False)
+    fitted = screen.fit(rows, names=names)
+    lines = plain_table(fitted.rows).splitlines() if fitted.rows else list(fitted.lines)
+    cut = next((k + 1 for k, line in enumerate(lines) if not line.strip("- ")), 0)
+    head = [*fitted.above.splitlines(), *lines[:cut]]
+    below = [screen.text(note) for note in (*notes(groups, ()), *limits_notes(groups))]
+    return head, lines[cut:], fitted.below.splitlines(), below
+
+
+def _summary(
+    records: Sequence[RunRecord],
+    groups: Sequence[Sequence[RunRecord]],
+    references: Sequence[ReferenceCurve],
+    *,
+    per_run: bool,
+) -> tuple[list[str], list[dict[str, str]]]:
+    """The columns that name rows of the main table, and its rows."""
+    named = name_columns(group_runs(records))
     if per_run:
-        told = [{"run": g[0].run_id, "seed": str(g[0].seed)} for g in groups]
-        rows = [which | cells for which, cells in zip(told, rows, strict=True)]
-    return _table(rows, [*notes(groups, references), *limits_notes(groups)], table_format)
-
-
-def run_lines(records: Sequence[RunRecord], width: float) -> tuple[list[str], list[str], list[str]]:
-    """The table of `render_runs` for a terminal: its head, its rows and the notes below it.
-
-    Where `width` letters are too few for a line, columns are left out, then spreads; where they are
-    too few for what matters most, each row takes several lines, and there is no head.
-    """
-    groups = group_runs(records)
-    rows = [run_cells(g, d, ()) for g, d in zip(groups, differences(groups), strict=True)]
-    rows = _without(rows, _expected(rows))
-    below = [printable(note) for note in (*notes(groups, ()), *limits_notes(groups))]
-    fewer = [_without(rows, _LESS_TOLD[:n]) for n in range(len(_LESS_TOLD) + 1)]
-    bare = [{name: _SPREAD.sub("", cell) for name, cell in row.items()} for row in fewer[-1]]
-    for told in (*fewer, bare):
-        lines = render_table(told, "table").splitlines()
-        if len(lines[1]) <= width:
-            return lines[:2], lines[2:], below
-    pairs = [map(printable, pair) for row in fewer[-1] for pair in (*row.items(), ("", ""))]
-    return [], tabulate(pairs, tablefmt="plain", disable_numparse=True).splitlines(), below
+        of = {id(r): n for n, g in zip(named, group_runs(records), strict=True) for r in g}
+        named = [{"run": r.run_id, "seed": str(r.seed)} | of[id(r)] for r in records]
+    rows = [name | run_cells(g, references) for name, g in zip(named, groups, strict=True)]
+    return list(named[0]), with_target_in_head(rows)
 
 
 def render_targets(
-    records: Sequence[RunRecord], targets: Sequence[float], *, table_format: TableFormat
+    records: Sequence[RunRecord],
+    targets: Sequence[float],
+    *,
+    table_format: TableFormat,
+    screen: Screen = WIDE,
 ) -> str:
     """The stored curves scored again: a row for each group and each of `targets`.
 
@@ -123,23 +129,26 @@ def render_targets(
     """
     groups = group_runs(records)
     scored = [
-        (group, differs, target, target_values(score_target(group, target)))
-        for group, differs in zip(groups, differences(groups), strict=True)
+        (group, name, target, target_values(score_target(group, target)))
+        for group, name in zip(groups, _leads(groups), strict=True)
         for target in targets
     ]
     if table_format in {"json", "csv"}:
         values = [identify(g) | {"target_accuracy": t} | score for g, _, t, score in scored]
         return data_text(values, table_format)
     rows = [
-        _lead(g, d) | {"target": goal(t)} | target_cells(s, mark=time_mark(g))
-        for g, d, t, s in scored
+        name | {"target": goal(t)} | target_cells(s, mark=time_mark(g)) for g, name, t, s in scored
     ]
-    below = target_notes([(g, t) for g, _, t, _ in scored])
-    return _table(rows, [*below, *mark_notes(groups)], table_format)
+    below = [*target_notes([(g, t) for g, _, t, _ in scored]), *mark_notes(groups)]
+    return _table(rows, below, names=scored[0][1], table_format=table_format, screen=screen)
 
 
 def render_rules(
-    records: Sequence[RunRecord], targets: Sequence[float], *, table_format: TableFormat
+    records: Sequence[RunRecord],
+    targets: Sequence[float],
+    *,
+    table_format: TableFormat,
+    screen: Screen = WIDE,
 ) -> str:
     """The stored curves scored by the rules of each benchmark: a row for each group, target, rule.
 
@@ -150,8 +159,8 @@ def render_rules(
     """
     groups = group_runs(records)
     scored = [
-        (group, differs, target, score)
-        for group, differs in zip(groups, differences(groups), strict=True)
+        (group, name, target, score)
+        for group, name in zip(groups, _leads(groups), strict=True)
         for target in targets or filter(None, [told_target(group)])
         for score in score_rules(group, target)
     ]
@@ -161,14 +170,15 @@ def render_rules(
         values = [identify(g) | {"target_accuracy": t} | s._asdict() for g, _, t, s in scored]
         return data_text(values, table_format)
     rows = [
-        _lead(g, d) | {"target": goal(t)} | score_cells(s, mark=time_mark(g))
-        for g, d, t, s in scored
+        name | {"target": goal(t)} | score_cells(s, mark=time_mark(g)) for g, name, t, s in scored
     ]
-    told = rule_notes(score for *_, score in scored)
-    return _table(rows, [*mark_notes(groups), *told], table_format)
+    below = [*mark_notes(groups), *rule_notes(score for *_, score in scored)]
+    return _table(rows, below, names=scored[0][1], table_format=table_format, screen=screen)
 
 
-def render_epochs(records: Sequence[RunRecord], *, table_format: TableFormat) -> str:
+def render_epochs(
+    records: Sequence[RunRecord], *, table_format: TableFormat, screen: Screen = WIDE
+) -> str:
     """Accuracy on the eval split after each whole epoch: a row per epoch, a column per group.
 
     CSV and JSON have a row for each pair, accuracies as fractions.
@@ -197,21 +207,19 @@ def render_epochs(records: Sequence[RunRecord], *, table_format: TableFormat) ->
         {"epoch": str(epoch)} | {label: cells.get((epoch, label), NOT_MEASURED) for label in labels}
         for epoch in sorted({epoch for epoch, _ in found})
     ]
-    several = any(level.n > 1 for level in found.values())
-    return _table(rows, [RANGE_NOTE] * several, table_format)
+    below = [RANGE_NOTE] * any(level.n > 1 for level in found.values())
+    return _table(rows, below, names=["epoch"], table_format=table_format, screen=screen)
 
 
-def render_table(
-    rows: Sequence[Mapping[str, str]], table_format: TableFormat, *, longest: int = _LONGEST
-) -> str:
-    """`rows` (column -> text) for a terminal or as Markdown, with what is in them made harmless.
+def render_table(rows: Rows, table_format: TableFormat, *, longest: int = LONGEST) -> str:
+    """`rows` (column -> text) in full as text or as Markdown, with what is in them made harmless.
 
     A cell ends at `longest` letters, which those of records reach only by mistake or by malice.
     """
-    safe = markdown if table_format == "markdown" else printable
-    rows = [{safe(k): safe(brief(v, longest)) for k, v in row.items()} for row in rows]
-    style = "pipe" if table_format == "markdown" else "simple"
-    return tabulate(rows, headers="keys", tablefmt=style, disable_numparse=True)
+    if table_format != "markdown":
+        return plain_table(harmless(rows, longest))
+    rows = [{markdown(k): markdown(brief(v, longest)) for k, v in row.items()} for row in rows]
+    return tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True)
 
 
 def data_text(values: Sequence[Mapping[str, Any]], table_format: TableFormat) -> str:
@@ -222,30 +230,25 @@ def data_text(values: Sequence[Mapping[str, Any]], table_format: TableFormat) ->
 
 
 def _table(
-    rows: Sequence[Mapping[str, str]], below: Sequence[str], table_format: TableFormat
+    rows: Rows,
+    below: Sequence[str],
+    *,
+    names: Collection[str],
+    table_format: TableFormat,
+    screen: Screen,
 ) -> str:
     """`rows` without the columns that need not be said, and the notes `below` them."""
-    kept = _without(rows, _expected(rows))
-    # a line after a Markdown table would become a row of it
-    lines = [
-        f"\n{markdown(note)}" if table_format == "markdown" else printable(note) for note in below
-    ]
-    return "\n".join([render_table(kept, table_format), *lines])
+    if table_format == "markdown":  # a line after its table would become a row of it
+        notes = [f"\n{markdown(note)}" for note in below]
+        return "\n".join([render_table(unexpected(rows), table_format), *notes])
+    return "\n".join([screen.table(rows, names=names), *map(screen.text, below)])
 
 
-def _expected(rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """The columns of `rows` that need not be said."""
-    told = _OPTIONAL.items()
-    return [name for name, text in told if all(row.get(name, text) == text for row in rows)]
-
-
-def _without(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> list[dict[str, str]]:
-    return [{k: v for k, v in row.items() if k not in columns} for row in rows]
-
-
-def _lead(group: Sequence[RunRecord], differs: str) -> dict[str, str]:
-    data = group[0].dataset.name if group[0].dataset else NOT_MEASURED
-    return {"recipe": run_name(group[0]), "differs in": differs, "dataset": data}
+def _leads(groups: Sequence[Sequence[RunRecord]]) -> list[dict[str, str]]:
+    """What each group is called, and its data."""
+    data = [g[0].dataset.name if g[0].dataset else NOT_MEASURED for g in groups]
+    named = zip(name_columns(groups), data, strict=True)
+    return [name | {"dataset": dataset} for name, dataset in named]
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from mnistbench.analysis.differences import CODE
-from mnistbench.analysis.grouping import identity, run_name
+from mnistbench.analysis.differences import CODE, identity
+from mnistbench.analysis.grouping import run_name
 from mnistbench.analysis.scaling.topology import Topology
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord

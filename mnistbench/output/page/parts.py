@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.output.charts.picture import Picture
+from mnistbench.output.fitted_table import is_figure
 
 __all__ = ["Commands", "Section", "Table"]
 
 _ONE_LINE = 28
-_FIGURE = re.compile(
-    r"(≤ )?[-+]?\d[\d,.]*(e[-+]\d+)?%?"
-    r"( ± [\d,.]+| of \d+| \([\d,.]*–[\d,.∞]*\))?( \(n = \d+\))?[†‡§]*$"
-)
-"""A number with its spread, and of how many runs where these are fewer than a row's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +44,7 @@ class Table:
 
     def _look(self, column: str) -> str:
         cells = [row[column] for row in self.rows]
-        if column != self.columns[0] and all(_FIGURE.match(c) or c == NOT_MEASURED for c in cells):
+        if column != self.columns[0] and all(map(is_figure, cells)):
             return "figure"
         return "brief" if max(map(len, cells)) <= _ONE_LINE else "long"
 
