@@ -161,9 +161,10 @@ def _told(row: ReportRow, name: MetricName, target: float | None) -> str:
     """A row with its figure: ``simple-cnn at 0.61 s (0.58–0.64)``."""
     metric = METRICS[name]
     figure, space, spread = level_text(metric.of(row.runs, target), metric).partition(" (")
-    unit = metric.unit if any(map(str.isdigit, figure)) else ""
+    if not any(map(str.isdigit, figure)):
+        return f"{row.name} ({figure})"
     mark = time_mark(row.runs) if metric.timed else ""
-    return f"{row.name} at {figure}{unit}{mark}{space}{spread}"
+    return f"{row.name} at {figure}{metric.unit}{mark}{space}{spread}"
 
 
 def _machine(record: RunRecord) -> str | None:

@@ -68,7 +68,7 @@
   const number = /^[\s≤≥<>×~≈([]*([-+−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)\s*([a-zA-Zµ]*)/;
   const valueOf = (text) => {
     if (text === "–" || !text) return [2, 0];
-    if (/^(not reached|∞)/.test(text)) return [0, Infinity];
+    if (/reached|^∞/.test(text)) return [0, Infinity];
     const [, digits, unit] = number.exec(text) ?? [];
     return digits ? [0, digits.replace(/,/g, "").replace("−", "-") * (units[unit] ?? 1)] : [1, 0];
   };
