@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 from mnistbench.analysis.grouping import group_labels, group_runs
 from mnistbench.output.charts.curve_pictures import (
-    ACCURACY,
-    LOSS,
-    curved_rows,
+    courses,
+    highest,
     keys_of,
     panel_of,
-    split_name,
+    quantities,
 )
 from mnistbench.output.charts.figure import figure_of
 from mnistbench.output.charts.picture import Picture, axis_over
@@ -62,13 +61,14 @@ def curves_figure(records: Sequence[RunRecord], *, accuracy_only: bool = False) 
     groups = [group for group in group_runs(records) if any(run.eval_points for run in group)]
     if not groups:
         raise InputError("no run with an evaluation to draw")
-    rows, note = curved_rows(groups, group_labels(groups))
-    quantities = [ACCURACY] if accuracy_only else [ACCURACY, LOSS]
-    panels = [panel_of(quantity, rows, split_name(groups)) for quantity in quantities]
+    rows, note = highest(groups, group_labels(groups))
+    shown = quantities(groups)[: 1 if accuracy_only else 2]
+    drawn = [courses(quantity, rows) for quantity in shown]
+    panels = list(map(panel_of, shown, drawn))
     epochs = [end for panel in panels for end in (panel.x.low, panel.x.high)]
     x = axis_over(f"epoch. {note}" if note else "epoch", epochs, at_most=10, whole=True)
     panels = [replace(panel, x=x) for panel in panels]
-    keys = keys_of(ACCURACY, rows, [row.name for row in rows], ends=" ends at ")
+    keys = keys_of(shown[0], drawn[0], ends=" ends at ")
     picture = Picture(name="curves", title="", caption="", alt="", panels=panels, keys=keys)
     with plain_matplotlib():
         return figure_of(picture, _WIDTH)

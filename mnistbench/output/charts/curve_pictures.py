@@ -4,31 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import NamedTuple
 
 from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.output.charts.curves import (
     Curve,
     accuracy_curve,
-    final_accuracy,
     lines_of,
     loss_curve,
     thinned,
 )
 from mnistbench.output.charts.looks import FEW
-from mnistbench.output.charts.picture import Key, Line, Mark, Panel, Picture, Scale, axis_over
+from mnistbench.output.charts.picture import Key, Line, Panel, Picture, Scale, axis_over
 from mnistbench.schema.record import RunRecord
 
-__all__ = [
-    "ACCURACY",
-    "LOSS",
-    "CurvedRow",
-    "curve_pictures",
-    "curved_rows",
-    "keys_of",
-    "panel_of",
-    "split_name",
-]
+__all__ = ["Course", "courses", "curve_pictures", "highest", "keys_of", "panel_of", "quantities"]
 
 _COLUMNS = 3
 _PANELS = 24
@@ -48,12 +39,12 @@ _BAND = (
 )
 _THIN = "Thin lines are single runs of a row that was not always evaluated at the same steps."
 _PALE = "Pale lines are the other rows of this picture."
-_BY_ERROR = "The axis is by the error's logarithm."
+_BY_ERROR = "The axis is logarithmic in the error, 100 % less the accuracy."
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Quantity:
-    """What is drawn against epochs; `{}` in its title and label is for the split."""
+class Quantity:
+    """What is drawn against epochs."""
 
     name: str
     title: str
@@ -62,39 +53,47 @@ class _Quantity:
     read: Callable[[RunRecord], Curve]
 
 
-ACCURACY = _Quantity(
-    name="accuracy",
-    title="{} accuracy by epoch",
-    label="{} accuracy (%)",
-    scale="error",
-    read=accuracy_curve,
-)
-LOSS = _Quantity(
-    name="loss",
-    title="training loss by epoch",
-    label="training loss",
-    scale="log",
-    read=loss_curve,
-)
-
-
-class CurvedRow(NamedTuple):
-    """A row: its name, its place among all, and its runs, one of each seed.
-
-    A repeat of a seed would count its curve twice.
-    """
+class _Row(NamedTuple):
+    """A row: its name on the page and in its picture, its place among all, and its runs."""
 
     name: str
+    called: str
     place: int
     runs: Sequence[RunRecord]
 
 
-class _Place(NamedTuple):
-    """Which of several pictures it is: what all its rows share, its number, and what to note."""
+class Course(NamedTuple):
+    """How a quantity went in a row: the curves of its runs, none of them empty."""
 
-    chapter: str
-    number: int
-    note: str
+    row: _Row
+    curves: list[Curve]
+
+    @property
+    def end(self) -> float:
+        """The median of the curves' ends."""
+        return median(values[-1] for _, values in self.curves)
+
+
+def quantities(groups: Sequence[Sequence[RunRecord]]) -> tuple[Quantity, Quantity]:
+    """Accuracy, on the split that the runs were evaluated on, and training loss."""
+    splits = {str(record.config.get("eval_split")) for group in groups for record in group}
+    accuracy = f"{' / '.join(sorted(splits))} accuracy"
+    return (
+        Quantity(
+            name="accuracy",
+            title=f"{accuracy} by epoch",
+            label=f"{accuracy} (%)",
+            scale="error",
+            read=accuracy_curve,
+        ),
+        Quantity(
+            name="loss",
+            title="training loss by epoch",
+            label="training loss",
+            scale="log",
+            read=loss_curve,
+        ),
+    )
 
 
 def curve_pictures(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) -> list[Picture]:
@@ -103,48 +102,52 @@ def curve_pictures(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) 
     Up to seven groups are drawn together; more get a panel each, those of one recipe or model in a
     picture of their own where there are few of these.
     """
-    rows, note = curved_rows(groups, names)
-    split = split_name(groups)
+    rows, note = highest(groups, names)
     chapters = _chapters(rows)
     found = []
     for number, (chapter, members) in enumerate(chapters.items(), start=1):
-        place = _Place(chapter, number if len(chapters) > 1 else 0, note)
-        for quantity in (ACCURACY, LOSS):
-            shown = [row for row in members if any(quantity.read(run)[0] for run in row.runs)]
-            if shown:
-                found.append(_picture(quantity, shown, split, place))
+        for quantity in quantities(groups):
+            drawn = courses(quantity, members)
+            if drawn:
+                name = quantity.name + (f"-{number}" if len(chapters) > 1 else "")
+                picture = _picture(quantity, drawn, chapter)
+                caption = " ".join(filter(None, (picture.caption, note)))
+                found.append(replace(picture, name=name, caption=caption))
     return found
 
 
-def curved_rows(
-    groups: Sequence[Sequence[RunRecord]], names: Sequence[str]
-) -> tuple[list[CurvedRow], str]:
-    """The `groups` that can be drawn, in their order, and what to say of the others."""
+def highest(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) -> tuple[list[_Row], str]:
+    """The `groups` that can be drawn, in their order, and what to say of the others.
+
+    Of each seed one run is drawn, as a repeat would count its curve twice.
+    """
     rows = [
-        CurvedRow(name, place, one_per_seed(counted(group)))
+        _Row(name, name, place, one_per_seed(counted(group)))
         for place, (name, group) in enumerate(zip(names, groups, strict=True))
     ]
     if len(rows) <= _MOST_LINES:
         return rows, ""
-    ends = [final_accuracy(list(map(accuracy_curve, row.runs))) or 0.0 for row in rows]
-    ranked = sorted(rows, key=lambda row: -ends[row.place])[:_MOST_LINES]
+    accuracy, _ = quantities(groups)
+    ends = {course.row.place: course.end for course in courses(accuracy, rows)}
+    ranked = sorted(rows, key=lambda row: -ends.get(row.place, 0.0))[:_MOST_LINES]
     note = f"The {_MOST_LINES} rows that end highest, of {len(rows)}."
     return sorted(ranked, key=lambda row: row.place), note
 
 
-def split_name(groups: Sequence[Sequence[RunRecord]]) -> str:
-    """The split that runs were evaluated on, or all of them."""
-    splits = {str(record.config.get("eval_split")) for group in groups for record in group}
-    return " / ".join(sorted(splits))
+def courses(quantity: Quantity, rows: Sequence[_Row]) -> list[Course]:
+    """How `quantity` went in those of the `rows` in which it was measured."""
+    read = [(row, [curve for curve in map(quantity.read, row.runs) if curve[0]]) for row in rows]
+    return [Course(row, curves) for row, curves in read if curves]
 
 
-def _chapters(rows: Sequence[CurvedRow]) -> dict[str, Sequence[CurvedRow]]:
+def _chapters(rows: Sequence[_Row]) -> dict[str, Sequence[_Row]]:
     """What goes into one picture each, by what comes first in the names; ``""`` if not by that."""
     if len(rows) <= FEW:
         return {"": rows}
-    found: dict[str, list[CurvedRow]] = {}
+    found: dict[str, list[_Row]] = {}
     for row in rows:
-        found.setdefault(row.name.partition(", ")[0], []).append(row)
+        chapter, _, rest = row.name.partition(", ")
+        found.setdefault(chapter, []).append(row._replace(called=rest or chapter))
     if not 1 < len(found) <= min(_MOST_CHAPTERS, len(rows) // 2):
         found = {"": list(rows)}
     return {
@@ -155,74 +158,62 @@ def _chapters(rows: Sequence[CurvedRow]) -> dict[str, Sequence[CurvedRow]]:
     }  # fmt: skip
 
 
-def _picture(quantity: _Quantity, rows: Sequence[CurvedRow], split: str, place: _Place) -> Picture:
-    chapter, number, note = place
-    few = len(rows) <= FEW
-    called = [row.name.removeprefix(f"{chapter}, ") for row in rows]
-    lead = f"{chapter.strip()}: " if chapter else ""
-    title = lead + quantity.title.format(split)
-    which = ", ".join(called) if few else f"{len(rows)} rows"
-    panel = panel_of(quantity, rows, split, small=not few)
-    notes = _notes(panel, rows, quantity)
+def _picture(quantity: Quantity, drawn: Sequence[Course], chapter: str) -> Picture:
+    few = len(drawn) <= FEW
+    title = f"{chapter.strip()}: {quantity.title}" if chapter else quantity.title
+    which = ", ".join(course.row.called for course in drawn) if few else f"{len(drawn)} rows"
+    panel = panel_of(quantity, drawn, small=not few)
     return Picture(
-        name=f"{quantity.name}-{number}" if number else quantity.name,
+        name=quantity.name,
         title=title if chapter else title[:1].upper() + title[1:],
-        caption=" ".join(filter(None, [*notes, "" if few else _PALE, note])),
-        alt=f"{title} of {which}.{_ends(quantity, rows)}",
-        panels=[panel] if few else _apart(panel, rows, called),
+        caption=" ".join([*_notes(quantity, drawn, panel), *([] if few else [_PALE])]),
+        alt=f"{title} of {which}.{_ends(quantity, drawn)}",
+        panels=[panel] if few else _apart(panel, drawn),
         columns=1 if few else _COLUMNS,
         behind=[] if few else _behind(panel),
-        keys=keys_of(quantity, rows, called) if few else [],
+        keys=keys_of(quantity, drawn) if few else [],
     )
 
 
-def panel_of(
-    quantity: _Quantity, rows: Sequence[CurvedRow], split: str, *, small: bool = False
-) -> Panel:
-    """All `rows` on the same axes; for a `small` panel with fewer points and ticks, unmarked."""
-    lines = [line for row in rows for line in _lines(quantity, row, small=small)]
+def panel_of(quantity: Quantity, drawn: Sequence[Course], *, small: bool = False) -> Panel:
+    """All courses on the same axes; in a `small` panel with fewer points and ticks, unmarked."""
+    lines = [line for course in drawn for line in _lines(course, small=small)]
     values = [y for line in lines for y in (*line.ys, *line.low, *line.high)]
-    at_most = 4 if small else 7
+    across, up = (4, 5) if small else (8, 9)
     epochs = [x for line in lines for x in line.xs]
     return Panel(
-        x=axis_over("epoch", epochs, at_most=at_most, whole=True),
-        y=axis_over(quantity.label.format(split), values, scale=quantity.scale, at_most=at_most),
+        x=axis_over("epoch", epochs, at_most=across, whole=True),
+        y=axis_over(quantity.label, values, scale=quantity.scale, at_most=up),
         marks=lines,
     )
 
 
-def _lines(quantity: _Quantity, row: CurvedRow, *, small: bool) -> list[Line]:
-    curves = _curves(quantity, row)
-    look, points, marks = row.place, _POINTS, _MARKS
+def _lines(course: Course, *, small: bool) -> list[Line]:
+    row, curves = course
     if small:
-        look, points, marks = row.place % FEW, _PANEL_POINTS, 0
-    return lines_of(curves, points=points, row=row.name, look=look, marks=marks) if curves else []
+        look = row.place % FEW
+        return lines_of(curves, points=_PANEL_POINTS, row=row.name, look=look)
+    return lines_of(curves, points=_POINTS, row=row.name, look=row.place, marks=_MARKS)
 
 
-def _curves(quantity: _Quantity, row: CurvedRow) -> list[Curve]:
-    return [curve for curve in map(quantity.read, row.runs) if curve[0]]
-
-
-def keys_of(
-    quantity: _Quantity, rows: Sequence[CurvedRow], called: Sequence[str], *, ends: str = ": "
-) -> list[Key]:
-    """The legend of `rows` as they are `called`: accuracies with where they end."""
-    found = []
-    for row, name in zip(rows, called, strict=True):
-        end = final_accuracy(_curves(quantity, row)) if quantity is ACCURACY else None
-        text = name if end is None else f"{name}{ends}{end:.2f} %"
-        found.append(Key(text=text, row=row.name, look=row.place))
-    return found
-
-
-def _apart(panel: Panel, rows: Sequence[CurvedRow], called: Sequence[str]) -> list[Panel]:
-    """A panel for each row, with the axes of the `panel` of all."""
-    lines: dict[str, list[Mark]] = {row.name: [] for row in rows}
-    for mark in panel.marks:
-        lines[mark.row].append(mark)
+def keys_of(quantity: Quantity, drawn: Sequence[Course], *, ends: str = ": ") -> list[Key]:
+    """The legend: names, and those of accuracies with where they end."""
     return [
-        replace(panel, marks=lines[row.name], title=name)
-        for row, name in zip(rows, called, strict=True)
+        Key(
+            text=row.called + (f"{ends}{course.end:.2f} %" if quantity.scale == "error" else ""),
+            row=row.name,
+            look=row.place,
+        )
+        for course in drawn
+        for row in [course.row]
+    ]
+
+
+def _apart(panel: Panel, drawn: Sequence[Course]) -> list[Panel]:
+    """A panel for each row, with the axes of the `panel` of all."""
+    return [
+        replace(panel, marks=[m for m in panel.marks if m.row == row.name], title=row.called)
+        for row, _ in drawn
     ]
 
 
@@ -233,29 +224,27 @@ def _behind(panel: Panel) -> list[Line]:
     return [Line(xs=xs, ys=ys, row=row, kind="pale") for row, (xs, ys) in thin]
 
 
-def _notes(panel: Panel, rows: Sequence[CurvedRow], quantity: _Quantity) -> Iterable[str]:
+def _notes(quantity: Quantity, drawn: Sequence[Course], panel: Panel) -> Iterable[str]:
     """How its lines are to be read."""
     lines = [mark for mark in panel.marks if isinstance(mark, Line)]
-    seeds = {len(_curves(quantity, row)) > 1 for row in rows}
-    if seeds == {False}:
+    several = {len(course.curves) > 1 for course in drawn}
+    if several == {False}:
         yield "Each line is one run."
     else:
-        yield "Each line is the median over seeds" + (", or one run." if False in seeds else ".")
+        yield "Each line is the median over seeds" + (", or one run." if False in several else ".")
     if any(line.low for line in lines):
         yield _BAND
     if any(line.kind == "thin" for line in lines):
         yield _THIN
-    if quantity is ACCURACY:
+    if quantity.scale == "error":
         yield _BY_ERROR
-        if len(rows) <= FEW:
-            yield "Numbers are where lines end."
+        if len(drawn) <= FEW:
+            yield "Behind each name is the accuracy at its end."
 
 
-def _ends(quantity: _Quantity, rows: Sequence[CurvedRow]) -> str:
+def _ends(quantity: Quantity, drawn: Sequence[Course]) -> str:
     """The lowest and highest end of the rows, for those who do not see them."""
-    if quantity is not ACCURACY:
+    if quantity.scale != "error":
         return ""
-    found = [final_accuracy(_curves(quantity, row)) for row in rows]
-    ends = [end for end in found if end is not None]
-    low, high = min(ends), max(ends)
+    low, high = (end(course.end for course in drawn) for end in (min, max))
     return f" They end at {low:.2f} %" + (f" to {high:.2f} %." if high > low else ".")

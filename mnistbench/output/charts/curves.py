@@ -10,7 +10,7 @@ from mnistbench.output.charts.picture import Line
 from mnistbench.schema.record import RunRecord
 from mnistbench.stats.intervals import median_interval
 
-__all__ = ["Curve", "accuracy_curve", "final_accuracy", "lines_of", "loss_curve", "thinned"]
+__all__ = ["Curve", "accuracy_curve", "lines_of", "loss_curve", "thinned"]
 
 _BAND_RUNS = 3
 _FEWEST_SHARED = 2
@@ -24,12 +24,6 @@ def accuracy_curve(record: RunRecord) -> Curve:
     """The accuracy on the run's eval split [%]."""
     points = [p for p in record.eval_points if p.split == record.config.get("eval_split")]
     return [p.epoch for p in points], [100 * p.accuracy for p in points]
-
-
-def final_accuracy(curves: Sequence[Curve]) -> float | None:
-    """The median of the curves' ends; ``None`` if none has a point."""
-    ends = [values[-1] for _, values in curves if values]
-    return median(ends) if ends else None
 
 
 def loss_curve(record: RunRecord) -> Curve:

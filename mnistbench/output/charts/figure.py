@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+from xml.etree.ElementTree import Element
 
 from mnistbench.output.charts.layout import SMALL
 from mnistbench.output.charts.looks import COLOURS
-from mnistbench.output.charts.painting import painted
 from mnistbench.output.charts.picture import Picture
-from mnistbench.output.charts.shapes import Copy, Disc, Group, Path, Shape, Words
 from mnistbench.output.charts.style import plain_matplotlib, saved
-from mnistbench.schema.escaping import printable
+from mnistbench.output.charts.svg import svg_element
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,67 +51,68 @@ def figure_of(picture: Picture, width: float = COLUMN_WIDTH) -> Figure:
     """`picture` as a figure of `width` hundredths of an inch."""
     from matplotlib.figure import Figure
 
-    height, shapes = painted(picture, width)
+    svg = svg_element(picture, width)
+    named = {f"#{group.get('id')}": group for group in svg.iter("g")}
+    for use in svg.findall(".//use"):
+        use.append(named[use.get("href", "")])
+    height = float(svg.get("viewBox", "").split()[-1])
     figure = Figure(figsize=(width / 100, height / 100))
     axes = figure.add_axes((0, 0, 1, 1), frameon=False, xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
-    _draw(axes, shapes, "ink", axes.transData)
+    _draw(axes, svg, _PAINT["ink"], axes.transData)
     return figure
 
 
-def _draw(axes: Axes, shapes: Iterable[Shape], colour: str, at: Transform) -> None:
-    """`shapes` in `colour`, where they have no other, moved by `at`."""
+def _draw(axes: Axes, element: Element, colour: str, at: Transform) -> None:
+    """`element` in `colour`, if it has no other, and moved by `at`."""
     from matplotlib.transforms import Affine2D
 
-    for shape in shapes:
-        if isinstance(shape, Group):
-            _draw(axes, shape.shapes, shape.colour or colour, at)
-        elif isinstance(shape, Copy):
-            _draw(axes, [shape.group], colour, Affine2D().translate(*shape.moved) + at)
-        elif isinstance(shape, Words):
-            _write(axes, shape, _PAINT[shape.colour or colour], at)
-        else:
-            _fill(axes, shape, _PAINT[getattr(shape, "colour", "") or colour], at)
+    named = [_PAINT[name] for name in element.get("class", "").split() if name in _PAINT]
+    colour = named[0] if named else colour
+    if element.tag == "use":
+        at = Affine2D().translate(*_numbers(element, "x", "y")) + at
+    elif element.tag == "text":
+        anchor = _ANCHORS[element.get("text-anchor", "start")]
+        x, y = _numbers(element, "x", "y")
+        size = SMALL * _POINTS
+        axes.text(x, y, element.text or "", color=colour, fontsize=size, ha=anchor, transform=at)
+    elif element.tag in ("path", "circle"):
+        _shape(axes, element, colour, at)
+    for child in element:
+        _draw(axes, child, colour, at)
 
 
-def _fill(axes: Axes, shape: Path | Disc, colour: str, at: Transform) -> None:
-    """A line or an area."""
+def _shape(axes: Axes, element: Element, colour: str, at: Transform) -> None:
+    """A line, an area or a marker."""
     from matplotlib import patches
-    from matplotlib.path import Path as Outline
+    from matplotlib.path import Path
 
-    if isinstance(shape, Disc):
-        face = "none" if shape.hollow else colour
-        patch: patches.Patch = patches.Circle(shape.at, shape.radius, fc=face, ec=colour, lw=0.8)
-    elif not shape.lines:
+    width = float(element.get("stroke-width", "1"))
+    dashes = [float(x) / width for x in element.get("stroke-dasharray", "").split()]
+    look: dict[str, Any] = {
+        "facecolor": "none" if element.get("fill") == "none" else colour,
+        "edgecolor": colour if element.get("stroke") else "none",
+        "linewidth": _POINTS * width,
+        "linestyle": (0, dashes) if dashes else "-",
+        "alpha": float(element.get("fill-opacity", "1")),
+        "joinstyle": "round",
+        "transform": at,
+        "clip_on": False,
+        "zorder": 2 if element.get("class") in ("line", "mark") else 1,  # above all bands
+    }
+    if element.tag == "circle":
+        x, y, radius = _numbers(element, "cx", "cy", "r")
+        axes.add_artist(patches.Circle((x, y), radius, **look))
         return
-    else:
-        outline = Outline.make_compound_path(*map(Outline, shape.lines))
-        line = _POINTS * shape.width
-        dashes = (0, [float(x) / shape.width for x in shape.dash.split()])
-        patch = patches.PathPatch(
-            outline,
-            fc=colour if shape.fill else "none",
-            ec="none" if shape.fill else colour,
-            alpha=shape.fill or None,
-            lw=line,
-            ls=dashes if shape.dash else "-",
-            joinstyle="round",
-        )
-    patch.set_transform(at)
-    patch.set_clip_on(False)
-    axes.add_artist(patch)
+    points = re.findall(r"([ML])(\S+) ([^MLz]+)", element.get("d", ""))
+    if points:
+        codes = [Path.MOVETO if command == "M" else Path.LINETO for command, *_ in points]
+        path = Path([(float(x), float(y)) for _, x, y in points], codes)
+        axes.add_artist(patches.PathPatch(path, **look))
 
 
-def _write(axes: Axes, words: Words, colour: str, at: Transform) -> None:
-    axes.text(
-        *words.at,
-        printable(words.text),
-        color=colour,
-        fontsize=SMALL * _POINTS,
-        ha=_ANCHORS[words.anchor],
-        va="baseline",
-        transform=at,
-    )
+def _numbers(element: Element, *names: str) -> list[float]:
+    return [float(element.get(name, "0")) for name in names]
 
 
 def _rounded(svg: bytes) -> bytes:

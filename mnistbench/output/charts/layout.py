@@ -11,21 +11,20 @@ from typing import NamedTuple
 
 from mnistbench.output.charts.picture import Key, Picture
 
-__all__ = ["FONT", "SMALL", "TITLE_LINE", "Box", "Layout", "laid_out", "shortened", "text_width"]
-
-FONT = 10.4
-"""Height of letters; in a paper's column these are 7.5 points."""
+__all__ = ["SAMPLE", "SMALL", "TITLE_LINE", "Box", "Layout", "laid_out", "shortened", "text_width"]
 
 SMALL = 9.8
-"""Height of letters of ticks and legends: 7 points."""
+"""Height of letters, which is 7 points on paper."""
 
 TITLE_LINE = 11.5
 """From a line of a title to the next."""
 
+SAMPLE = 22.0
+"""Width of what stands before the text of a legend."""
+
 _LINE = 13.0
 _GAP = 5.0
 _TICKS = 14.0
-_SAMPLE = 22.0
 _ROW = 20.0
 _TALL_ROW = 31.0
 _BESIDE = 0.4
@@ -34,7 +33,9 @@ _SMALL_PLOT = 0.7
 _BETWEEN = 8.0
 _RIGHT = 8.0
 _TITLE_LINES = 3
+_BEGINNING = 3  # of what is kept of a long name, one part of so many is its beginning
 _NARROW = frozenset("iljtfrI.,:;|!'()[] ")
+_LEAST_LETTER = 0.36 * SMALL
 _WIDE = frozenset("mwMWGOQ@%—…")
 
 
@@ -72,25 +73,20 @@ class Layout:
     bottom: float
     keys: list[tuple[float, float, str]]
 
-    @property
-    def sample(self) -> float:
-        """The width of what stands before the text of a key."""
-        return _SAMPLE
 
-
-def text_width(text: str, size: float = SMALL) -> float:
+def text_width(text: str) -> float:
     """The width of `text`, near enough for fonts without serifs, and rather too wide."""
-    letters = sum(0.36 if c in _NARROW else 0.9 if c in _WIDE else 0.62 for c in text)
-    return letters * size
+    return SMALL * sum(0.36 if c in _NARROW else 0.9 if c in _WIDE else 0.62 for c in text)
 
 
-def shortened(text: str, width: float, size: float = SMALL) -> str:
-    """`text`, cut off where it would be wider than `width`."""
-    if text_width(text, size) <= width:
-        return text
-    while text and text_width(text + "…", size) > width:
-        text = text[:-1]
-    return text.rstrip(" ,") + "…"
+def shortened(text: str, width: float) -> str:
+    """`text`, without its middle where it would be wider than `width`; names differ at the end."""
+    kept, found = min(len(text), int(width / _LEAST_LETTER)), text
+    while kept and text_width(found) > width:
+        kept -= 1
+        begins = kept // _BEGINNING
+        found = f"{text[:begins].rstrip(' ,')}…{text[len(text) - kept + begins :]}"
+    return found
 
 
 def laid_out(picture: Picture, width: float) -> Layout:
@@ -158,9 +154,9 @@ def _keys(
     """Where the `keys` stand, in as many columns as their texts allow, and where they end."""
     if not keys:
         return [], top
-    room = width - _SAMPLE - _GAP
+    room = width - SAMPLE - _GAP
     texts = [shortened(key.text, room) for key in keys]
-    each = _SAMPLE + _GAP + max(map(text_width, texts)) + _GAP
+    each = SAMPLE + _GAP + max(map(text_width, texts)) + _GAP
     columns = max(1, min(len(keys), int(width // each)))
     placed = [
         (4.0 + index % columns * each, top + (index // columns + 0.5) * _LINE, text)

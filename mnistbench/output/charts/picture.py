@@ -78,7 +78,7 @@ class Line:
         bars: intervals are drawn as bars, else as a band.
         marks: the most points that are marked; 0 marks none.
         text: written at its end.
-        told: what it is, where no row says so.
+        told: what it is, or its numbers if it is of `points`, in words.
     """
 
     xs: Sequence[float]

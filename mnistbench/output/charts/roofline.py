@@ -74,11 +74,17 @@ def _share(point: RooflinePoint) -> float:
 
 
 def _panel(points: Sequence[RooflinePoint], places: Mapping[str, int]) -> Panel:
-    roofs = {point.machine: point.costs.ceilings for point in points}
+    machines: dict[Ceilings, list[str]] = {}
+    for machine, roof in {point.machine: point.costs.ceilings for point in points}.items():
+        machines.setdefault(roof, []).append(machine)
     xs = [point.intensity for point in points]
-    ridges = [roof.matmul_flops_per_s / roof.copy_bytes_per_s for roof in roofs.values()]
+    ridges = [roof.matmul_flops_per_s / roof.copy_bytes_per_s for roof in machines]
     ends = min([*xs, *ridges]) / 4, max([*xs, *ridges]) * 4
-    lines = [line for one in roofs.items() for line in _roof(*one, ends, named=len(roofs) > 1)]
+    lines = [
+        line
+        for roof, names in machines.items()
+        for line in _roof(", ".join(names), roof, ends, named=len(machines) > 1)
+    ]
     lines += [
         Line(
             xs=[point.intensity],
@@ -87,7 +93,7 @@ def _panel(points: Sequence[RooflinePoint], places: Mapping[str, int]) -> Panel:
             look=places.get(point.name, 0),
             kind="points",
             marks=1,
-            told=f"{point.name}: {100 * _share(point):.2g} % of its roof",
+            told=f"{100 * _share(point):.2g} % of what memory and arithmetic allow",
         )
         for point in points
     ]

@@ -1,81 +1,101 @@
-"""What a laid out picture is made of; a page and a file draw the same shapes."""
+"""The SVG elements that pictures are made of; colours are classes, which a page or file knows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+from xml.etree.ElementTree import Element
 
-__all__ = ["Copy", "Disc", "Group", "Path", "Point", "Shape", "Words"]
+from mnistbench.output.charts.looks import PARTS
+from mnistbench.schema.escaping import printable
+
+__all__ = ["Point", "area", "disc", "group", "length", "part", "stroke", "text", "titled"]
 
 Point: TypeAlias = tuple[float, float]
 """From the left and from the top."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Path:
-    """Lines through points, of one `width` and `dash`; or with `fill` the area inside them.
-
-    Attributes:
-        fill: opacity of the area.
-        colour: `c0` to `c6`, `ink`, `muted`, `pale` or `grid`; empty for that of its group.
-        told: what it stands for, in words.
-    """
-
-    lines: Sequence[Sequence[Point]]
-    kind: str = ""
-    colour: str = ""
-    width: float = 1.0
-    dash: str = ""
-    fill: float = 0.0
-    told: str = ""
+def group(kind: str, shapes: Iterable[Element], *, row: str = "", **data: str) -> Element:
+    """A group of `shapes`, with the `row` and the `data` that scripts are told."""
+    told = {"row": row} if row else {}
+    found = _element("g", kind, **{f"data-{key}": value for key, value in (told | data).items()})
+    found.extend(shapes)
+    return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class Disc:
+def stroke(
+    lines: Sequence[Sequence[Point]], kind: str, *, width: float = 1.0, dash: str = ""
+) -> Element:
+    """Lines through points."""
+    found = _element("path", kind, d=_path(lines), fill="none", stroke="currentColor")
+    if width != 1:
+        found.set("stroke-width", f"{width:g}")
+    if dash:
+        found.set("stroke-dasharray", dash)
+    return found
+
+
+def area(edge: Sequence[Point], kind: str, *, opacity: float = 1.0) -> Element:
+    """What is within an `edge`."""
+    path = f"{_path([edge])}z" if edge else ""
+    found = _element("path", kind, d=path, fill="currentColor")
+    if opacity < 1:
+        found.set("fill-opacity", f"{opacity:g}")
+    return found
+
+
+def disc(at: Point, radius: float, *, hollow: bool = False) -> Element:
     """A marker."""
-
-    at: Point
-    radius: float
-    hollow: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Words:
-    """A line of text; `at` is where its `anchor` stands on the base line."""
-
-    text: str
-    at: Point
-    colour: str = ""
-    kind: str = ""
-    anchor: Literal["start", "middle", "end"] = "start"
-    value: float | None = None
+    where = {"cx": length(at[0]), "cy": length(at[1]), "r": f"{radius:g}"}
+    if hollow:
+        return _element("circle", "mark", **where, fill="none", stroke="currentColor")
+    return _element("circle", "mark", **where, fill="currentColor")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    """Shapes that belong together.
-
-    Attributes:
-        data: facts about them, for scripts.
-        title: in words, for those who point at it.
-        name: by which a `Copy` knows it.
-    """
-
-    kind: str = ""
-    colour: str = ""
-    shapes: Sequence[Shape] = ()
-    data: Mapping[str, str] = field(default_factory=dict)
-    title: str = ""
-    name: str = ""
+def text(
+    words: str, at: Point, kind: str, *, anchor: str = "", value: float | None = None
+) -> Element:
+    """A line of text, whose `anchor` on the base line is `at`; `value` is the number of a tick."""
+    found = _element("text", kind, x=length(at[0]), y=length(at[1]))
+    found.text = printable(words)
+    if anchor:
+        found.set("text-anchor", anchor)
+    if value is not None:
+        found.set("data-v", f"{value:.10g}")
+    return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class Copy:
-    """The shapes of a `group`, `moved` to another place."""
+def part(name: str, at: Point, size: Point) -> Element:
+    """A rectangle in the colour of a part of a bar; `at` is the middle of its left side."""
+    colour, opacity = PARTS.get(name, (None, 1.0))
+    (left, middle), (width, height) = at, size
+    top, bottom, right = middle - height / 2, middle + height / 2, left + width
+    edge = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    kind = f"part p-{name.replace(' ', '-')} " + ("pale" if colour is None else f"c{colour}")
+    return area(edge, kind, opacity=opacity)
 
-    group: Group
-    moved: Point
+
+def titled(element: Element, words: str) -> Element:
+    """`element`, which says `words` to those who point at it; also without a script."""
+    if words:
+        title = Element("title")
+        title.text = printable(words)
+        element.insert(0, title)
+    return element
 
 
-Shape: TypeAlias = Path | Disc | Words | Group | Copy
+def length(value: float) -> str:
+    """A length to a tenth."""
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _element(tag: str, kind: str, **attributes: str) -> Element:
+    found = Element(tag, {"class": kind} if kind else {})
+    found.attrib |= {key.replace("_", "-"): printable(value) for key, value in attributes.items()}
+    return found
+
+
+def _path(lines: Sequence[Sequence[Point]]) -> str:
+    return "".join(
+        "M" + "L".join(f"{length(x)} {length(y)}" for x, y in line) for line in lines if line
+    )

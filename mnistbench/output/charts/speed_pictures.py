@@ -85,7 +85,7 @@ def _keys(told: Sequence[Sequence[Speed]]) -> list[Key]:
 
 def _panel(told: Sequence[Sequence[Speed]], *, label: str, x_label: str, ideal: bool) -> Panel:
     xs = sorted({speed.x for series in told for speed in series} | ({1} if ideal else set()))
-    lines = [line for look, series in enumerate(told) for line in _lines(series, look)]
+    lines = [line for look, series in enumerate(told) for line in _lines(series, look, label)]
     if ideal:
         ends = [1.0, float(xs[-1])]
         lines.insert(0, Line(xs=ends, ys=ends, kind="dashed", told="as many times as processes"))
@@ -96,7 +96,7 @@ def _panel(told: Sequence[Sequence[Speed]], *, label: str, x_label: str, ideal: 
     return Panel(x=ticked(x, shown), y=y, marks=lines)
 
 
-def _lines(series: Sequence[Speed], look: int) -> Iterable[Line]:
+def _lines(series: Sequence[Speed], look: int, unit: str) -> Iterable[Line]:
     """A line through the points of a `series`, and each point by itself, as each is of a row."""
     xs = [speed.x for speed in series]
     if len(set(xs)) == len(xs) > 1:  # between several rows at one x a line would say nothing
@@ -111,8 +111,15 @@ def _lines(series: Sequence[Speed], look: int) -> Iterable[Line]:
             look=look,
             kind="points",
             marks=1,
-            told=speed.series,
+            told=_in_words(speed, unit),
             low=ends[:1],
             high=ends[1:],
             bars=True,
         )
+
+
+def _in_words(speed: Speed, unit: str) -> str:
+    spread = (
+        "" if speed.low is None or speed.high is None else f" ({speed.low:,.4g}–{speed.high:,.4g})"
+    )
+    return f"{speed.series}: {speed.value:,.4g}{spread} {unit} at {speed.x:,}"

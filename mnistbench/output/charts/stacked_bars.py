@@ -51,9 +51,14 @@ def step_pictures(rows: Sequence[Stack]) -> list[Picture]:
 def _pictures(
     rows: Sequence[Stack], *, name: str, title: str, unit: str, caption: str
 ) -> list[Picture]:
-    parts, told = parts_of(rows)
     shown = _shown(rows)
     ends = [max(sum(row.parts.values()), row.whole or 0.0) for row in rows]
+    parts, told = parts_of([_merged(row, shown) for row in rows])
+    keys = [
+        Key(text=k, part=k)
+        for k in shown
+        if any(row.parts[k] > 0 for part in parts for row in part)
+    ]
     axis = axis_over(unit, [0.0, *ends], at_most=7)
     return [
         Picture(
@@ -62,8 +67,8 @@ def _pictures(
             caption=caption + told,
             alt=f"{title}: stacked bars of {len(part)} row{'s' * (len(part) > 1)} by "
             f"{', '.join(shown)}. {_largest(part)}",
-            panels=[_panel([_merged(row, shown) for row in part], axis)],
-            keys=[Key(text=name, part=name) for name in shown],
+            panels=[_panel(part, axis)],
+            keys=keys,
         )
         for k, part in enumerate(parts, start=1)
     ]

@@ -1,93 +1,283 @@
-"""Pictures as SVG text for a page, which colours them by classes."""
+"""Pictures as SVG: axes, marks and legend, each in its place, coloured by classes.
+
+Marks of a row stand in a group that names it in `data-row`. A line's numbers are in `data-x`,
+`data-y`, `data-low` and `data-high` of its group, a panel's place and scales in `data-box`,
+`data-x` and `data-y` of the panel, so that a script can read and redraw them.
+"""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from xml.etree.ElementTree import Element, tostring
 
-from mnistbench.output.charts.layout import SMALL
-from mnistbench.output.charts.painting import painted
-from mnistbench.output.charts.picture import Picture
-from mnistbench.output.charts.shapes import Copy, Disc, Group, Path, Shape, Words
+from mnistbench.output.charts.layout import (
+    SAMPLE,
+    SMALL,
+    TITLE_LINE,
+    Box,
+    Layout,
+    laid_out,
+    shortened,
+)
+from mnistbench.output.charts.looks import DASHES, FEW
+from mnistbench.output.charts.picture import Axis, Bars, Dot, Key, Line, Panel, Picture
+from mnistbench.output.charts.shapes import (
+    Point,
+    area,
+    disc,
+    group,
+    length,
+    part,
+    stroke,
+    text,
+    titled,
+)
 from mnistbench.schema.escaping import printable
 
-__all__ = ["PAGE_WIDTH", "svg_text"]
+__all__ = ["PAGE_WIDTH", "svg_element", "svg_text"]
 
 PAGE_WIDTH = 420.0
 """The width at which letters are as large as those of a page's captions."""
 
+_DOWN = 3.4
+"""From the middle of a small letter to its base."""
+
+_BAND = 0.18
+_WIDTHS = {"pale": 0.6, "thin": 0.8, "dashed": 1.1}
+
 
 def svg_text(picture: Picture, width: float = PAGE_WIDTH) -> str:
-    """`picture` as an SVG element without styles and scripts, the same text each time.
-
-    Marks of a row stand in a group that names it in `data-row`. A line's numbers are in `data-x`,
-    `data-y`, `data-low` and `data-high` of its group, a panel's place and scales in `data-box`,
-    `data-x` and `data-y` of the panel, so that a script can read and redraw them.
-    """
-    height, shapes = painted(picture, width)
-    return (
-        f'<svg class="chart" viewBox="0 0 {_n(width)} {_n(height)}" role="img"'
-        f' aria-label="{_safe(picture.alt)}" font-size="{SMALL:g}">{_all(shapes)}</svg>'
-    )
+    """`picture` as an SVG element without styles and scripts, the same text each time."""
+    return tostring(svg_element(picture, width), encoding="unicode")
 
 
-def _all(shapes: Iterable[Shape]) -> str:
-    return "".join(map(_shape, shapes))
+def svg_element(picture: Picture, width: float) -> Element:
+    """The same as an element, from which files are drawn as well."""
+    layout = laid_out(picture, width)
+    shapes = [_panel(picture, layout, index) for index in range(len(picture.panels))]
+    shapes.append(_x_label(picture, layout))
+    if picture.keys:
+        shapes.append(group("legend", map(_key, picture.keys, layout.keys)))
+    box = f"0 0 {length(width)} {length(layout.height)}"
+    told = {"role": "img", "aria-label": printable(picture.alt), "font-size": f"{SMALL:g}"}
+    svg = Element("svg", {"class": "chart", "viewBox": box} | told)
+    svg.extend(shapes)
+    return svg
 
 
-def _shape(shape: Shape) -> str:
-    match shape:
-        case Path():
-            return _path(shape)
-        case Disc(at=(x, y), radius=radius, hollow=hollow):
-            paint = 'none" stroke="currentColor' if hollow else "currentColor"
-            return f'<circle class="mark" cx="{_n(x)}" cy="{_n(y)}" r="{radius:g}" fill="{paint}"/>'
-        case Words(at=(x, y)):
-            anchor = f' text-anchor="{shape.anchor}"' if shape.anchor != "start" else ""
-            value = "" if shape.value is None else f' data-v="{shape.value:.10g}"'
-            where = f'x="{_n(x)}" y="{_n(y)}"{anchor}{value}'
-            return f"<text{_class(shape.kind, shape.colour)} {where}>{_safe(shape.text)}</text>"
-        case Group():
-            data = "".join(f' data-{key}="{_safe(value)}"' for key, value in shape.data.items())
-            name = f' id="{_safe(shape.name)}"' if shape.name else ""
-            kind = _class(shape.kind, shape.colour)
-            return f"<g{kind}{name}{data}>{_title(shape.title)}{_all(shape.shapes)}</g>"
-        case Copy(group=group, moved=(x, y)):
-            return f'<use href="#{_safe(group.name)}" x="{_n(x)}" y="{_n(y)}"/>'
+def _panel(picture: Picture, layout: Layout, index: int) -> Element:
+    panel, box = picture.panels[index], layout.boxes[index]
+    place = _Place(panel, box)
+    inside = [*_heading(picture, layout, index), *_ticks(picture, layout, index)]
+    inside += _behind(picture, place, layout.boxes[0])
+    inside += [_mark(place, mark, layout) for mark in panel.marks]
+    corners = " ".join(map(length, box))
+    return group("panel", inside, box=corners, x=_scale(panel.x), y=_scale(panel.y))
 
 
-def _path(path: Path) -> str:
-    d = "".join(_line(line) for line in path.lines)
-    if not d:
-        return ""
-    kind = _class(path.kind, path.colour)
-    if path.fill:
-        opacity = f' fill-opacity="{path.fill:g}"' if path.fill < 1 else ""
-        area = f'<path{kind} d="{d}z" fill="currentColor"{opacity}'
-        told = _safe(path.told)
-        return area + (f' data-tip="{told}"><title>{told}</title></path>' if told else "/>")
-    dash = f' stroke-dasharray="{path.dash}"' if path.dash else ""
-    width = f' stroke-width="{path.width:g}"' if path.width != 1 else ""
-    return f'<path{kind} d="{d}" fill="none" stroke="currentColor"{width}{dash}/>'
+def _behind(picture: Picture, place: _Place, first: Box) -> Iterable[Element]:
+    """The pale lines: they stand in the `first` panel, and others use them from there."""
+    name = f"{picture.name}-behind"
+    if not picture.behind:
+        return
+    if place.box == first:
+        lines = group("", [_line(place, line) for line in picture.behind])
+        lines.set("id", name)
+        yield lines
+    else:
+        x, y = length(place.box.left - first.left), length(place.box.top - first.top)
+        yield Element("use", {"href": f"#{name}", "x": x, "y": y})
 
 
-def _line(points: Iterable[tuple[float, float]]) -> str:
-    return "M" + "L".join(f"{_n(x)} {_n(y)}" for x, y in points)
+@dataclass(frozen=True)
+class _Place:
+    """A panel in its box: from values to points."""
+
+    panel: Panel
+    box: Box
+
+    @property
+    def right(self) -> float:
+        return self.box.left + self.box.width
+
+    def x(self, value: float) -> float:
+        return self.box.left + self.box.width * self.panel.x.place(value)
+
+    def y(self, value: float) -> float:
+        return self.box.bottom - self.box.height * self.panel.y.place(value)
+
+    def points(self, xs: Iterable[float], ys: Iterable[float]) -> list[Point]:
+        return [(self.x(x), self.y(y)) for x, y in zip(xs, ys, strict=True)]
 
 
-def _class(kind: str, colour: str) -> str:
-    names = " ".join(filter(None, (kind, colour)))
-    return f' class="{names}"' if names else ""
+def _heading(picture: Picture, layout: Layout, index: int) -> Iterable[Element]:
+    """The lines of a title; above the first panel, or each in a column, the y axis' label."""
+    box, lines, label = layout.boxes[index], layout.titles[index], picture.panels[index].y.label
+    base = box.top - 4.0
+    for above, line in enumerate(reversed(lines)):
+        yield text(line, (box.left, base - TITLE_LINE * above), "title ink")
+    if label and (picture.columns == 1 or not index):
+        most = max(map(len, layout.titles))
+        base -= TITLE_LINE * most + (4.0 if most else 0.0)
+        yield text(label, (2.0, base), "label ink")
 
 
-def _title(text: str) -> str:
-    return f"<title>{_safe(text)}</title>" if text else ""
+def _ticks(picture: Picture, layout: Layout, index: int) -> Iterable[Element]:
+    """Grid lines at the ticks, and their texts where no panel is further left or below."""
+    panel, box = picture.panels[index], layout.boxes[index]
+    place = _Place(panel, box)
+    xs, ys = [place.x(tick) for tick, _ in panel.x.ticks], [place.y(y) for y, _ in panel.y.ticks]
+    spans = [(box.top, box.bottom)]
+    if layout.above:  # not through the names
+        spans = [(y - 6.0, y + 9.0) for y in map(place.y, range(len(panel.marks)))]
+    grid = [[(x, top), (x, bottom)] for x in xs for top, bottom in spans]
+    grid += [[(box.left, y), (place.right, y)] for y in ys]
+    yield group("grid", [stroke(grid, "")])
+    yield stroke([[(box.left, box.bottom), (place.right, box.bottom)]], "muted")
+    if index + picture.columns >= len(picture.panels):
+        yield _tick_texts("x", panel.x, lambda value: (place.x(value), box.bottom + 11.0))
+    if ys and index % picture.columns == 0:
+        yield _tick_texts("y", panel.y, lambda value: (box.left - 4.0, place.y(value) + _DOWN))
 
 
-def _safe(text: str) -> str:
-    return html.escape(printable(text))
+def _tick_texts(which: str, axis: Axis, at: Callable[[float], Point]) -> Element:
+    anchor = "middle" if which == "x" else "end"
+    texts = [text(words, at(value), "", anchor=anchor, value=value) for value, words in axis.ticks]
+    return group(f"ticks {which} muted", texts)
 
 
-def _n(value: float) -> str:
-    """A length to a tenth."""
-    return f"{value:.1f}".removesuffix(".0")
+def _mark(place: _Place, mark: Line | Dot | Bars, layout: Layout) -> Element:
+    if isinstance(mark, Line):
+        return _line(place, mark)
+    y, left = place.y(mark.y), place.box.left
+    if layout.above:
+        name = text(shortened(mark.label, layout.width - left), (left, y - 9.0), "ink")
+    else:
+        name = text(mark.label, (left - 6.0, y + _DOWN), "ink", anchor="end")
+    drawn = _dot(place, mark) if isinstance(mark, Dot) else _bars(place, mark)
+    return group("row", [name, *drawn], row=mark.row)
+
+
+def _line(place: _Place, line: Line) -> Element:
+    """A series: its band, its line, its marks, and its numbers for whoever asks."""
+    points = place.points(line.xs, line.ys)
+    look, pale = line.look or 0, line.kind == "pale"
+    shapes = list(_interval(place, line))
+    if line.kind != "points":
+        dash = "4 3" if line.kind == "dashed" else _dash(look)
+        width = _WIDTHS.get(line.kind, 1.5)
+        shapes.append(stroke(_known(points), "line", width=width, dash="" if pale else dash))
+    if line.marks:
+        radius = 4.0 if line.kind == "points" else 2.2
+        marked = [at for at in points[:: max(len(points) // line.marks, 1)] if _is_known(at)]
+        shapes += [disc(at, radius, hollow=_is_hollow(look)) for at in marked]
+    if line.text:
+        shapes.append(text(line.text, (points[-1][0], points[-1][1] - 4.0), "muted", anchor="end"))
+    numbers = {"x": line.xs, "y": line.ys, "low": line.low, "high": line.high}
+    data = {
+        key: " ".join(f"{value:.5g}" for value in values)
+        for key, values in numbers.items()
+        if values
+    }
+    if line.kind == "points":
+        data["tip"] = line.told
+    colour = "pale" if pale else "ink" if line.look is None else _colour(look)
+    title = "" if pale else line.told or line.row
+    return titled(group(f"series {colour}", shapes, row=line.row, **data), title)
+
+
+def _interval(place: _Place, line: Line) -> Iterable[Element]:
+    """A band, or a bar at each point."""
+    if not line.low:
+        return
+    low, high = place.points(line.xs, line.low), place.points(line.xs, line.high)
+    if line.bars:
+        yield stroke([pair for pair in zip(low, high, strict=True) if pair[0] != pair[1]], "bars")
+    else:
+        edge = [point for point in (*high, *reversed(low)) if _is_known(point)]
+        yield area(edge, "band", opacity=_BAND)
+
+
+def _dot(place: _Place, dot: Dot) -> Iterable[Element]:
+    y = place.y(dot.y)
+    if dot.x is None:
+        yield text(dot.text, (place.right, y + _DOWN), "muted", anchor="end")
+        return
+    x = end = place.x(dot.x)
+    shapes = [disc((x, y), 3.6, hollow=dot.hollow)]
+    if dot.low is not None or dot.high is not None:
+        low = place.box.left if dot.low is None else place.x(dot.low)
+        end = place.right if dot.high is None else place.x(dot.high)
+        lines = [[(low, y), (end, y)]]
+        if dot.high is None:
+            lines.append([(end - 4.0, y - 3.0), (end, y), (end - 4.0, y + 3.0)])
+        shapes.insert(0, stroke(lines, "line", width=1.6))
+    yield titled(group(_colour(dot.look), shapes, tip=dot.told), dot.told)
+    if dot.text:
+        above = dot.high is None and end > x
+        yield text(dot.text, (x + 6.0, y - 5.0) if above else (end + 6.0, y + _DOWN), "muted")
+
+
+def _bars(place: _Place, bars: Bars) -> Iterable[Element]:
+    y = place.y(bars.y)
+    for name, start, end, told in bars.parts:
+        left = place.x(start)
+        bar = part(name, (left, y), (place.x(end) - left, 10.0))
+        bar.set("data-tip", told)
+        yield titled(bar, told)
+    if bars.whole is not None:
+        x = place.x(bars.whole)
+        yield stroke([[(x, y - 7.0), (x, y + 7.0)]], "ink", width=1.4)
+
+
+def _x_label(picture: Picture, layout: Layout) -> Element:
+    first, last = layout.boxes[0], max(layout.boxes)
+    middle = (first.left + last.left + last.width) / 2
+    label = picture.panels[-1].x.label
+    return text(label, (middle, layout.bottom + 25.0), "label ink", anchor="middle")
+
+
+def _key(key: Key, placed: tuple[float, float, str]) -> Element:
+    """An entry of the legend: a sample and its text."""
+    x, y, name = placed
+    words = text(name, (x + SAMPLE, y + _DOWN), "ink")
+    if key.part:
+        return group("key", [part(key.part, (x, y), (16.0, 8.0)), words], row=key.row)
+    shapes = [disc((x + 8.0, y), 3.6 if key.points else 2.2, hollow=_is_hollow(key.look))]
+    if not key.points:
+        shapes.insert(0, stroke([[(x, y), (x + 16.0, y)]], "", width=1.5, dash=_dash(key.look)))
+    return group(f"key {_colour(key.look)}", [*shapes, words], row=key.row)
+
+
+def _colour(look: int) -> str:
+    return f"c{look % FEW}"
+
+
+def _dash(look: int) -> str:
+    return DASHES[look // FEW % len(DASHES)]
+
+
+def _is_hollow(look: int) -> bool:
+    """Every other seven lines have hollow markers."""
+    return look // FEW % 2 == 1
+
+
+def _known(points: Sequence[Point]) -> list[list[Point]]:
+    """`points` in lines, with a gap where one has no place."""
+    lines: list[list[Point]] = [[]]
+    for point in points:
+        if _is_known(point):
+            lines[-1].append(point)
+        elif lines[-1]:
+            lines.append([])
+    return [line for line in lines if line]
+
+
+def _is_known(point: Point) -> bool:
+    return isfinite(point[0]) and isfinite(point[1])
+
+
+def _scale(axis: Axis) -> str:
+    return f"{axis.scale} {axis.low:.6g} {axis.high:.6g}"

@@ -148,7 +148,9 @@ def test_speeds_need_two_points_in_a_series():
 
 
 def test_a_roofline_has_a_point_for_each_row_and_a_roof_for_each_machine():
-    points = [RooflinePoint("one", "cpu", COSTS), RooflinePoint("two", "gpu", COSTS)]
+    faster = {"ceilings": COSTS.ceilings.model_copy(update={"matmul_flops_per_s": 1e13})}
+    gpu = RooflinePoint("two", "gpu", COSTS.model_copy(update=faster))
+    points = [RooflinePoint("one", "cpu", COSTS), gpu]
     picture = roofline_picture(points, {"one": 0, "two": 8})
     assert {"one", "two", "cpu", "gpu", "Gflop/s"} <= set(words_of(picture))
     assert "one 62 %" in picture.alt
