@@ -24,7 +24,7 @@ from mnistbench.analysis.rows import Comparison
 from mnistbench.analysis.settled import settled
 from mnistbench.cli import at_home, exit_on_input_error, parse, say, show
 from mnistbench.output.comparison_table import ComparisonFormat, gate_line, render_comparison
-from mnistbench.output.fitted_table import Screen
+from mnistbench.output.screen import Screen
 from mnistbench.schema.benchmark_json import BenchmarkFile, load_benchmarks
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord

@@ -18,7 +18,7 @@ from mnistbench.cli import exit_on_input_error, importing, parse, show
 from mnistbench.launch.cell_runs import why_ended
 from mnistbench.launch.children import Child, end_all
 from mnistbench.launch.commands import child_environment, cpu_environment, torchrun_command
-from mnistbench.output.fitted_table import Screen
+from mnistbench.output.screen import Screen
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable

@@ -16,11 +16,11 @@ from mnistbench.analysis.scaling.analysis import analyse_scaling
 from mnistbench.cli import exit_on_input_error, parse, say, show
 from mnistbench.launch.children import raised_stops
 from mnistbench.launch.watching import watch
-from mnistbench.output.fitted_table import Screen
 from mnistbench.output.page.page import render_page, save_pictures
 from mnistbench.output.page.report_data import ReportOptions
 from mnistbench.output.plots import plot_curves
 from mnistbench.output.scaling_table import render_scaling
+from mnistbench.output.screen import Screen
 from mnistbench.output.tables import (
     TableFormat,
     render_epochs,

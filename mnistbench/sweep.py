@@ -21,8 +21,8 @@ from mnistbench.launch.local_executor import LocalExecutor
 from mnistbench.launch.sweep_folder import SweepFolder
 from mnistbench.launch.sweep_progress import Progress, names
 from mnistbench.launch.sweeping import Failure, run_sweep
-from mnistbench.output.fitted_table import Screen
-from mnistbench.output.tables import TableFormat, data_text, render_runs, render_table
+from mnistbench.output.screen import Screen
+from mnistbench.output.tables import TableFormat, data_text, render_runs
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord
@@ -134,9 +134,8 @@ def _plan(cells: Sequence[Cell], folder: SweepFolder, options: _Options) -> str:
     rows = [{"cell": cell.id, "state": _state(cell, folder)} for cell in cells]
     if options.format in {"json", "csv"}:
         return data_text(rows, options.format)
-    if options.format == "markdown":
-        return render_table(rows, options.format)
-    return Screen.of(sys.stdout, wide=options.wide).table(rows, names=["cell"])
+    screen = Screen.of(sys.stdout, wide=options.wide).in_format(options.format)
+    return screen.table(rows, names=["cell"])
 
 
 def _state(cell: Cell, folder: SweepFolder) -> str:

@@ -169,8 +169,8 @@ def _render(
 
         texts = [record_json(record).rstrip("\n") for record in records]
         return texts[0] if len(texts) == 1 else "[" + ",\n".join(texts) + "]"
-    from mnistbench.output.fitted_table import Screen
     from mnistbench.output.profile_table import render_profile
+    from mnistbench.output.screen import Screen
     from mnistbench.output.tables import TableFormat, render_runs
 
     screen = Screen.of(sys.stdout, wide=wide)
@@ -197,7 +197,7 @@ def _unsaved(record: RunRecord) -> bool:
 
 
 def _recipe_table(*, wide: bool) -> str:
-    from mnistbench.output.fitted_table import Screen
+    from mnistbench.output.screen import Screen
 
     rows = [
         {

@@ -24,6 +24,11 @@ LAUNCH = {
 TWO = {"distributed_type": "MULTI_GPU", "num_processes": 2}
 
 
+@pytest.fixture(autouse=True)
+def _in_a_wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
+
+
 @pytest.mark.processes
 def test_a_healthy_machine_is_status_0(tmp_path, capsys):
     assert door.main(["--data-dir", str(tmp_path), "--output-dir", str(tmp_path / "runs")]) == 0

@@ -56,7 +56,12 @@ def test_a_report_shows_profiled_runs_with_their_mark(tmp_path, capsys):
     folder = store([*plain, *map(profiled, plain)], tmp_path / "runs")
     report.main([folder])
     out = capsys.readouterr().out
-    assert out.count("\nsimple-cnn") == 2
+    assert [line.split()[0] for line in out.splitlines()[2:6]] == [
+        "profile",
+        "-------",
+        "none",
+        "torch",
+    ]
     assert "§ profiled (3 of 3 runs)" in out
 
 

@@ -16,6 +16,11 @@ from mnistbench.schema.store import save_record
 from tests.made_records import make_record, of_reference
 
 
+@pytest.fixture(autouse=True)
+def _in_a_wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
+
+
 @pytest.fixture
 def runs(small_config, tmp_path):
     train(small_config(num_seeds=2, num_epochs=2, target_accuracy=0.05))
@@ -26,7 +31,8 @@ def runs(small_config, tmp_path):
 def test_records_become_rows_in_every_format(runs, capsys):
     assert door.main([str(runs)]) == 0
     table = capsys.readouterr().out
-    assert "simple-cnn, mse" in table
+    assert table.startswith("all rows: model simple-cnn, ")
+    assert "\nmse " in table
     assert "n = " not in table
     assert "±" in table
     door.main([str(runs), "--format", "json"])

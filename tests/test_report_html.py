@@ -22,6 +22,11 @@ from tests.test_odd_records import JSON
 pytestmark = pytest.mark.slow
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+IN_PICTURES = set("svg g path circle rect text title use".split())
+IN_PICTURES |= set("class viewbox role aria-label font-size text-anchor href id x y d".split())
+IN_PICTURES |= set("cx cy r width height fill fill-opacity fill-rule stroke".split())
+IN_PICTURES |= {"stroke-width", "stroke-dasharray", "stroke-linejoin", "stroke-linecap", "opacity"}
+IN_PICTURES |= {f"data-{name}" for name in ("row", "box", "x", "y", "low", "high", "v", "tip")}
 HOSTILE = st.text(min_size=1, max_size=60) | st.sampled_from(
     [
         "<script>alert(1)</script>",
@@ -41,21 +46,29 @@ HOSTILE = st.text(min_size=1, max_size=60) | st.sampled_from(
 
 
 class Structure(HTMLParser):
-    """The tags of a page with the names of their attributes, and what it loads."""
+    """The tags of a page with the names of their attributes, those in pictures, what it loads."""
 
     def __init__(self):
         super().__init__()
-        self.tags, self.loads, self.policy = [], [], None
+        self.tags, self.drawn, self.loads, self.policy = [], set(), [], None
+        self.in_picture = False
 
     def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, *(name for name, _ in attrs)))
+        names = [name for name, _ in attrs]
+        self.in_picture |= tag == "svg"
+        if self.in_picture:
+            self.drawn |= {tag, *names}
+        else:
+            self.tags.append((tag, *names))
         values = dict(attrs)
         self.loads += [values[name] for name in ("src", "href", "srcset") if name in values]
         if values.get("http-equiv") == "Content-Security-Policy":
             self.policy = values["content"]
 
     def handle_endtag(self, tag):
-        self.tags.append((f"/{tag}",))
+        if not self.in_picture:
+            self.tags.append((f"/{tag}",))
+        self.in_picture &= tag != "svg"
 
 
 def structure_of(page):
@@ -102,6 +115,7 @@ def test_names_change_nothing_in_a_page_but_its_text(text, other):
     assert hostile.policy == harmless.policy
     assert all(address.startswith(("data:", "#")) for address in hostile.loads)
     assert hostile.tags.count(("script",)) == hostile.tags.count(("style",)) == 1
+    assert hostile.drawn <= IN_PICTURES
 
 
 @given(

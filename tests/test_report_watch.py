@@ -89,7 +89,7 @@ def test_what_cannot_be_watched_is_one_line(argv, says, tmp_path, monkeypatch, c
 def test_a_folder_of_runs_is_shown_once_without_a_terminal(tmp_path, capsys):
     save_record(make_record(), tmp_path / "a")
     assert door.main(["--watch", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.startswith("1 run\nrecipe")
+    assert capsys.readouterr().out.startswith("1 run\nsettings: dataset mnist")
 
 
 @pytest.mark.processes

@@ -11,10 +11,9 @@ from mnistbench.analysis.gates import Outcome
 from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.rows import Comparison, Row
-from mnistbench.output.fitted_table import WIDE, Screen
 from mnistbench.output.number_format import counted_text
-from mnistbench.output.tables import render_table
-from mnistbench.schema.escaping import markdown, printable
+from mnistbench.output.screen import WIDE, Screen
+from mnistbench.schema.escaping import printable
 from mnistbench.schema.record import finite
 
 __all__ = ["ComparisonFormat", "gate_line", "headlines", "render_comparison"]
@@ -38,12 +37,9 @@ def render_comparison(
     lines = [*headlines(comparison), *map(gate_line, outcomes)]
     notes = [f"[{number}] {text}" for number, text in enumerate(remarks, 1)]
     notes += [*_method(comparison), *comparison.notes]
-    if table_format == "markdown":
-        lines = [markdown(line) + "\n" for line in lines]
-        notes = [f"- {markdown(note)}" for note in notes]
-        return "\n".join([render_table(rows, table_format), "", *lines, *notes])
-    below = [screen.text(line) for line in (*lines, "", *notes)]
-    return "\n".join([screen.table(rows, names=["compared"]), "", *below]).rstrip()
+    screen = screen.in_format(table_format)
+    table = screen.table(rows, names=["compared"])
+    return "\n\n".join([table, screen.lines(lines), screen.lines(notes)]).rstrip()
 
 
 def headlines(comparison: Comparison) -> list[str]:
@@ -93,7 +89,7 @@ def _cells(row: Row, remarks: Sequence[str], *, named: bool) -> dict[str, str]:
     """Column -> text; `remarks` are told by their numbers."""
     metric = METRICS[row.metric]
     p = NOT_MEASURED if row.p_adjusted is None else f"{row.p_adjusted:.3f}"
-    marks = "".join(f"[{remarks.index(text) + 1}]" for text in _remarks(row))
+    marks = ",".join(str(remarks.index(text) + 1) for text in _remarks(row))
     counts = dict.fromkeys(str(level.n) for level in (row.a, row.b))
     return {
         **({"compared": row.name} if named else {}),
@@ -103,7 +99,7 @@ def _cells(row: Row, remarks: Sequence[str], *, named: bool) -> dict[str, str]:
         "n": " and ".join(counts),
         "B against A (95 % interval)": change_text(row, prefix=""),
         "p": "<0.001" if p == "0.000" else p,
-        "verdict": f"{row.verdict} {marks}".rstrip(),
+        "verdict": row.verdict + f" [{marks}]" * bool(marks),
         "more needed": needed_text(row),
     }
 

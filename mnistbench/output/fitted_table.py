@@ -1,43 +1,22 @@
-"""Tables and sentences as wide as where they are read.
+"""Which columns of a table fit a line, and what all of its rows share.
 
-What all rows share stands once above a table. Where its columns are too many for a line, the least
-important are left out, which a line below says.
+The least important columns are left out first, in one order for all tables.
 """
 
 from __future__ import annotations
 
-import io
-import math
-import os
 import re
-import shutil
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
 from rich.cells import cell_len
-from tabulate import tabulate
 
 from mnistbench.analysis.number_text import NOT_MEASURED
-from mnistbench.schema.escaping import brief, printable
 
-__all__ = [
-    "LONGEST",
-    "WIDE",
-    "Fitted",
-    "Rows",
-    "Screen",
-    "harmless",
-    "is_figure",
-    "plain_table",
-    "split_shared",
-    "unexpected",
-]
+__all__ = ["Fitted", "Rows", "fit", "is_figure", "split_shared", "unexpected", "wrapped"]
 
 Rows = Sequence[Mapping[str, str]]
-
-LONGEST = 300
-"""Letters of a cell: nobody reads on, and a terminal would be full of it."""
 
 _EXPECTED = {"reference": NOT_MEASURED, "n": "1", "status": "completed"}
 """Columns that are left out where every row says the same, expected thing."""
@@ -48,7 +27,7 @@ _SETTINGS = (
     *("n", "status"),
 )
 _TEXTS = frozenset(
-    {"found", "claims", "source", "remark", "why no more", "differs in", "verdict"}
+    {"found", "claims", "source", "remark", "why no more", "differs in", "verdict", "reference"}
     | {"B against A (95 % interval)"}
 )
 """Columns of sentences, which may take several lines."""
@@ -57,10 +36,10 @@ _HEADS, _LONG_TEXTS = "heads", "texts"  # in several lines
 _LONG_NAMES, _SPREADS = "parts of long names", "spreads and counts"
 _LEAST_FIRST = (
     *("more needed", "git_diff_sha256", "git_dirty", "code_sha256", "data sha256", "launcher"),
-    *("reference", "start s", "aggregate", "clock", "source", "one process", "step ms", "wait"),
-    *("loop", "epochs", "precision", "batch", "device", "wall s", "MiB", "GFLOP"),
-    *(_HEADS, _LONG_NAMES, "slowest process", "communication", "compute", "dataset"),
-    *("test acc %", "expected s", "steps", "× steps", "p", "n", _LONG_TEXTS, _SPREADS),
+    *("start s", "aggregate", "clock", "source", "one process", "step ms", "wait", "wall s"),
+    *("MiB", "GFLOP", _HEADS, _LONG_NAMES, "slowest process", "communication", "compute"),
+    *("epochs", "loop", "expected s", "steps", "× steps", "test acc %", "precision", "batch"),
+    *("device", "dataset", "p", "n", _SPREADS, _LONG_TEXTS),
 )
 """What a narrow terminal does without, the first of it first."""
 
@@ -80,11 +59,6 @@ _FIGURE = re.compile(
 def is_figure(cell: str) -> bool:
     """Whether `cell` is a number, with its spread and count or without, or a dash for none."""
     return cell == NOT_MEASURED or _FIGURE.match(cell) is not None
-
-
-def harmless(rows: Rows, longest: int = LONGEST) -> list[dict[str, str]]:
-    """`rows` as a terminal may be given them, their cells cut off after `longest` letters."""
-    return [{printable(k): brief(v, longest) for k, v in row.items()} for row in rows]
 
 
 def unexpected(rows: Rows) -> list[dict[str, str]]:
@@ -123,59 +97,18 @@ class Fitted(NamedTuple):
     lines: Sequence[str] = ()
 
 
-class Screen(NamedTuple):
-    """Where text is read.
-
-    Attributes:
-        width: letters in a line; if infinite, tables have all columns.
-        styled: it is a terminal that shows bold letters.
-    """
-
-    width: float = math.inf
-    styled: bool = False
-
-    @classmethod
-    def of(cls, stream: TextIO, *, wide: bool = False) -> Screen:
-        """What `stream` is: as wide as ``COLUMNS`` says, or its terminal; 80 where it is none."""
-        styled = stream.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
-        columns = max(_NARROWEST, shutil.get_terminal_size().columns)
-        return cls(math.inf if wide else columns, styled)
-
-    def text(self, sentence: str) -> str:
-        """`sentence` made harmless, in lines of this width."""
-        return _wrapped(printable(sentence), self.width, indent="  ")
-
-    def table(self, rows: Rows, *, names: Collection[str] = (), longest: int = LONGEST) -> str:
-        """`rows` (column -> text) with what they share above and what is left out below.
-
-        Args:
-            names: columns that tell rows apart, beside those of settings.
-            longest: letters at which a cell ends.
-        """
-        fitted = self.fit(rows, names=names, longest=longest)
-        drawn = (_by_rich if self.styled else plain_table)(fitted.rows) if fitted.rows else ""
-        table = drawn or "\n".join(fitted.lines)
-        return "\n".join(filter(None, (fitted.above, table, fitted.below)))
-
-    def fit(self, rows: Rows, *, names: Collection[str] = (), longest: int = LONGEST) -> Fitted:
-        """The parts of `table` before they are drawn."""
-        rows = harmless(rows, longest)
-        if math.isinf(self.width) or not rows:
-            return Fitted("", unexpected(rows))
-        shared, rows = split_shared(rows)
-        said = ", ".join(f"{name} {text}" for name, text in shared.items())
-        above = self.text(f"{'all rows' if len(rows) > 1 else 'settings'}: {said}") if said else ""
-        columns = _Columns(rows, width=int(self.width), names={*names, *_NAMES, *_SETTINGS})
-        without = columns.left_out()
-        if without is None:
-            return Fitted(above, [], lines=_in_blocks(rows, int(self.width)))
-        told = [name for name in without if name not in {_HEADS, _LONG_TEXTS}]
-        which = f"left out for {self.width:.0f} columns: {', '.join(told)}; --wide shows them"
-        return Fitted(above, columns.shown(without), self.text(which) if told else "")
-
-
-WIDE = Screen()
-"""All columns, and plain letters."""
+def fit(rows: Rows, width: int, *, names: Collection[str] = ()) -> Fitted:
+    """`rows`, column -> text, in lines of `width` letters; columns of `names` tell rows apart."""
+    shared, rows = split_shared(rows)
+    label = "all rows" if len(rows) > 1 else "settings"
+    above = f"{label}: {', '.join(f'{k} {v}' for k, v in shared.items())}" if shared else ""
+    columns = _Columns(rows, width=width, names={*names, *_NAMES, *_SETTINGS})
+    without = columns.left_out()
+    if without is None:
+        return Fitted(above, [], lines=_in_blocks(rows, width))
+    told = ", ".join(name for name in without if name not in {_HEADS, _LONG_TEXTS})
+    below = f"left out for {width} columns: {told}; --wide shows them" if told else ""
+    return Fitted(above, columns.shown(without), below)
 
 
 class _Span(NamedTuple):
@@ -209,7 +142,7 @@ class _Span(NamedTuple):
         text = _bare(text) if _SPREADS in without else text
         if self.shrinks not in without:
             return text
-        return (_wrapped if self.shrinks == _LONG_TEXTS else _shortened)(text, width)
+        return (wrapped if self.shrinks == _LONG_TEXTS else _shortened)(text, width)
 
 
 class _Columns:
@@ -244,7 +177,7 @@ class _Columns:
         for name, span in spans.items():
             room = self._width - sum(widths.values()) - _GAP * (len(widths) - 1)
             widths[name] = min(widths[name] + room, span.letters({*without} - {span.shrinks}))
-        heads = {k: _wrapped(k, widths[k]) if _HEADS in without else k for k in spans}
+        heads = {k: wrapped(k, widths[k]) if _HEADS in without else k for k in spans}
         return [
             {heads[k]: span.cell(row[k], widths[k], without) for k, span in spans.items()}
             for row in self._rows
@@ -266,46 +199,10 @@ class _Columns:
         return len({tuple(row[k] for k in names) for row in self._rows})
 
 
-def plain_table(rows: Rows) -> str:
-    """`rows` as they are, with figures at the right of their columns."""
-    sides = ["right" if right else "left" for right in _at_right(rows)]
-    return tabulate(
-        rows, headers="keys", tablefmt="simple", disable_numparse=True, colalign=sides or None
-    )
-
-
-def _by_rich(rows: Rows) -> str:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
-    for name, right in zip(rows[0], _at_right(rows), strict=True):
-        table.add_column(Text(name), justify="right" if right else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(c, style="dim" * (c == NOT_MEASURED)) for c in row.values()))
-    out = io.StringIO()
-    Console(file=out, width=LONGEST * len(rows[0]), force_terminal=True).print(table)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
-
-
-def _at_right(rows: Rows) -> list[bool]:
-    return [all(is_figure(row[k]) for row in rows) for k in (rows[0] if rows else ())]
-
-
 def _in_blocks(rows: Rows, width: int) -> list[str]:
-    """The table on its side, as many rows beside each other as `width` has room for."""
-    names = list(rows[0])
-    room = width - max(map(cell_len, names)) - _GAP
-    longest = max(cell_len(cell) for row in rows for cell in row.values())
-    beside = max(1, (room + _GAP) // (longest + _GAP))
-    lines: list[str] = []
-    for start in range(0, len(rows), beside):
-        block = rows[start : start + beside]
-        cells = [[k, *(_wrapped(row[k], max(room, _GAP)) for row in block)] for k in names]
-        lines += tabulate(cells, tablefmt="plain", disable_numparse=True).splitlines()
-        lines += [""] * (start + beside < len(rows))
-    return lines
+    """A line for each cell, and an empty one between rows."""
+    blocks = [[wrapped(f"{k}: {text}", width, indent="  ") for k, text in r.items()] for r in rows]
+    return "\n\n".join("\n".join(block) for block in blocks).splitlines()
 
 
 def _bare(cell: str) -> str:
@@ -318,15 +215,15 @@ def _shortened(name: str, width: int) -> str:
     return name if cell_len(name) <= width else f"{name[: width - 1 - end]}…{name[-end:]}"
 
 
-def _wrapped(text: str, width: float, *, indent: str = "") -> str:
-    """`text` in lines of `width` letters; words, such as paths, stay whole."""
+def wrapped(text: str, width: float, *, indent: str = "", keep_words: bool = False) -> str:
+    """`text` in lines of `width` letters; with `keep_words` what is longer, such as a path, too."""
     if len(text) <= width:
         return text
     return textwrap.fill(
         text,
         int(width),
         subsequent_indent=indent,
-        break_long_words=False,
+        break_long_words=not keep_words,
         break_on_hyphens=False,
     )
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from mnistbench.analysis.number_text import NOT_MEASURED
-from mnistbench.output.fitted_table import WIDE, Screen
-from mnistbench.output.tables import TableFormat, render_table
-from mnistbench.schema.escaping import markdown
+from mnistbench.output.screen import WIDE, Screen
+from mnistbench.output.tables import TableFormat
 from mnistbench.schema.insight import OperatorTime, Profile
 from mnistbench.schema.record import RunRecord
 
@@ -25,16 +24,10 @@ def render_profile(
     if profile is None:
         return None
     rows = operator_rows(profile)[:_MOST_ROWS]
-    safe = markdown if table_format == "markdown" else screen.text
-    files = [safe(f"in {record.run_id}: {', '.join(profile.files)}")] if profile.files else []
-    drawn = (
-        render_table(rows, "markdown")
-        if table_format == "markdown"
-        else screen.table(rows, names=["operator"])
-    )
-    table = [drawn] if rows else []
-    said = [safe(profile_line(profile)), *table, *files]
-    return ("\n\n" if table_format == "markdown" else "\n").join(said)
+    screen = screen.in_format(table_format)
+    files = [f"in {record.run_id}: {', '.join(profile.files)}"] if profile.files else []
+    table = [screen.table(rows, names=["operator"])] if rows else []
+    return screen.end.join([screen.text(profile_line(profile)), *table, *map(screen.text, files)])
 
 
 def profile_line(profile: Profile) -> str:
@@ -57,7 +50,9 @@ def operator_rows(profile: Profile) -> list[dict[str, str]]:
             "operator": operator.name,
             "calls": f"{operator.calls:,}",
             "device ms" if on_device else "cpu ms": f"{1e3 * _own_s(operator, on_device):.3g}",
-            "share": f"{_own_s(operator, on_device) / total_s:.1%}" if total_s else NOT_MEASURED,
+            "share %": f"{100 * _own_s(operator, on_device) / total_s:.1f}"
+            if total_s
+            else NOT_MEASURED,
             "MiB": _per(operator.memory_bytes, 2**20),
             "GFLOP": _per(operator.flops, 1e9),
         }
@@ -69,5 +64,5 @@ def _own_s(operator: OperatorTime, on_device: bool) -> float:
     return (operator.device_s or 0.0) if on_device else operator.cpu_s
 
 
-def _per(value: int | None, unit: float) -> str:
+def _per(value: float | None, unit: float) -> str:
     return NOT_MEASURED if value is None else f"{value / unit:.3g}"

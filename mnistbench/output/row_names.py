@@ -48,14 +48,13 @@ def row_names(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     That is the settings that no column shows, then device and precision, then a number.
     """
     names = [printable(run_name(group[0])) for group in groups]
-    for texts in (differences(groups), *_seen(groups).values()):
+    settings = [text.replace("global_batch_size", "batch") for text in differences(groups)]
+    for texts in (settings, *_seen(groups).values()):
         told: dict[str, set[str]] = {}
         for name, text in zip(names, texts, strict=True):
             told.setdefault(name, set()).add(text)
         names = [
-            brief(f"{name}, {text.replace('global_batch_size', 'batch')}", _LONGEST)
-            if len(told[name]) > 1 and text
-            else name
+            brief(f"{name}, {text}", _LONGEST) if len(told[name]) > 1 and text else name
             for name, text in zip(names, texts, strict=True)
         ]
     return numbered(names)

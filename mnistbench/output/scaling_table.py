@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from pydantic import BaseModel
@@ -16,10 +15,9 @@ from mnistbench.analysis.scaling.model import StepModel
 from mnistbench.analysis.scaling.speedup import Measured, why_no_more
 from mnistbench.analysis.scaling.topology import Topology
 from mnistbench.analysis.stability import mark_notes, time_mark
-from mnistbench.output.fitted_table import WIDE, Screen
 from mnistbench.output.number_format import MEDIAN_NOTE, counted_text, level_text, ratio_text
-from mnistbench.output.tables import TableFormat, data_text, render_table
-from mnistbench.schema.escaping import markdown
+from mnistbench.output.screen import WIDE, Screen
+from mnistbench.output.tables import TableFormat, data_text
 
 __all__ = ["render_scaling", "scaling_notes", "speedup_cells", "verdict_lines"]
 
@@ -125,13 +123,9 @@ def _text(report: ScalingReport, table_format: TableFormat, screen: Screen) -> s
             for row in report.forecasts
         ],
     }
-    is_markdown = table_format == "markdown"
-    safe, end = (markdown, "\n\n") if is_markdown else (screen.text, "\n")  # it joins lines
-    drawn = partial(render_table, table_format="markdown") if is_markdown else screen.table
-    shown = [f"{k}:\n\n{drawn(rows)}" for k, rows in tables.items() if rows]
-    verdicts, notes = (
-        end.join(map(safe, x)) for x in (verdict_lines(report), scaling_notes(report))
-    )
+    screen = screen.in_format(table_format)
+    shown = [f"{k}:\n\n{screen.table(rows)}" for k, rows in tables.items() if rows]
+    verdicts, notes = map(screen.lines, (verdict_lines(report), scaling_notes(report)))
     return "\n\n".join([verdicts, *shown, notes])
 
 

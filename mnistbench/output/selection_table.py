@@ -13,11 +13,11 @@ from mnistbench.analysis.grouping import identify, told_level
 from mnistbench.analysis.metrics import METRICS, Level, Metric, target_of
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.stability import mark_notes, time_mark
-from mnistbench.output.fitted_table import WIDE, Screen, unexpected
+from mnistbench.output.fitted_table import unexpected
 from mnistbench.output.number_format import MEDIAN_NOTE, counted_text, level_text
 from mnistbench.output.row_names import name_columns
-from mnistbench.output.tables import TableFormat, data_text, render_table
-from mnistbench.schema.escaping import markdown
+from mnistbench.output.screen import WIDE, Screen
+from mnistbench.output.tables import TableFormat, data_text
 from mnistbench.schema.record import RunRecord
 
 __all__ = ["check_metric", "render_selection"]
@@ -43,6 +43,7 @@ def render_selection(
         records: runs of one data set and, for times, of one kind of machine.
         metric: one that `check_metric` lets pass: never read from test.
         table_format: CSV has the rows alone.
+        screen: where it is read.
 
     Raises:
         InputError: as `mnistbench.analysis.best_config.select`.
@@ -58,12 +59,9 @@ def render_selection(
     names = name_columns([candidate.runs for candidate in chosen.candidates])
     told = zip(chosen.candidates, values, names, strict=True)
     rows = unexpected([name | _cells(c, v, chosen) for c, v, name in told])
-    if table_format == "markdown":
-        lines = [markdown(line) + "\n" for line in _headlines(chosen)]
-        below = [*lines, *(f"- {markdown(note)}" for note in notes)]
-        return "\n".join([render_table(rows, table_format), "", *below])
-    lines = [screen.text(line) for line in (*_headlines(chosen), "", *notes)]
-    return "\n".join([screen.table(rows, names=names[0]), "", *lines])
+    screen = screen.in_format(table_format)
+    table = screen.table(rows, names=names[0])
+    return "\n\n".join([table, screen.lines(_headlines(chosen)), screen.lines(notes)])
 
 
 def _choice(chosen: Selection) -> dict[str, Any]:

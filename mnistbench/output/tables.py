@@ -8,8 +8,6 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
-from tabulate import tabulate
-
 from mnistbench.analysis.bottleneck import limits_notes
 from mnistbench.analysis.grouping import (
     accuracy_by_epoch,
@@ -25,15 +23,7 @@ from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.rules import rule_notes, score_rules
 from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.analysis.target_score import score_target, told_target
-from mnistbench.output.fitted_table import (
-    LONGEST,
-    WIDE,
-    Rows,
-    Screen,
-    harmless,
-    plain_table,
-    unexpected,
-)
+from mnistbench.output.fitted_table import Rows, unexpected
 from mnistbench.output.number_format import (
     RANGE_NOTE,
     level_text,
@@ -45,8 +35,9 @@ from mnistbench.output.number_format import (
     with_target_in_head,
 )
 from mnistbench.output.row_names import name_columns
+from mnistbench.output.screen import WIDE, Screen, plain_table
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.escaping import brief, csv_cell, markdown
+from mnistbench.schema.escaping import csv_cell
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
 
@@ -91,12 +82,12 @@ def run_lines(
     """The table of `render_runs` as lines: its head, its rows, what is left out, and the notes."""
     groups, screen = group_runs(records), Screen(width)
     names, rows = _summary(records, groups, (), per_run=False)
-    fitted = screen.fit(rows, names=names)
+    fitted = screen.fit(unexpected(rows), names=names)
     lines = plain_table(fitted.rows).splitlines() if fitted.rows else list(fitted.lines)
     cut = next((k + 1 for k, line in enumerate(lines) if not line.strip("- ")), 0)
-    head = [*fitted.above.splitlines(), *lines[:cut]]
-    below = [screen.text(note) for note in (*notes(groups, ()), *limits_notes(groups))]
-    return head, lines[cut:], fitted.below.splitlines(), below
+    head = [*screen.text(fitted.above).splitlines(), *lines[:cut]]
+    told = "\n".join(map(screen.text, (*notes(groups, ()), *limits_notes(groups))))
+    return head, lines[cut:], screen.text(fitted.below).splitlines(), told.splitlines()
 
 
 def _summary(
@@ -211,15 +202,9 @@ def render_epochs(
     return _table(rows, below, names=["epoch"], table_format=table_format, screen=screen)
 
 
-def render_table(rows: Rows, table_format: TableFormat, *, longest: int = LONGEST) -> str:
-    """`rows` (column -> text) in full as text or as Markdown, with what is in them made harmless.
-
-    A cell ends at `longest` letters, which those of records reach only by mistake or by malice.
-    """
-    if table_format != "markdown":
-        return plain_table(harmless(rows, longest))
-    rows = [{markdown(k): markdown(brief(v, longest)) for k, v in row.items()} for row in rows]
-    return tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True)
+def render_table(rows: Rows, table_format: TableFormat) -> str:
+    """All of `rows` (column -> text) as plain text or as Markdown."""
+    return WIDE.in_format(table_format).table(rows)
 
 
 def data_text(values: Sequence[Mapping[str, Any]], table_format: TableFormat) -> str:
@@ -238,10 +223,9 @@ def _table(
     screen: Screen,
 ) -> str:
     """`rows` without the columns that need not be said, and the notes `below` them."""
-    if table_format == "markdown":  # a line after its table would become a row of it
-        notes = [f"\n{markdown(note)}" for note in below]
-        return "\n".join([render_table(unexpected(rows), table_format), *notes])
-    return "\n".join([screen.table(rows, names=names), *map(screen.text, below)])
+    screen = screen.in_format(table_format)
+    table = screen.table(unexpected(rows), names=names)
+    return screen.end.join([table, *map(screen.text, below)])
 
 
 def _leads(groups: Sequence[Sequence[RunRecord]]) -> list[dict[str, str]]:

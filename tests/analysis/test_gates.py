@@ -219,8 +219,9 @@ def test_the_row_of_a_fired_gate_has_its_verdict(make_side):
     row = gated(table, outcomes).rows[0]
     assert (row.verdict, row.reason) == ("slower", "by its gate")
     text = render_comparison(gated(table, outcomes), outcomes, table_format="table")
-    assert "slower: by its gate; not run in turn" in text
-    assert "; gate fired (samples_per_s < -5%)" in text
+    assert "  slower [1,2,3]  " in text
+    assert "\n[1] by its gate\n[2] not run in turn" in text
+    assert "\n[3] gate fired (samples_per_s < -5%)\n" in text
     assert "B is slower (by its gate; not run in turn" in text
 
 

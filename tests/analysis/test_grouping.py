@@ -69,7 +69,7 @@ def test_a_run_that_went_on_under_other_code_is_a_row_of_its_own(make_record):
     groups = group_runs([*runs, *mixed])
     assert groups == [runs, mixed[:1], mixed[1:]]
     change = "changed at step 4: git_commit aaaaaaaaaa → bbbbbbbbbb, torch 2.11 → 2.14"
-    said = ["git_commit None", *[f"git_commit {change} ({run.run_id})" for run in mixed]]
+    said = ["git_commit –", *[f"git_commit {change} ({run.run_id})" for run in mixed]]
     assert differences(groups) == said
     assert mark_notes([mixed]) == [f"code {change}"] * 2
     assert len(group_runs([*runs, *mixed], across_commits=True)) == 1
@@ -111,9 +111,17 @@ def test_a_profiled_run_stays_apart_and_hides_none(make_record):
     hooked = profiled(make_record(0, **later), kinds=[], hooks=["Watcher"])
     groups = group_runs([plain, traced, hooked], across_commits=True)
     assert groups == [[plain], [traced], [hooked]]
-    assert differences(groups) == ["profile []", "profile ['torch']", "profile [], hooks Watcher"]
+    assert differences(groups) == [
+        "profile none, hooks –",
+        "profile torch, hooks –",
+        "profile none, hooks Watcher",
+    ]
     assert hooked.config == plain.config
-    labels = ["simple-cnn on mnist", *(f"simple-cnn on mnist, profiled #{n}" for n in (1, 2))]
+    labels = [
+        "simple-cnn, profile none, hooks – on mnist",
+        "simple-cnn, profile torch, hooks – on mnist, profiled",
+        "simple-cnn, profile none, hooks Watcher on mnist, profiled",
+    ]
     assert group_labels(groups) == labels
 
 

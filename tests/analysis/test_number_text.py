@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mnistbench.analysis.differences import conditions
 from mnistbench.analysis.grouping import differences, run_name
 from mnistbench.analysis.metrics import METRICS
-from mnistbench.analysis.number_text import numbered
+from mnistbench.analysis.number_text import numbered, setting_text
 from mnistbench.analysis.pairing import match_groups
 from mnistbench.output.page.report_data import ReportRow, by_conditions
 from tests.made_records import make_record
@@ -77,13 +77,9 @@ def test_differences_are_those_of_each_pair(rows):
     told = differences(groups)
     for one, text in zip(groups, told, strict=True):
         same = [g[0].config for g in groups if run_name(g[0]) == run_name(one[0])]
-        varying = [
-            key
-            for key in one[0].config
-            if key in {"a", "b"} and any(c.get(key) != one[0].config[key] for c in same)
-        ]
+        varying = {key for key in "ab" if any(c.get(key) != one[0].config.get(key) for c in same)}
         assert sorted(text.split(", ") if text else []) == sorted(
-            part for key in varying for part in f"{key} {one[0].config[key]}".split(", ")
+            f"{key} {setting_text(one[0].config.get(key))}" for key in varying
         )
 
 

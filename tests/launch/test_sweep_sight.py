@@ -159,7 +159,8 @@ def test_without_a_terminal_a_line_tells_of_each_change(sweep, monkeypatch):
         "2 of 4 cells done, 2 left, about 21 s to go",
         "4 of 4 cells done",
     ]
-    assert "samples/s" in lines[3]
+    assert lines[3].startswith("settings: dataset mnist (local), ")
+    assert "samples/s" in lines[5]
     assert "\x1b" not in out.getvalue()
 
 

@@ -38,7 +38,7 @@ def test_a_row_has_medians_the_change_the_verdict_and_what_more_it_takes(make_pa
     lines = text.splitlines()
     assert lines[0].split("  ")[0] == "metric"
     assert lines[2].split() == [
-        *("samples/s", "1,004", "±", "2,", "n", "=", "8", "954", "±", "2,", "n", "=", "8"),
+        *("samples/s", "1,004", "±", "2", "954", "±", "2", "8"),
         *("-5.0", "%", "(-5.0", "to", "-5.0)", "0.023", "slower", "–"),
     ]
     assert lines[4].endswith("more each to see 0.2 points")
@@ -87,7 +87,8 @@ def test_what_a_verdict_stands_on_is_said_beside_it(make_pair):
     (line,) = headlines(compare(first, second))
     assert line.startswith("B is slower (not balanced: A first each time): samples/s -")
     text = render_comparison(compare(first, second), [], table_format="table")
-    assert "slower: not balanced: A first each time" in text
+    assert "  slower [1]  " in text
+    assert "\n[1] not balanced: A first each time\n" in text
     assert "A and B are means of speeds and times over runs, medians over seeds, medians" in text
 
 
