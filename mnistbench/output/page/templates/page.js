@@ -199,7 +199,7 @@
       const free = to.share(tick.dataset.v) >= 0 && Math.abs(at - taken) > (axis === "x" ? 30 : 11);
       if (free) taken = at;
       const where = Number(tick.getAttribute(axis)) + at - from.place(tick.dataset.v);
-      return [[tick, axis, where], [tick, "visibility", free ? "visible" : "hidden"]];
+      return free ? [[tick, axis, where]] : [[tick, "visibility", "hidden"]];
     });
     const shifted = marks.map(([part, key, text]) =>
       [part, key, key === "d" ? text.replace(/(-?[\d.]+) (-?[\d.]+)/g, inPath) : moved(text)]);
@@ -218,7 +218,7 @@
     one.press.ariaPressed = String(other);
     if (other === Boolean(one.undo)) return;
     const changes = one.undo || all(".panel", one.figure).flatMap((panel) => rescaled(panel, one.axis));
-    one.undo = other && changes.map(([part, key]) => [part, key, part.getAttribute(key) ?? ""]);
+    one.undo = other && changes.map(([part, key]) => [part, key, part.getAttribute(key) ?? "visible"]);
     for (const [part, key, value] of changes) part.setAttribute(key, value);
   };
   // The address: a section, and then what the reader chose.
