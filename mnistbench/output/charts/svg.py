@@ -153,9 +153,10 @@ def _mark(place: _Place, mark: Line | Dot | Bars, layout: Layout) -> Element:
         return _line(place, mark)
     y, left = place.y(mark.y), place.box.left
     if layout.above:
-        name = text(shortened(mark.label, layout.width - left), (left, y - 9.0), "ink")
+        at, anchor = (left, y - 9.0), "start"
     else:
-        name = text(mark.label, (left - 6.0, y + _DOWN), "ink", anchor="end")
+        at, anchor = (left - 6.0, y + _DOWN), "end"
+    name = text(shortened(mark.label, layout.width - left), at, "ink", anchor=anchor)
     drawn = _dot(place, mark) if isinstance(mark, Dot) else _bars(place, mark)
     return group("row", [name, *drawn], row=mark.row)
 

@@ -69,7 +69,7 @@ def _seconds(time: CensoredMedian) -> str:
     """The median, or how many seeds got there where these are too few for one."""
     if time.median is not None:
         return seconds(time.median)
-    return f"reached by {time.reached} of {time.n}" if time.reached else "not reached"
+    return f"{time.reached} of {time.n} reached" if time.n > 1 else "not reached"
 
 
 def _axis(rows: Sequence[TimedRow]) -> Axis:
