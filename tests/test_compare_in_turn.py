@@ -53,7 +53,10 @@ def run_in_turn(monkeypatch):
     return use
 
 
-def test_runs_in_turn_end_when_settled_and_the_table_says_the_same(stored, run_in_turn, capsys):
+def test_runs_in_turn_end_when_settled_and_the_table_says_the_same(
+    stored, run_in_turn, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "1000")
     (stored / "b.yaml").write_text("lr: 0.1\n")
     asked = run_in_turn(0.9)
     argv = ["--interleave", "a", "b.yaml", "--fail-if", "samples_per_s < -5%"]

@@ -41,7 +41,7 @@ def goal(target: float) -> str:
 
 
 def count(value: float) -> str:
-    """A number of epochs of at most three digits, or whole: ``0.384``, ``10``, ``1200``."""
+    """A number of three digits, or whole: ``0.384``, ``10``, ``1234``."""
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 

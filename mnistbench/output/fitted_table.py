@@ -45,12 +45,11 @@ _LEAST_FIRST = (
 
 _STEPS = frozenset({_HEADS, _LONG_TEXTS, _LONG_NAMES, _SPREADS})
 _GAP = 2
-_NARROWEST = 20
 _SHORTEST = 16
 _SPREAD = re.compile(r" (± [\d.,]+|\([\d.,]*–[\d.,∞]*\))|, \d+ of \d+")
 _FIGURE = re.compile(
-    r"(≤ )?[-+]?\d[\d,.]*(e[-+]\d+)?%?"
-    r"( ± [\d.,]+| of \d+| \([\d,.]*–[\d,.∞]*\))?(, \d+ of \d+)?( \(n = \d+\)| reached)?[†‡§]*$"
+    r"(≤ |[<>])?[-+]?\d[\d,.]*(e[-+]\d+)?%?"
+    r"( ± [\d.,]+| of \d+| \([\d,.]*–[\d,.∞]*\))?(, \d+ of \d+)?( \(n = \d+\)| reached)?[†‡§¶]*$"
     r"|not reached$"
 )
 """A number with its spread, and of how many runs where these are fewer than a row's."""
@@ -152,7 +151,8 @@ class _Columns:
         self._rows, self._width = rows, width
         self._names = [name for name in rows[0] if name in names]
         self._spans = {
-            k: _Span.of(k, [row[k] for row in rows], is_name=k in names) for k in rows[0]
+            k: _Span.of(k, [row[k] for row in rows], is_name=k in names and k not in _SETTINGS)
+            for k in rows[0]
         }
 
     def left_out(self) -> list[str] | None:
@@ -193,10 +193,10 @@ class _Columns:
             return False
         before = [k for k in self._names if k not in without]
         after = [k for k in before if k != name]
-        return after == before or self._told_apart(before) == self._told_apart(after)
-
-    def _told_apart(self, names: Sequence[str]) -> int:
-        return len({tuple(row[k] for k in names) for row in self._rows})
+        with_it, without_it = (
+            {tuple(r[k] for k in ks) for r in self._rows} for ks in (before, after)
+        )
+        return after == before or len(with_it) == len(without_it)
 
 
 def _in_blocks(rows: Rows, width: int) -> list[str]:
@@ -219,13 +219,14 @@ def wrapped(text: str, width: float, *, indent: str = "", keep_words: bool = Fal
     """`text` in lines of `width` letters; with `keep_words` what is longer, such as a path, too."""
     if len(text) <= width:
         return text
-    return textwrap.fill(
-        text,
+    lines = textwrap.fill(
+        text.replace(" %", "\xa0%"),  # a number keeps its unit
         int(width),
         subsequent_indent=indent,
         break_long_words=not keep_words,
         break_on_hyphens=False,
     )
+    return lines.replace("\xa0%", " %")
 
 
 def _but(row: Mapping[str, str], gone: Collection[str]) -> dict[str, str]:

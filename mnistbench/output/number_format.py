@@ -35,8 +35,8 @@ __all__ = [
 ]
 
 RANGE_NOTE = "an accuracy is the median over seeds (smallest–largest)"
-_TIME = "time to target s"
 MEDIAN_NOTE = "(95 % interval; – where so few runs give none)"
+_TIME = "time to target s"
 
 
 def run_cells(group: Sequence[RunRecord], references: Sequence[ReferenceCurve]) -> dict[str, str]:
@@ -79,7 +79,8 @@ def with_target_in_head(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str
     """Rows of the main table, with a target that all of them share in the head of their times."""
     targets = {row["target"] for row in rows}
     if len(targets) > 1:
-        return [dict(row) for row in rows]
+        told = "target" if "target_accuracy" in rows[0] else ""  # by that column already
+        return [{k: text for k, text in row.items() if k != told} for row in rows]
     head = _TIME.replace("target", targets.pop().replace(NOT_MEASURED, "target"))
     return [
         {(head if k == _TIME else k): text for k, text in row.items() if k != "target"}
@@ -171,9 +172,8 @@ def counted_text(level: Level, metric: Metric) -> str:
     if not metric.to_target or level.n == 1:
         return level_text(level, metric)
     reached = f"{level.reached} of {level.n}"
-    return (
-        f"{reached} reached" if level.value is None else f"{level_text(level, metric)}, {reached}"
-    )
+    median = f"{level_text(level, metric)}, {reached}"
+    return f"{reached} reached" if level.value is None else median
 
 
 def ratio_text(ratio: Interval | None) -> str:
@@ -210,9 +210,8 @@ def notes(groups: Sequence[Sequence[RunRecord]], references: Sequence[ReferenceC
 
 
 def _target_text(group: Sequence[RunRecord]) -> str:
-    metric = METRICS["time_to_accuracy_s"]
-    level = metric.of(group, told_target(group))
-    return counted_text(level, metric) if level.n else NOT_MEASURED
+    metric, target = METRICS["time_to_accuracy_s"], told_target(group)
+    return NOT_MEASURED if target is None else counted_text(metric.of(group, target), metric)
 
 
 def _count_text(row: Mapping[str, Any]) -> str:

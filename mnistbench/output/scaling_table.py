@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from mnistbench.analysis.differences import code_of
 from mnistbench.analysis.metrics import METRICS
-from mnistbench.analysis.number_text import NOT_MEASURED, goal, ms
+from mnistbench.analysis.number_text import NOT_MEASURED, count, goal, ms
 from mnistbench.analysis.scaling.analysis import Check, ScalingReport
 from mnistbench.analysis.scaling.model import StepModel
 from mnistbench.analysis.scaling.speedup import Measured, why_no_more
@@ -144,14 +144,16 @@ def _model_line(report: ScalingReport) -> str:
 
 def _errors(checks: Sequence[Check]) -> str:
     errors = sorted(100 * check.error for check in checks if check.error is not None)
-    ends = dict.fromkeys(f"{end:+.0f} %" for end in (errors[:1] + errors[-1:]))
+    ends = dict.fromkeys(f"{round(end):+d} %" for end in (errors[:1] + errors[-1:]))
     return f"{' to '.join(ends)} (n = {len(errors)})" if errors else "not known"
 
 
 def _model_notes(model: StepModel) -> list[str]:
     exchange = "what an exchange takes is not known, as no link was measured"
     if model.link:
-        link = f"{ms(model.link.latency_s)} ms, {model.link.bandwidth_bytes_per_s / 1e6:,.3g} MB/s"
+        link = (
+            f"{ms(model.link.latency_s)} ms, {count(model.link.bandwidth_bytes_per_s / 1e6)} MB/s"
+        )
         ring = f"the ring's time for {model.num_bytes / 1e6:.3g} MB over {link}"
         exchange = f"an exchange takes {ms(model.call_s)} ms and {ring}"
     untold = {
@@ -195,7 +197,7 @@ def _check_cells(check: Check) -> dict[str, str]:
         "threads per core": f"{check.topology.threads_per_core:.3g}",
         "samples/s": _count(check.measured),
         "predicted": _count(check.predicted),
-        "error %": NOT_MEASURED if check.error is None else f"{100 * check.error:+.0f}",
+        "error %": NOT_MEASURED if check.error is None else f"{round(100 * check.error):+d}",
     }
 
 

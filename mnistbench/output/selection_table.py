@@ -113,7 +113,7 @@ def _cells(candidate: Candidate, values: Mapping[str, Any], chosen: Selection) -
     lost = f", {candidate.lost} lost" if candidate.lost else ""
     return {
         _label(chosen): _score_text(candidate, METRICS[chosen.metric]),
-        "best in": NOT_MEASURED if share is None else _share_text(share),
+        "best in %": NOT_MEASURED if share is None else _share_text(share).removesuffix(" %"),
         "n": f"{len(candidate.readings)}{lost}",
         "status": values["status"],
     }

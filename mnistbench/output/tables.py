@@ -98,9 +98,10 @@ def _summary(
     per_run: bool,
 ) -> tuple[list[str], list[dict[str, str]]]:
     """The columns that name rows of the main table, and its rows."""
-    named = name_columns(group_runs(records))
+    kinds = group_runs(records) if per_run else groups
+    named = name_columns(kinds)
     if per_run:
-        of = {id(r): n for n, g in zip(named, group_runs(records), strict=True) for r in g}
+        of = {id(run): name for name, kind in zip(named, kinds, strict=True) for run in kind}
         named = [{"run": r.run_id, "seed": str(r.seed)} | of[id(r)] for r in records]
     rows = [name | run_cells(g, references) for name, g in zip(named, groups, strict=True)]
     return list(named[0]), with_target_in_head(rows)

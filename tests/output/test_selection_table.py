@@ -56,7 +56,7 @@ def test_the_best_on_val_wins_and_its_test_accuracy_is_told(make_cell):
     assert [row["lr"] for row in rows] == ["0.5", "0.1", "1.0"]
     assert rows[0]["val accuracy %"] == "98.00 (97.80–98.20)"
     assert "val accuracy is the median over seeds (smallest–largest)" in text
-    assert [row["best in"] for row in rows] == [">99 %", "<1 %", "<1 %"]
+    assert [row["best in %"] for row in rows] == [">99", "<1", "<1"]
     assert "best by val accuracy %: simple-cnn, lr 0.5 (best in >99 % of draws)" in text
     behind = "runner-up: simple-cnn, lr 0.1, against the best -1.00 points (95 % interval -1."
     assert behind in text
@@ -98,7 +98,7 @@ def test_one_seed_gives_no_confidence(make_cell):
     records = grid(make_cell, {0.1: [0.97, 0.98], 0.5: [0.98]})
     text = render_selection(records, metric="val_accuracy", table_format="table")
     assert "one seed of simple-cnn, lr 0.5: no confidence in the choice" in text
-    assert {row["best in"] for row in cells(text.split("\n\n")[0])} == {"–"}
+    assert {row["best in %"] for row in cells(text.split("\n\n")[0])} == {"–"}
     few = grid(make_cell, {0.1: [0.97] * 4, 0.5: [0.98] * 4})
     text = render_selection(few, metric="steps_to_accuracy", table_format="table")
     assert "4 seeds of simple-cnn, lr 0.1: no confidence in the choice; have 5 or more" in text
@@ -158,7 +158,7 @@ def test_a_seed_that_was_run_again_counts_once_and_is_not_lost(make_cell):
     assert [(row["lr"], row["n"]) for row in rows[:2]] == [("0.5", "5"), ("0.1", "5")]
 
 
-@pytest.mark.parametrize(("moved", "share"), [(1.0, ">99 %"), (0.8, "–")])
+@pytest.mark.parametrize(("moved", "share"), [(1.0, ">99"), (0.8, "–")])
 def test_a_speed_that_the_machine_may_have_changed_is_no_sure_choice(make_cell, moved, share):
     records = []
     for lr, speed, factor in ((0.1, 1000.0, 1.0), (0.5, 800.0, moved)):
@@ -176,7 +176,7 @@ def test_a_speed_that_the_machine_may_have_changed_is_no_sure_choice(make_cell, 
     text = render_selection(records, metric="samples_per_s", table_format="table")
     rows = cells(text.split("\n\n")[0])
     assert [row["lr"] for row in rows] == ["0.1", "0.5"]
-    assert rows[0]["best in"] == share
+    assert rows[0]["best in %"] == share
     assert ("the machine's own speed moved: no confidence" in text) == (moved < 1)
 
 
