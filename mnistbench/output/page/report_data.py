@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from mnistbench.analysis.differences import values_of
 from mnistbench.analysis.grouping import group_runs
+from mnistbench.analysis.metrics import MetricName
 from mnistbench.analysis.stability import is_profiled
 from mnistbench.analysis.standing import order
 from mnistbench.analysis.target_score import told_target
@@ -82,13 +83,11 @@ class Subject:
         if len(self.rows) <= most:
             return self
         places = list(range(len(self.rows)))
-        for name, target in (
-            ("val_accuracy", None),
-            ("time_to_accuracy_s", next(iter(self.scored), None)),
-        ):
-            first = order([self.rows[place].runs for place in places], name, target)
-            ranked = [places[place] for place in first]
-            places = list(dict.fromkeys([*ranked, *places]))
+        by: list[tuple[MetricName, float | None]] = [("val_accuracy", None)]
+        by += [("time_to_accuracy_s", target) for target in [*self.scored][:1]]
+        for name, target in by:
+            ranked = order([self.rows[place].runs for place in places], name, target)
+            places = list(dict.fromkeys([*(places[rank] for rank in ranked), *places]))
         return replace(self, only=[self.rows[place] for place in sorted(places[:most])])
 
     @cached_property
