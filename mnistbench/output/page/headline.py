@@ -25,8 +25,8 @@ def title(subject: Subject) -> str:
     """What was run, in a line."""
     rows, runs = len(subject.rows), len(subject.records)
     data = _known(record.dataset.name if record.dataset else None for record in subject.records)
-    what = subject.rows[0].name if rows == 1 else f"{rows} configurations"
-    return f"{what} on {data}, {runs} run{'s' * (runs > 1)}"
+    what = subject.rows[0].name if rows == 1 else f"{rows:,} configurations"
+    return f"{what} on {data}, {runs:,} run{'s' * (runs > 1)}"
 
 
 def facts(subject: Subject) -> dict[str, str]:
@@ -58,22 +58,21 @@ def answers(subject: Subject) -> list[str]:
     return said + _best(completed, name, None, what=f"Highest {split} accuracy")
 
 
-def remarks(subject: Subject, most: int) -> list[str]:
-    """What the answers' words mean, and which rows the page leaves out beyond so many."""
-    rows = len(subject.rows)
-    said = []
-    if rows > 1:
-        said.append(
-            "Tied: these runs show no difference. Faster, slower, higher or lower: a test adjusted "
-            "for all compared rows does, and errs in at most 5 % of such lines."
+def remarks(subject: Subject, said: Sequence[str], most: int) -> list[str]:
+    """What the words of the answers `said` mean, and which rows are left out beyond `most`."""
+    found = []
+    if any(" tied with " in line or " slower" in line or " lower" in line for line in said):
+        found.append(
+            "Tied: these runs show no difference. Slower or lower: a test adjusted for all "
+            "compared rows does; at most 5 % of such lines are wrong."
         )
-    if rows > most:
-        said.append(
+    if (rows := len(subject.rows)) > most:
+        found.append(
             f"Tables and pictures show {most:,} of {rows:,} rows: the fastest to the first target, "
-            "then the most accurate. All rows: mnistbench report FOLDER --format csv; others on a "
-            "page: mnistbench report with fewer folders."
+            "then the most accurate. All rows are in mnistbench report FOLDER --format csv; "
+            "a page of fewer folders shows others."
         )
-    return said
+    return found
 
 
 def _best(

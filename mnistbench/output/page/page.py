@@ -82,10 +82,11 @@ def render_page(
     )
     environment.filters["svg"] = lambda picture: Markup(svg_text(picture))  # noqa: S704 - escaped
     style, script = (environment.get_template(name).render() for name in ("page.css", "page.js"))
+    said = answers(subject)
     return environment.get_template("page.html.jinja").render(
         title=title(subject),
-        answers=answers(subject),
-        remarks=remarks(subject, MOST_SHOWN),
+        answers=said,
+        remarks=remarks(subject, said, MOST_SHOWN),
         facts=facts(subject),
         sections=_sections(subject),
         made_at=made_at,

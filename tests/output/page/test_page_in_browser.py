@@ -127,7 +127,8 @@ def test_print_is_light_and_says_what_is_filtered(opened):
     assert luminance(page) > 200
     assert luminance(page, "document.querySelector('.chart .ink')", "fill") < 100
     assert page.locator("output").inner_text() == "1 of 3 rows"
-    assert page.locator("button:visible, input:visible").count() == 0
+    assert page.locator(".csv:visible, button.axis:visible, .tools button:visible").count() == 0
+    assert page.locator("thead th:visible").first.inner_text() == "run"
     assert page.pdf(format="A4").startswith(b"%PDF")
 
 
