@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import sub
 from statistics import median
 from typing import NamedTuple
 
@@ -178,6 +179,7 @@ def _picture(quantity: Quantity, drawn: Sequence[Course], chapter: str) -> Pictu
 def panel_of(quantity: Quantity, drawn: Sequence[Course], *, small: bool = False) -> Panel:
     """All courses on the same axes; in a `small` panel with fewer points and ticks, unmarked."""
     lines = [line for course in drawn for line in _lines(course, small=small)]
+    lines.sort(key=lambda line: min(map(sub, line.low, line.high), default=0.0))  # wide bands below
     values = [y for line in lines for y in (*line.ys, *line.low, *line.high)]
     across, up = (4, 5) if small else (8, 9)
     epochs = [x for line in lines for x in line.xs]

@@ -1,10 +1,10 @@
-"""How marks look on a page and in a file: colours, dashes and markers, by number."""
+"""How marks look on a page and in a file: colours and dashes, by number."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["COLOURS", "DASHES", "FEW", "MARKERS", "PARTS"]
+__all__ = ["COLOURS", "DASHES", "FEW", "PARTS"]
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#111111")
 """Okabe and Ito's colours (2008), told apart by colour-blind readers; the last is nearly black."""
@@ -14,8 +14,6 @@ FEW = len(COLOURS)
 
 DASHES = ("", "4 2", "1.2 1.8", "5 1.8 1.2 1.8")
 """Strokes and gaps: of the first seven lines, of the next seven, and so on."""
-
-MARKERS = "os^Dv<>P"
 
 _BLUE, _RED, _GREEN, _PINK, _ORANGE, _SKY, _BLACK = range(FEW)
 PARTS: Mapping[str, tuple[int | None, float]] = {

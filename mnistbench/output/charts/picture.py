@@ -30,7 +30,7 @@ __all__ = [
 Scale: TypeAlias = Literal["linear", "log", "log2", "error"]
 """How an axis goes: `error` is by the logarithm of what an accuracy [%] lacks of 100."""
 
-ONE_IMAGE = 0.01
+_ONE_IMAGE = 0.01
 """Percent of ten thousand images; added to errors, so that none is 0."""
 
 _ANY = 1e250
@@ -227,14 +227,14 @@ def rows_axis(count: int) -> Axis:
 def _height(value: float, scale: Scale) -> float:
     """`value` as it counts on an axis of `scale`."""
     if scale == "error":
-        return -math.log10(100.0 + ONE_IMAGE - value)
+        return -math.log10(100.0 + _ONE_IMAGE - value)
     return value if scale == "linear" else math.log10(value)
 
 
 def _value(height: float, scale: Scale) -> float:
     """What has this `height`."""
     if scale == "error":
-        return 100.0 + ONE_IMAGE - math.pow(10.0, -height)
+        return 100.0 + _ONE_IMAGE - math.pow(10.0, -height)
     return height if scale == "linear" else math.pow(10.0, height)
 
 

@@ -22,7 +22,7 @@ from mnistbench.output.charts.layout import (
     shortened,
 )
 from mnistbench.output.charts.looks import DASHES, FEW
-from mnistbench.output.charts.picture import Axis, Bars, Dot, Key, Line, Panel, Picture
+from mnistbench.output.charts.picture import Axis, Bars, Dot, Key, Line, Mark, Panel, Picture
 from mnistbench.output.charts.shapes import (
     Point,
     area,
@@ -148,7 +148,7 @@ def _tick_texts(which: str, axis: Axis, at: Callable[[float], Point]) -> Element
     return group(f"ticks {which} muted", texts)
 
 
-def _mark(place: _Place, mark: Line | Dot | Bars, layout: Layout) -> Element:
+def _mark(place: _Place, mark: Mark, layout: Layout) -> Element:
     if isinstance(mark, Line):
         return _line(place, mark)
     y, left = place.y(mark.y), place.box.left
@@ -261,8 +261,8 @@ def _dash(look: int) -> str:
 
 
 def _is_hollow(look: int) -> bool:
-    """Every other seven lines have hollow markers."""
-    return look // FEW % 2 == 1
+    """Every other seven lines have hollow markers, the other way round where dashes repeat."""
+    return (look // FEW + look // (FEW * len(DASHES))) % 2 == 1
 
 
 def _known(points: Sequence[Point]) -> list[list[Point]]:

@@ -51,13 +51,19 @@ def time_pictures(
 
 
 def _caption(rows: Sequence[TimedRow]) -> str:
-    """How dots, lines and numbers are to be read."""
-    if all(row.time_s.n == 1 for row in rows):
+    """How dots, lines and numbers are to be read, as far as there are any."""
+    times = [row.time_s for row in rows]
+    if all(time.n == 1 for time in times):
         return "A dot is the time of one run."
-    return (
-        "A dot is the median over all seeds (Turnbull), the line its 95 % interval; an arrow has "
-        "no upper end, a hollow dot no interval. Numbers are how many seeds got there."
-    )
+    ends = [(time.low, time.high) for time in times if time.median is not None and time.n > 1]
+    notes = {
+        "a line its 95 % interval": any(low is not None for low, _ in ends),
+        "an arrow has no upper end": any(low is not None and high is None for low, high in ends),
+        "a hollow dot no interval": (None, None) in ends,
+        "numbers are how many seeds got there": any(time.reached < time.n for time in times),
+    }
+    said = [note for note, holds in notes.items() if holds]
+    return "; ".join(["A dot is the median over all seeds (Turnbull)", *said]) + "."
 
 
 def _told(rows: Sequence[TimedRow]) -> str:

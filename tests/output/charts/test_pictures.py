@@ -122,6 +122,11 @@ def test_times_are_dots_with_intervals_and_what_was_not_reached_says_so():
     slow = TimedRow("slow", CensoredMedian(900.0, 1, 990, 6, 6))
     (wide,) = time_pictures([*TIMES, slow], 0.97, {})
     assert {"1", "10", "100"} <= set(words_of(wide))
+    assert wide.caption.endswith("an arrow has no upper end; numbers are how many seeds got there.")
+    (whole,) = time_pictures(TIMES[:1], 0.97, {})
+    assert whole.caption == (
+        "A dot is the median over all seeds (Turnbull); a line its 95 % interval."
+    )
     assert time_pictures(TIMES[2:3], 0.97, {})[0].caption == "A dot is the time of one run."
 
 

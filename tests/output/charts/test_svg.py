@@ -113,3 +113,13 @@ def test_bars_say_what_they_are_and_of_how_much():
         'class="part (.*?)" d=".*?" fill="currentColor" data-tip="(.*?)"', svg_text(picture)
     )
     assert tips == [("p-train c0", "train 1.23 seconds"), ("p-eval c4", "eval 0.5 seconds")]
+
+
+def test_fifty_six_rows_look_different_and_those_of_seven_by_colour_alone():
+    svg = parsed(lines([1.0], [f"row-{k}" for k in range(56)]))
+    looks = []
+    for key in (group for group in svg.iter("g") if group.get("class").startswith("key ")):
+        line, mark = key.find("path"), key.find("circle")
+        looks.append((key.get("class"), line.get("stroke-dasharray"), mark.get("fill")))
+    assert len(set(looks)) == 56
+    assert len({colour for colour, *_ in looks[:7]}) == 7
