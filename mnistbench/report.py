@@ -64,7 +64,7 @@ class _Flags:
     plot: Path | None = None
     """Draw accuracy and loss by epoch to this .png or .svg file."""
     html: Path | None = None
-    """Write a page of everything to this .html file: one file, without a network or scripts."""
+    """Write a page to explore to this .html file: one file that needs no network."""
     figures: Path | None = None
     """Draw all pictures of that page into this folder, as .png and .svg of a column's width."""
     watch: Path | None = None
