@@ -22,10 +22,10 @@ _EXPECTED = {"reference": NOT_MEASURED, "n": "1", "status": "completed"}
 """Columns that are left out where every row says the same, expected thing."""
 
 _NAMES = ("recipe", "model", "loss")
-_SETTINGS = (
-    *("dataset", "target", "device", "batch", "precision", "loop", "epochs", "reference"),
-    *("n", "status"),
-)
+_SETTINGS = ("dataset", "target", "device", "batch", "precision", "loop")
+_SAID_ONCE = (*_SETTINGS, "epochs", "reference", "n", "status")
+"""Columns that stand above the table where all rows have the same."""
+
 _TEXTS = frozenset(
     {"found", "claims", "source", "remark", "why no more", "differs in", "verdict", "reference"}
     | {"B against A (95 % interval)"}
@@ -69,13 +69,13 @@ def unexpected(rows: Rows) -> list[dict[str, str]]:
 def split_shared(rows: Rows) -> tuple[dict[str, str], list[dict[str, str]]]:
     """The settings that all `rows` share, and the rows without these and without empty columns.
 
-    A single row keeps its name.
+    A single row keeps its recipe or model.
     """
     rows = unexpected(rows)
     first = rows[0]
     same = [k for k in first if all(row[k] == first[k] for row in rows)]
-    named = _NAMES if len(rows) > 1 else ()
-    gone = {k for k in same if first[k] == NOT_MEASURED or k in {*named, *_SETTINGS}}
+    named = _NAMES if len(rows) > 1 else _NAMES[2:]
+    gone = {k for k in same if first[k] == NOT_MEASURED or k in {*named, *_SAID_ONCE}}
     told = {k: first[k] for k in same if k in gone and first[k] != NOT_MEASURED}
     return (told, [_but(row, gone) for row in rows]) if gone < first.keys() else ({}, rows)
 

@@ -86,8 +86,9 @@ def run_lines(
     lines = plain_table(fitted.rows).splitlines() if fitted.rows else list(fitted.lines)
     cut = next((k + 1 for k, line in enumerate(lines) if not line.strip("- ")), 0)
     head = [*screen.text(fitted.above).splitlines(), *lines[:cut]]
+    left_out = fitted.below.partition(";")[0]  # the view that this is for has no --wide
     told = "\n".join(map(screen.text, (*notes(groups, ()), *limits_notes(groups))))
-    return head, lines[cut:], screen.text(fitted.below).splitlines(), told.splitlines()
+    return head, lines[cut:], screen.text(left_out).splitlines(), told.splitlines()
 
 
 def _summary(

@@ -150,7 +150,7 @@ def test_runs_that_miss_the_target_are_censored_not_dropped(make_record):
     assert time.verdict == "slower"
     assert time.change is None
     text = render_comparison(table, [], table_format="table")
-    assert "not reached, 0 of 10" in text
+    assert "0 of 10 reached" in text
     assert "time to 97 %" in text
     steps = row(compare(b, a, metrics=["steps_to_accuracy"]), "steps_to_accuracy")
     assert steps.verdict == "faster"

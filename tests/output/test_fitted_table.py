@@ -29,7 +29,7 @@ def test_what_all_rows_share_stands_above_them_and_what_is_empty_or_expected_now
     assert shared == {k: ROW[k] for k in ("model", "loss", "dataset", "device", "n")}
     assert next(iter(rows[0])) == "lr"
     assert not {"val acc %", "status"} & rows[0].keys()
-    assert list(split_shared([ROW])[1][0])[:3] == ["model", "loss", "lr"]  # one row keeps its name
+    assert list(split_shared([ROW])[1][0])[:2] == ["model", "lr"]  # one row keeps its name
     assert split_shared([{"n": "3"}]) == ({}, [{"n": "3"}])  # a table is never of no columns
 
 
@@ -63,6 +63,8 @@ def test_a_setting_by_which_rows_are_told_apart_is_not_left_out():
     for width in range(20, 120):
         shown = fit(rows, width).rows
         assert len({(row["lr"], row["device"]) for row in shown}) in {0, 4}
+    rows = [row | {"n": str(k)} for k, row in enumerate(rows)]  # by which they are not known
+    assert all("device" in row for row in fit(rows, 70).rows)
 
 
 def test_long_names_lose_their_middle_only_while_no_two_become_the_same():
