@@ -11,7 +11,7 @@ from mnistbench.analysis.metrics import METRICS, MetricName
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.pairing import as_one
 from mnistbench.analysis.stability import spoiled, time_mark
-from mnistbench.analysis.standing import standing
+from mnistbench.analysis.standing import Standing, standing
 from mnistbench.output.number_format import level_text
 from mnistbench.output.page.report_data import ReportRow, Subject, by_conditions
 from mnistbench.schema.record import RunRecord
@@ -144,16 +144,20 @@ def _verdict(
     if not behind:
         return [f"{text}."]
     worse = metric.word(-1 if metric.higher_is_better else 1)
-    if found.tested + 1 < len(rows):
-        others = f"{behind} of the {found.tested} next best"
-    elif behind == 1:
-        others = "The other row"
-    else:
-        others = f"The other {behind}" if near else f"All {behind} others"
-    are = "is" if behind == 1 else "are"
     turn = any(order_caveat(as_one(best.runs, row.runs), metric) for row in rows if row != best)
     caveat = " (not run in balanced turn)" if turn else ""
-    return [f"{text}. {others} {are} {worse}{caveat}."]
+    return [f"{text}. {_others(found, len(rows))} {worse}{caveat}."]
+
+
+def _others(found: Standing, rows: int) -> str:
+    """Those that are behind the best and its equals: ``The other 3 are``."""
+    behind = found.tested - len(found.near)
+    are = "is" if behind == 1 else "are"
+    if found.tested + 1 < rows:
+        return f"{behind} of the {found.tested} next best {are}"
+    if behind == 1:
+        return "The other row is"
+    return f"The other {behind} are" if found.near else f"All {behind} others are"
 
 
 def _told(row: ReportRow, name: MetricName, target: float | None) -> str:
