@@ -16,7 +16,7 @@ from mnistbench.output.number_format import level_text
 from mnistbench.output.page.report_data import ReportRow, Subject, by_conditions
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["answers", "facts", "remarks", "title"]
+__all__ = ["answers", "facts", "title"]
 
 _NAMED = 3
 
@@ -58,23 +58,6 @@ def answers(subject: Subject) -> list[str]:
     return said + _best(completed, name, None, what=f"Highest {split} accuracy")
 
 
-def remarks(subject: Subject, said: Sequence[str], most: int) -> list[str]:
-    """What the words of the answers `said` mean, and which rows are left out beyond `most`."""
-    found = []
-    if any(" tied with " in line or " slower" in line or " lower" in line for line in said):
-        found.append(
-            "Tied: these runs show no difference. Slower or lower: a test adjusted for all "
-            "compared rows does; at most 5 % of such lines are wrong."
-        )
-    if (rows := len(subject.rows)) > most:
-        found.append(
-            f"Tables and pictures show {most:,} of {rows:,} rows: the fastest to the first target, "
-            "then the most accurate. All rows are in mnistbench report FOLDER --format csv; "
-            "a page of fewer folders shows others."
-        )
-    return found
-
-
 def _best(
     rows: Sequence[ReportRow],
     name: MetricName,
@@ -99,8 +82,7 @@ def _best(
     alone = len(rows) - sum(len(found) for found in sets[:_NAMED] if len(found) > 1)
     if alone:
         differing = "; ".join(need for need in needs if _varies(sets, need))
-        are = "is" if alone == 1 else "are"
-        said.append(f"{what}: {alone} of {len(rows)} rows {are} not compared, by {differing}.")
+        said.append(f"{what}: {alone} of {len(rows)} rows not compared, by {differing}.")
     return said
 
 

@@ -15,7 +15,7 @@ from mnistbench.output.page.diagnostics_sections import (
     step_section,
     telemetry_section,
 )
-from mnistbench.output.page.headline import answers, facts, remarks, title
+from mnistbench.output.page.headline import answers, facts, title
 from mnistbench.output.page.measurement_sections import (
     curve_section,
     ledger_section,
@@ -82,11 +82,11 @@ def render_page(
     )
     environment.filters["svg"] = lambda picture: Markup(svg_text(picture))  # noqa: S704 - escaped
     style, script = (environment.get_template(name).render() for name in ("page.css", "page.js"))
-    said = answers(subject)
     return environment.get_template("page.html.jinja").render(
         title=title(subject),
-        answers=said,
-        remarks=remarks(subject, said, MOST_SHOWN),
+        answers=answers(subject),
+        rows=len(subject.rows),
+        most=MOST_SHOWN,
         facts=facts(subject),
         sections=_sections(subject),
         made_at=made_at,
