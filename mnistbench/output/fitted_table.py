@@ -28,7 +28,7 @@ _SAID_ONCE = (*_SETTINGS, "epochs", "reference", "n", "status")
 
 _TEXTS = frozenset(
     {"found", "claims", "source", "remark", "why no more", "differs in", "verdict", "reference"}
-    | {"B against A (95 % interval)"}
+    | {"B against A (95 % interval)", "change (95 % interval)"}
 )
 """Columns of sentences, which may take several lines."""
 
@@ -200,9 +200,10 @@ class _Columns:
 
 
 def _in_blocks(rows: Rows, width: int) -> list[str]:
-    """A line for each cell, and an empty one between rows."""
-    blocks = [[wrapped(f"{k}: {text}", width, indent="  ") for k, text in r.items()] for r in rows]
-    return "\n\n".join("\n".join(block) for block in blocks).splitlines()
+    """A line for each cell that is not blank, and an empty one between rows."""
+    blocks = [[f"{k}: {text}" for k, text in row.items() if text] for row in rows]
+    told = ["\n".join(wrapped(cell, width, indent="  ") for cell in block) for block in blocks]
+    return "\n\n".join(told).splitlines()
 
 
 def _bare(cell: str) -> str:
