@@ -121,6 +121,8 @@ def test_both_have_every_file(source, wheel, unpacked):
     assert "mnistbench/py.typed" in shipped
     for folder, ending in (
         ("output/page/templates", ".jinja"),
+        ("output/page/templates", ".css"),
+        ("output/page/templates", ".js"),
         ("analysis/references", ".json"),
         ("workload/tuned_rates", ".json"),
     ):

@@ -16,7 +16,7 @@ UNSAFE = {
     "eval": r"(?<![\w.])(?<!def )eval\(",  # model.eval() is torch's, def eval(…) a hook's
     "exec": r"(?<![\w.])exec\(",
     "a shell": r"shell=True|\bos\.(system|popen)\(",
-    "markup from files": r"\|\s*safe\b|\bMarkup\(|autoescape=False",
+    "markup from files": r"\|\s*safe\b|\bMarkup\((?!svg_text\()|autoescape=False",
 }
 
 

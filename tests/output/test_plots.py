@@ -97,7 +97,7 @@ def test_a_line_of_many_points_is_thinned_and_keeps_its_ends():
 def test_a_dozen_groups_are_named(make_record, tmp_path):
     records = [make_record(0, target=0.5 + k / 100) for k in range(12)]
     text = svg_of(records, tmp_path / "a.svg", accuracy_only=True)
-    assert "simple-cnn on mnist #12 ends at 98.00 %" in text
+    assert "simple-cnn, target_accuracy 0.61 on mnist ends at 98.00 %" in text
 
 
 def test_the_figure_can_be_had_without_a_file(make_record):

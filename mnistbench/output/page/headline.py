@@ -11,7 +11,7 @@ from mnistbench.analysis.metrics import METRICS, MetricName
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.pairing import as_one
 from mnistbench.analysis.stability import spoiled, time_mark
-from mnistbench.analysis.standing import standing
+from mnistbench.analysis.standing import Standing, standing
 from mnistbench.output.number_format import level_text
 from mnistbench.output.page.report_data import ReportRow, Subject, by_conditions
 from mnistbench.schema.record import RunRecord
@@ -25,8 +25,8 @@ def title(subject: Subject) -> str:
     """What was run, in a line."""
     rows, runs = len(subject.rows), len(subject.records)
     data = _known(record.dataset.name if record.dataset else None for record in subject.records)
-    what = subject.rows[0].name if rows == 1 else f"{rows} configurations"
-    return f"{what} on {data}, {runs} run{'s' * (runs > 1)}"
+    what = subject.rows[0].name if rows == 1 else f"{rows:,} configurations"
+    return f"{what} on {data}, {runs:,} run{'s' * (runs > 1)}"
 
 
 def facts(subject: Subject) -> dict[str, str]:
@@ -82,7 +82,7 @@ def _best(
     alone = len(rows) - sum(len(found) for found in sets[:_NAMED] if len(found) > 1)
     if alone:
         differing = "; ".join(need for need in needs if _varies(sets, need))
-        said.append(f"{what}: {alone} of {len(rows)} rows are in no comparison, by {differing}.")
+        said.append(f"{what}: {alone} of {len(rows)} rows not compared, by {differing}.")
     return said
 
 
@@ -99,11 +99,9 @@ def _condition(row: ReportRow, other: ReportRow, needs: Sequence[str]) -> str:
 def _alone(row: ReportRow, subject: Subject) -> list[str]:
     said = []
     for target in subject.targets(row):
-        metric = METRICS["time_to_accuracy_s"]
-        level = metric.of(row.runs, target)
-        text = level_text(level, metric)
-        reached = text if level.value is None else f"median {text} s"
-        said.append(f"To {goal(target)}: {reached}, {level.reached} of {level.n} runs got there.")
+        level = METRICS["time_to_accuracy_s"].of(row.runs, target)
+        count = f"{level.reached} of {level.n} runs reached {goal(target)}"
+        said.append(f"{_told(row, 'time_to_accuracy_s', target)}; {count}.")
     return said
 
 
@@ -115,27 +113,50 @@ def _verdict(
     if found is None or not found.tested:
         return []
     metric, best = METRICS[name], rows[found.best]
-    level = metric.of(best.runs, target)
-    mark = time_mark(best.runs) if metric.timed else ""
-    text = f"{best.name}, {level_text(level, metric)}{mark}{metric.unit}"
-    if level.n < 2:
-        return [f"{what}: {text}, of too few runs to be sure."]
-    if not found.near:
-        others = "all others" if found.tested + 1 == len(rows) else f"the {found.tested} next best"
-        caveats = (order_caveat(as_one(best.runs, row.runs), metric) for row in rows if row != best)
-        caveat = next((f" ({said})" for said in caveats if said), "")
-        return [f"{what}: {text}; {others} are surely behind{caveat}."]
-    near, behind = len(found.near), found.tested - len(found.near)
-    told = f"{near} other row{'s are' if near > 1 else ' is'} not surely behind"
-    more = f", {behind} {'are' if behind > 1 else 'is'}" if behind else ""
-    return [f"{what}: no clear winner. The best is {text}; {told}{more}."]
+    text = f"{what}: {_told(best, name, target)}"
+    if metric.of(best.runs, target).n < 2:
+        return [f"{text}, of one seed. A verdict needs more."]
+    near, behind = [rows[place] for place in found.near], found.tested - len(found.near)
+    if len(near) == 1:
+        text += f", tied with {_told(near[0], name, target)}"
+    elif near:
+        named = [row.name for row in near[:_NAMED]]
+        more = [f"{len(near) - _NAMED} more"] if len(near) > _NAMED else []
+        text += f", tied with {len(near)} others: {'; '.join([*named, *more])}"
+    if not behind:
+        return [f"{text}."]
+    worse = metric.word(-1 if metric.higher_is_better else 1)
+    turn = any(order_caveat(as_one(best.runs, row.runs), metric) for row in rows if row != best)
+    caveat = " (not run in balanced turn)" if turn else ""
+    return [f"{text}. {_others(found, len(rows))} {worse}{caveat}."]
+
+
+def _others(found: Standing, rows: int) -> str:
+    """Those that are behind the best and its equals: ``The other 3 are``."""
+    behind = found.tested - len(found.near)
+    are = "is" if behind == 1 else "are"
+    if found.tested + 1 < rows:
+        return f"{behind} of the {found.tested} next best {are}"
+    if behind == 1:
+        return "The other row is"
+    return f"The other {behind} are" if found.near else f"All {behind} others are"
+
+
+def _told(row: ReportRow, name: MetricName, target: float | None) -> str:
+    """A row with its figure: ``simple-cnn at 0.61 s (0.58–0.64)``."""
+    metric = METRICS[name]
+    figure, space, spread = level_text(metric.of(row.runs, target), metric).partition(" (")
+    if not any(map(str.isdigit, figure)):
+        return f"{row.name} ({figure})"
+    mark = time_mark(row.runs) if metric.timed else ""
+    return f"{row.name} at {figure}{metric.unit}{mark}{space}{spread}"
 
 
 def _machine(record: RunRecord) -> str | None:
     environment = record.environment
     name, cores = environment.get("device_name"), environment.get("num_usable_cores")
     on_cpu = environment.get("device_type") == "cpu" and cores
-    return f"{name}, {cores} cores" if on_cpu else name and str(name)
+    return f"{name}, {cores} core{'s' * (cores != 1)}" if on_cpu else name and str(name)
 
 
 def _known(values: Iterable[str | None]) -> str:

@@ -51,12 +51,17 @@ _SECTIONS: tuple[Callable[[Subject], Section | None], ...] = (
     environment_section,
     telemetry_section,
 )
+_OF_ALL = {scaling_section, care_section, environment_section}
+"""Sections without a line for each row."""
+
+MOST_SHOWN = 500
+"""Rows of a page: more would take a browser long, and nobody reads on."""
 
 
 def render_page(
     records: Sequence[RunRecord], options: ReportOptions | None = None, *, made_at: str = ""
 ) -> str:
-    """`records` as one HTML page, which loads nothing and runs nothing.
+    """`records` as one HTML page, which loads nothing and runs its own script alone.
 
     Args:
         records: at least one.
@@ -76,14 +81,17 @@ def render_page(
         lstrip_blocks=True,
     )
     environment.filters["svg"] = lambda picture: Markup(svg_text(picture))  # noqa: S704 - escaped
-    style = environment.get_template("page.css.jinja").render()
+    style, script = (environment.get_template(name).render() for name in ("page.css", "page.js"))
     return environment.get_template("page.html.jinja").render(
         title=title(subject),
         answers=answers(subject),
+        rows=len(subject.rows),
+        most=MOST_SHOWN,
         facts=facts(subject),
         sections=_sections(subject),
         made_at=made_at,
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        style_hash=_sha256(style),
+        script_hash=_sha256(script),
     )
 
 
@@ -109,7 +117,15 @@ def save_pictures(
 
 
 def _sections(subject: Subject) -> list[Section]:
-    return [found for make in _SECTIONS if (found := make(subject)) is not None]
+    """All that have something to show: most of them of the best rows, where these are too many."""
+    best = subject.best(MOST_SHOWN)
+    found = (make(subject if make in _OF_ALL else best) for make in _SECTIONS)
+    return [section for section in found if section is not None]
+
+
+def _sha256(text: str) -> str:
+    """The hash of `text`, as a security policy has it."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _shown(value: Any) -> Any:

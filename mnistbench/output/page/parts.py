@@ -33,6 +33,11 @@ class Table:
         return list(self.rows[0])
 
     @property
+    def of(self) -> str:
+        """What its lines are, for the filter: rows of the page, parts of some, or ``""``: facts."""
+        return "runs" if self.columns[0] == "run" else "others" if self.title else ""
+
+    @property
     def looks(self) -> dict[str, str]:
         """How each column is set: numbers as figures, what is short in one line, all else long."""
         return {column: self._look(column) for column in self.columns}

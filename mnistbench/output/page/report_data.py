@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
 from mnistbench.analysis.differences import values_of
 from mnistbench.analysis.grouping import group_runs
+from mnistbench.analysis.metrics import MetricName
 from mnistbench.analysis.stability import is_profiled
+from mnistbench.analysis.standing import order
 from mnistbench.analysis.target_score import told_target
 from mnistbench.output.rerun import Recipes
 from mnistbench.output.row_names import row_names
@@ -58,16 +60,35 @@ def by_conditions(rows: Sequence[ReportRow], needs: Sequence[str]) -> list[list[
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """The records of a page, and all that several sections ask of them."""
+    """The records of a page, and all that several sections ask of them.
+
+    Attributes:
+        only: the rows that are shown, of more; empty is all.
+    """
 
     records: Sequence[RunRecord]
     options: ReportOptions
+    only: Sequence[ReportRow] = ()
 
     @cached_property
     def rows(self) -> list[ReportRow]:
         """A row for each group, in order of first appearance."""
+        if self.only:
+            return list(self.only)
         groups = group_runs(self.records)
         return [ReportRow(*row) for row in zip(row_names(groups), groups, strict=True)]
+
+    def best(self, most: int) -> Subject:
+        """At most so many rows: the fastest to the first target, then the most accurate."""
+        if len(self.rows) <= most:
+            return self
+        places = list(range(len(self.rows)))
+        by: list[tuple[MetricName, float | None]] = [("val_accuracy", None)]
+        by += [("time_to_accuracy_s", target) for target in [*self.scored][:1]]
+        for name, target in by:
+            ranked = order([self.rows[place].runs for place in places], name, target)
+            places = list(dict.fromkeys([*(places[rank] for rank in ranked), *places]))
+        return replace(self, only=[self.rows[place] for place in sorted(places[:most])])
 
     @cached_property
     def places(self) -> dict[str, int]:
