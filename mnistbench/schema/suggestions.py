@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 __all__ = ["did_you_mean", "use_a_fraction"]
 
@@ -48,6 +49,7 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
 }
 """Names of other tools for fields, choices and metrics."""
 
+_LONGEST = 80  # letters of a word that is compared
 _DEVICE = "Accelerate chooses the device; for the CPU, set ACCELERATE_USE_CPU=true"
 _ELSEWHERE = dict.fromkeys(("cpu", "cuda", "device", "gpu"), _DEVICE)
 """What is set in another way."""
@@ -61,7 +63,9 @@ def did_you_mean(word: object, names: Iterable[str], *, flag: bool = False) -> s
         names: what would be known.
         flag: whether names are spelled as flags, ``--num-epochs``.
     """
-    typed = str(word).lower().replace("-", "_")
+    if not isinstance(word, str) or len(word) > _LONGEST:
+        return ""
+    typed = word.lower().replace("-", "_")
     if typed in _ELSEWHERE:
         return f"; {_ELSEWHERE[typed]}"
     spelled = {name.lower().replace("-", "_"): name for name in names}
@@ -74,10 +78,10 @@ def did_you_mean(word: object, names: Iterable[str], *, flag: bool = False) -> s
     return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
-def use_a_fraction(value: object, highest: float) -> str:
+def use_a_fraction(value: Any, highest: float) -> str:
     """``; use a fraction: 0.97`` for a value such as 97, where at most 1 is allowed."""
     try:
-        number = float(str(value))
-    except ValueError:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
         return ""
     return f"; use a fraction: {number / 100:g}" if highest <= 1 < number <= 100 else ""

@@ -25,7 +25,7 @@ def test_a_flag_is_suggested_as_a_flag():
     assert did_you_mean("optim", ["optimizer"], flag=True) == "; did you mean --optimizer?"
 
 
-@pytest.mark.parametrize("typed", ["", "x", "epochs", 3, None])
+@pytest.mark.parametrize("typed", ["", "x", "epochs", 3, None, [10**5000], "m" * 10**6], ids=range(7))
 def test_of_names_that_are_far_none_is_suggested(typed):
     assert did_you_mean(typed, ["mse", "kl"]) == ""
 
@@ -40,6 +40,8 @@ def test_of_names_that_are_far_none_is_suggested(typed):
         (0.5, 0.1, ""),
         ("x", 1, ""),
         (None, 1, ""),
+        ([97], 1, ""),
+        (10**5000, 1, ""),
     ],
 )
 def test_a_percentage_is_told_as_a_fraction(value, highest, said):

@@ -152,7 +152,7 @@ def _chapters(rows: Sequence[_Row]) -> dict[str, Sequence[_Row]]:
     if not 1 < len(found) <= min(_MOST_CHAPTERS, len(rows) // 2):
         found = {"": list(rows)}
     return {
-        chapter + f" ({start // _PANELS + 1})" * (len(members) > _PANELS):
+        f"{chapter or 'rows'} ({start // _PANELS + 1})" if len(members) > _PANELS else chapter:
             members[start : start + _PANELS]
         for chapter, members in found.items()
         for start in range(0, len(members), _PANELS)
