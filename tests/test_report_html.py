@@ -185,12 +185,11 @@ def test_the_door_draws_the_pictures_of_the_page(runs, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["--html", "page.pdf"], "page.pdf: a page is .html; name the file so"),
-        (["--html", "page.html", "--rules"], "html: cannot go with --rules; leave one"),
-        (["--html", "page.html", "--by-epoch"], "html: cannot go with --by-epoch"),
-        (["--figures", "figures", "--per-run"], "figures: cannot go with --per-run"),
-        (["--html", "runs/page.html/page.html"], "cannot be written"),
-        (["--figures", "runs/page.html"], "cannot be written"),
+        (["--html", "page.pdf"], "--html: page.pdf should end in .html or .htm"),
+        (["--html", "page.html", "--rules"], "--html: is a flag of `mnistbench report`"),
+        (["--html", "page.html", "--by-epoch"], "--html: is a flag of `mnistbench report`"),
+        (["--html", "runs/page.html/page.html"], "runs/page.html is not a folder"),
+        (["--figures", "runs/page.html"], "runs/page.html is not a folder"),
     ],
 )
 def test_what_makes_no_page_is_one_line(runs, argv, says, monkeypatch, capsys):
