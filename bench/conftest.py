@@ -21,7 +21,7 @@ from mnistbench.engine.run_seeds import train
 from mnistbench.output.tables import render_table
 from mnistbench.recorder.environment import describe_environment, set_threads
 from mnistbench.recorder.machine_probe import probe_machine
-from mnistbench.schema.config import RunConfig, config_from
+from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
 from mnistbench.schema.names import DatasetName
@@ -157,7 +157,7 @@ def train_in_turn(request) -> Callable[..., dict[Any, list[RunRecord]]]:
     """
     folder = request.config.getoption("--bench-from")
     stored = load_records([Path(folder)]).records if folder else ()
-    known = {_unplaced(config_from(record.config)): record for record in stored}
+    known = {_unplaced(RunConfig(**record.config)): record for record in stored}
 
     def train_one(config: RunConfig, seed: int) -> RunRecord:
         one = config.model_copy(update={"seed": seed})

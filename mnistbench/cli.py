@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mnistbench.schema.config import RunConfig, config_from
+from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_applies
 from mnistbench.schema.errors import InputError, SaidElsewhereError, first_line
 from mnistbench.schema.plain_yaml import read_yaml, yaml_text
@@ -96,7 +96,7 @@ def read_config(given: Mapping[str, Any], config_file: Path | None) -> RunConfig
     if given.keys() >= BATCH_SIZES:
         raise InputError("global_batch_size: set either this or --per-device-batch-size")
     try:
-        config = config_from(over_recipe(from_file, given))
+        config = RunConfig(**over_recipe(from_file, given))
     except InputError as error:
         field = re.split(r"[:.]", str(error))[0]
         unknown = field not in RunConfig.model_fields  # of flags, the parser refuses these

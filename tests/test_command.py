@@ -9,7 +9,7 @@ import pytest
 
 from mnistbench import __version__
 from mnistbench.cli import exit_on_input_error
-from mnistbench.schema.config import config_from
+from mnistbench.schema.config import RunConfig
 from mnistbench.schema.names import DatasetChoice, DatasetName, RecipeName
 from mnistbench.workload.datasets import DATASETS
 from mnistbench.workload.recipes import RECIPES, describe
@@ -58,7 +58,7 @@ def test_names_are_the_keys_of_their_registries():
 def test_a_recipe_is_valid_and_names_its_source(name):
 
     recipe = RECIPES[name]
-    config = config_from(recipe.settings | {"recipe": name, "dataset": "mnist"})
+    config = RunConfig(**recipe.settings | {"recipe": name, "dataset": "mnist"})
     assert recipe.source
     assert describe(config).changed == []
     changed = config.model_copy(update={"lr": 0.5, "seed": 9, "num_threads": 1})

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from mnistbench import compare, doctor, report, sweep, train
-from mnistbench.schema.config import FLAG_GROUPS, RunConfig, config_from
+from mnistbench.schema.config import FLAG_GROUPS, RunConfig
 
 HELPS = {
     "train": train,
@@ -74,7 +74,7 @@ def test_each_flag_says_one_default(name, help_of):
 @pytest.mark.parametrize("name", ["train", "sweep"])
 def test_the_default_that_is_shown_is_the_real_one(name, help_of):
     told = flags_of(help_of(name, flag="--help-all"))
-    real = config_from({})
+    real = RunConfig()
     assert real.global_batch_size == 64
     assert "Default: 64, unless" in told["--global-batch-size"]
     for field in RunConfig.model_fields:
@@ -87,7 +87,7 @@ def test_the_default_that_is_shown_is_the_real_one(name, help_of):
             continue  # what happens then, in words
         typed = {"on": True, "off": False}.get(shown, shown)
         typed = tuple(shown.split()) if isinstance(default, tuple) else typed
-        assert getattr(config_from({field: typed}), field) == getattr(real, field), field
+        assert getattr(RunConfig(**{field: typed}), field) == getattr(real, field), field
 
 
 def test_all_flags_are_there_in_their_groups(help_of):

@@ -17,7 +17,7 @@ from torch import nn
 
 from mnistbench import doctor, train
 from mnistbench.engine.launch_config import read_launch_config
-from mnistbench.schema.config import RunConfig, config_from
+from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_batch
 from mnistbench.schema.errors import InputError
 from mnistbench.workload.models import MODELS, build_model
@@ -94,7 +94,7 @@ def test_the_command_at_its_top_starts_a_training_that_fits(path, capsys):
     assert told.config_file == f"launch_configs/{path.name}"
     assert (told.module, told.training_script) == (True, "mnistbench.train")
     assert train.main([*told.training_script_args, "--print-config"]) == 0
-    config = config_from(yaml.safe_load(capsys.readouterr().out))
+    config = RunConfig(**yaml.safe_load(capsys.readouterr().out))
     check_batch(config, read_launch_config(path).num_processes)
 
 

@@ -13,9 +13,9 @@ __all__ = ["main"]
 
 def main() -> None:
     from mnistbench.engine.run_seeds import train
-    from mnistbench.schema.config import config_from
+    from mnistbench.schema.config import RunConfig
 
-    [record] = train(config_from(json.loads(sys.argv[1])))
+    [record] = train(RunConfig(**json.loads(sys.argv[1])))
     print(json.dumps(record.model_dump(mode="json")))
 
 

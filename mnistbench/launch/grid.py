@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from mnistbench.launch.cells import Cell
-from mnistbench.schema.config import RunConfig, config_from
+from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_batch, check_known_split
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.whole_number import whole_number
@@ -84,7 +84,7 @@ def _check_size(num_cells: int) -> None:
 
 def _one_per_seed(config: RunConfig, num_processes: int) -> Iterator[Cell]:
     for seed in range(config.seed, config.seed + config.num_seeds):
-        one = config_from(config.model_dump() | {"seed": seed, "num_seeds": 1})
+        one = RunConfig(**config.model_dump() | {"seed": seed, "num_seeds": 1})
         yield Cell(config=one, num_processes=num_processes)
 
 

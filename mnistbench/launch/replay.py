@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mnistbench.schema.config import config_from
+from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import write_whole
 from mnistbench.schema.plain_yaml import read_yaml, yaml_text
@@ -75,7 +75,7 @@ def _values(path: Path) -> dict[str, Any]:
     if values.get("dataset") == "auto" and record.dataset:
         values["dataset"] = record.dataset.name
     try:
-        config = config_from(values)
+        config = RunConfig(**values)
     except InputError as error:
         raise InputError(f"{path}: cannot be run by this version: {error}") from None
     resolved = config.model_dump(mode="json", exclude=set(_SET_PER_RUN))

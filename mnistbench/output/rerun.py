@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mnistbench.schema.config import RunConfig, config_from
+from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import is_read
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.training_fields import BOOKKEEPING, as_left_to_the_run
@@ -37,7 +37,7 @@ def rerun_commands(group: Sequence[RunRecord], recipes: Recipes) -> list[str]:
         InputError: this version has no such configuration.
     """
     record = group[0]
-    config = config_from(_settled(record))
+    config = RunConfig(**_settled(record))
     start = [*_start(record), *rerun_flags(config, recipes)]
     return [
         shlex.join([*start, "--seed", str(first), *["--num-seeds", str(number)] * (number > 1)])

@@ -17,7 +17,7 @@ from mnistbench.schema.errors import InputError, in_one_line
 from mnistbench.schema.names import ProfileKind, TrackerName
 from mnistbench.schema.workload_config import MAX_COUNT, WorkloadConfig
 
-__all__ = ["FLAG_GROUPS", "RunConfig", "config_from"]
+__all__ = ["FLAG_GROUPS", "RunConfig"]
 
 FLAG_GROUPS: Mapping[str, str] = {
     "Configuration": "recipe",
@@ -54,144 +54,84 @@ class RunConfig(WorkloadConfig):
 
         __init__.__pydantic_base_init__ = True  # it changes the error alone
 
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, order and noise.")
-    num_seeds: int = Field(
-        1,
-        ge=1,
-        le=100_000,
-        description="Runs, with seeds from --seed on [runs].",
+    seed: int = Field(0, ge=0, lt=2**31)
+    """Seed of weights, order and noise."""
+    num_seeds: int = Field(1, ge=1, le=100_000)
+    """Runs, with seeds from --seed on [runs]."""
+    mixed_precision: Literal["no", "bf16", "fp16", "fp8"] | None = None
+    """Autocast dtype; no is fp32. Default: the launcher's setting."""
+    loop: Literal["fast", "stock"] = "fast"
+    """Training loop; stock makes each step by Accelerate's own calls."""
+    channels_last: bool = True
+    """Use the channels-last memory format, in which convolutions are faster."""
+    compile: bool | None = None
+    """Compile the step of the fast loop, or the model of the stock loop, outside the train clock.
+    Default: on with --batch-last on the CPU, else off."""
+    cuda_graph: bool | None = None
+    """Capture the step of the fast loop as a CUDA graph. Default: on for NVIDIA GPUs without
+    --compile, else off."""
+    steps_per_graph: int = Field(1, ge=1, le=1000)
+    """Steps in one CUDA graph of the fast loop [steps]."""
+    batch_last: bool = False
+    """Fast loop: store the batch as the innermost dimension, and convolve by matrix products."""
+    exact_parity: bool = False
+    """Fast loop: add gradients in one fixed order. Runs have the same bits if processes times
+    accumulated batches is the same power of two."""
+    fused_optimizer: bool = True
+    """Fast loop: update all weights in one kernel, if torch has one."""
+    matmul_precision: Literal["highest", "high", "medium"] = "highest"
+    """torch's float32_matmul_precision, for convolutions as well; below highest, fp32 products may
+    run in TF32 or bf16."""
+    flush_denormals: bool = True
+    """Fast loop: treat numbers below 1.2e-38 as 0, on the CPU."""
+    reuse_memory: bool = True
+    """Fast loop: let the C library keep freed memory, on Linux."""
+    num_threads: int | None = Field(None, ge=1, le=4096)
+    """CPU threads per process [threads]. Default: all cores, divided by the local processes."""
+    process_timeout_s: float = Field(300.0, gt=0, le=86_400)
+    """Longest wait for other processes, at the start and in each exchange, and for a batch of a
+    data worker [seconds]."""
+    target_accuracy: float | None = Field(None, gt=0, le=1)
+    """Accuracy to time the run to [fraction]."""
+    stop_at_target: bool = False
+    """End the run at the target accuracy."""
+    require_target: bool = False
+    """Exit with status 3 if the target is not reached."""
+    eval_every_steps: int | None = Field(None, ge=1, le=MAX_COUNT)
+    """Steps between evaluations [steps]. Default: one epoch; with a target and no recipe, also at
+    most 5 % of the steps so far, until the target was read twice in a row."""
+    eval_batch_size: int = Field(1000, ge=1, le=MAX_COUNT)
+    """Samples per forward pass of an evaluation [samples]."""
+    eval_shift_px: int = Field(0, ge=0, le=14)
+    """Evaluate the mean logits of each image and its four shifts by this distance [pixels]."""
+    output_dir: str = Field("runs", min_length=1)
+    """Parent folder; a run adds a subfolder."""
+    anonymize: bool = False
+    """Leave the names of host, user and their folders out of the record."""
+    checkpoint_every_steps: int | None = Field(None, ge=1, le=MAX_COUNT)
+    """Steps between checkpoints [steps]. Default: none but at a signal."""
+    resume: str | None = Field(None, min_length=1)
+    """Run to continue: latest (in --output-dir), or the folder of a run or a checkpoint."""
+    on_checkpoint_error: Literal["stop", "continue"] = "stop"
+    """What to do if a checkpoint cannot be saved, for example on a full disk."""
+    profile: tuple[ProfileKind, ...] = ()
+    """Profilers to run: torch (operator trace), memory (allocations), sampling (Python flame
+    graph), nvtx (ranges for Nsight). A profiled run is not compared."""
+    profile_steps: str | None = Field(None, pattern=r"^[0-9]{1,9}:[0-9]{1,9}$")
+    """Steps A:B to profile, counted from 0, without B. Default: 5:10 for torch and memory, the
+    second half for sampling and nvtx."""
+    profile_details: tuple[Literal["shapes", "memory", "stacks", "flops"], ...] = (
+        "shapes",
+        "memory",
+        "flops",
     )
-    mixed_precision: Literal["no", "bf16", "fp16", "fp8"] | None = Field(
-        None, description="Autocast dtype; no is fp32. Default: the launcher's setting."
-    )
-    loop: Literal["fast", "stock"] = Field(
-        "fast", description="Training loop; stock makes each step by Accelerate's own calls."
-    )
-    channels_last: bool = Field(
-        True, description="Use the channels-last memory format, in which convolutions are faster."
-    )
-    compile: bool | None = Field(
-        None,
-        description="Compile the step of the fast loop, or the model of the stock loop, outside "
-        "the train clock. Default: on with --batch-last on the CPU, else off.",
-    )
-    cuda_graph: bool | None = Field(
-        None,
-        description="Capture the step of the fast loop as a CUDA graph. Default: on for NVIDIA "
-        "GPUs without --compile, else off.",
-    )
-    steps_per_graph: int = Field(
-        1, ge=1, le=1000, description="Steps in one CUDA graph of the fast loop [steps]."
-    )
-    batch_last: bool = Field(
-        False,
-        description="Fast loop: store the batch as the innermost dimension, and convolve by "
-        "matrix products.",
-    )
-    exact_parity: bool = Field(
-        False,
-        description="Fast loop: add gradients in one fixed order. Runs have the same bits if "
-        "processes times accumulated batches is the same power of two.",
-    )
-    fused_optimizer: bool = Field(
-        True, description="Fast loop: update all weights in one kernel, if torch has one."
-    )
-    matmul_precision: Literal["highest", "high", "medium"] = Field(
-        "highest",
-        description="torch's float32_matmul_precision, for convolutions as well; below highest, "
-        "fp32 products may run in TF32 or bf16.",
-    )
-    flush_denormals: bool = Field(
-        True, description="Fast loop: treat numbers below 1.2e-38 as 0, on the CPU."
-    )
-    reuse_memory: bool = Field(
-        True, description="Fast loop: let the C library keep freed memory, on Linux."
-    )
-    num_threads: int | None = Field(
-        None,
-        ge=1,
-        le=4096,
-        description="CPU threads per process [threads]. Default: all cores, divided by the local "
-        "processes.",
-    )
-    process_timeout_s: float = Field(
-        300.0,
-        gt=0,
-        le=86_400,
-        description="Longest wait for other processes, at the start and in each exchange, and for "
-        "a batch of a data worker [seconds].",
-    )
-    target_accuracy: float | None = Field(
-        None, gt=0, le=1, description="Accuracy to time the run to [fraction]."
-    )
-    stop_at_target: bool = Field(False, description="End the run at the target accuracy.")
-    require_target: bool = Field(
-        False, description="Exit with status 3 if the target is not reached."
-    )
-    eval_every_steps: int | None = Field(
-        None,
-        ge=1,
-        le=MAX_COUNT,
-        description="Steps between evaluations [steps]. Default: one epoch; with a target and no "
-        "recipe, also at most 5 % of the steps so far, until the target was read "
-        "twice in a row.",
-    )
-    eval_batch_size: int = Field(
-        1000, ge=1, le=MAX_COUNT, description="Samples per forward pass of an evaluation [samples]."
-    )
-    eval_shift_px: int = Field(
-        0,
-        ge=0,
-        le=14,
-        description="Evaluate the mean logits of each image and its four shifts by this distance "
-        "[pixels].",
-    )
-    output_dir: str = Field(
-        "runs", min_length=1, description="Parent folder; a run adds a subfolder."
-    )
-    anonymize: bool = Field(
-        False, description="Leave the names of host, user and their folders out of the record."
-    )
-    checkpoint_every_steps: int | None = Field(
-        None,
-        ge=1,
-        le=MAX_COUNT,
-        description="Steps between checkpoints [steps]. Default: none but at a signal.",
-    )
-    resume: str | None = Field(
-        None,
-        min_length=1,
-        description="Run to continue: latest (in --output-dir), or the folder of a run or a "
-        "checkpoint.",
-    )
-    on_checkpoint_error: Literal["stop", "continue"] = Field(
-        "stop",
-        description="What to do if a checkpoint cannot be saved, for example on a full disk.",
-    )
-    profile: tuple[ProfileKind, ...] = Field(
-        (),
-        description="Profilers to run: torch (operator trace), memory (allocations), sampling "
-        "(Python flame graph), nvtx (ranges for Nsight). A profiled run is not "
-        "compared.",
-    )
-    profile_steps: str | None = Field(
-        None,
-        pattern=r"^[0-9]{1,9}:[0-9]{1,9}$",
-        description="Steps A:B to profile, counted from 0, without B. Default: 5:10 for torch and "
-        "memory, the second half for sampling and nvtx.",
-    )
-    profile_details: tuple[Literal["shapes", "memory", "stacks", "flops"], ...] = Field(
-        ("shapes", "memory", "flops"), description="What --profile torch records of each operator."
-    )
-    diagnose: bool = Field(
-        False, description="Measure after training what limits a step; this takes some seconds."
-    )
-    log_with: tuple[TrackerName, ...] = Field(
-        (), description="Trackers that receive scalars at each evaluation, through Accelerate."
-    )
-    mllog: bool = Field(
-        False, description="Write MLPerf-style event lines to mllog.txt in the run's folder."
-    )
+    """What --profile torch records of each operator."""
+    diagnose: bool = False
+    """Measure after training what limits a step; this takes some seconds."""
+    log_with: tuple[TrackerName, ...] = ()
+    """Trackers that receive scalars at each evaluation, through Accelerate."""
+    mllog: bool = False
+    """Write MLPerf-style event lines to mllog.txt in the run's folder."""
 
     @model_validator(mode="before")
     @classmethod
@@ -247,12 +187,3 @@ class RunConfig(WorkloadConfig):
 
     def __str__(self) -> str:
         return repr(self)
-
-
-def config_from(values: Mapping[str, Any]) -> RunConfig:
-    """Validate `values` (field name -> value) into a `RunConfig`.
-
-    Raises:
-        InputError: one line naming the first wrong field, what is wrong and its value.
-    """
-    return RunConfig(**values)

@@ -28,168 +28,103 @@ class WorkloadConfig(BaseModel):
     """What is trained; keyword-only, immutable, valid once it exists."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        validate_default=True,
+        use_attribute_docstrings=True,
     )
 
-    recipe: RecipeName | None = Field(None, description="Recipe to start from (--list-recipes).")
+    recipe: RecipeName | None = None
+    """Recipe to start from (--list-recipes)."""
 
-    dataset: DatasetChoice = Field(
-        "auto",
-        description="Data set; auto finds or downloads MNIST, else uses synthetic.",
-    )
-    data_dir: str | None = Field(
-        None,
-        min_length=1,
-        description="Folder of the data sets. Default: $MNISTBENCH_DATA_DIR, else the user's "
-        "cache.",
-    )
-    synthetic_train_size: int = Field(
-        60_000, ge=1, le=MAX_COUNT, description="Images in the generated training file [images]."
-    )
-    synthetic_seed: int = Field(
-        0, ge=0, lt=2**32, description="Seed of the generated digits; it is not the run's seed."
-    )
-    val_size: int = Field(
-        10_000,
-        ge=0,
-        le=MAX_COUNT,
-        description="Images taken from the end of the training file for val [images].",
-    )
-    eval_split: Literal["val", "test"] = Field(
-        "val",
-        description="Split evaluated during training; use test only to repeat a published "
-        "protocol.",
-    )
-    pixel_mean: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="Mean subtracted from pixels in [0, 1]. Default: the data set's own.",
-    )
-    pixel_std: float | None = Field(
-        None,
-        gt=0,
-        le=1,
-        description="Standard deviation that divides pixels. Default: the data set's own.",
-    )
-    loader: Literal["streaming", "resident", "mapped"] = Field(
-        "resident",
-        description="How batches are read: streaming uses a DataLoader, resident keeps the set on "
-        "the device, mapped gathers from a memory-mapped file, for sets larger than "
-        "memory or device.",
-    )
-    num_workers: int = Field(
-        0, ge=0, le=256, description="Worker processes of the streaming loader [processes]."
-    )
-    augment: tuple[AugmentName, ...] = Field(
-        (), description="Random changes to training images, made on the device."
-    )
-    augment_shift_px: int = Field(
-        2, ge=1, le=14, description="Largest shift in each direction, for augment shift [pixels]."
-    )
-    augment_rotate_deg: float = Field(
-        10.0,
-        gt=0,
-        le=180,
-        description="Largest rotation in each direction, for augment rotate [degrees].",
-    )
-    augment_elastic_px: float = Field(
-        1.0,
-        gt=0,
-        le=14,
-        description="Standard deviation of the displacements, for augment elastic [pixels].",
-    )
+    dataset: DatasetChoice = "auto"
+    """Data set; auto finds or downloads MNIST, else uses synthetic."""
+    data_dir: str | None = Field(None, min_length=1)
+    """Folder of the data sets. Default: $MNISTBENCH_DATA_DIR, else the user's cache."""
+    synthetic_train_size: int = Field(60_000, ge=1, le=MAX_COUNT)
+    """Images in the generated training file [images]."""
+    synthetic_seed: int = Field(0, ge=0, lt=2**32)
+    """Seed of the generated digits; it is not the run's seed."""
+    val_size: int = Field(10_000, ge=0, le=MAX_COUNT)
+    """Images taken from the end of the training file for val [images]."""
+    eval_split: Literal["val", "test"] = "val"
+    """Split evaluated during training; use test only to repeat a published protocol."""
+    pixel_mean: float | None = Field(None, ge=0, le=1)
+    """Mean subtracted from pixels in [0, 1]. Default: the data set's own."""
+    pixel_std: float | None = Field(None, gt=0, le=1)
+    """Standard deviation that divides pixels. Default: the data set's own."""
+    loader: Literal["streaming", "resident", "mapped"] = "resident"
+    """How batches are read: streaming uses a DataLoader, resident keeps the set on the device,
+    mapped gathers from a memory-mapped file, for sets larger than memory or device."""
+    num_workers: int = Field(0, ge=0, le=256)
+    """Worker processes of the streaming loader [processes]."""
+    augment: tuple[AugmentName, ...] = ()
+    """Random changes to training images, made on the device."""
+    augment_shift_px: int = Field(2, ge=1, le=14)
+    """Largest shift in each direction, for augment shift [pixels]."""
+    augment_rotate_deg: float = Field(10.0, gt=0, le=180)
+    """Largest rotation in each direction, for augment rotate [degrees]."""
+    augment_elastic_px: float = Field(1.0, gt=0, le=14)
+    """Standard deviation of the displacements, for augment elastic [pixels]."""
 
-    model: ModelName = Field("simple-cnn", description="Network.")
-    conv_layers: int = Field(2, ge=2, le=4, description="Convolutions of model cnn [layers].")
-    linear_layers: int = Field(2, ge=2, le=4, description="Linear layers of model cnn [layers].")
-    channels: int = Field(
-        16,
-        ge=1,
-        le=1024,
-        description="Channels of the first convolution in models cnn and speedrun-cnn [channels].",
-    )
-    kernel_size: int = Field(
-        3, ge=1, le=64, description="Side of the square kernels of model cnn [pixels]."
-    )
-    pooling: Literal["max", "average", "stride"] = Field(
-        "max", description="How model cnn halves the image; stride is a convolution of stride 2."
-    )
-    padding: Literal["same", "valid"] = Field(
-        "same", description="Padding of the convolutions of model cnn; same keeps the image's size."
-    )
-    batch_norm: bool = Field(
-        False, description="Use batch norm after the convolutions of model cnn."
-    )
-    dropout: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="Share of hidden units dropped in models cnn and mlp [fraction].",
-    )
+    model: ModelName = "simple-cnn"
+    """Network."""
+    conv_layers: int = Field(2, ge=2, le=4)
+    """Convolutions of model cnn [layers]."""
+    linear_layers: int = Field(2, ge=2, le=4)
+    """Linear layers of model cnn [layers]."""
+    channels: int = Field(16, ge=1, le=1024)
+    """Channels of the first convolution in models cnn and speedrun-cnn [channels]."""
+    kernel_size: int = Field(3, ge=1, le=64)
+    """Side of the square kernels of model cnn [pixels]."""
+    pooling: Literal["max", "average", "stride"] = "max"
+    """How model cnn halves the image; stride is a convolution of stride 2."""
+    padding: Literal["same", "valid"] = "same"
+    """Padding of the convolutions of model cnn; same keeps the image's size."""
+    batch_norm: bool = False
+    """Use batch norm after the convolutions of model cnn."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of hidden units dropped in models cnn and mlp [fraction]."""
 
-    loss: LossName = Field("cross-entropy", description="Loss.")
-    label_smoothing: float = Field(
-        0.1,
-        ge=0,
-        lt=1,
-        description="Probability spread over all classes by losses label-smoothing and kl "
-        "[fraction].",
-    )
-    optimizer: OptimizerName = Field("sgd", description="Optimizer.")
-    lr: float = Field(0.01, gt=0, le=1e4, description="Learning rate at the schedule's peak.")
-    momentum: float = Field(
-        0.5, ge=0, lt=1, description="Momentum of sgd, rmsprop and muon [fraction per step]."
-    )
-    nesterov: bool = Field(False, description="Use Nesterov momentum in sgd and muon.")
-    beta1: float = Field(
-        0.9, ge=0, lt=1, description="Decay rate of Adam's mean gradient [fraction per step]."
-    )
-    beta2: float = Field(
-        0.999, ge=0, lt=1, description="Decay rate of Adam's squared gradient [fraction per step]."
-    )
-    weight_decay: float = Field(0.0, ge=0, le=10, description="Weight decay of the optimizer.")
-    lr_schedule: ScheduleName = Field(
-        "constant", description="Schedule of the learning rate, computed from the step number."
-    )
-    lr_warmup_steps: int = Field(
-        0,
-        ge=0,
-        le=MAX_COUNT,
-        description="Steps of linear warm-up, for all schedules but one-cycle [steps].",
-    )
-    lr_decay: float = Field(
-        0.7, gt=0, le=1, description="Factor of each decay, for schedules step and exponential."
-    )
-    lr_decay_epochs: int = Field(
-        1, ge=1, le=MAX_COUNT, description="Epochs between decays, for schedule step [epochs]."
-    )
-    num_epochs: int = Field(
-        10, ge=1, le=MAX_COUNT, description="Passes over the training split [epochs]."
-    )
-    max_steps: int | None = Field(
-        None, ge=1, le=MAX_COUNT, description="Largest number of steps [steps]."
-    )
-    global_batch_size: int | None = Field(
-        None,
-        ge=1,
-        le=MAX_COUNT,
-        description="Samples per step over all processes [samples]. Default: 64, unless "
-        "--per-device-batch-size is set.",
-    )
-    per_device_batch_size: int | None = Field(
-        None, ge=1, le=MAX_COUNT, description="Samples per step on each process [samples]."
-    )
-    gradient_accumulation_steps: int = Field(
-        1,
-        ge=1,
-        le=MAX_COUNT,
-        description="Batches into which each process splits its samples of a step, to save "
-        "memory; the curve stays the same, except for batch norm and dropout "
-        "[batches].",
-    )
-    lr_scaling: Literal["none", "sqrt", "linear"] = Field(
-        "none",
-        description="With --per-device-batch-size: multiply lr by the number of processes "
-        "(linear) or by its square root (sqrt).",
-    )
+    loss: LossName = "cross-entropy"
+    """Loss."""
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    """Probability spread over all classes by losses label-smoothing and kl [fraction]."""
+    optimizer: OptimizerName = "sgd"
+    """Optimizer."""
+    lr: float = Field(0.01, gt=0, le=1e4)
+    """Learning rate at the schedule's peak."""
+    momentum: float = Field(0.5, ge=0, lt=1)
+    """Momentum of sgd, rmsprop and muon [fraction per step]."""
+    nesterov: bool = False
+    """Use Nesterov momentum in sgd and muon."""
+    beta1: float = Field(0.9, ge=0, lt=1)
+    """Decay rate of Adam's mean gradient [fraction per step]."""
+    beta2: float = Field(0.999, ge=0, lt=1)
+    """Decay rate of Adam's squared gradient [fraction per step]."""
+    weight_decay: float = Field(0.0, ge=0, le=10)
+    """Weight decay of the optimizer."""
+    lr_schedule: ScheduleName = "constant"
+    """Schedule of the learning rate, computed from the step number."""
+    lr_warmup_steps: int = Field(0, ge=0, le=MAX_COUNT)
+    """Steps of linear warm-up, for all schedules but one-cycle [steps]."""
+    lr_decay: float = Field(0.7, gt=0, le=1)
+    """Factor of each decay, for schedules step and exponential."""
+    lr_decay_epochs: int = Field(1, ge=1, le=MAX_COUNT)
+    """Epochs between decays, for schedule step [epochs]."""
+    num_epochs: int = Field(10, ge=1, le=MAX_COUNT)
+    """Passes over the training split [epochs]."""
+    max_steps: int | None = Field(None, ge=1, le=MAX_COUNT)
+    """Largest number of steps [steps]."""
+    global_batch_size: int | None = Field(None, ge=1, le=MAX_COUNT)
+    """Samples per step over all processes [samples]. Default: 64, unless --per-device-batch-size is
+    set."""
+    per_device_batch_size: int | None = Field(None, ge=1, le=MAX_COUNT)
+    """Samples per step on each process [samples]."""
+    gradient_accumulation_steps: int = Field(1, ge=1, le=MAX_COUNT)
+    """Batches into which each process splits its samples of a step, to save memory; the curve stays
+    the same, except for batch norm and dropout [batches]."""
+    lr_scaling: Literal["none", "sqrt", "linear"] = "none"
+    """With --per-device-batch-size: multiply lr by the number of processes (linear) or by its
+    square root (sqrt)."""

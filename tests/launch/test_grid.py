@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnistbench.launch.grid import cells_of, values_of
-from mnistbench.schema.config import config_from
+from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 
 
@@ -54,7 +54,7 @@ def test_text_that_is_no_list_is_refused_by_the_name_of_its_flag(name, text, say
         values_of(name, text)
 
 
-def cells(read=config_from, **axes):
+def cells(read=lambda given: RunConfig(**given), **axes):
     return cells_of({name: values_of(name, text) for name, text in axes.items()}, read=read)
 
 
@@ -67,7 +67,7 @@ def test_cells_are_every_combination_seed_after_seed():
 
 def test_no_list_is_the_one_default_cell():
     (only,) = cells()
-    assert only.config == config_from({})
+    assert only.config == RunConfig()
 
 
 def test_identical_cells_are_one():
@@ -119,4 +119,4 @@ def test_a_cell_that_cannot_be_is_named(axes, says):
 
 def test_a_sweep_goes_on_by_itself():
     with pytest.raises(InputError, match="resume: a sweep goes on by itself"):
-        cells_of({"seed": (0,)}, read=lambda given: config_from({"resume": "latest", **given}))
+        cells_of({"seed": (0,)}, read=lambda given: RunConfig(resume="latest", **given))

