@@ -36,7 +36,7 @@ from mnistbench.cli import (
     say,
     show,
 )
-from mnistbench.flags import CommandFlags, parse, parse_with
+from mnistbench.flags import CommandFlags, parse
 from mnistbench.launch.runs import RunFailedError, run_once
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: list[str]) -> tuple[_Flags, list[str]]:
     cut = argv.index("--") if "--" in argv else len(argv)
-    flags = parse(_Flags, argv[:cut])
+    flags, _ = parse(_Flags, argv[:cut])
     if flags.render:
         return flags, []
     for name in ("recipe", "target", "what_changed"):
@@ -115,7 +115,7 @@ def _config(flags: _Flags, train_flags: Sequence[str]) -> RunConfig:
     Raises:
         InputError: flags are wrong, or an attempt of this recipe has run one of the seeds.
     """
-    given = parse_with(CommandFlags, train_flags, RunConfig.model_fields)[1]
+    given = parse(CommandFlags, train_flags, RunConfig.model_fields)[1]
     if wrong := sorted(given.keys() & _SET_HERE):
         raise InputError(f"{wrong[0]}: is set by this command; leave it out after --")
     earlier = {

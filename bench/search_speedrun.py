@@ -32,7 +32,7 @@ from bench.record_entry import FIRST_FRESH_SEED
 from bench.suite_format import interval_text
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.cli import exit_on_input_error, read_config, say, show
-from mnistbench.flags import REPEATED, CommandFlags, parse, parse_with
+from mnistbench.flags import REPEATED, CommandFlags, parse
 from mnistbench.output.tables import render_table
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     cut = given.index("--") if "--" in given else len(given)
     with exit_on_input_error():
-        flags = parse(_Flags, given[:cut])
+        flags, _ = parse(_Flags, given[:cut])
         if flags.num_seeds < 1 or not 0 <= flags.first_seed <= FIRST_FRESH_SEED - flags.num_seeds:
             raise InputError(f"first_seed: seeds of a search are 0 to {FIRST_FRESH_SEED - 1}")
         trials = trials_of(flags.recipe, flags.tries, fixed=given[cut + 1 :])
@@ -159,7 +159,7 @@ def _flag(name: str, value: str) -> list[str]:
 
 
 def _parsed(flags: Sequence[str]) -> dict[str, Any]:
-    return parse_with(CommandFlags, flags, RunConfig.model_fields)[1]
+    return parse(CommandFlags, flags, RunConfig.model_fields)[1]
 
 
 def _round(trials: Sequence[Trial], seed: int) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def _parse(argv: list[str]) -> tuple[CompareFlags, tuple[str, ...]]:
     """The command's own flags, and those of train that follow ``--``."""
     cut = argv.index("--") if "--" in argv else len(argv)
     train_flags = tuple(argv[cut + 1 :])
-    flags = parse(CompareFlags, argv[:cut])
+    flags, _ = parse(CompareFlags, argv[:cut])
     runs = flags.interleave or flags.revisions is not None
     if flags.revisions and (flags.paths or flags.interleave or flags.baseline):
         raise InputError(

@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv`; exit status 1 if something is broken."""
     argv = sys.argv[1:] if argv is None else argv
     with exit_on_input_error(argv):
-        flags = parse(_Flags, argv)
+        flags, _ = parse(_Flags, argv)
         if flags.model is not None:
             show(_model_summary(flags.model))
             return 0

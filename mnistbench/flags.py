@@ -25,7 +25,7 @@ from mnistbench.schema.streams import show
 from mnistbench.schema.suggestions import did_you_mean
 from mnistbench.schema.whole_number import whole_number
 
-__all__ = ["POSITIONAL", "REPEATED", "CommandFlags", "Fraction", "parse", "parse_with"]
+__all__ = ["POSITIONAL", "REPEATED", "CommandFlags", "Fraction", "parse"]
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
@@ -57,29 +57,23 @@ _OFF: dict[str, Any] = {
 F = TypeVar("F", bound=CommandFlags)
 
 
-def parse(flags: type[F], argv: Sequence[str]) -> F:
-    """The values of `flags` that `argv`, the words behind the command's name, gives.
+def parse(
+    flags: type[F], argv: Sequence[str], more: Mapping[str, FieldInfo] | None = None
+) -> tuple[F, dict[str, Any]]:
+    """The values of `flags` that `argv` gives, and what it gives, unchecked, for fields `more`.
+
+    Args:
+        flags: the command's own.
+        argv: the words behind the command's name.
+        more: field name -> its declaration, such as those of `RunConfig`.
 
     Raises:
         InputError: one line on the first thing that is wrong.
         SystemExit: ``--help`` was asked for, and is shown.
     """
-    return parse_with(flags, argv, {})[0]
-
-
-def parse_with(
-    flags: type[F], argv: Sequence[str], more: Mapping[str, FieldInfo]
-) -> tuple[F, dict[str, Any]]:
-    """The same, and beside it what was typed for the fields `more`, which is left unchecked.
-
-    Args:
-        flags: the command's own.
-        argv: as for `parse`.
-        more: field name -> its declaration, such as those of `RunConfig`.
-    """
     _mend_columns()
     own = {field.alias or name: field for name, field in flags.model_fields.items()}
-    fields = {name: field for name, field in more.items() if name not in own} | own
+    fields = {name: field for name, field in (more or {}).items() if name not in own} | own
     if asked := {"-h", "--help", "--help-all"}.intersection(argv):
         show(_help(flags, fields, full="--help-all" in asked))
         raise SystemExit(0)

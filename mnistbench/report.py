@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with exit_on_input_error(argv):
         name, words, note = which_report(argv)
         check_flags(name, words)
-        status = _watch(parse(Watch, words)) if name == "watch" else _report(name, words)
+        status = _watch(parse(Watch, words)[0]) if name == "watch" else _report(name, words)
     if note:
         say(note)
     return status
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(name: str, words: Sequence[str]) -> int:
     """Show the report `name`, and write the files that are asked for."""
-    flags = parse(REPORTS[name], words)
+    flags, _ = parse(REPORTS[name], words)
     _check_files(flags)
     progress("reading records")
     loaded = load_records(flags.paths or (Path("runs"),), strict=flags.strict)

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from mnistbench.analysis.metrics import METRICS
 from mnistbench.cli import at_home, exit_on_input_error, read_config, say, show
-from mnistbench.flags import CommandFlags, parse_with
+from mnistbench.flags import CommandFlags, parse
 from mnistbench.launch.cells import Cell, Executor
 from mnistbench.launch.children import raised_stops
 from mnistbench.launch.grid import cells_of, values_of
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv`; exit status 1 if a cell failed."""
     argv = sys.argv[1:] if argv is None else argv
     with exit_on_input_error(argv):
-        options, typed = parse_with(_Options, argv, _listed())
+        options, typed = parse(_Options, argv, _listed())
         _check(options)
         grid = {name: ",".join(words) for name, words in typed.items()}
         cells = cells_of(

@@ -21,7 +21,7 @@ from mnistbench.cli import (
     say,
     show,
 )
-from mnistbench.flags import CommandFlags, parse_with
+from mnistbench.flags import CommandFlags, parse
 from mnistbench.recorder.clock import Ledger, process_age_s
 from mnistbench.recorder.code_identity import running_code
 from mnistbench.recorder.compile_cache import keep_compiled
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ledger = Ledger(age_s=process_age_s())
     argv = sys.argv[1:] if argv is None else argv
     with exit_on_input_error(argv, quiet=_another_process_says_it):
-        flags, given = parse_with(_Flags, argv, RunConfig.model_fields)
+        flags, given = parse(_Flags, argv, RunConfig.model_fields)
         if flags.list_recipes:
             show(_recipe_table(wide=flags.wide))
             return 0

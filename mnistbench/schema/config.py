@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from mnistbench.schema.config_rules import check_known_split
-from mnistbench.schema.errors import InputError, in_one_line
+from mnistbench.schema.errors import InputError, one_line
 from mnistbench.schema.names import ProfileKind, TrackerName
 from mnistbench.schema.workload_config import MAX_COUNT, WorkloadConfig
 
@@ -49,8 +49,10 @@ class RunConfig(WorkloadConfig):
     if not TYPE_CHECKING:  # mypy sees the fields
 
         def __init__(self, /, **values: Any) -> None:
-            with in_one_line(type(self).model_fields):
+            try:
                 super().__init__(**values)
+            except ValidationError as error:
+                raise InputError(one_line(error, names=type(self).model_fields)) from None
 
         __init__.__pydantic_base_init__ = True  # it changes the error alone
 
@@ -168,12 +170,6 @@ class RunConfig(WorkloadConfig):
             raise ValueError(f"{field}: needs --target-accuracy")
         check_known_split(self)
         return self
-
-    @classmethod
-    def model_validate(cls, obj: Any, **how: Any) -> Self:
-        """As of any model of pydantic, but for the error, which is the one of a new `RunConfig`."""
-        with in_one_line(cls.model_fields):
-            return super().model_validate(obj, **how)
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise InputError(f"{name}: a RunConfig is frozen; make another one with the other value")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import re
 import reprlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 from pydantic import ValidationError
 
@@ -19,7 +18,6 @@ __all__ = [
     "SaidElsewhereError",
     "Terminated",
     "first_line",
-    "in_one_line",
     "one_line",
 ]
 
@@ -95,19 +93,6 @@ def _shown(value: object) -> str:
     """`value`, of which a number that came as text, such as a flag's, has no quotes."""
     is_number = isinstance(value, str) and _NUMBER.fullmatch(value)
     return str(value) if is_number else reprlib.repr(value)
-
-
-@contextmanager
-def in_one_line(names: Iterable[str]) -> Iterator[None]:
-    """Turn a ValidationError of pydantic inside into an `InputError`, by `one_line`.
-
-    Raises:
-        InputError: the first of the errors.
-    """
-    try:
-        yield
-    except ValidationError as error:
-        raise InputError(one_line(error, names=names)) from None
 
 
 def _step(part: int | str) -> str:

@@ -8,51 +8,33 @@ from typing import Any
 
 __all__ = ["did_you_mean", "use_a_fraction"]
 
-_SYNONYMS: Mapping[str, tuple[str, ...]] = {
-    "acc": ("test_accuracy", "target_accuracy"),
-    "accuracy": ("target_accuracy", "test_accuracy", "val_accuracy"),
-    "amp": ("mixed_precision",),
-    "arch": ("model",),
-    "architecture": ("model",),
-    "batch": ("global_batch_size", "per_device_batch_size"),
-    "batch_size": ("global_batch_size", "per_device_batch_size"),
-    "bce_with_logits": ("bce",),
-    "bs": ("global_batch_size", "per_device_batch_size"),
-    "ce": ("cross-entropy",),
-    "data": ("dataset", "data_dir"),
-    "dtype": ("mixed_precision",),
-    "epoch": ("num_epochs",),
-    "epochs": ("num_epochs",),
-    "fashion": ("fashion-mnist",),
-    "gamma": ("lr_decay",),
-    "learning_rate": ("lr",),
-    "net": ("model",),
-    "network": ("model",),
-    "nll": ("cross-entropy",),
-    "optim": ("optimizer",),
-    "out": ("output_dir",),
-    "output": ("output_dir",),
-    "precision": ("mixed_precision",),
-    "samples": ("samples_per_s",),
-    "scheduler": ("lr_schedule",),
-    "seeds": ("num_seeds", "seed"),
-    "speed": ("samples_per_s",),
-    "steps": ("max_steps",),
-    "target": ("target_accuracy", "targets"),
-    "threads": ("num_threads",),
-    "throughput": ("samples_per_s",),
-    "time": ("time_to_accuracy_s", "wall_s"),
-    "warmup": ("lr_warmup_steps",),
-    "warmup_steps": ("lr_warmup_steps",),
-    "wd": ("weight_decay",),
-    "workers": ("num_workers",),
+_SYNONYMS: Mapping[str, set[str]] = {
+    "bce": {"bce_with_logits"},
+    "cross-entropy": {"ce", "nll"},
+    "dataset": {"data"},
+    "data_dir": {"data"},
+    "global_batch_size": {"batch", "batch_size", "bs"},
+    "lr": {"learning_rate"},
+    "lr_decay": {"gamma"},
+    "lr_warmup_steps": {"warmup"},
+    "max_steps": {"steps"},
+    "mixed_precision": {"amp", "dtype", "precision"},
+    "model": {"arch", "architecture", "net", "network"},
+    "num_epochs": {"epoch", "epochs"},
+    "num_seeds": {"seeds"},
+    "per_device_batch_size": {"batch", "batch_size", "bs"},
+    "samples_per_s": {"speed", "throughput"},
+    "target_accuracy": {"acc", "accuracy", "target"},
+    "test_accuracy": {"acc", "accuracy"},
+    "time_to_accuracy_s": {"time"},
+    "wall_s": {"time"},
+    "val_accuracy": {"acc", "accuracy"},
+    "weight_decay": {"wd"},
 }
-"""Names of other tools for fields, choices and metrics."""
+"""Fields, choices and metrics -> their names in other tools, where these are not alike."""
 
 _LONGEST = 80  # letters of a word that is compared
-_DEVICE = "Accelerate chooses the device; for the CPU, set ACCELERATE_USE_CPU=true"
-_ELSEWHERE = dict.fromkeys(("cpu", "cuda", "device", "gpu"), _DEVICE)
-"""What is set in another way."""
+_DEVICE = "; Accelerate chooses the device; for the CPU, set ACCELERATE_USE_CPU=true"
 
 
 def did_you_mean(word: object, names: Iterable[str], *, flag: bool = False) -> str:
@@ -66,11 +48,11 @@ def did_you_mean(word: object, names: Iterable[str], *, flag: bool = False) -> s
     if not isinstance(word, str) or len(word) > _LONGEST:
         return ""
     typed = word.lower().replace("-", "_")
-    if typed in _ELSEWHERE:
-        return f"; {_ELSEWHERE[typed]}"
+    if typed in {"cpu", "cuda", "device", "gpu"}:
+        return _DEVICE
     spelled = {name.lower().replace("-", "_"): name for name in names}
-    synonyms = (name.replace("-", "_") for name in _SYNONYMS.get(typed, ()))
-    near = [name for name in synonyms if name in spelled]
+    synonyms = (name for name, words in _SYNONYMS.items() if typed in words)
+    near = [its for its in (name.replace("-", "_") for name in synonyms) if its in spelled]
     if not near and len(typed) > 1:
         near = difflib.get_close_matches(typed, spelled, n=1, cutoff=0.65)
         near = near or [name for name in spelled if name.startswith(typed)][:2]

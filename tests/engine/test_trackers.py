@@ -13,7 +13,7 @@ from mnistbench.cli import read_config
 from mnistbench.engine import one_tracker, trackers
 from mnistbench.engine.run_seeds import train
 from mnistbench.engine.trackers import check_trackers
-from mnistbench.flags import CommandFlags, parse_with
+from mnistbench.flags import CommandFlags, parse
 from mnistbench.recorder.hooks import Hook
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
@@ -79,7 +79,7 @@ def calls():
     ],
 )
 def test_trackers_are_named_with_commas_or_spaces(typed):
-    _, given = parse_with(CommandFlags, typed.split(), RunConfig.model_fields)
+    _, given = parse(CommandFlags, typed.split(), RunConfig.model_fields)
     assert given["log_with"] == ("tensorboard", "wandb")
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mnistbench.analysis.grouping import group_runs
 from mnistbench.cli import read_config
-from mnistbench.flags import CommandFlags, parse_with
+from mnistbench.flags import CommandFlags, parse
 from mnistbench.output.rerun import rerun_commands, rerun_flags, start_notes
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import APPLIES_TO
@@ -59,7 +59,7 @@ TYPED = st.fixed_dictionaries(
 
 
 def parsed(flags):
-    return read_config(parse_with(CommandFlags, flags, RunConfig.model_fields)[1], None)
+    return read_config(parse(CommandFlags, flags, RunConfig.model_fields)[1], None)
 
 
 def decides(config):
