@@ -212,7 +212,6 @@ def _run_in_turn(
                 output_dir=output_dir,
                 max_minutes=minutes,
                 settled=why_to_end,
-                tell=say,
             )
     except RunFailedError as error:
         say(f"error: {' '.join(str(error).split())}")
@@ -247,7 +246,7 @@ def _sides(
         return [Side(name=x, arguments=its) for x, its in zip(labels, arguments, strict=True)]
     from mnistbench.launch.revisions import side_at
 
-    at = partial(side_at, arguments=train_flags, repository=Path.cwd(), tell=say)
+    at = partial(side_at, arguments=train_flags, repository=Path.cwd())
     return [at(revision, name=x) for x, revision in zip(labels, flags.revisions, strict=True)]
 
 

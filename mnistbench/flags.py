@@ -17,10 +17,9 @@ from typing import Annotated, Any, ClassVar, NoReturn, TypeVar, get_args, get_or
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from mnistbench.help_page import POSITIONAL, REPEATED, help_page
+from mnistbench.help_page import POSITIONAL, REPEATED, help_page, kinds_of
 from mnistbench.schema.config import FLAG_GROUPS
 from mnistbench.schema.errors import InputError, one_line
-from mnistbench.schema.field_kinds import kinds_of
 from mnistbench.schema.streams import show
 from mnistbench.schema.suggestions import did_you_mean
 from mnistbench.schema.whole_number import whole_number

@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import shutil
 import textwrap
+import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from mnistbench.schema.field_kinds import choices_of, kinds_of
-
-__all__ = ["POSITIONAL", "REPEATED", "Sections", "default_text", "flag_text", "help_page"]
-
-Sections = Mapping[str, Mapping[str, FieldInfo]]
-"""Heading -> name of a flag -> its declaration."""
+__all__ = ["POSITIONAL", "REPEATED", "help_page", "kinds_of"]
 
 POSITIONAL = "positional"
 """Mark of a field, in `Annotated`, whose words stand without a flag."""
@@ -32,8 +28,23 @@ _COLUMN = 26  # columns of a flag, before its text
 _METAVARS: Mapping[Any, str] = {int: "N", float: "X", Path: "PATH", bool: "true|false"}
 
 
-def help_page(prog: str, about: str, sections: Sections, *, below: str = "") -> str:
-    """Usage, a text `about` the command, its flags in their sections, and the text `below`."""
+def kinds_of(field: FieldInfo) -> tuple[Any, ...]:
+    """The types that `field` takes: those of ``X | None`` are X and ``NoneType``."""
+    is_union = get_origin(field.annotation) in (Union, types.UnionType)
+    return get_args(field.annotation) if is_union else (field.annotation,)
+
+
+def choices_of(field: FieldInfo) -> tuple[str, ...]:
+    """The names that `field`, or each value of its list, is one of; none where any text goes."""
+    kind = kinds_of(field)[0]
+    item = get_args(kind)[0] if get_origin(kind) is tuple else kind
+    return get_args(item) if get_origin(item) is Literal else ()
+
+
+def help_page(
+    prog: str, about: str, sections: Mapping[str, Mapping[str, FieldInfo]], *, below: str = ""
+) -> str:
+    """Usage, a text `about` the command, its flags below their headings, and the text `below`."""
     width = min(max(shutil.get_terminal_size().columns, _NARROWEST), _WIDEST)
     flags = [flag for fields in sections.values() for flag in fields.items()]
     words = [f"[{_spelled(*flag)}]" for flag in flags if POSITIONAL in flag[1].metadata]
@@ -43,18 +54,18 @@ def help_page(prog: str, about: str, sections: Sections, *, below: str = "") -> 
     return "\n".join([*lines, *(["", *_wrapped(below, width)] if below else [])])
 
 
-def flag_text(field: FieldInfo) -> str:
+def _flag_text(field: FieldInfo) -> str:
     """What `field` does, the names that it takes, and its default, once."""
     text = " ".join((field.description or "").split())
     if (choices := choices_of(field)) and "--list-" not in text:
         text, at, default = text.partition(" Default: ")
         text += f" One of {', '.join(choices)}.{at}{default}"
-    if "Default: " in text or (POSITIONAL in field.metadata and not default_text(field)):
+    if "Default: " in text or (POSITIONAL in field.metadata and not _default_text(field)):
         return text
-    return f"{text} Default: {default_text(field) or 'none'}."
+    return f"{text} Default: {_default_text(field) or 'none'}."
 
 
-def default_text(field: FieldInfo) -> str:
+def _default_text(field: FieldInfo) -> str:
     """The declared default as it would be typed; nothing for None and for an empty list."""
     default = field.default
     if default is None or default == () or field.is_required():
@@ -67,7 +78,7 @@ def default_text(field: FieldInfo) -> str:
 
 
 def _row(name: str, field: FieldInfo, width: int) -> Iterator[str]:
-    flag, text = _spelled(name, field), flag_text(field)
+    flag, text = _spelled(name, field), _flag_text(field)
     indent = _COLUMN if width > 2 * _COLUMN else 6
     wrapped = textwrap.wrap(text, width - indent, break_on_hyphens=False)
     if len(flag) + 4 > indent:

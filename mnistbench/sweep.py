@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from mnistbench.analysis.metrics import METRICS
 from mnistbench.cli import at_home, exit_on_input_error, read_config, say, show
 from mnistbench.flags import CommandFlags, parse
+from mnistbench.help_page import kinds_of
 from mnistbench.launch.cells import Cell, Executor
 from mnistbench.launch.children import raised_stops
 from mnistbench.launch.grid import cells_of, values_of
@@ -28,7 +29,6 @@ from mnistbench.output.tables import TableFormat, data_text, render_runs
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.disk_space import say_written
 from mnistbench.schema.errors import InputError, Terminated
-from mnistbench.schema.field_kinds import kinds_of
 from mnistbench.schema.record import RunRecord
 
 __all__ = ["main"]
@@ -118,7 +118,9 @@ def _done(cells: Sequence[Cell], folder: SweepFolder) -> list[RunRecord]:
 def _sweep(
     cells: Sequence[Cell], folder: SweepFolder, grid: Mapping[str, str], options: _Options
 ) -> list[Failure]:
-    progress = Progress(cells, jobs=options.jobs or 1, tell=_silent if options.quiet else say)
+    progress = Progress(
+        cells, jobs=options.jobs or 1, tell=(lambda _: None) if options.quiet else say
+    )
     told = {**grid, **({"config": str(options.config)} if options.config else {})}
     try:
         with raised_stops(), folder.opened(cells, grid=told):
@@ -205,10 +207,6 @@ def _list_of(field: FieldInfo) -> FieldInfo:
     listed.annotation = kind if get_origin(kind) is tuple else tuple[kind, ...]  # type: ignore[valid-type]
     listed.description = (field.description or "").replace(" (--list-recipes)", "")  # train's
     return listed
-
-
-def _silent(_line: str) -> None:
-    """Tell nobody."""
 
 
 if __name__ == "__main__":

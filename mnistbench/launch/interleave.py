@@ -15,7 +15,7 @@ from mnistbench.recorder.core_use import load_now
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.streams import progress
+from mnistbench.schema.streams import progress, say
 
 __all__ = ["Side", "check_turns", "run_interleaved"]
 
@@ -43,7 +43,6 @@ def run_interleaved(
     output_dir: Path,
     max_minutes: float,
     settled: Callable[[Sequence[Sequence[RunRecord]]], str | None],
-    tell: Callable[[str], None],
 ) -> list[list[RunRecord]]:
     """Run rounds of `sides`, with seed 0, 1, 2 and so on, in the order ABC, CBA, ABC, CBA.
 
@@ -55,7 +54,6 @@ def run_interleaved(
             before it; the first always runs [min].
         settled: asked after each round with all records of each side, seed by seed; a reason
             ends the runs, ``None`` asks for another round.
-        tell: takes a line for each round and the reason for the end.
 
     Returns:
         The records of each side: as many of each, in the order of their seeds, all completed.
@@ -76,7 +74,7 @@ def run_interleaved(
                 _arguments(side, seed=0), python=side.python, package_root=side.package_root
             )
     if line := load_now():
-        tell(line)
+        say(line)
     started = monotonic()
     found: list[list[RunRecord]] = [[] for _ in sides]
     turns = [*zip(sides, (output_dir / name for name in ascii_uppercase), found, strict=False)]
@@ -84,15 +82,15 @@ def run_interleaved(
     while True:
         seed = len(found[0])
         for side, folder, records in turns if seed % 2 == 0 else reversed(turns):
-            progress(f"pair {seed + 1}: running {side.name}", only_terminal=seed > 0)
+            progress(f"{what} {seed + 1}: running {side.name}", only_terminal=seed > 0)
             records.append(_run(side, seed=seed, folder=folder))
         first, *others = (f"{side.name} {_speed(its[-1])}" for side, _, its in turns)
-        tell(f"{what} {seed + 1}: {', '.join([f'{first} samples/s', *others])}")
+        say(f"{what} {seed + 1}: {', '.join([f'{first} samples/s', *others])}")
         reason = settled(found) or _out_of_time(
             monotonic() - started, seed + 1, max_minutes, what=what
         )
         if reason:
-            tell(reason)
+            say(reason)
             return found
 
 

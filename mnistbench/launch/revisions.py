@@ -29,6 +29,7 @@ from mnistbench.launch.interleave import Side
 from mnistbench.launch.runs import RunFailedError
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import cache_folder, lock_file, own_alone
+from mnistbench.schema.streams import say
 
 __all__ = ["side_at"]
 
@@ -42,14 +43,7 @@ _in_use: list[int] = []
 """Descriptors of the markers of what this process runs, locked until it ends."""
 
 
-def side_at(
-    revision: str,
-    *,
-    name: str,
-    arguments: tuple[str, ...],
-    repository: Path,
-    tell: Callable[[str], None],
-) -> Side:
+def side_at(revision: str, *, name: str, arguments: tuple[str, ...], repository: Path) -> Side:
     """The side that runs `arguments` with the package as it was at `revision`.
 
     Args:
@@ -59,7 +53,6 @@ def side_at(
         name: what messages call the side.
         arguments: flags of ``train``.
         repository: a folder in a git checkout of this package.
-        tell: takes a line before what takes long.
 
     Raises:
         InputError: not a git checkout, no such revision, no such package in it, or a cached
@@ -71,12 +64,12 @@ def side_at(
         _require_package(top, revision)
         return Side(name=name, arguments=arguments, package_root=top)
     commit = _resolve(revision, top)
-    tree = _checkout(commit, top, tell=tell)
+    tree = _checkout(commit, top)
     _require_package(tree, revision)
     needs = _requirements(tree)
     python = sys.executable
     if needs != _requirements(top):
-        python = str(_environment(needs, tree, tell=tell) / "bin" / "python")
+        python = str(_environment(needs, tree) / "bin" / "python")
     return Side(name=name, arguments=arguments, python=python, package_root=tree)
 
 
@@ -117,12 +110,12 @@ def _require_package(root: Path, revision: str) -> None:
         raise InputError(f"{revision!r}: has no mnistbench/train.py to run; use a later revision")
 
 
-def _checkout(commit: str, top: Path, *, tell: Callable[[str], None]) -> Path:
+def _checkout(commit: str, top: Path) -> Path:
     """The files of `top` at `commit`, checked out now or before."""
     tree = _cache_folder() / "revisions" / commit
 
     def build() -> None:
-        tell(f"checking out {commit[:10]} in {tree}")
+        say(f"checking out {commit[:10]} in {tree}")
         _git(top, "archive", f"--output={os.devnull}", commit)  # has a partial clone fetch it all
         objects = top / _git(top, "rev-parse", "--git-path", "objects")
         _git(top, "init", "--quiet", "--template=", str(tree))
@@ -131,7 +124,7 @@ def _checkout(commit: str, top: Path, *, tell: Callable[[str], None]) -> Path:
         no_hooks = ("-c", f"core.hooksPath={os.devnull}")
         _git(tree, *no_hooks, "checkout", "--quiet", "--detach", commit)
 
-    _make_once(tree, usable=lambda: _is_checkout(tree), build=build, tell=tell)
+    _make_once(tree, usable=lambda: _is_checkout(tree), build=build)
     unchanged = (".", ":(exclude,glob)**/__pycache__/**")
     if _git(tree, "rev-parse", "HEAD") != commit or _git(
         tree, "status", "--porcelain", "--", *unchanged
@@ -166,7 +159,7 @@ def _requirements(root: Path) -> _Requirements:
     return _Requirements(tuple(sorted(project.get("dependencies", []))), tuple(sorted(pins)))
 
 
-def _environment(needs: _Requirements, tree: Path, *, tell: Callable[[str], None]) -> Path:
+def _environment(needs: _Requirements, tree: Path) -> Path:
     """A virtual environment with what the code in `tree` needs, made now or before."""
     identity = [*needs, sys.version_info[:2], sysconfig.get_platform()]
     digest = hashlib.sha256(json.dumps(identity).encode(), usedforsecurity=False).hexdigest()
@@ -174,7 +167,7 @@ def _environment(needs: _Requirements, tree: Path, *, tell: Callable[[str], None
     python = folder / "bin" / "python"
 
     def build() -> None:
-        tell(f"installing the dependencies of {tree.name[:10]} in {folder}: minutes, but only once")
+        say(f"installing the dependencies of {tree.name[:10]} in {folder}: minutes, but only once")
         _run([sys.executable, "-P", "-m", "venv", str(folder)])
         constraints = tree / "constraints.txt"
         pinned = ["-c", str(constraints)] if constraints.exists() else []
@@ -182,7 +175,7 @@ def _environment(needs: _Requirements, tree: Path, *, tell: Callable[[str], None
         if needs.dependencies:
             _run([*pip, *pinned, *needs.dependencies])
 
-    _make_once(folder, usable=python.exists, build=build, tell=tell)
+    _make_once(folder, usable=python.exists, build=build)
     return folder
 
 
@@ -198,13 +191,7 @@ def _cache_folder() -> Path:
     return cache_folder(otherwise="set XDG_CACHE_HOME")
 
 
-def _make_once(
-    folder: Path,
-    *,
-    usable: Callable[[], bool],
-    build: Callable[[], None],
-    tell: Callable[[str], None],
-) -> None:
+def _make_once(folder: Path, *, usable: Callable[[], bool], build: Callable[[], None]) -> None:
     """Have `folder`, built by one process at a time, and built anew unless it was built whole.
 
     It stays until this process has ended; of others of its kind, those used last do.
@@ -212,7 +199,7 @@ def _make_once(
     marker = _marker(folder)
     try:
         own_alone(folder.parent, within=_cache_folder())
-        with _lock(folder, tell=tell):
+        with _lock(folder):
             whole = (
                 marker.exists() and folder.is_dir() and own_alone(folder, within=_cache_folder())
             )
@@ -266,12 +253,12 @@ def _is_worktree(folder: Path) -> bool:
 
 
 @contextmanager
-def _lock(folder: Path, *, tell: Callable[[str], None]) -> Iterator[None]:
+def _lock(folder: Path) -> Iterator[None]:
     """Have the cache of the kind of `folder` alone; the lock ends with the process, too."""
     with os.fdopen(lock_file(folder.parent / "lock"), "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            tell(f"waiting for another process that prepares {folder.parent.name}")
+            say(f"waiting for another process that prepares {folder.parent.name}")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -15,6 +15,13 @@ TINY = (
 )
 
 
+@pytest.fixture(autouse=True)
+def told(monkeypatch):
+    lines = []
+    monkeypatch.setattr(interleave, "say", lines.append)
+    return lines
+
+
 @pytest.fixture
 def machine(monkeypatch):
     """Make-believe runs on a make-believe clock: what was run when, and how each run ends."""
@@ -58,18 +65,16 @@ def machine(monkeypatch):
 
 
 @pytest.fixture
-def compare(tmp_path):
+def compare(tmp_path, told):
     """Runs sides a and b; gives their records and what was told."""
 
     def run(*, settled=lambda sides: None, max_minutes=1000.0, output_dir=tmp_path / "out"):
-        told = []
         a, b = (Side(name=name.upper(), arguments=(name,)) for name in "ab")
         of_a, of_b = run_interleaved(
             [a, b],
             output_dir=output_dir,
             max_minutes=max_minutes,
             settled=settled,
-            tell=told.append,
         )
         return of_a, of_b, told
 
@@ -92,22 +97,17 @@ def test_pairs_share_a_seed_and_take_turns_to_be_first(machine, compare):
     assert {r.run_id[0] for r in of_b} == {"b"}
 
 
-def test_three_sides_are_run_to_and_fro(machine, tmp_path):
+def test_three_sides_are_run_to_and_fro(machine, tmp_path, told):
     machine.speeds["c"] = 5.0
-    told = []
     sides = [Side(name=f"{name}.yaml", arguments=(name,)) for name in "abc"]
-    found = run_interleaved(
-        sides, output_dir=tmp_path, max_minutes=3.1, settled=lambda found: None, tell=told.append
-    )
+    found = run_interleaved(sides, output_dir=tmp_path, max_minutes=3.1, settled=lambda found: None)
     assert "".join(name for name, _ in machine.calls) == "abccba"
     assert [[record.run_id for record in side] for side in found][2] == ["c-0", "c-1"]
     assert told[0] == "round 1: a.yaml 20,100 samples/s, b.yaml 19,300, c.yaml 5"
     assert told[-1].startswith("not settled after 2 rounds in 3.0 min")
     assert len(find_records([tmp_path / "C"])) == 2
     with pytest.raises(InputError, match="interleave: at most 26 sides, not 27"):
-        run_interleaved(
-            sides * 9, output_dir=tmp_path / "x", max_minutes=1, settled=after(1), tell=print
-        )
+        run_interleaved(sides * 9, output_dir=tmp_path / "x", max_minutes=1, settled=after(1))
 
 
 def test_each_sides_records_lie_in_its_folder(machine, compare, tmp_path):
@@ -210,21 +210,18 @@ def test_each_side_has_its_own_interpreter_and_code(machine, tmp_path):
     a = Side(name="A", arguments=("a",), python="python-a", package_root=tmp_path / "a")
     b = Side(name="B", arguments=("b",), python="python-b", package_root=tmp_path / "b")
     out = tmp_path / "out"
-    (of_a, of_b) = run_interleaved(
-        [a, b], output_dir=out, max_minutes=1, settled=after(1), tell=lambda line: None
-    )
+    (of_a, of_b) = run_interleaved([a, b], output_dir=out, max_minutes=1, settled=after(1))
     for record, side in ((of_a[0], a), (of_b[0], b)):
         assert record.environment == {"python": side.python, "root": str(side.package_root)}
 
 
 @pytest.mark.processes
-def test_real_sides_run_with_their_own_flags_and_the_pairs_seed(tmp_path, monkeypatch):
+def test_real_sides_run_with_their_own_flags_and_the_pairs_seed(tmp_path, monkeypatch, told):
     monkeypatch.chdir(tmp_path)
     a = Side(name="A", arguments=(*TINY, "--seed", "7", "--num-seeds", "3"))
     b = Side(name="B", arguments=(*TINY, "--lr", "0.5"))
-    told = []
     (of_a,), (of_b,) = run_interleaved(
-        [a, b], output_dir=tmp_path / "out", max_minutes=10, settled=after(1), tell=told.append
+        [a, b], output_dir=tmp_path / "out", max_minutes=10, settled=after(1)
     )
     assert (of_a.seed, of_b.seed) == (0, 0)
     assert (of_a.config["lr"], of_b.config["lr"]) == (0.01, 0.5)

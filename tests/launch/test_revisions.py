@@ -60,20 +60,20 @@ def repository(tmp_path):
     return folder
 
 
-@pytest.fixture
-def told():
-    return []
+@pytest.fixture(autouse=True)
+def told(monkeypatch):
+    lines = []
+    monkeypatch.setattr(revisions, "say", lines.append)
+    return lines
 
 
 @pytest.fixture
-def at(repository, told):
+def at(repository):
     """Makes the side for a revision."""
 
     def make(revision, *, repository=repository):
         arguments = ("--lr", "1")
-        return side_at(
-            revision, name="A", arguments=arguments, repository=repository, tell=told.append
-        )
+        return side_at(revision, name="A", arguments=arguments, repository=repository)
 
     return make
 

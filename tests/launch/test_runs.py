@@ -85,7 +85,7 @@ def test_a_revision_of_this_repository_really_runs_its_own_code(tmp_path, monkey
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    side = side_at("HEAD", name="A", arguments=TINY, repository=clone, tell=lambda line: None)
+    side = side_at("HEAD", name="A", arguments=TINY, repository=clone)
     record = run_once(
         side.arguments,
         output_dir=Path("out"),

@@ -45,6 +45,7 @@ def test_of_names_that_are_far_none_is_suggested(typed):
         ([97], 1, ""),
         (10**5000, 1, ""),
     ],
+    ids=range(9),  # an id of so many digits cannot be made
 )
 def test_a_percentage_is_told_as_a_fraction(value, highest, said):
     assert use_a_fraction(value, highest) == said
