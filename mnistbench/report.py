@@ -61,15 +61,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     with exit_on_input_error(argv):
         name, words, note = which_report(argv)
         check_flags(name, words)
-        status = _watch(parse(Watch, words)[0]) if name == "watch" else _report(name, words)
+        flags, _ = parse(REPORTS[name], words)
+        status = _report(flags) if isinstance(flags, Report) else _watch(flags)
     if note:
         say(note)
     return status
 
 
-def _report(name: str, words: Sequence[str]) -> int:
-    """Show the report `name`, and write the files that are asked for."""
-    flags, _ = parse(REPORTS[name], words)
+def _report(flags: Report) -> int:
+    """Show the report, and write the files that are asked for."""
     _check_files(flags)
     progress("reading records")
     loaded = load_records(flags.paths or (Path("runs"),), strict=flags.strict)

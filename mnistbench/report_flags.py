@@ -124,12 +124,13 @@ class Watch(CommandFlags):
     """Time between updates [seconds]."""
 
 
-REPORTS: dict[str, type[Report]] = {
+REPORTS: dict[str, type[Report] | type[Watch]] = {
     "": Summary,
     "targets": Targets,
     "epochs": Epochs,
     "rules": Rules,
     "scaling": Scaling,
+    "watch": Watch,
 }
 _SWITCHES = ("--by-epoch", "--by_epoch", "--rules", "--scaling", "--watch")
 _OLD_FLAGS = {
@@ -144,7 +145,7 @@ _OLD_FLAGS = {
 
 def which_report(argv: list[str]) -> tuple[str, list[str], str]:
     """The report that is asked for, "" for the summary; the words behind its name; a remark."""
-    name = argv[0] if argv and argv[0] in (*REPORTS, "watch") else ""
+    name = argv[0] if argv and argv[0] in REPORTS else ""
     typed = {word.partition("=")[0].replace("_", "-") for word in argv}
     if name in {"targets", "rules"} or "--rules" in typed:
         typed -= {"--targets"}  # is theirs
@@ -163,9 +164,8 @@ def which_report(argv: list[str]) -> tuple[str, list[str], str]:
 
 def check_flags(name: str, words: Sequence[str]) -> None:
     """Refuse a flag of another report."""
-    all_flags: dict[str, type[CommandFlags]] = {**REPORTS, "watch": Watch}
     for flag in (word.partition("=")[0] for word in words if word.startswith("--")):
         field = flag[2:].replace("-", "_")
-        others = [other for other, flags in all_flags.items() if field in flags.model_fields]
+        others = [other for other, flags in REPORTS.items() if field in flags.model_fields]
         if others and name not in others:
-            raise InputError(f"{flag}: is a flag of `{all_flags[others[0]].prog}`")
+            raise InputError(f"{flag}: is a flag of `{REPORTS[others[0]].prog}`")

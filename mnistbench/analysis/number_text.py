@@ -45,11 +45,12 @@ def count(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
-def setting_text(value: Any) -> str:
-    """A value of a configuration; several are joined, ``torch+memory``, and none is a dash."""
+def setting_text(value: Any, *, none: str = NOT_MEASURED) -> str:
+    """A value of a configuration as a sweep takes it: ``true``, ``torch+memory``."""
     if isinstance(value, list | tuple):
         return "+".join(map(str, value)) or "none"
-    return NOT_MEASURED if value is None else str(value)
+    text = none if value is None else str(value)
+    return text.lower() if isinstance(value, bool) else text
 
 
 def numbered(names: Iterable[str]) -> list[str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 from mnistbench.analysis.differences import code_of, surroundings
+from mnistbench.analysis.number_text import setting_text
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.record_sets import RecordSet, baseline_first
@@ -22,6 +24,8 @@ _NAME_THEMSELVES = {"recipe", "model", "loss", "optimizer", "dataset", "device_n
 """Of these a value alone says what it is; of others the key does: ``lr 0.1``."""
 
 _MOST_NAMED = 12
+
+_text = partial(setting_text, none="none")
 
 
 def field_of(key: str) -> str:
@@ -81,14 +85,6 @@ def _told(record: RunRecord) -> dict[str, Any]:
         {"recipe": recipe, "git_commit": code_of(record)},
     )
     return {k: v for layer in layers for k, v in layer.items() if v is not None and k != "versions"}
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_text, value)) or "none"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "none" if value is None else str(value)
 
 
 def _problem(key: str, told: Sequence[Mapping[str, Any]]) -> str:

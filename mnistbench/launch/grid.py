@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
+from mnistbench.analysis.number_text import setting_text
 from mnistbench.launch.cells import Cell
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_batch, check_known_split
@@ -127,13 +128,6 @@ def _value(name: str, word: str, kinds: tuple[Any, ...]) -> Any:
 
 def _named(where: Mapping[str, Any], error: InputError) -> str:
     """The complaint with the cell it is of, if there are several."""
-    flags = [f"--{name.replace('_', '-')} {_shown(value)}" for name, value in where.items()]
+    shown = {name.replace("_", "-"): setting_text(its, none="none") for name, its in where.items()}
+    flags = [f"--{name} {text}" for name, text in shown.items()]
     return f"cell {' '.join(flags)}: {error}" if flags else str(error)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, tuple):
-        return "+".join(value) or "none"
-    return (
-        "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    )
