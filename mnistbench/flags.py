@@ -61,10 +61,7 @@ def parse(
 ) -> tuple[F, dict[str, Any]]:
     """The values of `flags` that `argv` gives, and what it gives, unchecked, for fields `more`.
 
-    Args:
-        flags: the command's own.
-        argv: the words behind the command's name.
-        more: field name -> its declaration, such as those of `RunConfig`.
+    `argv` is what follows the command's name; `more` are declarations such as `RunConfig`'s.
 
     Raises:
         InputError: one line on the first thing that is wrong.

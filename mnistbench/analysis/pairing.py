@@ -65,14 +65,8 @@ def match_groups(
 
     Runs of one group may be of several commits, as a folder's are when one lands meanwhile. One
     group on each side is compared as it is. Several are matched by all that is known of them, then
-    by their configuration, then by recipe, or model and loss, where that is unique. Profiled runs
-    are left out.
-
-    Args:
-        a: the baseline.
-        b: what is compared with it.
-        names: what sentences call them.
-        by: the key that the sides differ in on purpose, which then is no part of what is matched.
+    by their configuration, then by recipe, or model and loss, where that is unique; the key `by`,
+    in which the sides differ on purpose, is no part of it. Profiled runs are left out.
 
     Raises:
         InputError: a side is empty or all profiled; without `by`, nothing belongs together.

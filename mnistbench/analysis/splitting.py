@@ -38,12 +38,8 @@ def split(
 ) -> list[RecordSet]:
     """`records` by their value of `key`: of the configuration, the environment or a version.
 
-    Numbers ascend, and false is before true; other values are in the order of their first runs.
-
-    Args:
-        records: all that is compared.
-        key: as a record has it, or its short name.
-        baseline: the value that comes first, if one is to.
+    `key` is as a record has it, or its short name. The value `baseline` comes first, then numbers
+    ascend, false before true; other values are in the order of their first runs.
 
     Raises:
         InputError: no record knows `key`, all have one value, or it tells no two configurations

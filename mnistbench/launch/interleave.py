@@ -44,19 +44,17 @@ def run_interleaved(
     max_minutes: float,
     settled: Callable[[Sequence[Sequence[RunRecord]]], str | None],
 ) -> list[list[RunRecord]]:
-    """Run rounds of `sides`, with seed 0, 1, 2 and so on, in the order ABC, CBA, ABC, CBA.
+    """Run rounds of `sides`, 26 at most, with seed 0, 1, 2 …, in the order ABC, CBA, ABC, CBA.
+
+    Records go to ``output_dir/A/<run_id>/`` for the first side, ``B`` for the second and so on;
+    those of each side come back in the order of their seeds, as many of each, all completed.
 
     Args:
-        sides: 26 at most; the records of the first go to ``output_dir/A/<run_id>/``, of
-            the second to ``output_dir/B/<run_id>/``, and so on.
+        sides: what is compared, the baseline first.
         output_dir: a folder without records, or a new one.
         max_minutes: no round is begun that would not end by then, judged by the mean of those
             before it; the first always runs [min].
-        settled: asked after each round with all records of each side, seed by seed; a reason
-            ends the runs, ``None`` asks for another round.
-
-    Returns:
-        The records of each side: as many of each, in the order of their seeds, all completed.
+        settled: asked after each round with all records of each side; a reason ends the runs.
 
     Raises:
         InputError: a side's flags, `output_dir` or `max_minutes` have to be mended; flags are

@@ -89,9 +89,10 @@ def core_use(before: CoreTimes | None, after: CoreTimes | None) -> CoreUse | Non
     return CoreUse(ours_s / elapsed_s, max(busy_s - ours_s - spared_s, 0.0) / elapsed_s, num_cores)
 
 
-def load_line(use: CoreUse | None, *, wanted: float) -> str | None:
+def load_line(use: CoreUse, *, wanted: int) -> str | None:
     """A line on other processes, where they leave less than nine tenths of the `wanted` cores."""
-    if use is None or use.others + wanted - use.num_cores <= _CROWDED * wanted:
+    wanted = min(wanted, use.num_cores)
+    if use.others + wanted - use.num_cores <= _CROWDED * wanted:
         return None
     return (
         f"other processes use {use.others:.1f} of {use.num_cores} cores: times will be longer and "
@@ -107,11 +108,10 @@ def load_now() -> str | None:
     if (before := read_core_times()) is None:
         return None
     time.sleep(_SHORTEST_S)
-    use = core_use(before, read_core_times())
-    if use is None:
+    if (use := core_use(before, read_core_times())) is None:
         return None
     wanted = 1 if _NVIDIA_DRIVER.exists() else asked_threads() or use.num_cores
-    return load_line(use, wanted=min(wanted, use.num_cores))
+    return load_line(use, wanted=wanted)
 
 
 def _our_processes() -> Iterator[psutil.Process]:

@@ -57,7 +57,7 @@ class Telemeter:
         processes = this_launch().local_world_size
         wanted = processes * (torch.get_num_threads() if self._device.type == "cpu" else 1)
         use = core_use(self._made, read_core_times())
-        lines = [load_line(use, wanted=min(wanted, use.num_cores))] if use else []
+        lines = [load_line(use, wanted=wanted)] if use else []
         share = self._gpu_share or 0.0
         if self._gpu and share > _BUSY and (try_read(self._gpu.num_processes) or 0) > 1:
             lines.append(f"another process keeps the GPU busy {share:.0%} of the time")

@@ -68,9 +68,7 @@ def first_line(said: BaseException | str) -> str:
 def one_line(error: ValidationError, *, names: Iterable[str] = ()) -> str:
     """The first of pydantic's errors as ``field: what (got value)``, with what may be meant.
 
-    Args:
-        error: what validation found.
-        names: keys that are known, one of which an unknown key may be meant to be.
+    An unknown key may be meant to be one of `names`.
     """
     first = error.errors(include_url=False)[0]
     path = ".".join(map(_step, first["loc"]))

@@ -70,15 +70,10 @@ def load_sets(paths: Sequence[Path], *, strict: bool = False) -> list[RecordSet]
 
 
 def baseline_first(sides: Sequence[T], names: Sequence[Sequence[str]], baseline: str) -> list[T]:
-    """`sides` with the one first that `baseline` is a name of, or a path to.
-
-    Args:
-        sides: what is compared.
-        names: of each side what it may be called; messages have the first.
-        baseline: as the user wrote it.
+    """`sides` with the one first of whose `names` one is `baseline`, or the path that it leads to.
 
     Raises:
-        InputError: it is none of them.
+        InputError: it is none of them; the message has the first name of each.
     """
     asked = {baseline, os.path.realpath(baseline)}
     for place, known in enumerate(names):

@@ -38,12 +38,9 @@ _DEVICE = "; Accelerate chooses the device; for the CPU, set ACCELERATE_USE_CPU=
 
 
 def did_you_mean(word: object, names: Iterable[str], *, flag: bool = False) -> str:
-    """``; did you mean X?`` with the nearest of `names`, or an empty text if none is near.
+    """``; did you mean X?`` with what of `names` is nearest to `word`, or nothing if none is near.
 
-    Args:
-        word: what was typed.
-        names: what would be known.
-        flag: whether names are spelled as flags, ``--num-epochs``.
+    With `flag` names are spelled as flags: ``--num-epochs``.
     """
     if not isinstance(word, str) or len(word) > _LONGEST:
         return ""
