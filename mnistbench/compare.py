@@ -229,10 +229,10 @@ def _run_in_turn(
         target_accuracy=flags.target_accuracy,
         force=flags.force,
     )
-    comparison = after_looks(found, metric).told(
-        why_to_end(sides) or f"not settled within {minutes:g} min"
-    )
-    return between(comparison, names, flags.revisions or flags.paths)
+    found = after_looks(found, metric)
+    ended = why_to_end(sides) or f"not settled within {minutes:g} min"
+    found = replace(found, notes=(ended, *found.notes))
+    return between(found, names, flags.revisions or flags.paths)
 
 
 def _sides(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from mnistbench.analysis.metrics import Level, MetricName
@@ -93,7 +93,3 @@ class Comparison:
             (look_factor(r.sample.n) for r in self.rows if r.metric == self.looked_at and r.sample),
             default=1,
         )
-
-    def told(self, note: str) -> Comparison:
-        """The same, with `note` before the other notes."""
-        return replace(self, notes=(note, *self.notes))
