@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.stability import code_change
-from mnistbench.schema.escaping import brief
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
 
@@ -138,7 +137,8 @@ def _values(runs: Sequence[RunRecord], read: _Reader) -> set[str]:
 
 
 def _brief(values: set[str]) -> str:
-    return brief(", ".join(sorted(values)), _MOST_SHOWN) or NOT_MEASURED
+    text = ", ".join(sorted(values)) or NOT_MEASURED
+    return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "…"
 
 
 def _versions(record: RunRecord) -> Mapping[str, Any]:
