@@ -7,6 +7,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, TypeAlias, cast
 
 from mnistbench.analysis.comparison_text import change_text, value_text
@@ -199,9 +200,9 @@ def _relative(
     gate: Gate, row: Row, p_adjusted: float | None, comparison: Comparison, *, family: int
 ) -> Outcome:
     sample, change = row.sample, _change(row)
+    outcome = partial(Outcome, gate, row.name, row.names)
     if sample is None or p_adjusted is None or change is None:
-        why = row.reason or "reached by neither side"
-        return Outcome(gate, row.name, row.names, state="cannot be judged", why=why)
+        return outcome("cannot be judged", row.reason or "reached by neither side")
     factor = comparison.look_factor
     why = f"{change_text(row)}, n = {sample.n}"
     state: State = "not settled"
@@ -212,15 +213,13 @@ def _relative(
         state = "passed"
     elif lacking := sample.lacking(level):
         why += f": too few for a test ({lacking} more {comparison.counted} on each side needed)"
-        return Outcome(gate, row.name, row.names, state="cannot be judged", why=why, value=change)
+        return outcome("cannot be judged", why, change)
     why += f", p = {p_adjusted:.2g}"
     if state == "not settled":
         against = sample.moved(gate.threshold).contradiction()
         more = _more(gate, sample, change, counted=comparison.counted)
         why += f"; against its threshold, {against}" if against else f"; {more}"
-    return Outcome(
-        gate, row.name, row.names, state=state, why=why, value=change, p_adjusted=p_adjusted
-    )
+    return outcome(state, why, change, p_adjusted)
 
 
 def _more(gate: Gate, sample: Sample, change: float, *, counted: str) -> str:
@@ -236,15 +235,15 @@ def _more(gate: Gate, sample: Sample, change: float, *, counted: str) -> str:
 
 def _absolute(gate: Gate, row: Row) -> Outcome:
     metric, b = METRICS[row.metric], row.names[1]
+    outcome = partial(Outcome, gate, row.name, row.names)
     missed = row.b.n > 0 and metric.to_target and row.b.value is None
     value = math.inf if missed else row.b.value
     if row.b_problem or value is None:
         unknown = f"no target accuracy in {b}" if metric.to_target else f"not measured in {b}"
-        why = row.b_problem or unknown
-        return Outcome(gate, row.name, row.names, state="cannot be judged", why=why)
+        return outcome("cannot be judged", row.b_problem or unknown)
     state: State = "fired" if gate.beyond(value) else "passed"
     why = f"{b} {value_text(row.b, metric)}"
     ends = [end for end in (row.b.above, row.b.at_most) if end is not None]
     if len({gate.beyond(end) for end in ends}) > 1:
         state, why = "not settled", f"{why}, but its evaluations are too far apart to tell"
-    return Outcome(gate, row.name, row.names, state=state, why=why, value=value)
+    return outcome(state, why, value)

@@ -116,11 +116,9 @@ def _run(side: Side, *, seed: int, folder: Path) -> RunRecord:
         if record.status != "completed":
             why = f" ({record.error})" if record.error else ""
             path = folder / record.run_id / "record.json"
-            raise RunFailedError(f"the run with seed {seed} {_ENDED[record.status]}{why}: {path}")
+            ended = "was " * (record.status == "interrupted") + record.status
+            raise RunFailedError(f"the run with seed {seed} {ended}{why}: {path}")
     return record
-
-
-_ENDED = {"diverged": "diverged", "interrupted": "was interrupted", "failed": "failed"}
 
 
 def _arguments(side: Side, *, seed: int) -> list[str]:
