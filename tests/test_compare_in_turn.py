@@ -36,7 +36,7 @@ def run_in_turn(monkeypatch):
     asked = {}
 
     def use(factor, pairs_in_all=64, error=None):
-        def run(sides, *, output_dir, max_minutes, settled, tell):
+        def run(sides, *, output_dir, max_minutes, settled):
             asked.update(zip("abc", sides, strict=False))
             asked.update(output_dir=output_dir, max_minutes=max_minutes)
             if error:
@@ -45,7 +45,7 @@ def run_in_turn(monkeypatch):
             found = [of_a, *[of_b] * (len(sides) - 1)]
             for n in range(1, pairs_in_all + 1):
                 if reason := settled([side[:n] for side in found]):
-                    tell(reason)
+                    interleave.say(reason)
                     break
             return [side[:n] for side in found]
 
@@ -133,7 +133,7 @@ def test_revisions_are_run_with_the_flags_after_the_dashes(
 ):
     asked = run_in_turn(0.9)
 
-    def side_at(revision, *, name, arguments, repository, tell):
+    def side_at(revision, *, name, arguments, repository):
         return interleave.Side(name=f"{name} {revision} {repository.name}", arguments=arguments)
 
     monkeypatch.setattr(revisions, "side_at", side_at)
