@@ -48,7 +48,6 @@ from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve, find_references, load_reference
 from mnistbench.schema.store import Loaded, load_records
 from mnistbench.schema.streams import progress, written
-from mnistbench.workload.recipes import RECIPES
 
 __all__ = ["main"]
 
@@ -114,7 +113,6 @@ def _draw(loaded: Loaded, flags: Report) -> None:
     options = ReportOptions(
         targets=flags.targets if isinstance(flags, Targets) else (),
         references=_load_references(flags),
-        recipes={name: recipe.settings for name, recipe in RECIPES.items()},
         scaling_fit_on=flags.fit_on if isinstance(flags, Scaling) else (),
         scaling_target=flags.target_accuracy if isinstance(flags, Scaling) else None,
         left_out=loaded.note,

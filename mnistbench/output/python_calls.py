@@ -32,7 +32,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.escaping import brief
 from mnistbench.schema.files import write_whole
 from mnistbench.schema.record import RunRecord
-from mnistbench.workload.recipes import RECIPES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -218,10 +217,7 @@ def write_page(
     found, path = _some(records, "write_page"), _path(path)
     if path.suffix.lower() not in _PAGES:
         raise InputError(f"{path}: a page is .html; name the file so")
-    options = options or ReportOptions(
-        references=packaged_references(),
-        recipes={name: recipe.settings for name, recipe in RECIPES.items()},
-    )
+    options = options or ReportOptions(references=packaged_references())
     made_at = f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by mnistbench {__version__}."
     write_whole(path, render_page(found, options, made_at=made_at), named=True)
     return path

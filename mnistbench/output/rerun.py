@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import is_read
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.training_fields import BOOKKEEPING, as_left_to_the_run
+from mnistbench.workload.recipes import over_recipe
 
-__all__ = ["Recipes", "rerun_commands", "rerun_flags", "start_notes"]
-
-Recipes = Mapping[str, Mapping[str, Any]]
-"""The settings of each recipe, by its name."""
+__all__ = ["rerun_commands", "rerun_flags", "start_notes"]
 
 _HOST, _PORT, _RANK = "HOST", "29500", "RANK"
 _RENDEZVOUS = ("--rdzv-backend", "c10d", "--rdzv-endpoint", f"{_HOST}:{_PORT}")
@@ -27,7 +25,7 @@ _CANNOT_BE_NONE = {"global_batch_size", "per_device_batch_size", "compile", "cud
 """Fields that no flag sets to none: of the first two the other says so, a switch is on or off."""
 
 
-def rerun_commands(group: Sequence[RunRecord], recipes: Recipes) -> list[str]:
+def rerun_commands(group: Sequence[RunRecord]) -> list[str]:
     """Shell commands that run `group`, runs of one configuration, again: one for each row of seeds.
 
     What a configuration left open is as it came out then: the data set that ``auto`` found, the
@@ -38,7 +36,7 @@ def rerun_commands(group: Sequence[RunRecord], recipes: Recipes) -> list[str]:
     """
     record = group[0]
     config = RunConfig(**_settled(record))
-    start = [*_start(record), *rerun_flags(config, recipes)]
+    start = [*_start(record), *rerun_flags(config)]
     return [
         shlex.join([*start, "--seed", str(first), *["--num-seeds", str(number)] * (number > 1)])
         for first, number in _rows_of_seeds(run.seed for run in group)
@@ -55,14 +53,13 @@ def start_notes(commands: Iterable[str]) -> list[str]:
     return [note + (rank if _RANK in words else "")]
 
 
-def rerun_flags(config: RunConfig, recipes: Recipes) -> list[str]:
+def rerun_flags(config: RunConfig) -> list[str]:
     """Flags of ``train`` that make `config`, apart from its seeds and its bookkeeping.
 
     Those that differ from its recipe's settings or, without one, from the defaults. What nothing
     reads is left out, as ``train`` refuses it.
     """
-    settings = recipes.get(config.recipe, {}) if config.recipe else {}
-    base = RunConfig(recipe=config.recipe, **settings).model_dump()
+    base = RunConfig(**over_recipe({"recipe": config.recipe})).model_dump()
     given = config.model_dump()
     flags = ["--recipe", config.recipe] if config.recipe else []
     for name, value in given.items():

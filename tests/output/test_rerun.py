@@ -83,17 +83,17 @@ def test_flags_make_the_configuration_that_they_were_made_of(recipe, typed):
         config = RunConfig(**values | {"recipe": recipe})
     except InputError:
         assume(False)
-    assert decides(parsed(rerun_flags(config, SETTINGS))) == decides(config)
+    assert decides(parsed(rerun_flags(config))) == decides(config)
 
 
 @given(recipe=st.sampled_from([None, *RECIPES]))
 def test_a_recipe_as_it_is_needs_no_other_flag(recipe):
     config = RunConfig(recipe=recipe, **SETTINGS.get(recipe, {}))
-    assert rerun_flags(config, SETTINGS) == (["--recipe", recipe] if recipe else [])
+    assert rerun_flags(config) == (["--recipe", recipe] if recipe else [])
 
 
 def words(group):
-    return [shlex.split(command) for command in rerun_commands(group, SETTINGS)]
+    return [shlex.split(command) for command in rerun_commands(group)]
 
 
 def alone(seed, **environment):
@@ -121,15 +121,15 @@ def test_several_processes_are_started_by_torchrun():
 
 def test_accelerate_starts_what_it_had_started():
     gpu = {"launcher": "accelerate", "device_type": "cuda"}
-    (several,) = rerun_commands([alone(0, num_processes=4, num_machines=2, **gpu)], SETTINGS)
+    (several,) = rerun_commands([alone(0, num_processes=4, num_machines=2, **gpu)])
     assert several.startswith(
         "accelerate launch --multi_gpu --num_processes 4 --num_machines 2 --machine_rank RANK "
         "--main_process_ip HOST --main_process_port 29500 -m mnistbench.train --recipe simple-cnn"
     )
-    (two,) = rerun_commands([alone(0, num_processes=2, num_machines=1, **gpu)], SETTINGS)
+    (two,) = rerun_commands([alone(0, num_processes=2, num_machines=1, **gpu)])
     start = "accelerate launch --multi_gpu --num_processes 2 -m mnistbench.train "
     assert two.startswith(start)
-    (one,) = rerun_commands([alone(0, num_processes=1, launcher="accelerate")], SETTINGS)
+    (one,) = rerun_commands([alone(0, num_processes=1, launcher="accelerate")])
     assert one.startswith("accelerate launch --num_processes 1 --cpu -m mnistbench.train ")
     # of several on CPUs Accelerate needs a file, which is on no record
     (cpu,) = words([alone(0, num_processes=2, launcher="accelerate")])
@@ -138,16 +138,16 @@ def test_accelerate_starts_what_it_had_started():
 
 def test_what_a_command_of_several_machines_leaves_open_is_said():
     two = {"num_processes": 4, "num_machines": 2}
-    (torchrun,) = rerun_commands([alone(0, **two)], SETTINGS)
+    (torchrun,) = rerun_commands([alone(0, **two)])
     gpu = alone(0, launcher="accelerate", device_type="cuda", **two)
-    (accelerate,) = rerun_commands([gpu], SETTINGS)
+    (accelerate,) = rerun_commands([gpu])
     (note,) = start_notes([torchrun])
     assert note == (
         "a command with HOST is started on each machine; HOST is the name of one of them"
     )
     (ranked,) = start_notes([torchrun, accelerate])
     assert ranked == f"{note}; RANK is 0 there, and 1, 2 and so on on the others"
-    assert start_notes(rerun_commands([alone(0)], SETTINGS)) == []
+    assert start_notes(rerun_commands([alone(0)])) == []
 
 
 def test_what_was_left_open_is_as_it_came_out():
@@ -164,12 +164,12 @@ def test_what_was_left_open_is_as_it_came_out():
 def test_a_configuration_of_another_version_is_refused(change):
     record = make_record(0)
     with pytest.raises(InputError):
-        rerun_commands([record.model_copy(update={"config": record.config | change})], SETTINGS)
+        rerun_commands([record.model_copy(update={"config": record.config | change})])
 
 
 def test_what_a_graph_was_by_default_once_is_not_asked_for():
     earlier = make_record()
     earlier = earlier.model_copy(update={"config": earlier.config | {"cuda_graph": True}})
-    (command,) = rerun_commands([earlier], SETTINGS)
+    (command,) = rerun_commands([earlier])
     assert "cuda-graph" not in command  # which would be refused where there is no GPU
     assert len(group_runs([earlier, make_record(seed=1)])) == 1

@@ -115,7 +115,7 @@ def _names(names: Iterable[str]) -> str:
 
 def rerun_section(subject: Subject) -> Section:
     """The commands that make each row again."""
-    commands = [_commands(subject, row) for row in subject.rows]
+    commands = [_commands(row) for row in subject.rows]
     told = start_notes(line for command in commands for line in command.lines)
     return Section(
         key="rerun",
@@ -126,9 +126,9 @@ def rerun_section(subject: Subject) -> Section:
     )
 
 
-def _commands(subject: Subject, row: ReportRow) -> Commands:
+def _commands(row: ReportRow) -> Commands:
     try:
-        return Commands(name=row.name, lines=rerun_commands(row.runs, subject.options.recipes))
+        return Commands(name=row.name, lines=rerun_commands(row.runs))
     except InputError as error:
         return Commands(name=row.name, lines=(), why_none=f"not by this version: {error}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -13,7 +13,6 @@ from mnistbench.analysis.metrics import MetricName
 from mnistbench.analysis.stability import is_profiled
 from mnistbench.analysis.standing import order
 from mnistbench.analysis.target_score import told_target
-from mnistbench.output.rerun import Recipes
 from mnistbench.output.row_names import row_names
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
@@ -28,7 +27,6 @@ class ReportOptions:
     Attributes:
         targets: accuracies to score at, as fractions; none are the runs' own.
         references: curves that runs are held to.
-        recipes: what recipes set now, which commands are told against.
         scaling_fit_on: process counts to fit the model of scaling on; none is by default.
         scaling_target: the accuracy that scaling is read at; none is the runs' own.
         left_out: one sentence on records that could not be read; empty where all could.
@@ -36,7 +34,6 @@ class ReportOptions:
 
     targets: Sequence[float] = ()
     references: Sequence[ReferenceCurve] = ()
-    recipes: Recipes = field(default_factory=dict)
     scaling_fit_on: tuple[int, ...] = ()
     scaling_target: float | None = None
     left_out: str = ""

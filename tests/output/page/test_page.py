@@ -28,13 +28,11 @@ from mnistbench.output.page.report_data import ReportOptions, Subject
 from mnistbench.output.page.summary import summary_section, time_section
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Result, Throughput
-from mnistbench.workload.recipes import RECIPES
 from tests.made_records import slower
 from tests.page_records import every_kind, page_record
 
 SECTIONS = ["summary", "time", "curves", "ledger", "throughput", "scaling", "steps"]
 SECTIONS += ["operators", "care", "rerun", "environment", "telemetry"]
-RECIPE_SETTINGS = {name: recipe.settings for name, recipe in RECIPES.items()}
 
 
 def of(records, **options):
@@ -47,7 +45,7 @@ def seeds(n, accuracies=(0.9, 0.95, 0.98), **changes):
 
 @pytest.fixture(scope="module")
 def page():
-    return render_page(every_kind(), ReportOptions(recipes=RECIPE_SETTINGS), made_at="Made now.")
+    return render_page(every_kind(), ReportOptions(), made_at="Made now.")
 
 
 def test_a_page_of_everything_has_every_section_and_its_pictures(page):
@@ -60,7 +58,7 @@ def test_a_page_of_everything_has_every_section_and_its_pictures(page):
 
 @pytest.mark.slow
 def test_the_same_records_make_the_same_page(page):
-    again = render_page(every_kind(), ReportOptions(recipes=RECIPE_SETTINGS), made_at="Made now.")
+    again = render_page(every_kind(), ReportOptions(), made_at="Made now.")
     assert again == page
 
 
@@ -244,7 +242,7 @@ def test_the_environment_names_the_rows_that_differ():
 
 def test_a_row_that_this_version_cannot_run_says_why():
     records = [*seeds(1), page_record(name="cnn4-ce", config={"model": "of the future"})]
-    first, second = rerun_section(of(records, recipes=RECIPE_SETTINGS)).commands
+    first, second = rerun_section(of(records)).commands
     assert first.lines[0].startswith("mnistbench train --recipe simple-cnn ")
     assert second.lines == ()
     assert second.why_none.startswith("not by this version: model: ")
