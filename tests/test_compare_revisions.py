@@ -96,7 +96,7 @@ def test_a_comparison_leaves_nothing_in_the_repository_also_after_a_kill(reposit
     with comparison(repository, tmp_path, "--output-dir", "runs") as again:
         out, err = again.communicate()
     assert again.returncode == 0, err
-    assert "B is slower: samples/s -10.0 %" in out
+    assert "B (HEAD) is slower than A (HEAD~1): samples/s -10.0 %" in out
     assert "checking out" not in err
     assert "\nmnistbench: runs written to runs (" in err
     assert git(repository, "worktree", "list") == before

@@ -228,7 +228,7 @@ def test_the_elastic_script_wants_to_know_where_to_meet():
         ("distributed_type: MULTI_GPU\nuse_cpu: true\n", "num_processes"),
         ("distributed_type: NO\n", "YAML reads a bare NO as false: quote it"),
         ("distributed_type: 'NO'\nuse_cpu: 0\n", "use_cpu: should be a valid boolean (got 0)"),
-        ("distributed_type: 'NO'\nmixed_precision: bf8\n", "mixed_precision: should be 'no', 'b"),
+        ("distributed_type: 'NO'\nmixed_precision: bf8\n", "mixed_precision: unknown name 'bf8'"),
         ("distributed_type: 'NO'\nmain_process_port: -1\n", "main_process_port: should be gr"),
     ],
 )
@@ -311,5 +311,6 @@ def test_a_senseless_wait_is_refused(timeout, tmp_path, capsys):
     path = tmp_path / "config.yaml"
     keys = {"distributed_type": "MULTI_GPU", "use_cpu": True, "num_processes": 2}
     path.write_text(yaml.safe_dump(keys | {"num_machines": 2, "main_process_ip": "localhost"}))
-    assert doctor.main(["--launch-config", str(path), "--timeout-s", timeout]) == 1
-    assert "timeout_s: should be from 0 to 86400" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        doctor.main(["--launch-config", str(path), "--timeout-s", timeout])
+    assert "error: --timeout-s: should be " in capsys.readouterr().err

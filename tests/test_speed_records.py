@@ -217,7 +217,7 @@ def test_a_cold_run_that_fails_leaves_nothing(claim, tmp_path, capsys, monkeypat
         (["--what-changed", "two\nlines"], "what_changed: one line"),
         (["--recipe", "no-such"], "recipe: should be"),
         (["--", "--seed", "3"], "seed: is set by this command"),
-        (["--", "--lr", "fast"], "Error parsing --lr"),
+        (["--", "--lr", "fast"], "lr: should be a valid number (got 'fast')"),
     ],
 )
 def test_bad_usage_is_one_line(argv, says, claim, tmp_path, capsys):

@@ -123,7 +123,7 @@ def test_several_records_are_not_one_run(run):
 def test_the_real_door_checks_flags_without_a_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     check_arguments(TINY)
-    with pytest.raises(InputError, match=r"^lr: should be greater than 0 \(got -1"):
+    with pytest.raises(InputError, match=r"^--lr: should be greater than 0 \(got -1"):
         check_arguments([*TINY, "--lr=-1"])
     assert not list(tmp_path.iterdir())
 
