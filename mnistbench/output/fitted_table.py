@@ -226,7 +226,7 @@ def wrapped(text: str, width: float, *, indent: str = "", keep_words: bool = Fal
         break_long_words=not keep_words,
         break_on_hyphens=False,
     )
-    return lines.replace("\xa0%", " %")
+    return lines.replace("\xa0", " ")
 
 
 def _but(row: Mapping[str, str], gone: Collection[str]) -> dict[str, str]:
