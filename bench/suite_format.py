@@ -85,7 +85,9 @@ def shares_text(found: Level | None) -> str:
 
 
 def reached_text(found: CensoredMedian, show: Callable[[float], str]) -> str:
-    """The median of times to a target with its interval, and k of n; or that it was not reached."""
+    """The median of times to a target with its interval, and k of n; or that only k got there."""
+    if found.median is None:
+        return f"{found.reached}/{found.n} reached"
     median_and_ends = median_text(found._asdict() | {"of": found.n}, show)
     return f"{median_and_ends}, {found.reached}/{found.n}"
 

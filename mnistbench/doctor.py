@@ -40,6 +40,7 @@ __all__ = ["main"]
 _LAUNCH_TIMEOUT_S = 120
 _CHECK = "mnistbench.engine.connectivity_check"
 _LONGEST_WAIT_S = 86_400
+_SUMMARY_COLUMNS = 94  # of a table of layers with their kernels
 _LEAST_DISK_BYTES = 500 * 2**20
 
 
@@ -139,10 +140,12 @@ def _model_summary(name: ModelName) -> str:
 
     from mnistbench.workload.models import build_model
 
+    fits = shutil.get_terminal_size().columns >= _SUMMARY_COLUMNS
     summary = torchinfo.summary(
         build_model(RunConfig(model=name)),
         input_size=(1, 1, 28, 28),
-        col_names=("output_size", "kernel_size", "num_params"),
+        col_names=("output_size", *(["kernel_size"] if fits else []), "num_params"),
+        col_width=18,
         verbose=0,
     )
     return f"{name}\n{summary}"

@@ -150,7 +150,7 @@ def test_nothing_is_missing_where_only_the_wheel_is(installed, elsewhere):
     assert len(record["environment"]["code_sha256"]) == 12
     (band,) = (one for one in packaged_references() if one.recipe == "simple-cnn")
     save_record(of_reference(band, off=-0.1), elsewhere / "wrong")
-    assert "left at epoch 1 (86.62 %, band " in run(command, "report", "wrong")
+    assert "left at epoch 1 (86.62 %, band " in run(command, "report", "wrong", "--wide")
 
 
 @pytest.mark.usefixtures("elsewhere")

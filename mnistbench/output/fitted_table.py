@@ -22,10 +22,10 @@ _EXPECTED = {"reference": NOT_MEASURED, "n": "1", "status": "completed"}
 """Columns that are left out where every row says the same, expected thing."""
 
 _NAMES = ("recipe", "model", "loss")
-_SETTINGS = (
-    *("dataset", "target", "device", "batch", "precision", "loop", "epochs", "reference"),
-    *("n", "status"),
-)
+_SETTINGS = ("dataset", "target", "device", "batch", "precision", "loop")
+_SAID_ONCE = (*_SETTINGS, "epochs", "reference", "n", "status")
+"""Columns that stand above the table where all rows have the same."""
+
 _TEXTS = frozenset(
     {"found", "claims", "source", "remark", "why no more", "differs in", "verdict", "reference"}
     | {"B against A (95 % interval)", "change (95 % interval)"}
@@ -75,7 +75,7 @@ def split_shared(rows: Rows) -> tuple[dict[str, str], list[dict[str, str]]]:
     first = rows[0]
     same = [k for k in first if all(row[k] == first[k] for row in rows)]
     named = _NAMES if len(rows) > 1 else _NAMES[2:]
-    gone = {k for k in same if first[k] == NOT_MEASURED or k in {*named, *_SETTINGS}}
+    gone = {k for k in same if first[k] == NOT_MEASURED or k in {*named, *_SAID_ONCE}}
     told = {k: first[k] for k in same if k in gone and first[k] != NOT_MEASURED}
     return (told, [_but(row, gone) for row in rows]) if gone < first.keys() else ({}, rows)
 
@@ -200,9 +200,10 @@ class _Columns:
 
 
 def _in_blocks(rows: Rows, width: int) -> list[str]:
-    """A line for each cell, and an empty one between rows."""
-    blocks = [[wrapped(f"{k}: {text}", width, indent="  ") for k, text in r.items()] for r in rows]
-    return "\n\n".join("\n".join(block) for block in blocks).splitlines()
+    """A line for each cell that is not blank, and an empty one between rows."""
+    blocks = [[f"{k}: {text}" for k, text in row.items() if text] for row in rows]
+    told = ["\n".join(wrapped(cell, width, indent="  ") for cell in block) for block in blocks]
+    return "\n\n".join(told).splitlines()
 
 
 def _bare(cell: str) -> str:

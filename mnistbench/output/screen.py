@@ -21,6 +21,7 @@ _LONGEST = 300
 """Letters of a cell: nobody reads on, and a terminal would be full of it."""
 
 _NARROWEST = 20
+_NO_TERMINAL = 80
 _GAP = 2
 
 
@@ -41,8 +42,9 @@ class Screen(NamedTuple):
     def of(cls, stream: TextIO, *, wide: bool = False) -> Screen:
         """What `stream` is: as wide as ``COLUMNS`` says, or its terminal; 80 where it is none."""
         is_terminal = stream.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
-        columns = max(_NARROWEST, shutil.get_terminal_size().columns)
-        return cls(math.inf if wide else columns, is_terminal)
+        known = stream.isatty() or os.environ.get("COLUMNS")
+        columns = shutil.get_terminal_size().columns if known else _NO_TERMINAL
+        return cls(math.inf if wide else max(_NARROWEST, columns), is_terminal)
 
     def in_format(self, table_format: str) -> Screen:
         """The same, or Markdown."""

@@ -64,7 +64,7 @@ def test_per_device_batches_grow_with_the_processes_and_so_may_the_rate(launch):
     assert done.returncode == 0, done.stderr
     assert record.environment["global_batch_size"] == 32
     assert record.environment["lr_peak"] == pytest.approx(0.1)
-    assert "16 each = 32, lr × 2 (linear)" in done.stdout
+    assert "16 each = 32, lr × 2 (linear)" in " ".join(done.stdout.split())
     split = record.throughput.step_split
     assert split.compute_s > 0
     assert split.communication_s > 0

@@ -63,6 +63,8 @@ def test_a_setting_by_which_rows_are_told_apart_is_not_left_out():
     for width in range(20, 120):
         shown = fit(rows, width).rows
         assert len({(row["lr"], row["device"]) for row in shown}) in {0, 4}
+    rows = [row | {"n": str(k)} for k, row in enumerate(rows)]  # by which they are not known
+    assert all("device" in row for row in fit(rows, 70).rows)
 
 
 def test_long_names_lose_their_middle_only_while_no_two_become_the_same():

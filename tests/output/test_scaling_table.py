@@ -51,7 +51,7 @@ def test_the_verdict_is_the_largest_speedup_and_the_error_of_the_model(sweep):
     )
     assert best.endswith("× as fast to 97 %: 4 × 1 at batch 256, weak scaling")
     assert "where fitted (1, 2 processes) -" in model
-    errors = [f"{100 * check.error:+.0f} %" for check in report.held_out]
+    errors = [f"{round(100 * check.error):+d} %" for check in report.held_out]
     assert f"held out {errors[1]} to {errors[0]} (n = 2)" in model
     assert f"share cores, which it does not know, {errors[2]} to {errors[3]} (n = 2)" in model
 
