@@ -25,7 +25,7 @@ from mnistbench.analysis.metrics import MetricName
 from mnistbench.analysis.number_text import numbered
 from mnistbench.analysis.pairing import against_first, side_labels
 from mnistbench.analysis.rows import Comparison
-from mnistbench.analysis.settled import all_settled
+from mnistbench.analysis.settled import settled
 from mnistbench.analysis.splitting import split
 from mnistbench.cli import at_home, exit_on_input_error, say, show
 from mnistbench.compare_flags import CompareFlags
@@ -197,7 +197,7 @@ def _run_in_turn(
     labels = side_labels(names)
 
     def why_to_end(sides: Sequence[Sequence[RunRecord]]) -> str | None:
-        return all_settled(
+        return settled(
             against_first(sides, labels),
             metric=metric,
             min_effect=flags.min_effect,

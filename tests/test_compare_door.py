@@ -95,7 +95,10 @@ def test_gates_decide_the_exit_status(stored, capsys):
     )
     assert door.main(["a", "b", *gates, "--format", "json"]) == 1
     out, err = capsys.readouterr()
-    assert [gate["state"] for gate in json.loads(out)["gates"]] == ["fired", "passed"]
+    found = json.loads(out)
+    assert [gate["state"] for gate in found["gates"]] == ["fired", "passed"]
+    for told in (*found["rows"], *found["gates"]):
+        assert (told["a_name"], told["b_name"]) == ("a", "b")
     assert err.startswith("mnistbench: gate fired: ")
 
 

@@ -37,16 +37,17 @@ def run_in_turn(monkeypatch):
 
     def use(factor, pairs_in_all=64, error=None):
         def run(sides, *, output_dir, max_minutes, settled, tell):
-            asked.update(zip("ab", sides, strict=True))
+            asked.update(zip("abc", sides, strict=False))
             asked.update(output_dir=output_dir, max_minutes=max_minutes)
             if error:
                 raise error
             of_a, of_b = pairs(pairs_in_all, factor)
+            found = [of_a, *[of_b] * (len(sides) - 1)]
             for n in range(1, pairs_in_all + 1):
-                if reason := settled([of_a[:n], of_b[:n]]):
+                if reason := settled([side[:n] for side in found]):
                     tell(reason)
                     break
-            return of_a[:n], of_b[:n]
+            return [side[:n] for side in found]
 
         monkeypatch.setattr(interleave, "run_interleaved", run)
         return asked
@@ -69,6 +70,18 @@ def test_runs_in_turn_end_when_settled_and_the_table_says_the_same(
     assert "every p is 2 times that of one" in out
     assert asked["b"].arguments == ("--config", str(stored / "b.yaml"))
     assert (asked["max_minutes"], str(asked["output_dir"])) == (3.0, "new")
+
+
+def test_several_sides_end_together_by_their_own_names(stored, run_in_turn, capsys):
+    asked = run_in_turn(0.9)
+    assert door.main(["--interleave", "a", "b", "./b", "--baseline", "b"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert [asked[side].name for side in "abc"] == ["b #1", "a", "b #2"]
+    assert (
+        "settled after 8 pairs: a is slower than b #1 (samples/s); settled after 8 pairs: b" in out
+    )
+    assert "b #2 is slower than b #1: samples/s -10.0 %" in out
+    assert "adjusted over the rows of samples/s and, apart, the others (Holm)" in out
 
 
 def test_a_commit_that_lands_meanwhile_does_not_lose_the_runs(

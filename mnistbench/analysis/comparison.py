@@ -52,8 +52,8 @@ def compare(
     Raises:
         InputError: a side is empty but for profiled runs, or nothing on them belongs together.
     """
-    return _compare_matched(
-        [match_groups(a, b)],
+    return compare_sets(
+        [RecordSet(name="A", records=a), RecordSet(name="B", records=b)],
         metrics=metrics or default_metrics(a, b, target_accuracy=target_accuracy),
         target_accuracy=target_accuracy,
         force=force,
@@ -81,9 +81,13 @@ def compare_sets(
         match_groups(first[1].records, other.records, names=(first[0], label), by=field)
         for label, other in others
     ]
-    if not any(side.found for side in matched):
+    matches = [match for side in matched for match in side.found]
+    if not matches:
         raise InputError(f"by: nothing agrees with {names[0]} in all but {by}; name fewer records")
-    found = _compare_matched(matched, metrics=metrics, target_accuracy=target_accuracy, force=force)
+    found = compare_matches(matches, metrics=metrics, target_accuracy=target_accuracy, force=force)
+    notes = dict.fromkeys((*found.notes, *(note for side in matched for note in _alone(side))))
+    lacking = {side.names: tuple(side.only_in_a) for side in matched if side.only_in_a}
+    found = replace(found, notes=tuple(notes), missing={} if force else lacking)
     return between(found, names, [side.source or side.name for side in sides])
 
 
@@ -92,24 +96,6 @@ def between(comparison: Comparison, names: Sequence[str], sources: Sequence[obje
     known = zip(side_labels(names), map(str, sources), strict=True)
     about = ", ".join(f"{label} is {source}" for label, source in known if label != source)
     return replace(comparison, sides=tuple(names), about=about)
-
-
-def _compare_matched(
-    sides: Sequence[Matches],
-    *,
-    metrics: Sequence[MetricName],
-    target_accuracy: float | None,
-    force: bool,
-) -> Comparison:
-    found = compare_matches(
-        [match for side in sides for match in side.found],
-        metrics=metrics,
-        target_accuracy=target_accuracy,
-        force=force,
-    )
-    notes = dict.fromkeys((*found.notes, *(note for side in sides for note in _alone(side))))
-    lacking = {side.names: tuple(side.only_in_a) for side in sides if side.only_in_a}
-    return replace(found, notes=tuple(notes), missing={} if force else lacking)
 
 
 def _alone(side: Matches) -> list[str]:

@@ -66,7 +66,7 @@ def headlines(comparison: Comparison) -> list[str]:
 def _called(names: Names, comparison: Comparison) -> Names:
     """A and B with their own names, where these are known and short."""
     known = comparison.sides
-    if names != A_AND_B or not known or max(map(len, known)) > _SHORT:
+    if names != A_AND_B or known in {(), A_AND_B} or max(map(len, known)) > _SHORT:
         return names
     return f"A ({known[0]})", f"B ({known[1]})"
 
@@ -175,7 +175,7 @@ def comparison_values(comparison: Comparison, outcomes: Sequence[Outcome]) -> di
     """All of it as plain values: what JSON holds."""
     return {
         "rows": [_row_values(row, comparison.sides) for row in comparison.rows],
-        "gates": [_gate_values(outcome) for outcome in outcomes],
+        "gates": [_gate_values(outcome, comparison.sides) for outcome in outcomes],
         "headlines": headlines(comparison),
         "notes": [*filter(None, [comparison.about]), *_method(comparison), *comparison.notes],
         "counted": comparison.counted,
@@ -186,11 +186,9 @@ def comparison_values(comparison: Comparison, outcomes: Sequence[Outcome]) -> di
 
 def _row_values(row: Row, sides: Sequence[str]) -> dict[str, Any]:
     change = row.change or (None, None, None)
-    names = sides if row.names == A_AND_B and sides else row.names
     return {
         "name": row.name,
-        "a_name": names[0],
-        "b_name": names[1],
+        **_names(row.names, sides),
         "metric": row.metric,
         "target_accuracy": row.target_accuracy,
         "estimator": METRICS[row.metric].estimator,
@@ -211,12 +209,17 @@ def _row_values(row: Row, sides: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _gate_values(outcome: Outcome) -> dict[str, Any]:
+def _names(names: Names, sides: Sequence[str]) -> dict[str, str]:
+    """What A and B are called, by their own names where these are known."""
+    a, b = sides if names == A_AND_B and sides else names
+    return {"a_name": a, "b_name": b}
+
+
+def _gate_values(outcome: Outcome, sides: Sequence[str]) -> dict[str, Any]:
     return {
         "gate": outcome.gate.text,
         "name": outcome.name,
-        "a_name": outcome.names[0],
-        "b_name": outcome.names[1],
+        **_names(outcome.names, sides),
         "state": outcome.state,
         "why": outcome.why,
         "value": None if outcome.value is None else finite(outcome.value),

@@ -358,6 +358,26 @@ def test_sides_by_loss_are_compared_model_by_model(make_side):
     assert lacking.missing == {("A", "B"): ("simple-cnn",)}
 
 
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("precision", [{"mixed_precision": "no"}, {"mixed_precision": "bf16"}]),
+        ("num_processes", [{"num_processes": 1}, {"num_processes": 2}]),
+        ("torch", [{"versions": {"torch": "2.9"}}, {"versions": {"torch": "2.10"}}]),
+        ("commit", [{"git_commit": "x" * 40}, {"git_commit": "y" * 40}]),
+    ],
+)
+def test_sides_by_what_they_ran_on_are_compared_model_by_model(make_side, key, told):
+    runs = [
+        run.model_copy(update={"environment": run.environment | its})
+        for its in told
+        for run in grid(make_side, models=("mlp", "linear"), losses=("mse",))
+    ]
+    table = compare_sets(split(runs, key), by=key, metrics=["test_accuracy"])
+    assert [row.name for row in table.rows] == ["mlp, mse", "linear, mse"]
+    assert not [note for note in table.notes if "differs in" in note]
+
+
 def test_a_side_of_one_set_that_is_like_nothing_else_is_named(make_side):
     runs = grid(make_side, models=("mlp", "linear"), losses=("cross-entropy", "mse"))
     other = grid(make_side, models=("cnn4", "dnn4"), losses=("bce",))

@@ -10,7 +10,7 @@ from mnistbench.analysis.comparison import after_looks, compare
 from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.pairing import as_one
 from mnistbench.analysis.samples import sample_of
-from mnistbench.analysis.settled import all_settled, settled
+from mnistbench.analysis.settled import settled
 from mnistbench.schema.record import Result, Throughput
 from mnistbench.stats.sequential_test import look_factor, looks
 
@@ -40,7 +40,7 @@ def make_pairs(make_record):
 def ended_after(a, b, **rule):
     """Pairs and reason at the end of a comparison that adds a pair at a time."""
     for n in range(1, len(a) + 1):
-        reason = settled(as_one(a[:n], b[:n]), **rule)
+        reason = settled([as_one(a[:n], b[:n])], **rule)
         if reason:
             return n, reason
     return len(a), None
@@ -90,9 +90,9 @@ def test_by_default_accuracies_have_to_be_ten_times_as_close(make_pairs):
 
     a, b = make_pairs(8)
     a, b = with_accuracies(a, 0.98, 0.985), with_accuracies(b, 0.985, 0.98)
-    assert settled(as_one(a, b), metric="test_accuracy") is None
-    assert settled(as_one(a, b), metric="test_accuracy", min_effect=0.02)
-    assert settled(as_one(a, with_accuracies(b, 0.98, 0.985)), metric="test_accuracy") == (
+    assert settled([as_one(a, b)], metric="test_accuracy") is None
+    assert settled([as_one(a, b)], metric="test_accuracy", min_effect=0.02)
+    assert settled([as_one(a, with_accuracies(b, 0.98, 0.985))], metric="test_accuracy") == (
         "settled after 8 pairs: no difference in test accuracy larger than 0.2 points "
         "between A and B"
     )
@@ -104,11 +104,11 @@ def test_sides_end_together_and_share_the_error(make_pairs):
     p = sample_of(pair, METRICS["samples_per_s"], None).p_value()
     assert 0.05 / 2 / 4 < p < 0.05 / 2 / 3  # the least that eight pairs can have
     rule = {"metric": "samples_per_s", "min_effect": 1e-9}
-    assert all_settled([pair] * 3, **rule) == settled(pair, **rule)
-    assert all_settled([pair] * 4, **rule) is None
+    assert settled([pair] * 3, **rule) == settled([pair], **rule)
+    assert settled([pair] * 4, **rule) is None
     other = as_one(a, make_pairs(8, seed=1)[1], names=("A", "C"))
-    assert all_settled([pair, other], **rule) is None
-    close = all_settled([pair, other], metric="samples_per_s", min_effect=0.9)
+    assert settled([pair, other], **rule) is None
+    close = settled([pair, other], metric="samples_per_s", min_effect=0.9)
     assert close.endswith(
         "; settled after 8 pairs: no difference in samples/s larger than 90 % between A and C"
     )
@@ -116,12 +116,12 @@ def test_sides_end_together_and_share_the_error(make_pairs):
 
 def test_between_looks_nothing_ends(make_pairs):
     a, b = make_pairs(10, factor=0.5)
-    assert settled(as_one(a, b)) is None
+    assert settled([as_one(a, b)]) is None
 
 
 def test_what_cannot_be_measured_ends_at_once(make_pairs):
     a, b = make_pairs(1)
-    assert settled(as_one(a, b), metric="val_accuracy") == (
+    assert settled([as_one(a, b)], metric="val_accuracy") == (
         "val accuracy cannot be compared: not measured in A and B"
     )
 
