@@ -66,9 +66,9 @@ def did_you_mean(word: object, names: Iterable[str], *, flag: bool = False) -> s
     if not isinstance(word, str) or len(word) > _LONGEST:
         return ""
     typed = word.lower().replace("-", "_")
-    if typed in _ELSEWHERE:
-        return f"; {_ELSEWHERE[typed]}"
     spelled = {name.lower().replace("-", "_"): name for name in names}
+    if typed in _ELSEWHERE and "mixed_precision" in spelled:  # among settings of a run
+        return f"; {_ELSEWHERE[typed]}"
     synonyms = (name.replace("-", "_") for name in _SYNONYMS.get(typed, ()))
     near = [name for name in synonyms if name in spelled]
     if not near and len(typed) > 1:
