@@ -119,8 +119,8 @@ KINDS = [
         inside("phases_s", **{"\x1b[31m": "1"}),
         r"phases_s.'\x1b[31m'.[key]",
     ),
-    ("record: a path for a name", changed(run_id="../../etc"), "run_id: String should match"),
-    ("record: markup for a name", inside("config", model="<b>"), "config: model: String should"),
+    ("record: a path for a name", changed(run_id="../../etc"), "run_id: should match"),
+    ("record: markup for a name", inside("config", model="<b>"), "config: model: should"),
     ("record: a folder", at_record(Path.mkdir), "record.json: cannot be read (Is a directory)"),
     ("record: a pipe", at_record(os.mkfifo), "cannot be read (no regular file)"),
     (
@@ -173,7 +173,11 @@ KINDS = [
     ("launch: text for a switch", launch(LAUNCH.replace("true", "cpu")), "use_cpu: should be"),
     ("launch: number for text", launch(LAUNCH + "main_process_ip: 1\n"), "main_process_ip: should"),
     ("launch: unquoted NO", launch("distributed_type: NO\nnum_processes: 1\n"), "quote it"),
-    ("launch: no precision", launch(LAUNCH + "mixed_precision: fp1\n"), "mixed_precision: should"),
+    (
+        "launch: no precision",
+        launch(LAUNCH + "mixed_precision: fp1\n"),
+        "mixed_precision: unknown name",
+    ),
     ("launch: json", launch('{"use_cpu": NaN}', "launch.json"), "NaN is not strict JSON"),
     # data
     ("data: an empty file", data(cut(TRAIN_IMAGES, 0)), "truncated: 0 of 47040016 bytes"),

@@ -45,9 +45,9 @@ def did_you_mean(word: object, names: Iterable[str], *, flag: bool = False) -> s
     if not isinstance(word, str) or len(word) > _LONGEST:
         return ""
     typed = word.lower().replace("-", "_")
-    if typed in {"cpu", "cuda", "device", "gpu"}:
-        return _DEVICE
     spelled = {name.lower().replace("-", "_"): name for name in names}
+    if typed in {"cpu", "cuda", "device", "gpu"} and "mixed_precision" in spelled:
+        return _DEVICE  # among settings of a run
     synonyms = (name for name, words in _SYNONYMS.items() if typed in words)
     near = [its for its in (name.replace("-", "_") for name in synonyms) if its in spelled]
     if not near and len(typed) > 1:

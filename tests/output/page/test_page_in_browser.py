@@ -171,7 +171,11 @@ def test_a_row_is_switched_off_and_lit_in_all_pictures_at_once(opened):
     assert press.get_attribute("aria-pressed") == "false"
     assert page.locator(f'.series[data-row="{name}"]:visible').count() == 0
     assert shown(page)[0] == name  # to be switched on again
-    page.locator(f'.key[data-row="{name}"]').first.click()
+    key = page.locator("svg").get_by_role("button", name=name).first
+    assert key.get_attribute("aria-pressed") == "false"
+    key.click()
+    key.press("Enter")
+    key.press(" ")
     assert press.get_attribute("aria-pressed") == "true"
     assert page.locator(f'.series[data-row="{name}"]:visible').count() == 2
     page.locator("table[data-table='ledger'] tbody tr").nth(1).hover()
@@ -270,6 +274,6 @@ def test_the_address_holds_what_was_chosen(opened):
     assert shown(again) == shown(page)
     assert again.get_by_role("columnheader", name="samples/s").get_attribute("aria-sort")
     assert again.locator(f'.series[data-row="{names[1]}"]:visible').count() == 0
-    assert again.locator("figure[data-picture='accuracy'] [aria-pressed='true']").count() == 1
+    assert again.locator("figure[data-picture='accuracy'] button[aria-pressed='true']").count() == 1
     seen(again.locator("#curves h2"))
     seen(opened(at="#curves").locator("#curves h2"))  # a link to a section, as before

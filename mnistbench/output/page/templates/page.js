@@ -1,5 +1,4 @@
-"use strict";
-(() => {
+(() => { "use strict";
   const all = (selector, at = document) => [...at.querySelectorAll(selector)];
   const button = (textContent, properties) =>
     Object.assign(document.createElement("button"), { type: "button", textContent, ...properties });
@@ -119,11 +118,13 @@
   for (const { name, parts } of named.filter((row) => row.drawn)) {
     const colour = parts.flatMap((part) => [...part.classList]).find((one) => /^c\d$/.test(one)) ?? "";
     const onclick = act(() => flip(state.hide, name));
+    const onkeydown = (event) => /^( |Enter)$/.test(event.key) && (event.preventDefault(), onclick());
+    const swatch = { className: `swatch ${colour}`, title: `Show ${name} in pictures`, onclick };
     for (const part of parts) {
-      if (part.matches(".key")) part.onclick = onclick;
-      if (!part.texts) continue;
-      part.toggle = button("", { className: `swatch ${colour}`, title: `Show ${name} in pictures`, onclick });
-      part.cells[0].prepend(part.toggle);
+      if (part.texts) part.cells[0].prepend((part.toggle = button("", swatch)));
+      if (!part.matches(".key")) continue;
+      part.toggle = Object.assign(part, { role: "button", tabIndex: 0, onclick, onkeydown });
+      part.closest("svg").role = "group"; // a picture alone would hide its buttons
     }
   }
   const light = ({ target }) => {
@@ -174,8 +175,7 @@
     tip.textContent = told ?? (svg ? nearest(svg, at) : "");
     tip.hidden = !tip.textContent;
     const right = document.documentElement.clientWidth - tip.offsetWidth - 8;
-    tip.style.left = `${Math.max(4, Math.min(clientX + 14, right))}px`;
-    tip.style.top = `${clientY + 18}px`;
+    tip.style.translate = `${Math.max(4, Math.min(clientX + 14, right))}px ${clientY + 18}px`;
   };
   for (const kind of ["pointermove", "pointerdown"]) document.addEventListener(kind, point);
   for (const title of all("svg title")) title.remove(); // the browser would show it as well
@@ -230,8 +230,8 @@
     clearTimeout(write.soon); // browsers limit how often an address may change
     write.soon = setTimeout(() => history.replaceState(null, "", address), 150);
   };
-  const read = () => {
-    const parts = location.hash.slice(1).split("&");
+  const read = ({ newURL = location.href }) => { // the address may have changed again since
+    const parts = new URL(newURL).hash.slice(1).split("&");
     state.section = parts[0].includes("=") ? "" : parts.shift();
     if (parts.length || !state.section) { // a link to a section keeps what was chosen
       const chosen = new URLSearchParams(parts.join("&"));
@@ -246,5 +246,5 @@
   reset.onclick = act(() => (state.filter = "", state.hide.clear(), box.focus()));
   addEventListener("hashchange", read);
   tools.hidden = false;
-  read();
+  read({});
 })();
