@@ -88,7 +88,7 @@ def reached_text(found: CensoredMedian, show: Callable[[float], str]) -> str:
     """The median of times to a target with its interval, and k of n; or that only k got there."""
     if found.median is None:
         return f"{found.reached}/{found.n} reached"
-    median_and_ends = median_text(found._asdict() | {"of": found.n}, show)
+    median_and_ends = median_text(found, show)
     return f"{median_and_ends}, {found.reached}/{found.n}"
 
 

@@ -17,11 +17,9 @@ from mnistbench.analysis.stability import (
     ran_beside_others,
     stood_still,
 )
-from mnistbench.analysis.target_score import TargetScore
 from mnistbench.schema.escaping import brief
 from mnistbench.schema.record import RunRecord, finite
 from mnistbench.stats.readings import Reading
-from mnistbench.stats.survival import CensoredMedian
 
 __all__ = [
     "accuracy_by_epoch",
@@ -31,7 +29,6 @@ __all__ = [
     "identify",
     "run_name",
     "settings_apart",
-    "target_values",
 ]
 
 _LONGEST = 60
@@ -58,21 +55,6 @@ def identify(group: Sequence[RunRecord]) -> dict[str, Any]:
     epochs = {run.num_epochs for run in counted(group)}
     one = epochs.pop() if len(epochs) == 1 else None
     return _what(group[0]) | _which(group) | {"epochs": one}
-
-
-def target_values(score: TargetScore) -> dict[str, Any]:
-    """`score` as rows and files have it: times in seconds, ``None`` where it was not reached."""
-
-    def median(part: CensoredMedian) -> dict[str, Any]:
-        ends = {"low": part.low, "high": part.high, "above": part.above, "at_most": part.at_most}
-        return {"median": part.median} | ends | {"reached": part.reached, "of": part.n}
-
-    expected = score.expected_s
-    return {
-        "time_to_accuracy_s": median(score.time_s),
-        "steps_to_accuracy": median(score.steps),
-        "expected_time_s": {"time": expected.time, "low": expected.low, "high": expected.high},
-    }
 
 
 def accuracy_by_epoch(group: Sequence[RunRecord]) -> dict[int, Level]:

@@ -13,7 +13,6 @@ from mnistbench.analysis.grouping import (
     accuracy_by_epoch,
     group_labels,
     group_runs,
-    target_values,
 )
 from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
@@ -119,7 +118,7 @@ def render_targets(
     if table_format in {"json", "csv"}:
         return data_text(export_rows(groups, targets=targets), table_format)
     scored = [
-        (group, name, target, target_values(score_target(group, target)))
+        (group, name, target, score_target(group, target))
         for group, name in zip(groups, _leads(groups), strict=True)
         for target in targets
     ]

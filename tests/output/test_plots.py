@@ -166,7 +166,7 @@ def test_a_backend_or_matplotlibrc_that_is_not_there_for_us_is_no_error(
 @pytest.mark.processes
 def test_the_backend_is_left_to_whoever_draws_later_in_the_process():
     code = (
-        "from mnistbench.output.charts.style import plain_matplotlib\n"
+        "from mnistbench.output.charts.figure import plain_matplotlib\n"
         "with plain_matplotlib(): pass\n"
         "import os, matplotlib; print(matplotlib.rcParams['backend'], os.environ['MPLBACKEND'])"
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 from mnistbench.output.charts.ticks import error_ticks, linear_ticks, log_ticks
 
@@ -23,11 +23,14 @@ __all__ = [
     "Picture",
     "Scale",
     "axis_over",
+    "first_rows",
     "rows_axis",
     "ticked",
 ]
 
-Scale: TypeAlias = Literal["linear", "log", "log2", "error"]
+_T = TypeVar("_T")
+
+Scale: TypeAlias = Literal["linear", "log", "error"]
 """How an axis goes: `error` is by the logarithm of what an accuracy [%] lacks of 100."""
 
 _ONE_IMAGE = 0.01
@@ -37,14 +40,14 @@ _ANY = 1e250
 _BOUNDS: Mapping[Scale, tuple[float, float]] = {
     "linear": (-_ANY, _ANY),
     "log": (1 / _ANY, _ANY),
-    "log2": (1 / _ANY, _ANY),
     "error": (-_ANY, 100.0),
 }
 """What an axis can show, with more on either side."""
 
+_MOST_ROWS = 80
 _MARGIN = 0.05
 _LEAST_SPAN = 1e-6  # of the values; numbers closer than that are all the same on an axis
-_ROOM: Mapping[Scale, float] = {"log": 0.15, "log2": 0.15, "error": 0.1}
+_ROOM: Mapping[Scale, float] = {"log": 0.15, "error": 0.1}
 """Half of an axis on which all values are the same; a linear one goes by the value."""
 
 
@@ -222,6 +225,12 @@ def ticked(axis: Axis, ticks: Iterable[float]) -> Axis:
 def rows_axis(count: int) -> Axis:
     """The axis of `count` lines of dots or bars, the first at the top."""
     return Axis(label="", low=count - 0.5, high=-0.5)
+
+
+def first_rows(rows: Sequence[_T]) -> tuple[Sequence[_T], str]:
+    """What of `rows` one picture has lines for, and what to say of the others."""
+    told = f" The first {_MOST_ROWS} of {len(rows)} rows." if len(rows) > _MOST_ROWS else ""
+    return rows[:_MOST_ROWS], told
 
 
 def _height(value: float, scale: Scale) -> float:

@@ -6,11 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from mnistbench.analysis.number_text import goal, seconds
-from mnistbench.output.charts.picture import Axis, Dot, Panel, Picture, axis_over, rows_axis
-from mnistbench.output.charts.rows import parts_of
+from mnistbench.output.charts.picture import (
+    Axis,
+    Dot,
+    Panel,
+    Picture,
+    axis_over,
+    first_rows,
+    rows_axis,
+)
 from mnistbench.stats.survival import CensoredMedian
 
-__all__ = ["TimedRow", "time_pictures"]
+__all__ = ["TimedRow", "time_picture"]
 
 _TOLD = 7
 _WIDE = 20.0
@@ -27,27 +34,24 @@ class TimedRow(NamedTuple):
     mark: str = ""
 
 
-def time_pictures(
+def time_picture(
     rows: Sequence[TimedRow], target: float, places: Mapping[str, int]
-) -> list[Picture]:
-    """Pictures of `rows`, as ordered, at a `target` accuracy; none if no row got there.
+) -> Picture | None:
+    """The picture of `rows`, as ordered, at a `target` accuracy; ``None`` if no row got there.
 
     `places` has the place of each row among those of the page, which gives it its colour.
     """
     if not any(row.time_s.reached for row in rows):
-        return []
-    parts, told = parts_of(rows)
-    axis = _axis(rows)
-    return [
-        Picture(
-            name=f"time-to-{target * 100:.10g}".replace(".", "-") + (f"-{k}" if k > 1 else ""),
-            title=f"Train time to {goal(target)}" + (f", part {k}" if k > 1 else ""),
-            caption=f"{_caption(rows)}{told}",
-            alt=f"Median train seconds to {goal(target)}: {_told(part)}.",
-            panels=[_panel(part, axis, places)],
-        )
-        for k, part in enumerate(parts, start=1)
-    ]
+        return None
+    drawn, told = first_rows(rows)
+    dots = [_dot(y, row, places.get(row.name, 0)) for y, row in enumerate(drawn)]
+    return Picture(
+        name=f"time-to-{target * 100:.10g}".replace(".", "-"),
+        title=f"Train time to {goal(target)}",
+        caption=_caption(rows) + told,
+        alt=f"Median train seconds to {goal(target)}: {_told(drawn)}.",
+        panels=[Panel(x=_axis(rows), y=rows_axis(len(drawn)), marks=dots)],
+    )
 
 
 def _caption(rows: Sequence[TimedRow]) -> str:
@@ -87,11 +91,6 @@ def _axis(rows: Sequence[TimedRow]) -> Axis:
         room = (high / low) ** _ROOM
         return axis_over("train seconds", [low, high * room], scale="log")
     return axis_over("train seconds", [0.0, high * (1 + _ROOM)])
-
-
-def _panel(rows: Sequence[TimedRow], axis: Axis, places: Mapping[str, int]) -> Panel:
-    dots = [_dot(y, row, places.get(row.name, 0)) for y, row in enumerate(rows)]
-    return Panel(x=axis, y=rows_axis(len(rows)), marks=dots)
 
 
 def _dot(y: int, row: TimedRow, place: int) -> Dot:

@@ -9,7 +9,7 @@ from mnistbench.analysis.bottleneck import limits_line
 from mnistbench.analysis.grouping import identify
 from mnistbench.analysis.number_text import NOT_MEASURED, ms
 from mnistbench.output.charts.roofline import RooflinePoint, roofline_picture
-from mnistbench.output.charts.stacked_bars import Stack, step_pictures
+from mnistbench.output.charts.stacked_bars import Stack, step_picture
 from mnistbench.output.page.parts import Section, Table
 from mnistbench.output.page.report_data import ReportRow, Subject
 from mnistbench.output.profile_table import operator_rows, profile_line
@@ -38,7 +38,7 @@ def step_section(subject: Subject) -> Section | None:
         lead="Where the time of a step goes, and how near it comes to what the machine can do.",
         said=[f"{name}: {why}." for name, run in middle.items() if (why := limits_line(run))],
         pictures=[
-            *step_pictures([_stack(name, cost) for name, cost in costs.items()]),
+            step_picture([_stack(name, cost) for name, cost in costs.items()]),
             *([roofline] if roofline else []),
         ],
         tables=[Table(rows=_known([_cost_cells(*one) for one in costs.items()]))],

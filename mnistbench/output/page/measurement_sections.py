@@ -14,9 +14,8 @@ from mnistbench.analysis.scaling.speedup import Measured, Speedup
 from mnistbench.analysis.stability import is_profiled, mark_notes
 from mnistbench.output.charts.curve_pictures import curve_pictures
 from mnistbench.output.charts.picture import Picture
-from mnistbench.output.charts.rows import MOST_ROWS
 from mnistbench.output.charts.speed_pictures import Speed, speed_picture, speedup_picture
-from mnistbench.output.charts.stacked_bars import Stack, ledger_pictures
+from mnistbench.output.charts.stacked_bars import Stack, ledger_picture
 from mnistbench.output.page.parts import Section, Table
 from mnistbench.output.page.report_data import ReportRow, Subject
 from mnistbench.output.scaling_table import scaling_notes, speedup_cells, verdict_lines
@@ -60,8 +59,8 @@ def ledger_section(subject: Subject) -> Section | None:
         key="ledger",
         title="Clock ledger",
         lead="What the seconds of a run went into, from its start to its result.",
-        pictures=ledger_pictures([Stack(name, ledger) for name, ledger in spent.items()]),
-        tables=[Table(title="Mean seconds by phase", rows=cells, folded=len(cells) > MOST_ROWS)],
+        pictures=[ledger_picture([Stack(name, ledger) for name, ledger in spent.items()])],
+        tables=[Table(title="Mean seconds by phase", rows=cells)],
         notes=[
             "import, startup and data are means over the runs that began a process",
             *mark_notes([row.runs for row in subject.timed]),

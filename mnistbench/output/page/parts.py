@@ -11,6 +11,7 @@ from mnistbench.output.fitted_table import is_figure
 __all__ = ["Commands", "Section", "Table"]
 
 _ONE_LINE = 28
+_LONG = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +21,15 @@ class Table:
     Attributes:
         rows: all of the same columns; the first column names a row.
         title: said above it, if a section has several.
-        folded: shown on request only, for what is long and seldom read.
     """
 
     rows: Sequence[Mapping[str, str]]
     title: str = ""
-    folded: bool = False
+
+    @property
+    def folded(self) -> bool:
+        """Whether it is shown on request only, as it is long and seldom read."""
+        return bool(self.title) and len(self.rows) > _LONG
 
     @property
     def columns(self) -> list[str]:

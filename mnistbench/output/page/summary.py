@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from mnistbench.analysis.grouping import target_values
 from mnistbench.analysis.number_text import goal
 from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.analysis.target_score import score_target
-from mnistbench.output.charts.rows import MOST_ROWS
-from mnistbench.output.charts.time_pictures import TimedRow, time_pictures
+from mnistbench.output.charts.time_pictures import TimedRow, time_picture
 from mnistbench.output.fitted_table import split_shared
 from mnistbench.output.number_format import (
     notes,
@@ -62,20 +60,20 @@ def time_section(subject: Subject) -> Section | None:
         pictures=[
             picture
             for target, rows in scored.items()
-            for picture in time_pictures(
-                [TimedRow(row.name, s.time_s, time_mark(row.runs)) for row, s in rows],
-                target,
-                subject.places,
+            if (
+                picture := time_picture(
+                    [TimedRow(row.name, s.time_s, time_mark(row.runs)) for row, s in rows],
+                    target,
+                    subject.places,
+                )
             )
         ],
         tables=[
             Table(
                 title=f"To {goal(target)}",
                 rows=[
-                    {"run": row.name} | target_cells(target_values(s), mark=time_mark(row.runs))
-                    for row, s in rows
+                    {"run": row.name} | target_cells(s, mark=time_mark(row.runs)) for row, s in rows
                 ],
-                folded=len(rows) > MOST_ROWS,
             )
             for target, rows in scored.items()
         ],
