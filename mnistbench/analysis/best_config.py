@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mnistbench.analysis.comparability import machine_problem
 from mnistbench.analysis.differences import values_of
-from mnistbench.analysis.grouping import differences, group_runs, run_name
+from mnistbench.analysis.grouping import full_names, group_runs
 from mnistbench.analysis.metrics import METRICS, Metric, MetricName
 from mnistbench.analysis.pairing import as_one
 from mnistbench.analysis.repeats import num_lost, one_per_seed
@@ -44,7 +44,6 @@ class Candidate:
 
     Attributes:
         name: recipe, or model and loss, and what sets it apart from others.
-        differs: the latter alone.
         runs: all of it, in the order of their seeds.
         readings: the metric of those that measured it.
         seeds: of these readings.
@@ -55,7 +54,6 @@ class Candidate:
     """
 
     name: str
-    differs: str
     runs: tuple[RunRecord, ...]
     readings: tuple[Reading, ...]
     seeds: tuple[int, ...]
@@ -136,22 +134,21 @@ def select(records: Sequence[RunRecord], metric: str) -> Selection:
     _require_comparable(records, name)
     groups = group_runs(records, across_commits=True)
     found = [
-        _candidate(group, differs, METRICS[name])
-        for group, differs in zip(groups, differences(groups), strict=True)
+        _candidate(group, called, METRICS[name])
+        for group, called in zip(groups, full_names(groups), strict=True)
     ]
     ranked = sorted(found, key=partial(_place, higher_is_better=METRICS[name].higher_is_better))
     _require_winner(ranked[0], name)
     return replace(_drawn_again(ranked, name), left_out=tuple(left_out))
 
 
-def _candidate(group: Sequence[RunRecord], differs: str, metric: Metric) -> Candidate:
+def _candidate(group: Sequence[RunRecord], name: str, metric: Metric) -> Candidate:
     runs = sorted(group, key=lambda record: (record.seed, record.created_at))
     apart = one_per_seed(runs) if metric.independent == "seed" else runs
     measured = [(run.seed, reading) for run in apart for reading in metric.samples([run])]
     readings = tuple(reading for _, reading in measured)
     return Candidate(
-        name=", ".join(filter(None, (run_name(runs[0]), differs))),
-        differs=differs,
+        name=name,
         runs=tuple(runs),
         readings=readings,
         seeds=tuple(seed for seed, _ in measured),

@@ -24,6 +24,7 @@ from mnistbench.stats.readings import Reading
 __all__ = [
     "accuracy_by_epoch",
     "differences",
+    "full_names",
     "group_labels",
     "group_runs",
     "identify",
@@ -74,8 +75,14 @@ def accuracy_by_epoch(group: Sequence[RunRecord]) -> dict[int, Level]:
 
 def group_labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     """A short name for each group; those that would be told apart by nothing are numbered."""
+    named = zip(groups, full_names(groups), strict=True)
+    return numbered(_label(group, name) for group, name in named)
+
+
+def full_names(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
+    """The name of each group with what sets it apart from others of that name."""
     named = zip(groups, differences(groups), strict=True)
-    return numbered(_label(group, differs) for group, differs in named)
+    return [", ".join(filter(None, (run_name(group[0]), differs))) for group, differs in named]
 
 
 def differences(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
@@ -180,14 +187,13 @@ def _which(group: Sequence[RunRecord]) -> dict[str, Any]:
     }
 
 
-def _label(group: Sequence[RunRecord], differs: str) -> str:
+def _label(group: Sequence[RunRecord], name: str) -> str:
     """What was trained, on what, and over how many seeds."""
     first, n = group[0], len(counted(group))
     data = first.dataset.name if first.dataset else "no data"
     size = f"{n} of {len(group)}" if n < len(group) else str(n)
-    what = brief(", ".join(filter(None, (run_name(first), differs))), _LONGEST)
-    name = f"{what} on {data}" + ", profiled" * is_profiled(first)
-    return name + (f" (n = {size})" if len(group) > 1 else "")
+    what = f"{brief(name, _LONGEST)} on {data}" + ", profiled" * is_profiled(first)
+    return what + (f" (n = {size})" if len(group) > 1 else "")
 
 
 def _status(group: Sequence[RunRecord]) -> str:

@@ -12,17 +12,11 @@ __all__ = [
     "goal",
     "ms",
     "numbered",
-    "percent",
     "seconds",
     "setting_text",
 ]
 
 NOT_MEASURED = "–"
-
-
-def percent(share: float) -> str:
-    """A fraction as a percentage of two decimals, without its sign."""
-    return f"{100 * share:.2f}"
 
 
 def seconds(value: float) -> str:

@@ -17,8 +17,8 @@ from mnistbench.output.charts.curves import (
     loss_curve,
     thinned,
 )
-from mnistbench.output.charts.looks import FEW
 from mnistbench.output.charts.picture import Key, Line, Panel, Picture, Scale, axis_over
+from mnistbench.output.charts.shapes import FEW
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 

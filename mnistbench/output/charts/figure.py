@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from xml.etree.ElementTree import Element
 
 from mnistbench.output.charts.layout import SMALL
-from mnistbench.output.charts.looks import COLOURS
 from mnistbench.output.charts.picture import Picture
+from mnistbench.output.charts.shapes import COLOURS
 from mnistbench.output.charts.svg import svg_element
 from mnistbench.schema.errors import InputError, first_line
 

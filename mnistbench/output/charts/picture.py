@@ -77,9 +77,9 @@ class Line:
         row: the row of the page that it belongs to; empty if to none.
         look: its colour, line and marker by number; ``None`` is ink, for what is no measurement.
         low: lower ends of the points' intervals, with `high`; none if there are none.
-        kind: `pale` is behind others, `thin` one of several runs, `points` are not joined.
-        bars: intervals are drawn as bars, else as a band.
-        marks: the most points that are marked; 0 marks none.
+        kind: `pale` is behind others, `thin` one of several runs, `points` are not joined, each
+            is marked and has a bar; the intervals of others are a band.
+        marks: of a line the most points that are marked; 0 marks none.
         text: written at its end.
         told: what it is, or its numbers if it is of `points`, in words.
     """
@@ -91,7 +91,6 @@ class Line:
     low: Sequence[float] = ()
     high: Sequence[float] = ()
     kind: Literal["line", "thin", "pale", "dashed", "points"] = "line"
-    bars: bool = False
     marks: int = 0
     text: str = ""
     told: str = ""

@@ -110,11 +110,9 @@ def _lines(series: Sequence[Speed], look: int, unit: str) -> Iterable[Line]:
             row=speed.row,
             look=look,
             kind="points",
-            marks=1,
             told=_in_words(speed, unit),
             low=ends[:1],
             high=ends[1:],
-            bars=True,
         )
 
 

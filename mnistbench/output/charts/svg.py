@@ -21,9 +21,10 @@ from mnistbench.output.charts.layout import (
     laid_out,
     shortened,
 )
-from mnistbench.output.charts.looks import DASHES, FEW
 from mnistbench.output.charts.picture import Axis, Bars, Dot, Key, Line, Mark, Panel, Picture
 from mnistbench.output.charts.shapes import (
+    DASHES,
+    FEW,
     Point,
     area,
     disc,
@@ -170,10 +171,9 @@ def _line(place: _Place, line: Line) -> Element:
         dash = "4 3" if line.kind == "dashed" else _dash(look)
         width = _WIDTHS.get(line.kind, 1.5)
         shapes.append(stroke(_known(points), "line", width=width, dash="" if pale else dash))
-    if line.marks:
-        radius = 4.0 if line.kind == "points" else 2.2
-        marked = [at for at in points[:: max(len(points) // line.marks, 1)] if _is_known(at)]
-        shapes += [disc(at, radius, hollow=_is_hollow(look)) for at in marked]
+    most, radius = (len(points), 4.0) if line.kind == "points" else (line.marks, 2.2)
+    marked = points[:: max(len(points) // most, 1)] if most else []
+    shapes += [disc(at, radius, hollow=_is_hollow(look)) for at in marked if _is_known(at)]
     if line.text:
         shapes.append(text(line.text, (points[-1][0], points[-1][1] - 4.0), "muted", anchor="end"))
     numbers = {"x": line.xs, "y": line.ys, "low": line.low, "high": line.high}
@@ -194,7 +194,7 @@ def _interval(place: _Place, line: Line) -> Iterable[Element]:
     if not line.low:
         return
     low, high = place.points(line.xs, line.low), place.points(line.xs, line.high)
-    if line.bars:
+    if line.kind == "points":
         yield stroke([pair for pair in zip(low, high, strict=True) if pair[0] != pair[1]], "bars")
     else:
         edge = [point for point in (*high, *reversed(low)) if _is_known(point)]

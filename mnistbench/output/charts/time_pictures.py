@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import count
 from typing import NamedTuple
 
 from mnistbench.analysis.number_text import goal, seconds
@@ -27,24 +28,23 @@ _ROOM = 0.15
 
 
 class TimedRow(NamedTuple):
-    """A group's median time to the target [seconds], and what is to be said behind its name."""
+    """A group's median time to the target [seconds], and what is to be said behind its name.
+
+    Its `place` among the rows of the page gives it its colour.
+    """
 
     name: str
     time_s: CensoredMedian
     mark: str = ""
+    place: int = 0
 
 
-def time_picture(
-    rows: Sequence[TimedRow], target: float, places: Mapping[str, int]
-) -> Picture | None:
-    """The picture of `rows`, as ordered, at a `target` accuracy; ``None`` if no row got there.
-
-    `places` has the place of each row among those of the page, which gives it its colour.
-    """
+def time_picture(rows: Sequence[TimedRow], target: float) -> Picture | None:
+    """The picture of `rows`, as ordered, at a `target` accuracy; ``None`` if no row got there."""
     if not any(row.time_s.reached for row in rows):
         return None
     drawn, told = first_rows(rows)
-    dots = [_dot(y, row, places.get(row.name, 0)) for y, row in enumerate(drawn)]
+    dots = list(map(_dot, count(), drawn))
     return Picture(
         name=f"time-to-{target * 100:.10g}".replace(".", "-"),
         title=f"Train time to {goal(target)}",
@@ -93,14 +93,14 @@ def _axis(rows: Sequence[TimedRow]) -> Axis:
     return axis_over("train seconds", [0.0, high * (1 + _ROOM)])
 
 
-def _dot(y: int, row: TimedRow, place: int) -> Dot:
+def _dot(y: int, row: TimedRow) -> Dot:
     time = row.time_s
     known = time.low is not None or time.high is not None
     text = f"{time.reached} of {time.n}" if time.reached < time.n > 1 else ""
     return Dot(
         row=row.name,
         label=row.name + row.mark,
-        look=place,
+        look=row.place,
         y=y,
         x=time.median,
         low=time.low,

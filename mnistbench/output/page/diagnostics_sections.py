@@ -18,7 +18,6 @@ from mnistbench.schema.record import RunRecord
 
 __all__ = ["profile_section", "step_section", "telemetry_section"]
 
-_MOST_OPERATORS = 12
 _MOST_PROFILES = 8
 
 
@@ -30,7 +29,7 @@ def step_section(subject: Subject) -> Section | None:
     costs = {name: run.step_costs for name, run in middle.items() if run.step_costs}
     machines = {row.name: str(identify(row.runs)["device"]) for row in subject.rows}
     roofline = roofline_picture(
-        [RooflinePoint(name, machines[name], cost) for name, cost in costs.items()], subject.places
+        [RooflinePoint(k, machines[k], cost, subject.places[k]) for k, cost in costs.items()]
     )
     return Section(
         key="steps",
@@ -118,7 +117,7 @@ def profile_section(subject: Subject) -> Section | None:
         "such runs are nobody's measure.",
         said=[f"{name}: {profile_line(seen)}." for name, _, seen in shown],
         tables=[
-            Table(title=name, rows=cells[:_MOST_OPERATORS])
+            Table(title=name, rows=cells)
             for name, _, seen in shown
             if (cells := operator_rows(seen))
         ],

@@ -20,7 +20,9 @@ from mnistbench.output.page.measurement_sections import (
     curve_section,
     ledger_section,
     scaling_section,
+    summary_section,
     throughput_section,
+    time_section,
 )
 from mnistbench.output.page.parts import Section
 from mnistbench.output.page.provenance_sections import (
@@ -29,7 +31,6 @@ from mnistbench.output.page.provenance_sections import (
     rerun_section,
 )
 from mnistbench.output.page.report_data import ReportOptions, Subject
-from mnistbench.output.page.summary import summary_section, time_section
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.escaping import printable
 from mnistbench.schema.files import write_whole

@@ -9,8 +9,8 @@ import pytest
 
 from mnistbench.output.charts.curve_pictures import curve_pictures
 from mnistbench.output.charts.figure import drawn
-from mnistbench.output.charts.looks import COLOURS
 from mnistbench.output.charts.roofline import RooflinePoint, roofline_picture
+from mnistbench.output.charts.shapes import COLOURS
 from mnistbench.output.charts.speed_pictures import Speed, speed_picture, speedup_picture
 from mnistbench.output.charts.stacked_bars import Stack, ledger_picture, step_picture
 from mnistbench.output.charts.svg import svg_text
@@ -96,7 +96,7 @@ def test_too_many_rows_to_be_told_apart_are_not_drawn():
 
 TIMES = [
     TimedRow("fast", CensoredMedian(2.0, 1.5, 3.0, 6, 6)),
-    TimedRow("some", CensoredMedian(4.0, 3.0, None, 4, 6), "†"),
+    TimedRow("some", CensoredMedian(4.0, 3.0, None, 4, 6), "†", 1),
     TimedRow("alone", CensoredMedian(5.0, None, None, 1, 1)),
     TimedRow("few", CensoredMedian(None, None, None, 2, 6)),
     TimedRow("never", CensoredMedian(None, None, None, 0, 1)),
@@ -104,7 +104,7 @@ TIMES = [
 
 
 def test_times_are_dots_with_intervals_and_what_was_not_reached_says_so():
-    picture = time_picture(TIMES, 0.995, {"some": 1})
+    picture = time_picture(TIMES, 0.995)
     assert picture.name == "time-to-99-5"
     texts = {"fast", "some†", "4 of 6", "2 of 6 reached", "not reached"}
     assert texts <= set(words_of(picture))
@@ -118,16 +118,16 @@ def test_times_are_dots_with_intervals_and_what_was_not_reached_says_so():
         ("c1", "4.00 s (3.00–∞), 4 of 6 seeds"),
         ("c0", "5.00 s"),
     ]
-    assert time_picture(TIMES[-1:], 0.97, {}) is None
+    assert time_picture(TIMES[-1:], 0.97) is None
     slow = TimedRow("slow", CensoredMedian(900.0, 1, 990, 6, 6))
-    wide = time_picture([*TIMES, slow], 0.97, {})
+    wide = time_picture([*TIMES, slow], 0.97)
     assert {"1", "10", "100"} <= set(words_of(wide))
     assert wide.caption.endswith("an arrow has no upper end; numbers are how many seeds got there.")
-    whole = time_picture(TIMES[:1], 0.97, {})
+    whole = time_picture(TIMES[:1], 0.97)
     assert whole.caption == (
         "A dot is the median over all seeds (Turnbull); a line its 95 % interval."
     )
-    assert time_picture(TIMES[2:3], 0.97, {}).caption == "A dot is the time of one run."
+    assert time_picture(TIMES[2:3], 0.97).caption == "A dot is the time of one run."
 
 
 def test_parts_that_nobody_could_see_are_other():
@@ -156,15 +156,15 @@ def test_speeds_need_two_points_in_a_series():
 
 def test_a_roofline_has_a_point_for_each_row_and_a_roof_for_each_machine():
     faster = {"ceilings": COSTS.ceilings.model_copy(update={"matmul_flops_per_s": 1e13})}
-    gpu = RooflinePoint("two", "gpu", COSTS.model_copy(update=faster))
+    gpu = RooflinePoint("two", "gpu", COSTS.model_copy(update=faster), 8)
     points = [RooflinePoint("one", "cpu", COSTS), gpu]
-    picture = roofline_picture(points, {"one": 0, "two": 8})
+    picture = roofline_picture(points)
     assert {"one", "two", "cpu", "gpu", "Gflop/s"} <= set(words_of(picture))
     assert "one 62 %" in picture.alt
     seen = re.findall('class="series (c.)" data-row="(.*?)"', svg_text(picture))
     assert seen == [("c0", "one"), ("c1", "two")]
     empty = COSTS.model_copy(update={"flops": 0})
-    assert roofline_picture([RooflinePoint("one", "cpu", empty)], {}) is None
+    assert roofline_picture([RooflinePoint("one", "cpu", empty)]) is None
 
 
 def points(record, **changes):
