@@ -215,22 +215,15 @@ def _drawn_again(ranked: Sequence[Candidate], name: MetricName) -> Selection:
         entered = [replace(c, share=share) for c, share in zip(entered, shares, strict=True)]
         if change is not None:
             low, high = change_range(drawn, best=0, other=1, ratio=metric.ratio)
-            change = _with_bounds(change.estimate, low, high)
+            at = change.estimate  # the interval is of shrunk values and may lie beside it
+            ends = (None if low is None else min(low, at), None if high is None else max(high, at))
+            change = Shift(at, *ends)
     return Selection(
         metric=name,
         candidates=(*entered, *ranked[len(entered) :]),
         change=change,
         paired=paired,
         why_unsure=why,
-    )
-
-
-def _with_bounds(estimate: float, low: float | None, high: float | None) -> Shift:
-    """`estimate` with its interval, which is of shrunk values and may lie beside it."""
-    return Shift(
-        estimate,
-        None if low is None else min(low, estimate),
-        None if high is None else max(high, estimate),
     )
 
 
