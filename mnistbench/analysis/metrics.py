@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from mnistbench.analysis.repeats import began_a_process, one_per_seed
 from mnistbench.analysis.scoring import reading_to_target
 from mnistbench.schema.record import Phase, RunRecord
 from mnistbench.stats.intervals import mean_interval, median_interval
-from mnistbench.stats.readings import Reading
+from mnistbench.stats.readings import Level, Reading
 from mnistbench.stats.survival import median_reading
 
 __all__ = ["METRICS", "SHARED_PHASES", "Level", "Metric", "MetricName", "target_of"]
@@ -43,28 +43,6 @@ SHARED_PHASES: tuple[Phase, ...] = ("import", "startup", "data")
 _MACHINE = ("device_type", "device_name", "cpu_name", "num_processes", "num_threads")
 _DATA = ("dataset", "data sha256", "num_train")
 _TARGET = (*_DATA, "num_val", "eval_split", "target_accuracy")
-
-
-class Level(NamedTuple):
-    """What the runs of one configuration say of a metric.
-
-    Attributes:
-        value: the estimate; ``None`` if not measured, or not reached by half of the runs.
-        low: lower end of its spread, as `Metric.spread` says; ``None`` without one.
-        high: upper end.
-        n: independent samples.
-        reached: how many of them got to what is timed.
-        above: of a time to a target the lower end of what the evaluations tell of the median.
-        at_most: upper end of that.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
-    reached: int
-    above: float | None = None
-    at_most: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +117,7 @@ class Metric:
         if not readings:
             return Level(None, None, None, 0, 0)
         if self.to_target:
-            value, low, high, reached, n, above, at_most = median_reading(readings)
-            return Level(value, low, high, n, reached, above, at_most)
+            return median_reading(readings)
         values, n = [reading.value for reading in readings], len(readings)
         if self.spread == "range":
             low, high = (min(values), max(values)) if n > 1 else (None, None)

@@ -78,13 +78,13 @@ def rule_notes(scores: Iterable[RuleScore]) -> list[str]:
 def _mnistbench(group: Sequence[RunRecord], target: float) -> RuleScore:
     score = score_target(group, target).time_s
     remark = f"{score.reached} of {score.n} reached"
-    if score.median is None:
+    if score.value is None:
         remark += ": the median did not"
     elif score.low is not None and score.high is not None:
         remark += f", 95 % interval {score.low:.2f}–{score.high:.2f}"
     elif score.low is not None:
         remark += f", 95 % interval from {score.low:.2f}"
-    time_s = score.median
+    time_s = score.value
     if score.above == 0 and score.at_most:  # half were there at their first evaluation
         time_s, remark = score.at_most, f"{remark}, at most that long"
     return RuleScore("mnistbench", "train", "Turnbull's median", time_s, score.n, remark)

@@ -8,8 +8,9 @@ from typing import NamedTuple
 from mnistbench.analysis.repeats import one_per_seed
 from mnistbench.analysis.scoring import end_s, reading_to_target
 from mnistbench.schema.record import RunRecord
-from mnistbench.stats.expected_time import ExpectedTime, expected_running_time
-from mnistbench.stats.survival import CensoredMedian, median_reading
+from mnistbench.stats.expected_time import expected_running_time
+from mnistbench.stats.readings import Level
+from mnistbench.stats.survival import median_reading
 
 __all__ = ["TargetScore", "score_target", "told_target"]
 
@@ -22,10 +23,9 @@ def told_target(group: Sequence[RunRecord]) -> float | None:
 class TargetScore(NamedTuple):
     """How fast a group of runs got to one target: medians over seeds, and the expected time."""
 
-    target: float
-    time_s: CensoredMedian
-    steps: CensoredMedian
-    expected_s: ExpectedTime
+    time_s: Level
+    steps: Level
+    expected_s: Level
 
 
 def score_target(group: Sequence[RunRecord], target: float) -> TargetScore:
@@ -42,7 +42,6 @@ def score_target(group: Sequence[RunRecord], target: float) -> TargetScore:
     steps = [reading_to_target(record, target, steps=True) for record in group]
     spent_s = [t.value if t.reached else end_s(r) for t, r in zip(times, group, strict=True)]
     return TargetScore(
-        target=target,
         time_s=median_reading(times),
         steps=median_reading(steps),
         expected_s=expected_running_time(spent_s, [time.reached for time in times]),

@@ -118,7 +118,7 @@ def figures(group: Runs, *, references: Sequence[ReferenceCurve] = (), target: f
     expected = None if target is None else score_target(group, target).expected_s
     held = check_group(group, references) or {}
     return row | {
-        "expected_time_s": expected and expected.time,
+        "expected_time_s": expected and expected.value,
         "expected_time_s_low": expected and expected.low,
         "expected_time_s_high": expected and expected.high,
         **{f"reference_{name}": held.get(name) for name in ("checked", "left", "seeds", "first")},

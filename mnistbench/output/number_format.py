@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mnistbench.analysis.grouping import identify
-from mnistbench.analysis.metrics import METRICS, Level, Metric, MetricName
+from mnistbench.analysis.metrics import METRICS, Metric, MetricName
 from mnistbench.analysis.number_text import NOT_MEASURED, count, goal, seconds
 from mnistbench.analysis.reference_bands import check_group, unchecked_notes
 from mnistbench.analysis.repeats import counted, one_per_seed
@@ -17,7 +17,7 @@ from mnistbench.analysis.target_score import TargetScore, told_target
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
 from mnistbench.stats.intervals import Interval
-from mnistbench.stats.survival import CensoredMedian
+from mnistbench.stats.readings import Level
 
 __all__ = [
     "MEDIAN_NOTE",
@@ -95,7 +95,7 @@ def target_cells(score: TargetScore, *, mark: str) -> dict[str, str]:
     return {
         "median s": median_text(time, seconds) + mark,
         "reached": f"{time.reached} of {time.n}",
-        "expected s": median_text(CensoredMedian(*score.expected_s), seconds) + mark,
+        "expected s": median_text(score.expected_s, seconds) + mark,
         "steps": median_text(score.steps, lambda x: f"{x:.0f}"),
     }
 
@@ -133,8 +133,7 @@ def level_text(level: Level, metric: Metric) -> str:
     a target as `median_text` has it.
     """
     if metric.to_target:
-        value, low, high, n, reached, *grain = level
-        return median_text(CensoredMedian(value, low, high, reached, n, *grain), metric.show)
+        return median_text(level, metric.show)
     if level.value is None:
         return NOT_MEASURED
     if level.low is None or level.high is None:
@@ -144,13 +143,13 @@ def level_text(level: Level, metric: Metric) -> str:
     return f"{metric.show(level.value)} ± {metric.show(level.high - level.value)}"
 
 
-def median_text(found: CensoredMedian, show: Callable[[float], str]) -> str:
+def median_text(found: Level, show: Callable[[float], str]) -> str:
     """A median with the ends of its interval: open, or a dash, where the runs do not bound it.
 
     Of a single run they are its last evaluation below the target and the first at it. Where half of
     the runs were at it at their first evaluation, it is no more than a bound: ``≤ 1.20``.
     """
-    median, low, high, _, n, above, at_most = found
+    median, low, high, n, _, above, at_most = found
     if median is None:
         return "not reached"
     bound = above == 0 and at_most is not None
@@ -179,7 +178,7 @@ def ratio_text(ratio: Interval | None) -> str:
     """A ratio with the ends of its interval, likewise; a dash where it is not known."""
     if ratio is None:
         return NOT_MEASURED
-    return median_text(CensoredMedian(*ratio, reached=0, n=0), lambda x: f"{x:.2f}")
+    return median_text(Level(*ratio, n=0, reached=0), lambda x: f"{x:.2f}")
 
 
 def notes(groups: Sequence[Sequence[RunRecord]], references: Sequence[ReferenceCurve]) -> list[str]:

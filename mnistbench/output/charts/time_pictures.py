@@ -16,7 +16,7 @@ from mnistbench.output.charts.picture import (
     first_rows,
     rows_axis,
 )
-from mnistbench.stats.survival import CensoredMedian
+from mnistbench.stats.readings import Level
 
 __all__ = ["TimedRow", "time_picture"]
 
@@ -34,7 +34,7 @@ class TimedRow(NamedTuple):
     """
 
     name: str
-    time_s: CensoredMedian
+    time_s: Level
     mark: str = ""
     place: int = 0
 
@@ -59,7 +59,7 @@ def _caption(rows: Sequence[TimedRow]) -> str:
     times = [row.time_s for row in rows]
     if all(time.n == 1 for time in times):
         return "A dot is the time of one run."
-    ends = [(time.low, time.high) for time in times if time.median is not None and time.n > 1]
+    ends = [(time.low, time.high) for time in times if time.value is not None and time.n > 1]
     notes = {
         "a line its 95 % interval": any(low is not None for low, _ in ends),
         "an arrow has no upper end": any(low is not None and high is None for low, high in ends),
@@ -75,17 +75,17 @@ def _told(rows: Sequence[TimedRow]) -> str:
     return "; ".join(told[:_TOLD]) + f"; and {len(told) - _TOLD} more" * (len(told) > _TOLD)
 
 
-def _seconds(time: CensoredMedian) -> str:
+def _seconds(time: Level) -> str:
     """The median, or how many seeds got there where these are too few for one."""
-    if time.median is not None:
-        return seconds(time.median)
+    if time.value is not None:
+        return seconds(time.value)
     return f"{time.reached} of {time.n} reached" if time.n > 1 else "not reached"
 
 
 def _axis(rows: Sequence[TimedRow]) -> Axis:
     """From 0, or logarithmic if times are far apart; with room for texts at the right."""
     times = [row.time_s for row in rows]
-    drawn = [x for time in times for x in (time.median, time.low, time.high) if x is not None]
+    drawn = [x for time in times for x in (time.value, time.low, time.high) if x is not None]
     low, high = min(drawn), max(drawn)
     if low > 0 and high > _WIDE * low:
         room = (high / low) ** _ROOM
@@ -102,16 +102,16 @@ def _dot(y: int, row: TimedRow) -> Dot:
         label=row.name + row.mark,
         look=row.place,
         y=y,
-        x=time.median,
+        x=time.value,
         low=time.low,
         high=time.high,
         hollow=not known and time.n > 1,
-        text=_seconds(time) if time.median is None else text,
+        text=_seconds(time) if time.value is None else text,
         told=_in_words(time) if known else f"{_seconds(time)} s",
     )
 
 
-def _in_words(time: CensoredMedian) -> str:
+def _in_words(time: Level) -> str:
     """A median with its interval, and of how many seeds it is."""
     low, high = ("" if end is None else seconds(end) for end in (time.low, time.high))
     return f"{_seconds(time)} s ({low or '0'}–{high or '∞'}), {time.reached} of {time.n} seeds"

@@ -70,7 +70,7 @@ def time_section(subject: Subject) -> Section | None:
     scored = {
         target: sorted(
             ((row, score_target(row.runs, target)) for row in rows),
-            key=lambda one: (one[1].time_s.median is None, one[1].time_s.median or 0.0),
+            key=lambda one: (one[1].time_s.value is None, one[1].time_s.value or 0.0),
         )
         for target, rows in subject.scored.items()
     }

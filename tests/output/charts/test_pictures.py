@@ -17,7 +17,7 @@ from mnistbench.output.charts.svg import svg_text
 from mnistbench.output.charts.time_pictures import TimedRow, time_picture
 from mnistbench.output.page.page import render_page
 from mnistbench.schema.record import Throughput, TrainPoint
-from mnistbench.stats.survival import CensoredMedian
+from mnistbench.stats.readings import Level
 from tests.page_records import COSTS, page_record
 
 
@@ -95,11 +95,11 @@ def test_too_many_rows_to_be_told_apart_are_not_drawn():
 
 
 TIMES = [
-    TimedRow("fast", CensoredMedian(2.0, 1.5, 3.0, 6, 6)),
-    TimedRow("some", CensoredMedian(4.0, 3.0, None, 4, 6), "†", 1),
-    TimedRow("alone", CensoredMedian(5.0, None, None, 1, 1)),
-    TimedRow("few", CensoredMedian(None, None, None, 2, 6)),
-    TimedRow("never", CensoredMedian(None, None, None, 0, 1)),
+    TimedRow("fast", Level(2.0, 1.5, 3.0, 6, 6)),
+    TimedRow("some", Level(4.0, 3.0, None, 6, 4), "†", 1),
+    TimedRow("alone", Level(5.0, None, None, 1, 1)),
+    TimedRow("few", Level(None, None, None, 6, 2)),
+    TimedRow("never", Level(None, None, None, 1, 0)),
 ]
 
 
@@ -119,7 +119,7 @@ def test_times_are_dots_with_intervals_and_what_was_not_reached_says_so():
         ("c0", "5.00 s"),
     ]
     assert time_picture(TIMES[-1:], 0.97) is None
-    slow = TimedRow("slow", CensoredMedian(900.0, 1, 990, 6, 6))
+    slow = TimedRow("slow", Level(900.0, 1, 990, 6, 6))
     wide = time_picture([*TIMES, slow], 0.97)
     assert {"1", "10", "100"} <= set(words_of(wide))
     assert wide.caption.endswith("an arrow has no upper end; numbers are how many seeds got there.")
