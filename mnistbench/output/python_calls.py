@@ -19,12 +19,12 @@ from mnistbench.analysis.comparison import compare
 from mnistbench.analysis.grouping import group_runs
 from mnistbench.analysis.metrics import METRICS, MetricName
 from mnistbench.analysis.reference_bands import packaged_references
+from mnistbench.output.charts.figure import curves_figure, plot_curves
 from mnistbench.output.comparison_table import comparison_values, render_comparison
 from mnistbench.output.export import export_rows
 from mnistbench.output.fitted_table import split_shared
 from mnistbench.output.page.page import render_page
 from mnistbench.output.page.report_data import ReportOptions
-from mnistbench.output.plots import curves_figure, plot_curves
 from mnistbench.output.screen import Screen
 from mnistbench.output.tables import render_runs, summary_cells
 from mnistbench.schema import store

@@ -9,8 +9,8 @@ import matplotlib as mpl
 import pytest
 
 from mnistbench.output.charts.curves import lines_of
+from mnistbench.output.charts.figure import curves_figure, plot_curves
 from mnistbench.output.page.page import save_pictures
-from mnistbench.output.plots import curves_figure, plot_curves
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.store import save_record
 from tests import warm_commands

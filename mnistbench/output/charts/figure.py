@@ -1,4 +1,4 @@
-"""Pictures drawn by matplotlib, for files: the same shapes as on a page, at a paper's width."""
+"""Pictures drawn by matplotlib, for files and notebooks: the same shapes as on a page."""
 
 from __future__ import annotations
 
@@ -9,28 +9,35 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from xml.etree.ElementTree import Element
 
+from mnistbench.output.charts.curve_pictures import curves_together
 from mnistbench.output.charts.layout import SMALL
 from mnistbench.output.charts.picture import Picture
 from mnistbench.output.charts.shapes import COLOURS
 from mnistbench.output.charts.svg import svg_element
 from mnistbench.schema.errors import InputError, first_line
+from mnistbench.schema.files import write_whole
+from mnistbench.schema.record import RunRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.transforms import Transform
 
-__all__ = ["SCREEN_DPI", "drawn", "figure_of", "plain_matplotlib"]
+__all__ = ["FORMATS", "curves_figure", "drawn", "figure_of", "plain_matplotlib", "plot_curves"]
 
 _COLUMN_WIDTH = 340.0
 """A column of a paper in two columns, in hundredths of an inch."""
 
+_PLOT_WIDTH = 700.0
+FORMATS = (".png", ".svg")
+
 _PAPER_DPI = 300
-SCREEN_DPI = 120
+_SCREEN_DPI = 120
 _POINTS = 0.72
 """Points of a hundredth of an inch."""
 
@@ -52,6 +59,30 @@ _ANCHORS: Mapping[str, Literal["left", "center", "right"]] = {
 }
 
 
+def plot_curves(records: Sequence[RunRecord], path: Path, *, accuracy_only: bool = False) -> None:
+    """Write accuracy by epoch and, unless `accuracy_only`, training loss to `path`.
+
+    Raises:
+        InputError: `path` is neither PNG nor SVG, cannot be written, or no run was evaluated.
+    """
+    kind = path.suffix.lower()
+    if kind not in FORMATS:
+        raise InputError(f"{path}: a plot is .png or .svg; name the file so")
+    picture = curves_together(records, accuracy_only=accuracy_only)
+    write_whole(path, drawn(picture, kind[1:], width=_PLOT_WIDTH, dpi=_SCREEN_DPI), named=True)
+
+
+def curves_figure(records: Sequence[RunRecord]) -> Figure:
+    """The same picture, seven inches wide.
+
+    Raises:
+        InputError: no run was evaluated, or matplotlib cannot be imported.
+    """
+    picture = curves_together(records)
+    with plain_matplotlib():
+        return figure_of(picture, _PLOT_WIDTH)
+
+
 def drawn(
     picture: Picture, kind: str, *, width: float = _COLUMN_WIDTH, dpi: int = _PAPER_DPI
 ) -> bytes:
@@ -70,7 +101,7 @@ def figure_of(picture: Picture, width: float) -> Figure:
 
         def _repr_png_(self) -> bytes:
             with plain_matplotlib():
-                return _saved(self, "png", dpi=SCREEN_DPI)
+                return _saved(self, "png", dpi=_SCREEN_DPI)
 
     svg = svg_element(picture, width)
     named = {f"#{group.get('id')}": group for group in svg.iter("g")}
@@ -106,7 +137,7 @@ def _draw(axes: Axes, element: Element, colour: str, at: Transform) -> None:
 def _shape(axes: Axes, element: Element, colour: str, at: Transform) -> None:
     """A line, an area or a marker."""
     from matplotlib import patches
-    from matplotlib.path import Path
+    from matplotlib.path import Path as Outline
 
     width = float(element.get("stroke-width", "1"))
     dashes = [float(x) / width for x in element.get("stroke-dasharray", "").split()]
@@ -127,8 +158,8 @@ def _shape(axes: Axes, element: Element, colour: str, at: Transform) -> None:
         return
     points = re.findall(r"([ML])(\S+) ([^MLz]+)", element.get("d", ""))
     if points:
-        codes = [Path.MOVETO if command == "M" else Path.LINETO for command, *_ in points]
-        path = Path([(float(x), float(y)) for _, x, y in points], codes)
+        codes = [Outline.MOVETO if command == "M" else Outline.LINETO for command, *_ in points]
+        path = Outline([(float(x), float(y)) for _, x, y in points], codes)
         axes.add_artist(patches.PathPatch(path, **look))
 
 

@@ -37,9 +37,9 @@ from mnistbench.output.charts.shapes import (
 )
 from mnistbench.schema.escaping import printable
 
-__all__ = ["PAGE_WIDTH", "svg_element", "svg_text"]
+__all__ = ["svg_element", "svg_text"]
 
-PAGE_WIDTH = 420.0
+_PAGE_WIDTH = 420.0
 """The width at which letters are as large as those of a page's captions."""
 
 _DOWN = 3.4
@@ -49,9 +49,9 @@ _BAND = 0.18
 _WIDTHS = {"pale": 0.6, "thin": 0.8, "dashed": 1.1}
 
 
-def svg_text(picture: Picture, width: float = PAGE_WIDTH) -> str:
+def svg_text(picture: Picture) -> str:
     """`picture` as an SVG element without styles and scripts, the same text each time."""
-    return tostring(svg_element(picture, width), encoding="unicode")
+    return tostring(svg_element(picture, _PAGE_WIDTH), encoding="unicode")
 
 
 def svg_element(picture: Picture, width: float) -> Element:

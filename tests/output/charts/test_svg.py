@@ -43,8 +43,8 @@ def dots(values, names):
     return Picture(name="b", title="", caption="", alt=names[-1], panels=[panel])
 
 
-def parsed(picture, width=420.0):
-    return ET.fromstring(svg_text(picture, width))  # noqa: S314 - our own
+def parsed(picture):
+    return ET.fromstring(svg_text(picture))  # noqa: S314 - our own
 
 
 def numbers_in(element):
