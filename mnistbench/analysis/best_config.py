@@ -40,17 +40,12 @@ _A_GRIDS = {"num_processes", "num_threads", "global_batch_size", "num_train", "l
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One configuration.
+    """One configuration: its runs in the order of their seeds, and what they measured.
 
-    Attributes:
-        name: recipe, or model and loss, and what sets it apart from others.
-        runs: all of it, in the order of their seeds.
-        readings: the metric of those that measured it.
-        seeds: of these readings.
-        score: their estimate, as the metric has it; none if not measured, or not reached by half.
-        lost: runs that diverged or failed, where the metric does not count them by itself.
-        share: the probability that it is the best, or of censored times the share of draws in
-            which it is (`Selection.redrawn`); none without draws.
+    `readings` are of those that measured the metric, `score` is their estimate: none if not
+    measured, or not reached by half. `lost` are runs that diverged or failed, where the metric does
+    not count them by itself. `share` is the probability that it is the best, or of censored times
+    the share of draws in which it is (`Selection.redrawn`); none without draws.
     """
 
     name: str

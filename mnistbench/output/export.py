@@ -59,13 +59,10 @@ def export_rows(
     references: Sequence[ReferenceCurve] = (),
     targets: Sequence[float | None] = (),
 ) -> list[Row]:
-    """A row for each of `groups`, and of `targets` where there are any.
+    """A row for each of `groups`, runs of one configuration or, with `per_run`, one run each.
 
-    Args:
-        groups: runs of one configuration each; with `per_run` of one run each.
-        per_run: names the one run and seed instead of lists of them.
-        references: curves that runs are held to.
-        targets: accuracies that times are told to; by default each group's own.
+    Where there are `targets`, accuracies that times are told to, there is a row for each of these;
+    by default it is the group's own. `references` are the curves that runs are held to.
     """
     return [
         row | figures(group, references=references, target=target)

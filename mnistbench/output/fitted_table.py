@@ -81,13 +81,9 @@ def split_shared(rows: Rows) -> tuple[dict[str, str], list[dict[str, str]]]:
 
 
 class Fitted(NamedTuple):
-    """A table of some width.
+    """A table of some width, with what all rows share `above` and what is left out `below` it.
 
-    Attributes:
-        above: what all rows share; empty if nothing.
-        rows: column -> text; none where `lines` are the table.
-        below: what is left out; empty if nothing.
-        lines: the table where each row takes several.
+    Where each row takes several `lines`, these are the table, and there are no `rows`.
     """
 
     above: str

@@ -26,12 +26,9 @@ _GAP = 2
 
 
 class Screen(NamedTuple):
-    """Where text is read. Nothing in the text is obeyed there.
+    """Where text is read, and how many letters a line has. Nothing in the text is obeyed there.
 
-    Attributes:
-        width: letters in a line; if infinite, tables have all columns.
-        is_terminal: one that shows bold letters.
-        is_markdown: it is Markdown, of all columns.
+    Where the width is infinite, and in Markdown, tables have all columns.
     """
 
     width: float = math.inf

@@ -71,12 +71,11 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Points, joined by a line.
+    """Points, joined by a line, with `low` and `high` ends of their intervals, if these have any.
 
     Attributes:
         row: the row of the page that it belongs to; empty if to none.
         look: its colour, line and marker by number; ``None`` is ink, for what is no measurement.
-        low: lower ends of the points' intervals, with `high`; none if there are none.
         kind: `pale` is behind others, `thin` one of several runs, `points` are not joined, each
             is marked and has a bar; the intervals of others are a band.
         marks: of a line the most points that are marked; 0 marks none.
@@ -98,13 +97,10 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Dot:
-    """A value of a row with its interval, in line `y` from the top.
+    """A value `x` of a row with its interval, in line `y` from the top.
 
-    Attributes:
-        x: the value; ``None`` if it was not reached, and `text` says so.
-        low: with `high` its interval; without `high` it has no upper end.
-        text: written behind it.
-        told: its numbers in words.
+    Where `x` was not reached `text`, which is written behind it, says so; without `high` its
+    interval has no upper end. `told` has its numbers in words.
     """
 
     row: str
@@ -123,9 +119,8 @@ class Dot:
 class Bars:
     """Stacked bars of a row, in line `y` from the top.
 
-    Attributes:
-        parts: each with its start, its end and its numbers in words.
-        whole: where the parts should come to; ``None`` if that was not measured.
+    Each of the `parts` has its start, its end and its numbers in words; `whole` is where they
+    should come to, if that was measured.
     """
 
     row: str
@@ -166,15 +161,10 @@ class Key:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A picture that can be drawn.
+    """A picture that can be drawn; `name` is that of its files, without suffix.
 
-    Attributes:
-        name: of its files, without suffix.
-        title: what it shows, in a few words.
-        caption: what a reader sees in it, and how marks are to be read.
-        alt: the same for those who do not see it.
-        columns: of panels, which have the same axes if there are several columns.
-        behind: pale lines that are drawn behind the marks of every panel.
+    `caption` says how marks are to be read, `alt` what they show to those who do not see it. Panels
+    in several `columns` have the same axes. Lines `behind` are drawn in every panel, pale.
     """
 
     name: str

@@ -7,7 +7,6 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from mnistbench.output.charts.picture import (
-    Axis,
     Bars,
     Key,
     Panel,
@@ -60,13 +59,18 @@ def _picture(rows: Sequence[Stack], *, name: str, title: str, unit: str, caption
     shown = _shown(rows)
     ends = [max(sum(row.parts.values()), row.whole or 0.0) for row in rows]
     drawn, told = first_rows([_merged(row, shown) for row in rows])
+    axis = axis_over(unit, [0.0, *ends], at_most=7)
+    bars = [
+        Bars(row=row.name, label=row.name, y=y, parts=_placed(row.parts, unit), whole=row.whole)
+        for y, row in enumerate(drawn)
+    ]
     return Picture(
         name=name,
         title=title,
         caption=caption + told,
         alt=f"{title}: stacked bars of {len(drawn)} row{'s' * (len(drawn) > 1)} by "
         f"{', '.join(shown)}. {_largest(drawn[0])}",
-        panels=[_panel(drawn, axis_over(unit, [0.0, *ends], at_most=7))],
+        panels=[Panel(x=axis, y=rows_axis(len(drawn)), marks=bars)],
         keys=[Key(text=k, part=k) for k in shown if any(row.parts[k] > 0 for row in drawn)],
     )
 
@@ -94,19 +98,11 @@ def _largest(first: Stack) -> str:
     return f"In the first row, {largest} is {share}."
 
 
-def _panel(rows: Sequence[Stack], axis: Axis) -> Panel:
-    bars = [
-        Bars(row=row.name, label=row.name, y=y, parts=_placed(row.parts, axis), whole=row.whole)
-        for y, row in enumerate(rows)
-    ]
-    return Panel(x=axis, y=rows_axis(len(rows)), marks=bars)
-
-
-def _placed(parts: Mapping[str, float], axis: Axis) -> list[tuple[str, float, float, str]]:
+def _placed(parts: Mapping[str, float], unit: str) -> list[tuple[str, float, float, str]]:
     """Each part behind those before it, with its numbers in words."""
     ends = list(accumulate(parts.values(), initial=0.0))
     return [
-        (name, start, end, f"{name} {value:,.3g} {axis.label}")
+        (name, start, end, f"{name} {value:,.3g} {unit}")
         for (name, value), start, end in zip(parts.items(), ends, ends[1:], strict=False)
         if value > 0
     ]

@@ -16,11 +16,9 @@ _LONG = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows of cells: column -> text.
+    """Rows of cells, column -> text, all of the same columns, of which the first names a row.
 
-    Attributes:
-        rows: all of the same columns; the first column names a row.
-        title: said above it, if a section has several.
+    The `title` is said above it, if a section has several.
     """
 
     rows: Sequence[Mapping[str, str]]
@@ -64,13 +62,10 @@ class Commands:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One section of a page, in the order in which it is read.
+    """One section of a page, in the order in which it is read; `key` is its anchor.
 
-    Attributes:
-        key: its anchor.
-        lead: one sentence on what a reader sees.
-        said: what is concluded.
-        notes: what marks mean, and what has to be said below tables.
+    `lead` is one sentence on what a reader sees, `said` is what is concluded, and `notes` are what
+    marks mean and what has to be said below tables.
     """
 
     key: str

@@ -62,8 +62,7 @@ def by_conditions(rows: Sequence[ReportRow], needs: Sequence[str]) -> list[list[
 class Subject:
     """The records of a page, and all that several sections ask of them.
 
-    Attributes:
-        only: the rows that are shown, of more; empty is all.
+    Where there is an `only`, these rows are shown of more.
     """
 
     records: Sequence[RunRecord]
