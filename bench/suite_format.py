@@ -8,11 +8,10 @@ from typing import Any
 
 from bench.suite_report import Section, SuiteReport
 from mnistbench.analysis.grouping import accuracy_by_epoch
-from mnistbench.analysis.metrics import METRICS, Level, MetricName
+from mnistbench.analysis.metrics import METRICS, Level, MetricName, score_target
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.number_text import seconds as seconds_text
 from mnistbench.analysis.stability import DRIFT_BOUND, is_unstable
-from mnistbench.analysis.target_score import score_target
 from mnistbench.output.number_format import level_text, median_text
 from mnistbench.schema.record import EvalPoint, RunRecord
 from mnistbench.stats.intervals import median_interval

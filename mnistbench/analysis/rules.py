@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean, median
 from typing import NamedTuple
 
+from mnistbench.analysis.metrics import score_target
 from mnistbench.analysis.repeats import one_per_seed
 from mnistbench.analysis.scoring import end_s, point_at_target
-from mnistbench.analysis.target_score import score_target
 from mnistbench.schema.record import EvalPoint, Phase, RunRecord
 from mnistbench.stats.intervals import trimmed_mean
 from mnistbench.stats.rank_tests import beats_target

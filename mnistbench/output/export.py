@@ -12,11 +12,10 @@ from typing import Any, TypeAlias
 
 from mnistbench.analysis.differences import CODE, code_of, identity
 from mnistbench.analysis.grouping import accuracy_by_epoch, identify
-from mnistbench.analysis.metrics import METRICS, Level
+from mnistbench.analysis.metrics import METRICS, Level, score_target, told_target
 from mnistbench.analysis.reference_bands import check_group
 from mnistbench.analysis.repeats import counted
 from mnistbench.analysis.rules import score_rules
-from mnistbench.analysis.target_score import score_target, told_target
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import APPLIES_TO, is_read
 from mnistbench.schema.record import RunRecord

@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mnistbench.analysis.grouping import identify
-from mnistbench.analysis.metrics import METRICS, Metric, MetricName
+from mnistbench.analysis.metrics import METRICS, Metric, MetricName, TargetScore, told_target
 from mnistbench.analysis.number_text import NOT_MEASURED, count, goal, seconds
 from mnistbench.analysis.reference_bands import check_group, unchecked_notes
 from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.analysis.rules import RuleScore
 from mnistbench.analysis.scoring import fell_again
 from mnistbench.analysis.stability import mark_notes, time_mark
-from mnistbench.analysis.target_score import TargetScore, told_target
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
 from mnistbench.stats.intervals import Interval

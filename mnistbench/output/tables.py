@@ -14,11 +14,10 @@ from mnistbench.analysis.grouping import (
     group_labels,
     group_runs,
 )
-from mnistbench.analysis.metrics import METRICS
+from mnistbench.analysis.metrics import METRICS, score_target, told_target
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.rules import rule_notes, score_rules
 from mnistbench.analysis.stability import mark_notes, time_mark
-from mnistbench.analysis.target_score import score_target, told_target
 from mnistbench.output.export import epoch_rows, export_rows, rule_rows
 from mnistbench.output.fitted_table import Rows, unexpected
 from mnistbench.output.number_format import (

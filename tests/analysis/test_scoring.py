@@ -4,13 +4,13 @@ import math
 
 import pytest
 
+from mnistbench.analysis.metrics import score_target
 from mnistbench.analysis.scoring import (
     end_s,
     fell_again,
     point_at_target,
     reading_to_target,
 )
-from mnistbench.analysis.target_score import score_target
 from mnistbench.schema.record import Result
 from mnistbench.stats.readings import Reading
 from mnistbench.stats.survival import kaplan_meier_median

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mnistbench.output.charts.picture import Key, Picture
+from mnistbench.output.charts.picture import Key, Line, Picture
 
 __all__ = [
     "SAMPLE",
@@ -99,7 +99,8 @@ def shortened(text: str, width: float) -> str:
 
 def laid_out(picture: Picture, width: float) -> Layout:
     """`picture` at this `width`."""
-    labels = [label for panel in picture.panels for label in panel.labels]
+    marks = (mark for panel in picture.panels for mark in panel.marks)
+    labels = [mark.label for mark in marks if not isinstance(mark, Line)]
     widest = max(map(text_width, labels), default=0.0)
     above = widest > _BESIDE * width
     titles: list[list[str]] = [[]]

@@ -142,11 +142,6 @@ class Panel:
     marks: Sequence[Mark]
     title: str = ""
 
-    @property
-    def labels(self) -> list[str]:
-        """The names of its lines of dots or bars, from the top."""
-        return [mark.label for mark in self.marks if not isinstance(mark, Line)]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Key:

@@ -8,13 +8,12 @@ from itertools import starmap
 from statistics import fmean
 
 from mnistbench.analysis.grouping import identify
-from mnistbench.analysis.metrics import METRICS, SHARED_PHASES
+from mnistbench.analysis.metrics import METRICS, SHARED_PHASES, score_target
 from mnistbench.analysis.number_text import goal
 from mnistbench.analysis.repeats import began_a_process, counted
 from mnistbench.analysis.scaling.analysis import ScalingReport, analyse_scaling
 from mnistbench.analysis.scaling.speedup import Measured, Speedup
 from mnistbench.analysis.stability import is_profiled, mark_notes, time_mark
-from mnistbench.analysis.target_score import score_target
 from mnistbench.output.charts.curve_pictures import curve_pictures
 from mnistbench.output.charts.picture import Picture
 from mnistbench.output.charts.speed_pictures import Speed, speed_picture, speedup_picture

@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 from mnistbench.analysis.differences import values_of
 from mnistbench.analysis.grouping import group_runs
-from mnistbench.analysis.metrics import MetricName
+from mnistbench.analysis.metrics import MetricName, told_target
 from mnistbench.analysis.stability import is_profiled
 from mnistbench.analysis.standing import order
-from mnistbench.analysis.target_score import told_target
 from mnistbench.output.rerun import Recipes
 from mnistbench.output.row_names import row_names
 from mnistbench.schema.record import RunRecord
