@@ -66,8 +66,8 @@ def unexpected(rows: Rows) -> list[dict[str, str]]:
     return [_but(row, gone) for row in rows]
 
 
-def split_shared(rows: Rows) -> tuple[str, list[dict[str, str]]]:
-    """The settings that all `rows` share, in a line, and the rows without these and what is empty.
+def split_shared(rows: Rows) -> tuple[dict[str, str], list[dict[str, str]]]:
+    """The settings that all `rows` share, and the rows without these and without empty columns.
 
     A single row keeps its recipe or model.
     """
@@ -76,11 +76,8 @@ def split_shared(rows: Rows) -> tuple[str, list[dict[str, str]]]:
     same = [k for k in first if all(row[k] == first[k] for row in rows)]
     named = _NAMES if len(rows) > 1 else _NAMES[2:]
     gone = {k for k in same if first[k] == NOT_MEASURED or k in {*named, *_SAID_ONCE}}
-    if gone == first.keys():
-        return "", rows
-    told = ", ".join(f"{k} {first[k]}" for k in same if k in gone and first[k] != NOT_MEASURED)
-    label = "all rows" if len(rows) > 1 else "settings"
-    return f"{label}: {told}" if told else "", [_but(row, gone) for row in rows]
+    told = {k: first[k] for k in same if k in gone and first[k] != NOT_MEASURED}
+    return (told, [_but(row, gone) for row in rows]) if gone < first.keys() else ({}, rows)
 
 
 class Fitted(NamedTuple):
@@ -97,7 +94,9 @@ class Fitted(NamedTuple):
 
 def fit(rows: Rows, width: int, *, names: Collection[str] = ()) -> Fitted:
     """`rows`, column -> text, in lines of `width` letters; columns of `names` tell rows apart."""
-    above, rows = split_shared(rows)
+    shared, rows = split_shared(rows)
+    label = "all rows" if len(rows) > 1 else "settings"
+    above = f"{label}: {', '.join(f'{k} {v}' for k, v in shared.items())}" if shared else ""
     columns = _Columns(rows, width=width, names={*names, *_NAMES, *_SETTINGS})
     without = columns.left_out()
     if without is None:

@@ -21,6 +21,7 @@ from mnistbench.stats.readings import Level
 __all__ = [
     "MEDIAN_NOTE",
     "RANGE_NOTE",
+    "batch_text",
     "counted_text",
     "level_text",
     "median_text",
@@ -58,7 +59,7 @@ def run_cells(group: Sequence[RunRecord], references: Sequence[ReferenceCurve]) 
         "dataset": data,
         "target": NOT_MEASURED if target is None else goal(target),
         "device": row["device"],
-        "batch": _batch_text(row),
+        "batch": batch_text(row),
         "precision": row["precision"] or NOT_MEASURED,
         "loop": row["loop"] or NOT_MEASURED,
         "samples/s": marked(figure("samples_per_s")),
@@ -111,7 +112,7 @@ def score_cells(score: RuleScore, *, mark: str) -> dict[str, str]:
     }
 
 
-def _batch_text(row: Mapping[str, Any]) -> str:
+def batch_text(row: Mapping[str, Any]) -> str:
     """How the batch of a step was set, and what that made of the learning rate.
 
     ``64 in all`` is the same step on any number of processes; ``64 each = 128`` grows with them.

@@ -90,8 +90,9 @@ class Summary(_Rows):
     def _repr_html_(self) -> str:
         """The table that a notebook shows."""
         _, rows = summary_cells(self.records, packaged_references(), per_run=self.per_run)
-        told, rows = split_shared([{k: brief(v, _LONGEST) for k, v in r.items()} for r in rows])
-        above = f"<p>{html.escape(told)}</p>\n" if told else ""
+        shared, rows = split_shared([{k: brief(v, _LONGEST) for k, v in r.items()} for r in rows])
+        told = html.escape(", ".join(f"{name} {text}" for name, text in shared.items()))
+        above = f"<p>{'all rows' if len(rows) > 1 else 'settings'}: {told}</p>\n" if told else ""
         return above + tabulate(rows, headers="keys", tablefmt="html", disable_numparse=True)
 
 

@@ -26,12 +26,11 @@ ROWS = [ROW, ROW | {"lr": "0.2", "time to 97 % s": "1 of 3 reached"}]
 
 def test_what_all_rows_share_stands_above_them_and_what_is_empty_or_expected_nowhere():
     shared, rows = split_shared(ROWS)
-    told = ", ".join(f"{k} {ROW[k]}" for k in ("model", "loss", "dataset", "device", "n"))
-    assert shared == f"all rows: {told}"
+    assert shared == {k: ROW[k] for k in ("model", "loss", "dataset", "device", "n")}
     assert next(iter(rows[0])) == "lr"
     assert not {"val acc %", "status"} & rows[0].keys()
     assert list(split_shared([ROW])[1][0])[:2] == ["model", "lr"]  # one row keeps its name
-    assert split_shared([{"n": "3"}]) == ("", [{"n": "3"}])  # a table is never of no columns
+    assert split_shared([{"n": "3"}]) == ({}, [{"n": "3"}])  # a table is never of no columns
 
 
 @pytest.mark.parametrize(

@@ -50,14 +50,16 @@ def summary_section(subject: Subject) -> Section:
     rows = with_target_in_head([{"run": row.name} | its for row, its in named])
     if all("completed" in row["status"] for row in rows):  # then n says how many of how many
         rows = [row | {"status": "completed"} for row in rows]
-    told, shown = split_shared(rows)
+    same, shown = split_shared(rows)
+    told = ", ".join(f"{k} {v}" for k, v in same.items())
+    said = [f"{'All rows' if len(rows) > 1 else 'Settings'}: {told}."] if told else []
     return Section(
         key="summary",
         title="Summary",
         lead="What each row reached: a row is one configuration, over all seeds that it was run "
         "with.",
         tables=[Table(rows=shown)],
-        said=[f"{told[0].upper()}{told[1:]}."] if told else [],
+        said=said,
         notes=notes([row.runs for row in subject.rows], subject.options.references),
     )
 
