@@ -172,20 +172,22 @@ def render_epochs(
     """
     groups = group_runs(records)
     labels = group_labels(groups)
-    curves = [accuracy_by_epoch(group) for group in groups]
-    epochs = sorted({epoch for curve in curves for epoch in curve})
-    if not epochs:
+    found = {
+        (epoch, label): level
+        for label, group in zip(labels, groups, strict=True)
+        for epoch, level in accuracy_by_epoch(group).items()
+    }
+    if not found:
         raise InputError("by_epoch: no run was evaluated after a whole epoch; leave it out")
     if table_format in {"json", "csv"}:
         return data_text(epoch_rows(groups), table_format)
     metric = METRICS["val_accuracy"]
-    cells = [{epoch: level_text(level, metric) for epoch, level in c.items()} for c in curves]
+    cells = {key: level_text(level, metric) for key, level in found.items()}
     rows = [
-        {"epoch": str(epoch)}
-        | {k: its.get(epoch, NOT_MEASURED) for k, its in zip(labels, cells, strict=True)}
-        for epoch in epochs
+        {"epoch": str(epoch)} | {label: cells.get((epoch, label), NOT_MEASURED) for label in labels}
+        for epoch in sorted({epoch for epoch, _ in found})
     ]
-    below = [RANGE_NOTE] * any(level.n > 1 for curve in curves for level in curve.values())
+    below = [RANGE_NOTE] * any(level.n > 1 for level in found.values())
     return _table(rows, below, names=["epoch"], table_format=table_format, screen=screen)
 
 
