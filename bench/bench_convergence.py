@@ -24,8 +24,8 @@ from bench.suite_format import (
     shares_text,
     targets_rows,
 )
+from mnistbench.analysis.metrics import score_target
 from mnistbench.analysis.number_text import seconds
-from mnistbench.analysis.target_score import score_target
 
 SEEDS = {"smoke": 1, "quick": 1, "full": 6}
 CNN4 = {"smoke": ("mse", "kl"), "quick": ("cross-entropy", "mse", "kl")}

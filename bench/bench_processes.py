@@ -22,8 +22,8 @@ from torch import distributed
 
 from bench.run_clock import CLOCK
 from bench.suite_format import HEADLINE, interval_text, mark, ratio, reached_text, run_info
+from mnistbench.analysis.metrics import score_target
 from mnistbench.analysis.number_text import seconds
-from mnistbench.analysis.target_score import score_target
 from mnistbench.engine.build import build_parts
 from mnistbench.engine.run import RunContext
 from mnistbench.engine.setting import run_context, start_setting

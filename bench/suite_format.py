@@ -8,16 +8,14 @@ from typing import Any
 
 from bench.suite_report import Section, SuiteReport
 from mnistbench.analysis.grouping import accuracy_by_epoch
-from mnistbench.analysis.metrics import METRICS, Level, MetricName
+from mnistbench.analysis.metrics import METRICS, Level, MetricName, score_target
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.number_text import seconds as seconds_text
 from mnistbench.analysis.stability import DRIFT_BOUND, is_unstable
-from mnistbench.analysis.target_score import score_target
 from mnistbench.output.number_format import level_text, median_text
 from mnistbench.schema.record import EvalPoint, RunRecord
 from mnistbench.stats.intervals import median_interval
 from mnistbench.stats.readings import Reading
-from mnistbench.stats.survival import CensoredMedian
 
 __all__ = [
     "HEADLINE",
@@ -84,11 +82,11 @@ def shares_text(found: Level | None) -> str:
     return NOT_MEASURED if found is None else level_text(found, _ACCURACY)
 
 
-def reached_text(found: CensoredMedian, show: Callable[[float], str]) -> str:
+def reached_text(found: Level, show: Callable[[float], str]) -> str:
     """The median of times to a target with its interval, and k of n; or that only k got there."""
-    if found.median is None:
+    if found.value is None:
         return f"{found.reached}/{found.n} reached"
-    median_and_ends = median_text(found._asdict() | {"of": found.n}, show)
+    median_and_ends = median_text(found, show)
     return f"{median_and_ends}, {found.reached}/{found.n}"
 
 

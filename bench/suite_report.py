@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mnistbench.output.plots import plot_curves
+from mnistbench.output.charts.figure import plot_curves
 from mnistbench.output.tables import render_table
 from mnistbench.schema.escaping import markdown
 from mnistbench.schema.files import write_whole

@@ -116,7 +116,7 @@ def _read(records: Sequence[RunRecord], name: str, thin: Thin) -> dict[str, Any]
 def _cells(found: dict[str, Any]) -> dict[str, str]:
     def text(median: dict[str, Any]) -> str:
         low, high = median["low"] or 0, median["high"]
-        return f"{median['median']:,.0f} ({low:,.0f}–{'∞' if high is None else f'{high:,.0f}'})"
+        return f"{median['value']:,.0f} ({low:,.0f}–{'∞' if high is None else f'{high:,.0f}'})"
 
     return {
         "evaluated": found["spacing"],

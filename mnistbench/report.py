@@ -13,9 +13,9 @@ from mnistbench.cli import exit_on_input_error, say, show
 from mnistbench.flags import parse
 from mnistbench.launch.children import raised_stops
 from mnistbench.launch.watching import watch
+from mnistbench.output.charts.figure import FORMATS, plot_curves
 from mnistbench.output.page.page import save_pictures
 from mnistbench.output.page.report_data import ReportOptions
-from mnistbench.output.plots import FORMATS, plot_curves
 from mnistbench.output.python_calls import write_page
 from mnistbench.output.scaling_table import render_scaling
 from mnistbench.output.screen import Screen

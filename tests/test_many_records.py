@@ -11,8 +11,7 @@ from mnistbench.analysis.gates import Outcome, gated, parse_gate
 from mnistbench.analysis.metrics import METRICS, Level
 from mnistbench.analysis.rows import Comparison, Row
 from mnistbench.analysis.samples import A_AND_B, MOST_TESTED, Sample, evenly_spaced
-from mnistbench.output import plots
-from mnistbench.output.charts import curve_pictures
+from mnistbench.output.charts import curve_pictures, figure
 from mnistbench.output.comparison_table import headlines
 from mnistbench.schema import store, strict_json
 from mnistbench.schema.errors import InputError
@@ -134,7 +133,7 @@ def test_of_very_many_configurations_few_are_drawn(make_record, tmp_path, counte
     config = make_record().config
     records = [make_record(config=config | {"lr": 0.01 * i}) for i in range(1, 61)]
     drawn = counted(curve_pictures, "lines_of")
-    plots.plot_curves(records, tmp_path / "curves.svg")
+    figure.plot_curves(records, tmp_path / "curves.svg")
     assert len(drawn) == 2 * 48
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mnistbench.analysis.comparability import machine_problem
 from mnistbench.analysis.differences import values_of
-from mnistbench.analysis.grouping import differences, group_runs, run_name
+from mnistbench.analysis.grouping import full_names, group_runs
 from mnistbench.analysis.metrics import METRICS, Metric, MetricName
 from mnistbench.analysis.pairing import as_one
 from mnistbench.analysis.repeats import num_lost, one_per_seed
@@ -40,22 +40,15 @@ _A_GRIDS = {"num_processes", "num_threads", "global_batch_size", "num_train", "l
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One configuration.
+    """One configuration: its runs in the order of their seeds, and what they measured.
 
-    Attributes:
-        name: recipe, or model and loss, and what sets it apart from others.
-        differs: the latter alone.
-        runs: all of it, in the order of their seeds.
-        readings: the metric of those that measured it.
-        seeds: of these readings.
-        score: their estimate, as the metric has it; none if not measured, or not reached by half.
-        lost: runs that diverged or failed, where the metric does not count them by itself.
-        share: the probability that it is the best, or of censored times the share of draws in
-            which it is (`Selection.redrawn`); none without draws.
+    `readings` are of those that measured the metric, `score` is their estimate: none if not
+    measured, or not reached by half. `lost` are runs that diverged or failed, where the metric does
+    not count them by itself. `share` is the probability that it is the best, or of censored times
+    the share of draws in which it is (`Selection.redrawn`); none without draws.
     """
 
     name: str
-    differs: str
     runs: tuple[RunRecord, ...]
     readings: tuple[Reading, ...]
     seeds: tuple[int, ...]
@@ -136,22 +129,21 @@ def select(records: Sequence[RunRecord], metric: str) -> Selection:
     _require_comparable(records, name)
     groups = group_runs(records, across_commits=True)
     found = [
-        _candidate(group, differs, METRICS[name])
-        for group, differs in zip(groups, differences(groups), strict=True)
+        _candidate(group, called, METRICS[name])
+        for group, called in zip(groups, full_names(groups), strict=True)
     ]
     ranked = sorted(found, key=partial(_place, higher_is_better=METRICS[name].higher_is_better))
     _require_winner(ranked[0], name)
     return replace(_drawn_again(ranked, name), left_out=tuple(left_out))
 
 
-def _candidate(group: Sequence[RunRecord], differs: str, metric: Metric) -> Candidate:
+def _candidate(group: Sequence[RunRecord], name: str, metric: Metric) -> Candidate:
     runs = sorted(group, key=lambda record: (record.seed, record.created_at))
     apart = one_per_seed(runs) if metric.independent == "seed" else runs
     measured = [(run.seed, reading) for run in apart for reading in metric.samples([run])]
     readings = tuple(reading for _, reading in measured)
     return Candidate(
-        name=", ".join(filter(None, (run_name(runs[0]), differs))),
-        differs=differs,
+        name=name,
         runs=tuple(runs),
         readings=readings,
         seeds=tuple(seed for seed, _ in measured),
@@ -218,22 +210,15 @@ def _drawn_again(ranked: Sequence[Candidate], name: MetricName) -> Selection:
         entered = [replace(c, share=share) for c, share in zip(entered, shares, strict=True)]
         if change is not None:
             low, high = change_range(drawn, best=0, other=1, ratio=metric.ratio)
-            change = _with_bounds(change.estimate, low, high)
+            at = change.estimate  # the interval is of shrunk values and may lie beside it
+            ends = (None if low is None else min(low, at), None if high is None else max(high, at))
+            change = Shift(at, *ends)
     return Selection(
         metric=name,
         candidates=(*entered, *ranked[len(entered) :]),
         change=change,
         paired=paired,
         why_unsure=why,
-    )
-
-
-def _with_bounds(estimate: float, low: float | None, high: float | None) -> Shift:
-    """`estimate` with its interval, which is of shrunk values and may lie beside it."""
-    return Shift(
-        estimate,
-        None if low is None else min(low, estimate),
-        None if high is None else max(high, estimate),
     )
 
 

@@ -41,13 +41,7 @@ CONTENTION_BOUND = 0.2
 
 
 class Bottleneck(NamedTuple):
-    """What limits a run.
-
-    Attributes:
-        name: one of `LIMITS`.
-        evidence: the figures that say so.
-        advice: the one flag to try next, if there is one.
-    """
+    """What limits a run, the figures that say so, and the one flag to try next, if there is one."""
 
     name: Limit
     evidence: str

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.stability import code_change
+from mnistbench.schema.escaping import brief
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
 
@@ -129,16 +130,15 @@ def _differing(
 ) -> dict[str, tuple[str, str]]:
     """All that the runs of A, and those of B, have there, as text; what is the same is left out."""
     both = {name: (_values(a, read), _values(b, read)) for name, read in readers.items()}
-    return {name: (_brief(x), _brief(y)) for name, (x, y) in both.items() if x != y}
+    return {name: (_listed(x), _listed(y)) for name, (x, y) in both.items() if x != y}
 
 
 def _values(runs: Sequence[RunRecord], read: _Reader) -> set[str]:
     return {str(value) for value in map(read, runs) if value is not None}
 
 
-def _brief(values: set[str]) -> str:
-    text = ", ".join(sorted(values)) or NOT_MEASURED
-    return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "…"
+def _listed(values: set[str]) -> str:
+    return brief(", ".join(sorted(values)) or NOT_MEASURED, _MOST_SHOWN)
 
 
 def _versions(record: RunRecord) -> Mapping[str, Any]:
@@ -150,18 +150,16 @@ def identity(record: RunRecord) -> dict[str, Any]:
     values = as_left_to_the_run(record.config)
     config = {k: v for k, v in values.items() if k not in SAME_RUN}
     environment = {k: record.environment.get(k) for k in (*SHOWN, *CODE, "launcher")}
-    if environment["git_commit"]:
-        environment["git_commit"] = str(environment["git_commit"])[:10]
+    environment["git_commit"] = _commit(record)
     if change := code_change(record):
         environment["git_commit"] = f"changed {change} ({record.run_id})"
-    versions = record.environment.get("versions") or {}
     # not where the data came from: downloaded today, local tomorrow, the same bytes
     data = {"data sha256": record.dataset.sha256[:12]} if record.dataset else {}
     hooks = record.profile.hooks if record.profile else []
     watched = {"hooks": ", ".join(hooks)} if hooks else {}
     told = not config.keys() <= {"eval_split", "target_accuracy"}
     foreign = _foreign(record, told=told) if "model" not in config else {}
-    return config | foreign | environment | versions | data | watched
+    return config | foreign | environment | {**_versions(record)} | data | watched
 
 
 def _foreign(record: RunRecord, *, told: bool) -> dict[str, Any]:

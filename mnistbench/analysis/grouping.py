@@ -17,21 +17,19 @@ from mnistbench.analysis.stability import (
     ran_beside_others,
     stood_still,
 )
-from mnistbench.analysis.target_score import TargetScore
 from mnistbench.schema.escaping import brief
 from mnistbench.schema.record import RunRecord, finite
 from mnistbench.stats.readings import Reading
-from mnistbench.stats.survival import CensoredMedian
 
 __all__ = [
     "accuracy_by_epoch",
     "differences",
+    "full_names",
     "group_labels",
     "group_runs",
     "identify",
     "run_name",
     "settings_apart",
-    "target_values",
 ]
 
 _LONGEST = 60
@@ -55,23 +53,36 @@ def group_runs(
 
 def identify(group: Sequence[RunRecord]) -> dict[str, Any]:
     """What was run, which runs it was, and how many epochs they trained if all trained as many."""
-    epochs = {run.num_epochs for run in counted(group)}
-    one = epochs.pop() if len(epochs) == 1 else None
-    return _what(group[0]) | _which(group) | {"epochs": one}
-
-
-def target_values(score: TargetScore) -> dict[str, Any]:
-    """`score` as rows and files have it: times in seconds, ``None`` where it was not reached."""
-
-    def median(part: CensoredMedian) -> dict[str, Any]:
-        ends = {"low": part.low, "high": part.high, "above": part.above, "at_most": part.at_most}
-        return {"median": part.median} | ends | {"reached": part.reached, "of": part.n}
-
-    expected = score.expected_s
+    first, epochs = group[0], {run.num_epochs for run in counted(group)}
+    data, config, environment = first.dataset, first.config, first.environment
+    probed = [record for record in group if record.canary]
+    told = [record for record in group if record.environment.get("measured_alone") is not None]
+    watched = [record for record in group if record.stood_still_s is not None]
     return {
-        "time_to_accuracy_s": median(score.time_s),
-        "steps_to_accuracy": median(score.steps),
-        "expected_time_s": {"time": expected.time, "low": expected.low, "high": expected.high},
+        "recipe": run_name(first),
+        "model": config.get("model"),
+        "loss": config.get("loss"),
+        "dataset": data.name if data else None,
+        "source": data.source if data else None,
+        "device": _hardware(first),
+        "precision": environment.get("mixed_precision"),
+        "loop": _loop(first),
+        "global_batch_size": environment.get("global_batch_size"),
+        "per_device_batch_size": config.get("per_device_batch_size"),
+        "num_processes": environment.get("num_processes"),
+        "lr_scaling": config.get("lr_scaling"),
+        "lr_factor": _quotient(environment.get("lr_peak"), config.get("lr")),
+        "unstable_runs": sum(map(is_unstable, probed)) if probed else None,
+        "runs_beside_others": sum(map(ran_beside_others, told)) if told else None,
+        "profiled_runs": sum(map(is_profiled, group)),
+        "runs_that_stood_still": sum(map(stood_still, watched)) if watched else None,
+        "n": len(group),
+        "num_seeds": len({record.seed for record in group}),
+        "completed": sum(record.status == "completed" for record in group),
+        "seeds": [record.seed for record in group],
+        "status": _status(group),
+        "run_ids": [record.run_id for record in group],
+        "epochs": epochs.pop() if len(epochs) == 1 else None,
     }
 
 
@@ -92,8 +103,14 @@ def accuracy_by_epoch(group: Sequence[RunRecord]) -> dict[int, Level]:
 
 def group_labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     """A short name for each group; those that would be told apart by nothing are numbered."""
+    named = zip(groups, full_names(groups), strict=True)
+    return numbered(_label(group, name) for group, name in named)
+
+
+def full_names(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
+    """The name of each group with what sets it apart from others of that name."""
     named = zip(groups, differences(groups), strict=True)
-    return numbered(_label(group, differs) for group, differs in named)
+    return [", ".join(filter(None, (run_name(group[0]), differs))) for group, differs in named]
 
 
 def differences(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
@@ -141,31 +158,6 @@ def run_name(record: RunRecord) -> str:
     return ", ".join(told) or "not named"
 
 
-def _what(first: RunRecord) -> dict[str, Any]:
-    return {
-        "recipe": run_name(first),
-        "model": first.config.get("model"),
-        "loss": first.config.get("loss"),
-        "dataset": first.dataset.name if first.dataset else None,
-        "source": first.dataset.source if first.dataset else None,
-        "device": _hardware(first),
-        "precision": first.environment.get("mixed_precision"),
-        "loop": _loop(first),
-        **_batch(first),
-    }
-
-
-def _batch(record: RunRecord) -> dict[str, Any]:
-    """The samples of a step, and how they and the learning rate grow with the processes."""
-    return {
-        "global_batch_size": record.environment.get("global_batch_size"),
-        "per_device_batch_size": record.config.get("per_device_batch_size"),
-        "num_processes": record.environment.get("num_processes"),
-        "lr_scaling": record.config.get("lr_scaling"),
-        "lr_factor": _quotient(record.environment.get("lr_peak"), record.config.get("lr")),
-    }
-
-
 def _quotient(part: Any, whole: Any) -> float | None:
     known = isinstance(part, int | float) and isinstance(whole, int | float) and whole > 0
     return finite(part / whole) if known else None
@@ -180,32 +172,13 @@ def _loop(record: RunRecord) -> str | None:
     return f"{loop}{mode}/{record.config.get('loader')}"
 
 
-def _which(group: Sequence[RunRecord]) -> dict[str, Any]:
-    known = [record for record in group if record.canary]
-    told = [record for record in group if record.environment.get("measured_alone") is not None]
-    watched = [record for record in group if record.stood_still_s is not None]
-    return {
-        "unstable_runs": sum(map(is_unstable, known)) if known else None,
-        "runs_beside_others": sum(map(ran_beside_others, told)) if told else None,
-        "profiled_runs": sum(map(is_profiled, group)),
-        "runs_that_stood_still": sum(map(stood_still, watched)) if watched else None,
-        "n": len(group),
-        "num_seeds": len({record.seed for record in group}),
-        "completed": sum(record.status == "completed" for record in group),
-        "seeds": [r.seed for r in group],
-        "status": _status(group),
-        "run_ids": [r.run_id for r in group],
-    }
-
-
-def _label(group: Sequence[RunRecord], differs: str) -> str:
+def _label(group: Sequence[RunRecord], name: str) -> str:
     """What was trained, on what, and over how many seeds."""
     first, n = group[0], len(counted(group))
     data = first.dataset.name if first.dataset else "no data"
     size = f"{n} of {len(group)}" if n < len(group) else str(n)
-    what = brief(", ".join(filter(None, (run_name(first), differs))), _LONGEST)
-    name = f"{what} on {data}" + ", profiled" * is_profiled(first)
-    return name + (f" (n = {size})" if len(group) > 1 else "")
+    what = f"{brief(name, _LONGEST)} on {data}" + ", profiled" * is_profiled(first)
+    return what + (f" (n = {size})" if len(group) > 1 else "")
 
 
 def _status(group: Sequence[RunRecord]) -> str:

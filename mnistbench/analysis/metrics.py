@@ -13,13 +13,24 @@ from statistics import median
 from typing import Literal, NamedTuple
 
 from mnistbench.analysis.repeats import began_a_process, one_per_seed
-from mnistbench.analysis.scoring import reading_to_target
+from mnistbench.analysis.scoring import end_s, reading_to_target
 from mnistbench.schema.record import Phase, RunRecord
+from mnistbench.stats.expected_time import expected_running_time
 from mnistbench.stats.intervals import mean_interval, median_interval
-from mnistbench.stats.readings import Reading
+from mnistbench.stats.readings import Level, Reading
 from mnistbench.stats.survival import median_reading
 
-__all__ = ["METRICS", "SHARED_PHASES", "Level", "Metric", "MetricName", "target_of"]
+__all__ = [
+    "METRICS",
+    "SHARED_PHASES",
+    "Level",
+    "Metric",
+    "MetricName",
+    "TargetScore",
+    "score_target",
+    "target_of",
+    "told_target",
+]
 
 MetricName = Literal[
     "samples_per_s",
@@ -43,28 +54,6 @@ SHARED_PHASES: tuple[Phase, ...] = ("import", "startup", "data")
 _MACHINE = ("device_type", "device_name", "cpu_name", "num_processes", "num_threads")
 _DATA = ("dataset", "data sha256", "num_train")
 _TARGET = (*_DATA, "num_val", "eval_split", "target_accuracy")
-
-
-class Level(NamedTuple):
-    """What the runs of one configuration say of a metric.
-
-    Attributes:
-        value: the estimate; ``None`` if not measured, or not reached by half of the runs.
-        low: lower end of its spread, as `Metric.spread` says; ``None`` without one.
-        high: upper end.
-        n: independent samples.
-        reached: how many of them got to what is timed.
-        above: of a time to a target the lower end of what the evaluations tell of the median.
-        at_most: upper end of that.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
-    reached: int
-    above: float | None = None
-    at_most: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +128,7 @@ class Metric:
         if not readings:
             return Level(None, None, None, 0, 0)
         if self.to_target:
-            value, low, high, reached, n, above, at_most = median_reading(readings)
-            return Level(value, low, high, n, reached, above, at_most)
+            return median_reading(readings)
         values, n = [reading.value for reading in readings], len(readings)
         if self.spread == "range":
             low, high = (min(values), max(values)) if n > 1 else (None, None)
@@ -263,3 +251,35 @@ METRICS: Mapping[MetricName, Metric] = {
     ),
 }
 """Every metric; ``duration_s`` is of pytest-benchmark's files alone."""
+
+
+def told_target(group: Sequence[RunRecord]) -> float | None:
+    """The target accuracy that the runs of `group` were told, by the first whose result says it."""
+    return next((t for run in group if (t := run.result.target_accuracy) is not None), None)
+
+
+class TargetScore(NamedTuple):
+    """How fast a group of runs got to one target: medians over seeds, and the expected time."""
+
+    time_s: Level
+    steps: Level
+    expected_s: Level
+
+
+def score_target(group: Sequence[RunRecord], target: float) -> TargetScore:
+    """Median time and steps of `group` to `target`, and the expected time.
+
+    A diverged run counts in the medians as never there (see `at_risk`); the expected time charges
+    it the seconds that it really took.
+
+    Raises:
+        ValueError: `group` is empty.
+    """
+    group = one_per_seed(group)
+    times = [reading_to_target(record, target) for record in group]
+    spent_s = [t.value if t.reached else end_s(r) for t, r in zip(times, group, strict=True)]
+    return TargetScore(
+        time_s=METRICS["time_to_accuracy_s"].of(group, target),
+        steps=METRICS["steps_to_accuracy"].of(group, target),
+        expected_s=expected_running_time(spent_s, [time.reached for time in times]),
+    )

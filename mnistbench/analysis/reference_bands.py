@@ -42,13 +42,9 @@ def packaged_references() -> list[ReferenceCurve]:
 def check_against(record: RunRecord, reference: ReferenceCurve) -> list[str] | None:
     """Where the curve of `record` leaves the band of `reference`: a text for each evaluation.
 
-    A curve may be a part of the reference's, and its evaluations others; those that both have are
-    held to the band, below which a run is wrong and above which it is suspiciously fast. Where the
-    band is wider than half of all accuracies it can tell nothing, and is left out.
-
-    Returns:
-        No text where it stays inside; ``None`` where it cannot be checked: the run trains in
-        another way or on other data, or they share no evaluation whose band tells something.
+    The evaluations that both have are held to the band, below which a run is wrong and above which
+    it is suspiciously fast; a band wider than half of all accuracies tells nothing. ``None`` where
+    none is left, or the run trains in another way or on other data.
     """
     if record.dataset is None or record.dataset.sha256 != reference.sha256:
         return None

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean, median
 from typing import NamedTuple
 
+from mnistbench.analysis.metrics import score_target
 from mnistbench.analysis.repeats import one_per_seed
 from mnistbench.analysis.scoring import end_s, point_at_target
-from mnistbench.analysis.target_score import score_target
 from mnistbench.schema.record import EvalPoint, Phase, RunRecord
 from mnistbench.stats.intervals import trimmed_mean
 from mnistbench.stats.rank_tests import beats_target
@@ -78,13 +78,13 @@ def rule_notes(scores: Iterable[RuleScore]) -> list[str]:
 def _mnistbench(group: Sequence[RunRecord], target: float) -> RuleScore:
     score = score_target(group, target).time_s
     remark = f"{score.reached} of {score.n} reached"
-    if score.median is None:
+    if score.value is None:
         remark += ": the median did not"
     elif score.low is not None and score.high is not None:
         remark += f", 95 % interval {score.low:.2f}–{score.high:.2f}"
     elif score.low is not None:
         remark += f", 95 % interval from {score.low:.2f}"
-    time_s = score.median
+    time_s = score.value
     if score.above == 0 and score.at_most:  # half were there at their first evaluation
         time_s, remark = score.at_most, f"{remark}, at most that long"
     return RuleScore("mnistbench", "train", "Turnbull's median", time_s, score.n, remark)

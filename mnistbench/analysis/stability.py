@@ -122,10 +122,7 @@ def without_profiled(
 ) -> tuple[list[RunRecord], list[str]]:
     """The runs among `records` that may be compared, and a line on those that were profiled.
 
-    Args:
-        records: any number; there may be none.
-        command: what an error begins with.
-        of: whose runs they are, such as `` of A``.
+    An error begins with `command`; `of` says whose runs they are, such as `` of A``.
 
     Raises:
         InputError: all of them were profiled.

@@ -12,11 +12,10 @@ from typing import Any, TypeAlias
 
 from mnistbench.analysis.differences import CODE, code_of, identity
 from mnistbench.analysis.grouping import accuracy_by_epoch, identify
-from mnistbench.analysis.metrics import METRICS, Level
+from mnistbench.analysis.metrics import METRICS, Level, score_target, told_target
 from mnistbench.analysis.reference_bands import check_group
 from mnistbench.analysis.repeats import counted
 from mnistbench.analysis.rules import score_rules
-from mnistbench.analysis.target_score import score_target, told_target
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import APPLIES_TO, is_read
 from mnistbench.schema.record import RunRecord
@@ -59,13 +58,10 @@ def export_rows(
     references: Sequence[ReferenceCurve] = (),
     targets: Sequence[float | None] = (),
 ) -> list[Row]:
-    """A row for each of `groups`, and of `targets` where there are any.
+    """A row for each of `groups`, runs of one configuration or, with `per_run`, one run each.
 
-    Args:
-        groups: runs of one configuration each; with `per_run` of one run each.
-        per_run: names the one run and seed instead of lists of them.
-        references: curves that runs are held to.
-        targets: accuracies that times are told to; by default each group's own.
+    Where there are `targets`, accuracies that times are told to, there is a row for each of these;
+    by default it is the group's own. `references` are the curves that runs are held to.
     """
     return [
         row | figures(group, references=references, target=target)
@@ -118,7 +114,7 @@ def figures(group: Runs, *, references: Sequence[ReferenceCurve] = (), target: f
     expected = None if target is None else score_target(group, target).expected_s
     held = check_group(group, references) or {}
     return row | {
-        "expected_time_s": expected and expected.time,
+        "expected_time_s": expected and expected.value,
         "expected_time_s_low": expected and expected.low,
         "expected_time_s_high": expected and expected.high,
         **{f"reference_{name}": held.get(name) for name in ("checked", "left", "seeds", "first")},

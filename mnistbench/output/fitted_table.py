@@ -81,13 +81,9 @@ def split_shared(rows: Rows) -> tuple[dict[str, str], list[dict[str, str]]]:
 
 
 class Fitted(NamedTuple):
-    """A table of some width.
+    """A table of some width, with what all rows share `above` and what is left out `below` it.
 
-    Attributes:
-        above: what all rows share; empty if nothing.
-        rows: column -> text; none where `lines` are the table.
-        below: what is left out; empty if nothing.
-        lines: the table where each row takes several.
+    Where each row takes several `lines`, these are the table, and there are no `rows`.
     """
 
     above: str
@@ -110,38 +106,32 @@ def fit(rows: Rows, width: int, *, names: Collection[str] = ()) -> Fitted:
     return Fitted(above, columns.shown(without), below)
 
 
-class _Span(NamedTuple):
-    """Letters of a column: its head, the longest word of that, its cells, these without spreads.
+class _Column:
+    """The cells of a column, with spreads and without, and how many letters they need.
 
     Of names and sentences, `shrinks` says which of the steps makes them shorter.
     """
 
-    head: int
-    word: int
-    cells: int
-    bare: int
-    shrinks: str
-
-    @classmethod
-    def of(cls, name: str, cells: Sequence[str], *, is_name: bool) -> _Span:
-        shrinks = _LONG_TEXTS if name in _TEXTS else ""
+    def __init__(self, name: str, cells: Sequence[str], *, is_name: bool) -> None:
+        self.name, self._cells, self._bare = name, cells, [_SPREAD.sub("", c) for c in cells]
+        self._word = max(map(cell_len, name.split()), default=0)
+        self._longest, self._longest_bare = (max(map(cell_len, c)) for c in (cells, self._bare))
+        self.shrinks = _LONG_TEXTS if name in _TEXTS else ""
         if is_name and len({_shortened(cell, _SHORTEST) for cell in cells}) == len({*cells}):
-            shrinks = _LONG_NAMES
-        words = max(map(cell_len, name.split()), default=0)
-        longest, bare = (max(map(cell_len, texts)) for texts in (cells, map(_bare, cells)))
-        return cls(cell_len(name), words, longest, bare, shrinks)
+            self.shrinks = _LONG_NAMES
 
     def letters(self, without: Collection[str]) -> int:
-        cells = self.bare if _SPREADS in without else self.cells
+        cells = self._longest_bare if _SPREADS in without else self._longest
         if self.shrinks in without:
             cells = min(cells, _SHORTEST)
-        return max(self.word if _HEADS in without else self.head, cells)
+        return max(self._word if _HEADS in without else cell_len(self.name), cells)
 
-    def cell(self, text: str, width: int, without: Collection[str]) -> str:
-        text = _bare(text) if _SPREADS in without else text
-        if self.shrinks not in without:
-            return text
-        return (wrapped if self.shrinks == _LONG_TEXTS else _shortened)(text, width)
+    def shown(self, width: int, without: Collection[str]) -> tuple[str, list[str]]:
+        """Its head and its cells in so many letters."""
+        head = wrapped(self.name, width) if _HEADS in without else self.name
+        cells = self._bare if _SPREADS in without else list(self._cells)
+        shorter = wrapped if self.shrinks == _LONG_TEXTS else _shortened
+        return head, [shorter(c, width) for c in cells] if self.shrinks in without else cells
 
 
 class _Columns:
@@ -150,8 +140,8 @@ class _Columns:
     def __init__(self, rows: Rows, *, width: int, names: Collection[str]) -> None:
         self._rows, self._width = rows, width
         self._names = [name for name in rows[0] if name in names]
-        self._spans = {
-            k: _Span.of(k, [row[k] for row in rows], is_name=k in names and k not in _SETTINGS)
+        self._columns = {
+            k: _Column(k, [row[k] for row in rows], is_name=k in names and k not in _SETTINGS)
             for k in rows[0]
         }
 
@@ -159,37 +149,37 @@ class _Columns:
         """The least that has to be left out, in the order above; ``None`` if all is too little."""
         without: list[str] = []
         for name in _LEAST_FIRST:
-            if not self._is_too_wide(without):
+            if self._room(without) >= 0:
                 break
-            if name in _STEPS or (name in self._spans and self._can_spare(name, without)):
+            if name in _STEPS or (name in self._columns and self._can_spare(name, without)):
                 without.append(name)
-        if self._is_too_wide(without):
+        if self._room(without) < 0:
             return None
         for name in reversed(without.copy()):
             rest = [other for other in without if other != name]
-            without = without if self._is_too_wide(rest) else rest
+            without = without if self._room(rest) < 0 else rest
         return without
 
     def shown(self, without: Collection[str]) -> list[dict[str, str]]:
         """The rows without these; what shrinks is as long as there is room."""
-        spans = {k: span for k, span in self._spans.items() if k not in without}
-        widths = {k: span.letters(without) for k, span in spans.items()}
-        for name, span in spans.items():
-            room = self._width - sum(widths.values()) - _GAP * (len(widths) - 1)
-            widths[name] = min(widths[name] + room, span.letters({*without} - {span.shrinks}))
-        heads = {k: wrapped(k, widths[k]) if _HEADS in without else k for k in spans}
-        return [
-            {heads[k]: span.cell(row[k], widths[k], without) for k, span in spans.items()}
-            for row in self._rows
-        ]
+        room, drawn = self._room(without), {}
+        for column in self._kept(without):
+            least = column.letters(without)
+            width = min(least + room, column.letters({*without} - {column.shrinks}))
+            room -= width - least
+            head, drawn[head] = column.shown(width, without)
+        return [dict(zip(drawn, cells, strict=True)) for cells in zip(*drawn.values(), strict=True)]
 
-    def _is_too_wide(self, without: Collection[str]) -> bool:
-        letters = [_GAP + s.letters(without) for k, s in self._spans.items() if k not in without]
-        return sum(letters) - _GAP > self._width
+    def _kept(self, without: Collection[str]) -> list[_Column]:
+        return [column for name, column in self._columns.items() if name not in without]
+
+    def _room(self, without: Collection[str]) -> int:
+        """Letters that are free in a line; below 0 if it is too short."""
+        return self._width + _GAP - sum(_GAP + c.letters(without) for c in self._kept(without))
 
     def _can_spare(self, name: str, without: Collection[str]) -> bool:
         """Whether rows are told apart by their names without it, and there is more than it."""
-        if len(self._spans.keys() - {*without}) == 1:
+        if len(self._kept(without)) == 1:
             return False
         before = [k for k in self._names if k not in without]
         after = [k for k in before if k != name]
@@ -204,10 +194,6 @@ def _in_blocks(rows: Rows, width: int) -> list[str]:
     blocks = [[f"{k}: {text}" for k, text in row.items() if text] for row in rows]
     told = ["\n".join(wrapped(cell, width, indent="  ") for cell in block) for block in blocks]
     return "\n\n".join(told).splitlines()
-
-
-def _bare(cell: str) -> str:
-    return _SPREAD.sub("", cell)
 
 
 def _shortened(name: str, width: int) -> str:

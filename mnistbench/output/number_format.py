@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mnistbench.analysis.grouping import identify
-from mnistbench.analysis.metrics import METRICS, Level, Metric, MetricName
+from mnistbench.analysis.metrics import METRICS, Metric, MetricName, TargetScore, told_target
 from mnistbench.analysis.number_text import NOT_MEASURED, count, goal, seconds
 from mnistbench.analysis.reference_bands import check_group, unchecked_notes
 from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.analysis.rules import RuleScore
 from mnistbench.analysis.scoring import fell_again
 from mnistbench.analysis.stability import mark_notes, time_mark
-from mnistbench.analysis.target_score import told_target
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
 from mnistbench.stats.intervals import Interval
+from mnistbench.stats.readings import Level
 
 __all__ = [
     "MEDIAN_NOTE",
@@ -88,16 +88,14 @@ def with_target_in_head(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str
     ]
 
 
-def target_cells(values: Mapping[str, Any], *, mark: str) -> dict[str, str]:
-    """What `target_values` says of one target, times with `mark`: column -> text."""
-    time = values["time_to_accuracy_s"]
-    expected = values["expected_time_s"] | {"of": time["of"]}
-    expected["median"] = expected["time"]
+def target_cells(score: TargetScore, *, mark: str) -> dict[str, str]:
+    """How fast a group got to one target, times with `mark`: column -> text."""
+    time = score.time_s
     return {
         "median s": median_text(time, seconds) + mark,
-        "reached": f"{time['reached']} of {time['of']}",
-        "expected s": median_text(expected, seconds) + mark,
-        "steps": median_text(values["steps_to_accuracy"], lambda x: f"{x:.0f}"),
+        "reached": f"{time.reached} of {time.n}",
+        "expected s": median_text(score.expected_s, seconds) + mark,
+        "steps": median_text(score.steps, lambda x: f"{x:.0f}"),
     }
 
 
@@ -134,7 +132,7 @@ def level_text(level: Level, metric: Metric) -> str:
     a target as `median_text` has it.
     """
     if metric.to_target:
-        return median_text(level._asdict() | {"median": level.value, "of": level.n}, metric.show)
+        return median_text(level, metric.show)
     if level.value is None:
         return NOT_MEASURED
     if level.low is None or level.high is None:
@@ -144,19 +142,18 @@ def level_text(level: Level, metric: Metric) -> str:
     return f"{metric.show(level.value)} ± {metric.show(level.high - level.value)}"
 
 
-def median_text(values: Mapping[str, Any], show: Callable[[float], str]) -> str:
+def median_text(found: Level, show: Callable[[float], str]) -> str:
     """A median with the ends of its interval: open, or a dash, where the runs do not bound it.
 
     Of a single run they are its last evaluation below the target and the first at it. Where half of
     the runs were at it at their first evaluation, it is no more than a bound: ``≤ 1.20``.
     """
-    if values["median"] is None:
+    median, low, high, n, _, above, at_most = found
+    if median is None:
         return "not reached"
-    above, at_most = values.get("above"), values.get("at_most")
     bound = above == 0 and at_most is not None
-    text = f"≤ {show(at_most)}" if bound and at_most else show(values["median"])
-    low, high = values["low"], values["high"]
-    if values["of"] == 1:
+    text = f"≤ {show(at_most)}" if bound and at_most else show(median)
+    if n == 1:
         known = above is None or at_most is None or above == at_most or bound
         return text if known else f"{text} ({show(above or 0.0)}–{show(at_most or 0.0)})"
     if low is None and high is None:
@@ -180,8 +177,7 @@ def ratio_text(ratio: Interval | None) -> str:
     """A ratio with the ends of its interval, likewise; a dash where it is not known."""
     if ratio is None:
         return NOT_MEASURED
-    values = {"median": ratio.value, "low": ratio.low, "high": ratio.high, "of": None}
-    return median_text(values, lambda x: f"{x:.2f}")
+    return median_text(Level(*ratio, n=0, reached=0), lambda x: f"{x:.2f}")
 
 
 def notes(groups: Sequence[Sequence[RunRecord]], references: Sequence[ReferenceCurve]) -> list[str]:

@@ -23,7 +23,7 @@ def render_profile(
     profile = record.profile
     if profile is None:
         return None
-    rows = operator_rows(profile)[:_MOST_ROWS]
+    rows = operator_rows(profile)
     screen = screen.in_format(table_format)
     files = [f"in {record.run_id}: {', '.join(profile.files)}"] if profile.files else []
     table = [screen.table(rows, names=["operator"])] if rows else []
@@ -42,7 +42,7 @@ def profile_line(profile: Profile) -> str:
 
 
 def operator_rows(profile: Profile) -> list[dict[str, str]]:
-    """A row for each operator, by its own time, all profiled steps together."""
+    """A row for each of the operators that took longest by themselves, in all profiled steps."""
     on_device = any(operator.device_s for operator in profile.operators)
     total_s = sum(_own_s(operator, on_device) for operator in profile.operators)
     return [
@@ -56,7 +56,7 @@ def operator_rows(profile: Profile) -> list[dict[str, str]]:
             "MiB": _per(operator.memory_bytes, 2**20),
             "GFLOP": _per(operator.flops, 1e9),
         }
-        for operator in profile.operators
+        for operator in profile.operators[:_MOST_ROWS]
     ]
 
 

@@ -19,12 +19,12 @@ from mnistbench.analysis.comparison import compare
 from mnistbench.analysis.grouping import group_runs
 from mnistbench.analysis.metrics import METRICS, MetricName
 from mnistbench.analysis.reference_bands import packaged_references
+from mnistbench.output.charts.figure import curves_figure, plot_curves
 from mnistbench.output.comparison_table import comparison_values, render_comparison
 from mnistbench.output.export import export_rows
 from mnistbench.output.fitted_table import split_shared
 from mnistbench.output.page.page import render_page
 from mnistbench.output.page.report_data import ReportOptions
-from mnistbench.output.plots import curves_figure, plot_curves
 from mnistbench.output.screen import Screen
 from mnistbench.output.tables import render_runs, summary_cells
 from mnistbench.schema import store
@@ -50,8 +50,7 @@ __all__ = [
 
 _Path: TypeAlias = str | PathLike[str]
 _PAGES = {".html", ".htm"}
-_LONGEST = 100
-"""Letters of a cell."""
+_LONGEST = 100  # letters of a cell
 
 
 class _Rows(tuple[Mapping[str, Any], ...]):
@@ -73,12 +72,7 @@ class _Rows(tuple[Mapping[str, Any], ...]):
 
 
 class Summary(_Rows):
-    """The rows of ``report --format json`` (docs/exports.md), which print as its table.
-
-    Attributes:
-        records: what they are of.
-        per_run: whether each is one run.
-    """
+    """The rows of ``report --format json`` (docs/exports.md), which print as its table."""
 
     records: Sequence[RunRecord]
     per_run: bool
@@ -104,10 +98,7 @@ class Summary(_Rows):
 class Verdicts(_Rows):
     """The rows of ``compare --format json``, which print as its table and sentences.
 
-    Attributes:
-        comparison: what they are of.
-        headlines: a sentence for each thing compared.
-        notes: what has to be known with them.
+    `headlines` has a sentence for each thing compared, `notes` what has to be known with them.
     """
 
     comparison: Comparison
@@ -121,11 +112,8 @@ class Verdicts(_Rows):
 def load_records(*paths: _Path, strict: bool = False) -> list[RunRecord]:
     """Every record among `paths`: files as named, folders searched all the way down.
 
-    One that cannot be read is left out with a warning that names it.
-
-    Args:
-        paths: any number; none is the folder ``runs``.
-        strict: one that cannot be read is an error.
+    No path is the folder ``runs``. A record that cannot be read is left out with a warning that
+    names it, or with `strict` is an error.
 
     Raises:
         InputError: one that was named itself, or with `strict` any, cannot be read, or none can.
@@ -137,11 +125,9 @@ def load_records(*paths: _Path, strict: bool = False) -> list[RunRecord]:
 
 
 def summary(records: Iterable[RunRecord], *, per_run: bool = False) -> Summary:
-    """What `records` reached, a row for each configuration, its seeds together with their interval.
+    """What `records`, at least one, reached: a row for each configuration, its seeds together.
 
-    Args:
-        records: at least one.
-        per_run: a row for each run instead.
+    With `per_run` there is a row for each run instead.
     """
     found = _some(records, "summary")
     groups = [[record] for record in found] if per_run else group_runs(found)
@@ -153,12 +139,7 @@ def summary(records: Iterable[RunRecord], *, per_run: bool = False) -> Summary:
 def plot(records: Iterable[RunRecord], path: _Path | None = None) -> Figure:
     """Accuracy and loss of `records` by epoch, as ``report --plot`` draws them.
 
-    Args:
-        records: at least one, with an evaluation.
-        path: .png or .svg file that the picture is written to as well.
-
-    Returns:
-        A figure of matplotlib, which a notebook shows.
+    A notebook shows the figure; it is written to `path`, a .png or .svg file, as well.
 
     Raises:
         InputError: there is nothing to draw, or `path` cannot be written.
@@ -206,13 +187,10 @@ def write_page(
 ) -> Path:
     """Write the page of ``report --html`` on `records` to `path`, and return where it lies.
 
-    Args:
-        records: at least one.
-        path: the .html file.
-        options: how records are read; by default as ``report`` does without other flags.
+    Records are read as `options` say; by default as ``report`` does without other flags.
 
     Raises:
-        InputError: `path` is no .html file or cannot be written.
+        InputError: there is no record; `path` is no .html file or cannot be written.
     """
     found, path = _some(records, "write_page"), _path(path)
     if path.suffix.lower() not in _PAGES:

@@ -26,12 +26,9 @@ _GAP = 2
 
 
 class Screen(NamedTuple):
-    """Where text is read. Nothing in the text is obeyed there.
+    """Where text is read, and how many letters a line has. Nothing in the text is obeyed there.
 
-    Attributes:
-        width: letters in a line; if infinite, tables have all columns.
-        is_terminal: one that shows bold letters.
-        is_markdown: it is Markdown, of all columns.
+    Where the width is infinite, and in Markdown, tables have all columns.
     """
 
     width: float = math.inf
@@ -65,25 +62,22 @@ class Screen(NamedTuple):
         """What comes between a table and sentences, and between these."""
         return "\n\n" if self.is_markdown else "\n"
 
-    def table(self, rows: Rows, *, names: Collection[str] = (), longest: int = _LONGEST) -> str:
+    def table(self, rows: Rows, *, names: Collection[str] = ()) -> str:
         """A table with what its rows share above and what is left out below.
 
-        Args:
-            rows: column -> text.
-            names: columns that tell rows apart, beside those of settings.
-            longest: letters at which a cell ends.
+        Columns of `names` tell rows apart, beside those of settings.
         """
         if self.is_markdown:
-            safe = [{markdown(k): markdown(brief(v, longest)) for k, v in r.items()} for r in rows]
+            safe = [{markdown(k): markdown(brief(v, _LONGEST)) for k, v in r.items()} for r in rows]
             return tabulate(safe, headers="keys", tablefmt="pipe", disable_numparse=True)
-        fitted = self.fit(rows, names=names, longest=longest)
+        fitted = self.fit(rows, names=names)
         drawn = (_by_rich if self.is_terminal else plain_table)(fitted.rows) if fitted.rows else ""
         table = drawn or "\n".join(fitted.lines)
         return "\n".join(filter(None, (self.text(fitted.above), table, self.text(fitted.below))))
 
-    def fit(self, rows: Rows, *, names: Collection[str] = (), longest: int = _LONGEST) -> Fitted:
+    def fit(self, rows: Rows, *, names: Collection[str] = ()) -> Fitted:
         """The parts of `table`."""
-        safe = [{printable(k): brief(v, longest) for k, v in row.items()} for row in rows]
+        safe = [{printable(k): brief(v, _LONGEST) for k, v in row.items()} for row in rows]
         if math.isinf(self.width) or not safe:
             return Fitted("", safe)
         return fit(safe, int(self.width), names=names)

@@ -40,12 +40,6 @@ def render_selection(
     winner is the best or, where a target was not reached, the share of redraws in which it stays so
     (see `mnistbench.stats.resampling`).
 
-    Args:
-        records: runs of one data set and, for times, of one kind of machine.
-        metric: one that `check_metric` lets pass: never read from test.
-        table_format: CSV has the rows alone.
-        screen: where it is read.
-
     Raises:
         InputError: as `mnistbench.analysis.best_config.select`.
     """
@@ -100,14 +94,13 @@ def _export(chosen: Selection) -> list[dict[str, Any]]:
 
 def _cells(candidate: Candidate, chosen: Selection) -> dict[str, str]:
     """A row of the table: column -> text."""
-    values = identify(candidate.runs)
     share = candidate.share
     lost = f", {candidate.lost} lost" if candidate.lost else ""
     return {
         _label(chosen): _score_text(candidate, METRICS[chosen.metric]),
         "best in %": NOT_MEASURED if share is None else _share_text(share).removesuffix(" %"),
         "n": f"{len(candidate.readings)}{lost}",
-        "status": values["status"],
+        "status": identify(candidate.runs)["status"],
     }
 
 

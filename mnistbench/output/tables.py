@@ -13,13 +13,11 @@ from mnistbench.analysis.grouping import (
     accuracy_by_epoch,
     group_labels,
     group_runs,
-    target_values,
 )
-from mnistbench.analysis.metrics import METRICS
+from mnistbench.analysis.metrics import METRICS, score_target, told_target
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.rules import rule_notes, score_rules
 from mnistbench.analysis.stability import mark_notes, time_mark
-from mnistbench.analysis.target_score import score_target, told_target
 from mnistbench.output.export import epoch_rows, export_rows, rule_rows
 from mnistbench.output.fitted_table import Rows, unexpected
 from mnistbench.output.number_format import (
@@ -119,7 +117,7 @@ def render_targets(
     if table_format in {"json", "csv"}:
         return data_text(export_rows(groups, targets=targets), table_format)
     scored = [
-        (group, name, target, target_values(score_target(group, target)))
+        (group, name, target, score_target(group, target))
         for group, name in zip(groups, _leads(groups), strict=True)
         for target in targets
     ]
@@ -202,7 +200,13 @@ def data_text(values: Sequence[Mapping[str, Any]], table_format: TableFormat) ->
     """`values`, a mapping for each row, as JSON or, with the parts of each in columns, as CSV."""
     if table_format == "json":
         return json.dumps(values, indent=1, allow_nan=False)
-    return _csv([_flat(row) for row in values])
+    rows = [_flat(row) for row in values]
+    text = io.StringIO()
+    columns = dict.fromkeys(key for row in rows for key in row)
+    writer = csv.DictWriter(text, fieldnames=list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().rstrip("\n")
 
 
 def _table(
@@ -221,9 +225,9 @@ def _table(
 
 def _leads(groups: Sequence[Sequence[RunRecord]]) -> list[dict[str, str]]:
     """What each group is called, and its data."""
-    data = [g[0].dataset.name if g[0].dataset else NOT_MEASURED for g in groups]
+    data = (group[0].dataset for group in groups)
     named = zip(name_columns(groups), data, strict=True)
-    return [name | {"dataset": dataset} for name, dataset in named]
+    return [name | {"dataset": its.name if its else NOT_MEASURED} for name, its in named]
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,12 +238,3 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
         else:
             flat[key] = " ".join(map(str, value)) if isinstance(value, list) else value
     return {csv_cell(k): csv_cell(v) if isinstance(v, str) else v for k, v in flat.items()}
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().rstrip("\n")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from mnistbench.stats.readings import Level
 from mnistbench.stats.survival import check_times
 
-__all__ = ["ExpectedTime", "expected_running_time"]
+__all__ = ["expected_running_time"]
 
 _RESAMPLES = 9999
 _MOST_AT_ONCE = 2_000_000
@@ -17,22 +17,9 @@ _FEWEST_RUNS = 5
 """Below this, resampled runs cover far less than they say."""
 
 
-class ExpectedTime(NamedTuple):
-    """Time spent per success over `n` runs of which `reached` got there, and its interval.
-
-    None: no run got there; for a bound, that the runs cannot give it.
-    """
-
-    time: float | None
-    low: float | None
-    high: float | None
-    reached: int
-    n: int
-
-
 def expected_running_time(
     times: Sequence[float], reached: Sequence[bool], *, confidence: float = 0.95, seed: int = 0
-) -> ExpectedTime:
+) -> Level:
     """Time until one success when failed runs are started again: all time spent per success.
 
     ERT as in COCO (Hansen et al. 2021). The interval is of resampled runs, its percentiles moved
@@ -48,11 +35,11 @@ def expected_running_time(
     check_times(times, reached, confidence)
     successes, n = sum(map(bool, reached)), len(times)
     if not successes:
-        return ExpectedTime(None, None, None, 0, n)
+        return Level(None, None, None, n, 0)
     low, high = None, None
     if successes < n and n >= _FEWEST_RUNS:
         low, high = _resampled_ratio(times, reached, confidence, seed)
-    return ExpectedTime(math.fsum(times) / successes, low, high, successes, n)
+    return Level(math.fsum(times) / successes, low, high, n, successes)
 
 
 def _resampled_ratio(

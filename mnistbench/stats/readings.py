@@ -1,11 +1,11 @@
-"""What is known of one figure of one run: a number, or the two ends that it lies between."""
+"""What is known of one figure of one run, or of the runs of one configuration."""
 
 from __future__ import annotations
 
 import math
 from typing import NamedTuple, Self
 
-__all__ = ["Reading"]
+__all__ = ["Level", "Reading"]
 
 
 class Reading(NamedTuple):
@@ -33,3 +33,21 @@ class Reading(NamedTuple):
     def value(self) -> float:
         """The upper end or, of what was not reached, the lower one."""
         return self.high if self.reached else self.low
+
+
+class Level(NamedTuple):
+    """An estimate from `n` independent runs, of which `reached` got to what is timed.
+
+    `low` and `high` are the ends of its spread. ``None``: not measured, or not reached by half of
+    the runs; for an end, that the runs cannot give it. `above` and `at_most` are of times alone,
+    the grain of the evaluations: with every time at its lower end the median would be the one,
+    with every time at its upper end the other.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    reached: int
+    above: float | None = None
+    at_most: float | None = None

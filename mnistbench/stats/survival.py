@@ -12,11 +12,10 @@ from collections.abc import Callable, Sequence
 from itertools import combinations, takewhile
 from typing import NamedTuple, TypeAlias
 
-from mnistbench.stats.readings import Reading
+from mnistbench.stats.readings import Level, Reading
 from mnistbench.stats.turnbull import turnbull_median
 
 __all__ = [
-    "CensoredMedian",
     "at_risk",
     "check_times",
     "kaplan_meier_median",
@@ -32,23 +31,6 @@ _ROUNDING = 1e-9
 
 _Runs: TypeAlias = tuple[Sequence[float], Sequence[bool]]
 """The times of runs, and which of them were reached."""
-
-
-class CensoredMedian(NamedTuple):
-    """A median time of `n` runs of which `reached` got there, and its interval.
-
-    None: not reached by half of the runs; for a bound, that the runs cannot give it. `above` and
-    `at_most` are the grain of the evaluations: with every time at its lower end the median would
-    be the one, with every time at its upper end the other. None where there is no median.
-    """
-
-    median: float | None
-    low: float | None
-    high: float | None
-    reached: int
-    n: int
-    above: float | None = None
-    at_most: float | None = None
 
 
 class _Arrival(NamedTuple):
@@ -76,7 +58,7 @@ def at_risk(
     return [min(r.value, longest) for r in readings], [r.reached for r in readings]
 
 
-def median_reading(readings: Sequence[Reading]) -> CensoredMedian:
+def median_reading(readings: Sequence[Reading]) -> Level:
     """Turnbull's median (1976) of `readings`, with its 95 % interval; of exact ones the ordinary.
 
     The interval is from the lower bound of the median of all lower ends to the upper bound of that
@@ -89,10 +71,10 @@ def median_reading(readings: Sequence[Reading]) -> CensoredMedian:
     if len(values) == 1:  # has no interval that would be worth the import of scipy
         low, high = readings[0] if reached[0] else (None, None)
         middle = None if low is None or high is None else (low + high) / 2
-        return CensoredMedian(middle, None, None, sum(reached), 1, low, high)
+        return Level(middle, None, None, 1, sum(reached), low, high)
     late = kaplan_meier_median(values, reached)
     if all(r.low == r.high or not r.reached for r in readings):
-        return late._replace(above=late.median, at_most=late.median)
+        return late._replace(above=late.value, at_most=late.value)
     lows = [min(r.low, value) for r, value in zip(readings, values, strict=True)]
     early = kaplan_meier_median(lows, reached)
     middle = turnbull_median([Reading(low, r.high) for low, r in zip(lows, readings, strict=True)])
@@ -101,7 +83,7 @@ def median_reading(readings: Sequence[Reading]) -> CensoredMedian:
 
 def kaplan_meier_median(
     times: Sequence[float], reached: Sequence[bool], *, confidence: float = 0.95
-) -> CensoredMedian:
+) -> Level:
     """Median time until the target, with runs that did not reach it as censored at their time.
 
     The median is where the product-limit curve (Kaplan and Meier 1958) falls to one half, the
@@ -122,7 +104,7 @@ def kaplan_meier_median(
     if middle is not None:  # the curve falls in steps, where the bounds go in between
         low = None if low is None else min(low, middle)
         high = None if high is None else max(high, middle)
-    return CensoredMedian(middle, low, high, len(arrivals), len(times))
+    return Level(middle, low, high, len(times), len(arrivals))
 
 
 def log_rank(a: _Runs, b: _Runs, *, seed: int = 0) -> float:
@@ -167,17 +149,17 @@ def log_rank_excess(a: _Runs, b: _Runs) -> float:
     return excess if abs(excess) > _ROUNDING else 0.0
 
 
-def _bracketed(early: CensoredMedian, middle: float | None, late: CensoredMedian) -> CensoredMedian:
+def _bracketed(early: Level, middle: float | None, late: Level) -> Level:
     """`middle` between the ends of two medians, which are moved where it lies outside of them."""
     if middle is None:
-        return CensoredMedian(None, early.low, None, late.reached, late.n)
+        return Level(None, early.low, None, late.n, late.reached)
 
     def bound(choose: Callable[[float, float], float], end: float | None) -> float | None:
         return None if end is None else choose(end, middle)
 
     low, high = bound(min, early.low), bound(max, late.high)
-    above, at_most = bound(min, early.median), bound(max, late.median)
-    return CensoredMedian(middle, low, high, late.reached, late.n, above, at_most)
+    above, at_most = bound(min, early.value), bound(max, late.value)
+    return Level(middle, low, high, late.n, late.reached, above, at_most)
 
 
 def _log_rank_scores(a: _Runs, b: _Runs) -> list[float]:

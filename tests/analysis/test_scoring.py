@@ -4,13 +4,13 @@ import math
 
 import pytest
 
+from mnistbench.analysis.metrics import score_target
 from mnistbench.analysis.scoring import (
     end_s,
     fell_again,
     point_at_target,
     reading_to_target,
 )
-from mnistbench.analysis.target_score import score_target
 from mnistbench.schema.record import Result
 from mnistbench.stats.readings import Reading
 from mnistbench.stats.survival import kaplan_meier_median
@@ -75,21 +75,21 @@ def test_any_target_can_be_scored_from_one_curve(make_record):
     ):
         score = score_target(group, target)
         time = score.time_s
-        assert time.median == pytest.approx((last_miss + first_hit) / 2)
+        assert time.value == pytest.approx((last_miss + first_hit) / 2)
         assert (time.above, time.at_most) == pytest.approx((missed_s, first_hit + 0.3))
-        assert score.steps.median == 5 * first_hit - 5
+        assert score.steps.value == 5 * first_hit - 5
         assert (time.reached, time.n) == (7, 7)
-        assert time.low <= time.median < time.high
-        assert score.expected_s.time == pytest.approx(first_hit + 0.3)
+        assert time.low <= time.value < time.high
+        assert score.expected_s.value == pytest.approx(first_hit + 0.3)
     missed = score_target(group, 0.99)
-    assert (missed.time_s.median, missed.time_s.reached, missed.time_s.n) == (None, 0, 7)
-    assert missed.expected_s.time is None
+    assert (missed.time_s.value, missed.time_s.reached, missed.time_s.n) == (None, 0, 7)
+    assert missed.expected_s.value is None
 
 
 def test_the_expected_time_charges_failures_with_what_they_took(make_record):
     group = [make_record(0), make_record(1, (0.9, 0.95)), make_record(2, (0.9, 0.95, 0.96))]
     # 6.0 s by the one that got there; 6.0 s (the train phase) and 6.2 s by the others
-    assert score_target(group, 0.97).expected_s.time == pytest.approx(18.2)
+    assert score_target(group, 0.97).expected_s.value == pytest.approx(18.2)
 
 
 def test_a_diverged_run_is_slower_than_any_however_early_it_broke_off(make_record):
@@ -101,14 +101,14 @@ def test_a_diverged_run_is_slower_than_any_however_early_it_broke_off(make_recor
     assert score_target(group, 0.97).time_s.at_most == pytest.approx(6.4)
     assert score_target(group, 0.97).steps.at_most == 30
     at_their_ends = kaplan_meier_median([6.0, 6.2, 6.4, 0.5, 0.5], [True] * 3 + [False] * 2)
-    assert at_their_ends.median == pytest.approx(6.2)  # as if they had never been
+    assert at_their_ends.value == pytest.approx(6.2)  # as if they had never been
     interrupted = [record.model_copy(update={"status": "interrupted"}) for record in group[3:]]
     assert score_target([*group[:3], *interrupted], 0.97).time_s.at_most == pytest.approx(6.2)
 
 
 def test_one_run_has_the_evaluations_it_got_there_between_and_no_interval(make_record):
     assert score_target([make_record()], 0.97).time_s == (5.0, None, None, 1, 1, 4.0, 6.0)
-    assert score_target([make_record()], 0.99).time_s == (None, None, None, 0, 1, None, None)
+    assert score_target([make_record()], 0.99).time_s == (None, None, None, 1, 0, None, None)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import matplotlib as mpl
 import pytest
 
 from mnistbench.output.charts.curves import lines_of
+from mnistbench.output.charts.figure import curves_figure, plot_curves
 from mnistbench.output.page.page import save_pictures
-from mnistbench.output.plots import curves_figure, plot_curves
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.store import save_record
 from tests import warm_commands
@@ -157,8 +157,9 @@ def test_a_backend_or_matplotlibrc_that_is_not_there_for_us_is_no_error(
             capture_output=True, text=True, check=False,
         )  # fmt: skip
     assert done.returncode == 0
-    assert done.stderr.startswith("mnistbench: plot written to a.svg (")
-    assert done.stderr.count("\n") == 1
+    lines = done.stderr.splitlines()  # on a busy machine also what takes long
+    assert lines[-1].startswith("mnistbench: plot written to a.svg (")
+    assert all(line.startswith("mnistbench: ") for line in lines)
     plot_curves([make_record()], tmp_path / "b.svg")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
@@ -166,7 +167,7 @@ def test_a_backend_or_matplotlibrc_that_is_not_there_for_us_is_no_error(
 @pytest.mark.processes
 def test_the_backend_is_left_to_whoever_draws_later_in_the_process():
     code = (
-        "from mnistbench.output.charts.style import plain_matplotlib\n"
+        "from mnistbench.output.charts.figure import plain_matplotlib\n"
         "with plain_matplotlib(): pass\n"
         "import os, matplotlib; print(matplotlib.rcParams['backend'], os.environ['MPLBACKEND'])"
     )

@@ -67,10 +67,8 @@ def analyse_scaling(
 ) -> list[ScalingReport]:
     """A report for each configuration among `records` that was run on one process and on several.
 
-    Args:
-        records: of any configurations, processes, batches and seeds; profiled runs are left out.
-        fit_on: process counts to fit the model on; by default all, but the largest of three.
-        target: accuracy to score times at, a fraction; by default the one that the runs were told.
+    The model is fitted on the process counts `fit_on`, by default all, but the largest of three.
+    Times are scored at `target`, a fraction, by default the one that the runs were told.
 
     Raises:
         InputError: nothing to compare, no target, or nothing left to fit on or hold out.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import sub
 from statistics import median
 from typing import NamedTuple
 
+from mnistbench.analysis.grouping import group_labels, group_runs
 from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.output.charts.curves import (
     Curve,
@@ -16,15 +17,14 @@ from mnistbench.output.charts.curves import (
     loss_curve,
     thinned,
 )
-from mnistbench.output.charts.looks import FEW
 from mnistbench.output.charts.picture import Key, Line, Panel, Picture, Scale, axis_over
+from mnistbench.output.charts.shapes import FEW
+from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["Course", "courses", "curve_pictures", "highest", "keys_of", "panel_of", "quantities"]
+__all__ = ["curve_pictures", "curves_together"]
 
 _COLUMNS = 3
-_PANELS = 24
-"""Panels of one picture; more go into a further one."""
 
 _MOST_LINES = 48
 """Rows that are drawn, those that end highest: more could not be told apart."""
@@ -43,8 +43,7 @@ _PALE = "Pale lines are the other rows of this picture."
 _BY_ERROR = "The axis is logarithmic in the error, 100 % less the accuracy."
 
 
-@dataclass(frozen=True, kw_only=True)
-class Quantity:
+class _Quantity(NamedTuple):
     """What is drawn against epochs."""
 
     name: str
@@ -63,7 +62,7 @@ class _Row(NamedTuple):
     runs: Sequence[RunRecord]
 
 
-class Course(NamedTuple):
+class _Course(NamedTuple):
     """How a quantity went in a row: the curves of its runs, none of them empty."""
 
     row: _Row
@@ -75,25 +74,13 @@ class Course(NamedTuple):
         return median(values[-1] for _, values in self.curves)
 
 
-def quantities(groups: Sequence[Sequence[RunRecord]]) -> tuple[Quantity, Quantity]:
+def _quantities(groups: Sequence[Sequence[RunRecord]]) -> tuple[_Quantity, _Quantity]:
     """Accuracy, on the split that the runs were evaluated on, and training loss."""
     splits = {str(record.config.get("eval_split")) for group in groups for record in group}
     accuracy = f"{' / '.join(sorted(splits))} accuracy"
     return (
-        Quantity(
-            name="accuracy",
-            title=f"{accuracy} by epoch",
-            label=f"{accuracy} (%)",
-            scale="error",
-            read=accuracy_curve,
-        ),
-        Quantity(
-            name="loss",
-            title="training loss by epoch",
-            label="training loss",
-            scale="log",
-            read=loss_curve,
-        ),
+        _Quantity("accuracy", f"{accuracy} by epoch", f"{accuracy} (%)", "error", accuracy_curve),
+        _Quantity("loss", "training loss by epoch", "training loss", "log", loss_curve),
     )
 
 
@@ -103,12 +90,12 @@ def curve_pictures(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) 
     Up to seven groups are drawn together; more get a panel each, those of one recipe or model in a
     picture of their own where there are few of these.
     """
-    rows, note = highest(groups, names)
+    rows, note = _highest(groups, names)
     chapters = _chapters(rows)
     found = []
     for number, (chapter, members) in enumerate(chapters.items(), start=1):
-        for quantity in quantities(groups):
-            drawn = courses(quantity, members)
+        for quantity in _quantities(groups):
+            drawn = _courses(quantity, members)
             if drawn:
                 name = quantity.name + (f"-{number}" if len(chapters) > 1 else "")
                 picture = _picture(quantity, drawn, chapter)
@@ -117,7 +104,30 @@ def curve_pictures(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) 
     return found
 
 
-def highest(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) -> tuple[list[_Row], str]:
+def curves_together(records: Sequence[RunRecord], *, accuracy_only: bool = False) -> Picture:
+    """Accuracy by epoch and, unless `accuracy_only`, training loss, each in one panel.
+
+    More than seven lines are told apart by dashes and markers as well; of more than 48 those that
+    end highest are drawn.
+
+    Raises:
+        InputError: no run was evaluated.
+    """
+    groups = [group for group in group_runs(records) if any(run.eval_points for run in group)]
+    if not groups:
+        raise InputError("no run with an evaluation to draw")
+    rows, note = _highest(groups, group_labels(groups))
+    shown = _quantities(groups)[: 1 if accuracy_only else 2]
+    drawn = [_courses(quantity, rows) for quantity in shown]
+    panels = list(map(_panel, shown, drawn))
+    epochs = [end for panel in panels for end in (panel.x.low, panel.x.high)]
+    x = axis_over(f"epoch. {note}" if note else "epoch", epochs, at_most=10, whole=True)
+    panels = [replace(panel, x=x) for panel in panels]
+    keys = _keys(shown[0], drawn[0], ends=" ends at ")
+    return Picture(name="curves", title="", caption="", alt="", panels=panels, keys=keys)
+
+
+def _highest(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) -> tuple[list[_Row], str]:
     """The `groups` that can be drawn, in their order, and what to say of the others.
 
     Of each seed one run is drawn, as a repeat would count its curve twice.
@@ -128,17 +138,17 @@ def highest(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) -> tupl
     ]
     if len(rows) <= _MOST_LINES:
         return rows, ""
-    accuracy, _ = quantities(groups)
-    ends = {course.row.place: course.end for course in courses(accuracy, rows)}
+    accuracy, _ = _quantities(groups)
+    ends = {course.row.place: course.end for course in _courses(accuracy, rows)}
     ranked = sorted(rows, key=lambda row: -ends.get(row.place, 0.0))[:_MOST_LINES]
     note = f"The {_MOST_LINES} rows that end highest, of {len(rows)}."
     return sorted(ranked, key=lambda row: row.place), note
 
 
-def courses(quantity: Quantity, rows: Sequence[_Row]) -> list[Course]:
+def _courses(quantity: _Quantity, rows: Sequence[_Row]) -> list[_Course]:
     """How `quantity` went in those of the `rows` in which it was measured."""
     read = [(row, [curve for curve in map(quantity.read, row.runs) if curve[0]]) for row in rows]
-    return [Course(row, curves) for row, curves in read if curves]
+    return [_Course(row, curves) for row, curves in read if curves]
 
 
 def _chapters(rows: Sequence[_Row]) -> dict[str, Sequence[_Row]]:
@@ -149,21 +159,14 @@ def _chapters(rows: Sequence[_Row]) -> dict[str, Sequence[_Row]]:
     for row in rows:
         chapter, _, rest = row.name.partition(", ")
         found.setdefault(chapter, []).append(row._replace(called=rest or chapter))
-    if not 1 < len(found) <= min(_MOST_CHAPTERS, len(rows) // 2):
-        found = {"": list(rows)}
-    return {
-        f"{chapter or 'rows'} ({start // _PANELS + 1})" if len(members) > _PANELS else chapter:
-            members[start : start + _PANELS]
-        for chapter, members in found.items()
-        for start in range(0, len(members), _PANELS)
-    }  # fmt: skip
+    return {**found} if 1 < len(found) <= min(_MOST_CHAPTERS, len(rows) // 2) else {"": rows}
 
 
-def _picture(quantity: Quantity, drawn: Sequence[Course], chapter: str) -> Picture:
+def _picture(quantity: _Quantity, drawn: Sequence[_Course], chapter: str) -> Picture:
     few = len(drawn) <= FEW
     title = f"{chapter.strip()}: {quantity.title}" if chapter else quantity.title
     which = ", ".join(course.row.called for course in drawn) if few else f"{len(drawn)} rows"
-    panel = panel_of(quantity, drawn, small=not few)
+    panel = _panel(quantity, drawn, small=not few)
     return Picture(
         name=quantity.name,
         title=title if chapter else title[:1].upper() + title[1:],
@@ -172,11 +175,11 @@ def _picture(quantity: Quantity, drawn: Sequence[Course], chapter: str) -> Pictu
         panels=[panel] if few else _apart(panel, drawn),
         columns=1 if few else _COLUMNS,
         behind=[] if few else _behind(panel),
-        keys=keys_of(quantity, drawn) if few else [],
+        keys=_keys(quantity, drawn) if few else [],
     )
 
 
-def panel_of(quantity: Quantity, drawn: Sequence[Course], *, small: bool = False) -> Panel:
+def _panel(quantity: _Quantity, drawn: Sequence[_Course], *, small: bool = False) -> Panel:
     """All courses on the same axes; in a `small` panel with fewer points and ticks, unmarked."""
     lines = [line for course in drawn for line in _lines(course, small=small)]
     lines.sort(key=lambda line: min(map(sub, line.low, line.high), default=0.0))  # wide bands below
@@ -190,7 +193,7 @@ def panel_of(quantity: Quantity, drawn: Sequence[Course], *, small: bool = False
     )
 
 
-def _lines(course: Course, *, small: bool) -> list[Line]:
+def _lines(course: _Course, *, small: bool) -> list[Line]:
     row, curves = course
     if small:
         look = row.place % FEW
@@ -198,7 +201,7 @@ def _lines(course: Course, *, small: bool) -> list[Line]:
     return lines_of(curves, points=_POINTS, row=row.name, look=row.place, marks=_MARKS)
 
 
-def keys_of(quantity: Quantity, drawn: Sequence[Course], *, ends: str = ": ") -> list[Key]:
+def _keys(quantity: _Quantity, drawn: Sequence[_Course], *, ends: str = ": ") -> list[Key]:
     """The legend: names, and those of accuracies with where they end."""
     return [
         Key(
@@ -211,7 +214,7 @@ def keys_of(quantity: Quantity, drawn: Sequence[Course], *, ends: str = ": ") ->
     ]
 
 
-def _apart(panel: Panel, drawn: Sequence[Course]) -> list[Panel]:
+def _apart(panel: Panel, drawn: Sequence[_Course]) -> list[Panel]:
     """A panel for each row, with the axes of the `panel` of all."""
     return [
         replace(panel, marks=[m for m in panel.marks if m.row == row.name], title=row.called)
@@ -226,7 +229,7 @@ def _behind(panel: Panel) -> list[Line]:
     return [Line(xs=xs, ys=ys, row=row, kind="pale") for row, (xs, ys) in thin]
 
 
-def _notes(quantity: Quantity, drawn: Sequence[Course], panel: Panel) -> Iterable[str]:
+def _notes(quantity: _Quantity, drawn: Sequence[_Course], panel: Panel) -> Iterable[str]:
     """How its lines are to be read."""
     lines = [mark for mark in panel.marks if isinstance(mark, Line)]
     several = {len(course.curves) > 1 for course in drawn}
@@ -244,7 +247,7 @@ def _notes(quantity: Quantity, drawn: Sequence[Course], panel: Panel) -> Iterabl
             yield "Behind each name is the accuracy at its end."
 
 
-def _ends(quantity: Quantity, drawn: Sequence[Course]) -> str:
+def _ends(quantity: _Quantity, drawn: Sequence[_Course]) -> str:
     """The lowest and highest end of the rows, for those who do not see them."""
     if quantity.scale != "error":
         return ""

@@ -46,7 +46,8 @@ def lines_of(curves: Sequence[Curve], *, points: int, **marked: Any) -> list[Lin
     if not shared:
         thin = [thinned(curve, points) for curve in curves]
         return [Line(xs=xs, ys=ys, kind="thin", **marked) for xs, ys in thin]
-    epochs, columns = _columns([thinned(curve, points) for curve in shared])
+    thin = [thinned(curve, points) for curve in shared]
+    epochs, columns = thin[0][0], list(zip(*(values for _, values in thin), strict=True))
     if len(curves) >= _BAND_RUNS:
         low, high = zip(*map(_band, columns), strict=True)
         marked |= {"low": low, "high": high}
@@ -70,17 +71,8 @@ def _at_shared(curves: Sequence[Curve]) -> Sequence[Curve]:
     shared = set(first).intersection(*(epochs for epochs, _ in curves))
     if len(shared) < _FEWEST_SHARED or any(epochs[-1] not in shared for epochs, _ in curves):
         return []
-    return [_only_at(shared, curve) for curve in curves]
-
-
-def _only_at(shared: set[float], curve: Curve) -> Curve:
-    kept = [(epoch, value) for epoch, value in zip(*curve, strict=True) if epoch in shared]
-    return [epoch for epoch, _ in kept], [value for _, value in kept]
-
-
-def _columns(curves: Sequence[Curve]) -> tuple[list[float], list[tuple[float, ...]]]:
-    """Epochs that all `curves` have, and all values at each."""
-    return curves[0][0], list(zip(*(values for _, values in curves), strict=True))
+    kept = [[point for point in zip(*curve, strict=True) if point[0] in shared] for curve in curves]
+    return [([epoch for epoch, _ in its], [value for _, value in its]) for its in kept]
 
 
 def _band(values: Sequence[float]) -> tuple[float, float]:

@@ -6,12 +6,21 @@ Lengths are in units of a hundredth of an inch on paper, and of a pixel, or so, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from mnistbench.output.charts.picture import Key, Picture
+from mnistbench.output.charts.picture import Key, Line, Picture
 
-__all__ = ["SAMPLE", "SMALL", "TITLE_LINE", "Box", "Layout", "laid_out", "shortened", "text_width"]
+__all__ = [
+    "SAMPLE",
+    "SMALL",
+    "TITLE_LINE",
+    "_RIGHT",
+    "Box",
+    "Layout",
+    "laid_out",
+    "shortened",
+    "text_width",
+]
 
 SMALL = 9.8
 """Height of letters, which is 7 points on paper."""
@@ -53,16 +62,11 @@ class Box(NamedTuple):
         return self.top + self.height
 
 
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """The size of a picture, and where its parts are.
+class Layout(NamedTuple):
+    """The size of a picture, the boxes of its panels, and the lines of their titles.
 
-    Attributes:
-        boxes: of the panels.
-        titles: the lines above each panel.
-        above: names of rows stand above their rows, not beside.
-        bottom: of all panels; the label of the x axis is below it.
-        keys: each entry of the legend: its left end, the middle of its height, and its text.
+    Where `above` holds, names of rows stand above their rows, not beside. Of each entry of the
+    legend `keys` has the left end, the middle of its height, and the text.
     """
 
     width: float
@@ -70,8 +74,12 @@ class Layout:
     boxes: list[Box]
     titles: list[list[str]]
     above: bool
-    bottom: float
     keys: list[tuple[float, float, str]]
+
+    @property
+    def bottom(self) -> float:
+        """Of all panels; the label of the x axis is below it."""
+        return max(box.bottom for box in self.boxes)
 
 
 def text_width(text: str) -> float:
@@ -91,7 +99,8 @@ def shortened(text: str, width: float) -> str:
 
 def laid_out(picture: Picture, width: float) -> Layout:
     """`picture` at this `width`."""
-    labels = [label for panel in picture.panels for label in panel.labels]
+    marks = (mark for panel in picture.panels for mark in panel.marks)
+    labels = [mark.label for mark in marks if not isinstance(mark, Line)]
     widest = max(map(text_width, labels), default=0.0)
     above = widest > _BESIDE * width
     titles: list[list[str]] = [[]]
@@ -100,18 +109,10 @@ def laid_out(picture: Picture, width: float) -> Layout:
         boxes = [Box(left, 4.0, width - left - _RIGHT, row * len(labels))]
     else:
         boxes, titles = _grid(picture, width)
-    bottom = max(box.bottom for box in boxes)
-    keys_top = bottom + _TICKS + (_LINE + 3 if picture.panels[0].x.label else 0) + _GAP
-    keys, height = _keys(picture.keys, width, keys_top)
-    return Layout(
-        width=width,
-        height=height,
-        boxes=boxes,
-        titles=titles,
-        above=above,
-        bottom=bottom,
-        keys=keys,
-    )
+    label = _LINE + 3 if picture.panels[0].x.label else 0
+    top = max(box.bottom for box in boxes) + _TICKS + label + _GAP
+    keys, height = _keys(picture.keys, width, top)
+    return Layout(width, height, boxes, titles, above, keys)
 
 
 def _grid(picture: Picture, width: float) -> tuple[list[Box], list[list[str]]]:
@@ -124,14 +125,10 @@ def _grid(picture: Picture, width: float) -> tuple[list[Box], list[list[str]]]:
     title = max(map(len, titles)) * TITLE_LINE + 6.0
     label = _LINE + 4.0 if panels[0].y.label else 0.0
     row = title + down + (label if columns == 1 else 0.0) + _BETWEEN
+    places = (divmod(index, columns) for index in range(len(panels)))
     boxes = [
-        Box(
-            left + index % columns * (across + _BETWEEN),
-            label + title + index // columns * row,
-            across,
-            down,
-        )
-        for index in range(len(panels))
+        Box(left + x * (across + _BETWEEN), label + title + y * row, across, down)
+        for y, x in places
     ]
     return boxes, titles
 

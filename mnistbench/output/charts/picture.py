@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 from mnistbench.output.charts.ticks import error_ticks, linear_ticks, log_ticks
 
@@ -23,11 +23,14 @@ __all__ = [
     "Picture",
     "Scale",
     "axis_over",
+    "first_rows",
     "rows_axis",
     "ticked",
 ]
 
-Scale: TypeAlias = Literal["linear", "log", "log2", "error"]
+_T = TypeVar("_T")
+
+Scale: TypeAlias = Literal["linear", "log", "error"]
 """How an axis goes: `error` is by the logarithm of what an accuracy [%] lacks of 100."""
 
 _ONE_IMAGE = 0.01
@@ -37,14 +40,14 @@ _ANY = 1e250
 _BOUNDS: Mapping[Scale, tuple[float, float]] = {
     "linear": (-_ANY, _ANY),
     "log": (1 / _ANY, _ANY),
-    "log2": (1 / _ANY, _ANY),
     "error": (-_ANY, 100.0),
 }
 """What an axis can show, with more on either side."""
 
+_MOST_ROWS = 80
 _MARGIN = 0.05
 _LEAST_SPAN = 1e-6  # of the values; numbers closer than that are all the same on an axis
-_ROOM: Mapping[Scale, float] = {"log": 0.15, "log2": 0.15, "error": 0.1}
+_ROOM: Mapping[Scale, float] = {"log": 0.15, "error": 0.1}
 """Half of an axis on which all values are the same; a linear one goes by the value."""
 
 
@@ -68,15 +71,14 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Points, joined by a line.
+    """Points, joined by a line, with `low` and `high` ends of their intervals, if these have any.
 
     Attributes:
         row: the row of the page that it belongs to; empty if to none.
         look: its colour, line and marker by number; ``None`` is ink, for what is no measurement.
-        low: lower ends of the points' intervals, with `high`; none if there are none.
-        kind: `pale` is behind others, `thin` one of several runs, `points` are not joined.
-        bars: intervals are drawn as bars, else as a band.
-        marks: the most points that are marked; 0 marks none.
+        kind: `pale` is behind others, `thin` one of several runs, `points` are not joined, each
+            is marked and has a bar; the intervals of others are a band.
+        marks: of a line the most points that are marked; 0 marks none.
         text: written at its end.
         told: what it is, or its numbers if it is of `points`, in words.
     """
@@ -88,7 +90,6 @@ class Line:
     low: Sequence[float] = ()
     high: Sequence[float] = ()
     kind: Literal["line", "thin", "pale", "dashed", "points"] = "line"
-    bars: bool = False
     marks: int = 0
     text: str = ""
     told: str = ""
@@ -96,13 +97,10 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Dot:
-    """A value of a row with its interval, in line `y` from the top.
+    """A value `x` of a row with its interval, in line `y` from the top.
 
-    Attributes:
-        x: the value; ``None`` if it was not reached, and `text` says so.
-        low: with `high` its interval; without `high` it has no upper end.
-        text: written behind it.
-        told: its numbers in words.
+    Where `x` was not reached `text`, which is written behind it, says so; without `high` its
+    interval has no upper end. `told` has its numbers in words.
     """
 
     row: str
@@ -121,9 +119,8 @@ class Dot:
 class Bars:
     """Stacked bars of a row, in line `y` from the top.
 
-    Attributes:
-        parts: each with its start, its end and its numbers in words.
-        whole: where the parts should come to; ``None`` if that was not measured.
+    Each of the `parts` has its start, its end and its numbers in words; `whole` is where they
+    should come to, if that was measured.
     """
 
     row: str
@@ -145,11 +142,6 @@ class Panel:
     marks: Sequence[Mark]
     title: str = ""
 
-    @property
-    def labels(self) -> list[str]:
-        """The names of its lines of dots or bars, from the top."""
-        return [mark.label for mark in self.marks if not isinstance(mark, Line)]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
@@ -164,15 +156,10 @@ class Key:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A picture that can be drawn.
+    """A picture that can be drawn; `name` is that of its files, without suffix.
 
-    Attributes:
-        name: of its files, without suffix.
-        title: what it shows, in a few words.
-        caption: what a reader sees in it, and how marks are to be read.
-        alt: the same for those who do not see it.
-        columns: of panels, which have the same axes if there are several columns.
-        behind: pale lines that are drawn behind the marks of every panel.
+    `caption` says how marks are to be read, `alt` what they show to those who do not see it. Panels
+    in several `columns` have the same axes. Lines `behind` are drawn in every panel, pale.
     """
 
     name: str
@@ -222,6 +209,12 @@ def ticked(axis: Axis, ticks: Iterable[float]) -> Axis:
 def rows_axis(count: int) -> Axis:
     """The axis of `count` lines of dots or bars, the first at the top."""
     return Axis(label="", low=count - 0.5, high=-0.5)
+
+
+def first_rows(rows: Sequence[_T]) -> tuple[Sequence[_T], str]:
+    """What of `rows` one picture has lines for, and what to say of the others."""
+    told = f" The first {_MOST_ROWS} of {len(rows)} rows." if len(rows) > _MOST_ROWS else ""
+    return rows[:_MOST_ROWS], told
 
 
 def _height(value: float, scale: Scale) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mnistbench.output.charts.picture import Key, Line, Panel, Picture, axis_over
@@ -17,11 +17,15 @@ _ANY = 1e30
 
 
 class RooflinePoint(NamedTuple):
-    """A row: the costs of its step, and the machine that it ran on, as a reader knows it."""
+    """A row: the costs of its step, and the machine that it ran on, as a reader knows it.
+
+    Its `place` among the rows of the page gives it its colour.
+    """
 
     name: str
     machine: str
     costs: StepCosts
+    place: int = 0
 
     @property
     def intensity(self) -> float:
@@ -34,11 +38,8 @@ class RooflinePoint(NamedTuple):
         return self.costs.flops / self.costs.step_s
 
 
-def roofline_picture(points: Sequence[RooflinePoint], places: Mapping[str, int]) -> Picture | None:
-    """The picture of `points` that have operations and bytes; ``None`` if none has.
-
-    `places` has the place of each row among those of the page, which gives it its colour.
-    """
+def roofline_picture(points: Sequence[RooflinePoint]) -> Picture | None:
+    """The picture of `points` that have operations and bytes; ``None`` if none has."""
     told = [point for point in points if _has_a_place(point)]
     if not told:
         return None
@@ -50,11 +51,8 @@ def roofline_picture(points: Sequence[RooflinePoint], places: Mapping[str, int])
         "are the most that the machine was seen to do: memory's speed, dashed that of the cache, "
         "then arithmetic. The further below them, the more of a step is neither.",
         alt=f"Roofline; shares of what memory and arithmetic allow: {shares}.",
-        panels=[_panel(told, places)],
-        keys=[
-            Key(text=name, row=name, look=places.get(name, 0), points=True)
-            for name in (point.name for point in told)
-        ],
+        panels=[_panel(told)],
+        keys=[Key(text=p.name, row=p.name, look=p.place, points=True) for p in told],
     )
 
 
@@ -73,7 +71,7 @@ def _share(point: RooflinePoint) -> float:
     return point.flops_per_s / roof
 
 
-def _panel(points: Sequence[RooflinePoint], places: Mapping[str, int]) -> Panel:
+def _panel(points: Sequence[RooflinePoint]) -> Panel:
     machines: dict[Ceilings, list[str]] = {}
     for machine, roof in {point.machine: point.costs.ceilings for point in points}.items():
         machines.setdefault(roof, []).append(machine)
@@ -90,9 +88,8 @@ def _panel(points: Sequence[RooflinePoint], places: Mapping[str, int]) -> Panel:
             xs=[point.intensity],
             ys=[point.flops_per_s / _GIGA],
             row=point.name,
-            look=places.get(point.name, 0),
+            look=point.place,
             kind="points",
-            marks=1,
             told=f"{100 * _share(point):.2g} % of what memory and arithmetic allow",
         )
         for point in points

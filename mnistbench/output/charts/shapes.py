@@ -2,17 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 from xml.etree.ElementTree import Element
 
-from mnistbench.output.charts.looks import PARTS
 from mnistbench.schema.escaping import printable
 
-__all__ = ["Point", "area", "disc", "group", "length", "part", "stroke", "text", "titled"]
+__all__ = [
+    "COLOURS",
+    "DASHES",
+    "FEW",
+    "Point",
+    "area",
+    "disc",
+    "group",
+    "length",
+    "part",
+    "stroke",
+    "text",
+    "titled",
+]
 
 Point: TypeAlias = tuple[float, float]
 """From the left and from the top."""
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#111111")
+"""Okabe and Ito's colours (2008), told apart by colour-blind readers; the last is nearly black."""
+
+FEW = len(COLOURS)
+"""Lines that are told apart by their colour alone."""
+
+DASHES = ("", "4 2", "1.2 1.8", "5 1.8 1.2 1.8")
+"""Strokes and gaps: of the first seven lines, of the next seven, and so on."""
+
+_BLUE, _RED, _GREEN, _PINK, _ORANGE, _SKY, _BLACK = range(FEW)
+_PARTS: Mapping[str, tuple[int | None, float]] = {
+    "import": (_SKY, 1.0),
+    "startup": (_SKY, 0.5),
+    "data": (_PINK, 1.0),
+    "build": (_PINK, 0.5),
+    "compile": (_GREEN, 1.0),
+    "train": (_BLUE, 1.0),
+    "eval": (_ORANGE, 1.0),
+    "checkpoint": (_RED, 1.0),
+    "profile": (_BLACK, 1.0),
+    "arithmetic": (_BLUE, 1.0),
+    "memory traffic": (_SKY, 1.0),
+    "calls": (_ORANGE, 1.0),
+    "loader": (_PINK, 1.0),
+    "communication": (_GREEN, 1.0),
+    "other": (None, 1.0),
+}
+"""Colour and opacity of each part of a bar, the same in every picture; without a number pale."""
 
 
 def group(kind: str, shapes: Iterable[Element], *, row: str = "", **data: str) -> Element:
@@ -67,7 +108,7 @@ def text(
 
 def part(name: str, at: Point, size: Point) -> Element:
     """A rectangle in the colour of a part of a bar; `at` is the middle of its left side."""
-    colour, opacity = PARTS.get(name, (None, 1.0))
+    colour, opacity = _PARTS.get(name, (None, 1.0))
     (left, middle), (width, height) = at, size
     top, bottom, right = middle - height / 2, middle + height / 2, left + width
     edge = [(left, top), (right, top), (right, bottom), (left, bottom)]

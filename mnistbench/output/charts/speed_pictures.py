@@ -89,7 +89,7 @@ def _panel(told: Sequence[Sequence[Speed]], *, label: str, x_label: str, ideal: 
     if ideal:
         ends = [1.0, float(xs[-1])]
         lines.insert(0, Line(xs=ends, ys=ends, kind="dashed", told="as many times as processes"))
-    x = axis_over(x_label, xs, scale="log2")
+    x = axis_over(x_label, xs, scale="log")
     shown = spread_out(xs, x.place, apart=_APART)
     ys = [y for line in lines for y in (*line.ys, *line.low, *line.high)]
     y = axis_over(label, [0.0, *ys])
@@ -110,11 +110,9 @@ def _lines(series: Sequence[Speed], look: int, unit: str) -> Iterable[Line]:
             row=speed.row,
             look=look,
             kind="points",
-            marks=1,
             told=_in_words(speed, unit),
             low=ends[:1],
             high=ends[1:],
-            bars=True,
         )
 
 

@@ -6,10 +6,17 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from mnistbench.output.charts.picture import Axis, Bars, Key, Panel, Picture, axis_over, rows_axis
-from mnistbench.output.charts.rows import parts_of
+from mnistbench.output.charts.picture import (
+    Bars,
+    Key,
+    Panel,
+    Picture,
+    axis_over,
+    first_rows,
+    rows_axis,
+)
 
-__all__ = ["Stack", "ledger_pictures", "step_pictures"]
+__all__ = ["Stack", "ledger_picture", "step_picture"]
 
 _LEAST = 0.005
 """A part below this share of the longest bar in all rows goes into `other`."""
@@ -23,9 +30,9 @@ class Stack(NamedTuple):
     whole: float | None = None
 
 
-def ledger_pictures(rows: Sequence[Stack]) -> list[Picture]:
-    """Wall seconds of each row by what they were spent on; none without rows."""
-    return _pictures(
+def ledger_picture(rows: Sequence[Stack]) -> Picture:
+    """Wall seconds of each row by what they were spent on."""
+    return _picture(
         rows,
         name="clock-ledger",
         title="Where the wall clock went",
@@ -35,9 +42,9 @@ def ledger_pictures(rows: Sequence[Stack]) -> list[Picture]:
     )
 
 
-def step_pictures(rows: Sequence[Stack]) -> list[Picture]:
-    """Milliseconds of a step of each row by what takes them; none without rows."""
-    return _pictures(
+def step_picture(rows: Sequence[Stack]) -> Picture:
+    """Milliseconds of a step of each row by what takes them."""
+    return _picture(
         rows,
         name="step-costs",
         title="What a step is made of",
@@ -48,30 +55,24 @@ def step_pictures(rows: Sequence[Stack]) -> list[Picture]:
     )
 
 
-def _pictures(
-    rows: Sequence[Stack], *, name: str, title: str, unit: str, caption: str
-) -> list[Picture]:
+def _picture(rows: Sequence[Stack], *, name: str, title: str, unit: str, caption: str) -> Picture:
     shown = _shown(rows)
     ends = [max(sum(row.parts.values()), row.whole or 0.0) for row in rows]
-    parts, told = parts_of([_merged(row, shown) for row in rows])
-    keys = [
-        Key(text=k, part=k)
-        for k in shown
-        if any(row.parts[k] > 0 for part in parts for row in part)
-    ]
+    drawn, told = first_rows([_merged(row, shown) for row in rows])
     axis = axis_over(unit, [0.0, *ends], at_most=7)
-    return [
-        Picture(
-            name=name + (f"-{k}" if k > 1 else ""),
-            title=title + (f", part {k}" if k > 1 else ""),
-            caption=caption + told,
-            alt=f"{title}: stacked bars of {len(part)} row{'s' * (len(part) > 1)} by "
-            f"{', '.join(shown)}. {_largest(part)}",
-            panels=[_panel(part, axis)],
-            keys=keys,
-        )
-        for k, part in enumerate(parts, start=1)
+    bars = [
+        Bars(row=row.name, label=row.name, y=y, parts=_placed(row.parts, unit), whole=row.whole)
+        for y, row in enumerate(drawn)
     ]
+    return Picture(
+        name=name,
+        title=title,
+        caption=caption + told,
+        alt=f"{title}: stacked bars of {len(drawn)} row{'s' * (len(drawn) > 1)} by "
+        f"{', '.join(shown)}. {_largest(drawn[0])}",
+        panels=[Panel(x=axis, y=rows_axis(len(drawn)), marks=bars)],
+        keys=[Key(text=k, part=k) for k in shown if any(row.parts[k] > 0 for row in drawn)],
+    )
 
 
 def _shown(rows: Sequence[Stack]) -> list[str]:
@@ -90,27 +91,18 @@ def _merged(row: Stack, shown: Sequence[str]) -> Stack:
     return row._replace(parts=kept | {"other": max(rest, 0.0)})
 
 
-def _largest(rows: Sequence[Stack]) -> str:
-    first = rows[0]
+def _largest(first: Stack) -> str:
     largest = max(first.parts, key=lambda part: first.parts[part])
     whole = sum(first.parts.values())
     share = f"{100 * first.parts[largest] / whole:.0f} %" if whole else "nothing"
     return f"In the first row, {largest} is {share}."
 
 
-def _panel(rows: Sequence[Stack], axis: Axis) -> Panel:
-    bars = [
-        Bars(row=row.name, label=row.name, y=y, parts=_placed(row.parts, axis), whole=row.whole)
-        for y, row in enumerate(rows)
-    ]
-    return Panel(x=axis, y=rows_axis(len(rows)), marks=bars)
-
-
-def _placed(parts: Mapping[str, float], axis: Axis) -> list[tuple[str, float, float, str]]:
+def _placed(parts: Mapping[str, float], unit: str) -> list[tuple[str, float, float, str]]:
     """Each part behind those before it, with its numbers in words."""
     ends = list(accumulate(parts.values(), initial=0.0))
     return [
-        (name, start, end, f"{name} {value:,.3g} {axis.label}")
+        (name, start, end, f"{name} {value:,.3g} {unit}")
         for (name, value), start, end in zip(parts.items(), ends, ends[1:], strict=False)
         if value > 0
     ]

@@ -7,7 +7,7 @@ Marks of a row stand in a group that names it in `data-row`. A line's numbers ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from xml.etree.ElementTree import Element, tostring
@@ -21,9 +21,10 @@ from mnistbench.output.charts.layout import (
     laid_out,
     shortened,
 )
-from mnistbench.output.charts.looks import DASHES, FEW
 from mnistbench.output.charts.picture import Axis, Bars, Dot, Key, Line, Mark, Panel, Picture
 from mnistbench.output.charts.shapes import (
+    DASHES,
+    FEW,
     Point,
     area,
     disc,
@@ -36,9 +37,9 @@ from mnistbench.output.charts.shapes import (
 )
 from mnistbench.schema.escaping import printable
 
-__all__ = ["PAGE_WIDTH", "svg_element", "svg_text"]
+__all__ = ["svg_element", "svg_text"]
 
-PAGE_WIDTH = 420.0
+_PAGE_WIDTH = 420.0
 """The width at which letters are as large as those of a page's captions."""
 
 _DOWN = 3.4
@@ -48,16 +49,18 @@ _BAND = 0.18
 _WIDTHS = {"pale": 0.6, "thin": 0.8, "dashed": 1.1}
 
 
-def svg_text(picture: Picture, width: float = PAGE_WIDTH) -> str:
+def svg_text(picture: Picture) -> str:
     """`picture` as an SVG element without styles and scripts, the same text each time."""
-    return tostring(svg_element(picture, width), encoding="unicode")
+    return tostring(svg_element(picture, _PAGE_WIDTH), encoding="unicode")
 
 
 def svg_element(picture: Picture, width: float) -> Element:
     """The same as an element, from which files are drawn as well."""
     layout = laid_out(picture, width)
-    shapes = [_panel(picture, layout, index) for index in range(len(picture.panels))]
-    shapes.append(_x_label(picture, layout))
+    shapes = [_panel(_Place(picture, layout, index)) for index in range(len(picture.panels))]
+    middle = (layout.boxes[0].left + max(box.left + box.width for box in layout.boxes)) / 2
+    at, label = (middle, layout.bottom + 25.0), picture.panels[-1].x.label
+    shapes.append(text(label, at, "label ink", anchor="middle"))
     if picture.keys:
         shapes.append(group("legend", map(_key, picture.keys, layout.keys)))
     box = f"0 0 {length(width)} {length(layout.height)}"
@@ -67,36 +70,21 @@ def svg_element(picture: Picture, width: float) -> Element:
     return svg
 
 
-def _panel(picture: Picture, layout: Layout, index: int) -> Element:
-    panel, box = picture.panels[index], layout.boxes[index]
-    place = _Place(panel, box)
-    inside = [*_heading(picture, layout, index), *_ticks(picture, layout, index)]
-    inside += _behind(picture, place, layout.boxes[0])
-    inside += [_mark(place, mark, layout) for mark in panel.marks]
-    corners = " ".join(map(length, box))
-    return group("panel", inside, box=corners, x=_scale(panel.x), y=_scale(panel.y))
-
-
-def _behind(picture: Picture, place: _Place, first: Box) -> Iterable[Element]:
-    """The pale lines: they stand in the `first` panel, and others use them from there."""
-    name = f"{picture.name}-behind"
-    if not picture.behind:
-        return
-    if place.box == first:
-        lines = group("", [_line(place, line) for line in picture.behind])
-        lines.set("id", name)
-        yield lines
-    else:
-        x, y = length(place.box.left - first.left), length(place.box.top - first.top)
-        yield Element("use", {"href": f"#{name}", "x": x, "y": y})
-
-
 @dataclass(frozen=True)
 class _Place:
-    """A panel in its box: from values to points."""
+    """A panel of a picture in its box: from values to points."""
 
-    panel: Panel
-    box: Box
+    picture: Picture
+    layout: Layout
+    index: int
+
+    @property
+    def panel(self) -> Panel:
+        return self.picture.panels[self.index]
+
+    @property
+    def box(self) -> Box:
+        return self.layout.boxes[self.index]
 
     @property
     def right(self) -> float:
@@ -112,51 +100,69 @@ class _Place:
         return [(self.x(x), self.y(y)) for x, y in zip(xs, ys, strict=True)]
 
 
-def _heading(picture: Picture, layout: Layout, index: int) -> Iterable[Element]:
+def _panel(place: _Place) -> Element:
+    inside = [*_heading(place), *_ticks(place), *_behind(place)]
+    inside += [_mark(place, mark) for mark in place.panel.marks]
+    x, y = (f"{a.scale} {a.low:.6g} {a.high:.6g}" for a in (place.panel.x, place.panel.y))
+    return group("panel", inside, box=" ".join(map(length, place.box)), x=x, y=y)
+
+
+def _behind(place: _Place) -> Iterable[Element]:
+    """The pale lines: they stand in the first panel, and others use them from there."""
+    name, lines = f"{place.picture.name}-behind", place.picture.behind
+    if lines and not place.index:
+        drawn = group("", [_line(place, line) for line in lines])
+        drawn.set("id", name)
+        yield drawn
+    elif lines:
+        box, first = place.box, place.layout.boxes[0]
+        x, y = length(box.left - first.left), length(box.top - first.top)
+        yield Element("use", {"href": f"#{name}", "x": x, "y": y})
+
+
+def _heading(place: _Place) -> Iterable[Element]:
     """The lines of a title; above the first panel, or each in a column, the y axis' label."""
-    box, lines, label = layout.boxes[index], layout.titles[index], picture.panels[index].y.label
-    base = box.top - 4.0
-    for above, line in enumerate(reversed(lines)):
-        yield text(line, (box.left, base - TITLE_LINE * above), "title ink")
-    if label and (picture.columns == 1 or not index):
-        most = max(map(len, layout.titles))
+    titles, label, base = place.layout.titles, place.panel.y.label, place.box.top - 4.0
+    for above, line in enumerate(reversed(titles[place.index])):
+        yield text(line, (place.box.left, base - TITLE_LINE * above), "title ink")
+    if label and (place.picture.columns == 1 or not place.index):
+        most = max(map(len, titles))
         base -= TITLE_LINE * most + (4.0 if most else 0.0)
         yield text(label, (2.0, base), "label ink")
 
 
-def _ticks(picture: Picture, layout: Layout, index: int) -> Iterable[Element]:
+def _ticks(place: _Place) -> Iterable[Element]:
     """Grid lines at the ticks, and their texts where no panel is further left or below."""
-    panel, box = picture.panels[index], layout.boxes[index]
-    place = _Place(panel, box)
+    panel, box, columns = place.panel, place.box, place.picture.columns
     xs, ys = [place.x(tick) for tick, _ in panel.x.ticks], [place.y(y) for y, _ in panel.y.ticks]
     spans = [(box.top, box.bottom)]
-    if layout.above:  # not through the names
+    if place.layout.above:  # not through the names
         spans = [(y - 6.0, y + 9.0) for y in map(place.y, range(len(panel.marks)))]
     grid = [[(x, top), (x, bottom)] for x in xs for top, bottom in spans]
     grid += [[(box.left, y), (place.right, y)] for y in ys]
     yield group("grid", [stroke(grid, "")])
     yield stroke([[(box.left, box.bottom), (place.right, box.bottom)]], "muted")
-    if index + picture.columns >= len(picture.panels):
-        yield _tick_texts("x", panel.x, lambda value: (place.x(value), box.bottom + 11.0))
-    if ys and index % picture.columns == 0:
-        yield _tick_texts("y", panel.y, lambda value: (box.left - 4.0, place.y(value) + _DOWN))
+    if place.index + columns >= len(place.picture.panels):
+        yield _tick_texts("x", panel.x, [(x, box.bottom + 11.0) for x in xs])
+    if ys and place.index % columns == 0:
+        yield _tick_texts("y", panel.y, [(box.left - 4.0, y + _DOWN) for y in ys])
 
 
-def _tick_texts(which: str, axis: Axis, at: Callable[[float], Point]) -> Element:
-    anchor = "middle" if which == "x" else "end"
-    texts = [text(words, at(value), "", anchor=anchor, value=value) for value, words in axis.ticks]
+def _tick_texts(which: str, axis: Axis, points: Sequence[Point]) -> Element:
+    anchor, told = "middle" if which == "x" else "end", zip(axis.ticks, points, strict=True)
+    texts = [text(words, at, "", anchor=anchor, value=value) for (value, words), at in told]
     return group(f"ticks {which} muted", texts)
 
 
-def _mark(place: _Place, mark: Mark, layout: Layout) -> Element:
+def _mark(place: _Place, mark: Mark) -> Element:
     if isinstance(mark, Line):
         return _line(place, mark)
     y, left = place.y(mark.y), place.box.left
-    if layout.above:
+    if place.layout.above:
         at, anchor = (left, y - 9.0), "start"
     else:
         at, anchor = (left - 6.0, y + _DOWN), "end"
-    name = text(shortened(mark.label, layout.width - left), at, "ink", anchor=anchor)
+    name = text(shortened(mark.label, place.layout.width - left), at, "ink", anchor=anchor)
     drawn = _dot(place, mark) if isinstance(mark, Dot) else _bars(place, mark)
     return group("row", [name, *drawn], row=mark.row)
 
@@ -170,10 +176,9 @@ def _line(place: _Place, line: Line) -> Element:
         dash = "4 3" if line.kind == "dashed" else _dash(look)
         width = _WIDTHS.get(line.kind, 1.5)
         shapes.append(stroke(_known(points), "line", width=width, dash="" if pale else dash))
-    if line.marks:
-        radius = 4.0 if line.kind == "points" else 2.2
-        marked = [at for at in points[:: max(len(points) // line.marks, 1)] if _is_known(at)]
-        shapes += [disc(at, radius, hollow=_is_hollow(look)) for at in marked]
+    most, radius = (len(points), 4.0) if line.kind == "points" else (line.marks, 2.2)
+    marked = points[:: max(len(points) // most, 1)] if most else []
+    shapes += [disc(at, radius, hollow=_is_hollow(look)) for at in marked if _is_known(at)]
     if line.text:
         shapes.append(text(line.text, (points[-1][0], points[-1][1] - 4.0), "muted", anchor="end"))
     numbers = {"x": line.xs, "y": line.ys, "low": line.low, "high": line.high}
@@ -194,7 +199,7 @@ def _interval(place: _Place, line: Line) -> Iterable[Element]:
     if not line.low:
         return
     low, high = place.points(line.xs, line.low), place.points(line.xs, line.high)
-    if line.bars:
+    if line.kind == "points":
         yield stroke([pair for pair in zip(low, high, strict=True) if pair[0] != pair[1]], "bars")
     else:
         edge = [point for point in (*high, *reversed(low)) if _is_known(point)]
@@ -231,13 +236,6 @@ def _bars(place: _Place, bars: Bars) -> Iterable[Element]:
     if bars.whole is not None:
         x = place.x(bars.whole)
         yield stroke([[(x, y - 7.0), (x, y + 7.0)]], "ink", width=1.4)
-
-
-def _x_label(picture: Picture, layout: Layout) -> Element:
-    first, last = layout.boxes[0], max(layout.boxes)
-    middle = (first.left + last.left + last.width) / 2
-    label = picture.panels[-1].x.label
-    return text(label, (middle, layout.bottom + 25.0), "label ink", anchor="middle")
 
 
 def _key(key: Key, placed: tuple[float, float, str]) -> Element:
@@ -278,7 +276,3 @@ def _known(points: Sequence[Point]) -> list[list[Point]]:
 
 def _is_known(point: Point) -> bool:
     return isfinite(point[0]) and isfinite(point[1])
-
-
-def _scale(axis: Axis) -> str:
-    return f"{axis.scale} {axis.low:.6g} {axis.high:.6g}"

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import count
 from typing import NamedTuple
 
 from mnistbench.analysis.number_text import goal, seconds
-from mnistbench.output.charts.picture import Axis, Dot, Panel, Picture, axis_over, rows_axis
-from mnistbench.output.charts.rows import parts_of
-from mnistbench.stats.survival import CensoredMedian
+from mnistbench.output.charts.picture import (
+    Axis,
+    Dot,
+    Panel,
+    Picture,
+    axis_over,
+    first_rows,
+    rows_axis,
+)
+from mnistbench.stats.readings import Level
 
-__all__ = ["TimedRow", "time_pictures"]
+__all__ = ["TimedRow", "time_picture"]
 
 _TOLD = 7
 _WIDE = 20.0
@@ -20,34 +28,30 @@ _ROOM = 0.15
 
 
 class TimedRow(NamedTuple):
-    """A group's median time to the target [seconds], and what is to be said behind its name."""
+    """A group's median time to the target [seconds], and what is to be said behind its name.
+
+    Its `place` among the rows of the page gives it its colour.
+    """
 
     name: str
-    time_s: CensoredMedian
+    time_s: Level
     mark: str = ""
+    place: int = 0
 
 
-def time_pictures(
-    rows: Sequence[TimedRow], target: float, places: Mapping[str, int]
-) -> list[Picture]:
-    """Pictures of `rows`, as ordered, at a `target` accuracy; none if no row got there.
-
-    `places` has the place of each row among those of the page, which gives it its colour.
-    """
+def time_picture(rows: Sequence[TimedRow], target: float) -> Picture | None:
+    """The picture of `rows`, as ordered, at a `target` accuracy; ``None`` if no row got there."""
     if not any(row.time_s.reached for row in rows):
-        return []
-    parts, told = parts_of(rows)
-    axis = _axis(rows)
-    return [
-        Picture(
-            name=f"time-to-{target * 100:.10g}".replace(".", "-") + (f"-{k}" if k > 1 else ""),
-            title=f"Train time to {goal(target)}" + (f", part {k}" if k > 1 else ""),
-            caption=f"{_caption(rows)}{told}",
-            alt=f"Median train seconds to {goal(target)}: {_told(part)}.",
-            panels=[_panel(part, axis, places)],
-        )
-        for k, part in enumerate(parts, start=1)
-    ]
+        return None
+    drawn, told = first_rows(rows)
+    dots = list(map(_dot, count(), drawn))
+    return Picture(
+        name=f"time-to-{target * 100:.10g}".replace(".", "-"),
+        title=f"Train time to {goal(target)}",
+        caption=_caption(rows) + told,
+        alt=f"Median train seconds to {goal(target)}: {_told(drawn)}.",
+        panels=[Panel(x=_axis(rows), y=rows_axis(len(drawn)), marks=dots)],
+    )
 
 
 def _caption(rows: Sequence[TimedRow]) -> str:
@@ -55,7 +59,7 @@ def _caption(rows: Sequence[TimedRow]) -> str:
     times = [row.time_s for row in rows]
     if all(time.n == 1 for time in times):
         return "A dot is the time of one run."
-    ends = [(time.low, time.high) for time in times if time.median is not None and time.n > 1]
+    ends = [(time.low, time.high) for time in times if time.value is not None and time.n > 1]
     notes = {
         "a line its 95 % interval": any(low is not None for low, _ in ends),
         "an arrow has no upper end": any(low is not None and high is None for low, high in ends),
@@ -71,17 +75,17 @@ def _told(rows: Sequence[TimedRow]) -> str:
     return "; ".join(told[:_TOLD]) + f"; and {len(told) - _TOLD} more" * (len(told) > _TOLD)
 
 
-def _seconds(time: CensoredMedian) -> str:
+def _seconds(time: Level) -> str:
     """The median, or how many seeds got there where these are too few for one."""
-    if time.median is not None:
-        return seconds(time.median)
+    if time.value is not None:
+        return seconds(time.value)
     return f"{time.reached} of {time.n} reached" if time.n > 1 else "not reached"
 
 
 def _axis(rows: Sequence[TimedRow]) -> Axis:
     """From 0, or logarithmic if times are far apart; with room for texts at the right."""
     times = [row.time_s for row in rows]
-    drawn = [x for time in times for x in (time.median, time.low, time.high) if x is not None]
+    drawn = [x for time in times for x in (time.value, time.low, time.high) if x is not None]
     low, high = min(drawn), max(drawn)
     if low > 0 and high > _WIDE * low:
         room = (high / low) ** _ROOM
@@ -89,30 +93,25 @@ def _axis(rows: Sequence[TimedRow]) -> Axis:
     return axis_over("train seconds", [0.0, high * (1 + _ROOM)])
 
 
-def _panel(rows: Sequence[TimedRow], axis: Axis, places: Mapping[str, int]) -> Panel:
-    dots = [_dot(y, row, places.get(row.name, 0)) for y, row in enumerate(rows)]
-    return Panel(x=axis, y=rows_axis(len(rows)), marks=dots)
-
-
-def _dot(y: int, row: TimedRow, place: int) -> Dot:
+def _dot(y: int, row: TimedRow) -> Dot:
     time = row.time_s
     known = time.low is not None or time.high is not None
     text = f"{time.reached} of {time.n}" if time.reached < time.n > 1 else ""
     return Dot(
         row=row.name,
         label=row.name + row.mark,
-        look=place,
+        look=row.place,
         y=y,
-        x=time.median,
+        x=time.value,
         low=time.low,
         high=time.high,
         hollow=not known and time.n > 1,
-        text=_seconds(time) if time.median is None else text,
+        text=_seconds(time) if time.value is None else text,
         told=_in_words(time) if known else f"{_seconds(time)} s",
     )
 
 
-def _in_words(time: CensoredMedian) -> str:
+def _in_words(time: Level) -> str:
     """A median with its interval, and of how many seeds it is."""
     low, high = ("" if end is None else seconds(end) for end in (time.low, time.high))
     return f"{_seconds(time)} s ({low or '0'}–{high or '∞'}), {time.reached} of {time.n} seeds"

@@ -9,7 +9,7 @@ from mnistbench.analysis.bottleneck import limits_line
 from mnistbench.analysis.grouping import identify
 from mnistbench.analysis.number_text import NOT_MEASURED, ms
 from mnistbench.output.charts.roofline import RooflinePoint, roofline_picture
-from mnistbench.output.charts.stacked_bars import Stack, step_pictures
+from mnistbench.output.charts.stacked_bars import Stack, step_picture
 from mnistbench.output.page.parts import Section, Table
 from mnistbench.output.page.report_data import ReportRow, Subject
 from mnistbench.output.profile_table import operator_rows, profile_line
@@ -18,7 +18,6 @@ from mnistbench.schema.record import RunRecord
 
 __all__ = ["profile_section", "step_section", "telemetry_section"]
 
-_MOST_OPERATORS = 12
 _MOST_PROFILES = 8
 
 
@@ -30,7 +29,7 @@ def step_section(subject: Subject) -> Section | None:
     costs = {name: run.step_costs for name, run in middle.items() if run.step_costs}
     machines = {row.name: str(identify(row.runs)["device"]) for row in subject.rows}
     roofline = roofline_picture(
-        [RooflinePoint(name, machines[name], cost) for name, cost in costs.items()], subject.places
+        [RooflinePoint(k, machines[k], cost, subject.places[k]) for k, cost in costs.items()]
     )
     return Section(
         key="steps",
@@ -38,7 +37,7 @@ def step_section(subject: Subject) -> Section | None:
         lead="Where the time of a step goes, and how near it comes to what the machine can do.",
         said=[f"{name}: {why}." for name, run in middle.items() if (why := limits_line(run))],
         pictures=[
-            *step_pictures([_stack(name, cost) for name, cost in costs.items()]),
+            step_picture([_stack(name, cost) for name, cost in costs.items()]),
             *([roofline] if roofline else []),
         ],
         tables=[Table(rows=_known([_cost_cells(*one) for one in costs.items()]))],
@@ -118,7 +117,7 @@ def profile_section(subject: Subject) -> Section | None:
         "such runs are nobody's measure.",
         said=[f"{name}: {profile_line(seen)}." for name, _, seen in shown],
         tables=[
-            Table(title=name, rows=cells[:_MOST_OPERATORS])
+            Table(title=name, rows=cells)
             for name, _, seen in shown
             if (cells := operator_rows(seen))
         ],

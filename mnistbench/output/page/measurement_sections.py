@@ -1,29 +1,106 @@
-"""Sections on what runs measured: curves, the clock ledger, throughput and scaling."""
+"""Sections on what runs measured: the main table, times to targets, curves, ledger, speeds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import starmap
 from statistics import fmean
 
 from mnistbench.analysis.grouping import identify
-from mnistbench.analysis.metrics import METRICS, SHARED_PHASES
+from mnistbench.analysis.metrics import METRICS, SHARED_PHASES, score_target
+from mnistbench.analysis.number_text import goal
 from mnistbench.analysis.repeats import began_a_process, counted
 from mnistbench.analysis.scaling.analysis import ScalingReport, analyse_scaling
 from mnistbench.analysis.scaling.speedup import Measured, Speedup
-from mnistbench.analysis.stability import is_profiled, mark_notes
+from mnistbench.analysis.stability import is_profiled, mark_notes, time_mark
 from mnistbench.output.charts.curve_pictures import curve_pictures
 from mnistbench.output.charts.picture import Picture
-from mnistbench.output.charts.rows import MOST_ROWS
 from mnistbench.output.charts.speed_pictures import Speed, speed_picture, speedup_picture
-from mnistbench.output.charts.stacked_bars import Stack, ledger_pictures
+from mnistbench.output.charts.stacked_bars import Stack, ledger_picture
+from mnistbench.output.charts.time_pictures import TimedRow, time_picture
+from mnistbench.output.fitted_table import split_shared
+from mnistbench.output.number_format import (
+    notes,
+    run_cells,
+    target_cells,
+    target_notes,
+    with_target_in_head,
+)
 from mnistbench.output.page.parts import Section, Table
 from mnistbench.output.page.report_data import ReportRow, Subject
 from mnistbench.output.scaling_table import scaling_notes, speedup_cells, verdict_lines
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import PHASES, Phase, RunRecord
 
-__all__ = ["curve_section", "ledger_section", "scaling_section", "throughput_section"]
+__all__ = [
+    "curve_section",
+    "ledger_section",
+    "scaling_section",
+    "summary_section",
+    "throughput_section",
+    "time_section",
+]
+
+
+def summary_section(subject: Subject) -> Section:
+    """The main table: a row for each group."""
+    cells = [run_cells(row.runs, subject.options.references) for row in subject.rows]
+    named = zip(subject.rows, cells, strict=True)
+    rows = with_target_in_head([{"run": row.name} | its for row, its in named])
+    if all("completed" in row["status"] for row in rows):  # then n says how many of how many
+        rows = [row | {"status": "completed"} for row in rows]
+    same, shown = split_shared(rows)
+    told = ", ".join(f"{k} {v}" for k, v in same.items())
+    said = [f"{'All rows' if len(rows) > 1 else 'Settings'}: {told}."] if told else []
+    return Section(
+        key="summary",
+        title="Summary",
+        lead="What each row reached: a row is one configuration, over all seeds that it was run "
+        "with.",
+        tables=[Table(rows=shown)],
+        said=said,
+        notes=notes([row.runs for row in subject.rows], subject.options.references),
+    )
+
+
+def time_section(subject: Subject) -> Section | None:
+    """Time to each target, fastest rows first; ``None`` where no run has one."""
+    scored = {
+        target: sorted(
+            ((row, score_target(row.runs, target)) for row in rows),
+            key=lambda one: (one[1].time_s.value is None, one[1].time_s.value or 0.0),
+        )
+        for target, rows in subject.scored.items()
+    }
+    if not scored:
+        return None
+    places = subject.places
+    timed = (
+        ([TimedRow(r.name, s.time_s, time_mark(r.runs), places[r.name]) for r, s in rows], target)
+        for target, rows in scored.items()
+    )
+    return Section(
+        key="time",
+        title="Time to accuracy",
+        lead="Seconds on the train clock until a row read the target, evaluations left out; "
+        "runs that never got there count as slower than they were long.",
+        pictures=[picture for picture in starmap(time_picture, timed) if picture],
+        tables=[
+            Table(
+                title=f"To {goal(target)}",
+                rows=[
+                    {"run": row.name} | target_cells(s, mark=time_mark(row.runs)) for row, s in rows
+                ],
+            )
+            for target, rows in scored.items()
+        ],
+        notes=[
+            *target_notes([(row.runs, t) for t, rows in subject.scored.items() for row in rows]),
+            "expected s is all time spent for each success, failures started again",
+            *mark_notes([row.runs for row in subject.timed]),
+        ],
+    )
 
 
 def curve_section(subject: Subject) -> Section | None:
@@ -60,8 +137,8 @@ def ledger_section(subject: Subject) -> Section | None:
         key="ledger",
         title="Clock ledger",
         lead="What the seconds of a run went into, from its start to its result.",
-        pictures=ledger_pictures([Stack(name, ledger) for name, ledger in spent.items()]),
-        tables=[Table(title="Mean seconds by phase", rows=cells, folded=len(cells) > MOST_ROWS)],
+        pictures=[ledger_picture([Stack(name, ledger) for name, ledger in spent.items()])],
+        tables=[Table(title="Mean seconds by phase", rows=cells)],
         notes=[
             "import, startup and data are means over the runs that began a process",
             *mark_notes([row.runs for row in subject.timed]),

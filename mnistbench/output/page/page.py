@@ -10,26 +10,12 @@ from typing import Any
 
 from mnistbench.output.charts.figure import drawn
 from mnistbench.output.charts.svg import svg_text
-from mnistbench.output.page.diagnostics_sections import (
-    profile_section,
-    step_section,
-    telemetry_section,
-)
+from mnistbench.output.page import diagnostics_sections as diagnostics
+from mnistbench.output.page import measurement_sections as measured
+from mnistbench.output.page import provenance_sections as provenance
 from mnistbench.output.page.headline import answers, facts, title
-from mnistbench.output.page.measurement_sections import (
-    curve_section,
-    ledger_section,
-    scaling_section,
-    throughput_section,
-)
 from mnistbench.output.page.parts import Section
-from mnistbench.output.page.provenance_sections import (
-    care_section,
-    environment_section,
-    rerun_section,
-)
 from mnistbench.output.page.report_data import ReportOptions, Subject
-from mnistbench.output.page.summary import summary_section, time_section
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.escaping import printable
 from mnistbench.schema.files import write_whole
@@ -38,20 +24,20 @@ from mnistbench.schema.record import RunRecord
 __all__ = ["render_page", "save_pictures"]
 
 _SECTIONS: tuple[Callable[[Subject], Section | None], ...] = (
-    summary_section,
-    time_section,
-    curve_section,
-    ledger_section,
-    throughput_section,
-    scaling_section,
-    step_section,
-    profile_section,
-    care_section,
-    rerun_section,
-    environment_section,
-    telemetry_section,
+    measured.summary_section,
+    measured.time_section,
+    measured.curve_section,
+    measured.ledger_section,
+    measured.throughput_section,
+    measured.scaling_section,
+    diagnostics.step_section,
+    diagnostics.profile_section,
+    provenance.care_section,
+    provenance.rerun_section,
+    provenance.environment_section,
+    diagnostics.telemetry_section,
 )
-_OF_ALL = {scaling_section, care_section, environment_section}
+_OF_ALL = {measured.scaling_section, provenance.care_section, provenance.environment_section}
 """Sections without a line for each row."""
 
 MOST_SHOWN = 500

@@ -11,21 +11,23 @@ from mnistbench.output.fitted_table import is_figure
 __all__ = ["Commands", "Section", "Table"]
 
 _ONE_LINE = 28
+_LONG = 40
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows of cells: column -> text.
+    """Rows of cells, column -> text, all of the same columns, of which the first names a row.
 
-    Attributes:
-        rows: all of the same columns; the first column names a row.
-        title: said above it, if a section has several.
-        folded: shown on request only, for what is long and seldom read.
+    The `title` is said above it, if a section has several.
     """
 
     rows: Sequence[Mapping[str, str]]
     title: str = ""
-    folded: bool = False
+
+    @property
+    def folded(self) -> bool:
+        """Whether it is shown on request only, as it is long and seldom read."""
+        return bool(self.title) and len(self.rows) > _LONG
 
     @property
     def columns(self) -> list[str]:
@@ -60,13 +62,10 @@ class Commands:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One section of a page, in the order in which it is read.
+    """One section of a page, in the order in which it is read; `key` is its anchor.
 
-    Attributes:
-        key: its anchor.
-        lead: one sentence on what a reader sees.
-        said: what is concluded.
-        notes: what marks mean, and what has to be said below tables.
+    `lead` is one sentence on what a reader sees, `said` is what is concluded, and `notes` are what
+    marks mean and what has to be said below tables.
     """
 
     key: str

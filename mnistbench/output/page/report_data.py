@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 from mnistbench.analysis.differences import values_of
 from mnistbench.analysis.grouping import group_runs
-from mnistbench.analysis.metrics import MetricName
+from mnistbench.analysis.metrics import MetricName, told_target
 from mnistbench.analysis.stability import is_profiled
 from mnistbench.analysis.standing import order
-from mnistbench.analysis.target_score import told_target
 from mnistbench.output.row_names import row_names
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
@@ -59,8 +58,7 @@ def by_conditions(rows: Sequence[ReportRow], needs: Sequence[str]) -> list[list[
 class Subject:
     """The records of a page, and all that several sections ask of them.
 
-    Attributes:
-        only: the rows that are shown, of more; empty is all.
+    Where there is an `only`, these rows are shown of more.
     """
 
     records: Sequence[RunRecord]

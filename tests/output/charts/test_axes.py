@@ -14,7 +14,7 @@ COUNTS = st.integers(2, 10)
 
 @given(
     st.lists(NUMBERS | st.floats(90, 100), max_size=6),
-    st.sampled_from(["linear", "log", "log2", "error"]),
+    st.sampled_from(["linear", "log", "error"]),
     COUNTS,
     st.booleans(),
 )

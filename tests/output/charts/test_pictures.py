@@ -9,16 +9,15 @@ import pytest
 
 from mnistbench.output.charts.curve_pictures import curve_pictures
 from mnistbench.output.charts.figure import drawn
-from mnistbench.output.charts.looks import COLOURS
 from mnistbench.output.charts.roofline import RooflinePoint, roofline_picture
-from mnistbench.output.charts.rows import parts_of
+from mnistbench.output.charts.shapes import COLOURS
 from mnistbench.output.charts.speed_pictures import Speed, speed_picture, speedup_picture
-from mnistbench.output.charts.stacked_bars import Stack, ledger_pictures, step_pictures
+from mnistbench.output.charts.stacked_bars import Stack, ledger_picture, step_picture
 from mnistbench.output.charts.svg import svg_text
-from mnistbench.output.charts.time_pictures import TimedRow, time_pictures
+from mnistbench.output.charts.time_pictures import TimedRow, time_picture
 from mnistbench.output.page.page import render_page
 from mnistbench.schema.record import Throughput, TrainPoint
-from mnistbench.stats.survival import CensoredMedian
+from mnistbench.stats.readings import Level
 from tests.page_records import COSTS, page_record
 
 
@@ -28,7 +27,7 @@ def words_of(picture):
 
 
 def test_a_picture_is_the_same_bytes_each_time():
-    (picture,) = ledger_pictures([Stack("a", {"train": 3.0, "eval": 1.0})])
+    picture = ledger_picture([Stack("a", {"train": 3.0, "eval": 1.0})])
     for kind, begins in (("svg", b"<?xml"), ("png", b"\x89PNG")):
         data = drawn(picture, kind)
         assert data.startswith(begins)
@@ -87,24 +86,25 @@ def test_too_many_rows_to_be_told_apart_are_not_drawn():
     names = [f"row-{k}" for k in range(60)]
     rows = [[page_record(0, (0.3 + k / 100,), train_points=[])] for k in range(60)]
     pictures = curve_pictures(rows, names)
-    assert [picture.name for picture in pictures] == ["accuracy-1", "accuracy-2"]
+    assert [picture.name for picture in pictures] == ["accuracy"]
     assert pictures[0].caption.endswith("The 48 rows that end highest, of 60.")
     assert "row-12" in words_of(pictures[0])
-    parts, told = parts_of(names * 2)
-    assert ([len(part) for part in parts], told) == ([40, 40], " The first 80 of 120 rows.")
+    ledger = ledger_picture([Stack(f"row-{k}", {"train": 1.0}) for k in range(120)])
+    assert ledger.caption.endswith(" The first 80 of 120 rows.")
+    assert len(ledger.panels[0].marks) == 80
 
 
 TIMES = [
-    TimedRow("fast", CensoredMedian(2.0, 1.5, 3.0, 6, 6)),
-    TimedRow("some", CensoredMedian(4.0, 3.0, None, 4, 6), "†"),
-    TimedRow("alone", CensoredMedian(5.0, None, None, 1, 1)),
-    TimedRow("few", CensoredMedian(None, None, None, 2, 6)),
-    TimedRow("never", CensoredMedian(None, None, None, 0, 1)),
+    TimedRow("fast", Level(2.0, 1.5, 3.0, 6, 6)),
+    TimedRow("some", Level(4.0, 3.0, None, 6, 4), "†", 1),
+    TimedRow("alone", Level(5.0, None, None, 1, 1)),
+    TimedRow("few", Level(None, None, None, 6, 2)),
+    TimedRow("never", Level(None, None, None, 1, 0)),
 ]
 
 
 def test_times_are_dots_with_intervals_and_what_was_not_reached_says_so():
-    (picture,) = time_pictures(TIMES, 0.995, {"some": 1})
+    picture = time_picture(TIMES, 0.995)
     assert picture.name == "time-to-99-5"
     texts = {"fast", "some†", "4 of 6", "2 of 6 reached", "not reached"}
     assert texts <= set(words_of(picture))
@@ -118,26 +118,26 @@ def test_times_are_dots_with_intervals_and_what_was_not_reached_says_so():
         ("c1", "4.00 s (3.00–∞), 4 of 6 seeds"),
         ("c0", "5.00 s"),
     ]
-    assert time_pictures(TIMES[-1:], 0.97, {}) == []
-    slow = TimedRow("slow", CensoredMedian(900.0, 1, 990, 6, 6))
-    (wide,) = time_pictures([*TIMES, slow], 0.97, {})
+    assert time_picture(TIMES[-1:], 0.97) is None
+    slow = TimedRow("slow", Level(900.0, 1, 990, 6, 6))
+    wide = time_picture([*TIMES, slow], 0.97)
     assert {"1", "10", "100"} <= set(words_of(wide))
     assert wide.caption.endswith("an arrow has no upper end; numbers are how many seeds got there.")
-    (whole,) = time_pictures(TIMES[:1], 0.97, {})
+    whole = time_picture(TIMES[:1], 0.97)
     assert whole.caption == (
         "A dot is the median over all seeds (Turnbull); a line its 95 % interval."
     )
-    assert time_pictures(TIMES[2:3], 0.97, {})[0].caption == "A dot is the time of one run."
+    assert time_picture(TIMES[2:3], 0.97).caption == "A dot is the time of one run."
 
 
 def test_parts_that_nobody_could_see_are_other():
     rows = [Stack("a", {"train": 99.8, "build": 0.1, "eval": 20.0}), Stack("b", {"train": 3.0})]
-    (picture,) = ledger_pictures(rows)
+    picture = ledger_picture(rows)
     words = words_of(picture)
     assert {"train", "eval", "other", "a", "b"} <= set(words)
     assert "build" not in words
     assert "In the first row, train is 83 %." in picture.alt
-    (step,) = step_pictures([Stack("a", {"arithmetic": 1.0}, 2.0)])
+    step = step_picture([Stack("a", {"arithmetic": 1.0}, 2.0)])
     assert "milliseconds a step" in words_of(step)
 
 
@@ -156,15 +156,15 @@ def test_speeds_need_two_points_in_a_series():
 
 def test_a_roofline_has_a_point_for_each_row_and_a_roof_for_each_machine():
     faster = {"ceilings": COSTS.ceilings.model_copy(update={"matmul_flops_per_s": 1e13})}
-    gpu = RooflinePoint("two", "gpu", COSTS.model_copy(update=faster))
+    gpu = RooflinePoint("two", "gpu", COSTS.model_copy(update=faster), 8)
     points = [RooflinePoint("one", "cpu", COSTS), gpu]
-    picture = roofline_picture(points, {"one": 0, "two": 8})
+    picture = roofline_picture(points)
     assert {"one", "two", "cpu", "gpu", "Gflop/s"} <= set(words_of(picture))
     assert "one 62 %" in picture.alt
     seen = re.findall('class="series (c.)" data-row="(.*?)"', svg_text(picture))
     assert seen == [("c0", "one"), ("c1", "two")]
     empty = COSTS.model_copy(update={"flops": 0})
-    assert roofline_picture([RooflinePoint("one", "cpu", empty)], {}) is None
+    assert roofline_picture([RooflinePoint("one", "cpu", empty)]) is None
 
 
 def points(record, **changes):

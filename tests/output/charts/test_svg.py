@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mnistbench.output.charts.layout import laid_out, text_width
 from mnistbench.output.charts.picture import Dot, Key, Line, Panel, Picture, axis_over, rows_axis
-from mnistbench.output.charts.stacked_bars import Stack, ledger_pictures
+from mnistbench.output.charts.stacked_bars import Stack, ledger_picture
 from mnistbench.output.charts.svg import svg_text
 from mnistbench.schema.escaping import printable
 
@@ -43,8 +43,8 @@ def dots(values, names):
     return Picture(name="b", title="", caption="", alt=names[-1], panels=[panel])
 
 
-def parsed(picture, width=420.0):
-    return ET.fromstring(svg_text(picture, width))  # noqa: S314 - our own
+def parsed(picture):
+    return ET.fromstring(svg_text(picture))  # noqa: S314 - our own
 
 
 def numbers_in(element):
@@ -96,7 +96,7 @@ def test_lines_behind_panels_stand_in_the_first_and_are_used_by_others():
 def test_texts_that_are_long_are_cut_and_none_runs_over_another():
     long = "a-recipe-of-many-words, " * 9
     for names in ([long], [long, "short"], [f"{long}{k}" for k in range(40)]):
-        picture = ledger_pictures([Stack(name, {"train": 1.0}) for name in names])[0]
+        picture = ledger_picture([Stack(name, {"train": 1.0}) for name in names])
         svg = parsed(picture)
         texts = [text for text in svg.iter("text") if text.text.startswith("a-recipe")]
         assert len(texts) == sum(name.startswith("a-recipe") for name in names)
@@ -108,7 +108,7 @@ def test_texts_that_are_long_are_cut_and_none_runs_over_another():
 
 
 def test_bars_say_what_they_are_and_of_how_much():
-    (picture,) = ledger_pictures([Stack("a", {"train": 1.23456, "eval": 0.5})])
+    picture = ledger_picture([Stack("a", {"train": 1.23456, "eval": 0.5})])
     tips = re.findall(
         'class="part (.*?)" d=".*?" fill="currentColor" data-tip="(.*?)"', svg_text(picture)
     )

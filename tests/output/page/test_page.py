@@ -16,7 +16,9 @@ from mnistbench.output.page.measurement_sections import (
     curve_section,
     ledger_section,
     scaling_section,
+    summary_section,
     throughput_section,
+    time_section,
 )
 from mnistbench.output.page.page import render_page, save_pictures
 from mnistbench.output.page.provenance_sections import (
@@ -25,7 +27,6 @@ from mnistbench.output.page.provenance_sections import (
     rerun_section,
 )
 from mnistbench.output.page.report_data import ReportOptions, Subject
-from mnistbench.output.page.summary import summary_section, time_section
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Result, Throughput
 from tests.made_records import slower
