@@ -120,7 +120,7 @@ def _heading(picture: Picture, layout: Layout, index: int) -> Iterable[Element]:
         yield text(line, (box.left, base - TITLE_LINE * above), "title ink")
     if label and (picture.columns == 1 or not index):
         most = max(map(len, layout.titles))
-        base -= TITLE_LINE * most + (4.0 if most else 0.0)
+        base -= TITLE_LINE * most + 4.0
         yield text(label, (2.0, base), "label ink")
 
 
@@ -132,9 +132,8 @@ def _ticks(picture: Picture, layout: Layout, index: int) -> Iterable[Element]:
     spans = [(box.top, box.bottom)]
     if layout.above:  # not through the names
         spans = [(y - 6.0, y + 9.0) for y in map(place.y, range(len(panel.marks)))]
-    grid = [[(x, top), (x, bottom)] for x in xs for top, bottom in spans]
-    grid += [[(box.left, y), (place.right, y)] for y in ys]
-    yield group("grid", [stroke(grid, "")])
+    upright = stroke([[(x, top), (x, bottom)] for x in xs for top, bottom in spans], "x")
+    yield group("grid", [upright, stroke([[(box.left, y), (place.right, y)] for y in ys], "y")])
     yield stroke([[(box.left, box.bottom), (place.right, box.bottom)]], "muted")
     if index + picture.columns >= len(picture.panels):
         yield _tick_texts("x", panel.x, lambda value: (place.x(value), box.bottom + 11.0))
