@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mnistbench.analysis.grouping import differences, identify, run_name, settings_apart
 from mnistbench.analysis.number_text import numbered, setting_text
-from mnistbench.schema.escaping import brief, printable
+from mnistbench.schema.escaping import brief
 from mnistbench.schema.record import RunRecord
 
 __all__ = ["name_columns", "row_names"]
@@ -47,7 +47,7 @@ def row_names(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
 
     That is the settings that no column shows, then device and precision, then a number.
     """
-    names = [printable(run_name(group[0])) for group in groups]
+    names = [brief(run_name(group[0]), _LONGEST) for group in groups]
     settings = [text.replace("global_batch_size", "batch") for text in differences(groups)]
     for texts in (settings, *_seen(groups).values()):
         told: dict[str, set[str]] = {}
