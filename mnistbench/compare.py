@@ -75,7 +75,8 @@ def _status(outcomes: Sequence[Outcome], flags: CompareFlags) -> int:
         say(gate_line(outcome))
     unknown = [gate_line(o) for o in outcomes if o.state == "cannot be judged"]
     if unknown and not failed:
-        raise InputError("; ".join(unknown))
+        more = f"; and {len(unknown) - 1} more, which the result names" * (len(unknown) > 1)
+        raise InputError(unknown[0] + more)
     return 1 if failed else 0
 
 

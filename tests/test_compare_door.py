@@ -109,6 +109,9 @@ def test_a_fired_gate_wins_over_one_that_cannot_be_judged(stored, capsys):
     assert "gate fired" in out
     assert "gate cannot be judged" in out
     assert "test_loss > 5%" in refused(["a", "b", *unknown], capsys)[1]
+    error = refused(["a", "b", *unknown, "--fail-if", "val_accuracy < 0.1"], capsys)[1]
+    assert error.count("gate cannot be judged") == 1
+    assert error.endswith("; and 1 more, which the result names\n")
 
 
 def test_an_unsettled_gate_passes_or_fails_as_asked(stored, capsys):

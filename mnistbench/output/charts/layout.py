@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from rich.cells import cell_len
+
 from mnistbench.output.charts.picture import Key, Picture
 
 __all__ = ["SAMPLE", "SMALL", "TITLE_LINE", "Box", "Layout", "laid_out", "shortened", "text_width"]
@@ -76,7 +78,8 @@ class Layout:
 
 def text_width(text: str) -> float:
     """The width of `text`, near enough for fonts without serifs, and rather too wide."""
-    return SMALL * sum(0.36 if c in _NARROW else 0.9 if c in _WIDE else 0.62 for c in text)
+    letters = (0.36 if c in _NARROW else 0.9 if c in _WIDE else 0.62 * cell_len(c) for c in text)
+    return SMALL * sum(letters)
 
 
 def shortened(text: str, width: float) -> str:

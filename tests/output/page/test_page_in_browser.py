@@ -193,6 +193,14 @@ def test_the_values_under_the_pointer_are_told(opened):
     assert page.locator(".tip").inner_text() == f"{name}\nepoch 2: 90 (90–90)"
     page.locator(f'.row[data-row="{name}"] .part').last.hover()
     assert page.locator(".tip").inner_text().startswith(f"{name}\neval 2")
+    page.set_viewport_size({"width": 390, "height": 300})
+    right = page.evaluate("document.querySelector('figure svg').getBoundingClientRect().right")
+    page.mouse.move(right - 12, 290)
+    page.locator(f'.row[data-row="{name}"] .part').last.hover()
+    tip = page.locator(".tip").bounding_box()
+    assert tip["x"] + tip["width"] <= 390  # nowhere out of the window, and not squeezed
+    assert tip["y"] + tip["height"] <= 300
+    assert tip["height"] < 60
     page.locator("h1").hover()
     assert page.locator(".tip").is_hidden()
 
