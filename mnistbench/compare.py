@@ -156,7 +156,7 @@ def _compare_benchmarks(
     benchmarks: Sequence[BenchmarkFile], flags: CompareFlags, gates: Sequence[Gate]
 ) -> Comparison:
     if not len(benchmarks) == len(flags.paths) == 2:
-        raise InputError("compare: a benchmark file compares with another one, not with records")
+        raise InputError("compare: takes two benchmark files, or records alone")
     asked = {*flags.metrics, *(gate.metric for gate in gates)} - {"duration_s"}
     if asked:
         raise InputError(

@@ -9,7 +9,7 @@ from typing import Any
 
 from mnistbench.analysis.differences import CODE, SHOWN, identity
 from mnistbench.analysis.metrics import METRICS, Level
-from mnistbench.analysis.number_text import numbered, setting_text
+from mnistbench.analysis.number_text import numbered, setting_text, told_apart
 from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.analysis.stability import (
     is_profiled,
@@ -93,7 +93,10 @@ def accuracy_by_epoch(group: Sequence[RunRecord]) -> dict[int, Level]:
 def group_labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     """A short name for each group; those that would be told apart by nothing are numbered."""
     named = zip(groups, differences(groups), strict=True)
-    return numbered(_label(group, differs) for group, differs in named)
+    labels = [_label(group, differs) for group, differs in named]
+    for key in ("device", "precision"):
+        labels = told_apart(labels, [setting_text(_what(group[0])[key]) for group in groups])
+    return numbered(labels)
 
 
 def differences(groups: Sequence[Sequence[RunRecord]]) -> list[str]:

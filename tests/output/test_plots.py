@@ -158,7 +158,8 @@ def test_a_backend_or_matplotlibrc_that_is_not_there_for_us_is_no_error(
         )  # fmt: skip
     assert done.returncode == 0
     assert "mnistbench: plot written to a.svg (" in done.stderr
-    assert done.stderr.count("\n") == 1
+    told = done.stderr.splitlines()  # by nobody else; progress too, where it takes long
+    assert all(line.startswith("mnistbench: ") for line in told)
     plot_curves([make_record()], tmp_path / "b.svg")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
