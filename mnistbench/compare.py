@@ -75,7 +75,8 @@ def _status(outcomes: Sequence[Outcome], flags: CompareFlags) -> int:
         say(gate_line(outcome))
     unknown = [gate_line(o) for o in outcomes if o.state == "cannot be judged"]
     if unknown and not failed:
-        raise InputError("; ".join(unknown))
+        more = f"; and {len(unknown) - 1} more, which the result names" * (len(unknown) > 1)
+        raise InputError(unknown[0] + more)
     return 1 if failed else 0
 
 
@@ -155,7 +156,7 @@ def _compare_benchmarks(
     benchmarks: Sequence[BenchmarkFile], flags: CompareFlags, gates: Sequence[Gate]
 ) -> Comparison:
     if not len(benchmarks) == len(flags.paths) == 2:
-        raise InputError("compare: a benchmark file compares with another one, not with records")
+        raise InputError("compare: takes two benchmark files, or records alone")
     asked = {*flags.metrics, *(gate.metric for gate in gates)} - {"duration_s"}
     if asked:
         raise InputError(

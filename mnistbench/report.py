@@ -72,7 +72,7 @@ def _report(flags: Report) -> int:
     _check_files(flags)
     progress("reading records")
     loaded = load_records(flags.paths or (Path("runs"),), strict=flags.strict)
-    progress(f"making the table of {len(loaded.records):,} runs")
+    progress(f"making the table, records: {len(loaded.records):,}")
     screen = Screen.of(sys.stdout, wide=flags.wide)
     text = _render(loaded.records, flags, screen)
     _draw(loaded, flags)
@@ -109,7 +109,7 @@ def _draw(loaded: Loaded, flags: Report) -> None:
         say_written("plot", flags.plot)
     if not isinstance(flags, Page) or (flags.html is None and flags.figures is None):
         return
-    progress(f"drawing {len(records):,} runs")
+    progress(f"drawing, records: {len(records):,}")
     options = ReportOptions(
         targets=flags.targets if isinstance(flags, Targets) else (),
         references=_load_references(flags),

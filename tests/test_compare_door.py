@@ -109,6 +109,9 @@ def test_a_fired_gate_wins_over_one_that_cannot_be_judged(stored, capsys):
     assert "gate fired" in out
     assert "gate cannot be judged" in out
     assert "test_loss > 5%" in refused(["a", "b", *unknown], capsys)[1]
+    error = refused(["a", "b", *unknown, "--fail-if", "val_accuracy < 0.1"], capsys)[1]
+    assert error.count("gate cannot be judged") == 1
+    assert error.endswith("; and 1 more, which the result names\n")
 
 
 def test_an_unsettled_gate_passes_or_fails_as_asked(stored, capsys):
@@ -148,9 +151,9 @@ def test_benchmark_files_are_told_by_what_they_hold(stored, capsys):
     out = capsys.readouterr().out
     assert "B (new) is slower than A (old): duration" in out
     assert "n = 8 rounds each (not run in turn, and no probe tells how" in out
-    assert "not with records" in refused(["old", "a"], capsys)[1]
+    assert "two benchmark files, or records" in refused(["old", "a"], capsys)[1]
     (stored / "newer").write_text(json.dumps(slower))
-    assert "compares with another one" in refused(["old", "new", "newer"], capsys)[1]
+    assert "takes two benchmark files" in refused(["old", "new", "newer"], capsys)[1]
     assert "not samples_per_s" in refused(["old", "new", "--metrics", "samples_per_s"], capsys)[1]
     assert "--target-accuracy" in refused(["old", "new", "--target-accuracy", "0.9"], capsys)[1]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from mnistbench.analysis.differences import CODE, SHOWN, identity
 from mnistbench.analysis.metrics import METRICS, Level
-from mnistbench.analysis.number_text import numbered, setting_text
+from mnistbench.analysis.number_text import numbered, setting_text, told_apart
 from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.analysis.stability import (
     is_profiled,
@@ -103,8 +103,10 @@ def accuracy_by_epoch(group: Sequence[RunRecord]) -> dict[int, Level]:
 
 def group_labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     """A short name for each group; those that would be told apart by nothing are numbered."""
-    named = zip(groups, full_names(groups), strict=True)
-    return numbered(_label(group, name) for group, name in named)
+    labels = [_label(group, name) for group, name in zip(groups, full_names(groups), strict=True)]
+    for key in ("device", "precision"):
+        labels = told_apart(labels, [setting_text(identify(group)[key]) for group in groups])
+    return numbered(labels)
 
 
 def full_names(groups: Sequence[Sequence[RunRecord]]) -> list[str]:

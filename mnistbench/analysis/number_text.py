@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "numbered",
     "seconds",
     "setting_text",
+    "told_apart",
 ]
 
 NOT_MEASURED = "–"
@@ -56,3 +57,14 @@ def numbered(names: Iterable[str]) -> list[str]:
         seen[name] += 1
         told.append(name if total[name] == 1 else f"{name} #{seen[name]}")
     return told
+
+
+def told_apart(names: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """`names`, with their `texts` where these differ for one name: ``name, text``."""
+    told: dict[str, set[str]] = {}
+    for name, text in zip(names, texts, strict=True):
+        told.setdefault(name, set()).add(text)
+    return [
+        f"{name}, {text}" if text and len(told[name]) > 1 else name
+        for name, text in zip(names, texts, strict=True)
+    ]

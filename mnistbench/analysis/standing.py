@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import mode
 from typing import NamedTuple
 
 from mnistbench.analysis.comparison import compare_matches
@@ -21,11 +22,13 @@ class Standing(NamedTuple):
     """`best` and `near` are places among the groups; the rest of those that were tested is behind.
 
     `tested` counts the groups that the best was compared with: the next best, 50 at most.
+    `reason` says why most of them got no verdict; empty if one got one.
     """
 
     best: int
     near: tuple[int, ...]
     tested: int
+    reason: str = ""
 
 
 def order(
@@ -70,4 +73,6 @@ def standing(
     rows = compare_matches(matches, metrics=(name,), target_accuracy=target).rows
     worse = METRICS[name].word(-1 if METRICS[name].higher_is_better else 1)
     near = (place for place, row in zip(others, rows, strict=True) if row.verdict != worse)
-    return Standing(best, tuple(near), len(others))
+    reasons = [row.reason or "" for row in rows if row.verdict == "no verdict"]
+    reason = mode(reasons) if len(reasons) == len(rows) else ""
+    return Standing(best, tuple(near), len(others), reason)

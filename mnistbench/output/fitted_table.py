@@ -50,7 +50,7 @@ _SPREAD = re.compile(r" (± [\d.,]+|\([\d.,]*–[\d.,∞]*\))|, \d+ of \d+")
 _FIGURE = re.compile(
     r"(≤ |[<>])?[-+]?\d[\d,.]*(e[-+]\d+)?%?"
     r"( ± [\d.,]+| of \d+| \([\d,.]*–[\d,.∞]*\))?(, \d+ of \d+)?( \(n = \d+\)| reached)?[†‡§¶]*$"
-    r"|not reached$"
+    r"|not reached[†‡§¶]*$"
 )
 """A number with its spread, and of how many runs where these are fewer than a row's."""
 

@@ -197,7 +197,7 @@ def notes(groups: Sequence[Sequence[RunRecord]], references: Sequence[ReferenceC
     lines += _left_out(groups)
     resumed = sum(bool(record.interruptions) for group in groups for record in group)
     if resumed:
-        lines.append(f"{resumed} run(s) were interrupted and went on; time between does not count")
+        lines.append(f"runs interrupted that went on: {resumed}; time between does not count")
     lines += mark_notes(groups)
     firsts = [group[0] for group in groups]
     lines += [_protocol(r) for r in firsts if sum(p.split == "test" for p in r.eval_points) > 1]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mnistbench.analysis.grouping import differences, identify, run_name, settings_apart
-from mnistbench.analysis.number_text import numbered, setting_text
-from mnistbench.schema.escaping import brief, printable
+from mnistbench.analysis.number_text import numbered, setting_text, told_apart
+from mnistbench.schema.escaping import brief
 from mnistbench.schema.record import RunRecord
 
 __all__ = ["name_columns", "row_names"]
@@ -47,16 +47,10 @@ def row_names(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
 
     That is the settings that no column shows, then device and precision, then a number.
     """
-    names = [printable(run_name(group[0])) for group in groups]
+    names = [brief(run_name(group[0]), _LONGEST) for group in groups]
     settings = [text.replace("global_batch_size", "batch") for text in differences(groups)]
     for texts in (settings, *_seen(groups).values()):
-        told: dict[str, set[str]] = {}
-        for name, text in zip(names, texts, strict=True):
-            told.setdefault(name, set()).add(text)
-        names = [
-            brief(f"{name}, {text}", _LONGEST) if len(told[name]) > 1 and text else name
-            for name, text in zip(names, texts, strict=True)
-        ]
+        names = [brief(name, _LONGEST) for name in told_apart(names, texts)]
     return numbered(names)
 
 

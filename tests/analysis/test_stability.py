@@ -196,3 +196,5 @@ def test_others_on_the_cores_are_told_of_once_for_all_runs(make_record):
         "others kept up to 2.0 of 4 cores busy during 2 of 3 runs"
     ]
     assert cores_taken(make_record()) is None
+    one = crowded(make_record(), 0.5, num_processes=1, num_threads=1, num_usable_cores=1)
+    assert mark_notes([[one]]) == ["others kept up to 0.5 of 1 core busy during the run"]

@@ -44,4 +44,5 @@ def test_rows_that_nothing_tells_apart_are_numbered_and_long_names_cut():
     names = names_of(*odd)
     assert all(len(name) <= 60 for name in names)
     assert len(set(names)) == 2
+    assert len(names_of(page_record(recipe=None, config={"model": "m" * 500}))[0]) == 60
     assert names_of(page_record(environment={"versions": {"\x1b": "1"}}))[0].isprintable()

@@ -269,14 +269,14 @@ def test_accuracy_by_epoch_is_a_column_for_each_group(make_record):
     assert len(values) == 6
 
 
-def test_groups_of_one_name_are_numbered(make_record):
+def test_groups_of_one_name_say_their_devices(make_record):
     device = make_record().environment | {"num_processes": 4}
     records = [make_record(0), make_record(0, environment=device), make_record(0, target=0.5)]
     (row, *_) = cells(render_epochs(records, table_format="table"))
     assert list(row) == [
         "epoch",
-        "simple-cnn, target_accuracy 0.97 on mnist #1",
-        "simple-cnn, target_accuracy 0.97 on mnist #2",
+        "simple-cnn, target_accuracy 0.97 on mnist, cpu × 2 × 1 threads",
+        "simple-cnn, target_accuracy 0.97 on mnist, cpu × 4 × 1 threads",
         "simple-cnn, target_accuracy 0.5 on mnist",
     ]
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from rich.cells import cell_len
+
 from mnistbench.output.charts.picture import Key, Line, Picture
 
 __all__ = [
@@ -84,7 +86,8 @@ class Layout(NamedTuple):
 
 def text_width(text: str) -> float:
     """The width of `text`, near enough for fonts without serifs, and rather too wide."""
-    return SMALL * sum(0.36 if c in _NARROW else 0.9 if c in _WIDE else 0.62 for c in text)
+    letters = (0.36 if c in _NARROW else 0.9 if c in _WIDE else 0.62 * cell_len(c) for c in text)
+    return SMALL * sum(letters)
 
 
 def shortened(text: str, width: float) -> str:

@@ -40,7 +40,7 @@ _ANY = 1e250
 _BOUNDS: Mapping[Scale, tuple[float, float]] = {
     "linear": (-_ANY, _ANY),
     "log": (1 / _ANY, _ANY),
-    "error": (-_ANY, 100.0),
+    "error": (0.0, 100.0),
 }
 """What an axis can show, with more on either side."""
 
@@ -232,10 +232,10 @@ def _value(height: float, scale: Scale) -> float:
 
 
 def _widened(least: float, most: float, scale: Scale) -> tuple[float, float]:
-    """Ends of an axis with room for `least` and `most`, but none below a least of 0."""
+    """Ends of an axis with room for `least` and `most`, but none below 0 where none of them is."""
     low, high = _height(least, scale), _height(most, scale)
     room = _MARGIN * (high - low)
     if high - low <= _LEAST_SPAN * max(abs(low), abs(high), 1 / _ANY):
         room = _ROOM.get(scale) or (_MARGIN * abs(high) if abs(high) > 1 / _ANY else 1.0)
-    start = 0.0 if scale == "linear" and least == 0 else _value(low - room, scale)
-    return start, _value(high + room, scale)
+    start = _value(low - room, scale)
+    return max(start, 0.0) if least >= 0 else start, _value(high + room, scale)

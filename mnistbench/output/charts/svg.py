@@ -127,7 +127,7 @@ def _heading(place: _Place) -> Iterable[Element]:
         yield text(line, (place.box.left, base - TITLE_LINE * above), "title ink")
     if label and (place.picture.columns == 1 or not place.index):
         most = max(map(len, titles))
-        base -= TITLE_LINE * most + (4.0 if most else 0.0)
+        base -= TITLE_LINE * most + 4.0
         yield text(label, (2.0, base), "label ink")
 
 
@@ -138,9 +138,8 @@ def _ticks(place: _Place) -> Iterable[Element]:
     spans = [(box.top, box.bottom)]
     if place.layout.above:  # not through the names
         spans = [(y - 6.0, y + 9.0) for y in map(place.y, range(len(panel.marks)))]
-    grid = [[(x, top), (x, bottom)] for x in xs for top, bottom in spans]
-    grid += [[(box.left, y), (place.right, y)] for y in ys]
-    yield group("grid", [stroke(grid, "")])
+    upright = stroke([[(x, top), (x, bottom)] for x in xs for top, bottom in spans], "x")
+    yield group("grid", [upright, stroke([[(box.left, y), (place.right, y)] for y in ys], "y")])
     yield stroke([[(box.left, box.bottom), (place.right, box.bottom)]], "muted")
     if place.index + columns >= len(place.picture.panels):
         yield _tick_texts("x", panel.x, [(x, box.bottom + 11.0) for x in xs])

@@ -114,8 +114,9 @@ def _verdict(
         return []
     metric, best = METRICS[name], rows[found.best]
     text = f"{what}: {_told(best, name, target)}"
-    if metric.of(best.runs, target).n < 2:
-        return [f"{text}, of one seed. A verdict needs more."]
+    if found.reason:
+        others = "the other row" if found.tested == 1 else f"the {found.tested} others"
+        return [f"{text}. There is no verdict on {others}: {found.reason}."]
     near, behind = [rows[place] for place in found.near], found.tested - len(found.near)
     if len(near) == 1:
         text += f", tied with {_told(near[0], name, target)}"
@@ -155,7 +156,7 @@ def _told(row: ReportRow, name: MetricName, target: float | None) -> str:
 def _machine(record: RunRecord) -> str | None:
     environment = record.environment
     name, cores = environment.get("device_name"), environment.get("num_usable_cores")
-    on_cpu = environment.get("device_type") == "cpu" and cores
+    on_cpu = environment.get("device_type") == "cpu" and name and cores
     return f"{name}, {cores} core{'s' * (cores != 1)}" if on_cpu else name and str(name)
 
 

@@ -34,6 +34,7 @@ def test_every_axis_has_two_numbers_in_its_range(values, scale, at_most, whole):
     for value in values:
         place = axis.place(value)
         assert math.isnan(place) or -1e-6 <= place <= 1 + 1e-6
+    assert axis.scale != "error" or axis.low >= 0  # no accuracy is below 0 %
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnistbench.output.charts.layout import laid_out, text_width
+from mnistbench.output.charts.layout import SMALL, laid_out, text_width
 from mnistbench.output.charts.picture import Dot, Key, Line, Panel, Picture, axis_over, rows_axis
 from mnistbench.output.charts.stacked_bars import Stack, ledger_picture
 from mnistbench.output.charts.svg import svg_text
@@ -101,6 +101,7 @@ def test_texts_that_are_long_are_cut_and_none_runs_over_another():
         texts = [text for text in svg.iter("text") if text.text.startswith("a-recipe")]
         assert len(texts) == sum(name.startswith("a-recipe") for name in names)
         assert all(text_width(text.text) <= 420 for text in texts)
+    assert text_width("漢字") >= 2 * SMALL  # as wide as high
     layout = laid_out(lines([1.0], [long, "short"]), 420.0)
     assert len({y for _, y, _ in layout.keys}) == 2
     layout = laid_out(lines([1.0], ["a", "b", "c"]), 420.0)

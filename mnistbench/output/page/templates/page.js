@@ -37,8 +37,7 @@
       row.out = !words.every((word) => word.test(row.text));
       row.off = state.hide.has(row.name);
       for (const part of row.parts) {
-        part.classList.toggle("out", row.out);
-        part.classList.toggle("off", row.off);
+        for (const key of ["out", "off"]) part.classList.toggle(key, row[key]);
         if (part.toggle) part.toggle.ariaPressed = String(!row.off);
       }
     }
@@ -53,11 +52,10 @@
   // The lines of a picture close up over those that are filtered out.
   const close = (svg) => {
     const lines = all(".row", svg);
-    const pitch = svg.querySelector(".panel").dataset.box.split(" ")[3] / lines.length;
     let up = 0;
     for (const part of [...lines, ...all(".panel > :not(.row), svg > :not(.panel)", svg)]) {
       part.setAttribute("transform", `translate(0 ${-up})`);
-      if (part.matches(".row.out")) up += pitch;
+      if (part.matches(".row.out")) up += svg.querySelector(".panel").dataset.box.split(" ")[3] / lines.length;
     }
     svg.size ??= svg.getAttribute("viewBox").split(" ").slice(2);
     svg.setAttribute("viewBox", `0 0 ${svg.size[0]} ${svg.size[1] - up}`);
@@ -83,11 +81,10 @@
     one.sort = sort;
     const [, way, column] = /^.*?:(.*?):(.*)$/s.exec(sort ?? "") ?? [];
     const place = one.heads.findIndex((head) => head.textContent === column);
-    for (const head of one.heads) head.ariaSort = null;
-    if (place >= 0) one.heads[place].ariaSort = way === "up" ? "ascending" : "descending";
+    const order = { up: "ascending", down: "descending" }[way];
+    one.heads.forEach((head, index) => (head.ariaSort = index === place ? order : null));
     one.table.tBodies[0].append(...[...one.lines].sort((...pair) => {
-      if (place < 0) return 0;
-      const [a, b] = pair.map((line) => line.texts[place]);
+      const [a, b] = pair.map((line) => line.texts[place] ?? "");
       const [[kind, value], [otherKind, other]] = [a, b].map(valueOf);
       return kind - otherKind || (way === "up" ? 1 : -1) * (value - other || byWords(a, b));
     }));
@@ -111,8 +108,7 @@
       });
       head.replaceChildren(button(column, { onclick }));
     }
-    const onclick = () => save(one);
-    one.table.closest(".scroll").after(button("Save these rows as CSV", { className: "csv", onclick }));
+    one.table.closest(".scroll").after(button("Save these rows as CSV", { className: "csv", onclick: () => save(one) }));
   }
   // A row is switched off and on in all pictures, in a table or by a legend, and lit by pointing at it.
   for (const { name, parts } of named.filter((row) => row.drawn)) {
@@ -134,7 +130,6 @@
     document.body.classList.toggle("lighting", Boolean(row?.drawn));
     light.row = row;
   };
-  for (const kind of ["pointerover", "focusin"]) document.addEventListener(kind, light);
   // An axis of a panel: where a value is, from 0 to 1 and on the picture, and which value is somewhere.
   const error = [(value) => -Math.log10(Math.max(100.01 - value, 0.005)), (height) => 100.01 - 10 ** -height];
   const scales = { linear: [Number, Number], log: [Math.log10, (height) => 10 ** height], error };
@@ -146,10 +141,12 @@
     const [low, high] = ends.map(forth);
     const share = (value) => (forth(value) - low) / (high - low);
     const value = (at) => back(low + ((high - low) * (at - start)) / length);
-    return { scale, ends: ends.map(Number), share, value, place: (one) => start + length * share(one), start };
+    const line = (at) => (axis === "x" ? `M${at} ${top}v${height}` : `M${left} ${at}h${width}`);
+    return { scale, ends: ends.map(Number), share, value, place: (one) => start + length * share(one), line };
   };
   // The values under the pointer: those of a mark, or of the nearest point of the panel's lines.
-  const nearest = (svg, at) => {
+  const nearest = (svg, pointer) => {
+    const at = pointer.matrixTransform(svg.getScreenCTM().inverse());
     const found = { distance: 30, text: "" }; // units of the picture
     for (const panel of all(".panel", svg)) {
       const [x, y] = [axisOf(panel, "x"), axisOf(panel, "y")];
@@ -169,47 +166,51 @@
   };
   const point = ({ target, clientX, clientY }) => {
     const svg = target.closest?.("svg.chart");
-    const mark = svg && target.closest("[data-tip]");
-    const at = svg && new DOMPoint(clientX, clientY).matrixTransform(svg.getScreenCTM().inverse());
-    const told = mark && `${mark.closest("[data-row]")?.dataset.row ?? ""}\n${mark.dataset.tip}`;
-    tip.textContent = told ?? (svg ? nearest(svg, at) : "");
-    tip.hidden = !tip.textContent;
-    const right = document.documentElement.clientWidth - tip.offsetWidth - 8;
-    tip.style.translate = `${Math.max(4, Math.min(clientX + 14, right))}px ${clientY + 18}px`;
+    const mark = svg && target.closest("[data-tip]"), told = mark && `${mark.closest("[data-row]")?.dataset.row ?? ""}\n${mark.dataset.tip}`;
+    tip.textContent = told ?? (svg ? nearest(svg, new DOMPoint(clientX, clientY)) : "");
+    const right = Math.min(clientX + 14, document.documentElement.clientWidth - tip.offsetWidth - 8);
+    tip.style.translate = `${Math.max(4, right)}px ${Math.min(clientY + 18, innerHeight - tip.offsetHeight - 8)}px`;
   };
-  for (const kind of ["pointermove", "pointerdown"]) document.addEventListener(kind, point);
+  const heard = { pointerover: light, focusin: light, pointermove: point, pointerdown: point };
+  for (const kind in heard) document.addEventListener(kind, heard[kind]);
   for (const title of all("svg title")) title.remove(); // the browser would show it as well
+  // Round numbers of an axis: 1, 2 and 5 in each power of ten, or multiples of these.
+  const rounds = ({ scale, ends: [low, high] }) => {
+    const several = scale === "log" && high > 10 * low;
+    const power = 10 ** Math.floor(Math.log10(several ? low : (high - low) / 3));
+    const step = power * [5, 2, 1].find((factor) => 3 * factor * power <= high - low);
+    const round = (k) => (several ? power * [1, 2, 5][k % 3] * 10 ** Math.floor(k / 3) : step * (Math.ceil(low / step) + k));
+    return [...Array(20).keys()].map((k) => Number(round(k).toPrecision(9))).filter((one) => one >= low && one <= high);
+  };
   // A linear axis becomes logarithmic, any other one linear: all that stands along it moves.
   const rescaled = (panel, axis) => {
-    const from = axisOf(panel, axis);
-    const marks = all("circle, path, .series text, .row .muted", panel).map((part) => {
-      const key = { circle: `c${axis}`, path: "d" }[part.localName] ?? axis;
-      return [part, key, part.getAttribute(key)];
-    });
+    const { ends: [low, high], ...from } = axisOf(panel, axis);
+    const keyOf = ({ localName }) => ({ circle: `c${axis}`, path: "d" })[localName] ?? axis;
+    const marks = all("circle, path:not(.grid *), .series text, .row .muted", panel)
+      .map((part) => [part, keyOf(part), part.getAttribute(keyOf(part))]);
     const values = marks.flatMap(([, key, text]) => (key === "d" ? [] : from.value(text)));
-    const [low, high] = from.ends;
     const least = low > 0 ? low : 0.9 * Math.min(...values.filter((value) => value > high / 1e4));
     const told = from.scale === "linear" ? `log ${least} ${high}` : `linear ${low} ${high}`;
     const to = axisOf(panel, axis, told);
     const moved = (at) => to.place(Math.min(high, Math.max(to.ends[0], from.value(at)))).toFixed(1);
     const inPath = (_, x, y) => (axis === "x" ? `${moved(x)} ${y}` : `${x} ${moved(y)}`);
-    let taken = Infinity;
-    const ticks = all(`.ticks.${axis} text`, panel).reverse().flatMap((tick) => {
-      const at = to.place(tick.dataset.v);
-      const free = to.share(tick.dataset.v) >= 0 && Math.abs(at - taken) > (axis === "x" ? 30 : 11);
-      if (free) taken = at;
-      const where = Number(tick.getAttribute(axis)) + at - from.place(tick.dataset.v);
-      return free ? [[tick, axis, where]] : [[tick, "visibility", "hidden"]];
-    });
     const shifted = marks.map(([part, key, text]) =>
       [part, key, key === "d" ? text.replace(/(-?[\d.]+) (-?[\d.]+)/g, inPath) : moved(text)]);
-    return [...shifted, ...ticks, [panel, `data-${axis}`, told]];
+    const grid = rounds(to).map((value) => to.line(to.place(value))).join("");
+    const ticks = (group) => rounds(to).map((value) => {
+      const tick = group.firstElementChild.cloneNode();
+      tick.textContent = value < 1e7 ? value.toLocaleString("en", { maximumSignificantDigits: 6 }) : value.toExponential();
+      tick.setAttribute(axis, Number(tick.getAttribute(axis)) + to.place(value) - from.place(tick.dataset.v));
+      return tick;
+    });
+    const labels = all(`.ticks.${axis}`, panel).map((group) => [group, "", ticks(group)]);
+    return [...shifted, ...labels, [panel.querySelector(`.grid .${axis}`), "d", grid], [panel, `data-${axis}`, told]];
   };
   const figures = all("figure:not(:has(.part))").map((figure) => { // parts of a bar add up, if linear
     const axis = figure.querySelector(".series") ? "y" : "x";
-    const linear = axisOf(figure.querySelector(".panel"), axis).scale === "linear";
-    const press = button(linear ? "Logarithmic axis" : "Linear axis", { className: "axis" });
-    press.onclick = act(() => flip(state.axis, figure.dataset.picture));
+    const { scale } = axisOf(figure.querySelector(".panel"), axis);
+    const onclick = act(() => flip(state.axis, figure.dataset.picture));
+    const press = button(scale === "linear" ? "Logarithmic axis" : "Linear axis", { className: "axis", onclick });
     figure.querySelector("svg").after(press);
     return { figure, axis, press };
   });
@@ -218,17 +219,16 @@
     one.press.ariaPressed = String(other);
     if (other === Boolean(one.undo)) return;
     const changes = one.undo || all(".panel", one.figure).flatMap((panel) => rescaled(panel, one.axis));
-    one.undo = other && changes.map(([part, key]) => [part, key, part.getAttribute(key) ?? "visible"]);
-    for (const [part, key, value] of changes) part.setAttribute(key, value);
+    one.undo = other && changes.map(([part, key]) => [part, key, part.getAttribute(key) ?? [...part.children]]);
+    for (const [part, key, value] of changes) key ? part.setAttribute(key, value) : part.replaceChildren(...value);
   };
   // The address: a section, and then what the reader chose.
   const write = () => {
     const chosen = new URLSearchParams(state.filter && { filter: state.filter });
     for (const key of ["hide", "sort", "axis"]) state[key].forEach((text) => chosen.append(key, text));
     const hash = [state.section, chosen.toString()].filter(Boolean).join("&");
-    const address = hash ? `#${hash}` : location.pathname + location.search;
     clearTimeout(write.soon); // browsers limit how often an address may change
-    write.soon = setTimeout(() => history.replaceState(null, "", address), 150);
+    write.soon = setTimeout(() => history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search), 150);
   };
   const read = ({ newURL = location.href }) => { // the address may have changed again since
     const parts = new URL(newURL).hash.slice(1).split("&");
@@ -245,6 +245,6 @@
   box.oninput = act(() => (state.filter = box.value));
   reset.onclick = act(() => (state.filter = "", state.hide.clear(), box.focus()));
   addEventListener("hashchange", read);
-  tools.hidden = false;
+  tools.hidden = named.length < 2;
   read({});
 })();
