@@ -30,7 +30,9 @@ class Progress:
         if num_done:
             self._tell(f"{num_done} of {self._num_cells} cells were done before")
         if num_waiting:
-            self._tell(f"running {num_waiting} of {self._num_cells} cells; a line tells of each")
+            self._tell(
+                f"running {num_waiting} of {self._num_cells} cells; each prints a line when it ends"
+            )
             if line := load_now():
                 self._tell(line)
 

@@ -80,8 +80,8 @@ def gate_line(outcome: Outcome) -> str:
 
 _ESTIMATORS = {
     "mean": "means of speeds and times over runs",
+    "survival median": "medians of times to the target over seeds (Turnbull)",
     "median": "medians over {counted}",
-    "survival median": "medians over seeds of times to the target (Turnbull)",
 }
 _DIFFERENT = frozenset({"faster", "slower", "higher", "lower"})
 _SHORT = 30
@@ -153,6 +153,7 @@ def _method(comparison: Comparison) -> list[str]:
     how = {METRICS[row.metric].estimator for row in comparison.rows if row.a.n or row.b.n}
     said = [text for name, text in _ESTIMATORS.items() if name in how]
     text = ", ".join(said).format(counted=comparison.counted)
+    text += " of the rest" * (len(said) > 1 and "median" in how)
     several = any(row.names != A_AND_B for row in comparison.rows)
     lines = [f"{'figures' if several else 'A and B'} are {text}"] if said else []
     if comparison.looked_at:

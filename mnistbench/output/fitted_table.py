@@ -12,9 +12,18 @@ from typing import NamedTuple
 
 from rich.cells import cell_len
 
-from mnistbench.analysis.number_text import NOT_MEASURED
+from mnistbench.analysis.number_text import NOT_MEASURED, WALL_NOTE
 
-__all__ = ["Fitted", "Rows", "fit", "is_figure", "split_shared", "unexpected", "wrapped"]
+__all__ = [
+    "WALL_NOTE",
+    "Fitted",
+    "Rows",
+    "fit",
+    "is_figure",
+    "split_shared",
+    "unexpected",
+    "wrapped",
+]
 
 Rows = Sequence[Mapping[str, str]]
 
@@ -42,6 +51,9 @@ _LEAST_FIRST = (
     *("device", "dataset", "p", "n", _SPREADS, _LONG_TEXTS),
 )
 """What a narrow terminal does without, the first of it first."""
+
+_ON = {WALL_NOTE: {"wall s", "start s"}}
+"""A note -> the columns that it is on."""
 
 _STEPS = frozenset({_HEADS, _LONG_TEXTS, _LONG_NAMES, _SPREADS})
 _GAP = 2
@@ -88,12 +100,18 @@ class Fitted(NamedTuple):
         rows: column -> text; none where `lines` are the table.
         below: what is left out; empty if nothing.
         lines: the table where each row takes several.
+        left_out: the columns that are.
     """
 
     above: str
     rows: list[dict[str, str]]
     below: str = ""
     lines: Sequence[str] = ()
+    left_out: Collection[str] = ()
+
+    def told(self, notes: Sequence[str]) -> list[str]:
+        """Those of `notes` that are on a column that is shown, or on none."""
+        return [text for text in notes if not _ON.get(text, {""}) <= {*self.left_out}]
 
 
 def fit(rows: Rows, width: int, *, names: Collection[str] = ()) -> Fitted:
@@ -107,7 +125,7 @@ def fit(rows: Rows, width: int, *, names: Collection[str] = ()) -> Fitted:
         return Fitted(above, [], lines=_in_blocks(rows, width))
     told = ", ".join(name for name in without if name not in {_HEADS, _LONG_TEXTS})
     below = f"left out for {width} columns: {told}; --wide shows them" if told else ""
-    return Fitted(above, columns.shown(without), below)
+    return Fitted(above, columns.shown(without), below, left_out=without)
 
 
 class _Span(NamedTuple):

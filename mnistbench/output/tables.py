@@ -85,7 +85,8 @@ def run_lines(
     cut = next((k + 1 for k, line in enumerate(lines) if not line.strip("- ")), 0)
     head = [*screen.text(fitted.above).splitlines(), *lines[:cut]]
     left_out = fitted.below.partition(";")[0]  # the view that this is for has no --wide
-    told = "\n".join(map(screen.text, (*notes(groups, ()), *limits_notes(groups))))
+    below = fitted.told([*notes(groups, ()), *limits_notes(groups)])
+    told = "\n".join(map(screen.text, below))
     return head, lines[cut:], screen.text(left_out).splitlines(), told.splitlines()
 
 
@@ -215,8 +216,7 @@ def _table(
 ) -> str:
     """`rows` without the columns that need not be said, and the notes `below` them."""
     screen = screen.in_format(table_format)
-    table = screen.table(unexpected(rows), names=names)
-    return screen.end.join([table, *map(screen.text, below)])
+    return screen.table(unexpected(rows), names=names, notes=below)
 
 
 def _leads(groups: Sequence[Sequence[RunRecord]]) -> list[dict[str, str]]:

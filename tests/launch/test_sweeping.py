@@ -41,7 +41,7 @@ def test_every_cell_is_run_once_and_told(sweep):
     executor, failures, told = sweep(cells)
     assert executor.tried == done(sweep, cells) == [0, 1, 2]
     assert failures == []
-    assert told[0] == "running 3 of 3 cells; a line tells of each"
+    assert told[0] == "running 3 of 3 cells; each prints a line when it ends"
     assert told[1].startswith("1 of 3 done: seed 0 98.00 % on test, 10.0 s; about 0 s")
     assert told[3] == "3 of 3 done: seed 2 98.00 % on test, 12.0 s"
 

@@ -7,6 +7,7 @@ import math
 
 import pytest
 
+from mnistbench.output.screen import Screen
 from mnistbench.output.tables import (
     render_epochs,
     render_rules,
@@ -145,7 +146,11 @@ def test_wall_time_over_seeds_leaves_out_what_they_share(make_record):
     text = render_runs([cold, warm], table_format="table")
     assert cells(text)[0]["wall s"] == "10.00 ± 0.00"
     assert cells(text)[0]["start s"] == "4.00"  # of the one run that began a process
-    assert "wall s leaves out start s: import, startup and data" in text
+    note = "wall s leaves out start s: import, startup and data"
+    assert note in text
+    narrow = render_runs([cold, warm], table_format="table", screen=Screen(65))
+    assert "start s, wall s" in narrow
+    assert note not in narrow
 
 
 def test_notes_stay_outside_a_markdown_table(make_record):

@@ -25,7 +25,9 @@ def test_a_flag_is_suggested_as_a_flag():
     assert did_you_mean("optim", ["optimizer"], flag=True) == "; did you mean --optimizer?"
 
 
-@pytest.mark.parametrize("typed", ["", "x", "epochs", 3, None, [10**5000], "m" * 10**6], ids=range(7))
+@pytest.mark.parametrize(
+    "typed", ["", "x", "epochs", 3, None, [10**5000], "m" * 10**6], ids=range(7)
+)
 def test_of_names_that_are_far_none_is_suggested(typed):
     assert did_you_mean(typed, ["mse", "kl"]) == ""
 
