@@ -13,6 +13,7 @@ from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.rows import Comparison, Row
 from mnistbench.analysis.samples import A_AND_B, Names
 from mnistbench.output.number_format import counted_text
+from mnistbench.output.row_names import split_names
 from mnistbench.output.screen import WIDE, Screen
 from mnistbench.schema.escaping import printable
 from mnistbench.schema.record import finite
@@ -112,13 +113,14 @@ def _remarks(row: Row) -> list[str]:
 
 def _table_rows(comparison: Comparison, remarks: Sequence[str]) -> list[dict[str, str]]:
     """A row for each metric of A and B; of more sides one for each, below one for the baseline."""
-    named = len({row.name for row in comparison.rows}) > 1
+    names = list(dict.fromkeys(row.name for row in comparison.rows))
+    called = dict(zip(names, split_names(names)[1], strict=True)) if names else {}
     found: list[dict[str, str]] = []
     above = None
     for row in comparison.rows:
         metric = METRICS[row.metric]
         a, b = (counted_text(x, metric) if x.n else NOT_MEASURED for x in (row.a, row.b))
-        which = {"compared": row.name} if named else {}
+        which = {"compared": called[row.name]} if len(names) > 1 else {}
         which |= {"metric": label_text(row) + metric.unit}
         if row.names == A_AND_B:
             counts = dict.fromkeys((str(row.a.n), str(row.b.n)))

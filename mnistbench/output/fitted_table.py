@@ -96,7 +96,7 @@ class Fitted(NamedTuple):
     """A table of some width.
 
     Attributes:
-        above: what all rows share; empty if nothing.
+        above: what all rows share, in lines; empty if nothing.
         rows: column -> text; none where `lines` are the table.
         below: what is left out; empty if nothing.
         lines: the table where each row takes several.
@@ -118,7 +118,10 @@ def fit(rows: Rows, width: int, *, names: Collection[str] = ()) -> Fitted:
     """`rows`, column -> text, in lines of `width` letters; columns of `names` tell rows apart."""
     shared, rows = split_shared(rows)
     label = "all rows" if len(rows) > 1 else "settings"
-    above = f"{label}: {', '.join(f'{k} {v}' for k, v in shared.items())}" if shared else ""
+    items = [f"{k} {v}" for k, v in shared.items()]
+    whole = [one if len(one) > width // 2 else one.replace(" ", "\xa0") for one in items]
+    above = f"{label}: {', '.join(whole)}" if shared else ""
+    above = wrapped(above, width, indent="  ", keep_words=True)
     columns = _Columns(rows, width=width, names={*names, *_NAMES, *_SETTINGS})
     without = columns.left_out()
     if without is None:
@@ -237,7 +240,7 @@ def _shortened(name: str, width: int) -> str:
 def wrapped(text: str, width: float, *, indent: str = "", keep_words: bool = False) -> str:
     """`text` in lines of `width` letters; with `keep_words` what is longer, such as a path, too."""
     if len(text) <= width:
-        return text
+        return text.replace("\xa0", " ")
     lines = textwrap.fill(
         text.replace(" %", "\xa0%"),  # a number keeps its unit
         int(width),

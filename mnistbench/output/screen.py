@@ -89,7 +89,7 @@ class Screen(NamedTuple):
         drawn = (_by_rich if self.is_terminal else plain_table)(fitted.rows) if fitted.rows else ""
         table = drawn or "\n".join(fitted.lines)
         below = [self.text(text) for text in (fitted.below, *fitted.told(notes))]
-        return "\n".join(filter(None, (self.text(fitted.above), table, *below)))
+        return "\n".join(filter(None, (fitted.above, table, *below)))
 
     def fit(self, rows: Rows, *, names: Collection[str] = (), longest: int = _LONGEST) -> Fitted:
         """The parts of `table`."""

@@ -47,7 +47,9 @@ def test_the_least_important_columns_are_left_out_first_and_named(width, left_ou
     below = f"left out for {width} columns: {left_out}; --wide shows them" if left_out else ""
     assert fitted.below == below
     assert len(fitted.rows) == 2
-    assert fitted.above.startswith("all rows: model simple-cnn, loss cross-entropy, dataset mnist")
+    told = " ".join(fitted.above.split())
+    assert told.startswith("all rows: model simple-cnn, loss cross-entropy, dataset mnist (local)")
+    assert not any(line.endswith(("dataset", "mnist", "loss")) for line in fitted.above.split("\n"))
 
 
 def test_where_no_columns_are_enough_each_cell_has_a_line():

@@ -274,6 +274,20 @@ def test_accuracy_by_epoch_is_a_column_for_each_group(make_record):
     assert len(values) == 6
 
 
+def test_what_all_columns_share_is_said_once(make_record):
+    config = make_record().config
+    records = [
+        make_record(seed, recipe=None, config=config | {"loss": loss, "lr": 0.5})
+        for loss in ("mse", "kl")
+        for seed in (0, 1)
+    ]
+    above, head, *_ = render_epochs(records, table_format="table").splitlines()
+    assert above == "all columns: simple-cnn on mnist (n = 2)"
+    assert head.split() == ["epoch", "mse", "kl"]
+    (one, *_) = render_epochs(records[:2], table_format="markdown").splitlines()
+    assert "| simple-cnn, mse on mnist (n = 2) " in one
+
+
 def test_groups_of_one_name_are_numbered(make_record):
     device = make_record().environment | {"num_processes": 4}
     records = [make_record(0), make_record(0, environment=device), make_record(0, target=0.5)]
