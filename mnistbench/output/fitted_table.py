@@ -100,18 +100,17 @@ class Fitted(NamedTuple):
         rows: column -> text; none where `lines` are the table.
         below: what is left out; empty if nothing.
         lines: the table where each row takes several.
-        left_out: the columns that are.
     """
 
     above: str
     rows: list[dict[str, str]]
     below: str = ""
     lines: Sequence[str] = ()
-    left_out: Collection[str] = ()
 
     def told(self, notes: Sequence[str]) -> list[str]:
         """Those of `notes` that are on a column that is shown, or on none."""
-        return [text for text in notes if not _ON.get(text, {""}) <= {*self.left_out}]
+        shown = {" ".join(head.split()) for head in (self.rows[0] if self.rows else ())}
+        return [text for text in notes if not shown or _ON.get(text, shown) & shown]
 
 
 def fit(rows: Rows, width: int, *, names: Collection[str] = ()) -> Fitted:
@@ -128,7 +127,7 @@ def fit(rows: Rows, width: int, *, names: Collection[str] = ()) -> Fitted:
         return Fitted(above, [], lines=_in_blocks(rows, width))
     told = ", ".join(name for name in without if name not in {_HEADS, _LONG_TEXTS})
     below = f"left out for {width} columns: {told}; --wide shows them" if told else ""
-    return Fitted(above, columns.shown(without), below, left_out=without)
+    return Fitted(above, columns.shown(without), below)
 
 
 class _Span(NamedTuple):
@@ -179,7 +178,8 @@ class _Columns:
     def left_out(self) -> list[str] | None:
         """The least that has to be left out, in the order above; ``None`` if all is too little."""
         without: list[str] = []
-        for name in _LEAST_FIRST:
+        settings = [name for name in reversed(self._names) if name not in _LEAST_FIRST]
+        for name in (*_LEAST_FIRST, *settings):
             if not self._is_too_wide(without):
                 break
             if name in _STEPS or (name in self._spans and self._can_spare(name, without)):

@@ -60,6 +60,15 @@ def test_where_no_columns_are_enough_each_cell_has_a_line():
     assert fitted.lines.count("") == 1
 
 
+def test_settings_that_tell_nothing_apart_are_left_out_before_rows_take_several_lines():
+    names = ("num_epochs", "max_steps", "target_accuracy", "weight_decay")
+    settings = [dict.fromkeys(names, text) for text in ("1", "2")]
+    rows = [{"model": "linear"} | its | {"samples/s": "1,000"} for its in settings]
+    fitted = fit(rows, 40, names=names)
+    assert [*fitted.rows[0]] == ["num_epochs", "max_steps", "samples/s"]
+    assert "weight_decay" in fitted.below
+
+
 def test_a_setting_by_which_rows_are_told_apart_is_not_left_out():
     devices = ["cpu × 1 × 1 threads", "cpu × 2 × 1 threads"]
     rows = [ROW | {"lr": str(k // 2), "device": devices[k % 2]} for k in range(4)]
