@@ -149,9 +149,9 @@ def which_report(argv: list[str]) -> tuple[str, list[str], str]:
     near = get_close_matches(argv[0], (*REPORTS, "watch"), n=1, cutoff=0.8) if argv else []
     if near and not name and argv[0].isalpha() and not Path(argv[0]).exists():
         raise InputError(f"{argv[0]}: does not exist; did you mean {near[0]}?")
-    typed = set() if name else {word.partition("=")[0].replace("_", "-") for word in argv}
-    if "--rules" in typed:
-        typed -= {"--targets"}  # is its own
+    typed = {word.partition("=")[0].replace("_", "-") for word in argv}
+    if name or "--rules" in typed:
+        typed -= {"--targets"}  # is a flag of theirs, or of none
     old = [flag for flag in _OLD_FLAGS if flag in typed]
     if len(old) > 1:
         raise InputError(f"{old[0]}: cannot go with {old[1]}; leave one out")

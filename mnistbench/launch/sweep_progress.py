@@ -44,7 +44,7 @@ class Progress:
     def done(self, cell: Cell, record: RunRecord) -> None:
         """Tell what `cell` has reached."""
         self.num_done += 1
-        self._end(f"{self._names[cell.id]} {_reached(record)}, {record.wall_s:.1f} s")
+        self._end(f"{self._names[cell.id]}: {_reached(record)}, {record.wall_s:.1f} s")
 
     def again(self, cell: Cell, error: str) -> None:
         """Tell that `cell` failed, and will be tried again."""
