@@ -200,7 +200,7 @@ def _crowded(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     which = "the run" if len(shares) == 1 else f"{len(crowded)} of {len(shares)} runs"
     busy = max(r.telemetry.others_cores_during or 0.0 for r in crowded if r.telemetry)
     least = min(int(record.environment["num_usable_cores"]) for record in crowded)
-    return [f"others kept up to {busy:.1f} of {least} cores busy during {which}"]
+    return [f"others kept up to {busy:.1f} of {least} core{'s' * (least > 1)} busy during {which}"]
 
 
 def _disagreeing(runs: Sequence[RunRecord]) -> list[str]:
