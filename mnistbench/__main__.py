@@ -38,7 +38,10 @@ def main() -> int:
         show(f"mnistbench {__version__}")
         return 0
     if name not in _COMMANDS:
-        near = did_you_mean(name, _COMMANDS) or f"; use one of {', '.join(_COMMANDS)}"
+        near = (
+            did_you_mean(name, (*_COMMANDS, "--help", "--version"))
+            or f"; use one of {', '.join(_COMMANDS)}"
+        )
         say(f"error: unknown command {name!r}{near}")
         return 2
     command = importlib.import_module(f"mnistbench.{name}")  # only that one: others cost imports

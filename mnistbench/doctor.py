@@ -131,7 +131,7 @@ def _checks(flags: _Flags) -> Iterator[_Finding]:
 
         yield _finding("launch defaults", lambda: launch_defaults() or "none saved")
         if launcher:
-            progress("waiting for two processes, which import PyTorch and meet")
+            progress("waiting for two processes, which import PyTorch and connect")
             yield _finding("launcher", partial(_ended, launcher))
 
 

@@ -77,6 +77,8 @@ def parse(
         name: _value(words, fields[name])
         for name, words in _split(argv, fields, prog=flags.prog).items()
     }
+    if empty := next((name for name in own if typed.get(name) == ()), None):
+        raise InputError(f"{empty}: needs a value; see {flags.prog} --help")
     try:
         found = flags(**{name: typed.pop(name) for name in own if name in typed})
     except ValidationError as error:
@@ -140,6 +142,7 @@ class _Parser(argparse.ArgumentParser):
         """What is wrong with the words, in argparse's own."""
         message = message.removeprefix("argument ")
         message = message.replace("unrecognized arguments:", "unexpected argument:")
+        message = message.replace("ignored explicit argument", "takes no value, but was given")
         raise InputError(f"{message}; see {self.prog} --help")
 
 

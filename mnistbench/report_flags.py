@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -146,9 +147,12 @@ _OLD_FLAGS = {
 def which_report(argv: list[str]) -> tuple[str, list[str], str]:
     """The report that is asked for, "" for the summary; the words behind its name; a remark."""
     name = argv[0] if argv and argv[0] in REPORTS else ""
+    near = get_close_matches(argv[0], REPORTS, n=1, cutoff=0.8) if argv else []
+    if near and not name and argv[0].isalpha() and not Path(argv[0]).exists():
+        raise InputError(f"{argv[0]}: does not exist; did you mean {near[0]}?")
     typed = {word.partition("=")[0].replace("_", "-") for word in argv}
-    if name in {"targets", "rules"} or "--rules" in typed:
-        typed -= {"--targets"}  # is theirs
+    if name or "--rules" in typed:
+        typed -= {"--targets"}  # is a flag of theirs, or of none
     old = [flag for flag in _OLD_FLAGS if flag in typed]
     if len(old) > 1:
         raise InputError(f"{old[0]}: cannot go with {old[1]}; leave one out")

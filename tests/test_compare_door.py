@@ -179,7 +179,7 @@ def test_benchmark_files_are_told_by_what_they_hold(stored, capsys):
         (["a", "b", "--by", "seed"], "by: runs of one configuration may differ in seed"),
         (
             ["a", "b", "--by", "los"],
-            "by: no record tells its los (did you mean loss?); what varies: lr",
+            "by: no record holds los (did you mean loss?); what varies: lr",
         ),
         (["--by", "lr"], "takes two or more paths (or --by KEY and one), not 0"),
         (["a", "b", "--by", "lr", "--interleave"], "by: is for stored records"),

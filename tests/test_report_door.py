@@ -239,6 +239,9 @@ def test_without_a_path_it_reads_the_folder_runs(runs, tmp_path, monkeypatch, ca
         (["--html", "page.txt"], "--html: page.txt should end in .html or .htm"),
         (["--figures", "bad.json/x"], "--figures: bad.json is not a folder"),
         (["./targets"], "targets: does not exist"),
+        (["targts"], "targts: does not exist; did you mean targets?"),
+        (["epochs", ".", "--targets", "0.9"], "--targets: is a flag of `mnistbench report targ"),
+        (["targets", ".", "--targets"], "--targets: needs a value"),
     ],
 )
 def test_bad_input_is_one_line(argv, says, tmp_path, monkeypatch, capsys):

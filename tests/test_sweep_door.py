@@ -52,7 +52,7 @@ def test_a_grid_is_run_once_and_shown(stand_in, sweep):
     status, out, told = sweep("--seed", "0..2", "--lr", "0.1,0.2")
     assert status == 0
     first, *lines, last = told
-    assert first == "running 6 of 6 cells; a line tells of each"
+    assert first == "running 6 of 6 cells; each prints a line when it ends"
     assert [line.split(" done: ")[0] for line in lines] == [f"{n} of 6" for n in range(1, 7)]
     assert last.startswith("sweep written to runs/sweep (")
     assert "simple-cnn" in out

@@ -8,6 +8,7 @@ from typing import Any
 
 __all__ = [
     "NOT_MEASURED",
+    "WALL_NOTE",
     "count",
     "goal",
     "ms",
@@ -18,6 +19,9 @@ __all__ = [
 ]
 
 NOT_MEASURED = "–"
+WALL_NOTE = (
+    "wall s leaves out start s: import, startup and data, which the seeds of a command share"
+)
 
 
 def seconds(value: float) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -13,6 +12,7 @@ from mnistbench.analysis.number_text import setting_text
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.record_sets import RecordSet, baseline_first
+from mnistbench.schema.suggestions import did_you_mean
 from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
 
 __all__ = ["field_of", "split"]
@@ -89,8 +89,8 @@ def _problem(key: str, told: Sequence[Mapping[str, Any]]) -> str:
     if field in SAME_RUN:
         return f"runs of one configuration may differ in {key}"
     if field not in known:
-        close = get_close_matches(key, known, n=1)
-        return f"no record tells its {key}" + (f" (did you mean {close[0]}?)" if close else "")
+        near = did_you_mean(key, known).removeprefix("; ")
+        return f"no record holds {key}" + (f" ({near})" if near else "")
     which = "the run" if len(told) == 1 else f"all {len(told)} runs"
     return f"{key} is {_text(told[0].get(field))} in {which}"
 

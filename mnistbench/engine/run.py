@@ -272,10 +272,11 @@ class Run(NamedTuple):
     def summary(self) -> str:
         """One line on what is about to be trained, where."""
         config, device, data = self.config, self.context.accelerator.device, self.context.data.info
+        processes, threads = self.context.batch_plan.num_processes, torch.get_num_threads()
         return (
             f"training {config.recipe or config.model}, seed {config.seed}, on "
             f"{data.name} ({data.source}): {self.parts.num_parameters:,} parameters, "
             f"{self.num_steps:,} steps of {self.global_batch_size} samples, "
-            f"{self.context.batch_plan.num_processes} process(es) on {device_name(device)} with "
-            f"{torch.get_num_threads()} thread(s) each"
+            f"{processes} process{'es' * (processes > 1)} on {device_name(device)} with "
+            f"{threads} thread{'s' * (threads > 1)} each"
         )

@@ -75,6 +75,10 @@ def measure(config: RunConfig, *, hooks: Sequence[Hook] = ()) -> list[RunRecord]
         InputError: one line on what has to be mended, such as a value that nothing reads.
         RunError, KeyboardInterrupt: as `train`.
     """
+    if not isinstance(config, RunConfig):
+        raise InputError(f"measure: takes a RunConfig(…), not {type(config).__name__}")
+    if wrong := next((one for one in hooks if not isinstance(one, Hook)), None):
+        raise InputError(f"hooks: takes a list of hooks, not {type(wrong).__name__}")
     given = {name: getattr(config, name) for name in config.model_fields_set}
     usual = RunConfig(**over_recipe({"recipe": config.recipe}))
     config = RunConfig(**over_recipe(given))

@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from mnistbench.analysis.number_text import setting_text
 from mnistbench.launch.cells import Cell
@@ -25,7 +25,7 @@ def values_of(name: str, text: str) -> tuple[Any, ...]:
     """The values that `text` lists for the field `name` of `RunConfig`, or for ``processes``.
 
     Values are joined by commas; ``0..9`` is every whole number from 0 to 9, ``true`` and ``false``
-    are switches, ``none`` leaves a field to itself, ``shift+rotate`` joins changes of ``augment``.
+    are switches, ``none`` leaves a field to itself, ``shift+rotate`` joins the values of a list.
     What a value may be is left to the configuration.
 
     Raises:
@@ -111,7 +111,7 @@ def _range(name: str, word: str) -> range:
 
 
 def _value(name: str, word: str, kinds: tuple[Any, ...]) -> Any:
-    if name == "augment":
+    if get_origin(kinds[0]) is tuple:
         return () if word == "none" else tuple(word.split("+"))
     if word == "none" and type(None) in kinds:
         return None

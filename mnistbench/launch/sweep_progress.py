@@ -30,7 +30,9 @@ class Progress:
         if num_done:
             self._tell(f"{num_done} of {self._num_cells} cells were done before")
         if num_waiting:
-            self._tell(f"running {num_waiting} of {self._num_cells} cells; a line tells of each")
+            self._tell(
+                f"running {num_waiting} of {self._num_cells} cells; each prints a line when it ends"
+            )
             if line := load_now():
                 self._tell(line)
 
@@ -42,7 +44,7 @@ class Progress:
     def done(self, cell: Cell, record: RunRecord) -> None:
         """Tell what `cell` has reached."""
         self.num_done += 1
-        self._end(f"{self._names[cell.id]} {_reached(record)}, {record.wall_s:.1f} s")
+        self._end(f"{self._names[cell.id]}: {_reached(record)}, {record.wall_s:.1f} s")
 
     def again(self, cell: Cell, error: str) -> None:
         """Tell that `cell` failed, and will be tried again."""

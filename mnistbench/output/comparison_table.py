@@ -13,6 +13,7 @@ from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.rows import Comparison, Row
 from mnistbench.analysis.samples import A_AND_B, Names
 from mnistbench.output.number_format import counted_text
+from mnistbench.output.row_names import split_names
 from mnistbench.output.screen import WIDE, Screen
 from mnistbench.schema.escaping import printable
 from mnistbench.schema.record import finite
@@ -80,8 +81,8 @@ def gate_line(outcome: Outcome) -> str:
 
 _ESTIMATORS = {
     "mean": "means of speeds and times over runs",
+    "survival median": "medians of times to the target over seeds (Turnbull)",
     "median": "medians over {counted}",
-    "survival median": "medians over seeds of times to the target (Turnbull)",
 }
 _DIFFERENT = frozenset({"faster", "slower", "higher", "lower"})
 _SHORT = 30
@@ -112,13 +113,14 @@ def _remarks(row: Row) -> list[str]:
 
 def _table_rows(comparison: Comparison, remarks: Sequence[str]) -> list[dict[str, str]]:
     """A row for each metric of A and B; of more sides one for each, below one for the baseline."""
-    named = len({row.name for row in comparison.rows}) > 1
+    names = list(dict.fromkeys(row.name for row in comparison.rows))
+    called = dict(zip(names, split_names(names)[1], strict=True)) if names else {}
     found: list[dict[str, str]] = []
     above = None
     for row in comparison.rows:
         metric = METRICS[row.metric]
         a, b = (counted_text(x, metric) if x.n else NOT_MEASURED for x in (row.a, row.b))
-        which = {"compared": row.name} if named else {}
+        which = {"compared": called[row.name]} if len(names) > 1 else {}
         which |= {"metric": label_text(row) + metric.unit}
         if row.names == A_AND_B:
             counts = dict.fromkeys((str(row.a.n), str(row.b.n)))
@@ -153,6 +155,7 @@ def _method(comparison: Comparison) -> list[str]:
     how = {METRICS[row.metric].estimator for row in comparison.rows if row.a.n or row.b.n}
     said = [text for name, text in _ESTIMATORS.items() if name in how]
     text = ", ".join(said).format(counted=comparison.counted)
+    text += " of the rest" * (len(said) > 1 and "median" in how)
     several = any(row.names != A_AND_B for row in comparison.rows)
     lines = [f"{'figures' if several else 'A and B'} are {text}"] if said else []
     if comparison.looked_at:

@@ -12,9 +12,18 @@ from typing import NamedTuple
 
 from rich.cells import cell_len
 
-from mnistbench.analysis.number_text import NOT_MEASURED
+from mnistbench.analysis.number_text import NOT_MEASURED, WALL_NOTE
 
-__all__ = ["Fitted", "Rows", "fit", "is_figure", "split_shared", "unexpected", "wrapped"]
+__all__ = [
+    "WALL_NOTE",
+    "Fitted",
+    "Rows",
+    "fit",
+    "is_figure",
+    "split_shared",
+    "unexpected",
+    "wrapped",
+]
 
 Rows = Sequence[Mapping[str, str]]
 
@@ -42,6 +51,9 @@ _LEAST_FIRST = (
     *("device", "dataset", "p", "n", _SPREADS, _LONG_TEXTS),
 )
 """What a narrow terminal does without, the first of it first."""
+
+_ON = {WALL_NOTE: {"wall s", "start s"}}
+"""A note -> the columns that it is on."""
 
 _STEPS = frozenset({_HEADS, _LONG_TEXTS, _LONG_NAMES, _SPREADS})
 _GAP = 2
@@ -91,12 +103,20 @@ class Fitted(NamedTuple):
     below: str = ""
     lines: Sequence[str] = ()
 
+    def told(self, notes: Sequence[str]) -> list[str]:
+        """Those of `notes` that are on a column that is shown, or on none."""
+        shown = {" ".join(head.split()) for head in (self.rows[0] if self.rows else ())}
+        return [text for text in notes if not shown or _ON.get(text, shown) & shown]
+
 
 def fit(rows: Rows, width: int, *, names: Collection[str] = ()) -> Fitted:
     """`rows`, column -> text, in lines of `width` letters; columns of `names` tell rows apart."""
     shared, rows = split_shared(rows)
     label = "all rows" if len(rows) > 1 else "settings"
-    above = f"{label}: {', '.join(f'{k} {v}' for k, v in shared.items())}" if shared else ""
+    items = [f"{k} {v}" for k, v in shared.items()]
+    whole = [one if len(one) > width // 2 else one.replace(" ", "\xa0") for one in items]
+    above = f"{label}: {', '.join(whole)}" if shared else ""
+    above = wrapped(above, width, indent="  ", keep_words=True)
     columns = _Columns(rows, width=width, names={*names, *_NAMES, *_SETTINGS})
     without = columns.left_out()
     if without is None:
@@ -148,7 +168,8 @@ class _Columns:
     def left_out(self) -> list[str] | None:
         """The least that has to be left out, in the order above; ``None`` if all is too little."""
         without: list[str] = []
-        for name in _LEAST_FIRST:
+        settings = [name for name in reversed(self._names) if name not in _LEAST_FIRST]
+        for name in (*_LEAST_FIRST, *settings):
             if self._room(without) >= 0:
                 break
             if name in _STEPS or (name in self._columns and self._can_spare(name, without)):
@@ -205,7 +226,7 @@ def _shortened(name: str, width: int) -> str:
 def wrapped(text: str, width: float, *, indent: str = "", keep_words: bool = False) -> str:
     """`text` in lines of `width` letters; with `keep_words` what is longer, such as a path, too."""
     if len(text) <= width:
-        return text
+        return text.replace("\xa0", " ")
     lines = textwrap.fill(
         text.replace(" %", "\xa0%"),  # a number keeps its unit
         int(width),

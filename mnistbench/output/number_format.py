@@ -7,7 +7,7 @@ from typing import Any
 
 from mnistbench.analysis.grouping import identify
 from mnistbench.analysis.metrics import METRICS, Metric, MetricName, TargetScore, told_target
-from mnistbench.analysis.number_text import NOT_MEASURED, count, goal, seconds
+from mnistbench.analysis.number_text import NOT_MEASURED, WALL_NOTE, count, goal, seconds
 from mnistbench.analysis.reference_bands import check_group, unchecked_notes
 from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.analysis.rules import RuleScore
@@ -190,9 +190,7 @@ def notes(groups: Sequence[Sequence[RunRecord]], references: Sequence[ReferenceC
     ]
     if any(len(group) > 1 for group in groups):
         lines += ["± is half the width of the 95 % interval of the mean over n runs", RANGE_NOTE]
-    lines.append(
-        "wall s leaves out start s: import, startup and data, which the seeds of a command share"
-    )
+    lines.append(WALL_NOTE)
     lines += target_notes([(g, told_target(g)) for g in groups])
     lines += _left_out(groups)
     resumed = sum(bool(record.interruptions) for group in groups for record in group)
@@ -234,8 +232,8 @@ def target_notes(scored: Sequence[tuple[Sequence[RunRecord], float | None]]) -> 
     if fell:
         count = f"{len(fell)} of {len({id(run) for group, _ in asked for run in group})} runs"
         lines.append(
-            f"{count} read below a target again after they first read it: the first of two such "
-            "readings in a row counts"
+            f"{count} fell below a target again: the first of two evaluations in a row at the "
+            "target counts"
         )
     return lines
 

@@ -32,6 +32,7 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.escaping import brief
 from mnistbench.schema.files import write_whole
 from mnistbench.schema.record import RunRecord
+from mnistbench.schema.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -154,7 +155,7 @@ def compare_records(
     a: Iterable[RunRecord],
     b: Iterable[RunRecord],
     *,
-    metrics: Sequence[MetricName] | None = None,
+    metrics: MetricName | Sequence[MetricName] | None = None,
     target_accuracy: float | None = None,
 ) -> Verdicts:
     """Whether `b` is faster or better than `a`, as ``mnistbench compare`` tells it.
@@ -162,15 +163,18 @@ def compare_records(
     Args:
         a: what is compared against.
         b: what is judged.
-        metrics: a row each; by default speed, time to a target that both have, test accuracy.
+        metrics: one or more, a row each; by default speed, time to a target that both have, test
+            accuracy.
         target_accuracy: runs are timed to it [fraction]; by default each to its own.
 
     Raises:
         InputError: `a` and `b` have nothing in common, a side is empty, or a value is wrong.
     """
+    metrics = (metrics,) if isinstance(metrics, str) else metrics
     for name in metrics or ():
         if name not in METRICS:
-            raise InputError(f"metrics: {name!r} is not among {', '.join(METRICS)}")
+            near = did_you_mean(name, METRICS) or f"; use one of {', '.join(METRICS)}"
+            raise InputError(f"metrics: unknown name {name!r}{near}")
     if target_accuracy is not None and not 0 < target_accuracy <= 1:
         raise InputError(f"target_accuracy: should be a fraction in (0, 1], not {target_accuracy}")
     sides = (_some(side, "compare_records") for side in (a, b))
@@ -205,6 +209,9 @@ def _some(records: Iterable[RunRecord], call: str) -> list[RunRecord]:
     found = [records] if isinstance(records, RunRecord) else list(records)
     if not found:
         raise InputError(f"{call}: there is no record; load_records reads those of a folder")
+    if wrong := next((one for one in found if not isinstance(one, RunRecord)), None):
+        kind = type(records if isinstance(records, str) else wrong).__name__
+        raise InputError(f"{call}: takes records, not {kind}; load_records reads those of a folder")
     return found
 
 

@@ -9,7 +9,7 @@ from mnistbench.analysis.number_text import numbered, setting_text, told_apart
 from mnistbench.schema.escaping import brief
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["name_columns", "row_names"]
+__all__ = ["name_columns", "row_names", "split_names"]
 
 _LONGEST = 60
 _MOST_COLUMNS = 6
@@ -58,3 +58,11 @@ def _seen(groups: Sequence[Sequence[RunRecord]]) -> dict[str, list[str]]:
     """The device of each group, and its precision."""
     rows = [identify(group) for group in groups]
     return {name: [setting_text(row[name]) for row in rows] for name in ("device", "precision")}
+
+
+def split_names(names: Sequence[str]) -> tuple[str, list[str]]:
+    """The parts that all of `names` have, and what is left of each; of one nothing is shared."""
+    parts = [name.split(", ") for name in names]
+    shared = [part for part in parts[0] if all(part in others for others in parts)]
+    left = [", ".join(part for part in its if part not in shared) for its in parts]
+    return (", ".join(shared), left) if all(left) else ("", list(names))

@@ -62,18 +62,23 @@ class Screen(NamedTuple):
         """What comes between a table and sentences, and between these."""
         return "\n\n" if self.is_markdown else "\n"
 
-    def table(self, rows: Rows, *, names: Collection[str] = ()) -> str:
-        """A table with what its rows share above and what is left out below.
+    def table(self, rows: Rows, *, names: Collection[str] = (), notes: Sequence[str] = ()) -> str:
+        """A table with what its rows share above, and below what is left out and the notes.
 
-        Columns of `names` tell rows apart, beside those of settings.
+        Args:
+            rows: column -> text.
+            names: columns that tell rows apart, beside those of settings.
+            notes: lines, of which one on a column that is left out is not shown.
         """
         if self.is_markdown:
             safe = [{markdown(k): markdown(brief(v, _LONGEST)) for k, v in r.items()} for r in rows]
-            return tabulate(safe, headers="keys", tablefmt="pipe", disable_numparse=True)
+            table = tabulate(safe, headers="keys", tablefmt="pipe", disable_numparse=True)
+            return self.end.join([table, *map(self.text, notes)])
         fitted = self.fit(rows, names=names)
         drawn = (_by_rich if self.is_terminal else plain_table)(fitted.rows) if fitted.rows else ""
         table = drawn or "\n".join(fitted.lines)
-        return "\n".join(filter(None, (self.text(fitted.above), table, self.text(fitted.below))))
+        below = [self.text(text) for text in (fitted.below, *fitted.told(notes))]
+        return "\n".join(filter(None, (fitted.above, table, *below)))
 
     def fit(self, rows: Rows, *, names: Collection[str] = ()) -> Fitted:
         """The parts of `table`."""

@@ -30,7 +30,7 @@ from mnistbench.output.number_format import (
     target_notes,
     with_target_in_head,
 )
-from mnistbench.output.row_names import name_columns
+from mnistbench.output.row_names import name_columns, split_names
 from mnistbench.output.screen import WIDE, Screen, plain_table
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.escaping import csv_cell
@@ -81,9 +81,10 @@ def run_lines(
     fitted = screen.fit(unexpected(rows), names=names)
     lines = plain_table(fitted.rows).splitlines() if fitted.rows else list(fitted.lines)
     cut = next((k + 1 for k, line in enumerate(lines) if not line.strip("- ")), 0)
-    head = [*screen.text(fitted.above).splitlines(), *lines[:cut]]
+    head = [*fitted.above.splitlines(), *lines[:cut]]
     left_out = fitted.below.partition(";")[0]  # the view that this is for has no --wide
-    told = "\n".join(map(screen.text, (*notes(groups, ()), *limits_notes(groups))))
+    below = fitted.told([*notes(groups, ()), *limits_notes(groups)])
+    told = "\n".join(map(screen.text, below))
     return head, lines[cut:], screen.text(left_out).splitlines(), told.splitlines()
 
 
@@ -178,17 +179,30 @@ def render_epochs(
         for epoch, level in accuracy_by_epoch(group).items()
     }
     if not found:
-        raise InputError("by_epoch: no run was evaluated after a whole epoch; leave it out")
+        raise InputError("epochs: no run was evaluated after a whole epoch; see report targets")
     if table_format in {"json", "csv"}:
         return data_text(epoch_rows(groups), table_format)
     metric = METRICS["val_accuracy"]
     cells = {key: level_text(level, metric) for key, level in found.items()}
+    shared, heads = _split_labels(labels)
     rows = [
-        {"epoch": str(epoch)} | {label: cells.get((epoch, label), NOT_MEASURED) for label in labels}
+        {"epoch": str(epoch)}
+        | dict(zip(heads, (cells.get((epoch, x), NOT_MEASURED) for x in labels), strict=True))
         for epoch in sorted({epoch for epoch, _ in found})
     ]
     below = [RANGE_NOTE] * any(level.n > 1 for level in found.values())
-    return _table(rows, below, names=["epoch"], table_format=table_format, screen=screen)
+    table = _table(rows, below, names=["epoch"], table_format=table_format, screen=screen)
+    screen = screen.in_format(table_format)
+    return screen.end.join([screen.text(f"all columns: {shared}"), table]) if shared else table
+
+
+def _split_labels(labels: Sequence[str]) -> tuple[str, list[str]]:
+    """What all columns share, if their data and n are the same, and the head of each."""
+    names, _, data = zip(*(label.rpartition(" on ") for label in labels), strict=True)
+    if len(labels) == 1 or len(set(data)) > 1:
+        return "", list(labels)
+    shared, heads = split_names(names)
+    return f"{shared} on {data[0]}".strip(), heads
 
 
 def render_table(rows: Rows, table_format: TableFormat) -> str:
@@ -219,8 +233,7 @@ def _table(
 ) -> str:
     """`rows` without the columns that need not be said, and the notes `below` them."""
     screen = screen.in_format(table_format)
-    table = screen.table(unexpected(rows), names=names)
-    return screen.end.join([table, *map(screen.text, below)])
+    return screen.table(unexpected(rows), names=names, notes=below)
 
 
 def _leads(groups: Sequence[Sequence[RunRecord]]) -> list[dict[str, str]]:

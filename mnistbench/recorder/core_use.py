@@ -95,8 +95,8 @@ def load_line(use: CoreUse, *, wanted: int) -> str | None:
     if use.others + wanted - use.num_cores <= _CROWDED * wanted:
         return None
     return (
-        f"other processes use {use.others:.1f} of {use.num_cores} cores: times will be longer and "
-        "vary more"
+        f"other processes use {use.others:.1f} of {use.num_cores} core{'s' * (use.num_cores > 1)}: "
+        "times will be longer and vary more"
     )
 
 

@@ -83,7 +83,9 @@ def one_line(error: ValidationError, *, names: Iterable[str] = ()) -> str:
     choices = re.findall(r"'([^']+)'", limits.get("expected", ""))
     if near := did_you_mean(got, choices):
         return f"{path}: unknown name {_shown(got)}{near}"
-    meant = use_a_fraction(got, limits.get("le", limits.get("lt", math.inf)))
+    is_whole = first["type"].startswith("int_")
+    highest = limits.get("le", limits.get("lt", math.inf))
+    meant = "" if is_whole else use_a_fraction(got, highest)
     return f"{path}: {_SAID.get(first['type'], message)} (got {_shown(got)}){meant}"
 
 

@@ -58,9 +58,11 @@ def did_you_mean(word: object, names: Iterable[str], *, flag: bool = False) -> s
 
 
 def use_a_fraction(value: Any, highest: float) -> str:
-    """``; use a fraction: 0.97`` for a value such as 97, where at most 1 is allowed."""
+    """``; use a fraction: 0.97`` for 97, where at most 1 is allowed, and for 97 % anywhere."""
+    is_share = isinstance(value, str) and value.endswith("%")
     try:
-        number = float(value)
+        number = float(value.rstrip("% ") if is_share else value)
     except (TypeError, ValueError, OverflowError):
         return ""
-    return f"; use a fraction: {number / 100:g}" if highest <= 1 < number <= 100 else ""
+    meant = 0 <= number <= 100 if is_share else highest <= 1 and 2 <= number <= 100
+    return f"; use a fraction: {number / 100:g}" if meant else ""

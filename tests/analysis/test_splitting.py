@@ -68,9 +68,10 @@ def test_values_without_an_order_are_in_that_of_their_first_runs(make_record):
         ("lr", "by: lr is 0.01 in all 2 runs; what varies: loss (2 values)"),
         ("seed", "by: runs of one configuration may differ in seed; what varies: loss"),
         ("output_dir", "by: runs of one configuration may differ in output_dir"),
-        ("los", "by: no record tells its los (did you mean loss?); what varies: loss"),
-        ("wall_s", "by: no record tells its wall_s"),
-        ("", "by: no record tells its "),
+        ("los", "by: no record holds los (did you mean loss?); what varies: loss"),
+        ("wall_s", "by: no record holds wall_s"),
+        ("", "by: no record holds "),
+        ("learning_rate", "by: no record holds learning_rate (did you mean lr?)"),
     ],
 )
 def test_a_key_that_makes_no_sides_is_refused_with_what_varies(make_runs, key, says):

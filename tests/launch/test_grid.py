@@ -25,6 +25,7 @@ from mnistbench.schema.errors import InputError
         ("nesterov", "true,False", (True, False)),
         ("compile", "none,true", (None, True)),
         ("lr_scaling", "none,linear", ("none", "linear")),
+        ("profile", "torch,nvtx+memory", (("torch",), ("nvtx", "memory"))),
         ("augment", "none,shift,shift+rotate", ((), ("shift",), ("shift", "rotate"))),
         ("data_dir", "a,b", ("a,b",)),
         ("recipe", "cnn4-ce,none", ("cnn4-ce", None)),

@@ -41,9 +41,9 @@ def test_every_cell_is_run_once_and_told(sweep):
     executor, failures, told = sweep(cells)
     assert executor.tried == done(sweep, cells) == [0, 1, 2]
     assert failures == []
-    assert told[0] == "running 3 of 3 cells; a line tells of each"
-    assert told[1].startswith("1 of 3 done: seed 0 98.00 % on test, 10.0 s; about 0 s")
-    assert told[3] == "3 of 3 done: seed 2 98.00 % on test, 12.0 s"
+    assert told[0] == "running 3 of 3 cells; each prints a line when it ends"
+    assert told[1].startswith("1 of 3 done: seed 0: 98.00 % on test, 10.0 s; about 0 s")
+    assert told[3] == "3 of 3 done: seed 2: 98.00 % on test, 12.0 s"
 
 
 def test_cells_are_told_by_what_tells_them_apart():
@@ -79,14 +79,14 @@ def test_a_result_that_cannot_be_read_is_a_failure_and_the_others_run(sweep):
     assert error.startswith(f"{path}: not a record: ")
     assert error.endswith("; remove its folder")
     assert told[0] == f"seed 0 FAILED: {error}"
-    assert told[-1].startswith("2 of 3 done: seed 2 ")
+    assert told[-1].startswith("2 of 3 done: seed 2: ")
 
 
 def test_a_run_that_diverged_is_a_result(sweep):
     cells = make_cells(1)
     executor, failures, told = sweep(cells, {0: ["diverged"]})
     assert (executor.tried, failures) == ([0], [])
-    assert "simple-cnn-seed-0 diverged" in told[1]
+    assert "simple-cnn-seed-0: diverged" in told[1]
 
 
 @pytest.mark.parametrize("comes_to", ["it broke", "failed", "interrupted"])

@@ -106,7 +106,8 @@ def test_what_a_verdict_stands_on_is_said_beside_it(make_pair):
     text = render_comparison(compare(first, second), [], table_format="table")
     assert "  slower [1]  " in text
     assert "\n[1] not balanced: A first each time\n" in text
-    assert "A and B are means of speeds and times over runs, medians over seeds, medians" in text
+    assert "A and B are means of speeds and times over runs, medians of times to the target" in text
+    assert "(Turnbull), medians over seeds of the rest" in text
 
 
 def test_names_from_a_record_are_text_in_markdown_and_harmless_in_a_terminal(make_pair):

@@ -47,7 +47,10 @@ def test_the_least_important_columns_are_left_out_first_and_named(width, left_ou
     below = f"left out for {width} columns: {left_out}; --wide shows them" if left_out else ""
     assert fitted.below == below
     assert len(fitted.rows) == 2
-    assert fitted.above.startswith("all rows: model simple-cnn, loss cross-entropy, dataset mnist")
+    told = " ".join(fitted.above.split())
+    assert told.startswith("all rows: model simple-cnn, loss cross-entropy, dataset mnist (local)")
+    lines = fitted.above.split("\n")
+    assert width == 40 or not any(line.endswith(("dataset", "mnist", "loss")) for line in lines)
 
 
 def test_where_no_columns_are_enough_each_cell_has_a_line():
@@ -55,6 +58,15 @@ def test_where_no_columns_are_enough_each_cell_has_a_line():
     assert (fitted.rows, fitted.below) == ([], "")
     assert fitted.lines[:3] == ["lr: 0.1", "samples/s: 20,218 ±", "  1,327"]
     assert fitted.lines.count("") == 1
+
+
+def test_settings_that_tell_nothing_apart_are_left_out_before_rows_take_several_lines():
+    names = ("num_epochs", "max_steps", "target_accuracy", "weight_decay")
+    settings = [dict.fromkeys(names, text) for text in ("1", "2")]
+    rows = [{"model": "linear"} | its | {"samples/s": "1,000"} for its in settings]
+    fitted = fit(rows, 40, names=names)
+    assert [*fitted.rows[0]] == ["num_epochs", "max_steps", "samples/s"]
+    assert "weight_decay" in fitted.below
 
 
 def test_a_setting_by_which_rows_are_told_apart_is_not_left_out():

@@ -280,6 +280,6 @@ def test_how_sharply_a_time_to_a_target_is_known_is_said(make_record):
     lucky = [make_record(seed, (0.9, 0.97, 0.9, 0.98, 0.98)) for seed in range(2)]
     text = render_runs([*lucky, make_record(2)], table_format="table")
     assert (
-        "2 of 3 runs read below a target again after they first read it: the first of two such "
-        "readings in a row counts" in text
+        "2 of 3 runs fell below a target again: the first of two evaluations in a row at the "
+        "target counts" in text
     )

@@ -141,8 +141,11 @@ def test_a_page_is_written_and_its_path_given(tmp_path):
         (lambda runs: compare_records(runs, []), "compare_records: there is no record"),
         (
             lambda runs: compare_records(runs, runs, metrics=["speed"]),
-            "metrics: 'speed' is not among",
+            "metrics: unknown name 'speed'; did you mean samples_per_s?",
         ),
+        (lambda runs: compare_records(runs, runs, metrics="x"), "unknown name 'x'; use one of"),
+        (lambda runs: summary("runs"), "summary: takes records, not str; load_records reads"),
+        (lambda runs: plot([*runs, 3]), "plot: takes records, not int"),
         (
             lambda runs: compare_records(runs, runs, target_accuracy=97),
             "fraction in (0, 1], not 97",

@@ -37,13 +37,17 @@ def test_of_names_that_are_far_none_is_suggested(typed):
     [
         (97, 1, "; use a fraction: 0.97"),
         ("2.5", 1, "; use a fraction: 0.025"),
+        ("97%", float("inf"), "; use a fraction: 0.97"),
+        ("0.5 %", 1, "; use a fraction: 0.005"),
+        ("%", 1, ""),
+        (1.5, 1, ""),
         ("97", 100, ""),
         (101, 1, ""),
         (0.5, 0.1, ""),
         ("x", 1, ""),
         (None, 1, ""),
         ([97], 1, ""),
-        (10**1000, 1, ""),
+        pytest.param(10**5000, 1, "", id="huge"),
     ],
 )
 def test_a_percentage_is_told_as_a_fraction(value, highest, said):

@@ -33,7 +33,10 @@ def group_by_configuration(records: Sequence[RunRecord]) -> dict[str, tuple[Topo
     usable = {name: some for name, some in made.items() if {1} < {t.num_processes for t in some}}
     if not usable:
         counts = sorted({t.num_processes for some in made.values() for t in some})
-        told = f"all runs are of {', '.join(map(str, counts))} process(es), in {'; '.join(made)}"
+        told = f"all runs are of {', '.join(map(str, counts))} process{'es' * (counts != [1])}"
+        told += (
+            f", and no configuration has 1 and more: {'; '.join(made)}" if len(counts) > 1 else ""
+        )
         told = told if made else "no run got as far as training"
         raise InputError(f"scaling: {told}; sweep each of them with --processes 1,2,4")
     return usable
@@ -74,10 +77,11 @@ def _identity(run: RunRecord) -> dict[str, Any]:
 def _names(firsts: Sequence[RunRecord]) -> list[str]:
     """What was trained, and what sets it apart from the others."""
     found = [_identity(run) for run in firsts]
+    titled = {"model", "loss"} if all(run.recipe is None for run in firsts) else set()
     varying = [
         k
         for k in dict.fromkeys(k for v in found for k in v)
-        if len({str(v.get(k)) for v in found}) > 1
+        if k not in titled and len({str(v.get(k)) for v in found}) > 1
     ]
     titles = [f"{run_name(run)} on {run.dataset.name if run.dataset else ''}" for run in firsts]
     return [

@@ -129,16 +129,19 @@ def test_commits_of_a_configuration_may_differ():
     [
         (
             lambda: make_sweep(processes=(1,)),
-            "all runs are of 1 process(es), in simple-cnn on mnist; sweep each",
+            "scaling: all runs are of 1 process; sweep each",
         ),
-        (lambda: make_sweep(processes=(4,)), "all runs are of 4 process(es)"),
-        (lambda: make_sweep(processes=(2, 4)), "all runs are of 2, 4 process(es)"),
+        (lambda: make_sweep(processes=(4,)), "all runs are of 4 processes; sweep"),
+        (
+            lambda: make_sweep(processes=(2, 4)),
+            "all runs are of 2, 4 processes, and no configuration has 1 and more: simple-cnn",
+        ),
         (
             lambda: [
                 *make_sweep(processes=(1,)),
                 *make_sweep(processes=(2,), config={"lr": 0.5}),
             ],
-            "1, 2 process(es), in simple-cnn on mnist, lr 0.01; simple-cnn on mnist, lr 0.5",
+            "has 1 and more: simple-cnn on mnist, lr 0.01; simple-cnn on mnist, lr 0.5",
         ),
         (
             lambda: [r.model_copy(update={"dataset": None}) for r in make_sweep()],
