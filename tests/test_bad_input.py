@@ -137,7 +137,11 @@ KINDS = [
     ("record: none", lambda folder: (report, ["."]), "no record.json in this folder"),
     # comparisons, and files of pytest-benchmark
     ("compare: cut off", compared(RECORD, '{"schema_version"'), "b.json: not a record or a"),
-    ("compare: two kinds", compared(RECORD, BENCHMARKS), "a benchmark file compares with another"),
+    (
+        "compare: two kinds",
+        compared(RECORD, BENCHMARKS),
+        "takes two benchmark files, or records alone",
+    ),
     ("compare: newer", compared(RECORD | {"schema_version": 2}, RECORD), "upgrade mnistbench"),
     (
         "compare: a link to itself",

@@ -50,16 +50,29 @@ def render_comparison(
 
 
 def headlines(comparison: Comparison) -> list[str]:
-    """A sentence for each thing and side: its first metric, and any other with a verdict."""
+    """A sentence for each thing and side: its first metric, and any other with a verdict.
+
+    Of several sides, those without any verdict share one.
+    """
     compared: dict[tuple[str, Names], list[Row]] = {}
     for row in comparison.rows:
         compared.setdefault((row.name, row.names), []).append(row)
     several = len({name for name, _ in compared}) > 1
-    lines = []
+    lines: list[str] = []
+    alike: dict[tuple[str, str, str], list[Row]] = {}
     for (name, names), (first, *others) in compared.items():
         told = [first, *(row for row in others if row.verdict in _DIFFERENT)]
+        if names != A_AND_B and told[-1].verdict not in _DIFFERENT:
+            alike.setdefault((name, first.verdict, names[0]), []).append(first)
+            continue
         called = _called(names, comparison)
         text = "; ".join(_sentence(row, called, comparison.counted) for row in told)
+        lines.append(f"{name}: {text}" if several else text)
+    for (name, verdict, a), rows in alike.items():
+        text = _sentence(rows[0], rows[0].names, comparison.counted)
+        if len(rows) > 1:
+            sides = ", ".join(row.names[1] for row in rows)
+            text = f"{verdict} between {a} and any of {sides}: {label_text(rows[0])}"
         lines.append(f"{name}: {text}" if several else text)
     return lines
 
@@ -140,7 +153,7 @@ def _table_rows(comparison: Comparison, remarks: Sequence[str]) -> list[dict[str
 def _against(row: Row, remarks: Sequence[str], *, title: str) -> dict[str, str]:
     """How B is against A; `remarks` are told by their numbers."""
     p = NOT_MEASURED if row.p_adjusted is None else f"{row.p_adjusted:.3f}"
-    marks = ",".join(str(remarks.index(text) + 1) for text in _remarks(row))
+    marks = ",".join(map(str, sorted(remarks.index(text) + 1 for text in _remarks(row))))
     return {
         f"{title} (95 % interval)": change_text(row, prefix=""),
         "p": "<0.001" if p == "0.000" else p,

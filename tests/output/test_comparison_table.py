@@ -69,6 +69,19 @@ def test_of_several_sides_the_baseline_stands_once_above_its_others(make_pair):
     assert "before differs" not in "".join(lines)
 
 
+def test_sides_without_a_verdict_share_a_sentence(make_pair):
+    a, same = make_pair(8, 1.0)
+    slower = make_pair(8, 0.9)[1]
+    runs = [
+        [run.model_copy(update={"config": run.config | {"lr": lr}}) for run in side]
+        for lr, side in enumerate((a, same, slower, same), start=1)
+    ]
+    sides = [RecordSet(name=f"lr {k}", records=side) for k, side in enumerate(runs, start=1)]
+    slow, others = headlines(compare_sets(sides, metrics=["samples_per_s", "test_accuracy"]))
+    assert slow.startswith("lr 3 is slower than lr 1: samples/s ")
+    assert others == "no difference seen between lr 1 and any of lr 2, lr 4: samples/s"
+
+
 def test_json_has_every_figure_in_full_and_nothing_else(make_pair):
     table = compare(*make_pair(8, 0.95))
     values = json.loads(
