@@ -233,7 +233,7 @@ def test_too_little_memory_names_a_batch_to_try(tmp_path, loop):
         *flags, *("--model", "cnn4"), limit=resource.RLIMIT_AS, size=4 * 10**9, folder=tmp_path
     )
     assert done.returncode == 2
-    (said,) = [line for line in done.stderr.splitlines() if line.startswith("mnistbench: ")]
-    assert "global_batch_size: a step of 40000 samples does not fit in memory; try --grad" in said
+    (said,) = [line for line in done.stderr.splitlines() if "mnistbench: error" in line]
+    assert "--global-batch-size: a step of 40000 samples does not fit in memory; try --grad" in said
     assert said.endswith(" or --global-batch-size 20000")
     assert not (tmp_path / "runs").exists()

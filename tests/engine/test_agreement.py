@@ -83,7 +83,7 @@ def test_where_one_cannot_compile_though_asked_to_both_end(
     lines = [line for ended in ends for line in ended.errors]
     assert len(lines) == 1, lines
     (line,) = lines
-    assert line.startswith("mnistbench: error: compile: ")
+    assert line.startswith("mnistbench: error: --compile: ")
     assert SAYS in line
     said = "\n".join(ended.stderr for ended in ends)
     assert "Traceback" not in said

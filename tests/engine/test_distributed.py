@@ -94,7 +94,7 @@ def test_bad_input_under_a_launcher_is_said_once(launch):
     assert done.returncode != 0
     assert records == []
     said = [line for line in done.stderr.splitlines() if "mnistbench: error" in line]
-    assert said == ["mnistbench: error: lr: should be a finite number (got nan)"]
+    assert said == ["mnistbench: error: --lr: should be a finite number (got 'nan')"]
 
 
 @pytest.mark.processes
@@ -103,7 +103,7 @@ def test_a_graph_that_is_asked_for_without_cuda_is_refused_once(launch, tmp_path
     assert done.returncode != 0
     assert records == []
     (said,) = [line for line in done.stderr.splitlines() if "mnistbench: error" in line]
-    assert said.startswith("mnistbench: error: cuda_graph: ")
+    assert said.startswith("mnistbench: error: --cuda-graph: ")
     assert list((tmp_path / "runs").glob("*")) == []
 
 
@@ -125,7 +125,7 @@ def test_more_than_all_samples_in_a_step_is_said_once(launch):
     assert records == []
     said = [line for line in done.stderr.splitlines() if "mnistbench: error" in line]
     assert len(said) == 1
-    assert "per_device_batch_size: a step of 320 samples is larger than the training" in said[0]
+    assert "--per-device-batch-size: a step of 320 samples is larger than the training" in said[0]
 
 
 @pytest.mark.processes
