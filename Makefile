@@ -41,7 +41,7 @@ $(VENV)/.train: pyproject.toml $(CONSTRAINTS)
 	@echo "make: installing torch, Accelerate and what training needs: one to three minutes, 5 GB"
 	@$(PYTHON) -m venv $(VENV)
 	@$(INSTALL) --no-compile -e .
-	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c 'import torchvision, accelerate.commands.launch, tyro'
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c 'import torchvision, accelerate.commands.launch, rich'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.train
