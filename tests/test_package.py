@@ -113,6 +113,13 @@ def elsewhere(installed, tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_what_make_compiles_comes_with_the_package():
+    (line,) = re.findall(r"-c 'import ([\w., ]+)'", (ROOT / "Makefile").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needs = {re.split(r"[^\w-]", need)[0] for need in project["dependencies"]}
+    assert {name.strip().partition(".")[0] for name in line.split(",")} <= needs
+
+
 def test_both_have_every_file(source, wheel, unpacked):
     with zipfile.ZipFile(wheel) as archive:
         shipped = {name for name in archive.namelist() if ".dist-info/" not in name}
