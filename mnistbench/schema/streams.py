@@ -115,8 +115,9 @@ def progress(line: str, *, only_terminal: bool = False) -> None:
     elif not only_terminal:
         timer = Timer(_PATIENCE_S, _write, [f"{text}\n"])
         timer.daemon = True
-        timer.start()
-        _under_way.append(timer.cancel)
+        with contextlib.suppress(RuntimeError):  # no thread can be started: then nothing is told
+            timer.start()
+            _under_way.append(timer.cancel)
 
 
 def _end_progress() -> None:

@@ -248,3 +248,13 @@ def test_progress_is_told_by_a_real_timer_too(monkeypatch, capsys):
     while not err:
         err = capsys.readouterr().err
     assert err == "mnistbench: reading\n"
+
+
+def test_what_is_done_ends_nothing_where_no_thread_can_be_started(monkeypatch, capsys):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(streams.Timer, "start", refuse)
+    progress("reading records")
+    say("done")
+    assert capsys.readouterr().err == "mnistbench: done\n"
