@@ -16,7 +16,7 @@ from mnistbench.launch.watching import watch
 from mnistbench.output.charts.figure import FORMATS, plot_curves
 from mnistbench.output.page.page import save_pictures
 from mnistbench.output.page.report_data import ReportOptions
-from mnistbench.output.python_calls import write_page
+from mnistbench.output.python_calls import PAGES, write_page
 from mnistbench.output.scaling_table import render_scaling
 from mnistbench.output.screen import Screen
 from mnistbench.output.tables import (
@@ -50,8 +50,6 @@ from mnistbench.schema.store import Loaded, load_records
 from mnistbench.schema.streams import progress, written
 
 __all__ = ["main"]
-
-_PAGES = (".html", ".htm")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -156,7 +154,7 @@ def _load_references(flags: Report) -> list[ReferenceCurve]:
 def _check_files(flags: Report) -> None:
     """Refuse a file that could not be written, before the records are read."""
     html, figures = (flags.html, flags.figures) if isinstance(flags, Page) else (None, None)
-    for name, path, kinds in (("plot", flags.plot, FORMATS), ("html", html, _PAGES)):
+    for name, path, kinds in (("plot", flags.plot, FORMATS), ("html", html, PAGES)):
         if path is None:
             continue
         if path.suffix.lower() not in kinds:

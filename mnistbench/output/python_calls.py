@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mnistbench.analysis.rows import Comparison
 
 __all__ = [
+    "PAGES",
     "Summary",
     "Verdicts",
     "compare_records",
@@ -50,7 +51,7 @@ __all__ = [
 ]
 
 _Path: TypeAlias = str | PathLike[str]
-_PAGES = {".html", ".htm"}
+PAGES = (".html", ".htm")
 _LONGEST = 100  # letters of a cell
 
 
@@ -197,7 +198,7 @@ def write_page(
         InputError: there is no record; `path` is no .html file or cannot be written.
     """
     found, path = _some(records, "write_page"), _path(path)
-    if path.suffix.lower() not in _PAGES:
+    if path.suffix.lower() not in PAGES:
         raise InputError(f"{path}: a page is .html; name the file so")
     options = options or ReportOptions(references=packaged_references())
     made_at = f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by mnistbench {__version__}."
