@@ -82,12 +82,15 @@ def _meet(_url: str, timeout: timedelta, **_: Any) -> Iterator[Rendezvous]:
     came: list[Rendezvous] = []
     failed: list[Exception] = []
     missing = set(range(1, number))
+    over = threading.Event()
 
     def go() -> None:
         try:
             # without a number it does not itself wait for others, of whom it could name none
             store, *_ = next(iter(rendezvous("env://?world_size=-1", timeout=_LONGER_THAN_ANY)))
-            life = _name_of_this_life(store, rank, number, missing=missing)
+            life = _name_of_this_life(store, rank, number, missing=missing, over=over)
+            if life is None:
+                return
             store.set_timeout(timeout)
             came.append((PrefixStore(life, store), rank, number))
         except Exception as error:  # raised below, where it can be caught
@@ -99,13 +102,20 @@ def _meet(_url: str, timeout: timedelta, **_: Any) -> Iterator[Rendezvous]:
     if failed:
         raise ProcessLostError(_why_refused(failed[0])) from failed[0]
     if not came:
-        raise ProcessLostError(_why_apart(timeout.total_seconds(), missing))
+        why = _why_apart(timeout.total_seconds(), missing)
+        over.set()
+        thread.join(_CALL_S)  # a thread that calls the store as Python ends aborts the process
+        raise ProcessLostError(why)
     _met[:] = [came[0][0]]
     yield came[0]
 
 
-def _name_of_this_life(store: Any, rank: int, number: int, *, missing: set[int]) -> str:
+def _name_of_this_life(
+    store: Any, rank: int, number: int, *, missing: set[int], over: threading.Event
+) -> str | None:
     """A name that process 0 draws and that all `number` have, as soon as all are here.
+
+    None as soon as the waiting is `over`.
 
     A launcher that starts its processes again keeps the store, and gloo, without a name of its own
     for each life, reads there where the processes listened that are dead. Process 0 takes those
@@ -115,21 +125,22 @@ def _name_of_this_life(store: Any, rank: int, number: int, *, missing: set[int])
         life = token_hex(8)
         store.set("life", life)
         while missing:
+            if over.wait(_POLL_S):
+                return None
             for other in sorted(missing):
                 answer = _word(store, f"here-{other}-of-{number}")
                 if answer.startswith(life):
                     store.set(f"come-{other}", answer)
                     missing.remove(other)
-            time.sleep(_POLL_S)
         return life
     mine = token_hex(8)  # what an earlier life left is for others
-    while True:
+    while not over.wait(_POLL_S):
         life = _word(store, "life")
         answer = f"{life} {mine}"
         store.set(f"here-{rank}-of-{number}", answer)
         if _word(store, f"come-{rank}") == answer:
             return life
-        time.sleep(_POLL_S)
+    return None
 
 
 def _word(store: Any, key: str) -> str:

@@ -1,20 +1,26 @@
 """Processes meet in one life of theirs, whatever an earlier one left, and not for ever."""
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from torch.distributed import HashStore, TCPStore
 
 from mnistbench.engine.rendezvous import _name_of_this_life, rendezvous_kwargs
+from mnistbench.schema.errors import ProcessLostError
 from tests.processes import free_port, rendezvous
 
 SOON = timedelta(seconds=20)
 
 
 def life(store, rank, number):
-    return _name_of_this_life(store, rank, number, missing=set(range(1, number)))
+    return named(store, rank, number, missing=set(range(1, number)))
+
+
+named = partial(_name_of_this_life, over=threading.Event())
 
 
 def meet(store, *ranks, num_processes, late_s=0.0):
@@ -54,7 +60,7 @@ def test_a_life_may_have_other_processes_than_the_one_before():
 def test_who_was_told_another_number_does_not_come():
     store, missing = HashStore(), {1}
     with ThreadPoolExecutor(3) as pool:
-        pool.submit(_name_of_this_life, store, 0, 2, missing=missing)
+        pool.submit(named, store, 0, 2, missing=missing)
         pool.submit(life, store, 1, 3)
         store.wait(["here-1-of-3"], SOON)
         assert missing == {1}
@@ -93,3 +99,20 @@ def test_one_process_alone_meets_nobody(monkeypatch):
     store, rank, number = next(iter(by_url("mnistbench://", timeout=SOON)))
     store.set("a", "b")
     assert (store.get("a"), rank, number) == (b"b", 0, 1)
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_who_waited_in_vain_leaves_nothing_that_calls_the_store(monkeypatch, main):
+    """A thread that does so as Python ends is ended inside C++, which aborts the process."""
+    from torch.distributed.rendezvous import rendezvous as by_url
+
+    port = free_port()
+    for name, value in rendezvous(0 if main else 1, port=port).items():
+        monkeypatch.setenv(name, value)
+    before = set(threading.enumerate())
+    other = {"is_master": not main, "timeout": SOON, "wait_for_workers": False}
+    keeper = None if main else TCPStore("127.0.0.1", port, 2, **other)
+    with pytest.raises(ProcessLostError, match=r"process 1 did not come|not all processes met"):
+        next(iter(by_url("mnistbench://", timeout=timedelta(seconds=1))))
+    assert set(threading.enumerate()) == before
+    del keeper
