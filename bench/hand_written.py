@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from mnistbench.engine.plan import Hardware, resolve_plan
 from mnistbench.engine.process_settings import applied
 from mnistbench.schema.config import RunConfig
+from mnistbench.schema.config_rules import num_val
 from mnistbench.workload.batches import epoch_order
 from mnistbench.workload.chwn_layout import ChwnNetwork
 from mnistbench.workload.datasets import LoadedDataset, load_dataset
@@ -43,7 +44,7 @@ def train_by_hand(
 ) -> tuple[float, list[float]]:
     """Seconds that `num_steps` whole batches of one epoch took, and the loss of each step."""
     loaded = load_dataset(config.dataset, config)
-    num_train = len(loaded.train) - config.val_size
+    num_train = len(loaded.train) - num_val(config, len(loaded.train))
     images = loaded.train.data[:num_train].to(device)
     labels = loaded.train.targets[:num_train].to(device)
     batch = config.global_batch_size or 64

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from mnistbench.schema.component import OneOf
+
 __all__ = ["POSITIONAL", "REPEATED", "help_page", "kinds_of"]
 
 POSITIONAL = "positional"
@@ -36,6 +38,9 @@ def kinds_of(field: FieldInfo) -> tuple[Any, ...]:
 
 def choices_of(field: FieldInfo) -> tuple[str, ...]:
     """The names that `field`, or each value of its list, is one of; none where any text goes."""
+    for mark in field.metadata:
+        if isinstance(mark, OneOf):
+            return mark.choices
     kind = kinds_of(field)[0]
     item = get_args(kind)[0] if get_origin(kind) is tuple else kind
     return get_args(item) if get_origin(item) is Literal else ()
@@ -68,7 +73,7 @@ def _flag_text(field: FieldInfo) -> str:
 def _default_text(field: FieldInfo) -> str:
     """The declared default as it would be typed; nothing for None and for an empty list."""
     default = field.default
-    if default is None or default == () or field.is_required():
+    if default is None or default in ((), {}) or field.is_required():
         return ""
     if isinstance(default, bool):
         return ("on" if default else "off") if kinds_of(field)[0] is bool else str(default).lower()

@@ -25,7 +25,7 @@ from mnistbench.engine.memory import worker_loss
 from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.parent_death_signal import PARENT, die_with_parent
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.config_rules import check_split
+from mnistbench.schema.config_rules import check_split, num_val
 from mnistbench.schema.errors import RunError
 from mnistbench.schema.record import DatasetInfo
 from mnistbench.schema.signals import STOPS
@@ -93,7 +93,7 @@ def place_data(config: RunConfig, accelerator: Accelerator) -> RunData:
     count, processes = len(loaded.train), accelerator.num_processes
     decide_together(accelerator, lambda: check_split(config, count, num_processes=processes))
     images, labels = loaded.train.data, loaded.train.targets
-    num_train = len(images) - config.val_size
+    num_train = len(images) - num_val(config, len(images))
     device = accelerator.device
 
     def on_device(*tensors: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,7 +107,7 @@ def place_data(config: RunConfig, accelerator: Accelerator) -> RunData:
             source=source,
             sha256=loaded.sha256,
             num_train=num_train,
-            num_val=config.val_size,
+            num_val=len(images) - num_train,
             num_test=len(loaded.test),
         ),
         loaded=loaded,

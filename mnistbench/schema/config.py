@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from mnistbench.schema.component import ARGUMENTS_OF, is_own, is_reference
 from mnistbench.schema.config_rules import check_known_split
 from mnistbench.schema.errors import InputError, one_line
 from mnistbench.schema.names import ProfileKind, TrackerName
@@ -37,6 +38,9 @@ FLAG_GROUPS: Mapping[str, str] = {
 
 _BATCH = 64
 """Samples in a step, where neither batch size is given."""
+
+_VAL_SIZE = 10_000
+"""Images of val, of a built-in data set."""
 
 
 class RunConfig(WorkloadConfig):
@@ -115,6 +119,8 @@ class RunConfig(WorkloadConfig):
     """Steps between checkpoints [steps]. Default: none but at a signal."""
     resume: str | None = Field(None, min_length=1)
     """Run to continue: latest (in --output-dir), or the folder of a run or a checkpoint."""
+    force_code: bool = False
+    """Continue a run although code of your own has changed since; the record says so."""
     on_checkpoint_error: Literal["stop", "continue"] = "stop"
     """What to do if a checkpoint cannot be saved, for example on a full disk."""
     profile: tuple[ProfileKind, ...] = ()
@@ -149,9 +155,21 @@ class RunConfig(WorkloadConfig):
         return values
 
     @model_validator(mode="after")
+    def _check_arguments(self) -> Self:
+        for field, arguments in ARGUMENTS_OF.items():
+            if getattr(self, arguments) and not is_reference(getattr(self, field)):
+                raise ValueError(
+                    f"{arguments}: {field} {getattr(self, field)} takes none; only components of "
+                    f"your own do, such as --{field} MODULE:NAME"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _check_together(self) -> Self:
         if self.global_batch_size is None and self.per_device_batch_size is None:
             self.__dict__["global_batch_size"] = _BATCH  # `model_fields_set` has what was given
+        if self.val_size is None and not is_own(self.dataset):
+            self.__dict__["val_size"] = _VAL_SIZE
         if self.global_batch_size is not None and self.per_device_batch_size is not None:
             raise ValueError("global_batch_size: set either this or per_device_batch_size")
         if self.lr_scaling != "none" and self.per_device_batch_size is None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mnistbench.schema.component import is_own, is_reference
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.names import DatasetName
 from mnistbench.schema.workload_config import WorkloadConfig
 
 __all__ = [
@@ -17,9 +17,13 @@ __all__ = [
     "check_known_split",
     "check_split",
     "is_read",
+    "num_val",
 ]
 
-TRAIN_IMAGES: Mapping[DatasetName, int] = {
+_OWN = "one of your own"
+"""Stands in `APPLIES_TO` for every reference to code of the user's."""
+
+TRAIN_IMAGES: Mapping[str, int] = {
     "mnist": 60_000,
     "fashion-mnist": 60_000,
     "kmnist": 60_000,
@@ -50,11 +54,15 @@ APPLIES_TO: Mapping[str, tuple[str, frozenset[str]]] = {
     "label_smoothing": ("loss", frozenset({"label-smoothing", "kl"})),
     "momentum": ("optimizer", frozenset({"sgd", "rmsprop", "muon"})),
     "nesterov": ("optimizer", frozenset({"sgd", "muon"})),
+    "weight_decay": (
+        "optimizer",
+        frozenset({"sgd", "adam", "adamw", "adadelta", "rmsprop", "muon"}),
+    ),
     "beta1": ("optimizer", frozenset({"adam", "adamw", "muon"})),
     "beta2": ("optimizer", frozenset({"adam", "adamw", "muon"})),
     "lr_warmup_steps": (
         "lr_schedule",
-        frozenset({"constant", "step", "exponential", "cosine", "linear"}),
+        frozenset({"constant", "step", "exponential", "cosine", "linear", _OWN}),
     ),
     "lr_decay": ("lr_schedule", frozenset({"step", "exponential"})),
     "lr_decay_epochs": ("lr_schedule", frozenset({"step"})),
@@ -80,7 +88,7 @@ def is_read(name: str, values: Mapping[str, Any]) -> bool:
         return True
     field, choices = APPLIES_TO[name]
     chosen = values[field] if isinstance(values[field], list | tuple) else [values[field]]
-    return not choices.isdisjoint(map(str, chosen))
+    return not choices.isdisjoint(_OWN if is_reference(one) else str(one) for one in chosen)
 
 
 def check_applies(given: Iterable[str], config: WorkloadConfig) -> None:
@@ -102,13 +110,18 @@ def check_applies(given: Iterable[str], config: WorkloadConfig) -> None:
             )
 
 
+def num_val(config: WorkloadConfig, num_images: int) -> int:
+    """Images of val, of a training file of `num_images`: by default a sixth, 10,000 at most."""
+    return min(10_000, num_images // 6) if config.val_size is None else config.val_size
+
+
 def check_split(config: WorkloadConfig, num_images: int, *, num_processes: int = 1) -> None:
     """Check that a training file of `num_images` images holds val and one whole batch.
 
     Raises:
         InputError: no image, or less than a global batch, is left to train on.
     """
-    num_train = num_images - config.val_size
+    num_train = num_images - num_val(config, num_images)
     if num_train < 1:
         raise InputError(
             f"val_size: {config.val_size} of {num_images} images leaves nothing to train on; "
@@ -131,7 +144,7 @@ def check_known_split(config: WorkloadConfig, *, num_processes: int = 1) -> None
     """
     if config.dataset == "synthetic":
         check_split(config, config.synthetic_train_size, num_processes=num_processes)
-    elif config.dataset != "auto":
+    elif config.dataset != "auto" and not is_own(config.dataset):
         check_split(config, TRAIN_IMAGES[config.dataset], num_processes=num_processes)
 
 

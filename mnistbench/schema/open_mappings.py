@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
+from mnistbench.schema.component import is_data_path, is_reference, parse_reference
 from mnistbench.schema.errors import one_line
 from mnistbench.schema.strict_model import StrictModel
 
@@ -16,15 +18,35 @@ Name = Annotated[str, Field(pattern=_NAME, max_length=200)]
 """A name as this package gives them: no markup, no path, nothing that a terminal obeys."""
 
 
+def _check_named(text: str) -> str:
+    """Refuse what is neither a `Name` nor a reference: it stands in tables and in names."""
+    if is_reference(text):
+        parse_reference(text)
+    elif not re.fullmatch(_NAME, text):
+        raise ValueError("should be a name, or module:attribute")
+    return text
+
+
+def _check_data(text: str) -> str:
+    """The same of data, which may be named by their place."""
+    if is_data_path(text) and text.isprintable():
+        return text
+    return _check_named(text)
+
+
+_Named = Annotated[str, Field(max_length=200), AfterValidator(_check_named)]
+_Data = Annotated[str, Field(max_length=4096), AfterValidator(_check_data)]
+
+
 class KnownConfig(StrictModel):
     """What readers rely on in the `config` of a record, as far as it is there."""
 
     recipe: Name | None = None
-    dataset: Name | None = None
-    model: Name | None = None
-    loss: Name | None = None
-    optimizer: Name | None = None
-    lr_schedule: Name | None = None
+    dataset: _Data | None = None
+    model: _Named | None = None
+    loss: _Named | None = None
+    optimizer: _Named | None = None
+    lr_schedule: _Named | None = None
     eval_split: Literal["val", "test"] = "val"
     target_accuracy: float | None = Field(None, gt=0, le=1)
 

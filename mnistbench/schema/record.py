@@ -25,6 +25,8 @@ __all__ = [
     "Canary",
     "CanaryReading",
     "CheckpointCounts",
+    "CodeInfo",
+    "Component",
     "DatasetInfo",
     "EvalPoint",
     "Fact",
@@ -61,7 +63,8 @@ Phase = Literal[
 PHASES: tuple[Phase, ...] = Phase.__args__  # type: ignore[attr-defined]
 """The clock ledger's columns, in the order in which a run meets them."""
 
-Source = Literal["local", "downloaded", "generated"]
+Source = Literal["local", "downloaded", "generated", "function"]
+Component = Literal["model", "loss", "optimizer", "lr_schedule", "dataset"]
 Status = Literal["completed", "diverged", "interrupted", "failed"]
 StopSignal = Literal["SIGINT", "SIGTERM", "SIGHUP"]
 
@@ -88,7 +91,13 @@ class RecipeInfo(StrictModel):
 
 
 class DatasetInfo(StrictModel):
-    """The data a run really used; counts are images, `sha256` is of all pixels and labels."""
+    """The data a run really used; counts are images, `sha256` is of all pixels and labels.
+
+    Of records since version 2 of this package: `image_shape` is channels, height and width, the
+    last two in pixels; `class_counts` are images of each class in the training file; `pixel_mean`
+    and `pixel_std` were used, for each channel; `num_duplicates` images of test are also in train,
+    and ``None`` where nobody looked.
+    """
 
     name: Name
     source: Source
@@ -96,6 +105,27 @@ class DatasetInfo(StrictModel):
     num_train: int = Field(ge=0)
     num_val: int = Field(ge=0)
     num_test: int = Field(ge=0)
+    image_shape: Annotated[list[int], Field(min_length=3, max_length=3)] | None = None
+    num_classes: int | None = Field(None, ge=1)
+    class_counts: list[int] | None = None
+    pixel_mean: list[float] | None = None
+    pixel_std: list[float] | None = None
+    num_duplicates: int | None = Field(None, ge=0)
+
+
+class CodeInfo(StrictModel):
+    """Code of the user's own that a run used for one of its components.
+
+    `sha256` is of its source, with the files beside it that it imports; ``None`` where there is no
+    source to be read. `version` is of the installed package that it came from. `files` are copies
+    in the folder ``code`` of the run's.
+    """
+
+    component: Component
+    reference: str
+    sha256: str | None = None
+    version: str | None = None
+    files: list[Name] = Field(default_factory=list)
 
 
 @dataclass(config=_POINT, frozen=True, slots=True, kw_only=True)
@@ -232,6 +262,7 @@ class RunRecord(StrictModel):
     config: Annotated[dict[str, Any], AfterValidator(partial(checked, shape=KnownConfig))]
     environment: Annotated[dict[str, Any], AfterValidator(partial(checked, shape=KnownEnvironment))]
     dataset: DatasetInfo | None
+    code: list[CodeInfo] = Field(default_factory=list)
     num_parameters: int | None = Field(None, ge=0)
     num_epochs: float = Field(0.0, ge=0)
     num_steps: int = Field(0, ge=0)

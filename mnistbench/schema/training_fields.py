@@ -18,6 +18,7 @@ BOOKKEEPING = frozenset(
         "require_target",
         "checkpoint_every_steps",
         "resume",
+        "force_code",
         "on_checkpoint_error",
         "diagnose",
         "log_with",

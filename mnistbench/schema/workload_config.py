@@ -9,15 +9,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mnistbench.schema.names import (
-    AugmentName,
-    DatasetChoice,
-    LossName,
-    ModelName,
-    OptimizerName,
-    RecipeName,
-    ScheduleName,
+from mnistbench.schema.component import (
+    Arguments,
+    DatasetRef,
+    LossRef,
+    ModelRef,
+    OptimizerRef,
+    ScheduleRef,
 )
+from mnistbench.schema.names import AugmentName, RecipeName
 
 __all__ = ["MAX_COUNT", "WorkloadConfig"]
 
@@ -38,16 +38,20 @@ class WorkloadConfig(BaseModel):
     recipe: RecipeName | None = None
     """Recipe to start from (--list-recipes)."""
 
-    dataset: DatasetChoice = "auto"
-    """Data set; auto finds or downloads MNIST, else uses synthetic."""
+    dataset: DatasetRef = "auto"
+    """Data set; auto finds or downloads MNIST, else uses synthetic. Of your own: FILE.npz, FOLDER/,
+    or MODULE:FUNCTION."""
+    dataset_args: Arguments = {}
+    """Arguments of a --dataset of your own, such as size=100 [name=value]."""
     data_dir: str | None = Field(None, min_length=1)
     """Folder of the data sets. Default: $MNISTBENCH_DATA_DIR, else the user's cache."""
     synthetic_train_size: int = Field(60_000, ge=1, le=MAX_COUNT)
     """Images in the generated training file [images]."""
     synthetic_seed: int = Field(0, ge=0, lt=2**32)
     """Seed of the generated digits; it is not the run's seed."""
-    val_size: int = Field(10_000, ge=0, le=MAX_COUNT)
-    """Images taken from the end of the training file for val [images]."""
+    val_size: int | None = Field(None, ge=0, le=MAX_COUNT)
+    """Images taken from the end of the training file for val [images]. Default: 10000; of data of
+    your own at most a sixth."""
     eval_split: Literal["val", "test"] = "val"
     """Split evaluated during training; use test only to repeat a published protocol."""
     pixel_mean: float | None = Field(None, ge=0, le=1)
@@ -68,8 +72,10 @@ class WorkloadConfig(BaseModel):
     augment_elastic_px: float = Field(1.0, gt=0, le=14)
     """Standard deviation of the displacements, for augment elastic [pixels]."""
 
-    model: ModelName = "simple-cnn"
-    """Network."""
+    model: ModelRef = "simple-cnn"
+    """Network. Of your own: MODULE:CLASS or FILE.py:CLASS."""
+    model_args: Arguments = {}
+    """Arguments of a --model of your own, such as width=32 [name=value]."""
     conv_layers: int = Field(2, ge=2, le=4)
     """Convolutions of model cnn [layers]."""
     linear_layers: int = Field(2, ge=2, le=4)
@@ -87,12 +93,16 @@ class WorkloadConfig(BaseModel):
     dropout: float = Field(0.0, ge=0, lt=1)
     """Share of hidden units dropped in models cnn and mlp [fraction]."""
 
-    loss: LossName = "cross-entropy"
-    """Loss."""
+    loss: LossRef = "cross-entropy"
+    """Loss. Of your own: MODULE:FUNCTION or FILE.py:FUNCTION."""
+    loss_args: Arguments = {}
+    """Arguments of a --loss of your own, such as q=0.7 [name=value]."""
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     """Probability spread over all classes by losses label-smoothing and kl [fraction]."""
-    optimizer: OptimizerName = "sgd"
-    """Optimizer."""
+    optimizer: OptimizerRef = "sgd"
+    """Optimizer. Of your own: MODULE:CLASS or FILE.py:CLASS, such as torch.optim:NAdam."""
+    optimizer_args: Arguments = {}
+    """Arguments of an --optimizer of your own, such as betas=[0.9,0.99] [name=value]."""
     lr: float = Field(0.01, gt=0, le=1e4)
     """Learning rate at the schedule's peak."""
     momentum: float = Field(0.5, ge=0, lt=1)
@@ -104,9 +114,10 @@ class WorkloadConfig(BaseModel):
     beta2: float = Field(0.999, ge=0, lt=1)
     """Decay rate of Adam's squared gradient [fraction per step]."""
     weight_decay: float = Field(0.0, ge=0, le=10)
-    """Weight decay of the optimizer."""
-    lr_schedule: ScheduleName = "constant"
-    """Schedule of the learning rate, computed from the step number."""
+    """Weight decay of a built-in optimizer."""
+    lr_schedule: ScheduleRef = "constant"
+    """Schedule of the learning rate, computed from the step number. Of your own: MODULE:FUNCTION
+    or FILE.py:FUNCTION."""
     lr_warmup_steps: int = Field(0, ge=0, le=MAX_COUNT)
     """Steps of linear warm-up, for all schedules but one-cycle [steps]."""
     lr_decay: float = Field(0.7, gt=0, le=1)

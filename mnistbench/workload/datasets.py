@@ -16,7 +16,6 @@ from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_split
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import cache_folder
-from mnistbench.schema.names import DatasetName
 from mnistbench.schema.record import Source
 from mnistbench.schema.streams import PASSING
 from mnistbench.workload.digit_images import DigitImages, content_sha256
@@ -83,7 +82,7 @@ class LoadedDataset:
 
 
 def _published(
-    name: DatasetName, torchvision_class: Any, pixels: tuple[float, float], **options: str
+    name: str, torchvision_class: Any, pixels: tuple[float, float], **options: str
 ) -> DatasetSpec:
     """A published set, with mean and deviation of its `pixels`."""
     return DatasetSpec(
@@ -97,7 +96,7 @@ def _published(
 
 # Means and deviations: the values in common use for each training file (MNIST's were checked); of
 # the generated digits, measured on 60,000 of seed 0.
-DATASETS: Mapping[DatasetName, DatasetSpec] = {
+DATASETS: Mapping[str, DatasetSpec] = {
     "mnist": _published("mnist", datasets.MNIST, (0.1307, 0.3081)),
     "fashion-mnist": _published("fashion-mnist", datasets.FashionMNIST, (0.2860, 0.3530)),
     "kmnist": _published("kmnist", datasets.KMNIST, (0.1918, 0.3483)),
@@ -119,7 +118,7 @@ def default_data_dir() -> Path:
     return cache_folder(otherwise="use --data-dir")
 
 
-def why_absent(name: DatasetName, data_dir: Path) -> str | None:
+def why_absent(name: str, data_dir: Path) -> str | None:
     """Why the files of a data set are not there, in a line; none if they are, or it needs none.
 
     Raises:
@@ -134,9 +133,7 @@ def why_absent(name: DatasetName, data_dir: Path) -> str | None:
     return None
 
 
-def resolve_dataset(
-    config: RunConfig, *, warn: Callable[[str], None]
-) -> tuple[DatasetName, Source]:
+def resolve_dataset(config: RunConfig, *, warn: Callable[[str], None]) -> tuple[str, Source]:
     """Decide which data set a run uses and make sure that its files are there.
 
     ``auto`` is MNIST where it is found or can be downloaded, else the generated digits, unless
@@ -159,8 +156,8 @@ def resolve_dataset(
     return name, source
 
 
-def _find(config: RunConfig, warn: Callable[[str], None]) -> tuple[DatasetName, Source]:
-    name: DatasetName = "mnist" if config.dataset == "auto" else config.dataset
+def _find(config: RunConfig, warn: Callable[[str], None]) -> tuple[str, Source]:
+    name: str = "mnist" if config.dataset == "auto" else config.dataset
     spec = DATASETS[name]
     if spec.raw is None:
         return name, "generated"
@@ -188,7 +185,7 @@ def _find(config: RunConfig, warn: Callable[[str], None]) -> tuple[DatasetName, 
     return name, "downloaded"
 
 
-def load_dataset(name: DatasetName, config: RunConfig) -> LoadedDataset:
+def load_dataset(name: str, config: RunConfig) -> LoadedDataset:
     """Read and verify, or generate, a data set whose files are in place.
 
     Args:
@@ -228,7 +225,7 @@ def _data_dir(config: RunConfig) -> Path:
     return default_data_dir() if config.data_dir is None else Path(config.data_dir).expanduser()
 
 
-def _train_file(name: DatasetName, config: RunConfig) -> DigitFile | None:
+def _train_file(name: str, config: RunConfig) -> DigitFile | None:
     """The generated digits' file for the mapped loader, which reads published ones as they lie."""
     if name != "synthetic" or config.loader != "mapped":
         return None

@@ -22,7 +22,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.names import DatasetName
 from mnistbench.workload.file_search import file_places
 
 __all__ = [
@@ -118,7 +117,7 @@ def _qmnist_split(stem: str) -> RawSplit:
 
 # MNIST's checksums were worked out from files whose md5 are the published ones; those of the other
 # sets are published in at least two places that agree, and are left out where none such was found.
-RAW_FILES: Mapping[DatasetName, RawSet] = {
+RAW_FILES: Mapping[str, RawSet] = {
     "mnist": _as_mnist(
         "MNIST",
         "sha256:ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",

@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.names import LossName
 
 __all__ = ["LOSSES", "LossFn", "build_loss"]
 
@@ -89,7 +88,7 @@ def _kl(logits: Tensor, labels: Tensor, *, smoothing: float) -> Tensor:
     return functional.kl_div(logits.log_softmax(dim=1), targets, reduction="batchmean")
 
 
-LOSSES: dict[LossName, Callable[[RunConfig], LossFn]] = {
+LOSSES: dict[str, Callable[[RunConfig], LossFn]] = {
     # negative log-likelihood of the softmax [nats]
     "cross-entropy": lambda _config: functional.cross_entropy,
     # against softened targets (Szegedy et al. 2016, "Rethinking the Inception")

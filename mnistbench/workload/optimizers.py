@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.names import OptimizerName
 from mnistbench.workload.muon import MuonAdamW
 
 __all__ = ["OPTIMIZERS", "build_optimizer"]
@@ -67,7 +66,7 @@ def _rmsprop(model: nn.Module, config: RunConfig, _fused: bool | None) -> torch.
     return torch.optim.RMSprop(**_shared(model, config), momentum=config.momentum)
 
 
-OPTIMIZERS: dict[OptimizerName, _Builder] = {
+OPTIMIZERS: dict[str, _Builder] = {
     "sgd": _sgd,
     "adam": _adam,
     "adamw": _adamw,

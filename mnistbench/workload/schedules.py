@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable
 
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.names import ScheduleName
 
 __all__ = ["SCHEDULES", "lr_at", "lr_factor"]
 
@@ -95,7 +94,7 @@ def _cosine_fall(share: float) -> float:
     return (1 + math.cos(math.pi * share)) / 2
 
 
-SCHEDULES: dict[ScheduleName, Callable[[int, int, int, RunConfig], float]] = {
+SCHEDULES: dict[str, Callable[[int, int, int, RunConfig], float]] = {
     "constant": lambda *_: 1.0,
     "step": _step,
     "exponential": _exponential,

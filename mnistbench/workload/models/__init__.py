@@ -12,12 +12,11 @@ from collections.abc import Callable
 from torch import nn
 
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.names import ModelName
 from mnistbench.workload.models import articles, classics, configurable, residual, speedrun
 
 __all__ = ["MODELS", "build_model", "check_model"]
 
-MODELS: dict[ModelName, Callable[[RunConfig], nn.Module]] = {
+MODELS: dict[str, Callable[[RunConfig], nn.Module]] = {
     "cnn4": articles.build_cnn4,
     "simple-cnn": articles.build_simple_cnn,
     "dnn4": articles.build_dnn4,

@@ -1,0 +1,181 @@
+"""What a user brings: references to code of theirs, data of theirs, and arguments.
+
+Here is the form alone; nothing is imported, and nothing is read from the disk.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple, get_args
+
+from pydantic import AfterValidator, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from mnistbench.schema.names import (
+    DatasetChoice,
+    LossName,
+    ModelName,
+    OptimizerName,
+    ScheduleName,
+)
+
+__all__ = [
+    "ARGUMENTS_OF",
+    "Arguments",
+    "DataShape",
+    "DatasetRef",
+    "LossRef",
+    "ModelRef",
+    "OneOf",
+    "OptimizerRef",
+    "Reference",
+    "ScheduleRef",
+    "is_data_path",
+    "is_own",
+    "is_reference",
+    "parse_reference",
+]
+
+ARGUMENTS_OF = {
+    "model": "model_args",
+    "loss": "loss_args",
+    "optimizer": "optimizer_args",
+    "dataset": "dataset_args",
+}
+"""Fields that take a reference -> the field of its arguments."""
+
+_IDENTIFIERS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+_LONGEST = 200  # letters
+_MOST_DEPTH = 8  # lists and mappings inside each other
+
+
+class DataShape(NamedTuple):
+    """What a network is made for: the shape of one image, and how many classes there are.
+
+    Images are ``[B, channels, height, width]`` [pixels], logits ``[B, num_classes]``.
+    """
+
+    channels: int
+    height: int
+    width: int
+    num_classes: int
+
+
+class Reference(NamedTuple):
+    """``module:attribute`` or ``path/to/file.py:attribute``, taken apart.
+
+    Attributes:
+        place: name of a module, or path of a file.
+        attribute: what is taken from it; dots lead into it.
+        is_file: `place` is a path.
+    """
+
+    place: str
+    attribute: str
+    is_file: bool
+
+
+def is_reference(value: object) -> bool:
+    """Whether `value` is meant as a `Reference`: it has a colon, which no built-in name has."""
+    return isinstance(value, str) and ":" in value
+
+
+def is_data_path(value: object) -> bool:
+    """Whether `value` names data by their place: ``digits.npz``, or a folder, which has a slash."""
+    if not isinstance(value, str) or is_reference(value):
+        return False
+    return value.endswith(".npz") or "/" in value or "\\" in value
+
+
+def is_own(value: object) -> bool:
+    """Whether `value` stands for something of the user's own, which no registry has."""
+    return is_reference(value) or is_data_path(value)
+
+
+def parse_reference(text: str) -> Reference:
+    """The parts of a reference; whether there is anything is left to the engine.
+
+    Raises:
+        ValueError: it has another form; one line.
+    """
+    place, _, attribute = text.rpartition(":")
+    is_file = place.endswith(".py")
+    well_formed = len(text) <= _LONGEST and text.isprintable() and " " not in attribute
+    if not (well_formed and _IDENTIFIERS.fullmatch(attribute)) or not (
+        is_file or _IDENTIFIERS.fullmatch(place)
+    ):
+        raise ValueError("should be module:attribute or path/to/file.py:attribute")
+    if is_file and ".." in re.split(r"[/\\]", place):
+        raise ValueError("takes no .. in a path; run from a folder above it, or give it whole")
+    return Reference(place, attribute, is_file)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Marks a text that is one of the `names` of a literal type, or of the user's own.
+
+    Attributes:
+        names: the literal type.
+        takes_paths: data may be named by their place as well.
+    """
+
+    names: Any
+    takes_paths: bool = False
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The built-in names."""
+        return tuple(name for one in get_args(self.names) for name in (get_args(one) or (one,)))
+
+    def __get_pydantic_core_schema__(
+        self, _source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Built-in names are checked by pydantic, in its own words."""
+
+        def check(value: Any, named: core_schema.ValidatorFunctionWrapHandler) -> Any:
+            if is_reference(value):
+                parse_reference(value)
+                return value
+            if self.takes_paths and is_data_path(value):
+                return value
+            return named(value)
+
+        return core_schema.no_info_wrap_validator_function(
+            check, handler.generate_schema(self.names)
+        )
+
+
+ModelRef = Annotated[str, OneOf(ModelName)]
+LossRef = Annotated[str, OneOf(LossName)]
+OptimizerRef = Annotated[str, OneOf(OptimizerName)]
+ScheduleRef = Annotated[str, OneOf(ScheduleName)]
+DatasetRef = Annotated[str, OneOf(DatasetChoice, takes_paths=True)]
+
+
+def _check_arguments(values: dict[str, Any]) -> dict[str, Any]:
+    for name, value in values.items():
+        if not name.isidentifier():
+            raise ValueError(f"{name!r} is no name of an argument; write name=value")
+        _check_plain(name, value, _MOST_DEPTH)
+    return values
+
+
+def _check_plain(name: str, value: Any, depth: int) -> None:
+    """Refuse what neither YAML nor a record can hold."""
+    if isinstance(value, list | dict) and depth:
+        inner = value.values() if isinstance(value, dict) else value
+        if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
+            raise ValueError(f"{name}: keys should be texts")
+        for one in inner:
+            _check_plain(name, one, depth - 1)
+        return
+    plain = value is None or isinstance(value, bool | int | float | str)
+    if not plain or (isinstance(value, float) and not math.isfinite(value)):
+        kinds = "a text, a finite number, true, false, null, or a list or mapping of these"
+        raise ValueError(f"{name}: should be {kinds}")
+
+
+Arguments = Annotated[dict[str, Any], AfterValidator(_check_arguments)]
+"""Arguments by name, as YAML holds them."""
