@@ -23,7 +23,23 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import opened, why
 from mnistbench.schema.record import CodeInfo, Component
 
-__all__ = ["UserCode", "code_of", "copies_of", "find_source", "read_code", "search_path"]
+__all__ = [
+    "CODE_FOLDER",
+    "EXPECTED_CODE",
+    "UserCode",
+    "code_hashes",
+    "code_of",
+    "copies_of",
+    "find_source",
+    "read_code",
+    "search_path",
+]
+
+CODE_FOLDER = "code"
+"""What the folder of copies is called in a run's."""
+
+EXPECTED_CODE = "MNISTBENCH_EXPECTED_CODE"
+"""The variable in which a sweep tells its runs, as JSON, what `code_hashes` should say of them."""
 
 _MOST_BYTES = 4 * 2**20
 """Of one file, and of all copies that a run keeps."""
@@ -83,14 +99,25 @@ def copies_of(codes: Iterable[UserCode]) -> tuple[list[CodeInfo], dict[str, byte
     return infos, copies
 
 
-def search_path() -> list[str]:
-    """Where modules are looked for: in the working directory, then where Python looks.
+def code_hashes(codes: Iterable[CodeInfo]) -> dict[str, str | None]:
+    """``code of my_nets`` -> 12 digits of its hash; of what has no source its version, if any.
+
+    Components that come from one module or file have one of it.
+    """
+    return {
+        f"code of {parse_reference(code.reference).place}": (code.sha256 or "")[:12] or code.version
+        for code in codes
+    }
+
+
+def search_path(*beside: str) -> list[str]:
+    """Where modules are looked for: the working directory, folders `beside` it, Python's own.
 
     Raises:
         InputError: the working directory has been removed.
     """
     try:
-        return list(dict.fromkeys(map(os.path.abspath, ["", *sys.path])))
+        return list(dict.fromkeys(map(os.path.abspath, ["", *beside, *sys.path])))
     except FileNotFoundError:
         raise InputError("the working directory is gone; change to another") from None
 
@@ -120,13 +147,13 @@ def _read(component: Component, reference: str) -> UserCode:
     if not _is_own(main):
         return UserCode(info.model_copy(update=_of_installed(main, component)))
     root, contents = _root(reference, main), {main: _content(main, component)}
-    waiting = [main]
-    if not parse_reference(reference).is_file:
-        waiting += filter(None, _files_of(parse_reference(reference).place, [str(root)]))
+    place, _, is_file = parse_reference(reference)
+    beside = [str(main.parent)] if is_file else []  # a file is imported with its folder in the path
+    waiting = [main, *([] if is_file else filter(None, _files_of(place, [str(root)])))]
     while waiting:
         path = waiting.pop()
         contents.setdefault(path, _content(path, component))
-        found = _imported(path, contents[path])
+        found = _imported(path, contents[path], search_path(*beside))
         waiting += {one for one in found if root in one.parents and _is_own(one)} - contents.keys()
     # an empty __init__.py says nothing: the hash of one file is what sha256sum says of it
     kept = {path: text for path, text in contents.items() if path == main or text.strip()}
@@ -156,8 +183,8 @@ def _files_of(module: str, path: list[str]) -> list[Path | None]:
     return files
 
 
-def _imported(path: Path, content: bytes) -> Iterator[Path]:
-    """The files that the code at `path` names in import statements."""
+def _imported(path: Path, content: bytes, search: list[str]) -> Iterator[Path]:
+    """The files that the code at `path` names in import statements, those of packages included."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python gives them when it imports the file
@@ -166,12 +193,12 @@ def _imported(path: Path, content: bytes) -> Iterator[Path]:
         return  # who imports it says so
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names, where = [alias.name for alias in node.names], search_path()
+            names, where = [alias.name for alias in node.names], search
         elif isinstance(node, ast.ImportFrom):
             before = f"{node.module}." if node.module else ""
             names = [before + alias.name for alias in node.names]
             above = path.parents[min(node.level, len(path.parents)) - 1]
-            where = [str(above)] if node.level else search_path()
+            where = [str(above)] if node.level else search
         else:
             continue
         for name in names:
