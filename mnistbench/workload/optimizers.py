@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from mnistbench.schema.component import is_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.workload.muon import MuonAdamW
+from mnistbench.workload.own_components import own_optimizer
 
 __all__ = ["OPTIMIZERS", "build_optimizer"]
 
@@ -24,6 +26,8 @@ def build_optimizer(
     Build it once the model is on its device. Its learning rate starts at ``config.lr``; set
     ``group["lr"]`` in every one of its ``param_groups`` to follow a schedule.
     """
+    if is_reference(config.optimizer):
+        return own_optimizer(model, config)
     return OPTIMIZERS[config.optimizer](model, config, fused)
 
 

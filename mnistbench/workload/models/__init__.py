@@ -11,8 +11,10 @@ from collections.abc import Callable
 
 from torch import nn
 
+from mnistbench.schema.component import DataShape, is_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.workload.models import articles, classics, configurable, residual, speedrun
+from mnistbench.workload.own_components import own_model
 
 __all__ = ["MODELS", "build_model", "check_model"]
 
@@ -33,6 +35,8 @@ MODELS: dict[str, Callable[[RunConfig], nn.Module]] = {
 }
 """Name on the command line -> what builds that network from a run's configuration."""
 
+_MNIST = DataShape(1, 28, 28, 10)
+
 
 def check_model(config: RunConfig) -> None:
     """Find out, before any work, whether the network of `config` can be built.
@@ -44,7 +48,7 @@ def check_model(config: RunConfig) -> None:
         configurable.check_cnn(config)
 
 
-def build_model(config: RunConfig) -> nn.Module:
+def build_model(config: RunConfig, shape: DataShape = _MNIST) -> nn.Module:
     """The network that ``config.model`` names, on the default device, in training mode.
 
     It takes float images ``[B, 1, 28, 28]`` and returns logits ``[B, 10]``.
@@ -52,4 +56,4 @@ def build_model(config: RunConfig) -> nn.Module:
     Raises:
         InputError: the sizes asked for do not fit the image; one line that says which layer.
     """
-    return MODELS[config.model](config)
+    return own_model(config, shape) if is_reference(config.model) else MODELS[config.model](config)
