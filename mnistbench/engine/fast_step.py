@@ -33,6 +33,7 @@ from mnistbench.workload.batches import (
     microbatches,
 )
 from mnistbench.workload.functional_update import functional_update
+from mnistbench.workload.optimizers import set_lr
 
 __all__ = ["FastStep"]
 
@@ -62,9 +63,9 @@ class FastStep:
         """`objective` computes with `model`'s weights; `optimizer` is torch's, not prepared."""
         self.plan, self.model, self.optimizer, self.objective = plan, model, optimizer, objective
         self.allreduce = allreduce
+        self._peak_lr = float(optimizer.param_groups[0].get("lr", 0))  # not all have a rate
         self._weights = [weight for weight in model.parameters() if weight.requires_grad]
         self._device = self._weights[0].device
-        self._peak_lr = float(optimizer.param_groups[0]["lr"])
         self._full: tuple[int, float] | None = None
         self._compiled: Callable[..., Tensor] | None = None
         self._graph: CapturedSteps | None = None
@@ -191,7 +192,8 @@ class FastStep:
 
     def _compile(self, full: BatchShard) -> None:
         """Compile the step as one, but for what cannot be: some updates, and the exchange."""
-        apply = functional_update(self.optimizer, self._lr)
+        is_own = self.plan.own_optimizer  # its `step` may do anything
+        apply = None if is_own else functional_update(self.optimizer, self._lr)
 
         def update(grads: Sequence[Tensor]) -> None:
             with torch.no_grad():
@@ -223,8 +225,10 @@ class FastStep:
 
             for _ in range(2):  # the second finds what only the first changes
                 parts(*self._blank(full), full.weight)
-        if compiled_graphs() == before:
-            raise RuntimeError("torch.compile compiled nothing: is TORCHDYNAMO_DISABLE set?")
+            if compiled_graphs() == before:
+                raise RuntimeError("torch.compile compiled nothing: is TORCHDYNAMO_DISABLE set?")
+            with torch.compiler.set_stance("fail_on_recompile"):
+                parts(*self._blank(full), full.weight)  # what is a constant now stays one
 
         def unchecked(*inputs: Any) -> Tensor:
             with torch.compiler.set_stance(skip_guard_eval_unsafe=True):  # safe: only full batches
@@ -267,11 +271,9 @@ class FastStep:
         return images, labels, self.objective.preprocess.draw(shard)
 
     def _set_lr(self, lr: float) -> None:
-        """For the compiled step, a tensor; for torch's optimizers, a number, unless captured."""
+        """For the compiled step, a tensor; for optimizers, a number, unless captured."""
         self._lr.fill_(lr)
-        for group in self.optimizer.param_groups:
-            if not isinstance(group["lr"], Tensor):
-                group["lr"] = lr
+        set_lr(self.optimizer, lr)
 
 
 def _add(a: LossAndGradients, b: LossAndGradients) -> LossAndGradients:
