@@ -25,9 +25,11 @@ from mnistbench.schema.errors import InputError, RunError, first_line
 from mnistbench.workload.augment import build_augment, shifted_views
 from mnistbench.workload.batches import Preprocess
 from mnistbench.workload.chwn_layout import ChwnNetwork
+from mnistbench.workload.component_checks import check_components, check_schedule
 from mnistbench.workload.losses import build_loss
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
+from mnistbench.workload.own_components import own_fields
 
 __all__ = ["build_parts", "differs_by_process"]
 
@@ -57,6 +59,7 @@ def build_parts(context: RunContext, ledger: Ledger) -> BuiltParts:
 
 def _build(context: RunContext) -> BuiltParts:
     config, accelerator, plan = context.config, context.accelerator, context.plan
+    decide_together(accelerator, lambda: _try_own(context))
     set_seed(config.seed)  # the same weights on every process
     layout = torch.channels_last if plan.channels_last else torch.contiguous_format
     model = (
@@ -80,6 +83,22 @@ def _build(context: RunContext) -> BuiltParts:
         evaluator=_evaluator(context, inner, network),
         num_parameters=num_parameters,
     )
+
+
+def _try_own(context: RunContext) -> None:
+    """Try the user's own components on made-up data; built-in ones need no trial.
+
+    Raises:
+        InputError: a run could not train with one.
+    """
+    config, batch_plan = context.config, context.batch_plan
+    if {*own_fields(config)} - {"dataset"}:
+        dtype = getattr(torch, context.plan.autocast_dtype)
+        shape, device = context.data.loaded.shape, context.accelerator.device
+        for _ in check_components(config, shape, device=device, dtype=dtype):
+            pass
+        length = {"num_steps": batch_plan.num_steps, "steps_per_epoch": batch_plan.steps_per_epoch}
+        check_schedule(config, **length)
 
 
 def _stock_step(

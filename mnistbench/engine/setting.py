@@ -42,6 +42,7 @@ from mnistbench.schema.user_code import code_hashes
 from mnistbench.workload.batches import BatchPlan
 from mnistbench.workload.generated import DIGIT_SHAPE
 from mnistbench.workload.models import check_model
+from mnistbench.workload.own_components import check_own, own_fields
 from mnistbench.workload.schedules import lr_factor
 
 __all__ = ["run_context", "start_setting"]
@@ -60,6 +61,8 @@ def start_setting(config: RunConfig, ledger: Ledger, *, held: ExitStack) -> Sett
     """
     check_precision(config)
     code_as_imported(config)  # before it is imported
+    for field in own_fields(config):
+        check_own(config, field)
     if not is_own(config.dataset):
         check_model(config, DIGIT_SHAPE)
     launch = this_launch()
