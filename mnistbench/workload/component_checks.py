@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mnistbench.schema.component import DataShape
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
-from mnistbench.workload.components import user_errors
+from mnistbench.schema.user_calls import user_errors
 from mnistbench.workload.losses import LossFn, build_loss
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
