@@ -75,18 +75,18 @@ def _module(field: str, reference: str, here: Path) -> ModuleType:
     except ModuleNotFoundError as error:
         if not f"{name}.".startswith(f"{error.name}."):
             raise  # of another module, inside
-        if own is None:
+        if not own:
             near = _near_module(str(error.name))
             raise InputError(f"{field}: there is no module {error.name}{near}") from None
     found = getattr(module, "__file__", None)
-    if own and not (found and own.samefile(found)):
+    if module is None or (own and not (found and own[0].samefile(found))):
         top = sys.modules[name.partition(".")[0]]
-        path = f"./{own.relative_to(here)}"
+        path = f"./{own[0].relative_to(here)}"
         raise InputError(
             f"{field}: {path} is hidden by the module {top.__name__} of "
             f"{getattr(top, '__file__', None) or 'Python'}; write {path}:{attribute}"
         )
-    return module  # type: ignore[no-any-return]
+    return module
 
 
 def _near_module(missing: str) -> str:
