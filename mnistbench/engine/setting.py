@@ -33,13 +33,16 @@ from mnistbench.recorder.environment import set_threads
 from mnistbench.recorder.launcher import this_launch
 from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
+from mnistbench.schema.component import is_own
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
 from mnistbench.schema.provenance import sources_text
 from mnistbench.schema.streams import PASSING
 from mnistbench.workload.batches import BatchPlan
+from mnistbench.workload.generated import DIGIT_SHAPE
 from mnistbench.workload.models import check_model
+from mnistbench.workload.own_components import check_own, own_fields
 from mnistbench.workload.schedules import lr_factor
 
 __all__ = ["run_context", "start_setting"]
@@ -58,7 +61,10 @@ def start_setting(config: RunConfig, ledger: Ledger, *, held: ExitStack) -> Sett
     """
     check_precision(config)
     code_as_imported(config)  # before it is imported
-    check_model(config)
+    for field in own_fields(config):
+        check_own(config, field)
+    if not is_own(config.dataset):
+        check_model(config, DIGIT_SHAPE)
     launch = this_launch()
     if launch.world_size > 1 and launch.rank == 0:
         _log.info(f"waiting for {launch.world_size} processes to meet", extra=PASSING)
@@ -92,6 +98,7 @@ def _start_together(
         interconnect = measure_interconnect(accelerator)
     with ledger.phase("data"):
         data = place_data(config, accelerator)
+    decide_together(accelerator, lambda: check_model(config, data.loaded.shape))
     batch_plan = _batch_plan(accelerator, config, num_train=data.info.num_train)
     decide_together(accelerator, lambda: _check_graph(plan, config, batch_plan))
     same_code(config, accelerator)  # nor has it changed while it was imported
