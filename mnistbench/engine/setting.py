@@ -32,11 +32,13 @@ from mnistbench.recorder.environment import set_threads
 from mnistbench.recorder.launcher import this_launch
 from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
+from mnistbench.schema.component import is_own
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
 from mnistbench.schema.streams import PASSING
 from mnistbench.workload.batches import BatchPlan
+from mnistbench.workload.generated import DIGIT_SHAPE
 from mnistbench.workload.models import check_model
 from mnistbench.workload.schedules import lr_factor
 
@@ -55,7 +57,8 @@ def start_setting(config: RunConfig, ledger: Ledger, *, held: ExitStack) -> Sett
         ProcessLostError: the processes did not meet.
     """
     check_precision(config)
-    check_model(config)
+    if not is_own(config.dataset):
+        check_model(config, DIGIT_SHAPE)
     launch = this_launch()
     if launch.world_size > 1 and launch.rank == 0:
         _log.info(f"waiting for {launch.world_size} processes to meet", extra=PASSING)
@@ -87,6 +90,7 @@ def _start_together(
         interconnect = measure_interconnect(accelerator)
     with ledger.phase("data"):
         data = place_data(config, accelerator)
+    decide_together(accelerator, lambda: check_model(config, data.loaded.shape))
     batch_plan = _batch_plan(accelerator, config, num_train=data.info.num_train)
     decide_together(accelerator, lambda: _check_graph(plan, config, batch_plan))
     return Setting(
