@@ -25,9 +25,11 @@ from mnistbench.schema.errors import InputError, RunError, first_line
 from mnistbench.workload.augment import build_augment, shifted_views
 from mnistbench.workload.batches import Preprocess
 from mnistbench.workload.chwn_layout import ChwnNetwork
+from mnistbench.workload.component_checks import check_components, check_schedule
 from mnistbench.workload.losses import build_loss
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
+from mnistbench.workload.own_components import own_fields
 
 __all__ = ["build_parts", "differs_by_process"]
 
@@ -35,7 +37,7 @@ _WITH_SYNC_BATCH_NORM = {"cuda", "xpu", "hpu"}
 """Devices for which torch has it; its kernels are not there for the CPU."""
 
 Network = Callable[[Tensor], Tensor]
-"""Normalised images ``[B, 1, 28, 28]`` to logits ``[B, 10]``."""
+"""Normalised images ``[B, C, H, W]`` to logits ``[B, num_classes]``."""
 
 
 def build_parts(context: RunContext, ledger: Ledger) -> BuiltParts:
@@ -57,9 +59,14 @@ def build_parts(context: RunContext, ledger: Ledger) -> BuiltParts:
 
 def _build(context: RunContext) -> BuiltParts:
     config, accelerator, plan = context.config, context.accelerator, context.plan
+    decide_together(accelerator, lambda: _try_own(context))
     set_seed(config.seed)  # the same weights on every process
     layout = torch.channels_last if plan.channels_last else torch.contiguous_format
-    model = build_model(config).to(accelerator.device).to(memory_format=layout)
+    model = (
+        build_model(config, context.data.loaded.shape)
+        .to(accelerator.device)
+        .to(memory_format=layout)
+    )
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     if accelerator.device.type in _WITH_SYNC_BATCH_NORM and accelerator.num_processes > 1:
         # over the global batch, as on one process
@@ -76,6 +83,22 @@ def _build(context: RunContext) -> BuiltParts:
         evaluator=_evaluator(context, inner, network),
         num_parameters=num_parameters,
     )
+
+
+def _try_own(context: RunContext) -> None:
+    """Try the user's own components on made-up data; built-in ones need no trial.
+
+    Raises:
+        InputError: a run could not train with one.
+    """
+    config, batch_plan = context.config, context.batch_plan
+    if {*own_fields(config)} - {"dataset"}:
+        dtype = getattr(torch, context.plan.autocast_dtype)
+        shape, device = context.data.loaded.shape, context.accelerator.device
+        for _ in check_components(config, shape, device=device, dtype=dtype):
+            pass
+        length = {"num_steps": batch_plan.num_steps, "steps_per_epoch": batch_plan.steps_per_epoch}
+        check_schedule(config, **length)
 
 
 def _stock_step(
@@ -101,6 +124,7 @@ def _objective(context: RunContext, network: Network) -> Objective:
         network=network,
         loss_fn=build_loss(context.config),
         preprocess=_preprocess(context, augmented=True),
+        blank=context.data.blank,
         num_microbatches=_num_microbatches(context),
     )
 
@@ -150,6 +174,7 @@ def _preprocess(context: RunContext, *, augmented: bool) -> Preprocess:
         std=loaded.pixel_std,
         augment=build_augment(config) if augmented else None,
         seed=config.seed,
+        device=context.accelerator.device,
     )
 
 
@@ -228,7 +253,7 @@ def _prepare(context: RunContext, parts: BuiltParts) -> tuple[Evaluator, str | I
     try:
         parts.step.prepare(context.batch_plan.warmup_shards())
         if parts.step.plan.mode == "compiled":
-            return parts.evaluator.compiled(device=context.accelerator.device), None
+            return parts.evaluator.compiled(context.data.blank), None
     except RuntimeError as error:
         if is_process_loss(error):
             raise
