@@ -37,8 +37,8 @@ from mnistbench.schema.component import is_own
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
+from mnistbench.schema.provenance import sources_text
 from mnistbench.schema.streams import PASSING
-from mnistbench.schema.user_code import code_hashes
 from mnistbench.workload.batches import BatchPlan
 from mnistbench.workload.generated import DIGIT_SHAPE
 from mnistbench.workload.models import check_model
@@ -85,8 +85,8 @@ def _start_together(
     if accelerator.device.type != "cpu":
         ledger.synchronize = torch.accelerator.synchronize
     decide_together(accelerator, lambda: held.enter_context(invocation_lock(config)))
-    hashes = code_hashes(one.info for one in code)
-    resume_point = decide_together(accelerator, lambda: find_resume_point(config, hashes))
+    told = sources_text(one.info for one in code)
+    resume_point = decide_together(accelerator, lambda: find_resume_point(config, code=told))
     if resume_point:
         config = config.model_copy(update={"output_dir": str(resume_point.folder)})
     decide_together(accelerator, lambda: check_writable(_output_dir(config)))
