@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from mnistbench.engine import build
 from mnistbench.engine.run import Outcome, Run, TrainingState
 from mnistbench.engine.setting import run_context, start_setting
+from mnistbench.engine.warm_up import warm_up
 from mnistbench.recorder.clock import Ledger
 
 
@@ -19,7 +20,7 @@ def built_run(config, *, warm=True):
 
 def warmed_up(run):
     """The same run, warmed up."""
-    return run._replace(parts=build._warm_up(run.context, run.parts))
+    return run._replace(parts=warm_up(run.context, run.parts))
 
 
 def batches(run):
