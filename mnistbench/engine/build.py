@@ -36,7 +36,7 @@ _WITH_SYNC_BATCH_NORM = {"cuda", "xpu", "hpu"}
 """Devices for which torch has it; its kernels are not there for the CPU."""
 
 Network = Callable[[Tensor], Tensor]
-"""Normalised images ``[B, 1, 28, 28]`` to logits ``[B, 10]``."""
+"""Normalised images ``[B, C, H, W]`` to logits ``[B, num_classes]``."""
 
 
 def build_parts(context: RunContext, ledger: Ledger) -> BuiltParts:
@@ -76,10 +76,11 @@ def _in_layout(context: RunContext) -> RunContext:
 def _why_not_run(context: RunContext) -> str | None:
     """What the network raises on blank images, or in its gradients, in the planned layout."""
     device = context.accelerator.device
-    images, _ = blank_inputs(context.batch_plan.warmup_shards()[0], device)
+    images, _ = blank_inputs(context.batch_plan.warmup_shards()[0], context.data.blank)
     try:
         network = _network(context.plan, device, _model(context))
-        network(_preprocess(context, augmented=False)(images)).sum().backward()
+        logits = network(_preprocess(context, augmented=False)(images))
+        torch.autograd.backward(logits.sum())
     except Exception as error:  # the user's code raises what it likes
         return first_line(error)
     return None
@@ -137,8 +138,8 @@ def _model(context: RunContext) -> nn.Module:
     """The network of the run's seed, in place and in the planned layout."""
     set_seed(context.config.seed)  # the same weights on every process
     layout = torch.channels_last if context.plan.channels_last else torch.contiguous_format
-    model = build_model(context.config).train().to(context.accelerator.device)
-    return model.to(memory_format=layout)
+    model = build_model(context.config, context.data.loaded.shape)
+    return model.to(context.accelerator.device).to(memory_format=layout)
 
 
 def _optimizer(context: RunContext, model: nn.Module) -> torch.optim.Optimizer:
@@ -146,7 +147,7 @@ def _optimizer(context: RunContext, model: nn.Module) -> torch.optim.Optimizer:
     config, plan = context.config, context.plan
     optimizer = build_optimizer(model, config, fused=plan.fused_optimizer)
     for group in optimizer.param_groups if "optimizer" in plan.own else ():
-        group.setdefault("lr_scale", float(group.get("lr", config.lr)) / config.lr)
+        group.setdefault("lr_scale", float(group["lr"]) / config.lr)
     return optimizer
 
 
@@ -178,6 +179,7 @@ def _objective(context: RunContext, network: Network) -> Objective:
         network=network,
         loss_fn=_loss(context),
         preprocess=_preprocess(context, augmented=True),
+        blank=context.data.blank,
         num_microbatches=_num_microbatches(context),
     )
 
@@ -227,6 +229,7 @@ def _preprocess(context: RunContext, *, augmented: bool) -> Preprocess:
         std=loaded.pixel_std,
         augment=build_augment(config) if augmented else None,
         seed=config.seed,
+        device=context.accelerator.device,
     )
 
 

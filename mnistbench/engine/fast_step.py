@@ -64,7 +64,7 @@ class FastStep:
         """`objective` computes with `model`'s weights; `optimizer` is torch's, not prepared."""
         self.plan, self.model, self.optimizer, self.objective = plan, model, optimizer, objective
         self.allreduce = allreduce
-        self._peak_lr = float(optimizer.param_groups[0].get("lr", 0))  # not all have a rate
+        self._peak_lr = float(optimizer.param_groups[0]["lr"])
         self._weights = [weight for weight in model.parameters() if weight.requires_grad]
         self._device = self._weights[0].device
         self._full: tuple[int, float] | None = None
@@ -92,7 +92,7 @@ class FastStep:
         return losses
 
     def update(self, images: Tensor, labels: Tensor, draws: Tensor | None, weight: float) -> Tensor:
-        """The whole step on images uint8 ``[b, 28, 28]``; gives the weighted loss, detached."""
+        """The whole step on images ``[b, C, H, W]``; gives the weighted loss, detached."""
         loss, grads = self.gradients(images, labels, draws, weight)
         self._apply(self.allreduce(grads))
         return loss
@@ -105,7 +105,7 @@ class FastStep:
         return pairwise_sum((self._gradients(piece, weight) for piece in cut), _add)
 
     def _gradients(self, piece: MicroBatch, weight: float) -> LossAndGradients:
-        network, loss_fn, preprocess, _ = self.objective
+        network, loss_fn, preprocess, *_ = self.objective
         loss = loss_fn(network(preprocess.apply(piece.images, piece.draws)), piece.labels)
         if piece.share * weight != 1:
             loss = loss * (piece.share * weight)
@@ -276,7 +276,7 @@ class FastStep:
         return batch.images, batch.labels, self.objective.preprocess.draw(batch.part)
 
     def _blank(self, shard: BatchShard) -> StepInputs:
-        images, labels = blank_inputs(shard, self._device)
+        images, labels = blank_inputs(shard, self.objective.blank)
         return images, labels, self.objective.preprocess.draw(shard)
 
     def _set_lr(self, lr: float) -> None:

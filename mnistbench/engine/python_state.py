@@ -42,11 +42,12 @@ def _held_by(value: object) -> Iterable[object]:
         return value
     if isinstance(value, FunctionType):
         return _read_by(value)
-    known = ("__func__", "__self__") if isinstance(value, MethodType) else ()
-    known = ("func", "args", "keywords") if isinstance(value, partial) else known
+    if isinstance(value, partial):
+        return value.func, value.args, value.keywords
+    if isinstance(value, MethodType):
+        return value.__func__, value.__self__
     forward = [type(value).forward] if isinstance(value, nn.Module) else []
-    held = getattr(value, "__dict__", {}).values()
-    return [*held, *forward, *(getattr(value, name) for name in known)]
+    return [*getattr(value, "__dict__", {}).values(), *forward]
 
 
 def _read_by(function: FunctionType) -> Iterable[object]:

@@ -114,7 +114,7 @@ class StockStep:
         compiled = self._compiles or compiled_graphs() > before
         return observe(
             self.objective,
-            blank_inputs(shards[0], self._device)[0],
+            blank_inputs(shards[0], self.objective.blank)[0],
             model=self._inner,
             kernels=seen.kernels,
             ran="compiled" if compiled else "eager",
@@ -147,4 +147,4 @@ class StockStep:
             scaler.load_state_dict(before)
 
     def _blank(self, shard: BatchShard) -> Batch:
-        return Batch(*blank_inputs(shard, self._device), shard)
+        return Batch(*blank_inputs(shard, self.objective.blank), shard)

@@ -40,7 +40,7 @@ def _prepare(context: RunContext, parts: BuiltParts) -> tuple[Evaluator, str | I
     try:
         parts.step.prepare(context.batch_plan.warmup_shards())
         if parts.step.plan.mode == "compiled":
-            return parts.evaluator.compiled(device=context.accelerator.device), None
+            return parts.evaluator.compiled(context.data.blank), None
     except Exception as error:  # the user's code may raise what it likes where it is compiled
         if isinstance(error, InputError) or is_process_loss(error):
             raise

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mnistbench.schema.component import is_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.workload.muon import MuonAdamW
+from mnistbench.workload.own_components import own_optimizer
 
 __all__ = ["OPTIMIZERS", "build_optimizer", "set_lr"]
 
@@ -24,19 +26,21 @@ def build_optimizer(
     Build it once the model is on its device. Its learning rate starts at ``config.lr``; `set_lr`
     follows a schedule.
     """
+    if is_reference(config.optimizer):
+        return own_optimizer(model, config)
     return OPTIMIZERS[config.optimizer](model, config, fused)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Set the learning rate of all groups; one with an ``lr_scale`` has that multiple of `lr`.
 
-    A rate that is a tensor stays the same tensor. A group without a rate is left alone.
+    A rate that is a tensor stays the same tensor.
     """
     for group in optimizer.param_groups:
         rate = lr * group.get("lr_scale", 1.0)
-        if isinstance(group.get("lr"), Tensor):
+        if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rate)
-        elif "lr" in group:
+        else:
             group["lr"] = rate
 
 
