@@ -58,19 +58,20 @@ def build_parts(context: RunContext, ledger: Ledger) -> BuiltParts:
 
 
 def _in_layout(context: RunContext) -> RunContext:
-    """`context`, but for channels last where the user's network runs only without.
+    """`context`, but for channels last where the user's network cannot have it.
 
-    One that calls ``view`` does so. What it raises either way is left to whoever builds it.
+    One that calls ``view`` cannot.
     """
     plan = context.plan
     if not (plan.channels_last and "model" in plan.own):
         return context
-    other = replace(plan, channels_last=False, memory_format="contiguous")
-    reasons = [_why_not_run(replace(context, plan=one)) for one in (plan, other)]
-    if reasons[0] is None or reasons[1] is not None:
+    reason = decide_together(context.accelerator, lambda: _why_not_run(context))
+    if reason is None:
         return context
-    _log.warning(f"the model runs as with --no-channels-last: {reasons[0]}")
-    return replace(context, plan=other)
+    if context.accelerator.is_main_process:
+        _log.warning(f"the model runs as with --no-channels-last: {reason}")
+    contiguous = replace(plan, channels_last=False, memory_format="contiguous")
+    return replace(context, plan=contiguous)
 
 
 def _why_not_run(context: RunContext) -> str | None:

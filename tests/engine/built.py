@@ -14,8 +14,8 @@ def built_run(config, *, warm=True):
     ledger = Ledger()
     context = run_context(start_setting(config, ledger, held=ExitStack()), seed=config.seed)
     state = TrainingState(ledger=ledger, losses=context.no_losses(), timer=context.new_timer())
-    run = Run(context, build._build(context), state, Outcome())
-    return warmed_up(run) if warm else run
+    parts = build.build_parts(context, ledger) if warm else build._build(context)
+    return Run(context, parts, state, Outcome())
 
 
 def warmed_up(run):
