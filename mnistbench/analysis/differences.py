@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.stability import code_change
+from mnistbench.schema.component import flat_arguments
 from mnistbench.schema.escaping import brief
 from mnistbench.schema.provenance import sources_text
 from mnistbench.schema.record import RunRecord
@@ -38,7 +39,12 @@ _Reader: TypeAlias = Callable[[RunRecord], Any]
 
 
 def _configured(name: str) -> _Reader:
-    return lambda record: as_left_to_the_run(record.config).get(name)
+    return lambda record: _settings(record).get(name)
+
+
+def _settings(record: RunRecord) -> dict[str, Any]:
+    """The configuration, in which each argument is a value of its own."""
+    return flat_arguments(as_left_to_the_run(record.config))
 
 
 def _found(name: str) -> _Reader:
@@ -118,7 +124,7 @@ def subject(
 ) -> dict[str, str]:
     """What B differs in beyond `needs`: the comparison's subject, as name -> ``B's for A's``."""
     runs = (*a, *b)
-    names = dict.fromkeys(key for record in runs for key in record.config)
+    names = dict.fromkeys(key for record in runs for key in _settings(record))
     readers = {name: _configured(name) for name in names if name not in _ELSEWHERE}
     readers |= {**_CONDITIONS, **{name: _found(name) for name in (*_SOFTWARE, *CODE)}}
     readers |= {"git_commit": _commit, "code": lambda record: sources_text(record.code)}
@@ -157,8 +163,7 @@ def _versions(record: RunRecord) -> Mapping[str, Any]:
 
 def identity(record: RunRecord) -> dict[str, Any]:
     """All that makes a run this run, apart from its seed and its outcome."""
-    values = as_left_to_the_run(record.config)
-    config = {k: v for k, v in values.items() if k not in SAME_RUN}
+    config = {k: v for k, v in _settings(record).items() if k not in SAME_RUN}
     environment = {k: record.environment.get(k) for k in (*SHOWN, *CODE, "launcher")}
     environment["git_commit"] = _commit(record)
     if change := code_change(record):

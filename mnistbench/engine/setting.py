@@ -33,7 +33,7 @@ from mnistbench.recorder.environment import set_threads
 from mnistbench.recorder.launcher import this_launch
 from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
-from mnistbench.schema.component import is_own
+from mnistbench.schema.component import is_own, short_name
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
@@ -191,7 +191,7 @@ def _batch_plan(accelerator: Accelerator, config: RunConfig, *, num_train: int) 
 def _new_name(config: RunConfig) -> tuple[str, str]:
     """Now, in ISO 8601, and a name for a run that begins now."""
     now = datetime.now(UTC)
-    name = f"{config.recipe or config.model}-seed{config.seed}"
+    name = f"{config.recipe or short_name(config.model)[:60]}-seed{config.seed}"
     run_id = f"{now:%Y%m%d-%H%M%S}-{name}-{token_hex(2)}"
     return now.isoformat(timespec="milliseconds"), run_id
 
