@@ -66,9 +66,8 @@ def _module(field: str, reference: str, here: Path) -> ModuleType:
     """Import a module by its name; refuse another one than the working directory's."""
     name, attribute, _ = parse_reference(reference)
     base = here.joinpath(*name.split("."))
-    own = next(
-        (one for one in (base / "__init__.py", base.with_suffix(".py")) if one.is_file()), None
-    )
+    files = (base / "__init__.py", base.with_suffix(".py"))
+    own = [file for file in files if file.is_file()]
     module = None
     try:
         module = importlib.import_module(name)
@@ -117,7 +116,7 @@ def _file(field: str, place: str) -> ModuleType:
     if str(path.parent) not in sys.path:
         sys.path.insert(1, str(path.parent))  # for what it imports from beside it
     module = sys.modules[name] = ModuleType(name)
-    module.__file__ = str(path)
+    module.__file__, module.__package__ = str(path), ""
     try:
         _FreshLoader(name, str(path)).exec_module(module)
     except BaseException:
