@@ -154,7 +154,13 @@ def _executor(options: _Options) -> Executor:
 
 
 def _plan(cells: Sequence[Cell], folder: SweepFolder, options: _Options) -> str:
-    rows = [{"cell": cell.id, "state": _state(cell, folder)} for cell in cells]
+    of_own = any(cell.code for cell in cells)
+    rows = [
+        {"cell": cell.id}
+        | ({"code": cell.code or "–"} if of_own else {})
+        | {"state": _state(cell, folder)}
+        for cell in cells
+    ]
     if options.format in {"json", "csv"}:
         return data_text(rows, options.format)
     screen = Screen.of(sys.stdout, wide=options.wide).in_format(options.format)
