@@ -134,8 +134,8 @@ def _check_sum(loss_fn: LossFn, logits: Tensor, labels: Tensor) -> None:
     mean = sum(len(part[1]) * float(_loss(loss_fn, *part)) for part in parts) / _NUM_SAMPLES
     if whole == again and abs(mean - whole) > _TOLERANCE * max(abs(whole), 1e-3):
         raise InputError(
-            f"loss: {_NUM_SAMPLES} samples give {whole:.4g}, their parts {mean:.4g} on average; it "
-            "should be the mean over samples of a loss of each, which processes can share"
+            f"loss: {_NUM_SAMPLES} samples give {whole:.4g}, their parts {mean:.4g} on average, "
+            "but processes share a batch; return the mean over samples of each one's own loss"
         )
 
 

@@ -66,9 +66,8 @@ def _module(field: str, reference: str, here: Path) -> ModuleType:
     """Import a module by its name; refuse another one than the working directory's."""
     name, attribute, _ = parse_reference(reference)
     base = here.joinpath(*name.split("."))
-    own = next(
-        (one for one in (base / "__init__.py", base.with_suffix(".py")) if one.is_file()), None
-    )
+    files = (base / "__init__.py", base.with_suffix(".py"))
+    own = [file for file in files if file.is_file()]
     module = None
     try:
         module = importlib.import_module(name)
