@@ -19,6 +19,7 @@ __all__ = [
     "code_of",
     "conditions",
     "identity",
+    "settings_of",
     "subject",
     "surroundings",
     "values_of",
@@ -39,11 +40,11 @@ _Reader: TypeAlias = Callable[[RunRecord], Any]
 
 
 def _configured(name: str) -> _Reader:
-    return lambda record: _settings(record).get(name)
+    return lambda record: settings_of(record).get(name)
 
 
-def _settings(record: RunRecord) -> dict[str, Any]:
-    """The configuration, in which each argument is a value of its own."""
+def settings_of(record: RunRecord) -> dict[str, Any]:
+    """The configuration of `record`, in which each argument is a value of its own."""
     return flat_arguments(as_left_to_the_run(record.config))
 
 
@@ -128,7 +129,7 @@ def subject(
 ) -> dict[str, str]:
     """What B differs in beyond `needs`: the comparison's subject, as name -> ``B's for A's``."""
     runs = (*a, *b)
-    names = dict.fromkeys(key for record in runs for key in _settings(record))
+    names = dict.fromkeys(key for record in runs for key in settings_of(record))
     readers = {name: _configured(name) for name in names if name not in _ELSEWHERE}
     readers |= {**_CONDITIONS, **{name: _found(name) for name in (*_SOFTWARE, *CODE)}}
     readers |= {"git_commit": _commit}
@@ -169,7 +170,7 @@ def _versions(record: RunRecord) -> Mapping[str, Any]:
 
 def identity(record: RunRecord) -> dict[str, Any]:
     """All that makes a run this run, apart from its seed and its outcome."""
-    config = {k: v for k, v in _settings(record).items() if k not in SAME_RUN}
+    config = {k: v for k, v in settings_of(record).items() if k not in SAME_RUN}
     environment = {k: record.environment.get(k) for k in (*SHOWN, *CODE, "launcher")}
     environment["git_commit"] = _commit(record)
     if change := code_change(record):

@@ -6,8 +6,6 @@ import pytest
 import torch
 from accelerate.utils import set_seed
 
-from mnistbench.engine.run_seeds import train
-from mnistbench.schema.errors import InputError
 from mnistbench.workload.losses import build_loss
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
