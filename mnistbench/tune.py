@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from pydantic.fields import FieldInfo
+
 from mnistbench.analysis.number_text import NOT_MEASURED, goal, setting_text
 from mnistbench.cli import at_home, exit_on_input_error, say, show
 from mnistbench.flags import parse
@@ -42,19 +44,38 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
+_DEFAULTS = {
+    "lr": "seven rates around that of the recipe or file",
+    "seed": "0..2, or 0..4 with a target",
+}
+
+
 class _Options(GridFlags):
     """Find the best learning rate of each loss, optimizer, model or schedule, to compare them.
 
     --loss cross-entropy,my_nets:gce tries both in as many configurations, with the same seeds and
     steps, chooses on val, and writes cross-entropy.yaml and gce.yaml. Flags of `mnistbench train`
-    take lists, as in `mnistbench sweep`, and are searched as well. By default there are seven
-    learning rates around that of the recipe, and three seeds, or five with a --target-accuracy. The
-    same command continues a search that was stopped.
+    take lists, as in `mnistbench sweep`, and are searched as well. The same command continues a
+    search that was stopped.
     """
 
     prog: ClassVar = "mnistbench tune"
     groups: ClassVar = {"Search": "output_dir", "Result": "select"}
-    common: ClassVar = GridFlags.common | {"by", "model", "loss", "optimizer", "target_accuracy"}
+    common: ClassVar = frozenset(
+        {
+            *(
+                "output_dir",
+                "config",
+                "jobs",
+                "dry_run",
+                "select",
+                "by",
+                "recipe",
+                "target_accuracy",
+            ),
+            *("model", "loss", "optimizer", "lr", "seed"),
+        }
+    )
 
     output_dir: Path = Path("tuned")
     """Folder of the search and its results. Runs that it already holds are not repeated."""
@@ -69,8 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv`; exit status 1 if a run failed."""
     argv = sys.argv[1:] if argv is None else argv
     with exit_on_input_error(argv):
-        fields = {name: field for name, field in list_fields().items() if name != "processes"}
-        options, typed = parse(_Options, argv, fields)
+        options, typed = parse(_Options, argv, _fields())
         check_flags(options, select=options.select)
         grid = axes_of(typed)
         axes = {name: values_of(name, text) for name, text in grid.items()}
@@ -93,6 +113,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _fields() -> dict[str, FieldInfo]:
+    """The fields that take lists; a comparison in turn is of one process, and so is this."""
+    fields = {name: field for name, field in list_fields().items() if name != "processes"}
+    for name, default in _DEFAULTS.items():
+        fields[name].description = f"{fields[name].description} Default: {default}."
+    return fields
+
+
 def _conclude(found: Sequence[Contender], by: str, options: _Options, argv: Sequence[str]) -> str:
     """Write the best configuration of each, and say which it is and how to go on."""
     from mnistbench.output.selection_table import render_tuned
@@ -102,7 +130,7 @@ def _conclude(found: Sequence[Contender], by: str, options: _Options, argv: Sequ
     asked = next(one for one in found if not one.denser).rates
     rates = asked
     for its in tuned:
-        rates = wider(rates, its.chosen.winner.runs[0].config["lr"]) if its.at_end else rates
+        rates = wider(rates, float(its.values[0]["lr"])) if its.at_end else rates
     command = _compare(found, tuned) if rates == asked else _search_on(argv, rates)
     return render_tuned(
         tuned,

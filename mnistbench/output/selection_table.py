@@ -97,26 +97,32 @@ def render_tuned(
         return json.dumps({"by": by, "rows": rows, "next": command}, indent=1, allow_nan=False)
     screen = screen.in_format(table_format)
     table = screen.table([_tuned_cells(one, by) for one in found], names=[by])
-    unsure = [f"{t.name}: {t.chosen.why_unsure}" for t in found if t.chosen.why_unsure]
-    told = [f"{one.name}: {note}" for one in found for note in one.notes]
+    told = [f"{one.name}: {note}" for one in found for note in (_tuned_choice(one), *one.notes)]
     notes = dict.fromkeys(note for one in found for note in _notes(one.chosen))
-    lines = screen.lines([*told, *unsure, *notes])
     fenced = f"```sh\n{command}\n```" if screen.is_markdown else f"  {command}"
-    return f"{table}\n\n{lines}\n\nnext:{screen.end}{fenced}"
+    parts = [table, screen.lines(told), screen.lines([*notes]), f"next:{screen.end}{fenced}"]
+    return "\n\n".join(parts)
 
 
 def _tuned_cells(tuned: Tuned, by: str) -> dict[str, str]:
     """A row of the table: column -> text."""
-    chosen, (best, *others) = tuned.chosen, tuned.values
-    cells = {by: tuned.name, **best, **_cells(chosen.winner, chosen)}
-    del cells["status"]
-    behind = [f"{name} {text}" for name, text in others[0].items()] if others else []
-    change = chosen.change and shift_text(chosen.change, METRICS[chosen.metric], prefix="")
-    return cells | {
-        "tried": str(len(tuned.values)),
-        "runner-up": ", ".join(behind) or NOT_MEASURED,
-        "against the best": change or NOT_MEASURED,
-    }
+    figures = _cells(tuned.chosen.winner, tuned.chosen)
+    del figures["status"]
+    return {by: tuned.name, **tuned.values[0], **figures, "tried": str(len(tuned.values))}
+
+
+def _tuned_choice(tuned: Tuned) -> str:
+    """The best, how sure that is, and the one behind it."""
+    chosen, (best, *others) = tuned.chosen, (_settings_text(values) for values in tuned.values)
+    behind = ""
+    if chosen.change:
+        change = shift_text(chosen.change, METRICS[chosen.metric])
+        behind = f"; runner-up: {others[0]}, against the best {change}"
+    return f"{best} ({_confidence_text(chosen)}){behind}"
+
+
+def _settings_text(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {text}" for name, text in values.items())
 
 
 def _tuned_export(tuned: Tuned, by: str) -> dict[str, Any]:
