@@ -32,7 +32,6 @@ from mnistbench.schema.record import RunRecord
 
 __all__ = [
     "GridFlags",
-    "axes_of",
     "check_flags",
     "grid_of",
     "list_fields",
@@ -114,11 +113,6 @@ def check_flags(options: GridFlags, *, select: str | None) -> None:
             f"select: {select} depends on speed, and cells side by side spoil each "
             "other's; leave --jobs out"
         )
-
-
-def axes_of(typed: Mapping[str, Any]) -> dict[str, str]:
-    """What was typed for each field, as `mnistbench.launch.grid.values_of` reads it."""
-    return {name: ",".join(words) for name, words in typed.items()}
 
 
 def grid_of(axes: Mapping[str, Sequence[Any]], options: GridFlags) -> list[Cell]:

@@ -10,7 +10,6 @@ from mnistbench.cli import at_home, exit_on_input_error, say, show
 from mnistbench.flags import parse
 from mnistbench.grid_search import (
     GridFlags,
-    axes_of,
     check_flags,
     grid_of,
     list_fields,
@@ -18,7 +17,7 @@ from mnistbench.grid_search import (
     results,
     run_cells,
 )
-from mnistbench.launch.grid import values_of
+from mnistbench.launch.grid import texts_of, values_of
 from mnistbench.launch.sweep_folder import SweepFolder
 from mnistbench.output.screen import Screen
 from mnistbench.output.tables import render_runs
@@ -32,8 +31,9 @@ class _Options(GridFlags):
     """Run a resumable grid search: train every combination of the values given, once each.
 
     The flags of `mnistbench train` take lists here, with spaces or commas. 0..9 is a range of
-    whole numbers, none stands for the default, shift+rotate is one value of --augment. The same
-    command continues a sweep that was stopped; other values add to it.
+    whole numbers, none stands for the default, shift+rotate is one value of --augment, and
+    --loss-args q=0.5,0.7 are two of an argument, for losses of your own. The same command
+    continues a sweep that was stopped; other values add to it.
     """
 
     prog: ClassVar = "mnistbench sweep"
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with exit_on_input_error(argv):
         options, typed = parse(_Options, argv, list_fields())
         check_flags(options, select=options.select)
-        grid = axes_of(typed)
+        grid = texts_of(typed)
         cells = grid_of({name: values_of(name, text) for name, text in grid.items()}, options)
         folder = SweepFolder(at_home("output_dir", options.output_dir))
         if options.dry_run:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic.fields import FieldInfo
 
@@ -18,7 +18,6 @@ from mnistbench.cli import at_home, exit_on_input_error, say, show
 from mnistbench.flags import parse
 from mnistbench.grid_search import (
     GridFlags,
-    axes_of,
     check_flags,
     grid_of,
     list_fields,
@@ -26,10 +25,11 @@ from mnistbench.grid_search import (
     results,
     run_cells,
 )
-from mnistbench.launch.grid import values_of
+from mnistbench.launch.grid import texts_of, values_of
 from mnistbench.launch.sweep_folder import SweepFolder
 from mnistbench.launch.tuning import Contender, compared, contenders, settings, wider
 from mnistbench.output.screen import Screen
+from mnistbench.schema.component import flat_arguments
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import is_read
 from mnistbench.schema.disk_space import say_written
@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with exit_on_input_error(argv):
         options, typed = parse(_Options, argv, _fields())
         check_flags(options, select=options.select)
-        grid = axes_of(typed)
+        grid = texts_of(typed)
         axes = {name: values_of(name, text) for name, text in grid.items()}
         by = compared(axes, options.by)
         found = contenders(axes, by=by, grid=partial(grid_of, options=options))
@@ -195,16 +195,18 @@ def _searched(found: Sequence[Contender], by: str) -> list[str]:
     """Fields that have several values among the cells of a contender."""
     names = ["lr"]
     for one in found:
-        cells = [cell.config.model_dump(mode="json") for cell in one.cells]
+        cells = [flat_arguments(cell.config.model_dump(mode="json")) for cell in one.cells]
         names += [name for name in cells[0] if any(c[name] != cells[0][name] for c in cells)]
     return [name for name in dict.fromkeys(names) if name not in {by, "seed"}]
 
 
 def _values(config: RunConfig, searched: Sequence[str]) -> dict[str, str]:
     """What `config` has for the fields that are searched, as text; a dash for what is not read."""
-    values: Mapping[str, Any] = config.model_dump(mode="json")
+    values = flat_arguments(config.model_dump(mode="json"))
     return {
-        name: setting_text(values[name]) if is_read(name, values) else NOT_MEASURED
+        name.rpartition(".")[2]: setting_text(values.get(name))
+        if is_read(name, values)
+        else NOT_MEASURED
         for name in searched
     }
 

@@ -57,6 +57,16 @@ BAD = [
     (["--lr-schedule", "poly"], "poly"),
     (["--learning-rate", "1"], "--learning-rate: unknown flag; did you mean --lr?"),
     (["--epochs", "1"], "did you mean --num-epochs?"),
+    (["--model", "nets:", "--quiet"], "--model: should be module:attribute or path"),
+    (["--model-args"], "--model-args: needs NAME=VALUE, such as width=32"),
+    (["--model-args", "width"], "--model-args: should be NAME=VALUE (got 'width')"),
+    (["--model-args", "a-b=1"], "--model-args: should be NAME=VALUE (got 'a-b=1')"),
+    (["--model-args", "a="], "--model-args: a: has no value (got ''); write null"),
+    (["--model-args", "a=#1"], "--model-args: a: has no value (got '#1'); write null"),
+    (["--model-args", "a=[1"], "--model-args: a, line 1: malformed YAML"),
+    (["--model-args", "a=1", "--model-args", "a=2"], "--model-args: a is there twice"),
+    (["--model", "nets:A", "--model-args", "a=.inf"], "--model-args: a: should be a text"),
+    (["--model-args", "a=1"], "--model-args: model simple-cnn takes none"),
     (["--batch-size=8"], "mean --global-batch-size or --per-device-batch-size?"),
     (["--optim", "adam"], "did you mean --optimizer?"),
     (["--data", "mnist"], "did you mean --dataset or --data-dir?"),
@@ -197,6 +207,39 @@ def test_later_layers_win(tmp_path):
     assert (config.global_batch_size, config.per_device_batch_size) == (None, 7)
     config = read_config({"recipe": "simple-cnn", "global_batch_size": 9}, path)
     assert (config.model, config.lr, config.global_batch_size) == ("simple-cnn", 0.5, 9)
+
+
+@pytest.mark.parametrize(
+    ("flags", "found"),
+    [
+        ([], {"q": 0.7, "t": 1}),
+        (["--loss-args", "q=0.5"], {"q": 0.5, "t": 1}),
+        (["--loss", "nets:gce", "--loss-args", "u=2"], {"q": 0.7, "t": 1, "u": 2}),
+        (["--loss", "nets:other"], {}),
+        (["--loss", "nets:other", "--loss-args", "q=0.5"], {"q": 0.5}),
+        (["--loss", "mse"], {}),
+        (["--recipe", "cnn4-ce"], {"q": 0.7, "t": 1}),
+    ],
+)
+def test_arguments_go_over_others_and_go_with_their_component(flags, found, capsys):
+    Path("run.yaml").write_text("loss: nets:gce\nloss_args: {q: 0.7, t: 1}\n")
+    assert door.main(["--config", "run.yaml", *flags, "--print-config"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["loss_args"] == found
+
+
+def test_arguments_are_words_of_yaml_and_are_printed_as_such(capsys):
+    told = ["width=32", "act=relu", "betas=[0.9,0.99]", "x=null", "on=no", "deep={a: [1e-3]}"]
+    argv = ["--optimizer", "torch.optim:NAdam", "--optimizer-args", *told]
+    found = {
+        "width": 32, "act": "relu", "betas": [0.9, 0.99], "x": None, "on": "no",
+        "deep": {"a": [0.001]}, "y": -1,
+    }  # fmt: skip
+    assert door.main([*argv, "--optimizer-args=y=-1", "--print-config"]) == 0
+    printed = capsys.readouterr().out
+    assert yaml.safe_load(printed)["optimizer_args"] == found
+    Path("run.yaml").write_text(printed)
+    assert door.main(["--config", "run.yaml", "--print-config"]) == 0
+    assert capsys.readouterr().out == printed
 
 
 @pytest.mark.parametrize("name", get_args(RecipeName))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from mnistbench.analysis.number_text import numbered
 from mnistbench.launch.cells import Cell, as_text
-from mnistbench.schema.component import ARGUMENTS_OF, is_reference, parse_reference
+from mnistbench.schema.component import ARGUMENTS_OF, is_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import APPLIES_TO, is_read
 from mnistbench.schema.errors import InputError
@@ -140,7 +141,7 @@ def _read_by(axes: Axes, by: str, value: Any) -> dict[str, Sequence[Any]]:
     """The `axes` of one contender: those that it reads, or that nobody does, which is an error."""
 
     def reads(name: str, one: Any) -> bool:
-        if name == ARGUMENTS_OF.get(by):
+        if name.partition(".")[0] == ARGUMENTS_OF.get(by):
             return is_reference(one)
         return APPLIES_TO.get(name, (None,))[0] != by or is_read(name, {by: one})
 
@@ -196,8 +197,8 @@ def _denser(cells: Sequence[Cell], by: str, most: int) -> list[float]:
 
 
 def _names(values: Sequence[str]) -> list[str]:
-    """A short name of each value, by which its file is called: of a reference its attribute."""
-    short = [parse_reference(v).attribute if is_reference(v) else v for v in values]
-    whole = map(as_text, values)
+    """A short name of each value, by which its file is called; no two the same."""
+    short = [as_text(value) for value in values]
+    whole = (re.sub(r"[^A-Za-z0-9.]+", "-", value).strip("-.") for value in values)
     apart = [one if short.count(one) == 1 else long for one, long in zip(short, whole, strict=True)]
     return numbered(apart)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, get_args
 
@@ -32,10 +33,12 @@ __all__ = [
     "OptimizerRef",
     "Reference",
     "ScheduleRef",
+    "flat_arguments",
     "is_data_path",
     "is_own",
     "is_reference",
     "parse_reference",
+    "short_name",
 ]
 
 ARGUMENTS_OF = {
@@ -110,6 +113,24 @@ def parse_reference(text: str) -> Reference:
     if is_file and ".." in re.split(r"[/\\]", place):
         raise ValueError("takes no .. in a path; run from a folder above it, or give it whole")
     return Reference(place, attribute, is_file)
+
+
+def short_name(value: str) -> str:
+    """The attribute of a reference, the last part of a path, or a built-in name as it is."""
+    name = value.rpartition(":")[2] if is_reference(value) else value
+    parts = re.split(r"[/\\]", name.rstrip("/\\")) if is_data_path(value) else [name]
+    return parts[-1].removesuffix(".npz") or value
+
+
+def flat_arguments(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` of a configuration with ``loss_args.q`` for ``q`` of ``loss_args``, and so on."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in ARGUMENTS_OF.values() and isinstance(value, Mapping):
+            flat |= {f"{name}.{argument}": one for argument, one in value.items()}
+        else:
+            flat[name] = value
+    return flat
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from mnistbench.schema.workload_config import WorkloadConfig
 __all__ = [
     "APPLIES_TO",
     "FAST_LOOP_FIELDS",
+    "OWN",
     "check_applies",
     "check_batch",
     "check_known_split",
@@ -20,7 +21,7 @@ __all__ = [
     "num_val",
 ]
 
-_OWN = "one of your own"
+OWN = "one of your own"
 """Stands in `APPLIES_TO` for every reference to code of the user's."""
 
 TRAIN_IMAGES: Mapping[str, int] = {
@@ -62,7 +63,7 @@ APPLIES_TO: Mapping[str, tuple[str, frozenset[str]]] = {
     "beta2": ("optimizer", frozenset({"adam", "adamw", "muon"})),
     "lr_warmup_steps": (
         "lr_schedule",
-        frozenset({"constant", "step", "exponential", "cosine", "linear", _OWN}),
+        frozenset({"constant", "step", "exponential", "cosine", "linear", OWN}),
     ),
     "lr_decay": ("lr_schedule", frozenset({"step", "exponential"})),
     "lr_decay_epochs": ("lr_schedule", frozenset({"step"})),
@@ -88,7 +89,7 @@ def is_read(name: str, values: Mapping[str, Any]) -> bool:
         return True
     field, choices = APPLIES_TO[name]
     chosen = values[field] if isinstance(values[field], list | tuple) else [values[field]]
-    return not choices.isdisjoint(_OWN if is_reference(one) else str(one) for one in chosen)
+    return not choices.isdisjoint(OWN if is_reference(one) else str(one) for one in chosen)
 
 
 def check_applies(given: Iterable[str], config: WorkloadConfig) -> None:
