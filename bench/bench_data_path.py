@@ -81,7 +81,7 @@ def readers(config, plan, device) -> dict[str, Callable[[], Iterator[torch.Tenso
     loaded, transformed = (load_dataset(config.dataset, config) for _ in range(2))
     preprocess = Preprocess(mean=loaded.pixel_mean, std=loaded.pixel_std)
     images, labels = loaded.train.data.to(device), loaded.train.targets.to(device)
-    normalise = transforms.Normalize((loaded.pixel_mean,), (loaded.pixel_std,))
+    normalise = transforms.Normalize(loaded.pixel_mean, loaded.pixel_std)
     transformed.train.transform = transforms.Compose([transforms.ToTensor(), normalise])
 
     def by_transforms():

@@ -29,8 +29,8 @@ from mnistbench.workload.batches import (
     mapped_batches,
     resident_batches,
 )
-from mnistbench.workload.digit_images import DigitImages
-from mnistbench.workload.generated import generate_digits
+from mnistbench.workload.generated import DIGIT_SHAPE, generate_digits
+from mnistbench.workload.image_set import ImageSet
 from mnistbench.workload.losses import build_loss
 from mnistbench.workload.mapped_files import DigitFile, MappedDigits
 from mnistbench.workload.models import build_model
@@ -103,7 +103,7 @@ def write_file(path: Path, num_images: int) -> DigitFile:
 
 
 def tensors_of(mapped: MappedDigits) -> tuple[torch.Tensor, torch.Tensor]:
-    digits = DigitImages((mapped.images, mapped.labels), train=True)
+    digits = ImageSet(mapped.images[:, None], mapped.labels)
     return digits.data, digits.targets
 
 
@@ -127,9 +127,9 @@ def batches_of(reading: str, plan: BatchPlan, file: DigitFile, *, resident) -> I
 def trainer(device: torch.device) -> Callable[[Batch], None]:
     """A plain step of simple-cnn."""
     config = RunConfig(model="simple-cnn")
-    model = build_model(config).to(device).to(memory_format=torch.channels_last)
+    model = build_model(config, DIGIT_SHAPE).to(device).to(memory_format=torch.channels_last)
     optimizer, loss_fn = build_optimizer(model, config), build_loss(config)
-    preprocess = Preprocess(mean=0.13, std=0.3)
+    preprocess = Preprocess(mean=(0.13,), std=(0.3,))
 
     def step(batch: Batch) -> None:
         optimizer.zero_grad()

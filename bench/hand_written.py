@@ -33,7 +33,7 @@ from mnistbench.workload.schedules import lr_at
 __all__ = ["train_by_hand"]
 
 _Loss = Callable[[Tensor, Tensor], Tensor]
-"""The loss ``[]`` of images uint8 ``[b, 28, 28]`` and labels int64 ``[b]``."""
+"""The loss ``[]`` of images uint8 ``[b, 1, 28, 28]`` and labels int64 ``[b]``."""
 
 _Step = Callable[[Tensor, Tensor, float], Tensor]
 """Trains on images and labels at a learning rate; gives the loss ``[]``, detached."""
@@ -69,11 +69,11 @@ def _warm_step(
     """A step on new weights that has met its shapes, and was compiled, on blank data."""
     torch.manual_seed(config.seed)
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
-    model = build_model(config).to(device).to(memory_format=layout)
+    model = build_model(config, loaded.shape).to(device).to(memory_format=layout)
     optimizer = build_optimizer(model, config)
     loss_of = _loss(config, model, loaded, device=device)
     step = _eager(optimizer, loss_of)
-    images = torch.zeros(batch, 28, 28, dtype=torch.uint8, device=device)
+    images = torch.zeros(batch, *loaded.shape[:3], dtype=torch.uint8, device=device)
     labels = torch.zeros(batch, dtype=torch.int64, device=device)
     with _put_back(model, optimizer), torch._dynamo.config.patch(trace_autograd_ops=True):  # noqa: SLF001
         step(images, labels, config.lr)
@@ -91,10 +91,11 @@ def _loss(
     if config.batch_last and device.type == "cpu":
         network = ChwnNetwork(model, dtype=torch.bfloat16 if bf16 else torch.float32)
         bf16 = False  # it casts by itself
-    scale, shift = 1 / (255 * loaded.pixel_std), loaded.pixel_mean / loaded.pixel_std
+    (mean,), (std,) = loaded.pixel_mean, loaded.pixel_std
+    scale, shift = 1 / (255 * std), mean / std
 
     def loss_of(images: Tensor, labels: Tensor) -> Tensor:
-        pixels = images.unsqueeze(1).float().mul_(scale).sub_(shift)
+        pixels = images.float().mul_(scale).sub_(shift)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             logits = network(pixels)
         return loss_fn(logits.float(), labels)

@@ -37,13 +37,14 @@ def train_like_the_articles(
     dataset.transform = transforms.Compose(
         [
             transforms.ToTensor(),
-            transforms.Normalize((loaded.pixel_mean,), (loaded.pixel_std,)),
+            transforms.Normalize(loaded.pixel_mean, loaded.pixel_std),
         ]
     )
     order = epoch_order(len(dataset), seed=config.seed, epoch=0)
     loader = DataLoader(dataset, batch_size=config.global_batch_size, sampler=order.tolist())
     torch.manual_seed(config.seed)
-    model = build_model(config).to(device)  # before the loader draws a seed of its own
+    # before the loader draws a seed of its own
+    model = build_model(config, loaded.shape).to(device)
     batches = ((images.to(device), labels.to(device)) for images, labels in loader)
     return _train(config, model, batches, num_steps=num_steps)
 
@@ -67,7 +68,7 @@ def train_bare(
             yield preprocess(batch.images, batch.part), batch.labels
 
     torch.manual_seed(config.seed)
-    model = build_model(config).to(device).to(memory_format=torch.channels_last)
+    model = build_model(config, loaded.shape).to(device).to(memory_format=torch.channels_last)
     return _train(config, model, batches(), num_steps=num_steps)
 
 
@@ -109,19 +110,20 @@ def published_run(
     batch, eval_batch = config.global_batch_size or 64, config.eval_batch_size
 
     def batches(images: Tensor, labels: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
-        pixels = (images.unsqueeze(1) / 255 - loaded.pixel_mean) / loaded.pixel_std
+        pixels = (images / 255 - loaded.pixel_mean[0]) / loaded.pixel_std[0]
         pairs = (pixels.to(device).split(size), labels.to(device).split(size))
         return list(zip(*pairs, strict=True))
 
     train = batches(loaded.train.data[order], loaded.train.targets[order], batch)
     train = train[: config.max_steps]
     test = batches(loaded.test.data, loaded.test.targets, eval_batch)
-    _train_published(config, build_model(config).to(device), train[:2])  # starts threads, kernels
+    # starts threads and kernels
+    _train_published(config, build_model(config, loaded.shape).to(device), train[:2])
 
     def run(seed: int) -> tuple[float, float]:
         torch.manual_seed(seed)
         started = time.perf_counter()
-        model = build_model(config).to(device)
+        model = build_model(config, loaded.shape).to(device)
         _train_published(config, model, train)
         with torch.no_grad():
             correct = sum((model(x).argmax(dim=1) == y).sum() for x, y in test)

@@ -138,12 +138,13 @@ def _checks(flags: _Flags) -> Iterator[_Finding]:
 def _model_summary(name: ModelName) -> str:
     import torchinfo
 
+    from mnistbench.workload.generated import DIGIT_SHAPE
     from mnistbench.workload.models import build_model
 
     fits = shutil.get_terminal_size().columns >= _SUMMARY_COLUMNS
     summary = torchinfo.summary(
-        build_model(RunConfig(model=name)),
-        input_size=(1, 1, 28, 28),
+        build_model(RunConfig(model=name), DIGIT_SHAPE),
+        input_size=(1, *DIGIT_SHAPE[:3]),
         col_names=("output_size", *(["kernel_size"] if fits else []), "num_params"),
         col_width=18,
         verbose=0,

@@ -30,6 +30,7 @@ from bench.gpu_check.results import Results, exit_status, markdown_table, sectio
 from bench.gpu_check.sections import SECTIONS, Section, allotted_s
 from bench.gpu_check.seen import watched_layers
 from mnistbench.schema.config import RunConfig
+from mnistbench.workload.generated import DIGIT_SHAPE
 from mnistbench.workload.models import build_model
 
 FINDING = Finding(check="a | b", expected="1", found="2", holds=False, values={"s": 0.25})
@@ -288,7 +289,7 @@ def test_a_process_that_crashes_or_hangs_takes_one_section_with_it(
 
 
 def test_layers_are_seen_as_they_compute():
-    network = build_model(RunConfig(model="lenet5"))
+    network = build_model(RunConfig(model="lenet5"), DIGIT_SHAPE)
     images = torch.rand(4, 1, 28, 28)
     with watched_layers() as seen:
         network(images)

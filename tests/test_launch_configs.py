@@ -20,6 +20,7 @@ from mnistbench.engine.launch_config import read_launch_config
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_batch
 from mnistbench.schema.errors import InputError
+from mnistbench.workload.generated import DIGIT_SHAPE
 from mnistbench.workload.models import MODELS, build_model
 
 FOLDER = Path(__file__).parents[1] / "launch_configs"
@@ -282,7 +283,7 @@ def test_what_would_go_wrong_is_found_before_the_launch(keys, wrong, tmp_path, c
 def models_with_float8():
     """The models that Accelerate finds layers in for torchao to convert, as it goes by default."""
     for name in MODELS:
-        model = build_model(RunConfig(model=name, **MORE_LAYERS.get(name, {})))
+        model = build_model(RunConfig(model=name, **MORE_LAYERS.get(name, {})), DIGIT_SHAPE)
         ends = find_first_last_linear_layers(model)
         layers = {key: part for key, part in model.named_modules() if isinstance(part, nn.Linear)}
         if any(filter_linear_layers(part, key, ends) for key, part in layers.items()):

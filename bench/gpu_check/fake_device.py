@@ -27,10 +27,12 @@ from mnistbench.engine.fast_step import FastStep
 from mnistbench.engine.gradient_allreduce import GradientAllReduce
 from mnistbench.engine.objective import Objective
 from mnistbench.engine.plan import Hardware, resolve_plan
+from mnistbench.schema.component import DataShape
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.names import AugmentName, LossName, ModelName, OptimizerName
 from mnistbench.workload.augment import build_augment
 from mnistbench.workload.batches import Preprocess
+from mnistbench.workload.generated import DIGIT_SHAPE
 from mnistbench.workload.losses import build_loss
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
@@ -42,7 +44,7 @@ TITLE = "Fake CUDA tensors: devices that differ, values that are read from Pytho
 _DEVICE = torch.device("cuda:0")
 _SAMPLES, _UPDATES = 12, 2
 
-Build = Callable[[RunConfig], nn.Module]
+Build = Callable[[RunConfig, DataShape], nn.Module]
 
 
 class Case(NamedTuple):
@@ -97,7 +99,8 @@ def check_case(case: Case, *, build: Build = build_model) -> Finding:
 
 def problems_of(config: RunConfig, *, build: Build = build_model) -> list[str]:
     """What stands in the way of a graph of this update; nothing where it could be captured."""
-    watch, model = _Watch(), build(config)  # built before: a model may measure itself on meta
+    watch = _Watch()
+    model = build(config, DIGIT_SHAPE)  # before: a model may measure itself on meta
     with _fake_cuda():
         step = _step(config, model)
         inputs = _inputs(config)
@@ -150,7 +153,8 @@ def _step(config: RunConfig, model: nn.Module) -> FastStep:
         objective=Objective(
             network=engine_build._network(plan, _DEVICE, model),  # noqa: SLF001
             loss_fn=build_loss(config),
-            preprocess=Preprocess(mean=0.13, std=0.31, augment=build_augment(config)),
+            preprocess=Preprocess(mean=(0.13,), std=(0.31,), augment=build_augment(config)),
+            blank=torch.zeros(DIGIT_SHAPE[:3], dtype=torch.uint8, device=_DEVICE),
             num_microbatches=config.gradient_accumulation_steps,
         ),
         allreduce=GradientAllReduce(1),
@@ -176,7 +180,7 @@ def _fake(tensor: Tensor, channels_last: bool) -> Tensor:
 
 def _inputs(config: RunConfig) -> tuple[Tensor, Tensor, Tensor | None]:
     """What a graph reads: all of it on the device."""
-    images = torch.zeros(_SAMPLES, 28, 28, dtype=torch.uint8, device=_DEVICE)
+    images = torch.zeros(_SAMPLES, *DIGIT_SHAPE[:3], dtype=torch.uint8, device=_DEVICE)
     labels = torch.zeros(_SAMPLES, dtype=torch.int64, device=_DEVICE)
     augment = build_augment(config)
     if augment is None:

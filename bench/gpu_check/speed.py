@@ -15,6 +15,7 @@ from mnistbench.recorder.peak_rates import peak_rates
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.names import ModelName
 from mnistbench.schema.record import RunRecord
+from mnistbench.workload.generated import DIGIT_SHAPE
 from mnistbench.workload.losses import build_loss
 from mnistbench.workload.models import build_model
 
@@ -102,8 +103,8 @@ def flops_per_sample(model: str, device: torch.device, *, count: int = 32) -> fl
     """Operations of forward and backward for one sample, by torch's formulas."""
     config = RunConfig(model=model)
     with device:
-        network = build_model(config)
-        images = torch.zeros(count, 1, 28, 28)
+        network = build_model(config, DIGIT_SHAPE)
+        images = torch.zeros(count, *DIGIT_SHAPE[:3])
         labels = torch.zeros(count, dtype=torch.int64)
     loss_fn = build_loss(config)
     operations = count_ops(lambda: loss_fn(network(images), labels).backward())

@@ -35,7 +35,7 @@ _WITH_SYNC_BATCH_NORM = {"cuda", "xpu", "hpu"}
 """Devices for which torch has it; its kernels are not there for the CPU."""
 
 Network = Callable[[Tensor], Tensor]
-"""Normalised images ``[B, 1, 28, 28]`` to logits ``[B, 10]``."""
+"""Normalised images ``[B, C, H, W]`` to logits ``[B, num_classes]``."""
 
 
 def build_parts(context: RunContext, ledger: Ledger) -> BuiltParts:
@@ -59,7 +59,11 @@ def _build(context: RunContext) -> BuiltParts:
     config, accelerator, plan = context.config, context.accelerator, context.plan
     set_seed(config.seed)  # the same weights on every process
     layout = torch.channels_last if plan.channels_last else torch.contiguous_format
-    model = build_model(config).to(accelerator.device).to(memory_format=layout)
+    model = (
+        build_model(config, context.data.loaded.shape)
+        .to(accelerator.device)
+        .to(memory_format=layout)
+    )
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     if accelerator.device.type in _WITH_SYNC_BATCH_NORM and accelerator.num_processes > 1:
         # over the global batch, as on one process
@@ -101,6 +105,7 @@ def _objective(context: RunContext, network: Network) -> Objective:
         network=network,
         loss_fn=build_loss(context.config),
         preprocess=_preprocess(context, augmented=True),
+        blank=context.data.blank,
         num_microbatches=_num_microbatches(context),
     )
 
@@ -150,6 +155,7 @@ def _preprocess(context: RunContext, *, augmented: bool) -> Preprocess:
         std=loaded.pixel_std,
         augment=build_augment(config) if augmented else None,
         seed=config.seed,
+        device=context.accelerator.device,
     )
 
 
@@ -228,7 +234,7 @@ def _prepare(context: RunContext, parts: BuiltParts) -> tuple[Evaluator, str | I
     try:
         parts.step.prepare(context.batch_plan.warmup_shards())
         if parts.step.plan.mode == "compiled":
-            return parts.evaluator.compiled(device=context.accelerator.device), None
+            return parts.evaluator.compiled(context.data.blank), None
     except RuntimeError as error:
         if is_process_loss(error):
             raise

@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class RunData:
-    """Images uint8 ``[N, 28, 28]`` and labels int64 ``[N]`` of each split.
+    """Images uint8 or float32 ``[N, C, H, W]`` and labels int64 ``[N]`` of each split.
 
     `val` and `test` lie on the device; `train` does so with the resident loader only.
     """
@@ -51,6 +51,12 @@ class RunData:
     val: tuple[Tensor, Tensor]
     test: tuple[Tensor, Tensor]
     device: torch.device
+
+    @property
+    def blank(self) -> Tensor:
+        """One image of zeros ``[C, H, W]``, as the others lie, on the device."""
+        images, _ = self.val
+        return images.new_zeros(images.shape[1:])
 
     def batches(self, plan: BatchPlan, config: RunConfig) -> Iterator[Batch]:
         """The training batches of `plan` by the loader that `config` names."""
@@ -109,6 +115,12 @@ def place_data(config: RunConfig, accelerator: Accelerator) -> RunData:
             num_train=num_train,
             num_val=len(images) - num_train,
             num_test=len(loaded.test),
+            image_shape=list(loaded.shape[:3]),
+            num_classes=loaded.shape.num_classes,
+            class_counts=list(loaded.class_counts),
+            pixel_mean=list(loaded.pixel_mean),
+            pixel_std=list(loaded.pixel_std),
+            num_duplicates=loaded.num_duplicates,
         ),
         loaded=loaded,
         train=on_device(images[:num_train], labels[:num_train]) if resident else None,
@@ -130,7 +142,7 @@ def streaming_batches(
 
     Args:
         plan: the order.
-        dataset: ``dataset[i]`` is a PIL image and a label.
+        dataset: ``dataset[i]`` is a PIL image, or a tensor ``[C, H, W]``, and a label.
         device: where the batches go.
         num_workers: worker processes of the DataLoader; 0 reads in this one.
         timeout_s: how long a batch of theirs is waited for.
@@ -196,4 +208,5 @@ def _collate(samples: Iterable[tuple[Any, int]]) -> tuple[np.ndarray[Any, Any], 
     Where that, or the path of a socket in the temporary folder, is short, no batch would ever come.
     """
     images, labels = zip(*samples, strict=True)
-    return torch.cat([pil_to_tensor(image) for image in images]).numpy(), np.array(labels, np.int64)
+    tensors = [image if isinstance(image, Tensor) else pil_to_tensor(image) for image in images]
+    return torch.stack(tensors).numpy(), np.array(labels, np.int64)

@@ -37,9 +37,10 @@ class Evaluation:
 class Evaluator:
     """Counts correct answers and sums losses on the device, each process over its own shard.
 
-    `logits` gives logits ``[b, 10]`` of images uint8 ``[b, 28, 28]`` by the weights of `model`;
-    `whole_logits`, where given, is a faster form of it for batches of `eval_batch_size`. Where the
-    weights are shared out, processes must ask for logits `in_step`, each as often as the others.
+    `logits` gives logits ``[b, num_classes]`` of images at rest, ``[b, C, H, W]``, by the weights
+    of `model`; `whole_logits`, where given, is a faster form of it for batches of
+    `eval_batch_size`. Where the weights are shared out, processes must ask for logits `in_step`,
+    each as often as the others.
     """
 
     accelerator: Accelerator
@@ -50,19 +51,18 @@ class Evaluator:
     whole_logits: Callable[[Tensor], Tensor] | None = None
     in_step: bool = False
 
-    def compiled(self, *, device: torch.device) -> Evaluator:
-        """The same evaluator with batches of `eval_batch_size` compiled, on blank images."""
+    def compiled(self, blank: Tensor) -> Evaluator:
+        """The same with batches of `eval_batch_size` compiled, on images like `blank`."""
         whole = torch.compile(self.logits, fullgraph=True, dynamic=False)
-        blank = torch.zeros(self.eval_batch_size, 28, 28, dtype=torch.uint8, device=device)
         with self._evaluating(), torch.no_grad():
-            whole(blank)
+            whole(blank.new_zeros(self.eval_batch_size, *blank.shape))
         return replace(self, whole_logits=whole)
 
     @torch.no_grad()
     def __call__(
         self, images: Tensor, labels: Tensor, *, train_s: float, train_losses: Tensor
     ) -> Evaluation:
-        """Evaluate on `images` uint8 ``[N, 28, 28]`` and `labels` int64 ``[N]``.
+        """Evaluate on `images` ``[N, C, H, W]`` and `labels` int64 ``[N]``.
 
         Args:
             images: the whole split, on the device; `labels` likewise.

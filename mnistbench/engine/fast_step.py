@@ -33,6 +33,7 @@ from mnistbench.workload.batches import (
     microbatches,
 )
 from mnistbench.workload.functional_update import functional_update
+from mnistbench.workload.optimizers import set_lr
 
 __all__ = ["FastStep"]
 
@@ -62,9 +63,9 @@ class FastStep:
         """`objective` computes with `model`'s weights; `optimizer` is torch's, not prepared."""
         self.plan, self.model, self.optimizer, self.objective = plan, model, optimizer, objective
         self.allreduce = allreduce
+        self._peak_lr = float(optimizer.param_groups[0].get("lr", 0))  # not all have a rate
         self._weights = [weight for weight in model.parameters() if weight.requires_grad]
         self._device = self._weights[0].device
-        self._peak_lr = float(optimizer.param_groups[0]["lr"])
         self._full: tuple[int, float] | None = None
         self._compiled: Callable[..., Tensor] | None = None
         self._graph: CapturedSteps | None = None
@@ -90,7 +91,7 @@ class FastStep:
         return losses
 
     def update(self, images: Tensor, labels: Tensor, draws: Tensor | None, weight: float) -> Tensor:
-        """The whole step on images uint8 ``[b, 28, 28]``; gives the weighted loss, detached."""
+        """The whole step on images ``[b, C, H, W]``; gives the weighted loss, detached."""
         loss, grads = self.gradients(images, labels, draws, weight)
         self._apply(self.allreduce(grads))
         return loss
@@ -103,7 +104,7 @@ class FastStep:
         return pairwise_sum((self._gradients(piece, weight) for piece in cut), _add)
 
     def _gradients(self, piece: MicroBatch, weight: float) -> LossAndGradients:
-        network, loss_fn, preprocess, _ = self.objective
+        network, loss_fn, preprocess, *_ = self.objective
         loss = loss_fn(network(preprocess.apply(piece.images, piece.draws)), piece.labels)
         if piece.share * weight != 1:
             loss = loss * (piece.share * weight)
@@ -191,7 +192,8 @@ class FastStep:
 
     def _compile(self, full: BatchShard) -> None:
         """Compile the step as one, but for what cannot be: some updates, and the exchange."""
-        apply = functional_update(self.optimizer, self._lr)
+        is_own = self.plan.own_optimizer  # its `step` may do anything
+        apply = None if is_own else functional_update(self.optimizer, self._lr)
 
         def update(grads: Sequence[Tensor]) -> None:
             with torch.no_grad():
@@ -223,8 +225,10 @@ class FastStep:
 
             for _ in range(2):  # the second finds what only the first changes
                 parts(*self._blank(full), full.weight)
-        if compiled_graphs() == before:
-            raise RuntimeError("torch.compile compiled nothing: is TORCHDYNAMO_DISABLE set?")
+            if compiled_graphs() == before:
+                raise RuntimeError("torch.compile compiled nothing: is TORCHDYNAMO_DISABLE set?")
+            with torch.compiler.set_stance("fail_on_recompile"):
+                parts(*self._blank(full), full.weight)  # what is a constant now stays one
 
         def unchecked(*inputs: Any) -> Tensor:
             with torch.compiler.set_stance(skip_guard_eval_unsafe=True):  # safe: only full batches
@@ -263,15 +267,13 @@ class FastStep:
         return batch.images, batch.labels, self.objective.preprocess.draw(batch.part)
 
     def _blank(self, shard: BatchShard) -> StepInputs:
-        images, labels = blank_inputs(shard, self._device)
+        images, labels = blank_inputs(shard, self.objective.blank)
         return images, labels, self.objective.preprocess.draw(shard)
 
     def _set_lr(self, lr: float) -> None:
-        """For the compiled step, a tensor; for torch's optimizers, a number, unless captured."""
+        """For the compiled step, a tensor; for optimizers, a number, unless captured."""
         self._lr.fill_(lr)
-        for group in self.optimizer.param_groups:
-            if not isinstance(group["lr"], Tensor):
-                group["lr"] = lr
+        set_lr(self.optimizer, lr)
 
 
 def _add(a: LossAndGradients, b: LossAndGradients) -> LossAndGradients:

@@ -17,13 +17,15 @@ class Objective(NamedTuple):
     """What a step minimises, from pixels to the loss.
 
     Attributes:
-        network: logits float32 ``[b, 10]`` of normalised images ``[b, 1, 28, 28]``.
+        network: logits float32 ``[b, num_classes]`` of normalised images ``[b, C, H, W]``.
         loss_fn: mean loss ``[]`` of logits and labels int64 ``[b]``.
-        preprocess: makes the images of uint8 ``[b, 28, 28]``.
+        preprocess: makes the images of those at rest.
+        blank: one image of zeros ``[C, H, W]``, as images lie at rest, on the device.
         num_microbatches: into which a process cuts its part of a step.
     """
 
     network: Callable[[Tensor], Tensor]
     loss_fn: LossFn
     preprocess: Preprocess
+    blank: Tensor
     num_microbatches: int = 1

@@ -72,7 +72,7 @@ def observe(
     kernels: Kernels,
     ran: Literal["compiled", "graph", "eager"],
 ) -> Observed:
-    """What a warm-up saw, and what the network and fp32 do with `images` uint8 ``[b, 28, 28]``."""
+    """What a warm-up saw, and what the network and fp32 do with `images` ``[b, C, H, W]``."""
     normalised = objective.preprocess.apply(images, None)
     fp32_matmul, fp32_conv = fp32_precision(images.device)
     return Observed(
@@ -124,7 +124,7 @@ def _layers_label(dtypes: Sequence[str]) -> str:
 def layer_dtypes(
     network: Callable[[Tensor], object], images: Tensor, *, model: nn.Module
 ) -> tuple[str, ...]:
-    """In what types `network` multiplies and convolves the normalised `images` ``[b, 1, 28, 28]``.
+    """In what types `network` multiplies and convolves the normalised `images` ``[b, C, H, W]``.
 
     Taken from the operators that reach the device: autocast is seen, layers of one's own too. Those
     of Transformer Engine reach it without torch, and say it themselves in `model`.

@@ -20,6 +20,7 @@ from mnistbench.engine.distributed import (
 )
 from mnistbench.engine.interconnect import measure_interconnect
 from mnistbench.engine.locks import invocation_lock
+from mnistbench.engine.own_code import code_as_imported, same_code
 from mnistbench.engine.plan import ExecutionPlan, Hardware, resolve_plan
 from mnistbench.engine.process_group import check_group
 from mnistbench.engine.process_loss import end_unanswered
@@ -32,11 +33,14 @@ from mnistbench.recorder.environment import set_threads
 from mnistbench.recorder.launcher import this_launch
 from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
+from mnistbench.schema.component import is_own
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
 from mnistbench.schema.streams import PASSING
+from mnistbench.schema.user_code import code_hashes
 from mnistbench.workload.batches import BatchPlan
+from mnistbench.workload.generated import DIGIT_SHAPE
 from mnistbench.workload.models import check_model
 from mnistbench.workload.schedules import lr_factor
 
@@ -55,7 +59,9 @@ def start_setting(config: RunConfig, ledger: Ledger, *, held: ExitStack) -> Sett
         ProcessLostError: the processes did not meet.
     """
     check_precision(config)
-    check_model(config)
+    code_as_imported(config)  # before it is imported
+    if not is_own(config.dataset):
+        check_model(config, DIGIT_SHAPE)
     launch = this_launch()
     if launch.world_size > 1 and launch.rank == 0:
         _log.info(f"waiting for {launch.world_size} processes to meet", extra=PASSING)
@@ -70,12 +76,14 @@ def start_setting(config: RunConfig, ledger: Ledger, *, held: ExitStack) -> Sett
 def _start_together(
     config: RunConfig, accelerator: Accelerator, ledger: Ledger, *, held: ExitStack
 ) -> Setting:
+    code = same_code(config, accelerator)
     plan = decide_together(accelerator, lambda: resolve_plan(config, _hardware(accelerator)))
     _check_here(config, accelerator)
     if accelerator.device.type != "cpu":
         ledger.synchronize = torch.accelerator.synchronize
     decide_together(accelerator, lambda: held.enter_context(invocation_lock(config)))
-    resume_point = decide_together(accelerator, lambda: find_resume_point(config))
+    hashes = code_hashes(one.info for one in code)
+    resume_point = decide_together(accelerator, lambda: find_resume_point(config, hashes))
     if resume_point:
         config = config.model_copy(update={"output_dir": str(resume_point.folder)})
     decide_together(accelerator, lambda: check_writable(_output_dir(config)))
@@ -87,12 +95,15 @@ def _start_together(
         interconnect = measure_interconnect(accelerator)
     with ledger.phase("data"):
         data = place_data(config, accelerator)
+    decide_together(accelerator, lambda: check_model(config, data.loaded.shape))
     batch_plan = _batch_plan(accelerator, config, num_train=data.info.num_train)
     decide_together(accelerator, lambda: _check_graph(plan, config, batch_plan))
+    same_code(config, accelerator)  # nor has it changed while it was imported
     return Setting(
         config=config,
         accelerator=accelerator,
         plan=plan,
+        code=code,
         data=data,
         invocation=invocation,
         interconnect=interconnect,

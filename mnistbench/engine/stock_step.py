@@ -17,6 +17,7 @@ from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.engine.unchanged import unchanged
 from mnistbench.schema.errors import InputError
 from mnistbench.workload.batches import Batch, BatchShard, MicroBatch, blank_inputs, microbatches
+from mnistbench.workload.optimizers import set_lr
 
 __all__ = ["StockStep"]
 
@@ -52,8 +53,7 @@ class StockStep:
 
     def update(self, batch: Batch, model: Callable[[Tensor], Tensor], *, lr: float) -> Tensor:
         """The same by `model`, which may be without a wrapper or the compiler."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        set_lr(self.optimizer.optimizer, lr)
         loss = self.backward(batch, model)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -114,7 +114,7 @@ class StockStep:
         compiled = self._compiles or compiled_graphs() > before
         return observe(
             self.objective,
-            blank_inputs(shards[0], self._device)[0],
+            blank_inputs(shards[0], self.objective.blank)[0],
             model=self._inner,
             kernels=seen.kernels,
             ran="compiled" if compiled else "eager",
@@ -143,4 +143,4 @@ class StockStep:
             scaler.load_state_dict(before)
 
     def _blank(self, shard: BatchShard) -> Batch:
-        return Batch(*blank_inputs(shard, self._device), shard)
+        return Batch(*blank_inputs(shard, self.objective.blank), shard)

@@ -66,7 +66,7 @@ class Augment:
         """Change images, between pixels linearly; what comes in from outside is background, 0.
 
         Args:
-            images: float32 ``[B, 1, H, W]`` with H = W and pixels in [0, 1], not normalised.
+            images: float32 ``[B, C, H, W]`` with pixels in [0, 1], not normalised.
             draws: ``[B, K]``, the rows of `draw` for these images; best on the images' device
                 or in pinned memory, else the copy may wait.
 
@@ -76,28 +76,30 @@ class Augment:
         draws = draws.to(images.device, non_blocking=True)
         if self._changes == [AUGMENTS["shift"]]:
             return _shifted(images, draws)
-        size = images.size(-1)
-        positions = _centred(size, images).expand(len(images), -1, -1, -1)
+        height, width = images.shape[2:]
+        positions = _centred(images).expand(len(images), -1, -1, -1)
         start = 0
         for change in self._changes:
             positions = change.move(positions, draws[:, start : start + change.num_draws])
             start += change.num_draws
-        grid = (positions * (2 / size)).permute(0, 2, 3, 1)
+        x, y = positions.unbind(dim=1)
+        grid = torch.stack([x * (2 / width), y * (2 / height)], dim=3)
         return functional.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
 
 
 def shifted_views(images: Tensor, distance: int) -> list[Tensor]:
-    """`images` ``[B, H, W]`` and, for a `distance` above 0, their shifts by it [pixels].
+    """`images` ``[B, C, H, W]`` and, for a `distance` above 0, their shifts by it [pixels].
 
     Left, right, up and down; what comes in from outside is background, 0.
     """
     if not distance:
         return [images]
-    height, width = images.shape[1:]
+    height, width = images.shape[2:]
     wide = functional.pad(images, (distance,) * 4)
     corners = ((1, 1), (1, 0), (1, 2), (0, 1), (2, 1))
     return [
-        wide[:, distance * top :, distance * left :][:, :height, :width] for top, left in corners
+        wide[:, :, distance * top :, distance * left :][:, :, :height, :width]
+        for top, left in corners
     ]
 
 
@@ -106,10 +108,14 @@ def build_augment(config: RunConfig) -> Augment | None:
     return Augment(config) if config.augment else None
 
 
-def _centred(size: int, like: Tensor) -> Tensor:
-    """Each pixel's own position ``[1, 2, size, size]``, x then y [pixels from the centre]."""
-    line = torch.arange(size, device=like.device, dtype=like.dtype) - (size - 1) / 2
-    return torch.stack([line.expand(size, size), line[:, None].expand(size, size)])[None]
+def _centred(images: Tensor) -> Tensor:
+    """Each pixel's own position ``[1, 2, H, W]``, x then y [pixels from the centre]."""
+    height, width = images.shape[2:]
+    x, y = (
+        torch.arange(size, device=images.device, dtype=images.dtype) - (size - 1) / 2
+        for size in (width, height)
+    )
+    return torch.stack([x.expand(height, width), y[:, None].expand(height, width)])[None]
 
 
 def _draw_shift(generator: Generator, num_samples: int, config: RunConfig) -> Tensor:
@@ -125,15 +131,21 @@ def _shift(positions: Tensor, draws: Tensor) -> Tensor:
 
 def _shifted(images: Tensor, draws: Tensor) -> Tensor:
     """`_shift` without resampling, which for whole pixels is six times the work."""
-    size = images.size(-1)
-    line = torch.arange(size, device=images.device)
-    columns, rows = (line - draws.long()[:, axis, None] for axis in (0, 1))
-    inside_rows, inside_columns = ((p >= 0) & (p < size) for p in (rows, columns))
+    count, channels, height, width = images.shape
+    each, channel, row, column = (
+        torch.arange(size, device=images.device) for size in (count, channels, height, width)
+    )
+    columns, rows = column - draws.long()[:, 0, None], row - draws.long()[:, 1, None]
+    inside_rows, inside_columns = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
     inside = inside_rows[:, :, None] & inside_columns[:, None]
-    rows, columns = rows.clamp(0, size - 1), columns.clamp(0, size - 1)
-    each = torch.arange(len(images), device=images.device)[:, None, None]
-    moved = images[:, 0][each, rows[:, :, None], columns[:, None]]
-    return (moved * inside).unsqueeze(1)
+    rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+    moved = images[
+        each[:, None, None, None],
+        channel[:, None, None],
+        rows[:, None, :, None],
+        columns[:, None, None],
+    ]
+    return moved * inside[:, None]
 
 
 def _draw_rotate(generator: Generator, num_samples: int, config: RunConfig) -> Tensor:

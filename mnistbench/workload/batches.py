@@ -6,7 +6,7 @@ one contiguous part per process, so 1, 2 or 8 processes train on the same batche
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -58,22 +58,22 @@ class BatchShard(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images uint8 ``[b, 28, 28]`` and labels int64 ``[b]`` on the device, and their shard."""
+    """Images ``[b, C, H, W]`` as at rest and labels int64 ``[b]`` on the device; their shard."""
 
     images: Tensor
     labels: Tensor
     part: BatchShard
 
 
-def blank_inputs(shard: BatchShard, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Images uint8 ``[b, 28, 28]`` and labels int64 ``[b]`` of the size of `shard`, all zero."""
+def blank_inputs(shard: BatchShard, blank: Tensor) -> tuple[Tensor, Tensor]:
+    """Images like `blank` ``[C, H, W]`` and labels int64 ``[b]``, as many as `shard`, all zero."""
     count = len(shard.indices)
-    images = torch.zeros(count, 28, 28, dtype=torch.uint8, device=device)
-    return images, torch.zeros(count, dtype=torch.int64, device=device)
+    images = blank.new_zeros(count, *blank.shape)
+    return images, torch.zeros(count, dtype=torch.int64, device=blank.device)
 
 
 StepInputs = tuple[Tensor, Tensor, Tensor | None]
-"""Images uint8 ``[b, 28, 28]``, labels int64 ``[b]`` and, with augmentation, its random draws."""
+"""Images ``[b, C, H, W]``, labels int64 ``[b]`` and, with augmentation, its random draws."""
 
 
 class MicroBatch(NamedTuple):
@@ -166,7 +166,7 @@ def resident_batches(plan: BatchPlan, *, images: Tensor, labels: Tensor) -> Iter
 
     Args:
         plan: the order.
-        images: uint8 ``[N, 28, 28]``; `labels`: int64 ``[N]``, both on the training device.
+        images: ``[N, C, H, W]``; `labels`: int64 ``[N]``, both on the training device.
         labels: see `images`.
     """
     for part in plan.parts():
@@ -187,7 +187,7 @@ def mapped_batches(
 
     Args:
         plan: the order.
-        images: uint8 ``[N, 28, 28]`` in the file.
+        images: ``[N, C, H, W]`` in the file.
         labels: int64 ``[N]`` in memory.
         device: where the batches go.
         read_ahead: takes the positions of the next batch and begins to read them, so that the disk
@@ -220,14 +220,34 @@ def moved(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 class Preprocess:
-    """Turns uint8 images ``[b, 28, 28]`` into normalised float32 ``[b, 1, 28, 28]``."""
+    """Turns images as they lie at rest into normalised float32 ``[b, C, H, W]``.
+
+    They are uint8, or float32 in [0, 1].
+    """
 
     def __init__(
-        self, *, mean: float, std: float, augment: Augment | None = None, seed: int = 0
+        self,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        augment: Augment | None = None,
+        seed: int = 0,
+        device: torch.device | None = None,
     ) -> None:
-        """`mean` and `std` are of pixels in [0, 1]; `seed` is that of the augmentation."""
-        self._mean, self._std, self._augment, self._seed = mean, std, augment, seed
-        self._generator = torch.Generator()
+        """`mean` and `std` are of each channel's pixels in [0, 1]; `seed` is the augmentation's.
+
+        `device` is where the images are.
+        """
+        self._augment, self._seed, self._generator = augment, seed, torch.Generator()
+
+        def each(values: Iterable[float]) -> float | Tensor:
+            numbers = list(values)  # one number for all channels costs less than a tensor
+            alike = len(set(numbers)) == 1
+            return numbers[0] if alike else torch.tensor(numbers, device=device)[:, None, None]
+
+        self._mean, self._std = each(mean), each(std)
+        self._offset = each(m / s for m, s in zip(mean, std, strict=True))
+        self._scale, self._scale_bytes = each(1 / s for s in std), each(1 / (255 * s) for s in std)
 
     def __call__(self, images: Tensor, part: BatchShard | None = None) -> Tensor:
         """Images for a model; without `part`, as in an evaluation, nothing is augmented."""
@@ -244,8 +264,10 @@ class Preprocess:
 
     def apply(self, images: Tensor, draws: Tensor | None) -> Tensor:
         """Images for a model, changed as `draws` say; nothing here looks at data from Python."""
-        pixels = images.unsqueeze(1).float()
+        pixels = images.to(torch.float32, copy=True)  # the images themselves stay as they are
+        in_bytes = images.dtype == torch.uint8
         if self._augment is None or draws is None:
-            return pixels.mul_(1 / (255 * self._std)).sub_(self._mean / self._std)
-        changed = self._augment.apply(pixels.div_(255), draws)
+            scale = self._scale_bytes if in_bytes else self._scale
+            return pixels.mul_(scale).sub_(self._offset)
+        changed = self._augment.apply(pixels.div_(255) if in_bytes else pixels, draws)
         return changed.sub_(self._mean).div_(self._std)

@@ -26,7 +26,7 @@ __all__ = ["ChwnNetwork"]
 
 
 class ChwnNetwork:
-    """`model` as a function of images ``[B, 1, H, W]`` to logits ``[B, 10]``, batch innermost.
+    """`model` as a function of images ``[B, C, H, W]`` to logits, batch innermost.
 
     The weights, buffers and training mode are the model's own at each call.
     """
@@ -41,7 +41,7 @@ class ChwnNetwork:
         self._dtype = dtype
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits float32 ``[B, 10]`` of images float32 ``[B, 1, H, W]``."""
+        """Logits float32 ``[B, num_classes]`` of images float32 ``[B, C, H, W]``."""
         features = images.to(self._dtype).permute(1, 2, 3, 0).contiguous()
         for layer in self._layers:
             features = _FORWARD[type(layer)](layer, features, self._dtype)

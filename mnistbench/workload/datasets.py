@@ -12,16 +12,17 @@ from typing import Any
 from torch import Tensor
 from torchvision import datasets
 
+from mnistbench.schema.component import DataShape
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_split
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import cache_folder
 from mnistbench.schema.record import Source
 from mnistbench.schema.streams import PASSING
-from mnistbench.workload.digit_images import DigitImages, content_sha256
 from mnistbench.workload.download import DownloadError, download_set
-from mnistbench.workload.generated import generate_digits
+from mnistbench.workload.generated import DIGIT_SHAPE, generate_digits
 from mnistbench.workload.idx_files import RAW_FILES, AbsentError, ImagesAndLabels, RawSet, read_set
+from mnistbench.workload.image_set import ImageSet, content_sha256
 from mnistbench.workload.mapped_files import DigitFile, MappedDigits, generated_file
 
 __all__ = [
@@ -67,17 +68,23 @@ class LoadedDataset:
         test: the whole test file.
         sha256: of the bytes of train images, train labels, test images and test labels in this
             order, a byte for a label; tells contents apart whatever files they came in.
-        pixel_mean: mean to take off pixels in [0, 1].
-        pixel_std: deviation to divide them by.
+        pixel_mean: mean to take off pixels in [0, 1], for each channel.
+        pixel_std: deviation to divide them by, for each channel.
+        shape: of one image, and the number of classes.
+        class_counts: images of each class in `train`.
+        num_duplicates: images of `test` that are also in `train`; none where nobody looked.
         read_ahead: has the kernel begin to read training images at positions, int ``[b]``, of a
             mapped file; none where they are in memory, or in a file as small as published sets.
     """
 
-    train: DigitImages
-    test: DigitImages
+    train: ImageSet
+    test: ImageSet
     sha256: str
-    pixel_mean: float
-    pixel_std: float
+    pixel_mean: tuple[float, ...]
+    pixel_std: tuple[float, ...]
+    shape: DataShape
+    class_counts: tuple[int, ...]
+    num_duplicates: int | None = None
     read_ahead: Callable[[Tensor], None] | None = None
 
 
@@ -207,7 +214,7 @@ def load_dataset(name: str, config: RunConfig) -> LoadedDataset:
         digits = read_set(spec.raw, _data_dir(config), mapped=config.loader == "mapped")
     else:
         digits = _generated(config, mapped)
-    train, test = DigitImages(digits[0], train=True), DigitImages(digits[1], train=False)
+    train, test = (ImageSet(images[:, None], labels) for images, labels in digits)
     train_sha256, sha256 = content_sha256(train, test)
     if mapped is not None:
         mapped.check(train_sha256)
@@ -216,8 +223,10 @@ def load_dataset(name: str, config: RunConfig) -> LoadedDataset:
         test=test,
         sha256=sha256,
         read_ahead=None if mapped is None else mapped.read_ahead,
-        pixel_mean=spec.pixel_mean if config.pixel_mean is None else config.pixel_mean,
-        pixel_std=spec.pixel_std if config.pixel_std is None else config.pixel_std,
+        pixel_mean=(spec.pixel_mean if config.pixel_mean is None else config.pixel_mean,),
+        pixel_std=(spec.pixel_std if config.pixel_std is None else config.pixel_std,),
+        shape=DIGIT_SHAPE,
+        class_counts=tuple(train.targets.bincount(minlength=DIGIT_SHAPE.num_classes).tolist()),
     )
 
 

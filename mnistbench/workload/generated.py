@@ -19,6 +19,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from mnistbench.schema.component import DataShape
 from mnistbench.workload.glyphs import (
     CELLS_PER_PX,
     GLYPHS,
@@ -28,7 +29,7 @@ from mnistbench.workload.glyphs import (
     write,
 )
 
-__all__ = ["CHUNK_IMAGES", "IMAGE_SIDE", "NUM_CLASSES", "Split", "generate_digits"]
+__all__ = ["CHUNK_IMAGES", "DIGIT_SHAPE", "IMAGE_SIDE", "NUM_CLASSES", "Split", "generate_digits"]
 
 Split: TypeAlias = Literal["train", "test"]
 """Which of the two streams of images."""
@@ -41,6 +42,9 @@ IMAGE_SIDE = 28
 
 NUM_CLASSES = 10
 """Digits 0 to 9."""
+
+DIGIT_SHAPE = DataShape(1, IMAGE_SIDE, IMAGE_SIDE, NUM_CLASSES)
+"""Shape of every built-in data set."""
 
 CHUNK_IMAGES = 128
 """Images drawn at a time, so that their arrays stay in the cache; no byte depends on it."""

@@ -68,5 +68,5 @@ def test_an_evaluation_that_does_not_compile_leaves_the_model_in_training(monkey
         eval_batch_size=4,
     )
     with pytest.raises(RuntimeError, match="no compiler"):
-        evaluator.compiled(device=CPU)
+        evaluator.compiled(torch.zeros(1, 28, 28))
     assert model.training

@@ -21,7 +21,7 @@ from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import RunError
 from mnistbench.schema.store import find_records, load_record
 from mnistbench.workload.batches import BatchPlan
-from mnistbench.workload.digit_images import DigitImages
+from mnistbench.workload.image_set import ImageSet
 
 pytestmark = [
     pytest.mark.processes,
@@ -186,14 +186,14 @@ def test_workers_end_with_a_run_that_is_killed():
 
 
 def test_a_run_whose_worker_is_killed_is_on_record(small_config, tmp_path, monkeypatch):
-    read = DigitImages.__getitem__
+    read = ImageSet.__getitem__
 
     def deadly(self, index):
         if index == 7:
             killed()
         return read(self, index)
 
-    monkeypatch.setattr(DigitImages, "__getitem__", deadly)
+    monkeypatch.setattr(ImageSet, "__getitem__", deadly)
     with pytest.raises(RunError, match="a data worker failed"):
         train(small_config(loader="streaming", num_workers=1, num_epochs=3))
     (path,) = find_records([tmp_path / "runs"])

@@ -9,6 +9,7 @@ from mnistbench.recorder.op_counter import Operation, count_ops, roofline_s
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.insight import Ceilings
 from mnistbench.schema.names import ModelName
+from mnistbench.workload.generated import DIGIT_SHAPE
 from mnistbench.workload.models import build_model
 
 CEILINGS = Ceilings(matmul_flops_per_s=1e9, copy_bytes_per_s=1e8, cached_copy_bytes_per_s=1e9)
@@ -35,7 +36,8 @@ def test_a_change_in_place_is_read_and_written():
 
 @pytest.mark.parametrize("model", ModelName.__args__)
 def test_operations_of_a_step_are_torchs_own_count(model):
-    network, images = build_model(RunConfig(model=model)), torch.zeros(4, 1, 28, 28)
+    network = build_model(RunConfig(model=model), DIGIT_SHAPE)
+    images = torch.zeros(4, *DIGIT_SHAPE[:3])
 
     def step():
         network(images).sum().backward()

@@ -30,7 +30,7 @@ plans = st.builds(
 @pytest.fixture
 def images():
     generator = torch.Generator().manual_seed(1)
-    return torch.randint(0, 256, (23, 28, 28), dtype=torch.uint8, generator=generator)
+    return torch.randint(0, 256, (23, 1, 28, 28), dtype=torch.uint8, generator=generator)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ class PilImages(torch.utils.data.Dataset):
         return len(self.images)
 
     def __getitem__(self, index):
-        return Image.fromarray(self.images[index].numpy()), int(self.labels[index])
+        return Image.fromarray(self.images[index, 0].numpy()), int(self.labels[index])
 
 
 @given(plans, st.integers(1, 9))
@@ -137,7 +137,7 @@ def test_streaming_and_resident_give_the_same_batches(images, labels, num_worker
 @given(plans, st.integers(1, 3))
 def test_mapped_gives_the_batches_of_resident(values, num_processes):
     generator = torch.Generator().manual_seed(2)
-    shape = (values["num_samples"] + 3, 28, 28)  # val lies behind train in the same file
+    shape = (values["num_samples"] + 3, 1, 28, 28)  # val lies behind train in the same file
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
     labels = torch.arange(len(images)) % 10
     for rank in range(num_processes):
@@ -188,8 +188,8 @@ def test_reading_a_stream_draws_nothing_from_the_runs_own_random_numbers(images,
 
 
 def test_preprocess_is_torchvisions_to_tensor_and_normalize(images):
-    ours = Preprocess(mean=0.1307, std=0.3081)(images)
-    theirs = (images.float().div(255).unsqueeze(1) - 0.1307) / 0.3081
+    ours = Preprocess(mean=(0.1307,), std=(0.3081,))(images)
+    theirs = (images.float().div(255) - 0.1307) / 0.3081
     assert ours.shape == (23, 1, 28, 28)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
@@ -209,10 +209,10 @@ def test_augmentation_is_the_same_for_any_number_of_processes(images):
                 num_processes=num_processes,
             )
             (part,) = plan.parts()
-            preprocess = Preprocess(mean=0.1, std=0.3, augment=build_augment(config), seed=7)
+            preprocess = Preprocess(mean=(0.1,), std=(0.3,), augment=build_augment(config), seed=7)
             rows.append(preprocess(images[part.indices], part))
         return torch.cat(rows)
 
     assert torch.equal(augmented(1), augmented(3))
-    plain = Preprocess(mean=0.1, std=0.3)(images[epoch_order(23, seed=0, epoch=0)])
+    plain = Preprocess(mean=(0.1,), std=(0.3,))(images[epoch_order(23, seed=0, epoch=0)])
     assert not torch.allclose(augmented(1), plain)

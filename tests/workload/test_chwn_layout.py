@@ -7,6 +7,7 @@ from torch.nn import functional
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.workload.chwn_layout import ChwnNetwork
+from mnistbench.workload.generated import DIGIT_SHAPE
 from mnistbench.workload.models import build_model
 
 NETWORKS = [
@@ -28,13 +29,13 @@ def logits_and_gradients(network, model):
 @pytest.mark.parametrize("values", NETWORKS, ids=str)
 def test_logits_gradients_and_statistics_are_torchs(values):
     torch.manual_seed(0)
-    model, twin = build_model(RunConfig(**values)), build_model(RunConfig(**values))
+    model, twin = (build_model(RunConfig(**values), DIGIT_SHAPE) for _ in range(2))
     twin.load_state_dict(model.state_dict())
     ours, torchs = logits_and_gradients(ChwnNetwork(twin), twin), logits_and_gradients(model, model)
     torch.testing.assert_close(ours, torchs, rtol=1e-4, atol=1e-5)
 
 
 def test_a_network_that_is_no_plain_sequence_is_refused_in_one_line():
-    model = build_model(RunConfig(model="resnet-mini"))
+    model = build_model(RunConfig(model="resnet-mini"), DIGIT_SHAPE)
     with pytest.raises(InputError, match=r"^batch_last: .*Residual.*; use --no-batch-last$"):
         ChwnNetwork(model)

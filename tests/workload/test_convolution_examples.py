@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
+from mnistbench.workload.generated import DIGIT_SHAPE
 from mnistbench.workload.models import build_model
 
 FIVE_BY_FIVE = [
@@ -146,7 +147,7 @@ def test_pooling_before_relu_gives_what_relu_before_pooling_gives():
 @pytest.mark.parametrize("kernel_size", [1, 2, 4, 5])
 def test_the_border_of_model_cnn_is_torchs_own_same_padding(kernel_size):
     torch.manual_seed(0)
-    model = build_model(RunConfig(model="cnn", kernel_size=kernel_size))
+    model = build_model(RunConfig(model="cnn", kernel_size=kernel_size), DIGIT_SHAPE)
     border = [layer for layer in model[:1] if isinstance(layer, nn.ZeroPad2d)]
     layer = model[len(border)]
     images = torch.randn(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
@@ -167,12 +168,12 @@ def test_the_border_of_model_cnn_is_torchs_own_same_padding(kernel_size):
     ],
 )
 def test_flattened_features_that_the_linear_layers_take(model, size):
-    layers = build_model(RunConfig(model=model)).modules()
+    layers = build_model(RunConfig(model=model), DIGIT_SHAPE).modules()
     assert next(layer.in_features for layer in layers if isinstance(layer, nn.Linear)) == size
 
 
 def test_parameters_of_simple_cnn_by_the_articles_formula():
-    model = build_model(RunConfig(model="simple-cnn"))
+    model = build_model(RunConfig(model="simple-cnn"), DIGIT_SHAPE)
     counts = [sum(p.numel() for p in layer.parameters()) for layer in model]
     convolutions = [1 * 10 * 5 * 5 + 10, 10 * 20 * 5 * 5 + 20]
     assert [count for count in counts if count] == [*convolutions, 320 * 10 + 10]
@@ -208,5 +209,5 @@ REFUSALS = {
 @pytest.mark.parametrize(("fields", "message"), REFUSALS.values(), ids=REFUSALS)
 def test_our_networks_refuse_earlier_and_name_the_layer_and_the_mend(fields, message, device):
     with torch.device(device), pytest.raises(InputError) as refusal:
-        build_model(RunConfig(model="cnn", **fields))
+        build_model(RunConfig(model="cnn", **fields), DIGIT_SHAPE)
     assert str(refusal.value) == message

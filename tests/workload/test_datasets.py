@@ -119,7 +119,7 @@ def test_a_published_set_is_loaded_upright_with_plain_labels(
         assert isinstance(dataset, torchvision.datasets.VisionDataset)
         assert dataset.data.dtype == torch.uint8
         assert dataset.targets.dtype == torch.int64
-        np.testing.assert_array_equal(dataset.data.numpy(), images)
+        np.testing.assert_array_equal(dataset.data.numpy(), images[:, None])
         np.testing.assert_array_equal(dataset.targets.numpy(), labels)
         assert len(dataset) == len(images)
         image, label = dataset[7]
@@ -127,7 +127,10 @@ def test_a_published_set_is_loaded_upright_with_plain_labels(
         np.testing.assert_array_equal(np.asarray(image), images[7])
         assert (type(label), label) == (int, labels[7])
         digest.update(images.tobytes() + labels.astype(np.uint8).tobytes())
+        if dataset is loaded.train:
+            assert loaded.class_counts == tuple(np.bincount(labels, minlength=10))
     assert loaded.sha256 == digest.hexdigest()
+    assert loaded.shape == (1, 28, 28, 10)
 
 
 def test_loading_writes_nothing_and_ignores_old_processed_copies(
@@ -166,9 +169,9 @@ def test_loading_verifies_again(small_sets: None, tmp_path: Path) -> None:
 def test_mean_and_deviation_are_the_sets_own_unless_given(small_sets: None, tmp_path: Path) -> None:
     write_files(contents(DATASETS["mnist"].raw), tmp_path)
     own = load_dataset("mnist", config_of(tmp_path, dataset="mnist"))
-    assert (own.pixel_mean, own.pixel_std) == (0.1307, 0.3081)
+    assert (own.pixel_mean, own.pixel_std) == ((0.1307,), (0.3081,))
     given = load_dataset("mnist", config_of(tmp_path, pixel_mean=0.0, pixel_std=1.0))
-    assert (given.pixel_mean, given.pixel_std) == (0.0, 1.0)
+    assert (given.pixel_mean, given.pixel_std) == ((0.0,), (1.0,))
 
 
 def test_too_few_images_to_train_on_is_an_error(small_sets: None, tmp_path: Path) -> None:
@@ -192,7 +195,7 @@ def test_the_generated_set_is_loaded_like_the_others() -> None:
         (loaded.train, generate_digits(5, seed=0, split="train")),
         (loaded.test, generate_digits(5, seed=0, split="test")),
     ):
-        np.testing.assert_array_equal(ours.data[:5].numpy(), drawn[0])
+        np.testing.assert_array_equal(ours.data[:5].numpy(), drawn[0][:, None])
         np.testing.assert_array_equal(ours.targets[:5].numpy(), drawn[1])
 
 
@@ -211,12 +214,12 @@ def test_real_mnist_is_what_it_should_be() -> None:
     config = RunConfig(data_dir=str(folder))
     assert resolve_dataset(config, warn=no_warning) == ("mnist", "local")
     loaded = load_dataset("mnist", config)
-    assert loaded.train.data.shape == (60_000, 28, 28)
-    assert loaded.test.data.shape == (10_000, 28, 28)
+    assert loaded.train.data.shape == (60_000, 1, 28, 28)
+    assert loaded.test.data.shape == (10_000, 1, 28, 28)
     assert loaded.train.targets[:5].tolist() == [5, 0, 4, 1, 9]
     assert loaded.test.targets[:5].tolist() == [7, 2, 1, 0, 4]
     assert loaded.sha256 == MNIST_SHA256
     pixels = loaded.train.data.double() / 255
-    assert abs(pixels.mean().item() - loaded.pixel_mean) < 5e-5
-    assert abs(pixels.std().item() - loaded.pixel_std) < 5e-5
+    assert abs(pixels.mean().item() - loaded.pixel_mean[0]) < 5e-5
+    assert abs(pixels.std().item() - loaded.pixel_std[0]) < 5e-5
     assert sorted(folder.rglob("*")) == before

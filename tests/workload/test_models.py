@@ -17,6 +17,7 @@ from torch.nn.utils import parameters_to_vector
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import ModelName
+from mnistbench.workload.generated import DIGIT_SHAPE
 from mnistbench.workload.models import MODELS, build_model
 from mnistbench.workload.models.configurable import MAX_WEIGHTS
 
@@ -81,7 +82,7 @@ LAYOUTS = {
 
 def build(name="cnn", **fields):
     torch.manual_seed(0)
-    return build_model(RunConfig(model=name, **fields))
+    return build_model(RunConfig(model=name, **fields), DIGIT_SHAPE)
 
 
 def num_parameters(model):
@@ -272,10 +273,10 @@ def check_cnn(config):
     if side is None or heaviest_convolution(config) > MAX_WEIGHTS:
         event("refused")
         with pytest.raises(InputError, match=r"\A.* convolution [1-4] of cnn .*\Z"):
-            build_model(config)
+            build_model(config, DIGIT_SHAPE)
         return None
     event("built")
-    model = build_model(config)
+    model = build_model(config, DIGIT_SHAPE)
     assert num_parameters(model) == expected_parameters(config, side)
     return model
 

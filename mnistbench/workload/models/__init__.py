@@ -1,22 +1,29 @@
 """The networks, one registry.
 
-All take float images ``[B, 1, 28, 28]`` and return logits ``[B, 10]``, never normalised: that is
-the loss's part. Their weights are PyTorch's default draws from its global generator, so a seed
-set before `build_model` decides them.
+All take float images ``[B, C, H, W]`` and return logits ``[B, num_classes]``, never normalised:
+that is the loss's part. Sizes follow from the data's shape. Their weights are PyTorch's default
+draws from its global generator, so a seed set before `build_model` decides them.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
+import torch
 from torch import nn
 
+from mnistbench.schema.component import DataShape, is_reference
 from mnistbench.schema.config import RunConfig
+from mnistbench.schema.errors import InputError
 from mnistbench.workload.models import articles, classics, configurable, residual, speedrun
+from mnistbench.workload.own_components import own_model
 
 __all__ = ["MODELS", "build_model", "check_model"]
 
-MODELS: dict[str, Callable[[RunConfig], nn.Module]] = {
+_Builder = Callable[[RunConfig, DataShape], nn.Module]
+
+MODELS: dict[str, _Builder] = {
     "cnn4": articles.build_cnn4,
     "simple-cnn": articles.build_simple_cnn,
     "dnn4": articles.build_dnn4,
@@ -31,25 +38,51 @@ MODELS: dict[str, Callable[[RunConfig], nn.Module]] = {
     "fast-cnn": classics.build_fast_cnn,
     "speedrun-cnn": speedrun.build_speedrun_cnn,
 }
-"""Name on the command line -> what builds that network from a run's configuration."""
+"""Name on the command line -> what builds that network for the data's shape."""
 
 
-def check_model(config: RunConfig) -> None:
-    """Find out, before any work, whether the network of `config` can be built.
+def check_model(config: RunConfig, shape: DataShape) -> None:
+    """Find out, without memory or random draws, whether a built-in network can be built.
 
     Raises:
         InputError: as `build_model`.
     """
-    if config.model == "cnn":  # no other has sizes that may not fit
-        configurable.check_cnn(config)
+    if config.model in MODELS:
+        with torch.device("meta"):
+            build_model(config, shape)
 
 
-def build_model(config: RunConfig) -> nn.Module:
+def build_model(config: RunConfig, shape: DataShape) -> nn.Module:
     """The network that ``config.model`` names, on the default device, in training mode.
 
-    It takes float images ``[B, 1, 28, 28]`` and returns logits ``[B, 10]``.
+    It takes float images ``[B, C, H, W]`` of `shape` and returns logits ``[B, num_classes]``.
 
     Raises:
-        InputError: the sizes asked for do not fit the image; one line that says which layer.
+        InputError: the images are too small for it, or the sizes asked for do not fit them; or
+            as `own_model`.
     """
-    return MODELS[config.model](config)
+    if is_reference(config.model):
+        return own_model(config, shape)
+    build = MODELS[config.model]
+    try:
+        return build(config, shape)
+    except RuntimeError:
+        least = _least_side(build, config, shape)
+        if least <= min(shape.height, shape.width):  # it was something else, such as memory
+            raise
+        raise InputError(
+            f"model: {config.model} needs images of at least {least} × {least} pixels; "
+            f"these are {shape.height} × {shape.width}"
+        ) from None
+
+
+def _least_side(build: _Builder, config: RunConfig, shape: DataShape) -> int:
+    """Side of the smallest square image that a network can be built for [pixels]."""
+    for side in itertools.count(1):
+        try:
+            with torch.device("meta"):
+                build(config, shape._replace(height=side, width=side))
+        except RuntimeError:
+            continue
+        break
+    return side

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
+from mnistbench.schema.component import DataShape
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
-from mnistbench.workload.models.dense import IMAGE_SHAPE, with_classifier
+from mnistbench.workload.models.dense import with_classifier
 
 __all__ = ["HALVINGS", "HIDDEN_WIDTH", "MAX_WEIGHTS", "build_cnn", "check_cnn"]
 
@@ -20,8 +21,8 @@ MAX_WEIGHTS = 2**30
 """Most weights of one convolution: 4 GiB as float32, beyond which no user can mean it."""
 
 
-def build_cnn(config: RunConfig) -> nn.Module:
-    """A network from the ``cnn`` fields of `config`; ``[B, 1, 28, 28]`` to ``[B, 10]``.
+def build_cnn(config: RunConfig, shape: DataShape) -> nn.Module:
+    """A network from the ``cnn`` fields of `config`.
 
     Each convolution is followed by batch norm if asked for (its own bias then left out), ReLU and,
     for the first `HALVINGS`, a 2x2 pool; with ``pooling="stride"`` these two convolutions have a
@@ -31,19 +32,20 @@ def build_cnn(config: RunConfig) -> nn.Module:
     Raises:
         InputError: as `check_cnn`.
     """
-    check_cnn(config)
+    check_cnn(config, shape)
     hidden = [HIDDEN_WIDTH] * (config.linear_layers - 1)
-    return with_classifier(_features(config), *hidden, dropout=config.dropout)
+    features = _features(config, shape.channels)
+    return with_classifier(shape, features, *hidden, dropout=config.dropout)
 
 
-def check_cnn(config: RunConfig) -> None:
+def check_cnn(config: RunConfig, shape: DataShape) -> None:
     """Refuse sizes that cannot work, before they take memory.
 
     Raises:
         InputError: a convolution's kernel, or the pool after it, is larger than its input, or it
             has more than `MAX_WEIGHTS` weights; one line that names the convolution.
     """
-    kernel, side, inputs = config.kernel_size, IMAGE_SHAPE[1], IMAGE_SHAPE[0]
+    kernel, side, inputs = config.kernel_size, min(shape.height, shape.width), shape.channels
     for index in range(config.conv_layers):
         outputs = config.channels * 2**index
         weights = inputs * outputs * kernel**2
@@ -64,9 +66,8 @@ def check_cnn(config: RunConfig) -> None:
             )
 
 
-def _features(config: RunConfig) -> list[nn.Module]:
+def _features(config: RunConfig, inputs: int) -> list[nn.Module]:
     layers: list[nn.Module] = []
-    inputs = IMAGE_SHAPE[0]
     for index in range(config.conv_layers):
         outputs = config.channels * 2**index
         layers += _block(config, inputs, outputs, halves=index < HALVINGS)

@@ -8,25 +8,26 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-__all__ = ["IMAGE_SHAPE", "NUM_CLASSES", "flattened_size", "with_classifier"]
+from mnistbench.schema.component import DataShape
 
-IMAGE_SHAPE = (1, 28, 28)
-"""Shape of one image of every data set: channels, rows [pixels], columns [pixels]."""
-
-NUM_CLASSES = 10
-"""Logits per image."""
+__all__ = ["flattened_size", "with_classifier"]
 
 
-def flattened_size(layers: Iterable[nn.Module]) -> int:
-    """Features per image [values] that `layers` leave for linear layers, by a forward of zeros."""
+def flattened_size(layers: Iterable[nn.Module], shape: DataShape) -> int:
+    """Features per image [values] that `layers` leave for linear layers, by a forward of zeros.
+
+    Raises:
+        RuntimeError: an image of `shape` is too small for them.
+    """
     features = nn.Sequential(*layers).eval()  # so that no statistics move and nothing is drawn
     with torch.no_grad():
-        flat: torch.Tensor = features(torch.zeros(1, *IMAGE_SHAPE))
+        flat: torch.Tensor = features(torch.zeros(1, *shape[:3]))
     features.train()
     return flat.numel()
 
 
 def with_classifier(
+    shape: DataShape,
     features: Sequence[nn.Module],
     *hidden: int,
     activation: type[nn.Module] = nn.ReLU,
@@ -34,12 +35,16 @@ def with_classifier(
 ) -> nn.Sequential:
     """`features`, flattened, then linear layers of `hidden` widths and one to the logits.
 
-    The whole takes ``[B, 1, 28, 28]`` and returns ``[B, 10]``. An `activation` follows each hidden
-    layer; a `dropout` other than 0, where an idle one would cost time, stands before it.
+    The whole takes images ``[B, C, H, W]`` of `shape` and returns ``[B, num_classes]``. An
+    `activation` follows each hidden layer; a `dropout` other than 0, where an idle one would cost
+    time, stands before it.
+
+    Raises:
+        RuntimeError: as `flattened_size`.
     """
-    widths = [flattened_size(features), *hidden]
+    widths = [flattened_size(features, shape), *hidden]
     layers = [*features, nn.Flatten()]
     for inputs, outputs in pairwise(widths):
         layers += [nn.Dropout(dropout)] if dropout > 0 else []
         layers += [nn.Linear(inputs, outputs), activation()]
-    return nn.Sequential(*layers, nn.Linear(widths[-1], NUM_CLASSES))
+    return nn.Sequential(*layers, nn.Linear(widths[-1], shape.num_classes))

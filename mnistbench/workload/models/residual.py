@@ -9,29 +9,29 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from mnistbench.schema.component import DataShape
 from mnistbench.schema.config import RunConfig
-from mnistbench.workload.models.dense import IMAGE_SHAPE, NUM_CLASSES
 
 __all__ = ["build_resnet_mini"]
 
 _STEM_CHANNELS = 16
 
 _BLOCKS = ((16, 1), (16, 1), (32, 2), (32, 1), (64, 2))
-"""Channels and stride of each block: 28x28 at 16 channels, 14x14 at 32, 7x7 at 64."""
+"""Channels and stride of each block: 28x28 pixels at 16 channels, 14x14 at 32, 7x7 at 64."""
 
 
-def build_resnet_mini(_: RunConfig) -> nn.Module:
+def build_resnet_mini(_: RunConfig, shape: DataShape) -> nn.Module:
     """Eleven 3x3 convolutions in a stem and five residual blocks; 100,986 parameters.
 
-    ``[B, 1, 28, 28]`` to ``[B, 10]``. The mean over the image stands in front of the one linear
-    layer, which therefore has as many inputs as the last block has channels.
+    The mean over the image stands in front of the one linear layer, which therefore has as many
+    inputs as the last block has channels. Numbers are for images ``[B, 1, 28, 28]``, ten classes.
     """
-    layers: list[nn.Module] = [*_normed(IMAGE_SHAPE[0], _STEM_CHANNELS), nn.ReLU()]
+    layers: list[nn.Module] = [*_normed(shape.channels, _STEM_CHANNELS), nn.ReLU()]
     inputs = _STEM_CHANNELS
     for outputs, stride in _BLOCKS:
         layers.append(_ResidualBlock(inputs, outputs, stride))
         inputs = outputs
-    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, NUM_CLASSES)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, shape.num_classes)]
     return nn.Sequential(*layers, *head)
 
 
