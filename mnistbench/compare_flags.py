@@ -24,7 +24,10 @@ class CompareFlags(CommandFlags):
         "Output": "format",
         "Runs in turn": "interleave",
     }
-    notes: ClassVar = "With --revisions, flags of `mnistbench train` follow a bare --."
+    notes: ClassVar = (
+        "With --revisions, flags of `mnistbench train` follow a bare --; both sides run code of "
+        "your own as it is in this folder."
+    )
 
     paths: Annotated[tuple[Path, ...], POSITIONAL] = ()
     """Two or more sides: each a record.json, a folder of records, or a JSON file of

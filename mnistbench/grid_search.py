@@ -179,7 +179,13 @@ def results(cells: Sequence[Cell], folder: SweepFolder) -> list[RunRecord]:
 
 def plan_text(cells: Sequence[Cell], folder: SweepFolder, options: GridFlags) -> str:
     """What would be run, and what is done."""
-    rows = [{"cell": cell.id, "state": _state(cell, folder)} for cell in cells]
+    of_own = any(cell.code for cell in cells)
+    rows = [
+        {"cell": cell.id}
+        | ({"code": cell.code or "–"} if of_own else {})
+        | {"state": _state(cell, folder)}
+        for cell in cells
+    ]
     if options.format in {"json", "csv"}:
         return data_text(rows, options.format)
     screen = Screen.of(sys.stdout, wide=options.wide).in_format(options.format)

@@ -57,6 +57,14 @@ BAD = [
     (["--lr-schedule", "poly"], "poly"),
     (["--learning-rate", "1"], "--learning-rate: unknown flag; did you mean --lr?"),
     (["--epochs", "1"], "did you mean --num-epochs?"),
+    (["--model", "nets.py"], "--model: write nets.py:NAME"),
+    (["--loss", "nets.gce"], "--loss: write nets:gce, with a colon"),
+    (["--dataset", "digits.csv"], "should be a built-in name, FILE.npz, FOLDER/ or MODULE:F"),
+    (["--model", "~no-such-user/nets.py:A"], "--model: ~no-such-user/nets.py:A: no such user"),
+    (
+        ["--optimizer", "nets:Lion", "--momentum", "0.9"],
+        "if your own takes it, write --optimizer-args momentum=0.9",
+    ),
     (["--model", "nets:", "--quiet"], "--model: should be module:attribute or path"),
     (["--model-args"], "--model-args: needs NAME=VALUE, such as width=32"),
     (["--model-args", "width"], "--model-args: should be NAME=VALUE (got 'width')"),
@@ -196,6 +204,26 @@ def test_a_folder_as_config_and_a_file_as_output_are_refused(tmp_path, capsys):
     assert "cannot be read" in refusal(["--config", str(tmp_path)], capsys)
     (tmp_path / "file").write_text("")
     assert "is not a folder" in refusal([*SMALL, "--output-dir", "file"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (
+            ["--model", "nets"],
+            "--model: write nets:NAME, with the name of what to take from nets.p",
+        ),
+        (["--lr-schedule", "nets"], "--lr-schedule: write nets:NAME"),
+        (["--dataset", "digits"], "no built-in one is called digits; write digits.npz, which"),
+        (["--dataset", "photos"], "no built-in one is called photos; write photos/, which"),
+        (["--dataset", "x" * 300], "--dataset: should be 'auto', "),
+    ],
+)
+def test_what_lies_here_is_named_where_a_colon_or_slash_is_missing(argv, says, capsys):
+    for name in ("nets.py", "digits.npz"):
+        Path(name).touch()
+    Path("photos").mkdir()
+    assert says in refusal(argv, capsys)
 
 
 def test_later_layers_win(tmp_path):

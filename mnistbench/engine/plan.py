@@ -26,6 +26,7 @@ GradientExchange = Literal["none", "all-reduce", "pairwise", "ddp", "fsdp"]
 
 _AUTOCAST = {"no": "float32", "bf16": "bfloat16", "fp16": "float16", "fp8": "float8"}
 _FUSED = frozenset({"sgd", "adam", "adamw"})
+_COMPONENTS = ("model", "loss", "optimizer")
 _FIRST_WITH_TF32 = (8, 0)
 """Compute capability of NVIDIA's Ampere."""
 
@@ -61,8 +62,8 @@ class ExecutionPlan:
         memory_format: of the features; ``chwn`` has the batch innermost.
         channels_last: convolutions' weights lie with the channels innermost.
         fused_optimizer: update all weights in one kernel; ``None`` is torch's own choice.
-        own_optimizer: the optimizer is the user's: nothing is known of its state, and its update is
-            neither compiled nor captured.
+        own: which of ``model``, ``loss`` and ``optimizer`` the user brought. What they keep is not
+            known; an optimizer's update is neither compiled nor captured.
         steps_per_graph: steps in one CUDA graph.
         matmul_precision: torch's ``float32_matmul_precision``, for convolutions as well.
         deterministic: kernels with one order of additions only.
@@ -78,7 +79,7 @@ class ExecutionPlan:
     memory_format: MemoryFormat
     channels_last: bool
     fused_optimizer: bool | None
-    own_optimizer: bool
+    own: frozenset[str]
     steps_per_graph: int
     matmul_precision: Literal["highest", "high", "medium"]
     deterministic: bool
@@ -120,7 +121,7 @@ def resolve_plan(config: RunConfig, hardware: Hardware) -> ExecutionPlan:
         memory_format="chwn" if chwn else "channels_last" if channels_last else "contiguous",
         channels_last=channels_last,
         fused_optimizer=True if fused else None,
-        own_optimizer=is_reference(config.optimizer),
+        own=frozenset(name for name in _COMPONENTS if is_reference(getattr(config, name))),
         steps_per_graph=config.steps_per_graph if mode == "graph" else 1,
         matmul_precision=config.matmul_precision,
         deterministic=config.exact_parity and hardware.device.type != "cpu",

@@ -128,6 +128,10 @@ class StockStep:
         """
         raise InputError(f"compile: {reason}; use --no-compile")
 
+    def start_with(self, optimizer: torch.optim.Optimizer) -> None:
+        """Train with `optimizer`, which has made no step yet."""
+        self.optimizer = self.accelerator.prepare_optimizer(optimizer)
+
     def release(self) -> None:
         """Nothing is held."""
 

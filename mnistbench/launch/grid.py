@@ -6,6 +6,7 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, get_args, get_origin
 
 from mnistbench.analysis.number_text import setting_text
@@ -15,6 +16,8 @@ from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_batch, check_known_split
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.plain_yaml import yaml_value, yaml_word
+from mnistbench.schema.provenance import Component, sources_text
+from mnistbench.schema.user_code import code_of
 from mnistbench.schema.whole_number import whole_number
 
 __all__ = ["cells_of", "texts_of", "values_of"]
@@ -91,16 +94,21 @@ def cells_of(
     _check_size(num_cells)
     varied = [name for name, values in axes.items() if len(values) > 1]
     cells: dict[str, Cell] = {}
+    codes: dict[tuple[str, ...], str | None] = {}  # files are read once
     for combination in itertools.product(*axes.values()):
         where = {"processes": 1, **dict(zip(axes, combination, strict=True))}
         given, num_processes = _given(where, axes), where["processes"]
         try:
             config = read(given)
             _check_cell(config, num_processes)
+            named = tuple(getattr(config, component) for component in get_args(Component))
+            if named not in codes:
+                codes[named] = sources_text(code_of(config))
         except InputError as error:
             raise InputError(_named({name: where[name] for name in varied}, error)) from None
         _check_size(num_cells * config.num_seeds)
-        cells.update((cell.id, cell) for cell in _one_per_seed(config, num_processes))
+        base = Cell(config=config, num_processes=num_processes, code=codes[named])
+        cells.update((cell.id, cell) for cell in _one_per_seed(base))
     return sorted(cells.values(), key=lambda cell: cell.config.seed)
 
 
@@ -124,10 +132,11 @@ def _check_size(num_cells: int) -> None:
         raise InputError(f"the grid has {num_cells:,} cells; at most {_MOST_CELLS:,}")
 
 
-def _one_per_seed(config: RunConfig, num_processes: int) -> Iterator[Cell]:
+def _one_per_seed(base: Cell) -> Iterator[Cell]:
+    config = base.config
     for seed in range(config.seed, config.seed + config.num_seeds):
         one = RunConfig(**config.model_dump() | {"seed": seed, "num_seeds": 1})
-        yield Cell(config=one, num_processes=num_processes)
+        yield replace(base, config=one)
 
 
 def _check_cell(config: RunConfig, num_processes: int) -> None:

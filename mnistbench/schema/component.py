@@ -24,6 +24,7 @@ from mnistbench.schema.names import (
 
 __all__ = [
     "ARGUMENTS_OF",
+    "OWN_FIELDS",
     "Arguments",
     "DataShape",
     "DatasetRef",
@@ -47,7 +48,10 @@ ARGUMENTS_OF = {
     "optimizer": "optimizer_args",
     "dataset": "dataset_args",
 }
-"""Fields that take a reference -> the field of its arguments."""
+"""Fields that take a reference and arguments of it -> the field of these."""
+
+OWN_FIELDS = (*ARGUMENTS_OF, "lr_schedule")
+"""All fields that take a reference."""
 
 _IDENTIFIERS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 _LONGEST = 200  # letters
@@ -161,11 +165,23 @@ class OneOf:
                 return value
             if self.takes_paths and is_data_path(value):
                 return value
+            if isinstance(value, str) and "." in value and value not in self.choices:
+                raise ValueError(_almost(value, self.takes_paths))
             return named(value)
 
         return core_schema.no_info_wrap_validator_function(
             check, handler.generate_schema(self.names)
         )
+
+
+def _almost(value: str, takes_paths: bool) -> str:
+    """What to write for a `value` that is no reference, but was meant to be one."""
+    if value.endswith(".py"):
+        return f"write {value}:NAME, with the name of what to take from it"
+    if takes_paths:
+        return f"should be a built-in name, FILE.npz, FOLDER/ or MODULE:FUNCTION (got {value!r})"
+    module, _, attribute = value.rpartition(".")
+    return f"write {module}:{attribute}, with a colon before what the module has"
 
 
 ModelRef = Annotated[str, OneOf(ModelName)]

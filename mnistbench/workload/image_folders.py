@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numpy.lib import format as npy
 from PIL import Image, UnidentifiedImageError
 from torchvision.datasets.folder import IMG_EXTENSIONS
@@ -84,15 +83,15 @@ def decoded_folder(folder: Path) -> Path:
 
 def _classes(folder: Path, split: str) -> dict[str, list[str]]:
     """Names of the pictures of each class, in order; what is hidden is left out."""
-    found = {name: list[str]() for name in _folders(folder / split, folder)}
-    for name, pictures in found.items():
-        for place, _, files in os.walk(folder / split / name, followlinks=True):
-            some = (Path(place, one) for one in files if one.lower().endswith(IMG_EXTENSIONS))
-            names = (path.relative_to(folder).as_posix() for path in some)
-            pictures += (path for path in names if "/." not in path)
-        if not pictures:
+    found = {}
+    for name in _folders(folder / split, folder):
+        places = os.walk(folder / split / name, followlinks=True)
+        files = (Path(place, one) for place, _, files in places for one in files)
+        paths = (path.relative_to(folder).as_posix() for path in files)
+        some = [path for path in paths if "/." not in path]
+        found[name] = sorted(path for path in some if path.lower().endswith(IMG_EXTENSIONS))
+        if not found[name]:
             raise ValueError(f"{split}/{name} has no picture ({', '.join(IMG_EXTENSIONS)})")
-        pictures.sort()
     if len(found) < 2 and split == "train":
         raise ValueError(f"train has {len(found)} class(es); it should have a folder for each")
     return found
@@ -142,11 +141,10 @@ def _opened(content: bytes, name: str) -> Iterator[Image.Image]:
         raise ValueError(f"{name}: cannot be decoded ({first_line(error)})") from None
 
 
-def _pixels(folder: Path, mode: str, name: str) -> npt.NDArray[np.uint8]:
-    """Uint8 ``[C, H, W]``."""
+def _pixels(folder: Path, mode: str, name: str) -> bytes:
+    """Of each channel, row by row."""
     with _opened(_content(folder, name), name) as image:
-        pixels = np.asarray(image.convert(mode))
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        return b"".join(channel.tobytes() for channel in image.convert(mode).split())
 
 
 def _write(kept: Path, folder: Path, pictures: list[_Picture], pool: Executor) -> None:
@@ -163,7 +161,7 @@ def _write(kept: Path, folder: Path, pictures: list[_Picture], pool: Executor) -
                 npy.write_array_header_1_0(file, form)
                 for first in range(0, len(some), _BLOCK_IMAGES):
                     names = [one.name for one in some[first : first + _BLOCK_IMAGES]]
-                    file.write(np.stack([*pool.map(partial(_pixels, folder, mode), names)]).data)
+                    file.writelines(pool.map(partial(_pixels, folder, mode), names))
                     bar.update(len(names))
             with archive.open(f"y_{split}.npy", "w") as file:
                 npy.write_array(file, np.array([one.label for one in some]))

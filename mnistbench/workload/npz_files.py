@@ -76,6 +76,6 @@ def _mapped(file: IO[bytes], info: zipfile.ZipInfo) -> npt.NDArray[np.uint8]:
     file.seek(info.header_offset + _NAME_SIZES)
     before = sum(struct.unpack("<HH", file.read(4))) + _NAME_SIZES + 4
     data = np.memmap(file, np.uint8, "r", info.header_offset + before, (info.file_size,))
-    if zlib.crc32(data) != info.CRC:
+    if zlib.crc32(data.data) != info.CRC:
         raise zipfile.BadZipFile(f"bad checksum of {info.filename}")
     return data

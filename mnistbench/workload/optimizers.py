@@ -34,13 +34,13 @@ def build_optimizer(
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Set the learning rate of all groups; one with an ``lr_scale`` has that multiple of `lr`.
 
-    A rate that is a tensor stays the same tensor. A group without a rate is left alone.
+    A rate that is a tensor stays the same tensor.
     """
     for group in optimizer.param_groups:
         rate = lr * group.get("lr_scale", 1.0)
-        if isinstance(group.get("lr"), Tensor):
+        if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rate)
-        elif "lr" in group:
+        else:
             group["lr"] = rate
 
 

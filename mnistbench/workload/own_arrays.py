@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnistbench.schema.component import DataShape
+from mnistbench.workload.image_set import label_type
 
 __all__ = ["NAMES", "OwnArrays", "Survey", "checked", "survey"]
 
@@ -39,7 +40,8 @@ class OwnArrays:
     @property
     def shape(self) -> DataShape:
         """Of one image, and the number of classes."""
-        return DataShape(*self.x_train.shape[1:], int(self.y_train.max()) + 1)
+        _, channels, height, width = self.x_train.shape
+        return DataShape(channels, height, width, int(self.y_train.max()) + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,21 +80,21 @@ def checked(values: list[_Array], *, channels_first: bool = False) -> OwnArrays:
         _images(images, name, channels_first=channels_first)
         for images, name in ((x_train, "x_train"), (x_test, "x_test"))
     )
-    for ours, theirs in ((test.shape[1:], train.shape[1:]), (test.dtype, train.dtype)):
-        if ours != theirs:
-            raise ValueError(f"x_test: images are {_said(ours)}, of x_train {_said(theirs)}")
-    labels = _labels(y_train, "y_train"), _labels(y_test, "y_test")
-    _check_classes(*labels)
+    forms = [f"{_said(one.shape[1:])} of {one.dtype}" for one in (train, test)]
+    if forms[0] != forms[1]:
+        raise ValueError(f"x_test: images are {forms[1]}, of x_train {forms[0]}")
+    classes, theirs = _labels(y_train, "y_train"), _labels(y_test, "y_test")
+    _check_classes(classes, theirs)
     return OwnArrays(
         x_train=train,
-        y_train=labels[0].astype(np.int64),
+        y_train=classes.astype(np.int64),
         x_test=test,
-        y_test=labels[1].astype(np.int64),
+        y_test=theirs.astype(np.int64),
     )
 
 
-def _said(form: Any) -> str:
-    return " × ".join(map(str, form)) if isinstance(form, tuple) else str(form)
+def _said(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))
 
 
 def _images(values: _Array, name: str, *, channels_first: bool) -> _Array:
@@ -165,7 +167,7 @@ def survey(arrays: OwnArrays) -> Survey:
             if name == "x_train":
                 pixels = block.astype(np.float64)  # of uint8 the sums are exact
                 sums += [pixels.sum((0, 2, 3)), np.square(pixels, out=pixels).sum((0, 2, 3))]
-        digest.update(stored_labels(labels, arrays.shape.num_classes).data)
+        digest.update(labels.astype(label_type(arrays.shape.num_classes)).data)
         shas.append(digest.hexdigest())
     mean, square = sums / (arrays.x_train.size / arrays.shape.channels)
     scale = 255 if arrays.x_train.dtype == np.uint8 else 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,8 +18,8 @@ from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_split
 from mnistbench.schema.errors import InputError, first_line
 from mnistbench.schema.files import cache_folder
-from mnistbench.workload.components import built_with, load_component, takes
-from mnistbench.workload.download import download_quietly
+from mnistbench.workload.components import built_with, load_component
+from mnistbench.workload.download import downloading
 from mnistbench.workload.idx_files import ImagesAndLabels
 from mnistbench.workload.image_folders import decoded_folder
 from mnistbench.workload.image_set import ImageSet, LoadedDataset, content_sha256
@@ -105,9 +105,7 @@ def _in_order(arrays: OwnArrays) -> Callable[[], Iterator[ImagesAndLabels]]:
     return blocks
 
 
-def _in_memory(
-    arrays: OwnArrays, blocks: Callable[[], Iterator[ImagesAndLabels]]
-) -> ImageSet:
+def _in_memory(arrays: OwnArrays, blocks: Callable[[], Iterator[ImagesAndLabels]]) -> ImageSet:
     images = np.empty(arrays.x_train.shape, arrays.x_train.dtype)
     labels = np.empty_like(arrays.y_train)
     first = 0
@@ -132,6 +130,55 @@ def _read(config: RunConfig, data_dir: Path) -> OwnArrays:
 
 def _called(config: RunConfig, data_dir: Path) -> OwnArrays:
     """What the user's function returns, or a data set of torchvision's holds."""
-    component = load_component("dataset", config.dataset)
+    component, arguments = load_component("dataset", config.dataset), config.dataset_args
     if isinstance(component, type) and issubclass(component, VisionDataset):
-        ...
+        splits = (_split(component, arguments, data_dir, train=train) for train in (True, False))
+        values: Any = [value for split in splits for value in split]
+    else:
+        values = built_with("dataset", component, arguments)
+    if isinstance(values, Mapping):
+        if missing := [name for name in NAMES if name not in values]:
+            raise ValueError(f"returns no {missing[0]}; it has {', '.join(map(str, values))}")
+        values = [values[name] for name in NAMES]
+    values = values if isinstance(values, tuple | list) else [values]
+    if len(values) == 2 and all(isinstance(pair, tuple | list) for pair in values):  # as Keras' own
+        values = [value for pair in values for value in pair]
+    if len(values) != len(NAMES):
+        got = f"{len(values)} value(s), the first a {type(values[0]).__name__}" if values else "()"
+        raise ValueError(f"returns {got}; it should return {', '.join(NAMES)}")
+    is_torch = all(isinstance(images, torch.Tensor) for images in values[::2])
+    arrays = [_array(value, name) for value, name in zip(values, NAMES, strict=True)]
+    return checked(arrays, channels_first=is_torch)
+
+
+def _array(value: Any, name: str) -> npt.NDArray[Any]:
+    try:
+        if isinstance(value, torch.Tensor):
+            value = (value.float() if value.is_floating_point() else value).detach().cpu().numpy()
+        return np.asarray(value)
+    except Exception as error:  # whatever the user's own kind of array comes up with
+        raise ValueError(f"{name}: is no array ({first_line(error)})") from None
+
+
+def _split(
+    component: type[VisionDataset], arguments: Mapping[str, Any], data_dir: Path, *, train: bool
+) -> tuple[Any, Any]:
+    """Images and labels of a split, downloaded where they are not there."""
+    given: dict[str, Any] = {"root": str(data_dir), "train": train}
+    parameters = inspect.signature(component).parameters
+    if "split" in parameters and "split" not in arguments:
+        given = {"root": str(data_dir), "split": "train" if train else "test"}
+    if "download" in parameters or "kwargs" in parameters:
+        given["download"] = True
+    try:
+        with downloading():
+            found = built_with("dataset", component, arguments, **given)
+    except InputError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        mend = f"run again with a network, or put its files into {data_dir} (--data-dir)"
+        raise InputError(f"{error}; {mend}") from None
+    labels = getattr(found, "targets", getattr(found, "labels", None))
+    if labels is None or not hasattr(found, "data"):
+        raise ValueError("keeps no arrays (data, and targets or labels); write a function")
+    return found.data, labels
