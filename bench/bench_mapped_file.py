@@ -32,7 +32,7 @@ from mnistbench.workload.batches import (
 from mnistbench.workload.generated import DIGIT_SHAPE, generate_digits
 from mnistbench.workload.image_set import ImageSet
 from mnistbench.workload.losses import build_loss
-from mnistbench.workload.mapped_files import DigitFile, MappedDigits
+from mnistbench.workload.mapped_files import ImageFile, MappedImages
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
 
@@ -87,14 +87,15 @@ def measured(budget, device, report):
     return rounds
 
 
-def write_file(path: Path, num_images: int) -> DigitFile:
+def write_file(path: Path, num_images: int) -> ImageFile:
     """A file of `num_images`, drawn a few thousand and repeated: the disk does not care."""
     size = min(10_000, num_images)
-    drawn = generate_digits(size, seed=0, split="train")
-    file = DigitFile(
+    images, labels = generate_digits(size, seed=0, split="train")
+    file = ImageFile(
         path=path,
         num_images=num_images,
-        blocks=lambda: itertools.repeat(drawn, num_images // size),
+        shape=DIGIT_SHAPE,
+        blocks=lambda: itertools.repeat((images[:, None], labels), num_images // size),
     )
     file.ensure()
     with path.open("rb") as stream:
@@ -102,12 +103,12 @@ def write_file(path: Path, num_images: int) -> DigitFile:
     return file
 
 
-def tensors_of(mapped: MappedDigits) -> tuple[torch.Tensor, torch.Tensor]:
-    digits = ImageSet(mapped.images[:, None], mapped.labels)
+def tensors_of(mapped: MappedImages) -> tuple[torch.Tensor, torch.Tensor]:
+    digits = ImageSet(mapped.images, mapped.labels)
     return digits.data, digits.targets
 
 
-def batches_of(reading: str, plan: BatchPlan, file: DigitFile, *, resident) -> Iterator[Batch]:
+def batches_of(reading: str, plan: BatchPlan, file: ImageFile, *, resident) -> Iterator[Batch]:
     """The batches of `plan` by `reading`, with the file in memory or not as that asks."""
     images, labels = resident
     if reading == RESIDENT:

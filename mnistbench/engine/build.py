@@ -16,16 +16,18 @@ from mnistbench.engine.exact_parity import check_exact
 from mnistbench.engine.fast_step import FastStep
 from mnistbench.engine.gradient_allreduce import GradientAllReduce
 from mnistbench.engine.objective import Objective
-from mnistbench.engine.own_state import optimizer_state
+from mnistbench.engine.own_state import check_saved
 from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.engine.run import BuiltParts, RunContext, Step
 from mnistbench.engine.stock_step import StockStep
 from mnistbench.engine.warm_up import warm_up
 from mnistbench.recorder.clock import Ledger
+from mnistbench.schema.component import is_reference
 from mnistbench.schema.errors import InputError, first_line
 from mnistbench.workload.augment import build_augment, shifted_views
 from mnistbench.workload.batches import Preprocess, blank_inputs
 from mnistbench.workload.chwn_layout import ChwnNetwork
+from mnistbench.workload.component_checks import check_components, check_schedule
 from mnistbench.workload.losses import LossFn, build_loss
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
@@ -49,6 +51,7 @@ def build_parts(context: RunContext, ledger: Ledger) -> BuiltParts:
         RunError: what ran is not what was planned.
     """
     with ledger.phase("build"):
+        decide_together(context.accelerator, lambda: _try_own(context))
         context = _in_layout(context)
         parts = _build(context)
     with ledger.phase("compile"):
@@ -100,7 +103,7 @@ def _as_built(context: RunContext, warm: BuiltParts) -> BuiltParts:
     if not plan.own:
         return warm
     if "optimizer" in plan.own and context.config.checkpoint_every_steps:
-        _check_saved(warm.optimizer)
+        check_saved(warm.optimizer)
     if plan.mode in {"eager", "stock"} and not plan.compile:
         context.accelerator.free_memory()
         anew = _build(replace(context, plan=plan))
@@ -136,19 +139,21 @@ def _build(context: RunContext) -> BuiltParts:
     )
 
 
-def _check_saved(optimizer: torch.optim.Optimizer) -> None:
-    """Check, of an optimizer that has made steps, that a checkpoint can hold its state.
+def _try_own(context: RunContext) -> None:
+    """Try the user's own components on made-up data; built-in ones need no trial.
 
     Raises:
-        InputError: none can.
+        InputError: a run could not train with one.
     """
-    try:
-        optimizer_state(optimizer)
-    except TypeError as error:
-        name = type(optimizer).__name__
-        raise InputError(
-            f"optimizer: {name} cannot be saved: {error}; leave checkpoints out"
-        ) from None
+    config, batch_plan = context.config, context.batch_plan
+    if context.plan.own:
+        dtype = getattr(torch, context.plan.autocast_dtype)
+        shape, device = context.data.loaded.shape, context.accelerator.device
+        for _ in check_components(config, shape, device=device, dtype=dtype):
+            pass
+    if is_reference(config.lr_schedule):
+        length = {"num_steps": batch_plan.num_steps, "steps_per_epoch": batch_plan.steps_per_epoch}
+        check_schedule(config, **length)
 
 
 def _num_hooks(model: nn.Module) -> int:

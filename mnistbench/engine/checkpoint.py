@@ -23,9 +23,9 @@ from mnistbench.engine.unchanged import device_rng_state, set_device_rng_state
 from mnistbench.recorder.code_identity import running_code
 from mnistbench.schema.checkpoint import CheckpointState, SavedRun
 from mnistbench.schema.errors import InputError, first_line
+from mnistbench.schema.provenance import OWN_CODE, sources_text
 from mnistbench.schema.record import Fact, Interruption, StopSignal
 from mnistbench.schema.training_fields import BOOKKEEPING
-from mnistbench.schema.user_code import code_hashes
 
 __all__ = ["checkpoint_files", "restore"]
 
@@ -113,7 +113,7 @@ def _state(run: Run, cause: int) -> CheckpointState:
 
 def _code(run: Run) -> dict[str, Fact]:
     versions, code = running_code()
-    return versions | code | code_hashes(one.info for one in run.context.code)
+    return versions | code | {OWN_CODE: sources_text(one.info for one in run.context.code)}
 
 
 def _packed(tensors: Named) -> bytes:

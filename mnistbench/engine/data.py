@@ -20,14 +20,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.transforms.functional import pil_to_tensor
 
-from mnistbench.engine.distributed import decide_together
+from mnistbench.engine.distributed import agree, decide_together
 from mnistbench.engine.memory import worker_loss
 from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.parent_death_signal import PARENT, die_with_parent
+from mnistbench.schema.component import is_own
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_split, num_val
-from mnistbench.schema.errors import RunError
-from mnistbench.schema.record import DatasetInfo
+from mnistbench.schema.errors import InputError, RunError
+from mnistbench.schema.record import DatasetInfo, Source
 from mnistbench.schema.signals import STOPS
 from mnistbench.schema.streams import PASSING
 from mnistbench.workload.batches import Batch, BatchPlan, mapped_batches, moved, resident_batches
@@ -90,12 +91,10 @@ def place_data(config: RunConfig, accelerator: Accelerator) -> RunData:
     if accelerator.is_main_process:
         what = "the data" if config.dataset == "auto" else config.dataset
         _log.info(f"reading {what}", extra=PASSING)
-    name, source = decide_together(accelerator, lambda: resolve_dataset(config, warn=_log.warning))
-    if accelerator.is_local_main_process and not accelerator.is_main_process:
-        # another machine, another disk: the files have to come there as well
-        resolve_dataset(config.model_copy(update={"dataset": name}), warn=_log.warning)
-    accelerator.wait_for_everyone()
-    loaded = load_dataset(name, config)
+    name, source, loaded = _load(config, accelerator)
+    if loaded.num_duplicates and accelerator.is_main_process:
+        number = f"{loaded.num_duplicates:,} of {len(loaded.test):,}"
+        _log.warning(f"{number} test images are in the training file as well")
     count, processes = len(loaded.train), accelerator.num_processes
     decide_together(accelerator, lambda: check_split(config, count, num_processes=processes))
     images, labels = loaded.train.data, loaded.train.targets
@@ -128,6 +127,33 @@ def place_data(config: RunConfig, accelerator: Accelerator) -> RunData:
         test=on_device(loaded.test.data, loaded.test.targets),
         device=device,
     )
+
+
+def _load(config: RunConfig, accelerator: Accelerator) -> tuple[str, Source, LoadedDataset]:
+    """The data set, its name and where it is from.
+
+    One process of each machine is first: it may have to download, decode or write a file. What it
+    has read of the user's own it keeps: that may have taken long.
+    """
+    kept: list[LoadedDataset] = []
+
+    def first(config: RunConfig) -> tuple[str, Source]:
+        name, source = resolve_dataset(config, warn=_log.warning)
+        if is_own(config.dataset):
+            kept.append(load_dataset(name, config))
+        return name, source
+
+    name, source = decide_together(accelerator, lambda: first(config))
+    if accelerator.is_local_main_process and not accelerator.is_main_process:
+        # another machine, another disk: the files have to come there as well
+        chosen = {} if is_own(config.dataset) else {"dataset": name}
+        first(config.model_copy(update=chosen))
+    accelerator.wait_for_everyone()
+    loaded = kept[0] if kept else load_dataset(name, config)
+    sha256 = decide_together(accelerator, lambda: loaded.sha256)
+    other = "dataset: has other images or labels than on the main process; it has to be the same"
+    agree(accelerator, None if loaded.sha256 == sha256 else InputError(other))
+    return name, source, loaded
 
 
 def streaming_batches(

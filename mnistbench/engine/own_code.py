@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 
@@ -16,12 +15,11 @@ from mnistbench.schema.component import is_own
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import no_link, why, write_whole
-from mnistbench.schema.record import CodeInfo
+from mnistbench.schema.provenance import CodeInfo, sources_text
 from mnistbench.schema.user_code import (
     CODE_FOLDER,
     EXPECTED_CODE,
     UserCode,
-    code_hashes,
     copies_of,
     read_code,
 )
@@ -40,10 +38,10 @@ def code_as_imported(config: RunConfig) -> tuple[UserCode, ...]:
             what a sweep planned to run.
     """
     codes = tuple(read_code(config))
-    planned = json.loads(os.environ.get(EXPECTED_CODE, "null"))
+    found, planned = sources_text(code.info for code in codes), os.environ.get(EXPECTED_CODE)
+    if planned is not None and planned != (found or ""):
+        raise InputError(f"code: {planned} was planned to run, and {found} is here; start it again")
     for code in codes:
-        if planned is not None and not code_hashes([code.info]).items() <= planned.items():
-            raise InputError(f"{_named(code)} changed since this run was planned; start it again")
         if _imported.setdefault(code.info.reference, code).files != code.files:
             raise InputError(f"{_named(code)} changed since it was imported; start a new process")
     return codes

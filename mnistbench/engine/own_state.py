@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from mnistbench.engine.run import BuiltParts
+from mnistbench.schema.errors import InputError
 
-__all__ = ["kept", "optimizer_state", "pack", "put_back", "unpack"]
+__all__ = ["check_saved", "kept", "optimizer_state", "pack", "put_back", "unpack"]
 
 _TREE = "tree"
 _PLAIN = (int, float, str, type(None))
@@ -91,6 +92,20 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     if type(optimizer).state_dict is torch.optim.Optimizer.state_dict and (name := next(inner, "")):
         raise TypeError(f"its state_dict leaves out the optimizer in {name}")
     return pack(optimizer.state_dict())
+
+
+def check_saved(optimizer: torch.optim.Optimizer) -> None:
+    """Check, of an optimizer that has made steps, that a checkpoint can hold its state.
+
+    Raises:
+        InputError: none can.
+    """
+    try:
+        optimizer_state(optimizer)
+    except TypeError as error:
+        name = type(optimizer).__name__
+        mend = "give it a state_dict of tensors and numbers, or leave checkpoints out"
+        raise InputError(f"optimizer: {name} cannot be saved: {error}; {mend}") from None
 
 
 def kept(parts: BuiltParts) -> dict[str, Tensor]:

@@ -30,6 +30,7 @@ from mnistbench.schema.checkpoint import (
 )
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.provenance import OWN_CODE
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import RECORD_NAME, load_record
 from mnistbench.schema.training_fields import BOOKKEEPING
@@ -73,12 +74,10 @@ def new_invocation(config: RunConfig) -> Invocation:
     return Invocation(_launch_id(config) or token_hex(8), config)
 
 
-def find_resume_point(
-    config: RunConfig, code: Mapping[str, str | None] | None = None
-) -> ResumePoint | None:
+def find_resume_point(config: RunConfig, *, code: str | None = None) -> ResumePoint | None:
     """The invocation that `config` asks to go on with, or that its launcher has started again.
 
-    `code` is what `code_hashes` says of the user's own components now.
+    `code` is what `sources_text` says of the user's own components now.
 
     Raises:
         InputError: nothing that can be trusted is there, or it is of another configuration or of
@@ -101,7 +100,7 @@ def find_resume_point(
             return None
         _refuse(newest, _differing(newest.state, config))
         if not config.force_code:
-            _refuse_code(newest, code or {})
+            _refuse_code(newest, code)
         return _earlier(newest, config)
     except OSError as error:
         raise InputError(f"resume: {error.filename or folder}: {error.strerror}") from None
@@ -230,14 +229,12 @@ def _refuse(saved: SavedRun, differing: Mapping[str, tuple[Any, Any]], because: 
     )
 
 
-def _refuse_code(saved: SavedRun, code: Mapping[str, str | None]) -> None:
-    ran = saved.state.code or {}
-    differing = {name: (ran.get(name), its) for name, its in code.items() if ran.get(name) != its}
-    if differing:
-        text = ", ".join(f"{name} {a} there, {b} here" for name, (a, b) in differing.items())
+def _refuse_code(saved: SavedRun, code: str | None) -> None:
+    ran = (saved.state.code or {}).get(OWN_CODE)
+    if ran != code:
         raise InputError(
-            f"resume: {saved.path} ran other code: {text}; put back what ran, of which "
-            f"{saved.run_folder / CODE_FOLDER} has a copy, or go on with --force-code"
+            f"resume: {saved.path} ran other code: {ran} there, {code} here; put back what ran, of "
+            f"which {saved.run_folder / CODE_FOLDER} has a copy, or go on with --force-code"
         )
 
 

@@ -84,7 +84,7 @@ def measure(config: RunConfig, *, hooks: Sequence[Hook] = ()) -> list[RunRecord]
     given = {name: getattr(config, name) for name in config.model_fields_set}
     usual = RunConfig(**over_recipe({"recipe": config.recipe}))
     config = RunConfig(**over_recipe(given))
-    check_applies([name for name in given if given[name] != getattr(usual, name)], config)
+    check_applies({k: v for k, v in given.items() if v != getattr(usual, k)}, config)
     return train(config, hooks=hooks)
 
 

@@ -33,15 +33,17 @@ from mnistbench.recorder.environment import set_threads
 from mnistbench.recorder.launcher import this_launch
 from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
-from mnistbench.schema.component import is_own
+from mnistbench.schema.component import DataShape, is_own, short_name
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
+from mnistbench.schema.provenance import sources_text
 from mnistbench.schema.streams import PASSING
-from mnistbench.schema.user_code import code_hashes
+from mnistbench.workload.augment import check_shifts
 from mnistbench.workload.batches import BatchPlan
 from mnistbench.workload.generated import DIGIT_SHAPE
 from mnistbench.workload.models import check_model
+from mnistbench.workload.own_components import check_own, own_fields
 from mnistbench.workload.schedules import lr_factor
 
 __all__ = ["run_context", "start_setting"]
@@ -60,8 +62,10 @@ def start_setting(config: RunConfig, ledger: Ledger, *, held: ExitStack) -> Sett
     """
     check_precision(config)
     code_as_imported(config)  # before it is imported
+    for field in own_fields(config):
+        check_own(config, field)
     if not is_own(config.dataset):
-        check_model(config, DIGIT_SHAPE)
+        _check_fits(config, DIGIT_SHAPE)
     launch = this_launch()
     if launch.world_size > 1 and launch.rank == 0:
         _log.info(f"waiting for {launch.world_size} processes to meet", extra=PASSING)
@@ -82,8 +86,8 @@ def _start_together(
     if accelerator.device.type != "cpu":
         ledger.synchronize = torch.accelerator.synchronize
     decide_together(accelerator, lambda: held.enter_context(invocation_lock(config)))
-    hashes = code_hashes(one.info for one in code)
-    resume_point = decide_together(accelerator, lambda: find_resume_point(config, hashes))
+    told = sources_text(one.info for one in code)
+    resume_point = decide_together(accelerator, lambda: find_resume_point(config, code=told))
     if resume_point:
         config = config.model_copy(update={"output_dir": str(resume_point.folder)})
     decide_together(accelerator, lambda: check_writable(_output_dir(config)))
@@ -95,7 +99,7 @@ def _start_together(
         interconnect = measure_interconnect(accelerator)
     with ledger.phase("data"):
         data = place_data(config, accelerator)
-    decide_together(accelerator, lambda: check_model(config, data.loaded.shape))
+    decide_together(accelerator, lambda: _check_fits(config, data.loaded.shape))
     batch_plan = _batch_plan(accelerator, config, num_train=data.info.num_train)
     decide_together(accelerator, lambda: _check_graph(plan, config, batch_plan))
     same_code(config, accelerator)  # nor has it changed while it was imported
@@ -110,6 +114,12 @@ def _start_together(
         telemeter=telemeter,
         found=resume_point.seeds if resume_point else {},
     )
+
+
+def _check_fits(config: RunConfig, shape: DataShape) -> None:
+    """Refuse a network or shifts that data of `shape` are too small for."""
+    check_model(config, shape)
+    check_shifts(config, shape)
 
 
 def _check_graph(plan: ExecutionPlan, config: RunConfig, batch_plan: BatchPlan) -> None:
@@ -188,7 +198,7 @@ def _batch_plan(accelerator: Accelerator, config: RunConfig, *, num_train: int) 
 def _new_name(config: RunConfig) -> tuple[str, str]:
     """Now, in ISO 8601, and a name for a run that begins now."""
     now = datetime.now(UTC)
-    name = f"{config.recipe or config.model}-seed{config.seed}"
+    name = f"{config.recipe or short_name(config.model)[:60]}-seed{config.seed}"
     run_id = f"{now:%Y%m%d-%H%M%S}-{name}-{token_hex(2)}"
     return now.isoformat(timespec="milliseconds"), run_id
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryFile
@@ -29,6 +30,7 @@ __all__ = [
     "why",
     "write_new",
     "write_whole",
+    "written_aside",
 ]
 
 MAX_DEPTH = 32
@@ -140,6 +142,31 @@ def write_whole(path: Path, content: str | bytes, *, named: bool = False) -> Non
             aside.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be written ({why(error)})") from None
+
+
+@contextmanager
+def written_aside(path: Path, num_bytes: int, *, otherwise: str = "") -> Iterator[Path]:
+    """A place for a file of the cache, which comes to `path` when it is whole.
+
+    Any number of processes may write the same at once. `num_bytes` is its size, about.
+
+    Raises:
+        InputError: it cannot be written; it ends with what to do `otherwise`.
+    """
+    aside = path.with_name(f".{path.name}-{token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield aside
+            # not flushed to the disk: a checksum finds out what a crash may leave
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({why(error)}); make room for {num_bytes / 1e6:,.0f} MB "
+            f"there, or point XDG_CACHE_HOME to another folder{otherwise}"
+        ) from None
 
 
 def check_writable(folder: Path, *, name: str = "output_dir") -> None:

@@ -21,13 +21,12 @@ from mnistbench.schema.component import is_reference, parse_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import opened, why
-from mnistbench.schema.record import CodeInfo, Component
+from mnistbench.schema.provenance import CodeInfo, Component
 
 __all__ = [
     "CODE_FOLDER",
     "EXPECTED_CODE",
     "UserCode",
-    "code_hashes",
     "code_of",
     "copies_of",
     "find_source",
@@ -39,7 +38,7 @@ CODE_FOLDER = "code"
 """What the folder of copies is called in a run's."""
 
 EXPECTED_CODE = "MNISTBENCH_EXPECTED_CODE"
-"""The variable in which a sweep tells its runs, as JSON, what `code_hashes` should say of them."""
+"""The variable in which a sweep tells its runs, what `sources_text` should say of them."""
 
 _MOST_BYTES = 4 * 2**20
 """Of one file, and of all copies that a run keeps."""
@@ -97,17 +96,6 @@ def copies_of(codes: Iterable[UserCode]) -> tuple[list[CodeInfo], dict[str, byte
                 names.append(name)
         infos.append(code.info.model_copy(update={"files": names}))
     return infos, copies
-
-
-def code_hashes(codes: Iterable[CodeInfo]) -> dict[str, str | None]:
-    """``code of my_nets`` -> 12 digits of its hash; of what has no source its version, if any.
-
-    Components that come from one module or file have one of it.
-    """
-    return {
-        f"code of {parse_reference(code.reference).place}": (code.sha256 or "")[:12] or code.version
-        for code in codes
-    }
 
 
 def search_path(*beside: str) -> list[str]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mnistbench.schema.component import DataShape
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
-from mnistbench.workload.components import user_errors
+from mnistbench.schema.user_calls import user_errors
 from mnistbench.workload.losses import LossFn, build_loss
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
@@ -134,8 +134,8 @@ def _check_sum(loss_fn: LossFn, logits: Tensor, labels: Tensor) -> None:
     mean = sum(len(part[1]) * float(_loss(loss_fn, *part)) for part in parts) / _NUM_SAMPLES
     if whole == again and abs(mean - whole) > _TOLERANCE * max(abs(whole), 1e-3):
         raise InputError(
-            f"loss: {_NUM_SAMPLES} samples give {whole:.4g}, their parts {mean:.4g} on average; it "
-            "should be the mean over samples of a loss of each, which processes can share"
+            f"loss: {_NUM_SAMPLES} samples give {whole:.4g}, their parts {mean:.4g} on average, "
+            "but processes share a batch; return the mean over samples of each one's own loss"
         )
 
 

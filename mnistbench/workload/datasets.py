@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
 from torchvision import datasets
 
-from mnistbench.schema.component import DataShape
+from mnistbench.schema.component import is_own, is_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_split
 from mnistbench.schema.errors import InputError
@@ -22,8 +21,9 @@ from mnistbench.schema.streams import PASSING
 from mnistbench.workload.download import DownloadError, download_set
 from mnistbench.workload.generated import DIGIT_SHAPE, generate_digits
 from mnistbench.workload.idx_files import RAW_FILES, AbsentError, ImagesAndLabels, RawSet, read_set
-from mnistbench.workload.image_set import ImageSet, content_sha256
-from mnistbench.workload.mapped_files import DigitFile, MappedDigits, generated_file
+from mnistbench.workload.image_set import ImageSet, LoadedDataset, content_sha256
+from mnistbench.workload.mapped_files import ImageFile, MappedImages, generated_file
+from mnistbench.workload.own_data import load_own, own_name
 
 __all__ = [
     "DATASETS",
@@ -57,35 +57,6 @@ class DatasetSpec:
     raw: RawSet | None = None
     pixel_mean: float
     pixel_std: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadedDataset:
-    """A data set, verified.
-
-    Attributes:
-        train: the whole training file, of which val is the end.
-        test: the whole test file.
-        sha256: of the bytes of train images, train labels, test images and test labels in this
-            order, a byte for a label; tells contents apart whatever files they came in.
-        pixel_mean: mean to take off pixels in [0, 1], for each channel.
-        pixel_std: deviation to divide them by, for each channel.
-        shape: of one image, and the number of classes.
-        class_counts: images of each class in `train`.
-        num_duplicates: images of `test` that are also in `train`; none where nobody looked.
-        read_ahead: has the kernel begin to read training images at positions, int ``[b]``, of a
-            mapped file; none where they are in memory, or in a file as small as published sets.
-    """
-
-    train: ImageSet
-    test: ImageSet
-    sha256: str
-    pixel_mean: tuple[float, ...]
-    pixel_std: tuple[float, ...]
-    shape: DataShape
-    class_counts: tuple[int, ...]
-    num_duplicates: int | None = None
-    read_ahead: Callable[[Tensor], None] | None = None
 
 
 def _published(
@@ -156,6 +127,8 @@ def resolve_dataset(config: RunConfig, *, warn: Callable[[str], None]) -> tuple[
         InputError: files are damaged or of no use, those of a set asked for by name cannot be had,
             or the mapped loader's cannot be written.
     """
+    if is_own(config.dataset):  # found out when they are read
+        return own_name(config.dataset), "function" if is_reference(config.dataset) else "local"
     name, source = _find(config, warn)
     file = _train_file(name, config)
     if file is not None:
@@ -193,7 +166,7 @@ def _find(config: RunConfig, warn: Callable[[str], None]) -> tuple[str, Source]:
 
 
 def load_dataset(name: str, config: RunConfig) -> LoadedDataset:
-    """Read and verify, or generate, a data set whose files are in place.
+    """Read and verify, or generate, a data set whose files are in place; or read the user's own.
 
     Args:
         name: as `resolve_dataset` decided.
@@ -203,6 +176,8 @@ def load_dataset(name: str, config: RunConfig) -> LoadedDataset:
     Raises:
         InputError: files are missing or damaged, or too few images are left to train on.
     """
+    if is_own(config.dataset):
+        return load_own(config, _data_dir(config))
     spec = DATASETS[name]
     num_train = config.synthetic_train_size
     if spec.raw is not None:
@@ -234,7 +209,7 @@ def _data_dir(config: RunConfig) -> Path:
     return default_data_dir() if config.data_dir is None else Path(config.data_dir).expanduser()
 
 
-def _train_file(name: str, config: RunConfig) -> DigitFile | None:
+def _train_file(name: str, config: RunConfig) -> ImageFile | None:
     """The generated digits' file for the mapped loader, which reads published ones as they lie."""
     if name != "synthetic" or config.loader != "mapped":
         return None
@@ -242,11 +217,11 @@ def _train_file(name: str, config: RunConfig) -> DigitFile | None:
 
 
 def _generated(
-    config: RunConfig, mapped: MappedDigits | None
+    config: RunConfig, mapped: MappedImages | None
 ) -> tuple[ImagesAndLabels, ImagesAndLabels]:
     """Train, taken from `mapped` where that is given, and test."""
     size, seed = config.synthetic_train_size, config.synthetic_seed
     test = generate_digits(TEST_IMAGES, seed=seed, split="test")
     if mapped is not None:
-        return (mapped.images, mapped.labels), test
+        return (mapped.images[:, 0], mapped.labels), test
     return generate_digits(size, seed=seed, split="train"), test

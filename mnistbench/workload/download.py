@@ -26,7 +26,7 @@ from torchvision import datasets
 from mnistbench.schema.errors import InputError
 from mnistbench.workload.idx_files import RawSet, read_set
 
-__all__ = ["PROBE_S", "DownloadError", "download_set"]
+__all__ = ["PROBE_S", "DownloadError", "download_set", "downloading"]
 
 PROBE_S = 5.0
 """Time after which, with no answer from any mirror, a machine counts as offline [s]."""
@@ -82,23 +82,26 @@ def _check(raw: RawSet, folder: Path) -> None:
 
 
 def _fetch(folder: str, torchvision_class: Any, options: Mapping[str, str]) -> None:
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_SOCKET_TIMEOUT_S)  # torchvision gives its connections none
-    try:
-        with _progress_on_stderr():
-            for train in (True, False):
-                torchvision_class(folder, train=train, download=True, **options)
-    finally:
-        socket.setdefaulttimeout(timeout)
+    with downloading():
+        for train in (True, False):
+            torchvision_class(folder, train=train, download=True, **options)
 
 
 @contextmanager
-def _progress_on_stderr() -> Iterator[None]:
-    """Keep torchvision's words and bars off stdout, and off stderr where that is no terminal."""
-    with open(os.devnull, "w") as nowhere:  # noqa: PTH123
-        stream = sys.stderr if sys.stderr.isatty() else nowhere
-        with redirect_stdout(stream), redirect_stderr(stream):
-            yield
+def downloading() -> Iterator[None]:
+    """No connection that torchvision opens inside is waited for without end.
+
+    Its words and bars stay off stdout, and off stderr where that is no terminal.
+    """
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_SOCKET_TIMEOUT_S)  # torchvision gives its connections none
+    try:
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+            stream = sys.stderr if sys.stderr.isatty() else nowhere
+            with redirect_stdout(stream), redirect_stderr(stream):
+                yield
+    finally:
+        socket.setdefaulttimeout(timeout)
 
 
 def _first_urls(torchvision_class: Any) -> list[str]:

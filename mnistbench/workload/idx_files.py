@@ -34,8 +34,8 @@ __all__ = [
     "read_set",
 ]
 
-ImagesAndLabels: TypeAlias = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
-"""Images uint8 [N, H, W], and labels int64 [N]."""
+ImagesAndLabels: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
+"""Images, in published files uint8 [N, H, W], and labels int64 [N]."""
 
 _NUM_CLASSES = 10
 _GZIP_MAGIC = b"\x1f\x8b"

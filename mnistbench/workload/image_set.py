@@ -1,9 +1,11 @@
-"""Images and labels of one split as torchvision's data sets hold them, and their checksum."""
+"""Images and labels as torchvision's data sets hold them, and their checksum."""
 
 from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,9 @@ from PIL import Image
 from torch import Tensor
 from torchvision.datasets import VisionDataset
 
-__all__ = ["ImageSet", "content_sha256"]
+from mnistbench.schema.component import DataShape
+
+__all__ = ["ImageSet", "LoadedDataset", "content_sha256", "label_type"]
 
 _BLOCK_IMAGES = 8192
 
@@ -53,15 +57,50 @@ class ImageSet(VisionDataset):  # type: ignore[misc]  # torchvision has no types
         return self.transform(image) if self.transform else image, int(self.targets[index])
 
 
+@dataclass(frozen=True, kw_only=True)
+class LoadedDataset:
+    """A data set, verified.
+
+    Attributes:
+        train: the whole training file, of which val is the end.
+        test: the whole test file.
+        sha256: of the bytes of train images, train labels, test images and test labels in this
+            order; tells contents apart whatever files they came in.
+        pixel_mean: mean to take off pixels in [0, 1], for each channel.
+        pixel_std: deviation to divide them by, for each channel.
+        shape: of one image, and the number of classes.
+        class_counts: images of each class in `train`.
+        num_duplicates: images of `test` that are also in `train`; none where nobody looked.
+        read_ahead: has the kernel begin to read training images at positions, int ``[b]``, of a
+            mapped file; none where they are in memory, or in a file as small as published sets.
+    """
+
+    train: ImageSet
+    test: ImageSet
+    sha256: str
+    pixel_mean: tuple[float, ...]
+    pixel_std: tuple[float, ...]
+    shape: DataShape
+    class_counts: tuple[int, ...]
+    num_duplicates: int | None = None
+    read_ahead: Callable[[Tensor], None] | None = None
+
+
 def content_sha256(*parts: ImageSet) -> list[str]:
     """Checksums of the bytes of the first of `parts`, then of the first two, and so on.
 
-    Of each part they are of its images and then of its labels, a byte for a label.
+    Of each part they are of its images and then of its labels as `label_type` has them.
     """
     digest, found = hashlib.sha256(usedforsecurity=False), []
     for part in parts:
         for images in torch.split(part.data, _BLOCK_IMAGES):  # a copy of all may not fit memory
             digest.update(images.contiguous().numpy().data)
-        digest.update(part.targets.to(torch.uint8).numpy().data)
+        labels = part.targets.numpy()
+        digest.update(labels.astype(label_type(int(labels.max()) + 1)).data)
         found.append(digest.hexdigest())
     return found
+
+
+def label_type(num_classes: int) -> np.dtype[Any]:
+    """How labels lie in files and are hashed: a byte each, as long as that holds every class."""
+    return np.dtype(np.uint8 if num_classes <= 256 else "<i8")

@@ -1,8 +1,8 @@
-"""Generated training sets, written to a file once and read where they lie, mapped into memory.
+"""Training sets, written to a file once and read where they lie, mapped into memory.
 
 The kernel brings in the pages that are touched and drops them again where memory is short, so a
-set may be larger than memory. A file holds the images, then a byte for each label, then the sha256
-of both; it is written aside and renamed, so that any number of processes may want it at once.
+set may be larger than memory. A file holds the images, then the labels, then the sha256 of both; it
+is written aside and renamed, so that any number of processes may want it at once.
 """
 
 from __future__ import annotations
@@ -12,46 +12,50 @@ import logging
 import mmap
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from secrets import token_hex
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from mnistbench.schema.component import DataShape
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.files import cache_folder
-from mnistbench.workload.generated import CHUNK_IMAGES, NUM_CLASSES, generate_digits
+from mnistbench.schema.files import cache_folder, written_aside
+from mnistbench.workload.generated import CHUNK_IMAGES, DIGIT_SHAPE, generate_digits
 from mnistbench.workload.idx_files import ImagesAndLabels
+from mnistbench.workload.image_set import label_type
 
-__all__ = ["DigitFile", "MappedDigits", "disk_waits", "generated_file"]
+__all__ = ["ImageFile", "MappedImages", "disk_waits", "generated_file"]
 
 _log = logging.getLogger(__name__)
 
-_SIDE = 28
-_IMAGE_BYTES = _SIDE * _SIDE
 _SHA256_BYTES = 32
 _BLOCK_IMAGES = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
-class MappedDigits:
-    """What a `DigitFile` holds; nothing is read from it before it is touched.
+class MappedImages:
+    """What a `ImageFile` holds; nothing is read from it before it is touched.
 
     Attributes:
-        images: uint8 ``[N, 28, 28]`` in the file, read-only.
+        images: uint8 or float32 ``[N, C, H, W]`` in the file, read-only.
         labels: int64 ``[N]``, in memory.
         path: the file.
-        sha256: of the bytes of images and labels, a byte for a label, when they were written.
+        sha256: of the bytes of images and labels, when they were written.
         memory: the whole file.
+        num_classes: labels are below.
     """
 
-    images: npt.NDArray[np.uint8]
+    images: npt.NDArray[Any]
     labels: npt.NDArray[np.int64]
     path: Path
     sha256: str
     memory: mmap.mmap
+    num_classes: int
 
     def check(self, sha256: str) -> None:
         """Check that the bytes that are there now have the checksum they were written with.
@@ -60,12 +64,13 @@ class MappedDigits:
         nothing: batches take them in any order, where a checksum takes them in their own.
 
         Raises:
-            InputError: they have not, or have labels above 9, which no run writes.
+            InputError: they have not, or have labels of no class, which no run writes.
         """
         if sha256 != self.sha256:
             raise InputError(f"{self.path}: checksum mismatch; delete it and run again")
-        if (self.labels >= NUM_CLASSES).any():
-            raise InputError(f"{self.path}: label out of range 0 to 9; delete it and run again")
+        if (self.labels >= self.num_classes).any():
+            most, mend = self.num_classes - 1, "delete it and run again"
+            raise InputError(f"{self.path}: label out of range 0 to {most}; {mend}")
         if hasattr(self.memory, "madvise"):
             self.memory.madvise(mmap.MADV_RANDOM)
 
@@ -73,30 +78,41 @@ class MappedDigits:
         """Have the kernel begin to read the images at `rows`, int ``[b]``, without waiting."""
         if not hasattr(self.memory, "madvise"):
             return
+        num_bytes = self.images[0].nbytes
         for row in rows.tolist():
-            start = row * _IMAGE_BYTES
+            start = row * num_bytes
             page = start - start % mmap.PAGESIZE
-            self.memory.madvise(mmap.MADV_WILLNEED, page, start + _IMAGE_BYTES - page)
+            self.memory.madvise(mmap.MADV_WILLNEED, page, start + num_bytes - page)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DigitFile:
+class ImageFile:
     """Where a training set lies as one file, and how it is made.
 
     Attributes:
         path: its place; the name has to tell all that the content follows from.
         num_images: images in it.
-        blocks: makes the content anew, in pieces that fit memory.
+        shape: of an image, and the number of classes.
+        dtype: of a pixel.
+        blocks: makes the content anew, in pieces that fit memory, images ``[n, C, H, W]``.
     """
 
     path: Path
     num_images: int
+    shape: DataShape
+    dtype: npt.DTypeLike = np.uint8
     blocks: Callable[[], Iterable[ImagesAndLabels]]
+
+    @property
+    def _ends(self) -> tuple[int, int]:
+        """Where images and labels end [bytes]."""
+        pixels = self.num_images * prod(self.shape[:3]) * np.dtype(self.dtype).itemsize
+        return pixels, pixels + self.num_images * label_type(self.shape.num_classes).itemsize
 
     @property
     def num_bytes(self) -> int:
         """Size of the whole file [bytes]."""
-        return self.num_images * (_IMAGE_BYTES + 1) + _SHA256_BYTES
+        return self._ends[1] + _SHA256_BYTES
 
     def ensure(self) -> None:
         """Write the file, unless one of the right size is there.
@@ -104,19 +120,24 @@ class DigitFile:
         Raises:
             InputError: it cannot be written.
         """
-        try:
-            if self.path.exists() and self.path.stat().st_size == self.num_bytes:
+        with suppress(OSError):
+            if self.path.stat().st_size == self.num_bytes:
                 return
-            _log.info(f"writing {self.num_bytes / 1e6:,.0f} MB to {self.path}, kept for later runs")
-            self._write()
-        except OSError as error:
-            raise InputError(
-                f"{self.path}: cannot be written ({error.strerror}); make room for "
-                f"{self.num_bytes / 1e6:,.0f} MB there, point XDG_CACHE_HOME to another folder, or "
-                "use --loader resident"
-            ) from None
+        _log.info(f"writing {self.num_bytes / 1e6:,.0f} MB to {self.path}, kept for later runs")
+        digest, all_labels = hashlib.sha256(usedforsecurity=False), bytearray()
+        mend = ", or use --loader resident"
+        with (
+            written_aside(self.path, self.num_bytes, otherwise=mend) as aside,
+            aside.open("xb") as stream,
+        ):
+            for images, labels in self.blocks():
+                stream.write(images.data)
+                digest.update(images.data)
+                all_labels += labels.astype(label_type(self.shape.num_classes)).data
+            digest.update(all_labels)
+            stream.write(all_labels + digest.digest())
 
-    def open(self) -> MappedDigits:
+    def open(self) -> MappedImages:
         """Map the file into memory, written before if need be.
 
         Raises:
@@ -130,34 +151,18 @@ class DigitFile:
             mend = "check its permissions, or use --loader resident"
             raise InputError(f"{self.path}: cannot be read ({error.strerror}); {mend}") from None
         data = np.frombuffer(memory, np.uint8)
-        images, labels, sha256 = np.split(data, (self.num_images * _IMAGE_BYTES, -_SHA256_BYTES))
-        return MappedDigits(
-            images=images.reshape(self.num_images, _SIDE, _SIDE),
-            labels=labels.astype(np.int64),
+        images, labels, sha256 = np.split(data, self._ends)
+        return MappedImages(
+            images=images.view(self.dtype).reshape(self.num_images, *self.shape[:3]),
+            labels=labels.view(label_type(self.shape.num_classes)).astype(np.int64),
             path=self.path,
             sha256=sha256.tobytes().hex(),
             memory=memory,
+            num_classes=self.shape.num_classes,
         )
 
-    def _write(self) -> None:
-        # not flushed to the disk: the checksum finds out what a crash may leave
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        aside = self.path.with_name(f".{self.path.name}-{token_hex(4)}")
-        digest, all_labels = hashlib.sha256(usedforsecurity=False), bytearray()
-        try:
-            with aside.open("xb") as stream:
-                for images, labels in self.blocks():
-                    stream.write(images.data)
-                    digest.update(images.data)
-                    all_labels += labels.astype(np.uint8).data
-                digest.update(all_labels)
-                stream.write(all_labels + digest.digest())
-            aside.replace(self.path)
-        finally:
-            aside.unlink(missing_ok=True)
 
-
-def generated_file(num_images: int, *, seed: int) -> DigitFile:
+def generated_file(num_images: int, *, seed: int) -> ImageFile:
     """The first `num_images` of the generated digits' train split, below the user's cache folder.
 
     Its name holds a checksum of the first of them, for the day when the generator changes.
@@ -169,13 +174,14 @@ def generated_file(num_images: int, *, seed: int) -> DigitFile:
     def blocks() -> Iterator[ImagesAndLabels]:
         for first in range(0, num_images, _BLOCK_IMAGES):
             size = min(_BLOCK_IMAGES, num_images - first)
-            yield generate_digits(size, seed=seed, split="train", first=first)
+            images, labels = generate_digits(size, seed=seed, split="train", first=first)
+            yield images[:, None], labels
 
     start, _ = generate_digits(CHUNK_IMAGES, seed=seed, split="train")
     code = hashlib.sha256(start.data, usedforsecurity=False).hexdigest()[:16]
     folder = cache_folder(otherwise="set XDG_CACHE_HOME, or use --loader resident") / "mapped"
     path = folder / f"synthetic-seed{seed}-{num_images}-{code}"
-    return DigitFile(path=path, num_images=num_images, blocks=blocks)
+    return ImageFile(path=path, num_images=num_images, shape=DIGIT_SHAPE, blocks=blocks)
 
 
 def disk_waits() -> int:

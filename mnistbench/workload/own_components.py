@@ -16,14 +16,14 @@ from torch.nn.parameter import is_lazy
 from mnistbench.schema.component import DataShape, is_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
-from mnistbench.workload.components import (
+from mnistbench.schema.user_calls import (
     built_with,
     check_fits,
-    load_component,
     name_of,
     takes,
     user_errors,
 )
+from mnistbench.workload.components import load_component
 
 __all__ = ["check_own", "own_fields", "own_loss", "own_model", "own_optimizer", "own_schedule"]
 

@@ -23,7 +23,7 @@ from mnistbench.workload import mapped_files
 from mnistbench.workload.batches import BatchPlan, mapped_batches, resident_batches
 from mnistbench.workload.datasets import DATASETS, load_dataset, resolve_dataset
 from mnistbench.workload.generated import generate_digits
-from mnistbench.workload.mapped_files import DigitFile, generated_file
+from mnistbench.workload.mapped_files import ImageFile, generated_file
 from tests.workload.written_idx_files import config_of, contents, files_below, small, write_files
 
 
@@ -51,7 +51,7 @@ def files_of(folder: Path) -> list[Path]:
 def test_a_file_gives_back_what_was_written_in_pieces(num: int, piece: int, seed: int) -> None:
     images, labels = digits(num, seed)
     with TemporaryDirectory() as folder:
-        file = DigitFile(
+        file = ImageFile(
             path=Path(folder) / "made" / "set",
             num_images=num,
             blocks=lambda: (
@@ -171,7 +171,7 @@ def test_a_disk_that_is_full_is_refused_in_one_line_and_nothing_is_left(cache: P
 def test_a_file_that_is_gone_when_it_is_read_is_refused_in_one_line(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(DigitFile, "ensure", lambda _: None)
+    monkeypatch.setattr(ImageFile, "ensure", lambda _: None)
     with pytest.raises(InputError, match=r"^\S+: cannot be read \(No such file[^\n]*\); .*$"):
         generated_file(500, seed=0).open()
 
@@ -182,7 +182,7 @@ def test_an_interrupted_writer_leaves_nothing(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        DigitFile(path=tmp_path / "set", num_images=6, blocks=blocks).ensure()
+        ImageFile(path=tmp_path / "set", num_images=6, blocks=blocks).ensure()
     assert files_of(tmp_path) == []
 
 
@@ -195,7 +195,7 @@ def test_writers_at_the_same_time_do_not_meet(tmp_path: Path) -> None:
         all_writing.wait()
         yield images[4:], labels[4:]
 
-    file = DigitFile(path=tmp_path / "set", num_images=6, blocks=blocks)
+    file = ImageFile(path=tmp_path / "set", num_images=6, blocks=blocks)
     with ThreadPoolExecutor(4) as pool:
         opened = list(pool.map(lambda _: file.open(), range(4)))
     assert files_of(tmp_path) == [file.path]
@@ -220,7 +220,7 @@ def test_writing_takes_no_memory_for_the_images(
         tracemalloc.stop()
 
 
-def twice(file: DigitFile) -> object:
+def twice(file: ImageFile) -> object:
     def blocks() -> object:
         yield from file.blocks()
         yield from file.blocks()
