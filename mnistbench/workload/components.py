@@ -116,7 +116,7 @@ def _file(field: str, place: str) -> ModuleType:
     if str(path.parent) not in sys.path:
         sys.path.insert(1, str(path.parent))  # for what it imports from beside it
     module = sys.modules[name] = ModuleType(name)
-    module.__file__ = str(path)
+    module.__file__, module.__package__ = str(path), ""
     try:
         _FreshLoader(name, str(path)).exec_module(module)
     except BaseException:
