@@ -86,7 +86,7 @@ def read_loss(logits, labels):
 
 
 class Counted(torch.optim.Optimizer):
-    """Momentum whose rate falls by counts on itself, in groups and by weight; the last steps too."""
+    """Momentum whose rate falls by counts on itself, in groups, by weight, and by recent norms."""
 
     def __init__(self, params, lr=0.1, power=0.5):
         super().__init__(params, {"lr": lr, "power": power, "used": 0})

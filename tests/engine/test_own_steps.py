@@ -6,11 +6,13 @@ import pytest
 import torch
 from accelerate.utils import set_seed
 
+from mnistbench.engine.run_seeds import train
 from mnistbench.workload.losses import build_loss
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
 from tests.engine import own_nets
 from tests.engine.built import batches, built_run
+from tests.engine.interrupted import LATEST, bits, end_of, interrupt
 
 NETS = "tests.engine.own_nets"
 # a closure; sparse gradients
@@ -71,7 +73,9 @@ def assert_as_by_hand(config):
     return run
 
 
-@pytest.mark.parametrize("name", [*(f"torch.optim:{name}" for name in OPTIMIZERS), f"{NETS}:Counted"])
+@pytest.mark.parametrize(
+    "name", [*(f"torch.optim:{name}" for name in OPTIMIZERS), f"{NETS}:Counted"]
+)
 @pytest.mark.parametrize("loop", ["fast", "stock"])
 def test_an_optimizer_starts_as_if_nothing_had_been_warmed_up(own_config, name, loop):
     assert_as_by_hand(own_config(optimizer=name, loop=loop))
@@ -94,3 +98,25 @@ def test_what_a_component_keeps_is_as_in_a_plain_loop(own_config, values, loop):
     run = assert_as_by_hand(own_config(**values, loop=loop))
     views = values.get("model") == f"{NETS}:Viewing"
     assert run.parts.plan.memory_format == ("contiguous" if views else "channels_last")
+
+
+RESUMED = {
+    "nadam": {"optimizer": "torch.optim:NAdam"},
+    "what Python keeps": {
+        "model": f"{NETS}:Counting",
+        "loss": f"{NETS}:Annealed",
+        "optimizer": f"{NETS}:Counted",
+    },
+    "stock": {"loop": "stock", "loss": f"{NETS}:Annealed", "optimizer": f"{NETS}:Counted"},
+}
+
+
+@pytest.mark.parametrize("values", RESUMED.values(), ids=RESUMED)
+def test_interrupted_it_ends_with_the_same_bits(own_config, tmp_path, monkeypatch, values):
+    values = values | {"num_epochs": 2, "checkpoint_every_steps": 4}
+    whole = train(own_config(**values, output_dir=str(tmp_path / "whole")))[0]
+    config = own_config(**values | LATEST)
+    interrupt(monkeypatch, config.model_copy(update={"resume": None}), at_step=6)
+    resumed = train(config)[0]
+    assert bits(resumed) == bits(whole)
+    assert end_of(config.output_dir, resumed) == end_of(tmp_path / "whole", whole)

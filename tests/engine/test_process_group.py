@@ -37,7 +37,9 @@ def test_all_others_are_told_which_process_is_lost(how, told, tmp_path):
         ]
         ended = [process.end(timeout_s=120) for process in started]
     said = [process.stdout.splitlines() or [process.stderr] for process in ended]
-    assert [lines[0] for lines in said] == ["HealthStatus(bad_step=None, signal=2)"] * 3
+    assert [lines[0] for lines in said] == [
+        "HealthStatus(bad_step=None, signal=2, same_weights=True)"
+    ] * 3
     for rank in (0, 2):
         assert ended[rank].returncode == 3
         assert said[rank][1].startswith(f"process {rank} of 3: ")
