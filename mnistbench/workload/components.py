@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
+import inspect
 import os
 import pkgutil
 import re
@@ -15,8 +16,6 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
-
-from torch import nn
 
 from mnistbench.schema.component import parse_reference
 from mnistbench.schema.errors import InputError
@@ -50,7 +49,7 @@ def _loaded(field: str, reference: str, here: Path) -> Callable[..., Any]:
             if not hasattr(value, name):
                 raise InputError(f"{field}: {place} has no {name}{did_you_mean(name, dir(value))}")
             value = getattr(value, name)
-    if isinstance(value, nn.Module):
+    if hasattr(value, "named_parameters") and not inspect.isclass(value):
         raise InputError(
             f"{field}: {reference} is made already, and seeds would share it; name its class, or "
             "a function that returns it"
