@@ -35,16 +35,16 @@ def load_component(field: str, reference: str) -> Callable[..., Any]:
         InputError: there is no such module, file or attribute, its import fails, or it is nothing
             that can be called.
     """
-    return _loaded(field, reference, Path.cwd())
+    return _loaded(field, reference, os.getcwd())  # noqa: PTH109  # this is asked in each step
 
 
 @functools.cache
-def _loaded(field: str, reference: str, here: Path) -> Callable[..., Any]:
+def _loaded(field: str, reference: str, here: str) -> Callable[..., Any]:
     place, attribute, is_file = parse_reference(reference)
-    if sys.path[:1] != [str(here)]:
-        sys.path.insert(0, str(here))
+    if sys.path[:1] != [here]:
+        sys.path.insert(0, here)
     with user_errors(field):
-        value: Any = _file(field, place) if is_file else _module(field, reference, here)
+        value: Any = _file(field, place) if is_file else _module(field, reference, Path(here))
         for name in attribute.split("."):
             if not hasattr(value, name):
                 raise InputError(f"{field}: {place} has no {name}{did_you_mean(name, dir(value))}")

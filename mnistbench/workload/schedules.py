@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import SupportsFloat
 
 from mnistbench.schema.component import is_reference
 from mnistbench.schema.config import RunConfig
@@ -67,7 +66,7 @@ def _own(step: int, num_steps: int, steps_per_epoch: int, config: RunConfig) -> 
     step = min(step, num_steps - 1)
     with user_errors("lr_schedule"):
         factor = schedule(step, num_steps, steps_per_epoch)
-        value = float(factor) if isinstance(factor, SupportsFloat) else math.nan
+        value = float(factor) if hasattr(factor, "__float__") else math.nan
     if not 0 <= value < math.inf:
         raise InputError(
             f"lr_schedule: {name_of(schedule)} gives {factor!r} at step {step} of {num_steps}; it "
