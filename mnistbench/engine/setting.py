@@ -32,11 +32,12 @@ from mnistbench.recorder.environment import set_threads
 from mnistbench.recorder.launcher import this_launch
 from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
-from mnistbench.schema.component import is_own
+from mnistbench.schema.component import DataShape, is_own
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
 from mnistbench.schema.streams import PASSING
+from mnistbench.workload.augment import check_shifts
 from mnistbench.workload.batches import BatchPlan
 from mnistbench.workload.generated import DIGIT_SHAPE
 from mnistbench.workload.models import check_model
@@ -58,7 +59,7 @@ def start_setting(config: RunConfig, ledger: Ledger, *, held: ExitStack) -> Sett
     """
     check_precision(config)
     if not is_own(config.dataset):
-        check_model(config, DIGIT_SHAPE)
+        _check_fits(config, DIGIT_SHAPE)
     launch = this_launch()
     if launch.world_size > 1 and launch.rank == 0:
         _log.info(f"waiting for {launch.world_size} processes to meet", extra=PASSING)
@@ -90,7 +91,7 @@ def _start_together(
         interconnect = measure_interconnect(accelerator)
     with ledger.phase("data"):
         data = place_data(config, accelerator)
-    decide_together(accelerator, lambda: check_model(config, data.loaded.shape))
+    decide_together(accelerator, lambda: _check_fits(config, data.loaded.shape))
     batch_plan = _batch_plan(accelerator, config, num_train=data.info.num_train)
     decide_together(accelerator, lambda: _check_graph(plan, config, batch_plan))
     return Setting(
@@ -103,6 +104,12 @@ def _start_together(
         telemeter=telemeter,
         found=resume_point.seeds if resume_point else {},
     )
+
+
+def _check_fits(config: RunConfig, shape: DataShape) -> None:
+    """Refuse a network or shifts that data of `shape` are too small for."""
+    check_model(config, shape)
+    check_shifts(config, shape)
 
 
 def _check_graph(plan: ExecutionPlan, config: RunConfig, batch_plan: BatchPlan) -> None:

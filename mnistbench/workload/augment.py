@@ -14,10 +14,12 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from mnistbench.schema.component import DataShape
 from mnistbench.schema.config import RunConfig
+from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import AugmentName
 
-__all__ = ["AUGMENTS", "Augment", "Change", "build_augment", "shifted_views"]
+__all__ = ["AUGMENTS", "Augment", "Change", "build_augment", "check_shifts", "shifted_views"]
 
 _GRID = 4
 
@@ -82,8 +84,9 @@ class Augment:
         for change in self._changes:
             positions = change.move(positions, draws[:, start : start + change.num_draws])
             start += change.num_draws
-        x, y = positions.unbind(dim=1)
-        grid = torch.stack([x * (2 / width), y * (2 / height)], dim=3)
+        positions[:, 0].mul_(2 / width)  # the changes made new ones
+        positions[:, 1].mul_(2 / height)
+        grid = positions.permute(0, 2, 3, 1)
         return functional.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
 
 
@@ -101,6 +104,22 @@ def shifted_views(images: Tensor, distance: int) -> list[Tensor]:
         wide[:, :, distance * top :, distance * left :][:, :, :height, :width]
         for top, left in corners
     ]
+
+
+def check_shifts(config: RunConfig, shape: DataShape) -> None:
+    """Check that no shift moves a whole image out of itself.
+
+    Raises:
+        InputError: one is as large as the image; one line.
+    """
+    side = min(shape.height, shape.width)
+    used = {"augment_shift_px": "shift" in config.augment, "eval_shift_px": True}
+    for field in (name for name, is_used in used.items() if is_used):
+        if getattr(config, field) >= side:
+            raise InputError(
+                f"{field}: {getattr(config, field)} pixels leave nothing of images of "
+                f"{shape.height} × {shape.width}; use at most {side - 1}"
+            )
 
 
 def build_augment(config: RunConfig) -> Augment | None:
@@ -131,21 +150,17 @@ def _shift(positions: Tensor, draws: Tensor) -> Tensor:
 
 def _shifted(images: Tensor, draws: Tensor) -> Tensor:
     """`_shift` without resampling, which for whole pixels is six times the work."""
-    count, channels, height, width = images.shape
-    each, channel, row, column = (
-        torch.arange(size, device=images.device) for size in (count, channels, height, width)
+    planes, (height, width) = images.flatten(0, 1), images.shape[2:]
+    moves = draws.long().repeat_interleave(images.size(1), dim=0)
+    each, row, column = (
+        torch.arange(size, device=images.device) for size in (len(planes), height, width)
     )
-    columns, rows = column - draws.long()[:, 0, None], row - draws.long()[:, 1, None]
+    columns, rows = column - moves[:, 0, None], row - moves[:, 1, None]
     inside_rows, inside_columns = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
     inside = inside_rows[:, :, None] & inside_columns[:, None]
     rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-    moved = images[
-        each[:, None, None, None],
-        channel[:, None, None],
-        rows[:, None, :, None],
-        columns[:, None, None],
-    ]
-    return moved * inside[:, None]
+    moved = planes[each[:, None, None], rows[:, :, None], columns[:, None]]
+    return (moved * inside).view_as(images)
 
 
 def _draw_rotate(generator: Generator, num_samples: int, config: RunConfig) -> Tensor:

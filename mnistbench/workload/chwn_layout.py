@@ -49,30 +49,40 @@ class ChwnNetwork:
 
 
 def _plain_layers(model: nn.Module) -> list[nn.Module]:
-    if not isinstance(model, nn.Sequential):
+    if type(model).forward is not nn.Sequential.forward:
         raise InputError(
             f"batch_last: {type(model).__name__} is no plain sequence of layers; "
             "use --no-batch-last"
         )
     layers: list[nn.Module] = []
-    for layer in model:
+    for layer in model.children():
         if isinstance(layer, nn.Sequential):
             layers += _plain_layers(layer)
             continue
         if type(layer) not in _FORWARD or not _is_plain(layer):
-            raise InputError(f"batch_last: cannot run {type(layer).__name__}; use --no-batch-last")
+            what = f"{type(layer).__name__}({layer.extra_repr()})"
+            raise InputError(f"batch_last: cannot run {what}; use --no-batch-last")
         layers.append(layer)
     return layers
+
+
+_USUAL_POOL = {"dilation": 1, "return_indices": False, "divisor_override": None}
 
 
 def _is_plain(layer: nn.Module) -> bool:
     """Whether `layer` asks for nothing beyond what the functions below do."""
     if isinstance(layer, nn.Conv2d):
         square = layer.stride[0] == layer.stride[1] and layer.dilation == (1, 1)
-        return square and layer.groups == 1 and not isinstance(layer.padding, str)
+        zeros = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+        return square and zeros and layer.groups == 1
     if isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
         whole = _pair(layer.padding) == (0, 0) and not layer.ceil_mode
-        return whole and _pair(layer.kernel_size) == _pair(layer.stride)
+        usual = all(getattr(layer, name, value) == value for name, value in _USUAL_POOL.items())
+        return whole and usual and _pair(layer.kernel_size) == _pair(layer.stride)
+    if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+        return layer.momentum is not None and layer.track_running_stats
+    if isinstance(layer, nn.Flatten):
+        return (layer.start_dim, layer.end_dim) == (1, -1)
     return True
 
 
