@@ -3,8 +3,14 @@
 The names below are all that Python needs: docs/python.md. Each is imported when it is first used.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+if sys.argv[:1] == ["-m"] and "-m mnistbench" in " ".join(sys.orig_argv):
+    # here ``python -m`` has the working directory first, and a random.py there would be Python's
+    if not sys.flags.safe_path:
+        sys.path.append(sys.path.pop(0))
 
 if TYPE_CHECKING:
     from mnistbench.engine.run_seeds import measure

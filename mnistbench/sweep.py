@@ -19,7 +19,7 @@ from mnistbench.flags import CommandFlags, parse
 from mnistbench.help_page import kinds_of
 from mnistbench.launch.cells import Cell, Executor
 from mnistbench.launch.children import raised_stops
-from mnistbench.launch.grid import cells_of, values_of
+from mnistbench.launch.grid import cells_of, texts_of, values_of
 from mnistbench.launch.local_executor import LocalExecutor
 from mnistbench.launch.sweep_folder import SweepFolder
 from mnistbench.launch.sweep_progress import Progress, names
@@ -40,8 +40,9 @@ class _Options(CommandFlags):
     """Run a resumable grid search: train every combination of the values given, once each.
 
     The flags of `mnistbench train` take lists here, with spaces or commas. 0..9 is a range of
-    whole numbers, none stands for the default, shift+rotate is one value of --augment. The same
-    command continues a sweep that was stopped; other values add to it.
+    whole numbers, none stands for the default, shift+rotate is one value of --augment, and
+    --loss-args q=0.5,0.7 are two of an argument, for losses of your own. The same command
+    continues a sweep that was stopped; other values add to it.
     """
 
     prog: ClassVar = "mnistbench sweep"
@@ -85,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with exit_on_input_error(argv):
         options, typed = parse(_Options, argv, _listed())
         _check(options)
-        grid = {name: ",".join(words) for name, words in typed.items()}
+        grid = texts_of(typed)
         cells = cells_of(
             {name: values_of(name, text) for name, text in grid.items()},
             read=partial(read_config, config_file=options.config),
@@ -153,7 +154,13 @@ def _executor(options: _Options) -> Executor:
 
 
 def _plan(cells: Sequence[Cell], folder: SweepFolder, options: _Options) -> str:
-    rows = [{"cell": cell.id, "state": _state(cell, folder)} for cell in cells]
+    of_own = any(cell.code for cell in cells)
+    rows = [
+        {"cell": cell.id}
+        | ({"code": cell.code or "–"} if of_own else {})
+        | {"state": _state(cell, folder)}
+        for cell in cells
+    ]
     if options.format in {"json", "csv"}:
         return data_text(rows, options.format)
     screen = Screen.of(sys.stdout, wide=options.wide).in_format(options.format)

@@ -47,8 +47,8 @@ class _Flags(CommandFlags):
     common: ClassVar = frozenset(
         {
             *("recipe", "config", "dataset", "model", "loss", "optimizer", "lr", "num_epochs"),
-            *("max_steps", "global_batch_size", "seed", "num_seeds", "mixed_precision"),
-            *("target_accuracy", "output_dir", "format", "quiet"),
+            *("global_batch_size", "seed", "num_seeds", "mixed_precision", "target_accuracy"),
+            *("output_dir", "quiet"),
         }
     )
 

@@ -7,7 +7,9 @@ from typing import Any, TypeAlias
 
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.stability import code_change
+from mnistbench.schema.component import flat_arguments
 from mnistbench.schema.escaping import brief
+from mnistbench.schema.provenance import sources_text
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
 
@@ -37,7 +39,12 @@ _Reader: TypeAlias = Callable[[RunRecord], Any]
 
 
 def _configured(name: str) -> _Reader:
-    return lambda record: as_left_to_the_run(record.config).get(name)
+    return lambda record: _settings(record).get(name)
+
+
+def _settings(record: RunRecord) -> dict[str, Any]:
+    """The configuration, in which each argument is a value of its own."""
+    return flat_arguments(as_left_to_the_run(record.config))
 
 
 def _found(name: str) -> _Reader:
@@ -53,6 +60,10 @@ def _commit(record: RunRecord) -> str | None:
     return str(commit)[:10] if commit else None
 
 
+def _code_of_loss(record: RunRecord) -> str | None:
+    return sources_text(code for code in record.code if code.component == "loss")
+
+
 _CONDITIONS: Mapping[str, _Reader] = {
     "dataset": lambda record: record.dataset and record.dataset.name,
     "data sha256": lambda record: record.dataset and record.dataset.sha256[:12],
@@ -61,6 +72,9 @@ _CONDITIONS: Mapping[str, _Reader] = {
     "eval_split": _configured("eval_split"),
     "target_accuracy": _configured("target_accuracy"),
     "loss": _configured("loss"),
+    "code of the loss": lambda record: sources_text(
+        c for c in record.code if c.component == "loss"
+    ),
     "global_batch_size": _found("global_batch_size"),
     **{name: _found(name) for name in _HARDWARE},
 }
@@ -77,7 +91,8 @@ Runs that were watched are compared with nothing.
 def surroundings(record: RunRecord) -> dict[str, Any]:
     """All that `record` was run on and with, apart from its configuration and this code."""
     found = {name: read(record) for name, read in _CONDITIONS.items()}
-    return found | {name: record.environment.get(name) for name in (*_SOFTWARE, "versions")}
+    found |= {name: record.environment.get(name) for name in (*_SOFTWARE, "versions")}
+    return found | {"code": sources_text(record.code)}
 
 
 def conditions(
@@ -109,10 +124,11 @@ def subject(
 ) -> dict[str, str]:
     """What B differs in beyond `needs`: the comparison's subject, as name -> ``B's for A's``."""
     runs = (*a, *b)
-    names = dict.fromkeys(key for record in runs for key in record.config)
+    names = dict.fromkeys(key for record in runs for key in _settings(record))
     readers = {name: _configured(name) for name in names if name not in _ELSEWHERE}
     readers |= {**_CONDITIONS, **{name: _found(name) for name in (*_SOFTWARE, *CODE)}}
-    readers |= {"git_commit": _commit}
+    readers |= {"git_commit": _commit, "code": lambda record: sources_text(record.code)}
+    del readers["code of the loss"]  # which that says
     readers |= {name: _version(name) for record in runs for name in _versions(record)}
     found = _differing(a, b, {k: read for k, read in readers.items() if k not in needs})
     return {name: f"{y} instead of {x}" for name, (x, y) in found.items()}
@@ -147,8 +163,7 @@ def _versions(record: RunRecord) -> Mapping[str, Any]:
 
 def identity(record: RunRecord) -> dict[str, Any]:
     """All that makes a run this run, apart from its seed and its outcome."""
-    values = as_left_to_the_run(record.config)
-    config = {k: v for k, v in values.items() if k not in SAME_RUN}
+    config = {k: v for k, v in _settings(record).items() if k not in SAME_RUN}
     environment = {k: record.environment.get(k) for k in (*SHOWN, *CODE, "launcher")}
     environment["git_commit"] = _commit(record)
     if change := code_change(record):
@@ -157,9 +172,10 @@ def identity(record: RunRecord) -> dict[str, Any]:
     data = {"data sha256": record.dataset.sha256[:12]} if record.dataset else {}
     hooks = record.profile.hooks if record.profile else []
     watched = {"hooks": ", ".join(hooks)} if hooks else {}
+    own = {"code": text} if (text := sources_text(record.code)) else {}
     told = not config.keys() <= {"eval_split", "target_accuracy"}
     foreign = _foreign(record, told=told) if "model" not in config else {}
-    return config | foreign | environment | {**_versions(record)} | data | watched
+    return config | foreign | environment | {**_versions(record)} | data | own | watched
 
 
 def _foreign(record: RunRecord, *, told: bool) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from mnistbench.engine.unchanged import device_rng_state, set_device_rng_state
 from mnistbench.recorder.code_identity import running_code
 from mnistbench.schema.checkpoint import CheckpointState, SavedRun
 from mnistbench.schema.errors import InputError, first_line
+from mnistbench.schema.provenance import OWN_CODE, sources_text
 from mnistbench.schema.record import Fact, Interruption, StopSignal
 from mnistbench.schema.training_fields import BOOKKEEPING
 
@@ -103,14 +104,14 @@ def _state(run: Run, cause: int) -> CheckpointState:
         eval_points=state.eval_points,
         interruptions=state.interruptions,
         counts=counts.model_copy(update={"saved": counts.saved + 1}),
-        code=_code(),
+        code=_code(run),
         scaler=None if scaler is None else scaler.state_dict(),
     )
 
 
-def _code() -> dict[str, Fact]:
+def _code(run: Run) -> dict[str, Fact]:
     versions, code = running_code()
-    return versions | code
+    return versions | code | {OWN_CODE: sources_text(one.info for one in run.context.code)}
 
 
 def _packed(tensors: Named) -> bytes:
@@ -122,7 +123,7 @@ def _take_over(run: Run, saved: SavedRun) -> None:
     earlier, state = saved.state, run.state
     state.step, state.eval_points = earlier.step, list(earlier.eval_points)
     state.counts = earlier.counts
-    then, now = earlier.code, _code()
+    then, now = earlier.code, _code(run)
     changes = {k: [then.get(k), now[k]] for k in now if then and then.get(k) != now[k]}
     interruption = Interruption(
         step=earlier.step,

@@ -20,6 +20,7 @@ from mnistbench.engine.diagnosis import diagnose
 from mnistbench.engine.distributed import decide_together
 from mnistbench.engine.memory import memory_errors
 from mnistbench.engine.observed import coarsest_precision
+from mnistbench.engine.own_code import keep_code
 from mnistbench.engine.process_group import check_group
 from mnistbench.engine.process_loss import end_unanswered, exchange_errors
 from mnistbench.engine.process_settings import applied
@@ -82,7 +83,7 @@ def measure(config: RunConfig, *, hooks: Sequence[Hook] = ()) -> list[RunRecord]
     given = {name: getattr(config, name) for name in config.model_fields_set}
     usual = RunConfig(**over_recipe({"recipe": config.recipe}))
     config = RunConfig(**over_recipe(given))
-    check_applies([name for name in given if given[name] != getattr(usual, name)], config)
+    check_applies({k: v for k, v in given.items() if v != getattr(usual, k)}, config)
     return train(config, hooks=hooks)
 
 
@@ -180,6 +181,7 @@ def _run(context: RunContext, ledger: Ledger, watchdog: Watchdog) -> tuple[RunRe
                     _go_on(run, writer, context.saved)
                 stops = entered.enter_context(deferred_signals(partial(_give_up, run)))
                 guards = Guards(writer, stops, watchdog)
+                decide_together(accelerator, lambda: keep_code(context))
                 _train_built(run, steps=steps, guards=guards)
                 record = record_of(*run)
         except InputError:

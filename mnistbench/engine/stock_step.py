@@ -17,6 +17,7 @@ from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.engine.unchanged import unchanged
 from mnistbench.schema.errors import InputError
 from mnistbench.workload.batches import Batch, BatchShard, MicroBatch, blank_inputs, microbatches
+from mnistbench.workload.optimizers import set_lr
 
 __all__ = ["StockStep"]
 
@@ -52,8 +53,7 @@ class StockStep:
 
     def update(self, batch: Batch, model: Callable[[Tensor], Tensor], *, lr: float) -> Tensor:
         """The same by `model`, which may be without a wrapper or the compiler."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        set_lr(self.optimizer.optimizer, lr)
         loss = self.backward(batch, model)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -127,6 +127,10 @@ class StockStep:
             InputError: always: the compiler was asked for and failed with `reason`.
         """
         raise InputError(f"compile: {reason}; use --no-compile")
+
+    def start_with(self, optimizer: torch.optim.Optimizer) -> None:
+        """Train with `optimizer`, which has made no step yet."""
+        self.optimizer = self.accelerator.prepare_optimizer(optimizer)
 
     def release(self) -> None:
         """Nothing is held."""

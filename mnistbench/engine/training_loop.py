@@ -21,6 +21,7 @@ from mnistbench.engine.run import Guards, Run
 from mnistbench.recorder.hooks import Hooks
 from mnistbench.recorder.machine_probe import probe_machine
 from mnistbench.recorder.progress import Progress
+from mnistbench.schema.component import short_name
 from mnistbench.schema.record import (
     Canary,
     CanaryReading,
@@ -63,7 +64,7 @@ class TrainingLoop:
         self._save_every = config.checkpoint_every_steps
         self._progress = Progress(
             num_steps=run.num_steps,
-            label=f"{config.recipe or config.model} seed {config.seed}",
+            label=f"{config.recipe or short_name(config.model)} seed {config.seed}",
             enabled=run.context.show_progress and accelerator.is_local_main_process,
         )
         self._window_s = 0.0

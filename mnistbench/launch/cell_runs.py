@@ -18,6 +18,7 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import write_whole
 from mnistbench.schema.plain_yaml import yaml_text
 from mnistbench.schema.store import load_record
+from mnistbench.schema.user_code import EXPECTED_CODE
 
 __all__ = ["ended", "start_cell", "why_ended"]
 
@@ -86,4 +87,5 @@ def _command(cell: Cell, arguments: list[str]) -> list[str]:
 def _environment(cell: Cell, *, shared_cores: bool) -> Mapping[str, str]:
     usual = device_environment() if cell.num_processes > 1 else child_environment()
     told = {SHARED_CORES: "1"} if shared_cores else {}
+    told |= {EXPECTED_CODE: cell.code} if cell.code else {}
     return {**usual, PARENT: str(os.getpid()), **told}

@@ -14,6 +14,7 @@ from mnistbench.launch.runs import RunFailedError, check_arguments, run_once
 from mnistbench.recorder.core_use import load_now
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
+from mnistbench.schema.provenance import sources_text
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.streams import progress, say
 
@@ -47,7 +48,8 @@ def run_interleaved(
     """Run rounds of `sides`, 26 at most, with seed 0, 1, 2 …, in the order ABC, CBA, ABC, CBA.
 
     Records go to ``output_dir/A/<run_id>/`` for the first side, ``B`` for the second and so on;
-    those of each side come back in the order of their seeds, as many of each, all completed.
+    those of each side come back in the order of their seeds, as many of each, all completed. Where
+    a user changes code of a side meanwhile, the round that ran it is the last, and left out.
 
     Args:
         sides: what is compared, the baseline first.
@@ -82,6 +84,9 @@ def run_interleaved(
         for side, folder, records in turns if seed % 2 == 0 else reversed(turns):
             progress(f"{what} {seed + 1}: running {side.name}", only_terminal=seed > 0)
             records.append(_run(side, seed=seed, folder=folder))
+        if changed := [side.name for side, _, records in turns if _has_changed(records)]:
+            say(f"the code of {changed[0]} changed; {what} {seed + 1} is left out, and runs end")
+            return [records[:-1] for records in found]
         first, *others = (f"{side.name} {_speed(its[-1])}" for side, _, its in turns)
         say(f"{what} {seed + 1}: {', '.join([f'{first} samples/s', *others])}")
         reason = settled(found) or _out_of_time(
@@ -119,6 +124,11 @@ def _run(side: Side, *, seed: int, folder: Path) -> RunRecord:
             ended = "was " * (record.status == "interrupted") + record.status
             raise RunFailedError(f"the run with seed {seed} {ended}{why}: {path}")
     return record
+
+
+def _has_changed(records: Sequence[RunRecord]) -> bool:
+    """Whether the last run had other code of the user's own than the first."""
+    return sources_text(records[-1].code) != sources_text(records[0].code)
 
 
 def _arguments(side: Side, *, seed: int) -> list[str]:

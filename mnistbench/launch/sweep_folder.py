@@ -40,11 +40,15 @@ _MAX_PLAN_BYTES = 256 * 2**20
 
 
 class PlannedCell(StrictModel):
-    """A cell as ``sweep.json`` names it: values that differ from the defaults of `RunConfig`."""
+    """A cell as ``sweep.json`` names it: values that differ from the defaults of `RunConfig`.
+
+    `code` tells the contents of the user's own components.
+    """
 
     id: str
     values: dict[str, Any]
     num_processes: int = Field(ge=1)
+    code: str | None = None
 
 
 class SweepPlan(StrictModel):
@@ -155,7 +159,12 @@ class SweepFolder:
         for cell in cells:
             planned.setdefault(
                 cell.id,
-                PlannedCell(id=cell.id, values=cell.values, num_processes=cell.num_processes),
+                PlannedCell(
+                    id=cell.id,
+                    values=cell.values,
+                    num_processes=cell.num_processes,
+                    code=cell.code,
+                ),
             )
         asked = dict(grid)
         if any(cell.config.anonymize for cell in cells):

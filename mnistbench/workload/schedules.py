@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from mnistbench.schema.component import is_reference
 from mnistbench.schema.config import RunConfig
+from mnistbench.workload.own_components import own_schedule
 
 __all__ = ["SCHEDULES", "lr_at", "lr_factor"]
 
@@ -41,18 +43,23 @@ def lr_at(step: int, *, config: RunConfig, num_steps: int, steps_per_epoch: int)
         steps_per_epoch: steps of one pass over the training split.
 
     Returns:
-        A finite learning rate in ``[0, config.lr]``.
+        A finite learning rate of 0 or more; of a built-in schedule ``config.lr`` at most.
 
     Raises:
         ValueError: `step` is negative, or one of the lengths is below 1.
+        InputError: a schedule of the user's own gives no such number.
     """
     if step < 0 or num_steps < 1 or steps_per_epoch < 1:
         raise ValueError(f"no learning rate at {step=} with {num_steps=}, {steps_per_epoch=}")
     warmup = 0 if config.lr_schedule == "one-cycle" else config.lr_warmup_steps
     if step < warmup:
         return config.lr * (step + 1) / (warmup + 1)
-    schedule = SCHEDULES[config.lr_schedule]
-    return config.lr * schedule(step - warmup, max(num_steps - warmup, 1), steps_per_epoch, config)
+    step, num_steps = step - warmup, max(num_steps - warmup, 1)
+    if is_reference(config.lr_schedule):
+        return config.lr * own_schedule(
+            config, step, num_steps=num_steps, steps_per_epoch=steps_per_epoch
+        )
+    return config.lr * SCHEDULES[config.lr_schedule](step, num_steps, steps_per_epoch, config)
 
 
 def _step(step: int, _num_steps: int, steps_per_epoch: int, config: RunConfig) -> float:
