@@ -158,7 +158,7 @@ def test_what_cannot_be_compiled_ends_in_a_line_that_says_why(own_config, name, 
 @pytest.mark.parametrize("loss", ["counted_loss", "Annealed"])
 def test_a_graph_would_keep_constants_so_it_falls_to_a_plain_loop(own_config, monkeypatch, loss):
     monkeypatch.setattr(plan, "_fast_mode", lambda *_: ("graph", None))
-    config = own_config(loss=f"{NETS}:{loss}", optimizer="adam", fused_optimizer=False)
+    config = own_config(loss=f"{NETS}:{loss}", optimizer="sgd", fused_optimizer=False)
     run = assert_as_by_hand(config)
     assert (run.parts.plan.mode, run.parts.plan.fallback_reason) == ("eager", f"graph: {CHANGES}")
 
