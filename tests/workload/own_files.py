@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-MY_NETS = '''
+MY_NETS = """
 import torch
 from torch import nn
 
@@ -37,7 +37,7 @@ class Lion(torch.optim.Optimizer):
 
 def wsd(step, num_steps, steps_per_epoch):
     return min(1.0, (num_steps - step) / (0.2 * num_steps))
-'''
+"""
 """A network, a loss, an optimizer and a schedule that work."""
 
 
