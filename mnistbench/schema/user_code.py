@@ -156,7 +156,7 @@ def _plain_name(path: str) -> str:
     """``../nets/loss.py`` as ``nets.loss.py``, which leads nowhere."""
     below = path.replace(os.sep, "/").replace("../", "").replace("/", ".")
     name = re.sub(r"[^A-Za-z0-9._+-]", "-", below)[-150:]
-    return name if name[0].isalnum() else f"x{name}"
+    return name if name[:1].isalnum() else f"x{name}"
 
 
 def _read(component: Component, reference: str) -> UserCode:
