@@ -63,16 +63,7 @@ class _Options(GridFlags):
     groups: ClassVar = {"Search": "output_dir", "Result": "select"}
     common: ClassVar = frozenset(
         {
-            *(
-                "output_dir",
-                "config",
-                "jobs",
-                "dry_run",
-                "select",
-                "by",
-                "recipe",
-                "target_accuracy",
-            ),
+            *("output_dir", "config", "jobs", "dry_run", "select", "by", "target_accuracy"),
             *("model", "loss", "optimizer", "lr", "seed"),
         }
     )

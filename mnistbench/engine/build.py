@@ -134,7 +134,7 @@ def _build(context: RunContext) -> BuiltParts:
         model=inner,
         optimizer=optimizer,
         step=step,
-        evaluator=_evaluator(context, inner, network),
+        evaluator=_evaluator(context, inner, (network, step.objective.loss_fn)),
         num_parameters=num_parameters,
     )
 
@@ -261,8 +261,11 @@ def _preprocess(context: RunContext, *, augmented: bool) -> Preprocess:
     )
 
 
-def _evaluator(context: RunContext, model: nn.Module, network: Network) -> Evaluator:
+def _evaluator(
+    context: RunContext, model: nn.Module, functions: tuple[Network, LossFn]
+) -> Evaluator:
     config, plain = context.config, _preprocess(context, augmented=False)
+    network, loss_fn = functions
 
     def logits(images: Tensor) -> Tensor:
         views = shifted_views(images, config.eval_shift_px)
@@ -272,7 +275,7 @@ def _evaluator(context: RunContext, model: nn.Module, network: Network) -> Evalu
         accelerator=context.accelerator,
         model=model,  # DDP would wait for equal shards
         logits=logits,
-        loss_fn=_loss(context),
+        loss_fn=loss_fn,
         eval_batch_size=config.eval_batch_size,
         in_step=context.plan.gradient_exchange == "fsdp",
     )

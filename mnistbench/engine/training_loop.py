@@ -235,8 +235,8 @@ class TrainingLoop:
             self._outcome.bad_step = self._state.step - len(losses) + status.bad_step
         elif self._run.parts.plan.own and not (self._is_sharded or status.same_weights):
             said = (
-                f"processes have other weights than each other after step {self._state.step:,}: "
-                "the optimizer should draw from a torch.Generator with one seed for all"
+                f"processes hold different weights after step {self._state.step:,}; an optimizer "
+                "that draws random numbers needs a torch.Generator of its own, seeded alike in all"
             )
             raise RunError(said if self._run.is_main_process else "")
 

@@ -155,7 +155,7 @@ def _read_by(axes: Axes, by: str, value: Any) -> dict[str, Sequence[Any]]:
 
 
 def _check_val(config: RunConfig) -> None:
-    if config.eval_split != "val" or config.val_size == 0:
+    if config.eval_split != "val":
         raise InputError(
             "eval_split: what is best is chosen on val, and test judges it afterwards; give "
             "--eval-split val and a --val-size above 0"

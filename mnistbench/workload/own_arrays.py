@@ -72,8 +72,8 @@ def _images(values: _Array, name: str, *, channels_first: bool) -> _Array:
         raise ValueError(f"{name}: holds {values.dtype}; images are uint8 or float32")
     low, high, is_float = values.min(), values.max(), values.dtype.kind == "f"
     if not (low >= 0 and high <= (1 if is_float else 255)):
-        rule = "should be 0 to 1 (divide by 255)" if is_float else "should be 0 to 255"
-        raise ValueError(f"{name}: {values.dtype} pixels go from {low} to {high}; they {rule}")
+        rule = "finite, 0 to 1; divide 0 to 255 by 255" if is_float else "0 to 255"
+        raise ValueError(f"{name}: pixels go from {low} to {high}; {values.dtype} should be {rule}")
     if values.ndim == 3:
         values = values[:, None]
     if values.ndim != 4:

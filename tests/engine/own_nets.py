@@ -111,3 +111,31 @@ def two_rates(model, lr):
     """The first weight at a tenth of the rate of the others."""
     first, *rest = model.parameters()
     return torch.optim.SGD([{"params": [first], "lr": lr / 10}, {"params": rest}], lr=lr)
+
+
+class Nested(torch.optim.SGD):
+    """Has another optimizer inside, of which its state_dict knows nothing."""
+
+    def __init__(self, params, lr):
+        super().__init__(params, lr)
+        self.inner = torch.optim.Adam(self.param_groups, lr)
+
+    def step(self, closure=None):
+        self.inner.step()
+
+
+class Holding(torch.optim.SGD):
+    """Has something in its state that is neither a number nor a tensor."""
+
+    def step(self, closure=None):
+        self.state[self.param_groups[0]["params"][0]]["held"] = object()
+
+
+class Noisy(torch.optim.SGD):
+    """Adds noise, which processes draw for themselves."""
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for weight in group["params"]:
+                weight.grad += torch.randn_like(weight)
+        super().step(closure)
