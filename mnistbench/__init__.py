@@ -7,10 +7,10 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if sys.argv[:1] == ["-m"] and "-m mnistbench" in " ".join(sys.orig_argv):
-    # here ``python -m`` has the working directory first, and a random.py there would be Python's
-    if not sys.flags.safe_path:
-        sys.path.append(sys.path.pop(0))
+_IS_FIRST = not sys.flags.safe_path and "-m mnistbench" in " ".join(sys.orig_argv)
+if _IS_FIRST and sys.argv[:1] == ["-m"]:
+    # ``python -m`` begins in the working directory, where a random.py would hide Python's
+    sys.path.append(sys.path.pop(0))
 
 if TYPE_CHECKING:
     from mnistbench.engine.run_seeds import measure

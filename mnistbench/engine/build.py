@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from mnistbench.engine.distributed import decide_together, share_from_main
 from mnistbench.engine.evaluation import Evaluator
+from mnistbench.engine.exact_parity import check_exact
 from mnistbench.engine.fast_step import FastStep
 from mnistbench.engine.gradient_allreduce import GradientAllReduce
 from mnistbench.engine.objective import Objective
+from mnistbench.engine.own_state import check_saved
 from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.engine.run import BuiltParts, RunContext, Step
 from mnistbench.engine.stock_step import StockStep
@@ -30,7 +32,7 @@ from mnistbench.workload.losses import LossFn, build_loss
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
 
-__all__ = ["build_parts", "differs_by_process"]
+__all__ = ["build_parts"]
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +87,9 @@ def _why_not_run(context: RunContext) -> str | None:
         network = _network(context.plan, device, _model(context))
         logits = network(_preprocess(context, augmented=False)(images))
         torch.autograd.backward(logits.sum())
-    except Exception as error:  # the user's code raises what it likes
+    except InputError:
+        raise  # batch_last cannot have the network
+    except Exception as error:
         return first_line(error)
     return None
 
@@ -98,6 +102,8 @@ def _as_built(context: RunContext, warm: BuiltParts) -> BuiltParts:
     plan = warm.plan
     if not plan.own:
         return warm
+    if "optimizer" in plan.own and context.config.checkpoint_every_steps:
+        check_saved(warm.optimizer)
     if plan.mode in {"eager", "stock"} and not plan.compile:
         context.accelerator.free_memory()
         anew = _build(replace(context, plan=plan))
@@ -128,7 +134,7 @@ def _build(context: RunContext) -> BuiltParts:
         model=inner,
         optimizer=optimizer,
         step=step,
-        evaluator=_evaluator(context, inner, network),
+        evaluator=_evaluator(context, inner, (network, step.objective.loss_fn)),
         num_parameters=num_parameters,
     )
 
@@ -210,16 +216,17 @@ def _fast_step(
 ) -> tuple[Step, Network]:
     """The step by itself: DDP would keep nodes of the graph of gradients on another stream."""
     config, accelerator, plan = context.config, context.accelerator, context.plan
-    if config.exact_parity:
-        counts = accelerator.num_processes, _num_microbatches(context)
-        decide_together(accelerator, lambda: _check_exact(model, counts))
-    share_from_main(accelerator, [*model.parameters(), *model.buffers()])
     network = _network(plan, accelerator.device, model)
+    objective = _objective(context, network)
+    if config.exact_parity:
+        counts = accelerator.num_processes, objective.num_microbatches
+        decide_together(accelerator, lambda: check_exact(model, objective, counts))
+    share_from_main(accelerator, [*model.parameters(), *model.buffers()])
     step = FastStep(
         plan,
         model=model,
         optimizer=optimizer,
-        objective=_objective(context, network),
+        objective=objective,
         allreduce=GradientAllReduce(
             accelerator.num_processes, exact=plan.gradient_exchange == "pairwise"
         ),
@@ -254,8 +261,11 @@ def _preprocess(context: RunContext, *, augmented: bool) -> Preprocess:
     )
 
 
-def _evaluator(context: RunContext, model: nn.Module, network: Network) -> Evaluator:
+def _evaluator(
+    context: RunContext, model: nn.Module, functions: tuple[Network, LossFn]
+) -> Evaluator:
     config, plain = context.config, _preprocess(context, augmented=False)
+    network, loss_fn = functions
 
     def logits(images: Tensor) -> Tensor:
         views = shifted_views(images, config.eval_shift_px)
@@ -265,7 +275,7 @@ def _evaluator(context: RunContext, model: nn.Module, network: Network) -> Evalu
         accelerator=context.accelerator,
         model=model,  # DDP would wait for equal shards
         logits=logits,
-        loss_fn=_loss(context),
+        loss_fn=loss_fn,
         eval_batch_size=config.eval_batch_size,
         in_step=context.plan.gradient_exchange == "fsdp",
     )
@@ -276,29 +286,3 @@ def _num_microbatches(context: RunContext) -> int:
     config, num_processes = context.config, context.accelerator.num_processes
     samples = config.per_device_batch_size or (config.global_batch_size or 1) // num_processes
     return min(config.gradient_accumulation_steps, samples)
-
-
-def _check_exact(model: nn.Module, counts: Sequence[int]) -> None:
-    """Refuse what `exact_parity` cannot promise.
-
-    Raises:
-        InputError: sums in pairs, or layers whose work differs with the pieces, are in the way.
-    """
-    if any(count & (count - 1) for count in counts):
-        raise InputError(
-            "exact_parity: needs powers of two, not "
-            f"{counts[0]} processes with {counts[1]} pieces each; choose other numbers"
-        )
-    layer = differs_by_process(model)
-    if layer:
-        raise InputError(f"exact_parity: {layer}; leave it out of the model, or exact_parity off")
-
-
-def differs_by_process(model: nn.Module) -> str | None:
-    """Name a layer whose result depends on the number of processes, or ``None``."""
-    for layer in model.modules():
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm) or (  # noqa: SLF001
-            isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p > 0  # noqa: SLF001
-        ):
-            return f"{type(layer).__name__} goes by the process and its batch"
-    return None

@@ -5,17 +5,31 @@ from __future__ import annotations
 import inspect
 import random
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from types import FunctionType, MethodType, ModuleType
 
 import numpy as np
 from torch import Tensor, nn
 
-__all__ = ["python_state"]
+__all__ = ["nothing_changed", "python_state"]
 
 _PLAIN = (int, float, str, bytes, type(None))
 _MANY = (list, tuple, set, frozenset, deque)
+
+
+@contextmanager
+def nothing_changed(*roots: object) -> Iterator[None]:
+    """Check that a step inside leaves Python's variables, which would be constants, as they were.
+
+    Raises:
+        RuntimeError: it does not.
+    """
+    before = python_state(*roots)
+    yield
+    if python_state(*roots) != before:
+        raise RuntimeError("each step of the model or the loss changes a variable of Python's")
 
 
 def python_state(*roots: object) -> list[object]:

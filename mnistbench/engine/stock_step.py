@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mnistbench.engine.objective import Objective
 from mnistbench.engine.observed import Observed, ObservedOperators, compiled_graphs, observe
 from mnistbench.engine.plan import ExecutionPlan
+from mnistbench.engine.python_state import nothing_changed
 from mnistbench.engine.unchanged import unchanged
 from mnistbench.schema.errors import InputError
 from mnistbench.workload.batches import Batch, BatchShard, MicroBatch, blank_inputs, microbatches
@@ -96,6 +97,9 @@ class StockStep:
         before = compiled_graphs()
         for shard in shards:
             self.backward(self._blank(shard), self._inner)
+        if self.plan.compile and self.plan.own:
+            with nothing_changed(self._inner):
+                self.backward(self._blank(shards[0]), self._inner)
         self._compiles = compiled_graphs() > before
         if self.plan.compile and not self._compiles:
             raise RuntimeError("torch.compile compiled nothing: is TORCHDYNAMO_DISABLE set?")
@@ -142,7 +146,8 @@ class StockStep:
         before = scaler and scaler.state_dict()
         with unchanged(self._inner, device=self._device):
             yield
-        self.optimizer.optimizer.state.clear()
+        if "optimizer" not in self.plan.own:  # of which there will be a new one
+            self.optimizer.optimizer.state.clear()
         if scaler is not None:
             scaler.load_state_dict(before)
 

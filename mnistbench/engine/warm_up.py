@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from mnistbench.engine.distributed import agree, decide_together
 from mnistbench.engine.evaluation import Evaluator
@@ -49,9 +50,15 @@ def _prepare(context: RunContext, parts: BuiltParts) -> tuple[Evaluator, str | I
             return parts.evaluator, InputError(smaller_batch(context.config, size))
         if not context.plan.compile and context.plan.mode != "graph":
             raise
-        cause = getattr(error, "inner_exception", error)  # what the backend of torch.compile said
-        return parts.evaluator, first_line(cause)
+        return parts.evaluator, _why_not_compiled(error)
     return parts.evaluator, None
+
+
+def _why_not_compiled(error: Exception) -> str:
+    """What torch.compile or its backend said, and at which line of the code it compiles."""
+    said = first_line(getattr(error, "inner_exception", error))
+    frames = getattr(error, "real_stack", None) or []
+    return f"{said} ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else said
 
 
 def _fall_back(context: RunContext, step: Step, reason: str) -> None:

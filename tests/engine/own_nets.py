@@ -86,7 +86,7 @@ def read_loss(logits, labels):
 
 
 class Counted(torch.optim.Optimizer):
-    """Momentum whose rate falls by counts on itself, in groups and by weight; the last steps too."""
+    """Momentum whose rate falls by counts on itself, in groups, by weight, and by recent norms."""
 
     def __init__(self, params, lr=0.1, power=0.5):
         super().__init__(params, {"lr": lr, "power": power, "used": 0})
@@ -111,3 +111,31 @@ def two_rates(model, lr):
     """The first weight at a tenth of the rate of the others."""
     first, *rest = model.parameters()
     return torch.optim.SGD([{"params": [first], "lr": lr / 10}, {"params": rest}], lr=lr)
+
+
+class Nested(torch.optim.SGD):
+    """Has another optimizer inside, of which its state_dict knows nothing."""
+
+    def __init__(self, params, lr):
+        super().__init__(params, lr)
+        self.inner = torch.optim.Adam(self.param_groups, lr)
+
+    def step(self, closure=None):
+        self.inner.step()
+
+
+class Holding(torch.optim.SGD):
+    """Has something in its state that is neither a number nor a tensor."""
+
+    def step(self, closure=None):
+        self.state[self.param_groups[0]["params"][0]]["held"] = object()
+
+
+class Noisy(torch.optim.SGD):
+    """Adds noise, which processes draw for themselves."""
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for weight in group["params"]:
+                weight.grad += torch.randn_like(weight)
+        super().step(closure)
