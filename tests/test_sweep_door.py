@@ -1,5 +1,6 @@
 """The door to sweeps: a grid of flags, gone on with whatever stopped it."""
 
+import hashlib
 import json
 import os
 import signal
@@ -67,6 +68,22 @@ def test_a_wider_grid_runs_what_is_new(stand_in, sweep):
     status, _, told = sweep("--seed", "0..3")
     assert (status, told[0]) == (0, "2 of 4 cells were done before")
     assert [seed for _, seed in stand_in.started()] == [0, 1, 2, 3]
+
+
+def test_a_changed_file_makes_other_cells_and_old_results_stay(stand_in, sweep, tmp_path):
+    grid = ("--loss", "mse,my_loss.py:gce", "--seed", "0..1", "--format", "json")
+    file = tmp_path / "code" / "my_loss.py"
+    file.write_text("q = 1")
+    assert sweep(*grid)[0] == 0
+    file.write_text("q = 2")
+    planned = json.loads(sweep(*grid, "--dry-run")[1])
+    assert [row["state"] for row in planned] == ["done", "to run"] * 2
+    digest = hashlib.sha256(b"q = 2").hexdigest()[:10]
+    assert [row["code"] for row in planned] == ["–", f"my_loss.py {digest}"] * 2
+    assert sweep(*grid)[2][0].startswith("2 of 4 cells were done before")
+    assert len(find_records([Path("runs/sweep/cells")])) == 6
+    plan = json.loads(Path("runs/sweep/sweep.json").read_text())
+    assert len({cell["code"] for cell in plan["cells"]}) == 3
 
 
 def test_a_dry_run_lists_cells_and_writes_nothing(stand_in, sweep):
