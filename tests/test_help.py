@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from mnistbench import compare, doctor, report, sweep, train
+from mnistbench import compare, doctor, report, sweep, train, tune
 from mnistbench.schema.config import FLAG_GROUPS, RunConfig
 
 HELPS = {
@@ -17,6 +17,7 @@ HELPS = {
     "report watch": report,
     "compare": compare,
     "sweep": sweep,
+    "tune": tune,
     "doctor": doctor,
 }
 LONGEST = {"train": 40, "compare": 60}

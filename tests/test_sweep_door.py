@@ -141,6 +141,10 @@ def test_values_come_from_recipe_file_and_flags(stand_in, sweep):
         (["--no-cuda_graph"], ["simple-cnn-cuda-graph-false-seed-0"]),
         (["--seed", "1", "3..4"], [f"simple-cnn-seed-{seed}" for seed in (1, 3, 4)]),
         (["--lr", "0.1,", "0.2"], ["simple-cnn-lr-0.1-seed-0", "simple-cnn-lr-0.2-seed-0"]),
+        (
+            ["--loss", "mse,nets:gce", "--loss-args", "q=1,2", "--loss-args", "to=[3,4]"],
+            [f"simple-cnn-{end}-seed-0" for end in ("mse", "gce-q-1-to-3+4", "gce-q-2-to-3+4")],
+        ),
     ],
 )
 def test_switches_are_as_train_has_them_or_lists(stand_in, sweep, argv, cells):

@@ -9,7 +9,7 @@ from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.stability import code_change
 from mnistbench.schema.component import flat_arguments
 from mnistbench.schema.escaping import brief
-from mnistbench.schema.provenance import sources_text
+from mnistbench.schema.provenance import sources, sources_text
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
 
@@ -19,6 +19,7 @@ __all__ = [
     "code_of",
     "conditions",
     "identity",
+    "settings_of",
     "subject",
     "surroundings",
     "values_of",
@@ -39,11 +40,11 @@ _Reader: TypeAlias = Callable[[RunRecord], Any]
 
 
 def _configured(name: str) -> _Reader:
-    return lambda record: _settings(record).get(name)
+    return lambda record: settings_of(record).get(name)
 
 
-def _settings(record: RunRecord) -> dict[str, Any]:
-    """The configuration, in which each argument is a value of its own."""
+def settings_of(record: RunRecord) -> dict[str, Any]:
+    """The configuration of `record`, in which each argument is a value of its own."""
     return flat_arguments(as_left_to_the_run(record.config))
 
 
@@ -53,6 +54,10 @@ def _found(name: str) -> _Reader:
 
 def _version(name: str) -> _Reader:
     return lambda record: _versions(record).get(name)
+
+
+def _source(name: str) -> _Reader:
+    return lambda record: sources(record.code).get(name)
 
 
 def _commit(record: RunRecord) -> str | None:
@@ -124,11 +129,13 @@ def subject(
 ) -> dict[str, str]:
     """What B differs in beyond `needs`: the comparison's subject, as name -> ``B's for A's``."""
     runs = (*a, *b)
-    names = dict.fromkeys(key for record in runs for key in _settings(record))
+    names = dict.fromkeys(key for record in runs for key in settings_of(record))
     readers = {name: _configured(name) for name in names if name not in _ELSEWHERE}
     readers |= {**_CONDITIONS, **{name: _found(name) for name in (*_SOFTWARE, *CODE)}}
-    readers |= {"git_commit": _commit, "code": lambda record: sources_text(record.code)}
-    del readers["code of the loss"]  # which that says
+    readers |= {"git_commit": _commit}
+    del readers["code of the loss"]  # which is said with the rest of its file
+    own = [{name for record in side for name in sources(record.code)} for side in (a, b)]
+    readers |= {f"code of {name}": _source(name) for name in sorted(own[0] & own[1])}
     readers |= {name: _version(name) for record in runs for name in _versions(record)}
     found = _differing(a, b, {k: read for k, read in readers.items() if k not in needs})
     return {name: f"{y} instead of {x}" for name, (x, y) in found.items()}
@@ -163,7 +170,7 @@ def _versions(record: RunRecord) -> Mapping[str, Any]:
 
 def identity(record: RunRecord) -> dict[str, Any]:
     """All that makes a run this run, apart from its seed and its outcome."""
-    config = {k: v for k, v in _settings(record).items() if k not in SAME_RUN}
+    config = {k: v for k, v in settings_of(record).items() if k not in SAME_RUN}
     environment = {k: record.environment.get(k) for k in (*SHOWN, *CODE, "launcher")}
     environment["git_commit"] = _commit(record)
     if change := code_change(record):
@@ -172,7 +179,7 @@ def identity(record: RunRecord) -> dict[str, Any]:
     data = {"data sha256": record.dataset.sha256[:12]} if record.dataset else {}
     hooks = record.profile.hooks if record.profile else []
     watched = {"hooks": ", ".join(hooks)} if hooks else {}
-    own = {"code": text} if (text := sources_text(record.code)) else {}
+    own = {f"code of {name}": its for name, its in sources(record.code).items()}
     told = not config.keys() <= {"eval_split", "target_accuracy"}
     foreign = _foreign(record, told=told) if "model" not in config else {}
     return config | foreign | environment | {**_versions(record)} | data | own | watched

@@ -29,7 +29,12 @@ _ITS_WORDS = re.compile(r"^[EW]\d{4} .*/elastic/", re.MULTILINE)
 
 
 def start_cell(
-    cell: Cell, *, folder: Path, num_threads: int | None = None, shared_cores: bool = False
+    cell: Cell,
+    *,
+    folder: Path,
+    num_threads: int | None = None,
+    shared_cores: bool = False,
+    work_dir: Path | None = None,
 ) -> Child:
     """Start `cell` in a child process, or several by torchrun; end it by `end_all`, ask `ended`.
 
@@ -39,6 +44,7 @@ def start_cell(
         num_threads: CPU threads of each process, unless the cell has its own; none leaves it to
             the run, which divides all cores over its processes.
         shared_cores: put on record that other runs shared the cores.
+        work_dir: where it finds code and data of the user's own; none is this process's.
 
     Raises:
         InputError: `folder` cannot be written, or a child would run other code than this.
@@ -52,7 +58,7 @@ def start_cell(
     if num_threads is not None and cell.config.num_threads is None:
         arguments += ["--num-threads", str(num_threads)]
     environment = _environment(cell, shared_cores=shared_cores)
-    return Child(_command(cell, arguments), environment=environment)
+    return Child(_command(cell, arguments), environment=environment, work_dir=work_dir)
 
 
 def ended(cell: Cell, child: Child, *, folder: Path) -> Attempt:

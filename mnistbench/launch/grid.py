@@ -17,7 +17,7 @@ from mnistbench.schema.config_rules import check_batch, check_known_split
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.plain_yaml import yaml_value, yaml_word
 from mnistbench.schema.provenance import Component, sources_text
-from mnistbench.schema.user_code import code_of
+from mnistbench.schema.user_code import code_of, require_code
 from mnistbench.schema.whole_number import whole_number
 
 __all__ = ["cells_of", "texts_of", "values_of"]
@@ -103,6 +103,7 @@ def cells_of(
             _check_cell(config, num_processes)
             named = tuple(getattr(config, component) for component in get_args(Component))
             if named not in codes:
+                require_code(config)
                 codes[named] = sources_text(code_of(config))
         except InputError as error:
             raise InputError(_named({name: where[name] for name in varied}, error)) from None

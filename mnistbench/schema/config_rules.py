@@ -120,7 +120,7 @@ def _mend(name: str, value: Any, config: WorkloadConfig) -> str:
 
 def num_val(config: WorkloadConfig, num_images: int) -> int:
     """Images of val, of a training file of `num_images`: by default a sixth, 10,000 at most."""
-    return min(10_000, num_images // 6) if config.val_size is None else config.val_size
+    return min(10_000, max(1, num_images // 6)) if config.val_size is None else config.val_size
 
 
 def check_split(config: WorkloadConfig, num_images: int, *, num_processes: int = 1) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "DatasetInfo",
     "RecipeInfo",
     "Source",
+    "sources",
     "sources_text",
 ]
 
@@ -83,14 +84,18 @@ class CodeInfo(StrictModel):
     files: list[Name] = Field(default_factory=list)
 
 
-def sources_text(codes: Iterable[CodeInfo]) -> str | None:
-    """``my_nets 3f2a91bc04``: where `codes` come from, their versions and 10 digits of each hash.
-
-    What several components come from is told once. The same text is the same code.
-    """
-    told = []
+def sources(codes: Iterable[CodeInfo]) -> dict[str, str]:
+    """Files and modules that `codes` come from -> version and 10 digits of the hash of each."""
+    told: dict[str, str] = {}
     for code in codes:
         place, _, is_file = parse_reference(code.reference)
         name = place.replace("\\", "/").rpartition("/")[2] if is_file else place
-        told.append(" ".join(filter(None, (name, code.version, (code.sha256 or "")[:_DIGITS]))))
-    return ", ".join(dict.fromkeys(told)) or None
+        its = " ".join(filter(None, (code.version, (code.sha256 or "")[:_DIGITS]))) or "no source"
+        if its not in told.setdefault(name, its):  # another folder's, of the same name
+            told[name] += f" and {its}"
+    return told
+
+
+def sources_text(codes: Iterable[CodeInfo]) -> str | None:
+    """`sources` in one line, ``my_nets 3f2a91bc04``: the same text is the same code."""
+    return ", ".join(f"{name} {its}" for name, its in sources(codes).items()) or None

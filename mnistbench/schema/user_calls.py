@@ -27,7 +27,7 @@ _NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 _EXPECTED = {
     "model": "with --model-args, and with shape where it takes that",
     "loss": "with (logits, labels); a class with --loss-args",
-    "optimizer": "a class with (params, lr=…), a function with (model, lr=…)",
+    "optimizer": "with (params, lr=…), a function with (model, lr=…)",
     "lr_schedule": "with (step, num_steps, steps_per_epoch)",
     "dataset": "with --dataset-args",
 }
@@ -99,6 +99,9 @@ def _misfit(
     flag, parameters = ARGUMENTS_OF.get(field, field), known.parameters.values()
     free = {one.name: one.default for one in parameters if one.kind in _NAMED}
     is_open = any(one.kind is Parameter.VAR_KEYWORD for one in parameters)
+    expected = f"takes {known}; it should be called {_EXPECTED[field]}"
+    if not (is_open or taken <= free.keys()):
+        return field, expected  # for want of what the run gives
     for name in arguments:
         if name in taken:
             return flag, f"gets {name} from the run; leave it out"
@@ -108,7 +111,7 @@ def _misfit(
     for name, default in free.items():
         if default is Parameter.empty and name not in {*taken, *arguments} and flag != field:
             return flag, f"needs {name}; write --{flag.replace('_', '-')} {name}=VALUE"
-    return field, f"takes {known}; it should be called {_EXPECTED[field]}"
+    return field, expected
 
 
 @contextlib.contextmanager

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.metadata
+import importlib.util
 import os
+import pkgutil
 import re
 import sys
 import sysconfig
@@ -22,6 +24,7 @@ from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import opened, why
 from mnistbench.schema.provenance import CodeInfo, Component
+from mnistbench.schema.suggestions import did_you_mean
 
 __all__ = [
     "CODE_FOLDER",
@@ -31,6 +34,7 @@ __all__ = [
     "copies_of",
     "find_source",
     "read_code",
+    "require_code",
     "search_path",
 ]
 
@@ -54,7 +58,7 @@ class UserCode:
 
     Attributes:
         info: what a record says of it, but for the names of copies.
-        files: name below the folder that imports begin at -> content; none of what is installed.
+        files: path from the folder that imports begin at -> content; none of what is installed.
     """
 
     info: CodeInfo
@@ -74,8 +78,7 @@ def read_code(config: RunConfig) -> list[UserCode]:
     Raises:
         InputError: a file cannot be read, or has more than 4 MiB.
     """
-    named = {component: getattr(config, component) for component in get_args(Component)}
-    return [_read(its, value) for its, value in named.items() if is_reference(value)]
+    return [_read(component, reference) for component, reference in _own(config)]
 
 
 def copies_of(codes: Iterable[UserCode]) -> tuple[list[CodeInfo], dict[str, bytes]]:
@@ -98,6 +101,29 @@ def copies_of(codes: Iterable[UserCode]) -> tuple[list[CodeInfo], dict[str, byte
     return infos, copies
 
 
+def require_code(config: RunConfig) -> None:
+    """Check that files and modules that `config` names are there, without an import.
+
+    Raises:
+        InputError: one is not; the nearest is named.
+    """
+    for component, reference in _own(config):
+        place, _, is_file = parse_reference(reference)
+        name = Path(place).name if is_file else place.partition(".")[0]
+        if find_source(reference) if is_file else _files_of(name, search_path()):
+            continue
+        files = _at(place).parent.glob("*.py")
+        modules = pkgutil.iter_modules(search_path())
+        near = did_you_mean(name, [one.name for one in (files if is_file else modules)])
+        what = "file" if is_file else "module"
+        raise InputError(f"{component}: there is no {what} {place}{near}")
+
+
+def _own(config: RunConfig) -> list[tuple[Component, str]]:
+    named = ((component, getattr(config, component)) for component in get_args(Component))
+    return [(component, value) for component, value in named if is_reference(value)]
+
+
 def search_path(*beside: str) -> list[str]:
     """Where modules are looked for: the working directory, folders `beside` it, Python's own.
 
@@ -114,18 +140,23 @@ def find_source(reference: str) -> Path | None:
     """The file that `reference` names or its module is; ``None`` where there is no source."""
     place, _, is_file = parse_reference(reference)
     if is_file:
-        with suppress(RuntimeError):  # no such user's home
-            place = str(Path(place).expanduser())
-        path = Path(search_path()[0]) / place
+        path = _at(place)
         return path if path.is_file() else None
     files = _files_of(place, search_path())
     return files[-1] if len(files) == len(place.split(".")) else None
 
 
+def _at(place: str) -> Path:
+    with suppress(RuntimeError):  # no such user's home
+        place = str(Path(place).expanduser())
+    return Path(search_path()[0]) / place
+
+
 def _plain_name(path: str) -> str:
-    """``nets/loss.py`` as ``nets.loss.py``, which leads nowhere."""
-    name = re.sub(r"[^A-Za-z0-9._+-]", "-", path.replace("/", "."))[-150:]
-    return name if name[0].isalnum() else f"x{name}"
+    """``../nets/loss.py`` as ``nets.loss.py``, which leads nowhere."""
+    below = path.replace(os.sep, "/").replace("../", "").replace("/", ".")
+    name = re.sub(r"[^A-Za-z0-9._+-]", "-", below)[-150:]
+    return name if name[:1].isalnum() else f"x{name}"
 
 
 def _read(component: Component, reference: str) -> UserCode:
@@ -145,8 +176,9 @@ def _read(component: Component, reference: str) -> UserCode:
         waiting += {one for one in found if root in one.parents and _is_own(one)} - contents.keys()
     # an empty __init__.py says nothing: the hash of one file is what sha256sum says of it
     kept = {path: text for path, text in contents.items() if path == main or text.strip()}
-    files = {path.relative_to(root).as_posix(): text for path, text in sorted(kept.items())}
     digest = _hash({os.path.relpath(path, main.parent): text for path, text in kept.items()})
+    base = main.parent if is_file else root  # above it, folders may tell whose it is
+    files = {os.path.relpath(path, base): text for path, text in sorted(kept.items())}
     return UserCode(info.model_copy(update={"sha256": digest}), files)
 
 
@@ -163,7 +195,10 @@ def _files_of(module: str, path: list[str]) -> list[Path | None]:
     files: list[Path | None] = []
     for part in module.split("."):
         spec = PathFinder.find_spec(part, path)  # imports no package, unlike importlib.util's
-        if spec is None or (not files and part in sys.builtin_module_names):
+        if not files and (spec is None or part in sys.builtin_module_names):
+            with suppress(ValueError):  # a module that was made by hand has none
+                spec = importlib.util.find_spec(part)  # installed so that it can be edited
+        if spec is None:
             break
         is_source = spec.has_location and str(spec.origin).endswith(".py")
         files.append(Path(str(spec.origin)) if is_source else None)

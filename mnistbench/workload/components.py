@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
+import inspect
 import os
 import pkgutil
 import re
@@ -15,8 +16,6 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
-
-from torch import nn
 
 from mnistbench.schema.component import parse_reference
 from mnistbench.schema.errors import InputError
@@ -36,21 +35,21 @@ def load_component(field: str, reference: str) -> Callable[..., Any]:
         InputError: there is no such module, file or attribute, its import fails, or it is nothing
             that can be called.
     """
-    return _loaded(field, reference, Path.cwd())
+    return _loaded(field, reference, os.getcwd())  # noqa: PTH109  # this is asked in each step
 
 
 @functools.cache
-def _loaded(field: str, reference: str, here: Path) -> Callable[..., Any]:
+def _loaded(field: str, reference: str, here: str) -> Callable[..., Any]:
     place, attribute, is_file = parse_reference(reference)
-    if sys.path[:1] != [str(here)]:
-        sys.path.insert(0, str(here))
+    if sys.path[:1] != [here]:
+        sys.path.insert(0, here)
     with user_errors(field):
-        value: Any = _file(field, place) if is_file else _module(field, reference, here)
+        value: Any = _file(field, place) if is_file else _module(field, reference, Path(here))
         for name in attribute.split("."):
             if not hasattr(value, name):
                 raise InputError(f"{field}: {place} has no {name}{did_you_mean(name, dir(value))}")
             value = getattr(value, name)
-    if isinstance(value, nn.Module):
+    if hasattr(value, "named_parameters") and not inspect.isclass(value):
         raise InputError(
             f"{field}: {reference} is made already, and seeds would share it; name its class, or "
             "a function that returns it"
@@ -116,7 +115,7 @@ def _file(field: str, place: str) -> ModuleType:
     if str(path.parent) not in sys.path:
         sys.path.insert(1, str(path.parent))  # for what it imports from beside it
     module = sys.modules[name] = ModuleType(name)
-    module.__file__ = str(path)
+    module.__file__, module.__package__ = str(path), ""
     try:
         _FreshLoader(name, str(path)).exec_module(module)
     except BaseException:

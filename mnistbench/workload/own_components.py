@@ -1,10 +1,9 @@
-"""Model, loss, optimizer and schedule of the user's own, built anew at each call."""
+"""Model, loss and optimizer of the user's own, built anew at each call."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakSet
@@ -25,7 +24,7 @@ from mnistbench.schema.user_calls import (
 )
 from mnistbench.workload.components import load_component
 
-__all__ = ["check_own", "own_fields", "own_loss", "own_model", "own_optimizer", "own_schedule"]
+__all__ = ["check_own", "own_fields", "own_loss", "own_model", "own_optimizer"]
 
 _made: WeakSet[nn.Module] = WeakSet()
 """Networks of the user's that are alive."""
@@ -142,25 +141,6 @@ def own_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
             "dict(lr=lr) to Optimizer.__init__ as defaults"
         )
     return optimizer
-
-
-def own_schedule(config: RunConfig, step: int, *, num_steps: int, steps_per_epoch: int) -> float:
-    """The factor of ``config.lr`` that the function ``config.lr_schedule`` gives for `step`.
-
-    Raises:
-        InputError: it raises, or gives no finite number of 0 or more.
-    """
-    schedule = load_component("lr_schedule", config.lr_schedule)
-    step = min(step, num_steps - 1)
-    with user_errors("lr_schedule"):
-        factor = schedule(step, num_steps, steps_per_epoch)
-        value = float(factor) if isinstance(factor, int | float | Tensor) else math.nan
-    if not 0 <= value < math.inf:
-        raise InputError(
-            f"lr_schedule: {name_of(schedule)} gives {factor!r} at step {step} of {num_steps}; it "
-            "should give a finite factor of the learning rate, 0 or more"
-        )
-    return value
 
 
 def _with_shape(component: Callable[..., Any], shape: DataShape | None) -> dict[str, Any]:

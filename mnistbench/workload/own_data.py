@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +21,25 @@ from mnistbench.schema.component import is_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_split
 from mnistbench.schema.errors import InputError, first_line
-from mnistbench.schema.files import cache_folder
+from mnistbench.schema.files import cache_folder, opened, why
+from mnistbench.schema.suggestions import did_you_mean
 from mnistbench.workload.components import built_with, load_component
 from mnistbench.workload.download import downloading
-from mnistbench.workload.idx_files import ImagesAndLabels
 from mnistbench.workload.image_folders import decoded_folder
 from mnistbench.workload.image_set import ImageSet, LoadedDataset, content_sha256
 from mnistbench.workload.mapped_files import ImageFile
-from mnistbench.workload.npz_files import read_npz
-from mnistbench.workload.own_arrays import NAMES, OwnArrays, checked, survey
+from mnistbench.workload.own_arrays import NAMES, checked
 
 __all__ = ["load_own", "own_name"]
 
+_WRITE_ONE = "write a function that returns x_train, y_train, x_test, y_test"
 _ORDER_SEED = 20  # any: it has to be the same on every machine, for ever
-_BLOCK_IMAGES = 1024
 
 
 def own_name(dataset: str) -> str:
     """What a record calls data of the user's own: no built-in set is called so."""
-    plain = re.sub(r"[^A-Za-z0-9._+-]+", "-", re.split(r"[/\\]", dataset.rstrip("/\\"))[-1])
-    name = plain.lstrip("._+-")[:150] or "data"
+    last = re.split(r"[/\\]", dataset.rstrip("/\\"))[-1]
+    name = re.sub(r"[^A-Za-z0-9._+-]+", "-", last).lstrip("._+-")[:150] or "data"
     return name if is_reference(dataset) or name.endswith(".npz") else f"{name}-folder"
 
 
@@ -55,80 +58,82 @@ def load_own(config: RunConfig, data_dir: Path) -> LoadedDataset:
         InputError: there are no such data, or they are of no use.
     """
     try:
-        arrays = _read(config, data_dir)
-        found = survey(arrays)
+        given = _read(config, data_dir)
     except InputError:
         raise
     except (ValueError, MemoryError) as error:
         raise InputError(f"dataset: {config.dataset}: {first_line(error)}") from None
-    shape, count = arrays.shape, len(arrays.x_train)
-    check_split(config, count)
-    blocks = _in_order(arrays)
-    mapped = None
+    check_split(config, len(given.train))
+    train, read_ahead = _in_order(given.train), None
     if config.loader == "mapped":
-        file = ImageFile(
-            path=cache_folder(otherwise="use --loader resident") / "mapped" / found.train_sha256,
-            num_images=count,
-            shape=shape,
-            dtype=arrays.x_train.dtype,
-            blocks=blocks,
-        )
-        mapped = file.open()
-        train = ImageSet(mapped.images, mapped.labels)
+        images, labels = train.data.numpy(), train.targets.numpy()
+        mapped = ImageFile(
+            path=cache_folder(otherwise="use --loader resident") / "mapped" / given.sha256,
+            num_images=len(images),
+            shape=given.shape,
+            dtype=images.dtype,
+            blocks=lambda: [(images, labels)],
+        ).open()
+        train, read_ahead = ImageSet(mapped.images, mapped.labels), mapped.read_ahead
         mapped.check(content_sha256(train)[0])
-    else:
-        train = _in_memory(arrays, blocks)
-    means = found.pixel_mean if config.pixel_mean is None else (config.pixel_mean,) * shape.channels
-    stds = found.pixel_std if config.pixel_std is None else (config.pixel_std,) * shape.channels
-    return LoadedDataset(
+    mean, std = config.pixel_mean, config.pixel_std
+    return replace(
+        given,
         train=train,
-        test=ImageSet(np.array(arrays.x_test, order="C"), arrays.y_test),
-        sha256=found.sha256,
-        pixel_mean=means,
-        pixel_std=stds,
-        shape=shape,
-        class_counts=tuple(np.bincount(arrays.y_train).tolist()),
-        num_duplicates=found.num_duplicates,
-        read_ahead=None if mapped is None else mapped.read_ahead,
+        pixel_mean=given.pixel_mean if mean is None else (mean,) * given.shape.channels,
+        pixel_std=given.pixel_std if std is None else (std,) * given.shape.channels,
+        read_ahead=read_ahead,
     )
 
 
-def _in_order(arrays: OwnArrays) -> Callable[[], Iterator[ImagesAndLabels]]:
+def _in_order(given: ImageSet) -> ImageSet:
+    """The same images and labels at places that are drawn."""
     generator = torch.Generator().manual_seed(_ORDER_SEED)
-    order = torch.randperm(len(arrays.x_train), generator=generator).numpy()
-
-    def blocks() -> Iterator[ImagesAndLabels]:
-        for first in range(0, len(order), _BLOCK_IMAGES):
-            rows = order[first : first + _BLOCK_IMAGES]
-            yield np.ascontiguousarray(arrays.x_train[rows]), arrays.y_train[rows]
-
-    return blocks
+    places = torch.randperm(len(given), generator=generator)
+    images, labels = torch.empty_like(given.data), torch.empty_like(given.targets)
+    images[places], labels[places] = given.data, given.targets
+    return ImageSet(images.numpy(), labels.numpy())
 
 
-def _in_memory(arrays: OwnArrays, blocks: Callable[[], Iterator[ImagesAndLabels]]) -> ImageSet:
-    images = np.empty(arrays.x_train.shape, arrays.x_train.dtype)
-    labels = np.empty_like(arrays.y_train)
-    first = 0
-    for some, theirs in blocks():
-        images[first : first + len(some)], labels[first : first + len(some)] = some, theirs
-        first += len(some)
-    return ImageSet(images, labels)
-
-
-def _read(config: RunConfig, data_dir: Path) -> OwnArrays:
+def _read(config: RunConfig, data_dir: Path) -> LoadedDataset:
     if is_reference(config.dataset):
         return _called(config, data_dir)
     path = Path(config.dataset).expanduser()
     if path.suffix == ".npz":
-        return checked(read_npz(path, NAMES))
+        return checked(_arrays(path))
     kept = decoded_folder(path)
     try:
-        return checked(read_npz(kept, NAMES), channels_first=True)
+        return checked(_arrays(kept), channels_first=True)
     except ValueError as error:
         raise InputError(f"{kept}: {first_line(error)}; delete it and run again") from None
 
 
-def _called(config: RunConfig, data_dir: Path) -> OwnArrays:
+def _arrays(path: Path) -> list[npt.NDArray[Any]]:
+    """Those of an ``.npz`` file, read without pickle."""
+    try:
+        with os.fdopen(opened(path), "rb") as file, np.lib.npyio.NpzFile(file) as archive:
+            if missing := [name for name in NAMES if name not in archive]:
+                raise ValueError(f"has no {missing[0]}; it has {', '.join(archive) or 'nothing'}")
+            return [_member(archive, name) for name in NAMES]
+    except FileNotFoundError:
+        near = did_you_mean(path.name, (one.name for one in path.parent.glob("*.npz")))
+        raise ValueError(f"there is no such file{near}") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ValueError(f"is damaged, or not by numpy.savez ({first_line(error)})") from None
+    except (OSError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"cannot be read ({why(error)})") from None
+
+
+def _member(archive: np.lib.npyio.NpzFile, name: str) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(archive[name])
+    except ValueError as error:
+        is_pickled = "pickle" in str(error)
+        what = "holds pickled objects; save numbers of one type" if is_pickled else error
+        raise ValueError(f"{name}: {what}") from None
+
+
+def _called(config: RunConfig, data_dir: Path) -> LoadedDataset:
     """What the user's function returns, or a data set of torchvision's holds."""
     component, arguments = load_component("dataset", config.dataset), config.dataset_args
     if isinstance(component, type) and issubclass(component, VisionDataset):
@@ -144,7 +149,7 @@ def _called(config: RunConfig, data_dir: Path) -> OwnArrays:
     if len(values) == 2 and all(isinstance(pair, tuple | list) for pair in values):  # as Keras' own
         values = [value for pair in values for value in pair]
     if len(values) != len(NAMES):
-        got = f"{len(values)} value(s), the first a {type(values[0]).__name__}" if values else "()"
+        got = ", ".join(type(value).__name__ for value in values[:5]) or "nothing"
         raise ValueError(f"returns {got}; it should return {', '.join(NAMES)}")
     is_torch = all(isinstance(images, torch.Tensor) for images in values[::2])
     arrays = [_array(value, name) for value, name in zip(values, NAMES, strict=True)]
@@ -164,21 +169,25 @@ def _split(
     component: type[VisionDataset], arguments: Mapping[str, Any], data_dir: Path, *, train: bool
 ) -> tuple[Any, Any]:
     """Images and labels of a split, downloaded where they are not there."""
-    given: dict[str, Any] = {"root": str(data_dir), "train": train}
     parameters = inspect.signature(component).parameters
+    given: dict[str, Any] = {"root": str(data_dir)}
     if "split" in parameters and "split" not in arguments:
-        given = {"root": str(data_dir), "split": "train" if train else "test"}
+        given["split"] = "train" if train else "test"
+    elif "train" in parameters or "kwargs" in parameters:
+        given["train"] = train
+    else:
+        raise ValueError(f"tells train from test by nothing; {_WRITE_ONE}")
     if "download" in parameters or "kwargs" in parameters:
         given["download"] = True
     try:
         with downloading():
             found = built_with("dataset", component, arguments, **given)
     except InputError as error:
-        if not isinstance(error.__cause__, OSError):
+        if not isinstance(error.__cause__, OSError | RuntimeError):
             raise
         mend = f"run again with a network, or put its files into {data_dir} (--data-dir)"
         raise InputError(f"{error}; {mend}") from None
     labels = getattr(found, "targets", getattr(found, "labels", None))
     if labels is None or not hasattr(found, "data"):
-        raise ValueError("keeps no arrays (data, and targets or labels); write a function")
+        raise ValueError(f"keeps no arrays, as data and targets or labels; {_WRITE_ONE}")
     return found.data, labels

@@ -92,7 +92,9 @@ def test_workers_are_told_where_the_data_lie(monkeypatch):
 
 
 def test_a_worker_of_another_version_refuses():
-    found = run_on_worker(cell(), request=Request(1.0, 0.0), told={}, version="9.9")
+    found = run_on_worker(
+        cell(), request=Request(1.0, 0.0), told={}, version="9.9", work_dir="/gone"
+    )
     assert found.record is None
     assert found.refused
     assert "not 9.9; install the same" in found.error

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
+from contextlib import nullcontext
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,9 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from mnistbench.schema.component import DataShape
 from mnistbench.schema.config import RunConfig
+from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import AugmentName
-from mnistbench.workload.augment import AUGMENTS, Augment, build_augment
+from mnistbench.workload.augment import (
+    AUGMENTS,
+    Augment,
+    build_augment,
+    check_shifts,
+    shifted_views,
+)
 
 NAMES: tuple[AugmentName, ...] = get_args(AugmentName)
 SIZE = 28
@@ -99,6 +108,86 @@ def test_shift_rolls_over_zeros(moves):
     moved = augment_of("shift").apply(images, torch.tensor(moves, dtype=torch.float32))
     expected = [shifted(image[0], *move) for image, move in zip(images, moves, strict=True)]
     torch.testing.assert_close(moved[:, 0], torch.stack(expected), atol=2e-5, rtol=0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    sizes=st.tuples(st.integers(1, 4), st.integers(4, 30), st.integers(4, 30)),
+    names=st.sampled_from([*((name,) for name in NAMES), NAMES]),
+)
+def test_each_channel_of_an_image_of_any_shape_is_changed_alike(
+    sizes: tuple[int, int, int], names: tuple[AugmentName, ...]
+) -> None:
+    images = torch.rand(3, *sizes, generator=torch.Generator().manual_seed(0))
+    augment = augment_of(*names, augment_shift_px=3)
+    draws = drawn(augment, 3)
+    changed = augment.apply(images, draws)
+    assert changed.is_contiguous()
+    alone = [augment.apply(images[:, [channel]], draws) for channel in range(sizes[0])]
+    torch.testing.assert_close(changed, torch.cat(alone, dim=1), atol=1e-6, rtol=0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    sizes=st.tuples(st.integers(1, 3), st.integers(2, 20), st.integers(1, 8)),
+    wide=st.booleans(),
+    draw=st.tuples(st.integers(-3, 3), st.integers(-3, 3), st.floats(-180, 180)),
+)
+def test_pixels_that_are_wider_than_high_are_those_of_the_square_around_them(
+    sizes: tuple[int, int, int], wide: bool, draw: tuple[int, int, float]
+) -> None:
+    channels, height, border = sizes
+    side = height + 2 * border
+    square = torch.zeros(1, channels, side, side)
+    inside = (
+        [slice(border, -border), slice(None)] if wide else [slice(None), slice(border, -border)]
+    )
+    part = (slice(None), slice(None), *inside)
+    square[part] = torch.rand(square[part].shape, generator=torch.Generator().manual_seed(0))
+    for names, draws in ((("shift",), draw[:2]), (("shift", "rotate"), draw)):
+        augment = augment_of(*names)
+        changed = augment.apply(square[part].contiguous(), torch.tensor([draws]).float())
+        expected = augment.apply(square, torch.tensor([draws]).float())[part]
+        torch.testing.assert_close(changed, expected, atol=1e-4, rtol=0)
+
+
+@given(
+    st.tuples(*[st.integers(1, most) for most in (3, 4, 12, 12)]), st.integers(0, 11), st.booleans()
+)
+def test_views_are_shifted_by_slices(sizes: tuple[int, ...], distance: int, in_bytes: bool) -> None:
+    images = torch.rand(sizes, generator=torch.Generator().manual_seed(0))
+    images = (255 * images).byte() if in_bytes else images
+    views = shifted_views(images, distance)
+    moves = [(0, 0), *((d, 0) for d in (-distance, distance)), (0, -distance), (0, distance)]
+    if not distance:
+        assert len(views) == 1
+    for view in views:
+        assert (view.shape, view.dtype) == (images.shape, images.dtype)
+    seen = set()
+    for right, down in moves[: len(views)]:
+        padded = torch.nn.functional.pad(images, (12, 12, 12, 12))
+        moved = padded.roll((down, right), dims=(2, 3))[:, :, 12:-12, 12:-12]
+        seen |= {index for index, view in enumerate(views) if torch.equal(view, moved)}
+    assert seen == set(range(len(views)))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"eval_shift_px": 8}, "eval_shift_px: 8 pixels leave nothing of images of 8 × 30; use at"),
+        (
+            {"augment": ("shift",), "augment_shift_px": 9},
+            "augment_shift_px: 9 pixels leave",
+        ),
+        ({"augment": ("shift",), "augment_shift_px": 7, "eval_shift_px": 7}, None),
+        ({"augment": ("rotate",), "augment_shift_px": 9}, None),
+    ],
+    ids=str,
+)
+def test_a_shift_out_of_the_image_is_refused(values: dict[str, Any], said: str | None) -> None:
+    expected = nullcontext() if said is None else pytest.raises(InputError, match=f"^{said}")
+    with expected:
+        check_shifts(RunConfig(**values), DataShape(3, 8, 30, 5))
 
 
 @pytest.mark.parametrize("quarters", [-1, 1, 2])

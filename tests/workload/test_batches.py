@@ -1,10 +1,14 @@
 """Batches: the same for any number of processes and any loader."""
 
+import hashlib
+import pickle
+
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from torchvision.transforms import Normalize
+from torchvision.transforms.functional import pil_to_tensor
 
 from mnistbench.engine.data import streaming_batches
 from mnistbench.schema.config import RunConfig
@@ -17,6 +21,7 @@ from mnistbench.workload.batches import (
     mapped_batches,
     resident_batches,
 )
+from mnistbench.workload.image_set import ImageSet
 
 plans = st.builds(
     dict,
@@ -38,15 +43,17 @@ def labels():
     return torch.arange(23) % 10
 
 
-class PilImages(torch.utils.data.Dataset):
-    def __init__(self, images, labels):
-        self.images, self.labels = images, labels
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, index):
-        return Image.fromarray(self.images[index, 0].numpy()), int(self.labels[index])
+@st.composite
+def image_sets(draw):
+    """Images of any channels, height, width and type, and their labels."""
+    channels, height, width = draw(st.tuples(*[st.integers(1, most) for most in (4, 12, 12)]))
+    num, num_classes = draw(st.integers(1, 50)), draw(st.integers(2, 20))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
+    images = torch.randint(0, 256, (num, channels, height, width), generator=generator).byte()
+    if draw(st.booleans()):
+        images = images.float() / 255
+    labels = torch.randint(num_classes, (num,), generator=generator)
+    return ImageSet(images.numpy(), labels.numpy())
 
 
 @given(plans, st.integers(1, 9))
@@ -115,40 +122,72 @@ def test_edge_parts_are_the_shapes_of_an_epoch():
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_streaming_and_resident_give_the_same_batches(images, labels, num_workers):
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on fewer cores than workers
+def test_workers_give_the_batches_of_this_process(images, labels):
     plan = BatchPlan(num_samples=23, global_batch_size=5, num_steps=7, seed=3)
+    dataset, device = ImageSet(images.numpy(), labels.numpy()), torch.device("cpu")
     resident = resident_batches(plan, images=images, labels=labels)
-    streaming = streaming_batches(
-        plan,
-        dataset=PilImages(images, labels),
-        device=torch.device("cpu"),
-        num_workers=num_workers,
-    )
-    count = 0
-    for ours, theirs in zip(resident, streaming, strict=True):
-        assert torch.equal(ours.images, theirs.images)
-        assert torch.equal(ours.labels, theirs.labels)
-        assert ours.part.step == theirs.part.step == count
-        count += 1
-    assert count == 7
+    streaming = streaming_batches(plan, dataset=dataset, device=device, num_workers=2)
+    for step, (ours, theirs) in enumerate(zip(resident, streaming, strict=True)):
+        assert_same(ours, theirs)
+        assert ours.part.step == theirs.part.step == step
+    assert step == 6
 
 
-@given(plans, st.integers(1, 3))
-def test_mapped_gives_the_batches_of_resident(values, num_processes):
-    generator = torch.Generator().manual_seed(2)
-    shape = (values["num_samples"] + 3, 1, 28, 28)  # val lies behind train in the same file
-    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-    labels = torch.arange(len(images)) % 10
+@settings(deadline=None)
+@given(plans, image_sets(), st.integers(1, 3))
+def test_all_loaders_give_the_same_batches_of_any_shape(values, dataset, num_processes):
+    device, values = torch.device("cpu"), values | {"num_samples": len(dataset)}
+    where = {"images": dataset.data, "labels": dataset.targets}
     for rank in range(num_processes):
         plan = BatchPlan(**values, process_index=rank, num_processes=num_processes)
-        resident = resident_batches(plan, images=images, labels=labels)
-        mapped = mapped_batches(plan, images=images, labels=labels, device=torch.device("cpu"))
-        for ours, theirs in zip(mapped, resident, strict=True):
-            assert torch.equal(ours.images, theirs.images)
-            assert torch.equal(ours.labels, theirs.labels)
-            assert torch.equal(ours.part.indices, theirs.part.indices)
-            assert ours.part[1:] == theirs.part[1:]
+        loaders = [
+            resident_batches(plan, **where),
+            mapped_batches(plan, **where, device=device),
+            streaming_batches(plan, dataset=dataset, device=device, num_workers=0),
+        ]
+        for resident, mapped, streaming in zip(*loaders, strict=True):
+            assert_same(resident, mapped)
+            assert_same(resident, streaming)
+            assert resident.images.shape[1:] == dataset.data.shape[1:]
+
+
+def assert_same(ours, theirs):
+    assert ours.images.dtype == theirs.images.dtype
+    assert torch.equal(ours.images, theirs.images)
+    assert torch.equal(ours.labels, theirs.labels)
+    assert torch.equal(ours.part.indices, theirs.part.indices)
+    assert ours.part[1:] == theirs.part[1:]
+
+
+@pytest.mark.parametrize(
+    ("channels", "dtype", "mode"),
+    [
+        (1, torch.uint8, "L"),
+        (3, torch.uint8, "RGB"),
+        (2, torch.uint8, None),
+        (3, torch.float, None),
+    ],
+    ids=str,
+)
+def test_an_image_is_a_picture_where_pil_has_such(channels, dtype, mode):
+    images = torch.arange(2 * channels * 5 * 7).view(2, channels, 5, 7).to(dtype)
+    given = ImageSet(images.numpy(), torch.tensor([3, 1]).numpy())
+    spawned = pickle.loads(pickle.dumps(given))  # noqa: S301 - as a worker that is spawned has it
+    for dataset in (given, spawned):
+        image, label = dataset[1]
+        assert (len(dataset), label, type(label)) == (2, 1, int)
+        assert isinstance(image, torch.Tensor) == (mode is None)
+        if mode:
+            assert (image.mode, image.size) == (mode, (7, 5))
+            image = pil_to_tensor(image)
+        assert torch.equal(image, images[1])
+
+
+def test_what_a_transform_makes_of_an_image_is_given(images, labels):
+    dataset = ImageSet(images.numpy(), labels.numpy())
+    dataset.transform = lambda image: image.size
+    assert dataset[4] == ((28, 28), 4)
 
 
 @pytest.mark.parametrize(
@@ -182,16 +221,44 @@ def test_reading_a_stream_draws_nothing_from_the_runs_own_random_numbers(images,
     plan = BatchPlan(num_samples=23, global_batch_size=5, num_steps=2, seed=3)
     before = torch.get_rng_state()
     device = torch.device("cpu")
-    dataset = PilImages(images, labels)
+    dataset = ImageSet(images.numpy(), labels.numpy())
     list(streaming_batches(plan, dataset=dataset, device=device, num_workers=0))
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_preprocess_is_torchvisions_to_tensor_and_normalize(images):
-    ours = Preprocess(mean=(0.1307,), std=(0.3081,))(images)
-    theirs = (images.float().div(255) - 0.1307) / 0.3081
-    assert ours.shape == (23, 1, 28, 28)
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+@given(image_sets(), st.data())
+def test_preprocess_is_torchvisions_to_tensor_and_normalize(dataset, data):
+    channels, pixels = dataset.data.size(1), dataset.data.clone()
+    each = st.lists(st.floats(0.01, 1), min_size=channels, max_size=channels)
+    mean, std = data.draw(each), data.draw(each)
+    ours = Preprocess(mean=mean, std=std)(dataset.data)
+    whole = pixels if pixels.is_floating_point() else pixels.float().div(255)
+    theirs = Normalize(mean, std)(whole)
+    assert ours.dtype == torch.float32
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    assert torch.equal(dataset.data, pixels), "the images at rest must stay as they are"
+
+
+@pytest.mark.parametrize("in_bytes", [True, False])
+def test_preprocess_of_several_channels_is_one_graph(in_bytes):
+    images = torch.randint(0, 256, (4, 3, 8, 12)).byte()
+    images = images if in_bytes else images.float() / 255
+    augment = build_augment(RunConfig(augment=("shift", "rotate")))
+    preprocess = Preprocess(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), augment=augment)
+    compiled = torch.compile(preprocess.apply, backend="aot_eager", fullgraph=True, dynamic=False)
+    for draws in (None, augment.draw(torch.Generator().manual_seed(0), 4)):
+        torch.testing.assert_close(compiled(images, draws), preprocess.apply(images, draws))
+
+
+@pytest.mark.parametrize(
+    ("augment", "sha256"), [((), "a568be0f38e86e14"), (("shift",), "ecd977572b78efae")]
+)
+def test_pixels_for_a_model_are_those_of_earlier_versions(images, augment, sha256):
+    plan = BatchPlan(num_samples=23, global_batch_size=23, num_steps=1, seed=0)
+    changes = build_augment(RunConfig(augment=augment))
+    preprocess = Preprocess(mean=(0.1307,), std=(0.3081,), augment=changes, seed=7)
+    pixels = preprocess(images, next(plan.parts()))
+    assert hashlib.sha256(pixels.numpy().tobytes()).hexdigest()[:16] == sha256
 
 
 def test_augmentation_is_the_same_for_any_number_of_processes(images):

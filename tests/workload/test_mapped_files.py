@@ -17,12 +17,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mnistbench.schema.component import DataShape
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.workload import mapped_files
 from mnistbench.workload.batches import BatchPlan, mapped_batches, resident_batches
 from mnistbench.workload.datasets import DATASETS, load_dataset, resolve_dataset
-from mnistbench.workload.generated import generate_digits
+from mnistbench.workload.generated import DIGIT_SHAPE, generate_digits
 from mnistbench.workload.mapped_files import ImageFile, generated_file
 from tests.workload.written_idx_files import config_of, contents, files_below, small, write_files
 
@@ -40,20 +41,35 @@ def generated(loader: str, **values: object) -> RunConfig:
 
 def digits(num: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    return rng.integers(0, 256, (num, 28, 28), np.uint8), rng.integers(0, 10, num)
+    return rng.integers(0, 256, (num, 1, 28, 28), np.uint8), rng.integers(0, 10, num)
 
 
 def files_of(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-@given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 2**32 - 1))
-def test_a_file_gives_back_what_was_written_in_pieces(num: int, piece: int, seed: int) -> None:
-    images, labels = digits(num, seed)
+shapes = st.builds(
+    DataShape,
+    st.integers(1, 4),
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.sampled_from([2, 256, 300]),
+)
+
+
+@given(st.integers(1, 40), st.integers(1, 50), shapes, st.sampled_from([np.uint8, np.float32]))
+def test_a_file_gives_back_what_was_written_in_pieces(
+    num: int, piece: int, shape: DataShape, dtype: type
+) -> None:
+    rng = np.random.default_rng(num)
+    images = rng.integers(0, 256, (num, *shape[:3])).astype(dtype)
+    labels = rng.integers(0, shape.num_classes, num)
     with TemporaryDirectory() as folder:
         file = ImageFile(
             path=Path(folder) / "made" / "set",
             num_images=num,
+            shape=shape,
+            dtype=dtype,
             blocks=lambda: (
                 (images[k : k + piece], labels[k : k + piece]) for k in range(0, num, piece)
             ),
@@ -61,7 +77,7 @@ def test_a_file_gives_back_what_was_written_in_pieces(num: int, piece: int, seed
         mapped = file.open()
         np.testing.assert_array_equal(mapped.images, images)
         np.testing.assert_array_equal(mapped.labels, labels)
-        assert mapped.labels.dtype == np.int64
+        assert (mapped.images.dtype, mapped.labels.dtype) == (dtype, np.int64)
         assert not mapped.images.flags.writeable
         assert file.path.stat().st_size == file.num_bytes
         mapped.read_ahead(torch.arange(num, dtype=torch.int32))
@@ -182,7 +198,7 @@ def test_an_interrupted_writer_leaves_nothing(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ImageFile(path=tmp_path / "set", num_images=6, blocks=blocks).ensure()
+        ImageFile(path=tmp_path / "set", num_images=6, shape=DIGIT_SHAPE, blocks=blocks).ensure()
     assert files_of(tmp_path) == []
 
 
@@ -195,7 +211,7 @@ def test_writers_at_the_same_time_do_not_meet(tmp_path: Path) -> None:
         all_writing.wait()
         yield images[4:], labels[4:]
 
-    file = ImageFile(path=tmp_path / "set", num_images=6, blocks=blocks)
+    file = ImageFile(path=tmp_path / "set", num_images=6, shape=DIGIT_SHAPE, blocks=blocks)
     with ThreadPoolExecutor(4) as pool:
         opened = list(pool.map(lambda _: file.open(), range(4)))
     assert files_of(tmp_path) == [file.path]

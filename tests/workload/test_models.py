@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 from typing import get_args
@@ -14,11 +15,12 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parameters_to_vector
 
+from mnistbench.schema.component import DataShape
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import ModelName
 from mnistbench.workload.generated import DIGIT_SHAPE
-from mnistbench.workload.models import MODELS, build_model
+from mnistbench.workload.models import MODELS, build_model, check_model
 from mnistbench.workload.models.configurable import MAX_WEIGHTS
 
 NAMES = get_args(ModelName)
@@ -61,6 +63,23 @@ PARAMETERS = {
     "fast-cnn": 215_194,
     "speedrun-cnn": 109_050,
 }
+WEIGHTS_SHA256 = {
+    "cnn4": "da0f040a603c18de",
+    "simple-cnn": "a079326e9fb74180",
+    "dnn4": "d6ebedbe42faaab5",
+    "dnn5": "b0bc9b7e122f8a83",
+    "cnn2": "6d2f73766a03788f",
+    "cnn": "c24a29b5fafd430a",
+    "lenet5": "2a2d133895b1684e",
+    "resnet-mini": "50425c531ff118ea",
+    "mlp": "45a67898ccd6f36b",
+    "linear": "a02bc35110b82d97",
+    "example-cnn": "2d2b94264c69af85",
+    "fast-cnn": "5c6f330009c67730",
+    "speedrun-cnn": "538568da821bdfd9",
+}
+"""Of each network's weights at seed 0: records of earlier versions began with them."""
+
 LETTERS = {nn.Conv2d: "c", nn.MaxPool2d: "m", nn.AvgPool2d: "a"}
 LETTERS |= {nn.BatchNorm2d: "b", nn.BatchNorm1d: "b"}
 LETTERS |= {nn.ReLU: "r", nn.Tanh: "t", nn.Dropout: "d", nn.Flatten: "-", nn.Linear: "l"}
@@ -110,6 +129,58 @@ def test_number_of_parameters(name):
     model = build(name)
     assert num_parameters(model) == PARAMETERS[name]
     assert all(p.requires_grad and p.dtype == torch.float32 for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_weights_of_a_seed_are_those_of_earlier_versions(name):
+    weights = parameters_to_vector(build(name).parameters()).detach().numpy()
+    assert hashlib.sha256(weights.tobytes()).hexdigest()[:16] == WEIGHTS_SHA256[name]
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32, 5), (1, 28, 40, 2), (4, 61, 30, 20)], ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_sizes_are_those_of_the_data(name, shape):
+    shape = DataShape(*shape)
+    model = build_model(RunConfig(model=name), shape)
+    with torch.no_grad():
+        assert model(torch.rand(2, *shape[:3])).shape == (2, shape.num_classes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_images_that_are_too_small_are_refused_with_the_smallest_that_fit(name):
+    config, drawn = RunConfig(model=name), torch.get_rng_state()
+
+    def refusal(height, width):
+        try:
+            check_model(config, DataShape(1, height, width, 10))
+        except InputError as error:
+            return str(error)
+        return None
+
+    said = refusal(3, 40)
+    least = {"lenet5": 28, "simple-cnn": 16, "speedrun-cnn": 10, "fast-cnn": 12, "example-cnn": 6}
+    if name in least:
+        side = least[name]
+        size = f"{side} × {side} pixels; these are 3 × 40"
+        assert said == f"model: {name} needs images of at least {size}"
+        assert refusal(side, side) is None
+        assert refusal(40, side - 1)
+    elif name in {"cnn", "cnn2"}:
+        assert "\n" not in said
+    else:
+        assert said is None
+    assert torch.equal(torch.get_rng_state(), drawn)
+
+
+def test_an_error_that_is_not_of_the_size_stays_what_it_is(monkeypatch):
+    def full(*_):
+        if torch.get_default_device().type == "meta":
+            return nn.Identity()
+        raise RuntimeError("not enough memory")
+
+    monkeypatch.setitem(MODELS, "mlp", full)
+    with pytest.raises(RuntimeError, match="not enough memory"):
+        build("mlp")
 
 
 @pytest.mark.parametrize(("name", "layout"), LAYOUTS.items())

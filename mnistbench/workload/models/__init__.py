@@ -7,7 +7,6 @@ draws from its global generator, so a seed set before `build_model` decides them
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 
 import torch
@@ -40,6 +39,8 @@ MODELS: dict[str, _Builder] = {
 }
 """Name on the command line -> what builds that network for the data's shape."""
 
+_LARGEST_SIDE = 257  # beyond which no size is looked for [pixels]
+
 
 def check_model(config: RunConfig, shape: DataShape) -> None:
     """Find out, without memory or random draws, whether a built-in network can be built.
@@ -68,7 +69,7 @@ def build_model(config: RunConfig, shape: DataShape) -> nn.Module:
         return build(config, shape)
     except RuntimeError:
         least = _least_side(build, config, shape)
-        if least <= min(shape.height, shape.width):  # it was something else, such as memory
+        if least is None:
             raise
         raise InputError(
             f"model: {config.model} needs images of at least {least} × {least} pixels; "
@@ -76,13 +77,14 @@ def build_model(config: RunConfig, shape: DataShape) -> nn.Module:
         ) from None
 
 
-def _least_side(build: _Builder, config: RunConfig, shape: DataShape) -> int:
-    """Side of the smallest square image that a network can be built for [pixels]."""
-    for side in itertools.count(1):
+def _least_side(build: _Builder, config: RunConfig, shape: DataShape) -> int | None:
+    """Side of the smallest square image that `build` takes, if that is more than `shape` has."""
+    smallest = min(shape.height, shape.width)
+    for side in range(smallest, _LARGEST_SIDE):
         try:
             with torch.device("meta"):
                 build(config, shape._replace(height=side, width=side))
         except RuntimeError:
             continue
-        break
-    return side
+        return side if side > smallest else None
+    return None
