@@ -148,6 +148,7 @@ def test_values_come_from_recipe_file_and_flags(stand_in, sweep):
     ],
 )
 def test_switches_are_as_train_has_them_or_lists(stand_in, sweep, argv, cells):
+    Path("nets.py").touch()
     _, out, _ = sweep(*argv, "--dry-run", "--format", "csv")
     assert [line.rpartition("-")[0] for line in out.splitlines()[1:]] == cells
 

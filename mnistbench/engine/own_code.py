@@ -10,8 +10,7 @@ from accelerate import Accelerator
 
 from mnistbench.engine.distributed import agree, decide_together
 from mnistbench.engine.run import RunContext
-from mnistbench.recorder.redaction import redacted
-from mnistbench.schema.component import is_own
+from mnistbench.recorder.redaction import place_redacted, redacted
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import no_link, why, write_whole
@@ -24,7 +23,7 @@ from mnistbench.schema.user_code import (
     read_code,
 )
 
-__all__ = ["code_as_imported", "keep_code", "kept_as", "same_code", "without_folder"]
+__all__ = ["code_as_imported", "keep_code", "kept_as", "same_code"]
 
 _imported: dict[str, UserCode] = {}
 """By reference, what this process read before it imported it, which it does once."""
@@ -73,18 +72,9 @@ def kept_as(
     """`copies_of` as the run of `config` keeps them: an anonymous one names no folder or user."""
     infos, copies = copies_of(codes)
     if config.anonymize:
-        infos = [i.model_copy(update={"reference": without_folder(i.reference)}) for i in infos]
+        infos = [i.model_copy(update={"reference": place_redacted(i.reference)}) for i in infos]
         copies = {name: _anonymous(content) for name, content in copies.items()}
     return infos, copies
-
-
-def without_folder(named: str) -> str:
-    """A component as a configuration names it, without folders that tell whose it is."""
-    if not is_own(named):
-        return named
-    place, colon, attribute = named.rpartition(":")
-    is_module = colon and not place.endswith(".py")
-    return named if is_module else redacted(place or attribute) + (colon + attribute) * bool(colon)
 
 
 def keep_code(context: RunContext) -> None:

@@ -44,15 +44,10 @@ def own_name(dataset: str) -> str:
 
 
 def load_own(config: RunConfig, data_dir: Path) -> LoadedDataset:
-    """Read and check data of the user's own, and put the training images into one fixed order.
+    """Read and check data of the user's own; torchvision's classes have theirs in `data_dir`.
 
-    val is cut off their end, and users have them sorted by class. The order depends on their number
-    alone. With the mapped loader they are written to a file in the user's cache.
-
-    Args:
-        config: `dataset`, `dataset_args`, `loader`, `pixel_mean`, `pixel_std` and the sizes that
-            `check_split` compares are read.
-        data_dir: where torchvision's classes have their files.
+    The training images get one order, which depends on their number alone: val is cut off their
+    end, and users have them sorted by class. The mapped loader's lie in the user's cache.
 
     Raises:
         InputError: there are no such data, or they are of no use.

@@ -95,7 +95,9 @@ def test_the_same_grid_in_another_order_is_the_same_cells(order):
     assert {c.id for c in cells(**turned)} == {c.id for c in cells(**texts)}
 
 
-def test_arguments_are_for_values_of_the_users_own():
+def test_arguments_are_for_values_of_the_users_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets.py").touch()
     axes = {"loss": "cross-entropy,nets:gce", "lr": "0.01,0.1", "loss_args.q": "0.5,0.7"}
     found = [(c.config.loss, c.config.lr, c.config.loss_args) for c in cells(**axes)]
     assert found == [
