@@ -3,8 +3,14 @@
 The names below are all that Python needs: docs/python.md. Each is imported when it is first used.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+_IS_FIRST = not sys.flags.safe_path and "-m mnistbench" in " ".join(sys.orig_argv)
+if _IS_FIRST and sys.argv[:1] == ["-m"]:
+    # ``python -m`` begins in the working directory, where a random.py would hide Python's
+    sys.path.append(sys.path.pop(0))
 
 if TYPE_CHECKING:
     from mnistbench.engine.run_seeds import measure

@@ -16,6 +16,7 @@ _COMMANDS = {
     "report": "show what runs reached",
     "compare": "test whether one is faster than another",
     "sweep": "run a resumable grid search",
+    "tune": "find a learning rate for each loss or optimizer to be compared",
     "doctor": "check devices, launcher, data and disk",
 }
 _USAGE = """usage: mnistbench COMMAND [OPTIONS]

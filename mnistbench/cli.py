@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mnistbench.schema.component import OWN_FIELDS
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_applies
 from mnistbench.schema.errors import InputError, SaidElsewhereError, first_line
@@ -99,14 +100,29 @@ def read_config(given: Mapping[str, Any], config_file: Path | None) -> RunConfig
         config = RunConfig(**over_recipe(from_file, given))
     except InputError as error:
         field = re.split(r"[:.]", str(error))[0]
+        if here := _own_here(field, {**from_file, **given}.get(field)):
+            error = InputError(f"{field}: {here}")
         unknown = field not in RunConfig.model_fields  # of flags, the parser refuses these
         if (field in from_file or unknown) and field not in given:
             raise InputError(f"{config_file}: {error}") from None
-        raise
+        raise error from None
     check_applies(given, config)
-    for name in ("output_dir", "data_dir", "resume"):
+    for name in ("output_dir", "data_dir", "resume", *OWN_FIELDS):
         at_home(name, Path(getattr(config, name) or ""))
     return config
+
+
+def _own_here(field: str, value: Any) -> str | None:
+    """What to write for a `value` that names a file or folder here, but has no colon or slash."""
+    if field not in OWN_FIELDS or not str(value).isidentifier():
+        return None
+    with contextlib.suppress(OSError):  # too long for a name
+        if field != "dataset" and Path(f"{value}.py").is_file():
+            return f"write {value}:NAME, with the name of what to take from {value}.py"
+        for place in (f"{value}.npz", f"{value}/") if field == "dataset" else ():
+            if Path(place).exists():
+                return f"no built-in one is called {value}; write {place}, which is here"
+    return None
 
 
 def at_home(name: str, path: Path) -> Path:

@@ -101,7 +101,7 @@ def _parse(argv: list[str]) -> tuple[CompareFlags, tuple[str, ...]]:
     if train_flags and not flags.revisions:
         raise InputError("flags after -- are for --revisions; paths have their own")
     _refuse_set_here(train_flags)
-    for name in ("max_minutes", "min_effect", "output_dir"):
+    for name in ("max_minutes", "min_effect", "output_dir", "seed"):
         if getattr(flags, name) is not None and not runs:
             raise InputError(f"{name}: has no effect without --interleave or --revisions")
     return flags.model_copy(update={"paths": _paths(flags)}), train_flags
@@ -212,6 +212,7 @@ def _run_in_turn(
                 _sides(flags, train_flags, labels=labels, work_dir=Path(folder)),
                 output_dir=output_dir,
                 max_minutes=minutes,
+                first_seed=flags.seed or 0,
                 settled=why_to_end,
             )
     except RunFailedError as error:

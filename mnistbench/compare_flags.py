@@ -24,7 +24,10 @@ class CompareFlags(CommandFlags):
         "Output": "format",
         "Runs in turn": "interleave",
     }
-    notes: ClassVar = "With --revisions, flags of `mnistbench train` follow a bare --."
+    notes: ClassVar = (
+        "With --revisions, flags of `mnistbench train` follow a bare --; both sides run code of "
+        "your own as it is in this folder."
+    )
 
     paths: Annotated[tuple[Path, ...], POSITIONAL] = ()
     """Two or more sides: each a record.json, a folder of records, or a JSON file of
@@ -62,5 +65,7 @@ class CompareFlags(CommandFlags):
     min_effect: float | None = Field(None, gt=0, lt=1)
     """Smallest change that matters [fraction]; runs end as well once the change is surely
     smaller. Default: 0.02, for accuracies 0.002 (0.2 points)."""
+    seed: int | None = Field(None, ge=0, lt=2**31)
+    """Seed of the first run of each side; later ones count up from it. Default: 0."""
     output_dir: Path | None = None
     """New folder for these runs. Default: a folder of runs/compare, named by the time."""

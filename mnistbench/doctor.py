@@ -1,4 +1,4 @@
-"""The command that checks: devices, threads, versions, launcher, data, disk; or one network.
+"""The command that checks: devices, threads, versions, launcher, data, disk; or components.
 
 Before a launch: a launch configuration, and whether the machines that it names reach each other.
 """
@@ -14,22 +14,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from mnistbench.cli import exit_on_input_error, importing, show
+from mnistbench.cli import exit_on_input_error, importing, read_config, show
+from mnistbench.component_findings import COMPONENT_FLAGS, Finding, State, component_findings
 from mnistbench.flags import CommandFlags, parse
 from mnistbench.launch.cell_runs import why_ended
 from mnistbench.launch.children import Child, end_all
 from mnistbench.launch.commands import child_environment, cpu_environment, torchrun_command
 from mnistbench.recorder.caches import cache_lines
 from mnistbench.recorder.core_use import load_now
-from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.escaping import printable
 from mnistbench.schema.files import check_writable
-from mnistbench.schema.names import ModelName
 from mnistbench.schema.streams import progress
 
 if TYPE_CHECKING:
@@ -40,15 +39,17 @@ __all__ = ["main"]
 _LAUNCH_TIMEOUT_S = 120
 _CHECK = "mnistbench.engine.connectivity_check"
 _LONGEST_WAIT_S = 86_400
-_SUMMARY_COLUMNS = 94  # of a table of layers with their kernels
 _LEAST_DISK_BYTES = 500 * 2**20
 
 
 class _Flags(CommandFlags):
-    """Check what a run needs; exit with status 1 if something is broken."""
+    """Check what a run needs; exit with status 1 if something is broken.
+
+    With --model, --loss and the like, check these instead, and show the layers of the network.
+    """
 
     prog: ClassVar = "mnistbench doctor"
-    groups: ClassVar = {"Machine": "data_dir", "Network": "model", "Launch": "launch_config"}
+    groups: ClassVar = {"Components": "model", "Machine": "data_dir", "Launch": "launch_config"}
 
     data_dir: Path | None = None
     """Folder of the data sets. Default: that of a run."""
@@ -56,8 +57,6 @@ class _Flags(CommandFlags):
     """Folder of the runs."""
     launch: bool = True
     """Start two processes and check that they connect; this takes some seconds."""
-    model: ModelName | None = None
-    """Show the layers, shapes and parameters of a network, and exit."""
     launch_config: Path | None = None
     """File of `accelerate launch` to check; run this on all its machines at the same time."""
     machine_rank: int | None = None
@@ -70,31 +69,26 @@ class _Flags(CommandFlags):
     """Longest wait for the other machines [seconds]."""
 
 
-_State = Literal["ok", "note", "BROKEN"]
-
-
-class _Finding(NamedTuple):
-    check: str
-    state: _State
-    detail: str
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv`; exit status 1 if something is broken."""
     argv = sys.argv[1:] if argv is None else argv
     with exit_on_input_error(argv):
-        flags, _ = parse(_Flags, argv)
-        if flags.model is not None:
-            show(_model_summary(flags.model))
-            return 0
+        flags, given = parse(_Flags, argv, COMPONENT_FLAGS)
         path = flags.launch_config
-        findings = _before_launch(path, flags) if path else _checks(flags)
+        if given:
+            place = {"data_dir": str(flags.data_dir)} if flags.data_dir else {}
+            findings = component_findings(read_config(given | place, None))
+        else:
+            findings = _before_launch(path, flags) if path else _checks(flags)
         states = [_shown(finding) for finding in findings]  # each as soon as it is found
     return 1 if "BROKEN" in states else 0
 
 
-def _shown(finding: _Finding) -> str:
-    """Print `finding`, as wide as the terminal is, and give its state."""
+def _shown(finding: Finding | str) -> str:
+    """Print `finding`, as wide as the terminal is, or a table, and give its state."""
+    if isinstance(finding, str):
+        show(finding)
+        return "ok"
     head = f"{finding.check:<20}{finding.state:<8}"
     show(
         textwrap.fill(
@@ -109,12 +103,12 @@ def _shown(finding: _Finding) -> str:
     return finding.state
 
 
-def _checks(flags: _Flags) -> Iterator[_Finding]:
+def _checks(flags: _Flags) -> Iterator[Finding]:
     """What is found, the quick checks first; a line on stderr before each that takes seconds."""
     yield _disk(flags.output_dir)
-    yield from (_Finding("caches", "ok", line) for line in cache_lines())
+    yield from (Finding("caches", "ok", line) for line in cache_lines())
     line = load_now()
-    yield _Finding(
+    yield Finding(
         "load", "note" if line else "ok", line or "no other process seen to take cores from a run"
     )
     yield _finding("host name", _host_name)
@@ -135,24 +129,7 @@ def _checks(flags: _Flags) -> Iterator[_Finding]:
             yield _finding("launcher", partial(_ended, launcher))
 
 
-def _model_summary(name: ModelName) -> str:
-    import torchinfo
-
-    from mnistbench.workload.generated import DIGIT_SHAPE
-    from mnistbench.workload.models import build_model
-
-    fits = shutil.get_terminal_size().columns >= _SUMMARY_COLUMNS
-    summary = torchinfo.summary(
-        build_model(RunConfig(model=name), DIGIT_SHAPE),
-        input_size=(1, *DIGIT_SHAPE[:3]),
-        col_names=("output_size", *(["kernel_size"] if fits else []), "num_params"),
-        col_width=18,
-        verbose=0,
-    )
-    return f"{name}\n{summary}"
-
-
-def _machine() -> Iterator[_Finding]:
+def _machine() -> Iterator[Finding]:
     with importing():
         import torch
 
@@ -161,17 +138,17 @@ def _machine() -> Iterator[_Finding]:
     found = describe_environment(torch.device("cpu"))
     lacking = None in found["versions"].values()
     versions = (f"{name} {version or 'missing'}" for name, version in found["versions"].items())
-    yield _Finding("versions", "BROKEN" if lacking else "ok", ", ".join(versions))
+    yield Finding("versions", "BROKEN" if lacking else "ok", ", ".join(versions))
     cores = f"{found['num_usable_cores']} of {found['num_cores']} cores usable"
     memory = f"{found['memory_bytes'] / 2**30:.1f} GiB of memory"
-    yield _Finding("processor", "ok", f"{found['cpu_name']}, {cores}, {memory}")
-    yield _Finding("threads", "ok", f"{set_threads(None)} in a run of one process by default")
+    yield Finding("processor", "ok", f"{found['cpu_name']}, {cores}, {memory}")
+    yield Finding("threads", "ok", f"{set_threads(None)} in a run of one process by default")
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     none = "none that PyTorch can use; runs use the CPU"
-    yield _Finding("GPU", "ok" if names else "note", ", ".join(names) or none)
+    yield Finding("GPU", "ok" if names else "note", ", ".join(names) or none)
 
 
-def _data(data_dir: Path | None) -> Iterator[_Finding]:
+def _data(data_dir: Path | None) -> Iterator[Finding]:
     from mnistbench.workload.datasets import DATASETS, default_data_dir, why_absent
 
     folder = data_dir or default_data_dir()
@@ -180,19 +157,19 @@ def _data(data_dir: Path | None) -> Iterator[_Finding]:
         try:
             why = why_absent(name, folder)
         except InputError as error:
-            yield _Finding(f"data: {name}", "BROKEN", str(error))
+            yield Finding(f"data: {name}", "BROKEN", str(error))
             continue
         if why == f"not in {folder}":
             absent.append(name)
         else:
-            state: _State = "note" if why else "ok"
-            yield _Finding(f"data: {name}", state, why or f"verified in {folder}")
+            state: State = "note" if why else "ok"
+            yield Finding(f"data: {name}", state, why or f"verified in {folder}")
     if absent:
         mend = "a run that names one downloads it"
-        yield _Finding("data", "note", f"not in {folder}: {', '.join(absent)}; {mend}")
+        yield Finding("data", "note", f"not in {folder}: {', '.join(absent)}; {mend}")
 
 
-def _disk(output_dir: Path) -> _Finding:
+def _disk(output_dir: Path) -> Finding:
     def check() -> str:
         check_writable(output_dir)
         existing = next(
@@ -242,7 +219,7 @@ def _ended(child: Child, patience_s: float = _LAUNCH_TIMEOUT_S) -> str:
     return "processes start, and see each other"
 
 
-def _before_launch(path: Path, flags: _Flags) -> Iterator[_Finding]:
+def _before_launch(path: Path, flags: _Flags) -> Iterator[Finding]:
     """What would go wrong with a launch; an unreadable file raises `InputError`."""
     progress("importing PyTorch")
     from mnistbench.engine.launch_config import read_launch_config
@@ -252,7 +229,7 @@ def _before_launch(path: Path, flags: _Flags) -> Iterator[_Finding]:
         main_process_ip=flags.main_process_ip,
         main_process_port=flags.main_process_port,
     )
-    yield _Finding("launch config", "ok", config.summary())
+    yield Finding("launch config", "ok", config.summary())
     here = [
         _finding("processes", config.check_processes),
         _finding("devices", config.check_devices),
@@ -286,11 +263,11 @@ def _meet(config: LaunchConfig, timeout_s: float) -> str:
     return f"all {config.num_machines} met at {told['MASTER_ADDR']}:{told['MASTER_PORT']}"
 
 
-def _finding(check: str, look: Callable[[], str]) -> _Finding:
+def _finding(check: str, look: Callable[[], str]) -> Finding:
     try:
-        return _Finding(check, "ok", look())
+        return Finding(check, "ok", look())
     except InputError as error:
-        return _Finding(check, "BROKEN", str(error))
+        return Finding(check, "BROKEN", str(error))
 
 
 if __name__ == "__main__":

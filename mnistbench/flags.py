@@ -9,7 +9,7 @@ import argparse
 import inspect
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, ClassVar, NoReturn, TypeVar, get_args, get_origin
@@ -17,9 +17,10 @@ from typing import Annotated, Any, ClassVar, NoReturn, TypeVar, get_args, get_or
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from mnistbench.help_page import POSITIONAL, REPEATED, help_page, kinds_of
+from mnistbench.help_page import POSITIONAL, REPEATED, help_page, is_mapping, kinds_of
 from mnistbench.schema.config import FLAG_GROUPS
 from mnistbench.schema.errors import InputError, one_line
+from mnistbench.schema.plain_yaml import yaml_value
 from mnistbench.schema.streams import show
 from mnistbench.schema.suggestions import did_you_mean
 from mnistbench.schema.whole_number import whole_number
@@ -74,7 +75,7 @@ def parse(
         show(_help(flags, fields, full="--help-all" in asked))
         raise SystemExit(0)
     typed = {
-        name: _value(words, fields[name])
+        name: _value(name, words, fields[name])
         for name, words in _split(argv, fields, prog=flags.prog).items()
     }
     if empty := next((name for name in own if typed.get(name) == ()), None):
@@ -155,6 +156,8 @@ def _dashed(word: str) -> str:
 def _takes(field: FieldInfo) -> dict[str, Any]:
     """How argparse reads a flag of `field`."""
     kind, left_out = kinds_of(field)[0], {"default": argparse.SUPPRESS}
+    if is_mapping(kind):
+        return left_out | {"action": "extend", "nargs": "*"}
     if kind is bool:
         return left_out | {"action": argparse.BooleanOptionalAction}
     if REPEATED in field.metadata:
@@ -164,9 +167,13 @@ def _takes(field: FieldInfo) -> dict[str, Any]:
     return left_out | {"nargs": "*" if Ellipsis in get_args(kind) else len(get_args(kind))}
 
 
-def _value(words: Any, field: FieldInfo) -> Any:
+def _value(name: str, words: Any, field: FieldInfo) -> Any:
     """A list's words are separated by commas as well, unless they are free texts; none is None."""
     kinds = kinds_of(field)
+    if is_mapping(kinds[0]):
+        told = dict(_named(name, words))  # of a sweep, texts that list values
+        is_one = get_origin(kinds[0]) is dict
+        return {k: yaml_value(v, of=f"{name}: {k}") for k, v in told.items()} if is_one else told
     items = get_args(kinds[0]) if get_origin(kinds[0]) is tuple else ()
     if NoneType in kinds and str(words).lower() == "none":
         return None
@@ -175,3 +182,20 @@ def _value(words: Any, field: FieldInfo) -> Any:
     if not items or items[0] in (str, Path):
         return words
     return tuple(one for word in words for one in word.split(",") if one)
+
+
+def _named(name: str, words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The names and values of the `words` of the flag `name`, each name once."""
+    told = set()
+    if not words:
+        raise InputError(f"{name}: needs NAME=VALUE, such as width=32")
+    for key, equals, text in (word.partition("=") for word in words):
+        if not (equals and key.isidentifier()):
+            raise InputError(
+                f"{name}: should be NAME=VALUE (got {key + equals + text!r}); put quotes around a "
+                "value with spaces"
+            )
+        if key in told:
+            raise InputError(f"{name}: {key} is there twice; put quotes around braces")
+        told.add(key)
+        yield key, text

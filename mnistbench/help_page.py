@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from mnistbench.schema.component import OneOf
 
-__all__ = ["POSITIONAL", "REPEATED", "help_page", "kinds_of"]
+__all__ = ["POSITIONAL", "REPEATED", "choices_of", "help_page", "is_mapping", "kinds_of"]
 
 POSITIONAL = "positional"
 """Mark of a field, in `Annotated`, whose words stand without a flag."""
@@ -34,6 +34,11 @@ def kinds_of(field: FieldInfo) -> tuple[Any, ...]:
     """The types that `field` takes: those of ``X | None`` are X and ``NoneType``."""
     is_union = get_origin(field.annotation) in (Union, types.UnionType)
     return get_args(field.annotation) if is_union else (field.annotation,)
+
+
+def is_mapping(kind: Any) -> bool:
+    """Whether `kind` is a mapping, or a list of such, whose flag takes ``NAME=VALUE`` words."""
+    return dict in (get_origin(kind), *map(get_origin, get_args(kind)))
 
 
 def choices_of(field: FieldInfo) -> tuple[str, ...]:
@@ -99,6 +104,8 @@ def _spelled(name: str, field: FieldInfo) -> str:
     if kind is bool:
         return f"{flag}, --no-{flag[2:]}"
     several = get_origin(kind) is tuple
+    if is_mapping(kind):
+        return f"{flag} NAME=VALUE …"
     item = get_args(kind)[0] if several else kind
     item = get_args(item)[0] if get_origin(item) is Annotated else item
     is_path = item is Path or name.endswith("_dir")

@@ -3,99 +3,57 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from copy import copy
-from functools import partial
-from pathlib import Path
-from typing import ClassVar, Literal, get_origin
+from collections.abc import Sequence
+from typing import ClassVar
 
-from pydantic import Field
-from pydantic.fields import FieldInfo
-
-from mnistbench.analysis.metrics import METRICS
-from mnistbench.cli import at_home, exit_on_input_error, read_config, say, show
-from mnistbench.flags import CommandFlags, parse
-from mnistbench.help_page import kinds_of
-from mnistbench.launch.cells import Cell, Executor
-from mnistbench.launch.children import raised_stops
-from mnistbench.launch.grid import cells_of, values_of
-from mnistbench.launch.local_executor import LocalExecutor
+from mnistbench.cli import at_home, exit_on_input_error, say, show
+from mnistbench.flags import parse
+from mnistbench.grid_search import (
+    GridFlags,
+    check_flags,
+    grid_of,
+    list_fields,
+    plan_text,
+    results,
+    run_cells,
+)
+from mnistbench.launch.grid import texts_of, values_of
 from mnistbench.launch.sweep_folder import SweepFolder
-from mnistbench.launch.sweep_progress import Progress, names
-from mnistbench.launch.sweeping import Failure, run_sweep
 from mnistbench.output.screen import Screen
-from mnistbench.output.tables import TableFormat, data_text, render_runs
-from mnistbench.schema.config import RunConfig
+from mnistbench.output.tables import render_runs
 from mnistbench.schema.disk_space import say_written
-from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord
 
 __all__ = ["main"]
 
-_NOT_LISTED = {"output_dir", "require_target", "resume"}
 
-
-class _Options(CommandFlags):
+class _Options(GridFlags):
     """Run a resumable grid search: train every combination of the values given, once each.
 
     The flags of `mnistbench train` take lists here, with spaces or commas. 0..9 is a range of
-    whole numbers, none stands for the default, shift+rotate is one value of --augment. The same
-    command continues a sweep that was stopped; other values add to it.
+    whole numbers, none stands for the default, shift+rotate is one value of --augment, and
+    --loss-args q=0.5,0.7 are two of an argument, for losses of your own. The same command
+    continues a sweep that was stopped; other values add to it.
     """
 
     prog: ClassVar = "mnistbench sweep"
     groups: ClassVar = {"Sweep": "output_dir", "Result": "select", "Processes": "processes"}
-    common: ClassVar = frozenset(
-        {
-            *("output_dir", "config", "executor", "ray_address", "jobs", "retries", "dry_run"),
-            *("quiet", "select", "format", "wide", "processes", "recipe", "lr", "seed"),
-        }
-    )
-
-    output_dir: Path = Path("runs/sweep")
-    """Folder of the sweep. Runs that it already holds are not repeated."""
-    config: Path | None = None
-    """YAML file of values; flags win."""
-    executor: Literal["local", "ray"] = "local"
-    """What starts the runs: this machine, or Ray on one or more machines."""
-    ray_address: str | None = None
-    """Ray cluster to use, for example auto. Default: a new local one."""
-    jobs: int | None = Field(None, ge=1)
-    """Runs at the same time [runs]. They share the cores, so their times are marked.
-    Default: 1; with --executor ray as many as the cluster runs."""
-    retries: int = Field(1, ge=0)
-    """Further attempts at a run that failed [attempts]."""
-    dry_run: bool = False
-    """Print the runs and which are done, and exit."""
-    quiet: bool = False
-    """Write no progress to stderr, only failures."""
-    select: str | None = None
-    """Metric that chooses the best configuration, such as val_accuracy; the result says how
-    certain the choice is."""
-    format: TableFormat = "table"
-    """Format of the result on stdout."""
-    wide: bool = False
-    """Show all columns of tables, however wide the terminal is."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv`; exit status 1 if a cell failed."""
     argv = sys.argv[1:] if argv is None else argv
     with exit_on_input_error(argv):
-        options, typed = parse(_Options, argv, _listed())
-        _check(options)
-        grid = {name: ",".join(words) for name, words in typed.items()}
-        cells = cells_of(
-            {name: values_of(name, text) for name, text in grid.items()},
-            read=partial(read_config, config_file=options.config),
-        )
+        options, typed = parse(_Options, argv, list_fields())
+        check_flags(options, select=options.select)
+        grid = texts_of(typed)
+        cells = grid_of({name: values_of(name, text) for name, text in grid.items()}, options)
         folder = SweepFolder(at_home("output_dir", options.output_dir))
         if options.dry_run:
-            show(_plan(cells, folder, options))
+            show(plan_text(cells, folder, options))
             return 0
-        failures = _sweep(cells, folder, grid, options)
-        records = _done(cells, folder)
+        failures = run_cells(cells, folder, grid, options)
+        records = results(cells, folder)
         if records:
             show(_conclusion(records, options))
         if not options.quiet:
@@ -105,69 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if failures else 0
 
 
-def _done(cells: Sequence[Cell], folder: SweepFolder) -> list[RunRecord]:
-    """The results; one that cannot be read has been told of as a failure."""
-    records = []
-    for cell in cells:
-        with suppress(InputError):
-            if record := folder.load(cell):
-                records.append(record)
-    return records
-
-
-def _sweep(
-    cells: Sequence[Cell], folder: SweepFolder, grid: Mapping[str, str], options: _Options
-) -> list[Failure]:
-    progress = Progress(
-        cells, jobs=options.jobs or 1, tell=(lambda _: None) if options.quiet else say
-    )
-    told = {**grid, **({"config": str(options.config)} if options.config else {})}
-    try:
-        with raised_stops(), folder.opened(cells, grid=told):
-            failures = run_sweep(
-                cells,
-                folder=folder,
-                executor=_executor(options),
-                retries=options.retries,
-                progress=progress,
-            )
-    except KeyboardInterrupt as stop:
-        terminated = isinstance(stop, Terminated)
-        say(
-            f"{'terminated' if terminated else 'interrupted'}: {progress.num_done} of "
-            f"{len(cells)} cells are done; the same command goes on"
-        )
-        raise SystemExit(143 if terminated else 130) from None
-    named = names(cells)
-    for failure in failures if options.quiet else ():
-        say(f"{named[failure.cell.id]} FAILED: {failure.error}")
-    return failures
-
-
-def _executor(options: _Options) -> Executor:
-    if options.executor == "local":
-        return LocalExecutor(jobs=options.jobs or 1)
-    from mnistbench.launch.ray_executor import RayExecutor
-
-    return RayExecutor(address=options.ray_address, jobs=options.jobs)
-
-
-def _plan(cells: Sequence[Cell], folder: SweepFolder, options: _Options) -> str:
-    rows = [{"cell": cell.id, "state": _state(cell, folder)} for cell in cells]
-    if options.format in {"json", "csv"}:
-        return data_text(rows, options.format)
-    screen = Screen.of(sys.stdout, wide=options.wide).in_format(options.format)
-    return screen.table(rows, names=["cell"])
-
-
-def _state(cell: Cell, folder: SweepFolder) -> str:
-    try:
-        return "done" if folder.load(cell) else "to run"
-    except InputError:
-        return "unreadable"
-
-
-def _conclusion(records: Sequence[RunRecord], options: _Options) -> str:
+def _conclusion(records: Sequence[RunRecord], options: GridFlags) -> str:
     screen = Screen.of(sys.stdout, wide=options.wide)
     if options.select is None:
         return render_runs(records, table_format=options.format, screen=screen)
@@ -176,37 +72,6 @@ def _conclusion(records: Sequence[RunRecord], options: _Options) -> str:
     return render_selection(
         records, metric=options.select, table_format=options.format, screen=screen
     )
-
-
-def _check(options: _Options) -> None:
-    if options.ray_address is not None and options.executor != "ray":
-        raise InputError("ray_address: has no effect without --executor ray")
-    if options.select is None:
-        return
-    from mnistbench.output.selection_table import check_metric
-
-    metric = METRICS[check_metric(options.select)]
-    if metric.timed and options.executor == "local" and (options.jobs or 1) > 1:
-        raise InputError(
-            f"select: {options.select} depends on speed, and cells side by side spoil each "
-            "other's; leave --jobs out"
-        )
-
-
-def _listed() -> dict[str, FieldInfo]:
-    """The fields of `RunConfig`, and ``processes``, of which each takes a list of values here."""
-    processes = FieldInfo(
-        annotation=int, default=1, description="Processes of a run, on this machine [processes]."
-    )
-    fields = {"processes": processes} | RunConfig.model_fields
-    return {name: _list_of(field) for name, field in fields.items() if name not in _NOT_LISTED}
-
-
-def _list_of(field: FieldInfo) -> FieldInfo:
-    kind, listed = kinds_of(field)[0], copy(field)
-    listed.annotation = kind if get_origin(kind) is tuple else tuple[kind, ...]  # type: ignore[valid-type]
-    listed.description = (field.description or "").replace(" (--list-recipes)", "")  # train's
-    return listed
 
 
 if __name__ == "__main__":

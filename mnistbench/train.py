@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -47,8 +47,8 @@ class _Flags(CommandFlags):
     common: ClassVar = frozenset(
         {
             *("recipe", "config", "dataset", "model", "loss", "optimizer", "lr", "num_epochs"),
-            *("max_steps", "global_batch_size", "seed", "num_seeds", "mixed_precision"),
-            *("target_accuracy", "output_dir", "format", "quiet"),
+            *("global_batch_size", "seed", "num_seeds", "mixed_precision", "target_accuracy"),
+            *("output_dir", "quiet"),
         }
     )
 
@@ -109,7 +109,8 @@ def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]
         check_torch_fits()
         with ledger.phase("import"), _uncollected(), importing():
             from mnistbench.engine.run_seeds import train
-        return train(config, ledger=ledger, show_progress=not quiet)
+        with redirect_stdout(sys.stderr):  # what components of the user's own print is no result
+            return train(config, ledger=ledger, show_progress=not quiet)
     except RunError as error:
         _ignore(*ENDS)  # a launcher's: the end is near anyhow
         if str(error):  # else the main process says it

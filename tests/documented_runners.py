@@ -21,7 +21,7 @@ from accelerate.commands.launch import launch_command_parser
 from accelerate.tracking import get_available_trackers
 from torch.distributed.run import get_args_parser
 
-from mnistbench import compare, doctor, report, sweep, train
+from mnistbench import compare, doctor, report, sweep, train, tune
 from mnistbench.launch.commands import cpu_environment
 from mnistbench.schema.names import TrackerName
 from mnistbench.schema.store import save_record
@@ -32,7 +32,7 @@ from tests.made_records import make_record
 __all__ = ["COMMANDS", "HELPS", "help_of_command", "help_of_module", "runner"]
 
 HELPS = [
-    *((command, []) for command in (train, report, compare, sweep, doctor)),
+    *((command, []) for command in (train, report, compare, sweep, tune, doctor)),
     *((report, [name]) for name in ("targets", "epochs", "rules", "scaling", "watch")),
 ]
 """Commands, and the words before ``--help-all``."""

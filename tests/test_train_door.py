@@ -57,6 +57,24 @@ BAD = [
     (["--lr-schedule", "poly"], "poly"),
     (["--learning-rate", "1"], "--learning-rate: unknown flag; did you mean --lr?"),
     (["--epochs", "1"], "did you mean --num-epochs?"),
+    (["--model", "nets.py"], "--model: write nets.py:NAME"),
+    (["--loss", "nets.gce"], "--loss: write nets:gce, with a colon"),
+    (["--dataset", "digits.csv"], "should be a built-in name, FILE.npz, FOLDER/ or MODULE:F"),
+    (["--model", "~no-such-user/nets.py:A"], "--model: ~no-such-user/nets.py:A: no such user"),
+    (
+        ["--optimizer", "nets:Lion", "--momentum", "0.9"],
+        "if your own takes it, write --optimizer-args momentum=0.9",
+    ),
+    (["--model", "nets:", "--quiet"], "--model: should be module:attribute or path"),
+    (["--model-args"], "--model-args: needs NAME=VALUE, such as width=32"),
+    (["--model-args", "width"], "--model-args: should be NAME=VALUE (got 'width')"),
+    (["--model-args", "a-b=1"], "--model-args: should be NAME=VALUE (got 'a-b=1')"),
+    (["--model-args", "a="], "--model-args: a: has no value (got ''); write null"),
+    (["--model-args", "a=#1"], "--model-args: a: has no value (got '#1'); write null"),
+    (["--model-args", "a=[1"], "--model-args: a, line 1: malformed YAML"),
+    (["--model-args", "a=1", "--model-args", "a=2"], "--model-args: a is there twice"),
+    (["--model", "nets:A", "--model-args", "a=.inf"], "--model-args: a: should be a text"),
+    (["--model-args", "a=1"], "--model-args: model simple-cnn takes none"),
     (["--batch-size=8"], "mean --global-batch-size or --per-device-batch-size?"),
     (["--optim", "adam"], "did you mean --optimizer?"),
     (["--data", "mnist"], "did you mean --dataset or --data-dir?"),
@@ -188,6 +206,26 @@ def test_a_folder_as_config_and_a_file_as_output_are_refused(tmp_path, capsys):
     assert "is not a folder" in refusal([*SMALL, "--output-dir", "file"], capsys)
 
 
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (
+            ["--model", "nets"],
+            "--model: write nets:NAME, with the name of what to take from nets.p",
+        ),
+        (["--lr-schedule", "nets"], "--lr-schedule: write nets:NAME"),
+        (["--dataset", "digits"], "no built-in one is called digits; write digits.npz, which"),
+        (["--dataset", "photos"], "no built-in one is called photos; write photos/, which"),
+        (["--dataset", "x" * 300], "--dataset: should be 'auto', "),
+    ],
+)
+def test_what_lies_here_is_named_where_a_colon_or_slash_is_missing(argv, says, capsys):
+    for name in ("nets.py", "digits.npz"):
+        Path(name).touch()
+    Path("photos").mkdir()
+    assert says in refusal(argv, capsys)
+
+
 def test_later_layers_win(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text("recipe: cnn4-mse\nlr: 0.5\nnum_epochs: 3\nper_device_batch_size: 7\n")
@@ -197,6 +235,39 @@ def test_later_layers_win(tmp_path):
     assert (config.global_batch_size, config.per_device_batch_size) == (None, 7)
     config = read_config({"recipe": "simple-cnn", "global_batch_size": 9}, path)
     assert (config.model, config.lr, config.global_batch_size) == ("simple-cnn", 0.5, 9)
+
+
+@pytest.mark.parametrize(
+    ("flags", "found"),
+    [
+        ([], {"q": 0.7, "t": 1}),
+        (["--loss-args", "q=0.5"], {"q": 0.5, "t": 1}),
+        (["--loss", "nets:gce", "--loss-args", "u=2"], {"q": 0.7, "t": 1, "u": 2}),
+        (["--loss", "nets:other"], {}),
+        (["--loss", "nets:other", "--loss-args", "q=0.5"], {"q": 0.5}),
+        (["--loss", "mse"], {}),
+        (["--recipe", "cnn4-ce"], {"q": 0.7, "t": 1}),
+    ],
+)
+def test_arguments_go_over_others_and_go_with_their_component(flags, found, capsys):
+    Path("run.yaml").write_text("loss: nets:gce\nloss_args: {q: 0.7, t: 1}\n")
+    assert door.main(["--config", "run.yaml", *flags, "--print-config"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["loss_args"] == found
+
+
+def test_arguments_are_words_of_yaml_and_are_printed_as_such(capsys):
+    told = ["width=32", "act=relu", "betas=[0.9,0.99]", "x=null", "on=no", "deep={a: [1e-3]}"]
+    argv = ["--optimizer", "torch.optim:NAdam", "--optimizer-args", *told]
+    found = {
+        "width": 32, "act": "relu", "betas": [0.9, 0.99], "x": None, "on": "no",
+        "deep": {"a": [0.001]}, "y": -1,
+    }  # fmt: skip
+    assert door.main([*argv, "--optimizer-args=y=-1", "--print-config"]) == 0
+    printed = capsys.readouterr().out
+    assert yaml.safe_load(printed)["optimizer_args"] == found
+    Path("run.yaml").write_text(printed)
+    assert door.main(["--config", "run.yaml", "--print-config"]) == 0
+    assert capsys.readouterr().out == printed
 
 
 @pytest.mark.parametrize("name", get_args(RecipeName))
@@ -226,7 +297,7 @@ def test_recipes_are_listed_with_source(capsys):
     "argv",
     [
         ["mnistbench.train", "--help"],
-        ["mnistbench.train", "--recipe", "cnn4-ce", "--print-config"],
+        ["mnistbench.train", "--recipe", "cnn4-ce", "--print-config", "--loss", "nets:gce"],
         ["mnistbench.train", "--list-recipes"],
         ["mnistbench.report", "--help"],
     ],

@@ -28,7 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SERVER = Path(__file__).with_name("fork_server.py")
 LAUNCHERS = {
     *("torch.distributed.run", "accelerate.commands.accelerate_cli", "mnistbench.launch.tied"),
-    *("mnistbench", "mnistbench.sweep", "mnistbench.compare", "mnistbench.doctor"),
+    *("mnistbench", "mnistbench.sweep", "mnistbench.tune"),
+    *("mnistbench.compare", "mnistbench.doctor"),
 }
 """Modules that start further processes."""
 

@@ -34,7 +34,10 @@ from mnistbench.stats.resampling import (
 __all__ = ["Candidate", "Selection", "check_metric", "select"]
 
 _READ_ONCE = ("test_accuracy", "test_loss")
-_A_GRIDS = {"num_processes", "num_threads", "global_batch_size", "num_train", "loss"}
+_A_GRIDS = {
+    *("num_processes", "num_threads", "global_batch_size", "num_train"),
+    *("loss", "code of the loss"),
+}
 """What a grid may vary, though a comparison of two sides would ask for it."""
 
 

@@ -16,6 +16,7 @@ from mnistbench.analysis.stability import (
     machine_change,
     spoiled,
 )
+from mnistbench.schema.provenance import sources_text
 from mnistbench.schema.record import RunRecord
 from mnistbench.stats.sequential_test import ALPHA
 
@@ -129,7 +130,10 @@ def _excluded(side: str, runs: Sequence[RunRecord]) -> str | None:
     profiled, mixed = (sum(map(bool, map(which, runs))) for which in (is_profiled, code_change))
     if profiled:
         return f"{profiled} of {len(runs)} runs of {side} were profiled"
-    return f"{mixed} of {len(runs)} runs of {side} went on under other code" if mixed else None
+    if mixed:
+        return f"{mixed} of {len(runs)} runs of {side} went on under other code"
+    codes = list(dict.fromkeys(filter(None, (sources_text(run.code) for run in runs))))
+    return f"the runs of {side} are of other code each: {'; '.join(codes)}" if codes[1:] else None
 
 
 def _survivors(match: Match) -> str | None:

@@ -7,7 +7,9 @@ from typing import Any, TypeAlias
 
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.stability import code_change
+from mnistbench.schema.component import flat_arguments
 from mnistbench.schema.escaping import brief
+from mnistbench.schema.provenance import sources, sources_text
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
 
@@ -17,6 +19,7 @@ __all__ = [
     "code_of",
     "conditions",
     "identity",
+    "settings_of",
     "subject",
     "surroundings",
     "values_of",
@@ -37,7 +40,12 @@ _Reader: TypeAlias = Callable[[RunRecord], Any]
 
 
 def _configured(name: str) -> _Reader:
-    return lambda record: as_left_to_the_run(record.config).get(name)
+    return lambda record: settings_of(record).get(name)
+
+
+def settings_of(record: RunRecord) -> dict[str, Any]:
+    """The configuration of `record`, in which each argument is a value of its own."""
+    return flat_arguments(as_left_to_the_run(record.config))
 
 
 def _found(name: str) -> _Reader:
@@ -48,9 +56,17 @@ def _version(name: str) -> _Reader:
     return lambda record: _versions(record).get(name)
 
 
+def _source(name: str) -> _Reader:
+    return lambda record: sources(record.code).get(name)
+
+
 def _commit(record: RunRecord) -> str | None:
     commit = record.environment.get("git_commit")
     return str(commit)[:10] if commit else None
+
+
+def _code_of_loss(record: RunRecord) -> str | None:
+    return sources_text(code for code in record.code if code.component == "loss")
 
 
 _CONDITIONS: Mapping[str, _Reader] = {
@@ -61,6 +77,9 @@ _CONDITIONS: Mapping[str, _Reader] = {
     "eval_split": _configured("eval_split"),
     "target_accuracy": _configured("target_accuracy"),
     "loss": _configured("loss"),
+    "code of the loss": lambda record: sources_text(
+        c for c in record.code if c.component == "loss"
+    ),
     "global_batch_size": _found("global_batch_size"),
     **{name: _found(name) for name in _HARDWARE},
 }
@@ -77,7 +96,8 @@ Runs that were watched are compared with nothing.
 def surroundings(record: RunRecord) -> dict[str, Any]:
     """All that `record` was run on and with, apart from its configuration and this code."""
     found = {name: read(record) for name, read in _CONDITIONS.items()}
-    return found | {name: record.environment.get(name) for name in (*_SOFTWARE, "versions")}
+    found |= {name: record.environment.get(name) for name in (*_SOFTWARE, "versions")}
+    return found | {"code": sources_text(record.code)}
 
 
 def conditions(
@@ -109,10 +129,13 @@ def subject(
 ) -> dict[str, str]:
     """What B differs in beyond `needs`: the comparison's subject, as name -> ``B's for A's``."""
     runs = (*a, *b)
-    names = dict.fromkeys(key for record in runs for key in record.config)
+    names = dict.fromkeys(key for record in runs for key in settings_of(record))
     readers = {name: _configured(name) for name in names if name not in _ELSEWHERE}
     readers |= {**_CONDITIONS, **{name: _found(name) for name in (*_SOFTWARE, *CODE)}}
     readers |= {"git_commit": _commit}
+    del readers["code of the loss"]  # which is said with the rest of its file
+    own = [{name for record in side for name in sources(record.code)} for side in (a, b)]
+    readers |= {f"code of {name}": _source(name) for name in sorted(own[0] & own[1])}
     readers |= {name: _version(name) for record in runs for name in _versions(record)}
     found = _differing(a, b, {k: read for k, read in readers.items() if k not in needs})
     return {name: f"{y} instead of {x}" for name, (x, y) in found.items()}
@@ -147,8 +170,7 @@ def _versions(record: RunRecord) -> Mapping[str, Any]:
 
 def identity(record: RunRecord) -> dict[str, Any]:
     """All that makes a run this run, apart from its seed and its outcome."""
-    values = as_left_to_the_run(record.config)
-    config = {k: v for k, v in values.items() if k not in SAME_RUN}
+    config = {k: v for k, v in settings_of(record).items() if k not in SAME_RUN}
     environment = {k: record.environment.get(k) for k in (*SHOWN, *CODE, "launcher")}
     environment["git_commit"] = _commit(record)
     if change := code_change(record):
@@ -157,9 +179,10 @@ def identity(record: RunRecord) -> dict[str, Any]:
     data = {"data sha256": record.dataset.sha256[:12]} if record.dataset else {}
     hooks = record.profile.hooks if record.profile else []
     watched = {"hooks": ", ".join(hooks)} if hooks else {}
+    own = {f"code of {name}": its for name, its in sources(record.code).items()}
     told = not config.keys() <= {"eval_split", "target_accuracy"}
     foreign = _foreign(record, told=told) if "model" not in config else {}
-    return config | foreign | environment | {**_versions(record)} | data | watched
+    return config | foreign | environment | {**_versions(record)} | data | own | watched
 
 
 def _foreign(record: RunRecord, *, told: bool) -> dict[str, Any]:

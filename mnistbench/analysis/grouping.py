@@ -17,6 +17,7 @@ from mnistbench.analysis.stability import (
     ran_beside_others,
     stood_still,
 )
+from mnistbench.schema.component import short_name
 from mnistbench.schema.escaping import brief
 from mnistbench.schema.record import RunRecord, finite
 from mnistbench.stats.readings import Reading
@@ -151,10 +152,10 @@ def _apart(named: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, list[str]]:
 
 
 def run_name(record: RunRecord) -> str:
-    """The recipe, starred where it was changed; without one, the model and the loss."""
+    """The recipe, starred where it was changed; without one, the model and the loss, in short."""
     if record.recipe is not None:
         return record.recipe.name + ("*" if record.recipe.changed else "")
-    told = [str(record.config[key]) for key in ("model", "loss") if record.config.get(key)]
+    told = [short_name(str(record.config[k])) for k in ("model", "loss") if record.config.get(k)]
     if not told and record.num_parameters:
         told = [f"{record.num_parameters:,} parameters"]
     return ", ".join(told) or "not named"

@@ -240,7 +240,7 @@ METRICS: Mapping[MetricName, Metric] = {
         estimator="median",
         spread="range",
         independent="seed",
-        needs=(*_DATA, "loss"),
+        needs=(*_DATA, "loss", "code of the loss"),
     ),
     "duration_s": Metric(
         label="duration",

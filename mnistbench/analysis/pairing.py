@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import NamedTuple
 
-from mnistbench.analysis.differences import surroundings
+from mnistbench.analysis.differences import settings_of, surroundings
 from mnistbench.analysis.grouping import differences, group_runs, run_name
 from mnistbench.analysis.number_text import numbered
 from mnistbench.analysis.samples import A_AND_B, Match, Names, Order, Pair
 from mnistbench.analysis.stability import without_profiled
+from mnistbench.schema.component import short_name
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Phase, RunRecord
 from mnistbench.schema.training_fields import SAME_RUN
@@ -84,7 +85,7 @@ def match_groups(
         return Matches([match], [], [], notes, names)
     called = dict(zip(map(id, left), _names(left, by), strict=True))
     called |= zip(map(id, right), _names(right, by), strict=True)
-    shared = set.intersection(*(set(record.config) for record in (*a, *b))) - {by or ""}
+    shared = set.intersection(*(set(settings_of(record)) for record in (*a, *b))) - {by or ""}
     found: list[Match] = []
     keys: tuple[Callable[[RunRecord], str], ...] = (
         lambda record: _configuration(record, shared) + _around(record, by),
@@ -163,7 +164,7 @@ def _around(record: RunRecord, by: str | None) -> str:
 
 
 def _configuration(record: RunRecord, shared: set[str]) -> str:
-    values = {k: record.config[k] for k in shared if k not in SAME_RUN}
+    values = {k: v for k, v in settings_of(record).items() if k in shared and k not in SAME_RUN}
     return json.dumps(values, sort_keys=True, default=str)
 
 
@@ -171,7 +172,7 @@ def _name(record: RunRecord, by: str | None) -> str:
     """What was run, but for the value of `by`."""
     if by == "recipe" and record.recipe:
         return ""
-    left_out = str(record.config.get(by)) if by else None
+    left_out = short_name(str(record.config.get(by))) if by else None
     return ", ".join(part for part in _parts([run_name(record)]) if part != left_out)
 
 

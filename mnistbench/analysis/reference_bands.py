@@ -44,9 +44,9 @@ def check_against(record: RunRecord, reference: ReferenceCurve) -> list[str] | N
 
     The evaluations that both have are held to the band, below which a run is wrong and above which
     it is suspiciously fast; a band wider than half of all accuracies tells nothing. ``None`` where
-    none is left, or the run trains in another way or on other data.
+    none is left, or the run trains in another way, on other data or by code of the user's own.
     """
-    if record.dataset is None or record.dataset.sha256 != reference.sha256:
+    if record.code or record.dataset is None or record.dataset.sha256 != reference.sha256:
         return None
     # what is told at once comes first: of thousands of runs most have no band
     if record.environment.get("global_batch_size") != reference.global_batch_size:

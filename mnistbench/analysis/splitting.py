@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from mnistbench.analysis.differences import code_of, surroundings
+from mnistbench.analysis.differences import code_of, settings_of, surroundings
 from mnistbench.analysis.number_text import setting_text
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.record_sets import RecordSet, baseline_first
 from mnistbench.schema.suggestions import did_you_mean
-from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
+from mnistbench.schema.training_fields import SAME_RUN
 
 __all__ = ["field_of", "split"]
 
@@ -76,7 +76,7 @@ def _told(record: RunRecord) -> dict[str, Any]:
     layers: tuple[Mapping[str, Any], ...] = (
         record.environment,
         versions,
-        as_left_to_the_run(record.config),
+        settings_of(record),
         surroundings(record),
         {"recipe": recipe, "git_commit": code_of(record)},
     )
@@ -97,7 +97,7 @@ def _problem(key: str, told: Sequence[Mapping[str, Any]]) -> str:
 
 def _varying(records: Sequence[RunRecord], told: Sequence[Mapping[str, Any]]) -> str:
     """What the records can be split by."""
-    names = dict.fromkeys(name for record in records for name in record.config)
+    names = dict.fromkeys(name for record in records for name in settings_of(record))
     names |= dict.fromkeys(("recipe", *surroundings(records[0]), "git_commit"))
     names |= dict.fromkeys(n for r in records for n in r.environment.get("versions") or {})
     counts = {n: len({_text(its.get(n)) for its in told}) for n in names if n not in SAME_RUN}

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.provenance import OWN_CODE
 from mnistbench.schema.record import Canary, Fact, RunRecord
 
 __all__ = [
@@ -106,7 +107,10 @@ def code_change(record: RunRecord) -> str | None:
 
 def code_text(changes: Mapping[str, list[Fact]]) -> str:
     """`Interruption.code_changes` in a few words."""
-    return ", ".join(f"{k} {str(a)[:10]} → {str(b)[:10]}" for k, (a, b) in changes.items())
+    cut = {name: None if name == OWN_CODE else 10 for name in changes}
+    return ", ".join(
+        f"{k} {str(a)[: cut[k]]} → {str(b)[: cut[k]]}" for k, (a, b) in changes.items()
+    )
 
 
 def is_profiled(record: RunRecord) -> bool:

@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 
-from mnistbench.engine.distributed import agree, decide_together, share_from_main
+from mnistbench.engine.distributed import decide_together, share_from_main
 from mnistbench.engine.evaluation import Evaluator
+from mnistbench.engine.exact_parity import check_exact
 from mnistbench.engine.fast_step import FastStep
 from mnistbench.engine.gradient_allreduce import GradientAllReduce
-from mnistbench.engine.memory import is_out_of_memory, smaller_batch
+from mnistbench.engine.memory import is_out_of_memory
 from mnistbench.engine.objective import Objective
-from mnistbench.engine.observed import unearned_label
+from mnistbench.engine.own_state import check_saved
 from mnistbench.engine.plan import ExecutionPlan
-from mnistbench.engine.process_loss import is_process_loss
+from mnistbench.engine.python_state import check_hooks, num_hooks
 from mnistbench.engine.run import BuiltParts, RunContext, Step
 from mnistbench.engine.stock_step import StockStep
+from mnistbench.engine.warm_up import warm_up
 from mnistbench.recorder.clock import Ledger
-from mnistbench.schema.errors import InputError, RunError, first_line
+from mnistbench.schema.component import is_reference
+from mnistbench.schema.errors import InputError, first_line
 from mnistbench.workload.augment import build_augment, shifted_views
-from mnistbench.workload.batches import Preprocess
+from mnistbench.workload.batches import Preprocess, blank_inputs
 from mnistbench.workload.chwn_layout import ChwnNetwork
-from mnistbench.workload.losses import build_loss
+from mnistbench.workload.component_checks import check_components, check_schedule
+from mnistbench.workload.losses import LossFn, build_loss
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
 
-__all__ = ["build_parts", "differs_by_process"]
+__all__ = ["build_parts"]
+
+_log = logging.getLogger(__name__)
 
 _WITH_SYNC_BATCH_NORM = {"cuda", "xpu", "hpu"}
 """Devices for which torch has it; its kernels are not there for the CPU."""
@@ -46,29 +53,80 @@ def build_parts(context: RunContext, ledger: Ledger) -> BuiltParts:
         RunError: what ran is not what was planned.
     """
     with ledger.phase("build"):
+        decide_together(context.accelerator, lambda: _try_own(context))
+        context = _in_layout(context)
         parts = _build(context)
     with ledger.phase("compile"):
         try:
-            return _warm_up(context, parts)
+            return _as_built(context, warm_up(context, parts))
         except BaseException:
             parts.step.release()  # before the processes part
             raise
 
 
+def _in_layout(context: RunContext) -> RunContext:
+    """`context`, but for channels last where the user's network cannot have it.
+
+    One that calls ``view`` cannot.
+    """
+    plan = context.plan
+    if not (plan.channels_last and "model" in plan.own):
+        return context
+    reason = decide_together(context.accelerator, lambda: _why_not_run(context))
+    if reason is None:
+        return context
+    if context.accelerator.is_main_process:
+        _log.warning(f"the model runs as with --no-channels-last: {reason}")
+    contiguous = replace(plan, channels_last=False, memory_format="contiguous")
+    return replace(context, plan=contiguous)
+
+
+def _why_not_run(context: RunContext) -> str | None:
+    """What the network raises on blank images, or in its gradients, in the planned layout."""
+    device = context.accelerator.device
+    images, _ = blank_inputs(context.batch_plan.warmup_shards()[0], context.data.blank)
+    try:
+        network = _network(context.plan, device, _model(context))
+        logits = network(_preprocess(context, augmented=False)(images))
+        torch.autograd.backward(logits.sum())
+    except InputError:
+        raise  # batch_last cannot have the network
+    except Exception as error:
+        return None if is_out_of_memory(error) else first_line(error)
+    return None
+
+
+def _as_built(context: RunContext, warm: BuiltParts) -> BuiltParts:
+    """`warm`, with the user's own made anew: what that keeps, beside tensors, is not known.
+
+    A network or loss that is compiled or captured stays; it was seen to keep nothing.
+    """
+    plan = warm.plan
+    if not plan.own:
+        return warm
+    if "optimizer" in plan.own and context.config.checkpoint_every_steps:
+        decide_together(context.accelerator, lambda: check_saved(warm.optimizer))
+    if plan.mode in {"eager", "stock"} and not plan.compile:
+        context.accelerator.free_memory()
+        anew = _build(replace(context, plan=plan))
+        return replace(anew, observed=warm.observed)
+    if "optimizer" not in plan.own:
+        return warm
+    hooks = num_hooks(warm.model)
+    optimizer = _optimizer(context, warm.model)
+    decide_together(context.accelerator, lambda: check_hooks(warm.model, hooks))
+    warm.step.start_with(optimizer)
+    return replace(warm, optimizer=optimizer)
+
+
 def _build(context: RunContext) -> BuiltParts:
     config, accelerator, plan = context.config, context.accelerator, context.plan
-    set_seed(config.seed)  # the same weights on every process
-    layout = torch.channels_last if plan.channels_last else torch.contiguous_format
-    model = (
-        build_model(config, context.data.loaded.shape)
-        .to(accelerator.device)
-        .to(memory_format=layout)
-    )
+    model = _model(context)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     if accelerator.device.type in _WITH_SYNC_BATCH_NORM and accelerator.num_processes > 1:
         # over the global batch, as on one process
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-    optimizer = build_optimizer(model, config, fused=plan.fused_optimizer)
+    optimizer = _optimizer(context, model)
     make = _stock_step if plan.loop == "stock" else _fast_step
     step, network = make(context, model, optimizer)
     inner = model if isinstance(step, FastStep) else accelerator.unwrap_model(step.model)
@@ -77,9 +135,43 @@ def _build(context: RunContext) -> BuiltParts:
         model=inner,
         optimizer=optimizer,
         step=step,
-        evaluator=_evaluator(context, inner, network),
+        evaluator=_evaluator(context, inner, (network, step.objective.loss_fn)),
         num_parameters=num_parameters,
     )
+
+
+def _try_own(context: RunContext) -> None:
+    """Try the user's own components on made-up data; built-in ones need no trial.
+
+    Raises:
+        InputError: a run could not train with one.
+    """
+    config, batch_plan = context.config, context.batch_plan
+    if context.plan.own:
+        dtype = context.plan.dtype
+        shape, device = context.data.loaded.shape, context.accelerator.device
+        for _ in check_components(config, shape, device=device, dtype=dtype):
+            pass
+    if is_reference(config.lr_schedule):
+        length = {"num_steps": batch_plan.num_steps, "steps_per_epoch": batch_plan.steps_per_epoch}
+        check_schedule(config, **length)
+
+
+def _model(context: RunContext) -> nn.Module:
+    """The network of the run's seed, in place and in the planned layout."""
+    set_seed(context.config.seed)  # the same weights on every process
+    layout = torch.channels_last if context.plan.channels_last else torch.contiguous_format
+    model = build_model(context.config, context.data.loaded.shape)
+    return model.to(context.accelerator.device).to(memory_format=layout)
+
+
+def _optimizer(context: RunContext, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer; groups of the user's own keep the ratio of their rates to ``config.lr``."""
+    config, plan = context.config, context.plan
+    optimizer = build_optimizer(model, config, fused=plan.fused_optimizer)
+    for group in optimizer.param_groups if "optimizer" in plan.own else ():
+        group.setdefault("lr_scale", float(group["lr"]) / config.lr)
+    return optimizer
 
 
 def _stock_step(
@@ -100,10 +192,15 @@ def _stock_step(
     return step, network
 
 
+def _loss(context: RunContext) -> LossFn:
+    loss_fn = build_loss(context.config)
+    return loss_fn.to(context.accelerator.device) if isinstance(loss_fn, nn.Module) else loss_fn
+
+
 def _objective(context: RunContext, network: Network) -> Objective:
     return Objective(
         network=network,
-        loss_fn=build_loss(context.config),
+        loss_fn=_loss(context),
         preprocess=_preprocess(context, augmented=True),
         blank=context.data.blank,
         num_microbatches=_num_microbatches(context),
@@ -115,16 +212,17 @@ def _fast_step(
 ) -> tuple[Step, Network]:
     """The step by itself: DDP would keep nodes of the graph of gradients on another stream."""
     config, accelerator, plan = context.config, context.accelerator, context.plan
-    if config.exact_parity:
-        counts = accelerator.num_processes, _num_microbatches(context)
-        decide_together(accelerator, lambda: _check_exact(model, counts))
-    share_from_main(accelerator, [*model.parameters(), *model.buffers()])
     network = _network(plan, accelerator.device, model)
+    objective = _objective(context, network)
+    if config.exact_parity:
+        counts = accelerator.num_processes, objective.num_microbatches
+        decide_together(accelerator, lambda: check_exact(model, objective, counts))
+    share_from_main(accelerator, [*model.parameters(), *model.buffers()])
     step = FastStep(
         plan,
         model=model,
         optimizer=optimizer,
-        objective=_objective(context, network),
+        objective=objective,
         allreduce=GradientAllReduce(
             accelerator.num_processes, exact=plan.gradient_exchange == "pairwise"
         ),
@@ -134,7 +232,7 @@ def _fast_step(
 
 def _network(plan: ExecutionPlan, device: torch.device, model: nn.Module) -> Network:
     """The fast loop's way from normalised images to logits float32, in the planned precision."""
-    dtype = getattr(torch, plan.autocast_dtype)
+    dtype = plan.dtype
     if plan.memory_format == "chwn":
         return ChwnNetwork(model, dtype=dtype)
 
@@ -159,8 +257,11 @@ def _preprocess(context: RunContext, *, augmented: bool) -> Preprocess:
     )
 
 
-def _evaluator(context: RunContext, model: nn.Module, network: Network) -> Evaluator:
+def _evaluator(
+    context: RunContext, model: nn.Module, functions: tuple[Network, LossFn]
+) -> Evaluator:
     config, plain = context.config, _preprocess(context, augmented=False)
+    network, loss_fn = functions
 
     def logits(images: Tensor) -> Tensor:
         views = shifted_views(images, config.eval_shift_px)
@@ -170,7 +271,7 @@ def _evaluator(context: RunContext, model: nn.Module, network: Network) -> Evalu
         accelerator=context.accelerator,
         model=model,  # DDP would wait for equal shards
         logits=logits,
-        loss_fn=build_loss(config),
+        loss_fn=loss_fn,
         eval_batch_size=config.eval_batch_size,
         in_step=context.plan.gradient_exchange == "fsdp",
     )
@@ -181,85 +282,3 @@ def _num_microbatches(context: RunContext) -> int:
     config, num_processes = context.config, context.accelerator.num_processes
     samples = config.per_device_batch_size or (config.global_batch_size or 1) // num_processes
     return min(config.gradient_accumulation_steps, samples)
-
-
-def _check_exact(model: nn.Module, counts: Sequence[int]) -> None:
-    """Refuse what `exact_parity` cannot promise.
-
-    Raises:
-        InputError: sums in pairs, or layers whose work differs with the pieces, are in the way.
-    """
-    if any(count & (count - 1) for count in counts):
-        raise InputError(
-            "exact_parity: needs powers of two, not "
-            f"{counts[0]} processes with {counts[1]} pieces each; choose other numbers"
-        )
-    layer = differs_by_process(model)
-    if layer:
-        raise InputError(f"exact_parity: {layer}; leave it out of the model, or exact_parity off")
-
-
-def differs_by_process(model: nn.Module) -> str | None:
-    """Name a layer whose result depends on the number of processes, or ``None``."""
-    for layer in model.modules():
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm) or (  # noqa: SLF001
-            isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p > 0  # noqa: SLF001
-        ):
-            return f"{type(layer).__name__} goes by the process and its batch"
-    return None
-
-
-def _warm_up(context: RunContext, parts: BuiltParts) -> BuiltParts:
-    """Run both shapes of an epoch, the full batch and the last one, before the clock runs.
-
-    First each process by itself, so that none waits for one that cannot; then, in the mode that
-    all can run, together.
-    """
-    step, accelerator, shards = parts.step, context.accelerator, context.batch_plan.warmup_shards()
-    with step.unchanged():
-        evaluator, problem = _prepare(context, parts)
-        reason = agree(accelerator, problem)
-        if reason is not None:
-            _fall_back(context, step, reason)
-            evaluator = parts.evaluator
-        observed = step.rehearse(shards)
-    mislabelled = agree(accelerator, unearned_label(step.plan, observed))
-    if mislabelled is not None:
-        raise RunError(mislabelled if accelerator.is_main_process else "")
-    return replace(parts, evaluator=evaluator, observed=observed)
-
-
-def _prepare(context: RunContext, parts: BuiltParts) -> tuple[Evaluator, str | InputError | None]:
-    """The evaluator to use, and why the step cannot run as planned on this process, if so."""
-    try:
-        parts.step.prepare(context.batch_plan.warmup_shards())
-        if parts.step.plan.mode == "compiled":
-            return parts.evaluator.compiled(context.data.blank), None
-    except RuntimeError as error:
-        if is_process_loss(error):
-            raise
-        if is_out_of_memory(error):
-            size = context.batch_plan.global_batch_size
-            return parts.evaluator, InputError(smaller_batch(context.config, size))
-        if not context.plan.compile and context.plan.mode != "graph":
-            raise
-        cause = getattr(error, "inner_exception", error)  # what the backend of torch.compile said
-        return parts.evaluator, first_line(cause)
-    return parts.evaluator, None
-
-
-def _fall_back(context: RunContext, step: Step, reason: str) -> None:
-    """Run as all processes can.
-
-    Raises:
-        InputError: the mode was asked for.
-    """
-    if not context.plan.is_explicit:
-        step.fall_back(reason)
-        return
-    name = "compile" if context.plan.compile else "cuda_graph"
-
-    def refuse() -> None:
-        raise InputError(f"{name}: {reason}; use --no-{name.replace('_', '-')}")
-
-    decide_together(context.accelerator, refuse)

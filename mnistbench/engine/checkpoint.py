@@ -17,17 +17,21 @@ from accelerate.utils import gather_object
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from mnistbench.engine.run import Run
+from mnistbench.engine.own_state import kept, optimizer_state, put_back, unpack
+from mnistbench.engine.run import BuiltParts, Run
 from mnistbench.engine.unchanged import device_rng_state, set_device_rng_state
 from mnistbench.recorder.code_identity import running_code
+from mnistbench.recorder.redaction import values_redacted
 from mnistbench.schema.checkpoint import CheckpointState, SavedRun
 from mnistbench.schema.errors import InputError, first_line
+from mnistbench.schema.provenance import OWN_CODE, sources_text
 from mnistbench.schema.record import Fact, Interruption, StopSignal
 from mnistbench.schema.training_fields import BOOKKEEPING
 
 __all__ = ["checkpoint_files", "restore"]
 
 Named = Mapping[str, Tensor]
+_OWN = "own."
 
 
 def checkpoint_files(run: Run, *, cause: int = 0) -> dict[str, bytes]:
@@ -45,7 +49,7 @@ def checkpoint_files(run: Run, *, cause: int = 0) -> dict[str, bytes]:
     }
     return {
         "model.safetensors": _packed(run.parts.model.state_dict()),
-        "optimizer.safetensors": _packed(dict(_of_optimizer(run.parts.optimizer))),
+        "optimizer.safetensors": _packed(_of_optimizer(run.parts)),
         "processes.safetensors": _packed(everyone),
         "state.json": _state(run, cause).model_dump_json(indent=1).encode(),
     }
@@ -70,7 +74,7 @@ def restore(run: Run, saved: SavedRun) -> None:
         own = [_with_prefix(processes, f"{i}.") for i in range(state.num_processes)]
         _check_processes(own, step=state.step, last=batch_plan.num_steps)
         _fill_model(run.parts.model, model)
-        _fill_optimizer(run.parts.optimizer, optimizer)
+        _fill_optimizer(run.parts, optimizer)
         if state.num_processes == batch_plan.num_processes:
             _fill_process(run, own[batch_plan.process_index])
         else:
@@ -85,10 +89,12 @@ def restore(run: Run, saved: SavedRun) -> None:
 def _state(run: Run, cause: int) -> CheckpointState:
     context, state = run.context, run.state
     scaler, counts = context.accelerator.scaler, state.counts
+    config = context.invocation.config
+    values = config.model_dump(mode="json", exclude=set(BOOKKEEPING))
     return CheckpointState(
         run_id=context.run_id,
         invocation=context.invocation.id,
-        config=context.invocation.config.model_dump(mode="json", exclude=set(BOOKKEEPING)),
+        config=values_redacted(values) if config.anonymize else values,
         seed=context.config.seed,
         created_at=context.created_at,
         saved_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -103,14 +109,14 @@ def _state(run: Run, cause: int) -> CheckpointState:
         eval_points=state.eval_points,
         interruptions=state.interruptions,
         counts=counts.model_copy(update={"saved": counts.saved + 1}),
-        code=_code(),
+        code=_code(run),
         scaler=None if scaler is None else scaler.state_dict(),
     )
 
 
-def _code() -> dict[str, Fact]:
+def _code(run: Run) -> dict[str, Fact]:
     versions, code = running_code()
-    return versions | code
+    return versions | code | {OWN_CODE: sources_text(one.info for one in run.context.code)}
 
 
 def _packed(tensors: Named) -> bytes:
@@ -122,7 +128,7 @@ def _take_over(run: Run, saved: SavedRun) -> None:
     earlier, state = saved.state, run.state
     state.step, state.eval_points = earlier.step, list(earlier.eval_points)
     state.counts = earlier.counts
-    then, now = earlier.code, _code()
+    then, now = earlier.code, _code(run)
     changes = {k: [then.get(k), now[k]] for k in now if then and then.get(k) != now[k]}
     interruption = Interruption(
         step=earlier.step,
@@ -148,6 +154,7 @@ def _of_process(run: Run) -> Named:
     exchanges = state.exchange_timer.durations_s() if state.exchange_timer else []
     own_random = device_rng_state(device)
     on_device = {} if own_random is None else {"device_random": own_random}
+    own = kept(run.parts) if run.parts.plan.own else {}
     return {
         "random": torch.get_rng_state(),
         "losses": state.losses[: state.step],
@@ -156,6 +163,7 @@ def _of_process(run: Run) -> Named:
         "phases_s": torch.tensor(phases_s, dtype=torch.float64),
         "wall_s": torch.tensor(wall_s, dtype=torch.float64),
         **on_device,
+        **{_OWN + name: tensor for name, tensor in own.items()},
     }
 
 
@@ -169,11 +177,18 @@ def _fill_process(run: Run, own: Named) -> None:
     if state.exchange_timer is not None:
         state.exchange_timer.restore(own["exchanges_s"].tolist())
     state.ledger.restore(own["phases_s"].tolist(), own["wall_s"].item())
+    _fill_own(run, own)
+
+
+def _fill_own(run: Run, own: Named) -> None:
+    if run.parts.plan.own:
+        put_back(run.parts, _with_prefix(own, _OWN), run.context.accelerator.device)
 
 
 def _fill_other_process(run: Run, own: Sequence[Named]) -> None:
     losses = torch.stack([one["losses"] for one in own]).mean(dim=0)
     run.state.losses[: len(losses)] = losses
+    _fill_own(run, own[0])
     slowest = max(own, key=lambda one: one["phases_s"].sum().item())
     run.state.ledger.restore(slowest["phases_s"].tolist(), slowest["wall_s"].item())
 
@@ -200,16 +215,24 @@ def _fill_model(model: nn.Module, values: Named) -> None:
         place.copy_(values[name])
 
 
-def _of_optimizer(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
-    for index, (_, weight) in enumerate(_weights(optimizer)):
-        for name, value in optimizer.state.get(weight, {}).items():
-            if value is not None:
-                yield f"{index}.{name}", value
+def _of_optimizer(parts: BuiltParts) -> Named:
+    if "optimizer" in parts.plan.own:
+        return optimizer_state(parts.optimizer)
+    states = (parts.optimizer.state.get(weight, {}) for _, weight in _weights(parts.optimizer))
+    return {
+        f"{index}.{name}": value
+        for index, state in enumerate(states)
+        for name, value in state.items()
+        if value is not None
+    }
 
 
 @torch.no_grad()
-def _fill_optimizer(optimizer: torch.optim.Optimizer, values: Named) -> None:
-    left = dict(values)
+def _fill_optimizer(parts: BuiltParts, values: Named) -> None:
+    optimizer, left = parts.optimizer, dict(values)
+    if "optimizer" in parts.plan.own:
+        optimizer.load_state_dict(unpack(values, next(parts.model.parameters()).device))
+        return
     for index, (group, weight) in enumerate(_weights(optimizer)):
         state = optimizer.state[weight] if _with_prefix(values, f"{index}.") else {}
         for name, value in _with_prefix(values, f"{index}.").items():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -98,6 +99,7 @@ class Evaluator:
 
     def _count(self, images: Tensor, labels: Tensor, sums: Tensor) -> None:
         batches = (torch.split(tensor, self.eval_batch_size) for tensor in (images, labels))
+        loss_fn = _as_it_stands(self.loss_fn)
         with self._evaluating():
             for batch, expected in zip(*batches, strict=True):
                 if not len(batch):  # more processes than images: the mean over none is NaN
@@ -105,7 +107,7 @@ class Evaluator:
                 whole = self.whole_logits if len(batch) == self.eval_batch_size else None
                 logits = (whole or self.logits)(batch)
                 sums[0] += (logits.argmax(dim=1) == expected).sum()
-                sums[1] += self.loss_fn(logits, expected) * len(batch)
+                sums[1] += loss_fn(logits, expected) * len(batch)
                 sums[2] += len(batch)
 
     def _keep_step(self, images: Tensor, num_batches: int, *, done: int) -> None:
@@ -122,6 +124,15 @@ class Evaluator:
             yield
         finally:
             self.model.train(was_training)
+
+
+def _as_it_stands(loss_fn: LossFn) -> LossFn:
+    """A copy, in evaluation mode: what a loss of the user's own counts are steps of training."""
+    if not isinstance(loss_fn, nn.Module):
+        return loss_fn
+    with suppress(Exception):  # one that keeps a node of a graph of gradients cannot be copied
+        loss_fn = copy.deepcopy(loss_fn).eval()
+    return loss_fn
 
 
 @cache

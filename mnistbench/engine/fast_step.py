@@ -23,6 +23,7 @@ from mnistbench.engine.graph import CapturedSteps
 from mnistbench.engine.objective import Objective
 from mnistbench.engine.observed import Observed, ObservedOperators, compiled_graphs, observe
 from mnistbench.engine.plan import ExecutionPlan, eager
+from mnistbench.engine.python_state import held_tensors, nothing_changed
 from mnistbench.engine.unchanged import unchanged, zero_state
 from mnistbench.workload.batches import (
     Batch,
@@ -33,6 +34,7 @@ from mnistbench.workload.batches import (
     microbatches,
 )
 from mnistbench.workload.functional_update import functional_update
+from mnistbench.workload.optimizers import set_lr
 
 __all__ = ["FastStep"]
 
@@ -62,9 +64,9 @@ class FastStep:
         """`objective` computes with `model`'s weights; `optimizer` is torch's, not prepared."""
         self.plan, self.model, self.optimizer, self.objective = plan, model, optimizer, objective
         self.allreduce = allreduce
+        self._peak_lr = float(optimizer.param_groups[0]["lr"])
         self._weights = [weight for weight in model.parameters() if weight.requires_grad]
         self._device = self._weights[0].device
-        self._peak_lr = float(optimizer.param_groups[0]["lr"])
         self._full: tuple[int, float] | None = None
         self._compiled: Callable[..., Tensor] | None = None
         self._graph: CapturedSteps | None = None
@@ -130,6 +132,9 @@ class FastStep:
         self._set_lr(self._peak_lr)
         for shard in shards:
             self._update_alone(*self._blank(shard), shard.weight)
+        if self.plan.mode != "eager" and self.plan.own:
+            with nothing_changed(self.model, self.objective.loss_fn):
+                self._update_alone(*self._blank(full), full.weight)
         if self.plan.mode == "compiled":
             self._compile(full)
         elif self.plan.mode == "graph":
@@ -168,6 +173,10 @@ class FastStep:
                 group["capturable"] = False
         self.optimizer.state.clear()  # a graph's counters lie on the device
 
+    def start_with(self, optimizer: torch.optim.Optimizer) -> None:
+        """Train with `optimizer`, which has made no step yet."""
+        self.optimizer = optimizer
+
     def release(self) -> None:
         """Let go of graphs, which hold the communicator that they captured."""
         self._graph = self._compiled = None
@@ -175,8 +184,11 @@ class FastStep:
     @contextmanager
     def unchanged(self) -> Iterator[None]:
         """Put back whatever the steps inside change."""
-        with unchanged(self.model, device=self._device):
+        others = held_tensors(self.model, self.objective.loss_fn) if self.plan.own else ()
+        with unchanged(self.model, device=self._device, others=others):
             yield
+        if "optimizer" in self.plan.own:
+            return  # there will be a new one
         if self.plan.mode == "eager":
             self.optimizer.state.clear()
         else:  # what was compiled or captured writes there; all optimizers begin with zeros
@@ -191,7 +203,8 @@ class FastStep:
 
     def _compile(self, full: BatchShard) -> None:
         """Compile the step as one, but for what cannot be: some updates, and the exchange."""
-        apply = functional_update(self.optimizer, self._lr)
+        is_own = "optimizer" in self.plan.own  # its `step` may do anything
+        apply = None if is_own else functional_update(self.optimizer, self._lr)
 
         def update(grads: Sequence[Tensor]) -> None:
             with torch.no_grad():
@@ -223,8 +236,10 @@ class FastStep:
 
             for _ in range(2):  # the second finds what only the first changes
                 parts(*self._blank(full), full.weight)
-        if compiled_graphs() == before:
-            raise RuntimeError("torch.compile compiled nothing: is TORCHDYNAMO_DISABLE set?")
+            if compiled_graphs() == before:
+                raise RuntimeError("torch.compile compiled nothing: is TORCHDYNAMO_DISABLE set?")
+            with torch.compiler.set_stance("fail_on_recompile"):
+                parts(*self._blank(full), full.weight)  # what is a constant now stays one
 
         def unchecked(*inputs: Any) -> Tensor:
             with torch.compiler.set_stance(skip_guard_eval_unsafe=True):  # safe: only full batches
@@ -267,11 +282,9 @@ class FastStep:
         return images, labels, self.objective.preprocess.draw(shard)
 
     def _set_lr(self, lr: float) -> None:
-        """For the compiled step, a tensor; for torch's optimizers, a number, unless captured."""
+        """For the compiled step, a tensor; for optimizers, a number, unless captured."""
         self._lr.fill_(lr)
-        for group in self.optimizer.param_groups:
-            if not isinstance(group["lr"], Tensor):
-                group["lr"] = lr
+        set_lr(self.optimizer, lr)
 
 
 def _add(a: LossAndGradients, b: LossAndGradients) -> LossAndGradients:

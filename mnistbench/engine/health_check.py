@@ -29,10 +29,12 @@ class HealthStatus(NamedTuple):
         bad_step: the first step of the window, from 1, after which a loss or weight was not finite
             on any process; none if all are.
         signal: the signal that asks for an end; 0 if none does.
+        same_weights: they add up to the same on all processes.
     """
 
     bad_step: int | None
     signal: int
+    same_weights: bool = True
 
 
 class HealthCheck:
@@ -64,15 +66,16 @@ class HealthCheck:
             elapsed_s: on this process.
             signal: number of one that this process was sent, or 0.
         """
-        bad = _first_bad(losses, weights)
-        found = torch.tensor([bad, signal, elapsed_s], dtype=torch.float32)
-        if self._num_processes > 1:
-            every = self._group.gather(found)
-            found = torch.stack([every[:, 0].amin(), every[:, 1].amax(), every[:, 2].amax()])
-        first, asked, slowest_s = found.tolist()
+        sums = torch.stack([_share(weight).float().sum() for weight in weights])
+        bad = _first_bad(losses, sums)
+        found = torch.tensor([[bad, signal, elapsed_s, float(sums.sum())]], dtype=torch.float32)
+        every = self._group.gather(found[0]) if self._num_processes > 1 else found
+        first = every[:, 0].amin().item()
+        _, asked, slowest_s, total = every.amax(dim=0).tolist()
         if len(losses):
             self._pace(len(losses) / max(slowest_s, 1e-6))
-        return HealthStatus(None if math.isinf(first) else int(first), int(asked))
+        same = bool((every[:, 3] == total).all())
+        return HealthStatus(None if math.isinf(first) else int(first), int(asked), same)
 
     def _pace(self, steps_per_s: float) -> None:
         """At most twice the steps at once: the first step of a run is not as fast as others."""
@@ -80,9 +83,8 @@ class HealthCheck:
         self.window_steps = max(wanted // self._at_once, 1) * self._at_once
 
 
-def _first_bad(losses: Tensor, weights: Iterable[Tensor]) -> float:
-    """The first step, from 1, whose loss is not finite; the last if only a weight is not."""
-    sums = torch.stack([_share(weight).float().sum() for weight in weights])
+def _first_bad(losses: Tensor, sums: Tensor) -> float:
+    """The first step, from 1, whose loss is not finite; the last if only weights add up so."""
     well = torch.isfinite(losses)
     if bool(well.all()):
         return math.inf if bool(torch.isfinite(sums).all()) else float(max(len(losses), 1))

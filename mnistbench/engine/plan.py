@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 
+from mnistbench.schema.component import is_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 
@@ -25,6 +26,7 @@ GradientExchange = Literal["none", "all-reduce", "pairwise", "ddp", "fsdp"]
 
 _AUTOCAST = {"no": "float32", "bf16": "bfloat16", "fp16": "float16", "fp8": "float8"}
 _FUSED = frozenset({"sgd", "adam", "adamw"})
+_COMPONENTS = ("model", "loss", "optimizer")
 _FIRST_WITH_TF32 = (8, 0)
 """Compute capability of NVIDIA's Ampere."""
 
@@ -60,6 +62,8 @@ class ExecutionPlan:
         memory_format: of the features; ``chwn`` has the batch innermost.
         channels_last: convolutions' weights lie with the channels innermost.
         fused_optimizer: update all weights in one kernel; ``None`` is torch's own choice.
+        own: which of ``model``, ``loss`` and ``optimizer`` the user brought. What they keep is not
+            known; an optimizer's update is neither compiled nor captured.
         steps_per_graph: steps in one CUDA graph.
         matmul_precision: torch's ``float32_matmul_precision``, for convolutions as well.
         deterministic: kernels with one order of additions only.
@@ -75,6 +79,7 @@ class ExecutionPlan:
     memory_format: MemoryFormat
     channels_last: bool
     fused_optimizer: bool | None
+    own: frozenset[str]
     steps_per_graph: int
     matmul_precision: Literal["highest", "high", "medium"]
     deterministic: bool
@@ -84,6 +89,12 @@ class ExecutionPlan:
     def exchange_has_time(self) -> bool:
         """Whether it can be timed: DDP makes it while it computes, a graph within."""
         return self.gradient_exchange in {"all-reduce", "pairwise"} and self.mode != "graph"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of autocast, which has no fp8: layers that are not in fp8 compute in bf16."""
+        dtype: torch.dtype = getattr(torch, self.autocast_dtype, torch.bfloat16)
+        return dtype
 
     @property
     def loop(self) -> Literal["fast", "stock"]:
@@ -116,6 +127,7 @@ def resolve_plan(config: RunConfig, hardware: Hardware) -> ExecutionPlan:
         memory_format="chwn" if chwn else "channels_last" if channels_last else "contiguous",
         channels_last=channels_last,
         fused_optimizer=True if fused else None,
+        own=frozenset(name for name in _COMPONENTS if is_reference(getattr(config, name))),
         steps_per_graph=config.steps_per_graph if mode == "graph" else 1,
         matmul_precision=config.matmul_precision,
         deterministic=config.exact_parity and hardware.device.type != "cpu",
@@ -170,6 +182,8 @@ def _fast_mode(config: RunConfig, hardware: Hardware) -> tuple[ExecutionMode, st
 
 def _why_no_graph(config: RunConfig) -> str | None:
     """What of the optimizer waits for the device in each step, if anything does."""
+    if is_reference(config.optimizer):
+        return "an optimizer of your own may read its learning rate on the host"
     if config.optimizer == "muon":
         return "torch's Muon reads its learning rate on the host"
     if config.optimizer == "sgd" and not config.fused_optimizer:

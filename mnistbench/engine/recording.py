@@ -18,10 +18,11 @@ from mnistbench.engine.evaluation import widest_float
 from mnistbench.engine.evaluation_schedule import describe_schedule
 from mnistbench.engine.gradient_allreduce import pairwise_sum
 from mnistbench.engine.observed import Observed
+from mnistbench.engine.own_code import keep_code, kept_as
 from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.engine.run import BuiltParts, Outcome, RunContext, TrainingState
 from mnistbench.recorder.environment import describe_environment
-from mnistbench.recorder.redaction import redacted
+from mnistbench.recorder.redaction import redacted, values_redacted
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import (
@@ -78,6 +79,7 @@ def record_of(
         config=_config(context),
         environment=environment,
         dataset=context.data.info,
+        code=kept_as(context.code, context.config)[0],
         num_parameters=parts.num_parameters if parts else None,
         num_epochs=state.step / context.batch_plan.steps_per_epoch,
         num_steps=state.step,
@@ -120,6 +122,7 @@ def save(context: RunContext, record: RunRecord) -> RunRecord:
     """Write `record` on the main process; where that fails, the run still counts and says so."""
     if context.accelerator.is_main_process:
         try:
+            keep_code(context)
             save_record(record, context.run_folder)
         except InputError as error:
             said = f"not saved: {error}"
@@ -139,6 +142,7 @@ def _config(context: RunContext) -> dict[str, Any]:
     if context.config.anonymize:
         plain = RunConfig()
         values |= {"output_dir": plain.output_dir, "data_dir": plain.data_dir}
+        values = values_redacted(values)
     return values
 
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from mnistbench.recorder.launcher import this_launch
+from mnistbench.recorder.redaction import values_redacted
 from mnistbench.schema.checkpoint import (
     CHECKPOINTS,
     CheckpointState,
@@ -30,9 +31,11 @@ from mnistbench.schema.checkpoint import (
 )
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.provenance import OWN_CODE
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import RECORD_NAME, load_record
 from mnistbench.schema.training_fields import BOOKKEEPING
+from mnistbench.schema.user_code import CODE_FOLDER
 
 __all__ = ["Invocation", "ResumePoint", "check_same", "find_resume_point", "new_invocation"]
 
@@ -72,11 +75,14 @@ def new_invocation(config: RunConfig) -> Invocation:
     return Invocation(_launch_id(config) or token_hex(8), config)
 
 
-def find_resume_point(config: RunConfig) -> ResumePoint | None:
+def find_resume_point(config: RunConfig, *, code: str | None = None) -> ResumePoint | None:
     """The invocation that `config` asks to go on with, or that its launcher has started again.
 
+    `code` is what `sources_text` says of the user's own components now.
+
     Raises:
-        InputError: nothing that can be trusted is there, or it is of another configuration.
+        InputError: nothing that can be trusted is there, or it is of another configuration or of
+            other code of the user's own.
     """
     restarted = this_launch().restarts > 0
     if config.resume is None and not (restarted and config.checkpoint_every_steps):
@@ -94,6 +100,8 @@ def find_resume_point(config: RunConfig) -> ResumePoint | None:
             _log.info(f"no checkpoint in {folder} to go on from: the run begins anew")
             return None
         _refuse(newest, _differing(newest.state, config))
+        if not config.force_code:
+            _refuse_code(newest, code)
         return _earlier(newest, config)
     except OSError as error:
         raise InputError(f"resume: {error.filename or folder}: {error.strerror}") from None
@@ -175,10 +183,12 @@ def _named(path: Path, *, newest_of_run: bool) -> SavedRun:
 def _differing(state: CheckpointState, config: RunConfig) -> dict[str, tuple[Any, Any]]:
     asked = config.model_dump(mode="json")
     there = RunConfig().model_dump(mode="json") | state.config  # fields added since then
+    redacted = values_redacted(asked)  # as an anonymous run has them
     return {
         name: (there.get(name), asked.get(name))
         for name in sorted(there.keys() | asked.keys())
-        if name not in BOOKKEEPING | _PARITY | _AS_RUN and there.get(name) != asked.get(name)
+        if name not in BOOKKEEPING | _PARITY | _AS_RUN
+        and there.get(name) not in (asked.get(name), redacted.get(name))
     }
 
 
@@ -220,6 +230,15 @@ def _refuse(saved: SavedRun, differing: Mapping[str, tuple[Any, Any]], because: 
         f"resume: {saved.path} is of another run: {text}{because}; ask for the same, or leave "
         "--resume out"
     )
+
+
+def _refuse_code(saved: SavedRun, code: str | None) -> None:
+    ran = (saved.state.code or {}).get(OWN_CODE)
+    if ran != code:
+        raise InputError(
+            f"resume: {saved.path} ran other code: {ran} there, {code} here; put back what ran, of "
+            f"which {saved.run_folder / CODE_FOLDER} has a copy, or go on with --force-code"
+        )
 
 
 def _short(value: Any) -> str:

@@ -38,6 +38,7 @@ from mnistbench.schema.record import (
     RunRecord,
     Status,
 )
+from mnistbench.schema.user_code import UserCode
 from mnistbench.workload.batches import BatchPlan
 
 __all__ = [
@@ -62,6 +63,7 @@ class Setting:
         config: what was asked for; its ``output_dir`` is where an earlier command left its runs.
         accelerator: device and processes.
         plan: how each run computes.
+        code: source of the user's own components, as it was imported.
         data: the splits.
         invocation: the command.
         interconnect: latency and bandwidth between processes, where there are several.
@@ -74,6 +76,7 @@ class Setting:
     config: RunConfig
     accelerator: Accelerator
     plan: ExecutionPlan
+    code: Sequence[UserCode]
     data: RunData
     invocation: Invocation
     interconnect: Link | None

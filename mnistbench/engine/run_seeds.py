@@ -13,13 +13,15 @@ import torch
 from accelerate import Accelerator
 
 from mnistbench.analysis.stability import code_text
-from mnistbench.engine.build import build_parts, differs_by_process
+from mnistbench.engine.build import build_parts
 from mnistbench.engine.checkpoint import restore
 from mnistbench.engine.checkpoint_writer import CheckpointWriter
 from mnistbench.engine.diagnosis import diagnose
 from mnistbench.engine.distributed import decide_together
+from mnistbench.engine.exact_parity import differs_by_process
 from mnistbench.engine.memory import memory_errors
 from mnistbench.engine.observed import coarsest_precision
+from mnistbench.engine.own_code import keep_code
 from mnistbench.engine.process_group import check_group
 from mnistbench.engine.process_loss import end_unanswered, exchange_errors
 from mnistbench.engine.process_settings import applied
@@ -82,7 +84,7 @@ def measure(config: RunConfig, *, hooks: Sequence[Hook] = ()) -> list[RunRecord]
     given = {name: getattr(config, name) for name in config.model_fields_set}
     usual = RunConfig(**over_recipe({"recipe": config.recipe}))
     config = RunConfig(**over_recipe(given))
-    check_applies([name for name in given if given[name] != getattr(usual, name)], config)
+    check_applies({k: v for k, v in given.items() if v != getattr(usual, k)}, config)
     return train(config, hooks=hooks)
 
 
@@ -180,6 +182,7 @@ def _run(context: RunContext, ledger: Ledger, watchdog: Watchdog) -> tuple[RunRe
                     _go_on(run, writer, context.saved)
                 stops = entered.enter_context(deferred_signals(partial(_give_up, run)))
                 guards = Guards(writer, stops, watchdog)
+                decide_together(accelerator, lambda: keep_code(context))
                 _train_built(run, steps=steps, guards=guards)
                 record = record_of(*run)
         except InputError:
@@ -233,8 +236,7 @@ def _go_on(run: Run, writer: CheckpointWriter, saved: SavedRun) -> None:
     """Bring the run to where `saved` was; all processes must call this.
 
     Raises:
-        InputError: what it goes on from is of another data set, batch, precision or, where that
-            would change the curve, number of processes; or it does not fit this network.
+        InputError: it is of another run (`check_same`), or does not fit this network.
     """
     context, accelerator = run.context, run.context.accelerator
     found = {
@@ -246,7 +248,7 @@ def _go_on(run: Run, writer: CheckpointWriter, saved: SavedRun) -> None:
         "loop_floor": run.parts.plan.mode,
         "dataset": context.data.info.sha256[:12],
     }
-    parity = differs_by_process(run.parts.model)
+    parity = differs_by_process(run.parts.model, run.parts.step.objective)
     decide_together(accelerator, lambda: check_same(saved, found, parity=parity))
     patience_s = context.config.process_timeout_s / 2  # the others wait for it
     decide_together(accelerator, lambda: writer.lock(saved, patience_s=patience_s))

@@ -20,6 +20,7 @@ from mnistbench.engine.distributed import (
 )
 from mnistbench.engine.interconnect import measure_interconnect
 from mnistbench.engine.locks import invocation_lock
+from mnistbench.engine.own_code import code_as_imported, same_code
 from mnistbench.engine.plan import ExecutionPlan, Hardware, resolve_plan
 from mnistbench.engine.process_group import check_group
 from mnistbench.engine.process_loss import end_unanswered
@@ -32,15 +33,17 @@ from mnistbench.recorder.environment import set_threads
 from mnistbench.recorder.launcher import this_launch
 from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
-from mnistbench.schema.component import DataShape, is_own
+from mnistbench.schema.component import DataShape, is_own, short_name
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
+from mnistbench.schema.provenance import sources_text
 from mnistbench.schema.streams import PASSING
 from mnistbench.workload.augment import check_shifts
 from mnistbench.workload.batches import BatchPlan
 from mnistbench.workload.generated import DIGIT_SHAPE
 from mnistbench.workload.models import check_model
+from mnistbench.workload.own_components import check_own, own_fields
 from mnistbench.workload.schedules import lr_factor
 
 __all__ = ["run_context", "start_setting"]
@@ -58,6 +61,9 @@ def start_setting(config: RunConfig, ledger: Ledger, *, held: ExitStack) -> Sett
         ProcessLostError: the processes did not meet.
     """
     check_precision(config)
+    code_as_imported(config)  # before it is imported
+    for field in own_fields(config):
+        check_own(config, field)
     if not is_own(config.dataset):
         _check_fits(config, DIGIT_SHAPE)
     launch = this_launch()
@@ -74,12 +80,14 @@ def start_setting(config: RunConfig, ledger: Ledger, *, held: ExitStack) -> Sett
 def _start_together(
     config: RunConfig, accelerator: Accelerator, ledger: Ledger, *, held: ExitStack
 ) -> Setting:
+    code = same_code(config, accelerator)
     plan = decide_together(accelerator, lambda: resolve_plan(config, _hardware(accelerator)))
     _check_here(config, accelerator)
     if accelerator.device.type != "cpu":
         ledger.synchronize = torch.accelerator.synchronize
     decide_together(accelerator, lambda: held.enter_context(invocation_lock(config)))
-    resume_point = decide_together(accelerator, lambda: find_resume_point(config))
+    told = sources_text(one.info for one in code)
+    resume_point = decide_together(accelerator, lambda: find_resume_point(config, code=told))
     if resume_point:
         config = config.model_copy(update={"output_dir": str(resume_point.folder)})
     decide_together(accelerator, lambda: check_writable(_output_dir(config)))
@@ -94,10 +102,12 @@ def _start_together(
     decide_together(accelerator, lambda: _check_fits(config, data.loaded.shape))
     batch_plan = _batch_plan(accelerator, config, num_train=data.info.num_train)
     decide_together(accelerator, lambda: _check_graph(plan, config, batch_plan))
+    same_code(config, accelerator)  # nor has it changed while it was imported
     return Setting(
         config=config,
         accelerator=accelerator,
         plan=plan,
+        code=code,
         data=data,
         invocation=invocation,
         interconnect=interconnect,
@@ -188,7 +198,7 @@ def _batch_plan(accelerator: Accelerator, config: RunConfig, *, num_train: int) 
 def _new_name(config: RunConfig) -> tuple[str, str]:
     """Now, in ISO 8601, and a name for a run that begins now."""
     now = datetime.now(UTC)
-    name = f"{config.recipe or config.model}-seed{config.seed}"
+    name = f"{config.recipe or short_name(config.model)[:60]}-seed{config.seed}"
     run_id = f"{now:%Y%m%d-%H%M%S}-{name}-{token_hex(2)}"
     return now.isoformat(timespec="milliseconds"), run_id
 

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from mnistbench.engine.objective import Objective
 from mnistbench.engine.observed import Observed, ObservedOperators, compiled_graphs, observe
 from mnistbench.engine.plan import ExecutionPlan
+from mnistbench.engine.python_state import held_tensors, nothing_changed
 from mnistbench.engine.unchanged import unchanged
 from mnistbench.schema.errors import InputError
 from mnistbench.workload.batches import Batch, BatchShard, MicroBatch, blank_inputs, microbatches
+from mnistbench.workload.optimizers import set_lr
 
 __all__ = ["StockStep"]
 
@@ -52,8 +54,7 @@ class StockStep:
 
     def update(self, batch: Batch, model: Callable[[Tensor], Tensor], *, lr: float) -> Tensor:
         """The same by `model`, which may be without a wrapper or the compiler."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        set_lr(self.optimizer.optimizer, lr)
         loss = self.backward(batch, model)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -96,6 +97,9 @@ class StockStep:
         before = compiled_graphs()
         for shard in shards:
             self.backward(self._blank(shard), self._inner)
+        if self.plan.compile and self.plan.own:
+            with nothing_changed(self._inner, self.objective.loss_fn):
+                self.backward(self._blank(shards[0]), self._inner)
         self._compiles = compiled_graphs() > before
         if self.plan.compile and not self._compiles:
             raise RuntimeError("torch.compile compiled nothing: is TORCHDYNAMO_DISABLE set?")
@@ -128,6 +132,10 @@ class StockStep:
         """
         raise InputError(f"compile: {reason}; use --no-compile")
 
+    def start_with(self, optimizer: torch.optim.Optimizer) -> None:
+        """Train with `optimizer`, which has made no step yet."""
+        self.optimizer = self.accelerator.prepare_optimizer(optimizer)
+
     def release(self) -> None:
         """Nothing is held."""
 
@@ -136,9 +144,11 @@ class StockStep:
         """Put back whatever the steps inside change; the first step still makes the state."""
         scaler = self.accelerator.scaler
         before = scaler and scaler.state_dict()
-        with unchanged(self._inner, device=self._device):
+        others = held_tensors(self._inner, self.objective.loss_fn) if self.plan.own else ()
+        with unchanged(self._inner, device=self._device, others=others):
             yield
-        self.optimizer.optimizer.state.clear()
+        if "optimizer" not in self.plan.own:  # of which there will be a new one
+            self.optimizer.optimizer.state.clear()
         if scaler is not None:
             scaler.load_state_dict(before)
 

@@ -21,6 +21,8 @@ from mnistbench.engine.run import Guards, Run
 from mnistbench.recorder.hooks import Hooks
 from mnistbench.recorder.machine_probe import probe_machine
 from mnistbench.recorder.progress import Progress
+from mnistbench.schema.component import short_name
+from mnistbench.schema.errors import RunError
 from mnistbench.schema.record import (
     Canary,
     CanaryReading,
@@ -63,10 +65,11 @@ class TrainingLoop:
         self._save_every = config.checkpoint_every_steps
         self._progress = Progress(
             num_steps=run.num_steps,
-            label=f"{config.recipe or config.model} seed {config.seed}",
+            label=f"{config.recipe or short_name(config.model)} seed {config.seed}",
             enabled=run.context.show_progress and accelerator.is_local_main_process,
         )
         self._window_s = 0.0
+        self._is_sharded = run.parts.plan.gradient_exchange == "fsdp"
 
     def __call__(self) -> None:
         """Train to the end, or to the target where the run stops there; then read the test set.
@@ -230,11 +233,17 @@ class TrainingLoop:
         self._outcome.stop_signal = status.signal
         if status.bad_step is not None:
             self._outcome.bad_step = self._state.step - len(losses) + status.bad_step
+        elif self._run.parts.plan.own and not (self._is_sharded or status.same_weights):
+            said = (
+                f"processes hold different weights after step {self._state.step:,}; an optimizer "
+                "that draws random numbers needs a torch.Generator of its own, seeded alike in all"
+            )
+            raise RunError(said if self._run.is_main_process else "")
 
     def _save(self, *, cause: int = 0, at_end: bool = False) -> bool:
         """Save a checkpoint, if one can be; one at the end may fail, as nothing depends on it."""
         run, state = self._run, self._state
-        if run.parts.plan.gradient_exchange == "fsdp":
+        if self._is_sharded:
             return False
         is_saved = False
         try:

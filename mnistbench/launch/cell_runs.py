@@ -18,6 +18,7 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import write_whole
 from mnistbench.schema.plain_yaml import yaml_text
 from mnistbench.schema.store import load_record
+from mnistbench.schema.user_code import EXPECTED_CODE
 
 __all__ = ["ended", "start_cell", "why_ended"]
 
@@ -28,7 +29,12 @@ _ITS_WORDS = re.compile(r"^[EW]\d{4} .*/elastic/", re.MULTILINE)
 
 
 def start_cell(
-    cell: Cell, *, folder: Path, num_threads: int | None = None, shared_cores: bool = False
+    cell: Cell,
+    *,
+    folder: Path,
+    num_threads: int | None = None,
+    shared_cores: bool = False,
+    work_dir: Path | None = None,
 ) -> Child:
     """Start `cell` in a child process, or several by torchrun; end it by `end_all`, ask `ended`.
 
@@ -38,6 +44,7 @@ def start_cell(
         num_threads: CPU threads of each process, unless the cell has its own; none leaves it to
             the run, which divides all cores over its processes.
         shared_cores: put on record that other runs shared the cores.
+        work_dir: where it finds code and data of the user's own; none is this process's.
 
     Raises:
         InputError: `folder` cannot be written, or a child would run other code than this.
@@ -51,7 +58,7 @@ def start_cell(
     if num_threads is not None and cell.config.num_threads is None:
         arguments += ["--num-threads", str(num_threads)]
     environment = _environment(cell, shared_cores=shared_cores)
-    return Child(_command(cell, arguments), environment=environment)
+    return Child(_command(cell, arguments), environment=environment, work_dir=work_dir)
 
 
 def ended(cell: Cell, child: Child, *, folder: Path) -> Attempt:
@@ -86,4 +93,5 @@ def _command(cell: Cell, arguments: list[str]) -> list[str]:
 def _environment(cell: Cell, *, shared_cores: bool) -> Mapping[str, str]:
     usual = device_environment() if cell.num_processes > 1 else child_environment()
     told = {SHARED_CORES: "1"} if shared_cores else {}
+    told |= {EXPECTED_CODE: cell.code} if cell.code else {}
     return {**usual, PARENT: str(os.getpid()), **told}

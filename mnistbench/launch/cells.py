@@ -12,6 +12,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, NamedTuple, Protocol
 
+from mnistbench.schema.component import flat_arguments, short_name
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.training_fields import BOOKKEEPING
@@ -28,6 +29,7 @@ _FIELDS = _ORDER[_ORDER.index("model") :] + _ORDER[: _ORDER.index("model")]
 """How to train before what to train on, as it comes last in a slug, which may be cut short."""
 
 _LONGEST_HEAD = 80
+_ODD = re.compile(r"[^A-Za-z0-9.+-]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +39,12 @@ class Cell:
     Attributes:
         config: its configuration, of one seed; where it writes is set when it is run.
         num_processes: how many processes run it, on one machine.
+        code: what `sources_text` says of the user's own components; the run refuses other code.
     """
 
     config: RunConfig
     num_processes: int = 1
+    code: str | None = None
 
     @property
     def values(self) -> dict[str, Any]:
@@ -57,8 +61,9 @@ class Cell:
 
     @cached_property
     def id(self) -> str:
-        """Name of the cell's folder: its slug and a hash of `values` and `num_processes`."""
+        """Name of the cell's folder: its slug, and a hash of `values` and all else above."""
         decides = {**self.values, "num_processes": self.num_processes}
+        decides |= {"code": self.code} if self.code else {}
         text = json.dumps(decides, sort_keys=True, allow_nan=False)
         digest = hashlib.sha256(text.encode(), usedforsecurity=False).hexdigest()[:10]
         return f"{self.slug}-{digest}"
@@ -71,16 +76,18 @@ class Cell:
         plain = base.model_dump(mode="json")
         changed = {
             name: value
-            for name, value in self.config.model_dump(mode="json").items()
-            if name not in {*_WHERE, "recipe", "seed"} and value not in (None, plain[name])
+            for name, value in flat_arguments(self.config.model_dump(mode="json")).items()
+            if name not in {*_WHERE, "recipe", "seed"} and value not in (None, plain.get(name))
         }
         if not recipe:
             changed["model"] = self.config.model
         kinds = [as_text(changed.pop(field)) for field in _KINDS if field in changed]
-        settings = [f"{name}-{as_text(changed[name])}" for name in _FIELDS if name in changed]
-        head = "-".join([*([recipe] if recipe else []), *kinds, *settings]).replace("_", "-")
+        names = sorted(changed, key=lambda name: _FIELDS.index(name.partition(".")[0]))
+        settings = [f"{name.rpartition('.')[2]}-{as_text(changed[name])}" for name in names]
+        told = "-".join([*([recipe] if recipe else []), *kinds, *settings])
+        head = _ODD.sub("-", told).lstrip("-.")
         if len(head) > _LONGEST_HEAD:
-            head = head[:_LONGEST_HEAD].rpartition("-")[0]
+            head = head[:_LONGEST_HEAD].rpartition("-")[0] or head[:_LONGEST_HEAD]
         processes = f"-{self.num_processes}p" if self.num_processes > 1 else ""
         return f"{head}-seed-{self.config.seed}{processes}"
 
@@ -129,7 +136,11 @@ def attempt_folder(folder: Path, cell: Cell) -> Path:
 
 def as_text(value: Any) -> str:
     """A value of a configuration as part of a file's name."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
     if isinstance(value, list):
-        return "+".join(map(str, value)) or "none"
-    text = f"{value:g}" if isinstance(value, float) else str(value).lower()
-    return re.sub(r"[^A-Za-z0-9.+-]+", "-", text)
+        text = "+".join(map(str, value)) or "none"
+    elif isinstance(value, float):
+        text = f"{value:g}"
+    elif isinstance(value, str):
+        text = short_name(value)
+    return _ODD.sub("-", text)

@@ -11,6 +11,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from tempfile import TemporaryFile
 from time import monotonic
 
@@ -34,9 +35,13 @@ class Child:
     """
 
     def __init__(
-        self, command: Sequence[str], *, environment: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        work_dir: Path | None = None,
     ) -> None:
-        """Start `command`, in this process's environment or in another.
+        """Start `command`, in this process's environment and working directory or in others.
 
         Raises:
             InputError: the program cannot be started.
@@ -47,6 +52,7 @@ class Child:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
                 command,
                 env=environment,
+                cwd=work_dir,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._log,  # a file: a pipe would wait for whoever else was given it

@@ -6,19 +6,35 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, get_args, get_origin
 
 from mnistbench.analysis.number_text import setting_text
 from mnistbench.launch.cells import Cell
+from mnistbench.schema.component import ARGUMENTS_OF, flat_arguments, is_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_batch, check_known_split
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.plain_yaml import yaml_value, yaml_word
+from mnistbench.schema.provenance import Component, sources_text
+from mnistbench.schema.user_code import code_of, require_code
 from mnistbench.schema.whole_number import whole_number
 
-__all__ = ["cells_of", "values_of"]
+__all__ = ["cells_of", "texts_of", "values_of"]
 
 _MOST_CELLS = 100_000
 _RANGE = re.compile(r"([0-9]{1,18})\.\.([0-9]{1,18})")
+
+
+def texts_of(typed: Mapping[str, Any]) -> dict[str, str]:
+    """What `mnistbench.flags.parse` found of a command's lists, as a text for each axis.
+
+    An argument is an axis of its own, such as ``loss_args.q``.
+    """
+    return {
+        name: words if isinstance(words, str) else ",".join(words)
+        for name, words in flat_arguments(typed).items()
+    }
 
 
 def values_of(name: str, text: str) -> tuple[Any, ...]:
@@ -26,11 +42,14 @@ def values_of(name: str, text: str) -> tuple[Any, ...]:
 
     Values are joined by commas; ``0..9`` is every whole number from 0 to 9, ``true`` and ``false``
     are switches, ``none`` leaves a field to itself, ``shift+rotate`` joins the values of a list.
-    What a value may be is left to the configuration.
+    What a value may be is left to the configuration. Those of an argument, such as ``loss_args.q``,
+    are YAML, in which commas inside brackets, braces and quotes are part of a value.
 
     Raises:
         InputError: a value is empty, or not of the field's kind where only text could tell.
     """
+    if "." in name:
+        return _argument_values(name, text)
     annotation = int if name == "processes" else RunConfig.model_fields[name].annotation
     kinds = get_args(annotation) if type(None) in get_args(annotation) else (annotation,)
     values: list[Any] = []
@@ -46,15 +65,26 @@ def values_of(name: str, text: str) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(values))
 
 
+def _argument_values(name: str, text: str) -> tuple[Any, ...]:
+    shown, values = name.replace(".", ": "), list[Any]()
+    for word in yaml_value(f"[{text}]", of=shown):
+        is_range = isinstance(word, str) and _RANGE.fullmatch(word)
+        values += _range(shown, word) if is_range else [word]
+    if not values:
+        raise InputError(f"{shown}: has no value; separate values by one comma")
+    return tuple({yaml_word(value): value for value in values}.values())
+
+
 def cells_of(
     axes: Mapping[str, Sequence[Any]], *, read: Callable[[Mapping[str, Any]], RunConfig]
 ) -> list[Cell]:
     """Every combination of the values of `axes` as a cell, each once, seed after seed.
 
     Seeds are the outermost loop, so that on a machine that drifts what is compared runs in turn.
+    Where some values of an axis are the user's own and others built in, these get no arguments.
 
     Args:
-        axes: field of `RunConfig`, or ``processes``, to its values.
+        axes: field of `RunConfig`, argument of one, or ``processes``, to its values.
         read: makes a configuration of one value for each field, such as `mnistbench.cli` does.
 
     Raises:
@@ -64,18 +94,38 @@ def cells_of(
     _check_size(num_cells)
     varied = [name for name, values in axes.items() if len(values) > 1]
     cells: dict[str, Cell] = {}
+    codes: dict[tuple[str, ...], str | None] = {}  # files are read once
     for combination in itertools.product(*axes.values()):
-        given = dict(zip(axes, combination, strict=True))
-        num_processes = given.pop("processes", 1)
+        where = {"processes": 1, **dict(zip(axes, combination, strict=True))}
+        given, num_processes = _given(where, axes), where["processes"]
         try:
             config = read(given)
             _check_cell(config, num_processes)
+            named = tuple(getattr(config, component) for component in get_args(Component))
+            if named not in codes:
+                require_code(config)
+                codes[named] = sources_text(code_of(config))
         except InputError as error:
-            where = {**given, "processes": num_processes}
             raise InputError(_named({name: where[name] for name in varied}, error)) from None
         _check_size(num_cells * config.num_seeds)
-        cells.update((cell.id, cell) for cell in _one_per_seed(config, num_processes))
+        base = Cell(config=config, num_processes=num_processes, code=codes[named])
+        cells.update((cell.id, cell) for cell in _one_per_seed(base))
     return sorted(cells.values(), key=lambda cell: cell.config.seed)
+
+
+def _given(values: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """`values` of axes as fields: arguments in a mapping, for components that take them."""
+    given: dict[str, Any] = {}
+    for name, value in values.items():
+        field, _, argument = name.partition(".")
+        if argument:
+            given.setdefault(field, {})[argument] = value
+        elif name != "processes":
+            given[name] = value
+    for field, arguments in ARGUMENTS_OF.items():
+        if any(map(is_reference, axes.get(field, ()))) and not is_reference(given[field]):
+            given.pop(arguments, None)
+    return given
 
 
 def _check_size(num_cells: int) -> None:
@@ -83,10 +133,11 @@ def _check_size(num_cells: int) -> None:
         raise InputError(f"the grid has {num_cells:,} cells; at most {_MOST_CELLS:,}")
 
 
-def _one_per_seed(config: RunConfig, num_processes: int) -> Iterator[Cell]:
+def _one_per_seed(base: Cell) -> Iterator[Cell]:
+    config = base.config
     for seed in range(config.seed, config.seed + config.num_seeds):
         one = RunConfig(**config.model_dump() | {"seed": seed, "num_seeds": 1})
-        yield Cell(config=one, num_processes=num_processes)
+        yield replace(base, config=one)
 
 
 def _check_cell(config: RunConfig, num_processes: int) -> None:
@@ -128,6 +179,9 @@ def _value(name: str, word: str, kinds: tuple[Any, ...]) -> Any:
 
 def _named(where: Mapping[str, Any], error: InputError) -> str:
     """The complaint with the cell it is of, if there are several."""
-    shown = {name.replace("_", "-"): setting_text(its, none="none") for name, its in where.items()}
-    flags = [f"--{name} {text}" for name, text in shown.items()]
+    flags = []
+    for name, value in where.items():
+        field, _, argument = name.partition(".")
+        text = f"{argument}={yaml_word(value)}" if argument else setting_text(value, none="none")
+        flags.append(f"--{field.replace('_', '-')} {text}")
     return f"cell {' '.join(flags)}: {error}" if flags else str(error)

@@ -14,6 +14,7 @@ from mnistbench.launch.runs import RunFailedError, check_arguments, run_once
 from mnistbench.recorder.core_use import load_now
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
+from mnistbench.schema.provenance import sources_text
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.streams import progress, say
 
@@ -42,18 +43,21 @@ def run_interleaved(
     *,
     output_dir: Path,
     max_minutes: float,
+    first_seed: int = 0,
     settled: Callable[[Sequence[Sequence[RunRecord]]], str | None],
 ) -> list[list[RunRecord]]:
-    """Run rounds of `sides`, 26 at most, with seed 0, 1, 2 …, in the order ABC, CBA, ABC, CBA.
+    """Run rounds of `sides`, 26 at most, in the order ABC, CBA, ABC, CBA, with one seed a round.
 
     Records go to ``output_dir/A/<run_id>/`` for the first side, ``B`` for the second and so on;
-    those of each side come back in the order of their seeds, as many of each, all completed.
+    those of each side come back in the order of their seeds, as many of each, all completed. Where
+    a user changes code of a side meanwhile, the round that ran it is the last, and left out.
 
     Args:
         sides: what is compared, the baseline first.
         output_dir: a folder without records, or a new one.
         max_minutes: no round is begun that would not end by then, judged by the mean of those
             before it; the first always runs [min].
+        first_seed: of the first round; others count up from it.
         settled: asked after each round with all records of each side; a reason ends the runs.
 
     Raises:
@@ -69,7 +73,9 @@ def run_interleaved(
     for side in sides:
         with _naming(side):
             check_arguments(
-                _arguments(side, seed=0), python=side.python, package_root=side.package_root
+                _arguments(side, seed=first_seed),
+                python=side.python,
+                package_root=side.package_root,
             )
     if line := load_now():
         say(line)
@@ -78,14 +84,17 @@ def run_interleaved(
     turns = [*zip(sides, (output_dir / name for name in ascii_uppercase), found, strict=False)]
     what = "pair" if len(sides) == 2 else "round"
     while True:
-        seed = len(found[0])
-        for side, folder, records in turns if seed % 2 == 0 else reversed(turns):
-            progress(f"{what} {seed + 1}: running {side.name}", only_terminal=seed > 0)
-            records.append(_run(side, seed=seed, folder=folder))
+        done = len(found[0])
+        for side, folder, records in turns if done % 2 == 0 else reversed(turns):
+            progress(f"{what} {done + 1}: running {side.name}", only_terminal=done > 0)
+            records.append(_run(side, seed=first_seed + done, folder=folder))
+        if changed := [side.name for side, _, records in turns if _has_changed(records)]:
+            say(f"the code of {changed[0]} changed; {what} {done + 1} is left out, and runs end")
+            return [records[:-1] for records in found]
         first, *others = (f"{side.name} {_speed(its[-1])}" for side, _, its in turns)
-        say(f"{what} {seed + 1}: {', '.join([f'{first} samples/s', *others])}")
+        say(f"{what} {done + 1}: {', '.join([f'{first} samples/s', *others])}")
         reason = settled(found) or _out_of_time(
-            monotonic() - started, seed + 1, max_minutes, what=what
+            monotonic() - started, done + 1, max_minutes, what=what
         )
         if reason:
             say(reason)
@@ -119,6 +128,11 @@ def _run(side: Side, *, seed: int, folder: Path) -> RunRecord:
             ended = "was " * (record.status == "interrupted") + record.status
             raise RunFailedError(f"the run with seed {seed} {ended}{why}: {path}")
     return record
+
+
+def _has_changed(records: Sequence[RunRecord]) -> bool:
+    """Whether the last run had other code of the user's own than the first."""
+    return sources_text(records[-1].code) != sources_text(records[0].code)
 
 
 def _arguments(side: Side, *, seed: int) -> list[str]:

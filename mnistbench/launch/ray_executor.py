@@ -50,8 +50,9 @@ _PROBE = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False)"
 class RayExecutor:
     """Runs each cell as a task of Ray, in a child process of one of its workers.
 
-    Every node needs this version of mnistbench, and the data in the folder named by its own
-    ``MNISTBENCH_DATA_DIR``, else by this process's. A cell whose node or worker dies is run again
+    Every node needs this version of mnistbench, the data in the folder named by its own
+    ``MNISTBENCH_DATA_DIR``, else by this process's, and for code and data of the user's own this
+    working directory. A cell whose node or worker dies is run again
     on another. A cell that has a node to itself is measured alone; others are on record as not.
     """
 
@@ -201,7 +202,13 @@ def _submit(cell: Cell, request: Request) -> Any:
         max_retries=_LOST_NODES,
         scheduling_strategy="SPREAD",
     )
-    return task.remote(_placed(cell), request=request, told=told_workers(), version=__version__)
+    return task.remote(
+        _placed(cell),
+        request=request,
+        told=told_workers(),
+        version=__version__,
+        work_dir=str(Path.cwd()),
+    )
 
 
 def _placed(cell: Cell) -> Cell:

@@ -96,7 +96,7 @@ def told_workers() -> dict[str, str]:
 
 
 def run_on_worker(
-    cell: Cell, *, request: Request, told: Mapping[str, str], version: str
+    cell: Cell, *, request: Request, told: Mapping[str, str], version: str, work_dir: str
 ) -> Attempt:
     """Run `cell` in a child of this worker of Ray, and give what it left.
 
@@ -105,6 +105,7 @@ def run_on_worker(
         request: what Ray has granted.
         told: variables that the worker's own go over.
         version: of the mnistbench that sends it.
+        work_dir: where the sweep was started; the run works there too, if this node has it.
 
     Raises:
         KeyboardInterrupt: the task was cancelled; the child has ended.
@@ -115,16 +116,21 @@ def run_on_worker(
     os.environ.pop("OMP_NUM_THREADS", None)  # Ray's, which a run would take for the user's
     os.environ.update({name: value for name, value in told.items() if name not in os.environ})
     with TemporaryDirectory(prefix="mnistbench-") as folder:
-        return _run(cell, request, Path(folder))
+        attempt = _run(cell, request, Path(folder), work_dir=Path(work_dir))
+    if attempt.refused and not Path(work_dir).is_dir():
+        more = f"; {work_dir}, where the sweep was started, is not on its node"
+        return attempt._replace(error=f"{attempt.error}{more}")
+    return attempt
 
 
-def _run(cell: Cell, request: Request, folder: Path) -> Attempt:
+def _run(cell: Cell, request: Request, folder: Path, *, work_dir: Path) -> Attempt:
     own, threads = attempt_folder(folder, cell), int(request.num_cpus) // cell.num_processes
     child = start_cell(
         cell,
         folder=own,
         num_threads=None if request.num_cpus >= usable_cores() else max(1, threads),
         shared_cores=not _has_the_machine(request),
+        work_dir=work_dir if work_dir.is_dir() else None,
     )
     try:
         while child.status is None:

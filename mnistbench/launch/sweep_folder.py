@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import Field
 
 from mnistbench.launch.cells import Cell
-from mnistbench.recorder.redaction import redacted
+from mnistbench.recorder.redaction import redacted, values_redacted
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable, lock_file, no_link, write_whole
 from mnistbench.schema.record import RunRecord
@@ -40,11 +40,15 @@ _MAX_PLAN_BYTES = 256 * 2**20
 
 
 class PlannedCell(StrictModel):
-    """A cell as ``sweep.json`` names it: values that differ from the defaults of `RunConfig`."""
+    """A cell as ``sweep.json`` names it: values that differ from the defaults of `RunConfig`.
+
+    `code` tells the contents of the user's own components.
+    """
 
     id: str
     values: dict[str, Any]
     num_processes: int = Field(ge=1)
+    code: str | None = None
 
 
 class SweepPlan(StrictModel):
@@ -153,9 +157,15 @@ class SweepFolder:
         before = SweepPlan.load(path) if path.exists() else SweepPlan()
         planned = {cell.id: cell for cell in before.cells}
         for cell in cells:
+            values = values_redacted(cell.values) if cell.config.anonymize else cell.values
             planned.setdefault(
                 cell.id,
-                PlannedCell(id=cell.id, values=cell.values, num_processes=cell.num_processes),
+                PlannedCell(
+                    id=cell.id,
+                    values=values,
+                    num_processes=cell.num_processes,
+                    code=cell.code,
+                ),
             )
         asked = dict(grid)
         if any(cell.config.anonymize for cell in cells):

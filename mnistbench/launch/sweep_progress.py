@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from time import monotonic
+from typing import Any
 
 from mnistbench.launch.cells import Cell, as_text
 from mnistbench.recorder.core_use import load_now
+from mnistbench.schema.component import flat_arguments
 from mnistbench.schema.record import RunRecord
 
 __all__ = ["Progress", "duration", "names", "time_left_s"]
@@ -71,13 +73,19 @@ class Progress:
 def names(cells: Sequence[Cell]) -> dict[str, str]:
     """What tells each of `cells` from the others, by its id; of one alone, its slug."""
     values = [
-        {**cell.config.model_dump(mode="json"), "processes": cell.num_processes} for cell in cells
+        {**flat_arguments(cell.config.model_dump(mode="json")), "processes": cell.num_processes}
+        for cell in cells
     ]
-    varying = [name for name in values[0] if len({str(one[name]) for one in values}) > 1]
+    known = dict.fromkeys(name for one in values for name in one)
+    varying = [name for name in known if len({str(one.get(name)) for one in values}) > 1]
     return {
-        cell.id: ", ".join(f"{name} {as_text(one[name])}" for name in varying) or cell.slug
+        cell.id: ", ".join(f"{k} {_text(one[k])}" for k in varying if k in one) or cell.slug
         for cell, one in zip(cells, values, strict=True)
     }
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else as_text(value)
 
 
 def time_left_s(elapsed_s: float, *, num_ended: int, num_left: int, jobs: int) -> float:

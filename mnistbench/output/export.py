@@ -18,6 +18,7 @@ from mnistbench.analysis.repeats import counted
 from mnistbench.analysis.rules import score_rules
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import APPLIES_TO, is_read
+from mnistbench.schema.provenance import sources_text
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
 
@@ -38,7 +39,7 @@ IDENTITY = (
     *("recipe", "recipe_changed", "model", "loss", "optimizer", "lr", "momentum", "weight_decay"),
     *("lr_schedule", "global_batch_size", "per_device_batch_size", "lr_scaling", "lr_factor"),
     *("precision", "loop", "execution_mode", "loader", "dataset", "source", "eval_split"),
-    *("device", "device_name", "num_processes", "num_threads", "launcher", "commit"),
+    *("device", "device_name", "num_processes", "num_threads", "launcher", "commit", "code"),
     *("run_ids", "seeds", "n", "num_seeds", "completed", "status"),
     *("unstable_runs", "runs_beside_others", "profiled_runs", "runs_that_stood_still", "epochs"),
 )
@@ -138,6 +139,7 @@ def _identity(group: Runs, *, per_run: bool) -> Row:
         "execution_mode": environment.get("loop_floor"),
         "device": environment.get("device_type"),
         "commit": None if commit == "unknown" else commit,
+        "code": sources_text(first.code),
         **{name: environment.get(name) for name in ("device_name", "num_threads", "launcher")},
     }
     told = {k: v for k, v in first.config.items() if _is_read(k, first.config)} | found
@@ -150,7 +152,9 @@ def _settings(record: RunRecord) -> Row:
     return {
         name.replace(" ", "_"): _plain(value)
         for name, value in identity(record).items()
-        if name not in _TOLD_ELSEWHERE and _is_read(name, record.config)
+        if name not in _TOLD_ELSEWHERE
+        and not name.startswith("code of ")
+        and _is_read(name, record.config)
     }
 
 

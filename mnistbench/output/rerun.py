@@ -8,6 +8,7 @@ from typing import Any
 
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import is_read
+from mnistbench.schema.plain_yaml import yaml_word
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.training_fields import BOOKKEEPING, as_left_to_the_run
 from mnistbench.workload.recipes import over_recipe
@@ -21,8 +22,11 @@ _MAIN_PROCESS = (
     *("--main_process_ip", _HOST, "--main_process_port", _PORT),
 )
 _SAID_OTHERWISE = BOOKKEEPING | {"recipe", "seed", "num_seeds"}
-_CANNOT_BE_NONE = {"global_batch_size", "per_device_batch_size", "compile", "cuda_graph"}
-"""Fields that no flag sets to none: of the first two the other says so, a switch is on or off."""
+_CANNOT_BE_NONE = {
+    *("global_batch_size", "per_device_batch_size", "compile", "cuda_graph", "val_size"),
+}
+"""Fields that no flag sets to none: of the first two the other says so, a switch is on or off, and
+the images of val are left to the run."""
 
 
 def rerun_commands(group: Sequence[RunRecord]) -> list[str]:
@@ -110,6 +114,8 @@ def _flag(name: str, value: Any) -> list[str]:
         return [f"--{flag}" if value else f"--no-{flag}"]
     if isinstance(value, tuple):
         return [f"--{flag}", *map(str, value)]
+    if isinstance(value, dict):
+        return [f"--{flag}", *(f"{its}={yaml_word(one)}" for its, one in value.items())]
     return [f"--{flag}", str(value)]
 
 

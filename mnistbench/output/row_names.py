@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mnistbench.analysis.grouping import differences, identify, run_name, settings_apart
 from mnistbench.analysis.number_text import numbered, setting_text, told_apart
+from mnistbench.schema.component import short_name
 from mnistbench.schema.escaping import brief
 from mnistbench.schema.record import RunRecord
 
@@ -17,20 +18,23 @@ _SHORT = {"global_batch_size": "batch"}
 
 
 def name_columns(groups: Sequence[Sequence[RunRecord]]) -> list[dict[str, str]]:
-    """The recipe, or model and loss, of each group, and the settings that set groups apart.
+    """The recipe, or short model and loss, of each group, and the settings that set groups apart.
 
     No two the same. Where such settings are many, they are in one column.
     """
     firsts = [group[0] for group in groups]
-    told = {"model", "loss"}
+    told = ("model", "loss")
     bare = all(r.recipe is None and all(map(r.config.get, told)) for r in firsts)
     apart = settings_apart(groups)
     if len(apart[0]) > _MOST_COLUMNS:
         apart = [{"differs in": text} for text in differences(groups)]
+    named = [
+        {k: short_name(str(r.config[k])) for k in told} if bare else {"recipe": run_name(r)}
+        for r in firsts
+    ]
     rows = [
-        ({k: str(r.config[k]) for k in ("model", "loss")} if bare else {"recipe": run_name(r)})
-        | {_SHORT.get(k, k): v for k, v in settings.items()}
-        for r, settings in zip(firsts, apart, strict=True)
+        name | {_SHORT.get(k, k): v for k, v in settings.items()}
+        for name, settings in zip(named, apart, strict=True)
     ]
     for name, texts in _seen(groups).items():
         if len(set(texts)) > 1:

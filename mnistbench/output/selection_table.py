@@ -1,10 +1,10 @@
-"""The choice of a grid as text: its configurations in order, the winner, and how sure that is."""
+"""The choice of a grid, or of each of several, as text: what is best, and how sure that is."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from mnistbench.analysis.best_config import Candidate, Selection, check_metric, select
 from mnistbench.analysis.comparison_text import shift_text
@@ -21,7 +21,7 @@ from mnistbench.output.screen import WIDE, Screen
 from mnistbench.output.tables import TableFormat, data_text
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["check_metric", "render_selection"]
+__all__ = ["Tuned", "check_metric", "render_selection", "render_tuned"]
 
 _SURE = 0.95
 _MOST_NAMED = 3
@@ -56,6 +56,85 @@ def render_selection(
     screen = screen.in_format(table_format)
     table = screen.table(rows, names=names[0])
     return "\n\n".join([table, screen.lines(_headlines(chosen)), screen.lines(notes)])
+
+
+class Tuned(NamedTuple):
+    """What was chosen for one contender of a comparison.
+
+    Attributes:
+        name: of the contender.
+        chosen: among its configurations.
+        values: what was searched, by name, of each of the candidates.
+        file: where the best was written.
+        notes: what has to be said of it.
+        at_end: the best learning rate is the first or the last that was tried.
+    """
+
+    name: str
+    chosen: Selection
+    values: Sequence[Mapping[str, str]]
+    file: str
+    notes: Sequence[str]
+    at_end: bool
+
+
+def render_tuned(
+    found: Sequence[Tuned],
+    *,
+    by: str,
+    command: str,
+    table_format: TableFormat,
+    screen: Screen = WIDE,
+) -> str:
+    """The best configuration of each contender, a value of `by`, and the `command` to go on with.
+
+    A reader may have to copy that, so it is in one line however narrow the screen is.
+    """
+    if table_format in {"csv", "json"}:
+        rows = [_tuned_export(one, by) for one in found]
+        if table_format == "csv":
+            return data_text(rows, table_format)
+        return json.dumps({"by": by, "rows": rows, "next": command}, indent=1, allow_nan=False)
+    screen = screen.in_format(table_format)
+    table = screen.table([_tuned_cells(one, by) for one in found], names=[by])
+    told = [f"{one.name}: {note}" for one in found for note in (_tuned_choice(one), *one.notes)]
+    notes = dict.fromkeys(note for one in found for note in _notes(one.chosen))
+    fenced = f"```sh\n{command}\n```" if screen.is_markdown else f"  {command}"
+    parts = [table, screen.lines(told), screen.lines([*notes]), f"next:{screen.end}{fenced}"]
+    return "\n\n".join(parts)
+
+
+def _tuned_cells(tuned: Tuned, by: str) -> dict[str, str]:
+    """A row of the table: column -> text."""
+    figures = _cells(tuned.chosen.winner, tuned.chosen)
+    del figures["status"]
+    return {by: tuned.name, **tuned.values[0], **figures, "tried": str(len(tuned.values))}
+
+
+def _tuned_choice(tuned: Tuned) -> str:
+    """The best, how sure that is, and the one behind it."""
+    chosen, (best, *others) = tuned.chosen, (_settings_text(values) for values in tuned.values)
+    behind = ""
+    if chosen.change:
+        change = shift_text(chosen.change, METRICS[chosen.metric])
+        behind = f"; runner-up: {others[0]}, against the best {change}"
+    return f"{best} ({_confidence_text(chosen)}){behind}"
+
+
+def _settings_text(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {text}" for name, text in values.items())
+
+
+def _tuned_export(tuned: Tuned, by: str) -> dict[str, Any]:
+    """A row of plain values."""
+    best, choice = _export(tuned.chosen)[0], _choice(tuned.chosen)
+    told = ("confidence", "why_unsure", "relative", "change", "low", "high")
+    return (
+        {by: tuned.name, "file": tuned.file, **tuned.values[0], "metric": tuned.chosen.metric}
+        | {name: value for name, value in best.items() if name.startswith("score")}
+        | {name: choice[name] for name in told}
+        | {"num_tries": len(tuned.values), "seeds": best["seeds"], "at_end": tuned.at_end}
+    )
 
 
 def _choice(chosen: Selection) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, get_args
 
@@ -23,6 +24,7 @@ from mnistbench.schema.names import (
 
 __all__ = [
     "ARGUMENTS_OF",
+    "OWN_FIELDS",
     "Arguments",
     "DataShape",
     "DatasetRef",
@@ -32,10 +34,12 @@ __all__ = [
     "OptimizerRef",
     "Reference",
     "ScheduleRef",
+    "flat_arguments",
     "is_data_path",
     "is_own",
     "is_reference",
     "parse_reference",
+    "short_name",
 ]
 
 ARGUMENTS_OF = {
@@ -44,7 +48,10 @@ ARGUMENTS_OF = {
     "optimizer": "optimizer_args",
     "dataset": "dataset_args",
 }
-"""Fields that take a reference -> the field of its arguments."""
+"""Fields that take a reference and arguments of it -> the field of these."""
+
+OWN_FIELDS = (*ARGUMENTS_OF, "lr_schedule")
+"""All fields that take a reference."""
 
 _IDENTIFIERS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 _LONGEST = 200  # letters
@@ -112,6 +119,24 @@ def parse_reference(text: str) -> Reference:
     return Reference(place, attribute, is_file)
 
 
+def short_name(value: str) -> str:
+    """The attribute of a reference, the last part of a path, or a built-in name as it is."""
+    name = value.rpartition(":")[2] if is_reference(value) else value
+    parts = re.split(r"[/\\]", name.rstrip("/\\")) if is_data_path(value) else [name]
+    return parts[-1].removesuffix(".npz") or value
+
+
+def flat_arguments(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` of a configuration with ``loss_args.q`` for ``q`` of ``loss_args``, and so on."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in ARGUMENTS_OF.values() and isinstance(value, Mapping):
+            flat |= {f"{name}.{argument}": one for argument, one in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
 @dataclass(frozen=True)
 class OneOf:
     """Marks a text that is one of the `names` of a literal type, or of the user's own.
@@ -140,11 +165,23 @@ class OneOf:
                 return value
             if self.takes_paths and is_data_path(value):
                 return value
+            if isinstance(value, str) and "." in value and value not in self.choices:
+                raise ValueError(_almost(value, self.takes_paths))
             return named(value)
 
         return core_schema.no_info_wrap_validator_function(
             check, handler.generate_schema(self.names)
         )
+
+
+def _almost(value: str, takes_paths: bool) -> str:
+    """What to write for a `value` that is no reference, but was meant to be one."""
+    if value.endswith(".py"):
+        return f"write {value}:NAME, with the name of what to take from it"
+    if takes_paths:
+        return f"should be a built-in name, FILE.npz, FOLDER/ or MODULE:FUNCTION (got {value!r})"
+    module, _, attribute = value.rpartition(".")
+    return f"write {module}:{attribute}, with a colon before what the module has"
 
 
 ModelRef = Annotated[str, OneOf(ModelName)]

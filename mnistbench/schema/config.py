@@ -191,6 +191,9 @@ class RunConfig(WorkloadConfig):
         check_known_split(self)
         return self
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())  # arguments are mappings
+
     def __setattr__(self, name: str, value: Any) -> None:
         raise InputError(f"{name}: a RunConfig is frozen; make another one with the other value")
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from mnistbench.schema.component import is_own, is_reference
+from mnistbench.schema.component import ARGUMENTS_OF, is_own, is_reference
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.workload_config import WorkloadConfig
 
 __all__ = [
     "APPLIES_TO",
     "FAST_LOOP_FIELDS",
+    "OWN",
     "check_applies",
     "check_batch",
     "check_known_split",
@@ -20,7 +21,7 @@ __all__ = [
     "num_val",
 ]
 
-_OWN = "one of your own"
+OWN = "one of your own"
 """Stands in `APPLIES_TO` for every reference to code of the user's."""
 
 TRAIN_IMAGES: Mapping[str, int] = {
@@ -62,7 +63,7 @@ APPLIES_TO: Mapping[str, tuple[str, frozenset[str]]] = {
     "beta2": ("optimizer", frozenset({"adam", "adamw", "muon"})),
     "lr_warmup_steps": (
         "lr_schedule",
-        frozenset({"constant", "step", "exponential", "cosine", "linear", _OWN}),
+        frozenset({"constant", "step", "exponential", "cosine", "linear", OWN}),
     ),
     "lr_decay": ("lr_schedule", frozenset({"step", "exponential"})),
     "lr_decay_epochs": ("lr_schedule", frozenset({"step"})),
@@ -88,10 +89,10 @@ def is_read(name: str, values: Mapping[str, Any]) -> bool:
         return True
     field, choices = APPLIES_TO[name]
     chosen = values[field] if isinstance(values[field], list | tuple) else [values[field]]
-    return not choices.isdisjoint(_OWN if is_reference(one) else str(one) for one in chosen)
+    return not choices.isdisjoint(OWN if is_reference(one) else str(one) for one in chosen)
 
 
-def check_applies(given: Iterable[str], config: WorkloadConfig) -> None:
+def check_applies(given: Mapping[str, Any], config: WorkloadConfig) -> None:
     """Check that each field of `config` that was `given` is read.
 
     One that is read by nothing is a mistake of whoever asked for it; in a recipe or a file it is
@@ -100,19 +101,26 @@ def check_applies(given: Iterable[str], config: WorkloadConfig) -> None:
     Raises:
         InputError: the choices of `config` do not read it.
     """
-    for name in given:
-        field, choices = APPLIES_TO.get(name, ("", frozenset()))
-        if field and not is_read(name, {field: getattr(config, field)}):
+    for name in [name for name in given if name in APPLIES_TO]:
+        field = APPLIES_TO[name][0]
+        if not is_read(name, {field: getattr(config, field)}):
             flag, value = f"--{field.replace('_', '-')}", getattr(config, field)
             without = f"with {flag} {value}" if value != () else f"without {flag}"
-            raise InputError(
-                f"{name}: has no effect {without}; it is read by {', '.join(sorted(choices))}"
-            )
+            raise InputError(f"{name}: has no effect {without}; {_mend(name, given[name], config)}")
+
+
+def _mend(name: str, value: Any, config: WorkloadConfig) -> str:
+    """What to write in place of `name`, which the chosen component does not read."""
+    field, choices = APPLIES_TO[name]
+    if field in ARGUMENTS_OF and is_reference(getattr(config, field)):
+        arguments = f"--{field}-args {name}={str(value).lower()}"
+        return f"if your own takes it, write {arguments}"
+    return f"it is read by {', '.join(sorted(choices))}"
 
 
 def num_val(config: WorkloadConfig, num_images: int) -> int:
     """Images of val, of a training file of `num_images`: by default a sixth, 10,000 at most."""
-    return min(10_000, num_images // 6) if config.val_size is None else config.val_size
+    return min(10_000, max(1, num_images // 6)) if config.val_size is None else config.val_size
 
 
 def check_split(config: WorkloadConfig, num_images: int, *, num_processes: int = 1) -> None:

@@ -6,6 +6,7 @@ A word without quotes is what the core schema of YAML 1.2 says: ``no`` and ``1:3
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ import yaml
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import MAX_DEPTH, read_text
 
-__all__ = ["read_yaml", "yaml_text"]
+__all__ = ["read_yaml", "yaml_text", "yaml_value", "yaml_word"]
 
 _MAX_BYTES = 2**16
 _ODD = (ValueError, ArithmeticError, AttributeError, LookupError, TypeError)
@@ -31,7 +32,30 @@ def read_yaml(path: Path, *, what: str) -> Any:
         InputError: as `read_text`, above 64 KiB, or malformed: nested more than `MAX_DEPTH` deep,
             with an alias, with a key twice, or with a value that no flag could be given.
     """
-    text = read_text(path, max_bytes=_MAX_BYTES, what=what)
+    return _read(read_text(path, max_bytes=_MAX_BYTES, what=what), where=str(path))
+
+
+def yaml_value(text: str, *, of: str) -> Any:
+    """What one word of a command line stands for: ``0.5``, ``true``, ``relu``, ``[0.9, 0.99]``.
+
+    Raises:
+        InputError: as `read_yaml`, or nothing stands there; it begins with `of`.
+    """
+    value = _read(text[:_MAX_BYTES], where=of)
+    if value is None and text not in ("null", "~"):
+        raise InputError(f"{of}: has no value (got {text!r}); write null, or a text in quotes")
+    return value
+
+
+def yaml_word(value: Any) -> str:
+    """`value` as one line, that `yaml_value` and any other reader of YAML read back."""
+    text: str = yaml.dump(
+        value, Dumper=_PlainDumper, default_flow_style=True, width=math.inf, sort_keys=False
+    )
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _read(text: str, *, where: str) -> Any:
     try:
         value = _parsed(text)
         _check(value)
@@ -39,9 +63,9 @@ def read_yaml(path: Path, *, what: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "not valid"
-        raise InputError(f"{path}{line}: malformed YAML: {problem}") from None
+        raise InputError(f"{where}{line}: malformed YAML: {problem}") from None
     except _ODD as error:
-        raise InputError(f"{path}: malformed YAML: {error}") from None
+        raise InputError(f"{where}: malformed YAML: {error}") from None
     return value
 
 

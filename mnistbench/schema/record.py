@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from mnistbench.schema.insight import Profile, StepCosts, Telemetry
 from mnistbench.schema.open_mappings import KnownConfig, KnownEnvironment, Name, checked
+from mnistbench.schema.provenance import CodeInfo, Component, DatasetInfo, RecipeInfo, Source
 from mnistbench.schema.strict_model import StrictModel
 
 __all__ = [
@@ -63,8 +64,6 @@ Phase = Literal[
 PHASES: tuple[Phase, ...] = Phase.__args__  # type: ignore[attr-defined]
 """The clock ledger's columns, in the order in which a run meets them."""
 
-Source = Literal["local", "downloaded", "generated", "function"]
-Component = Literal["model", "loss", "optimizer", "lr_schedule", "dataset"]
 Status = Literal["completed", "diverged", "interrupted", "failed"]
 StopSignal = Literal["SIGINT", "SIGTERM", "SIGHUP"]
 
@@ -78,54 +77,6 @@ _Number = Annotated[float, Strict()]
 
 Were they strict by their own configuration, they would not be made of what JSON holds.
 """
-
-
-class RecipeInfo(StrictModel):
-    """The recipe a run started from, and which of its values were changed."""
-
-    name: Name
-    source: str
-    claim: str | None = None
-    claimed_accuracy: float | None = Field(None, ge=0, le=1)
-    changed: list[str] = Field(default_factory=list)
-
-
-class DatasetInfo(StrictModel):
-    """The data a run really used; counts are images, `sha256` is of all pixels and labels.
-
-    Of records since version 2 of this package: `image_shape` is channels, height and width, the
-    last two in pixels; `class_counts` are images of each class in the training file; `pixel_mean`
-    and `pixel_std` were used, for each channel; `num_duplicates` images of test are also in train,
-    and ``None`` where nobody looked.
-    """
-
-    name: Name
-    source: Source
-    sha256: str
-    num_train: int = Field(ge=0)
-    num_val: int = Field(ge=0)
-    num_test: int = Field(ge=0)
-    image_shape: Annotated[list[int], Field(min_length=3, max_length=3)] | None = None
-    num_classes: int | None = Field(None, ge=1)
-    class_counts: list[int] | None = None
-    pixel_mean: list[float] | None = None
-    pixel_std: list[float] | None = None
-    num_duplicates: int | None = Field(None, ge=0)
-
-
-class CodeInfo(StrictModel):
-    """Code of the user's own that a run used for one of its components.
-
-    `sha256` is of its source, with the files beside it that it imports; ``None`` where there is no
-    source to be read. `version` is of the installed package that it came from. `files` are copies
-    in the folder ``code`` of the run's.
-    """
-
-    component: Component
-    reference: str
-    sha256: str | None = None
-    version: str | None = None
-    files: list[Name] = Field(default_factory=list)
 
 
 @dataclass(config=_POINT, frozen=True, slots=True, kw_only=True)

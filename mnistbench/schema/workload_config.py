@@ -39,10 +39,10 @@ class WorkloadConfig(BaseModel):
     """Recipe to start from (--list-recipes)."""
 
     dataset: DatasetRef = "auto"
-    """Data set; auto finds or downloads MNIST, else uses synthetic. Of your own: FILE.npz, FOLDER/,
-    or MODULE:FUNCTION."""
+    """Data set, or FILE.npz, FOLDER/ or MODULE:FUNCTION; auto finds or downloads MNIST, else uses
+    synthetic."""
     dataset_args: Arguments = {}
-    """Arguments of a --dataset of your own, such as size=100 [name=value]."""
+    """Arguments of your own --dataset."""
     data_dir: str | None = Field(None, min_length=1)
     """Folder of the data sets. Default: $MNISTBENCH_DATA_DIR, else the user's cache."""
     synthetic_train_size: int = Field(60_000, ge=1, le=MAX_COUNT)
@@ -73,9 +73,9 @@ class WorkloadConfig(BaseModel):
     """Standard deviation of the displacements, for augment elastic [pixels]."""
 
     model: ModelRef = "simple-cnn"
-    """Network. Of your own: MODULE:CLASS or FILE.py:CLASS."""
+    """Network, or your own MODULE:CLASS."""
     model_args: Arguments = {}
-    """Arguments of a --model of your own, such as width=32 [name=value]."""
+    """Arguments of your own --model, such as width=32; each replaces that of --config."""
     conv_layers: int = Field(2, ge=2, le=4)
     """Convolutions of model cnn [layers]."""
     linear_layers: int = Field(2, ge=2, le=4)
@@ -94,15 +94,15 @@ class WorkloadConfig(BaseModel):
     """Share of hidden units dropped in models cnn and mlp [fraction]."""
 
     loss: LossRef = "cross-entropy"
-    """Loss. Of your own: MODULE:FUNCTION or FILE.py:FUNCTION."""
+    """Loss, or your own MODULE:FUNCTION."""
     loss_args: Arguments = {}
-    """Arguments of a --loss of your own, such as q=0.7 [name=value]."""
+    """Arguments of your own --loss."""
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     """Probability spread over all classes by losses label-smoothing and kl [fraction]."""
     optimizer: OptimizerRef = "sgd"
-    """Optimizer. Of your own: MODULE:CLASS or FILE.py:CLASS, such as torch.optim:NAdam."""
+    """Optimizer, or your own MODULE:CLASS, such as torch.optim:NAdam."""
     optimizer_args: Arguments = {}
-    """Arguments of an --optimizer of your own, such as betas=[0.9,0.99] [name=value]."""
+    """Arguments of your own --optimizer, beside lr."""
     lr: float = Field(0.01, gt=0, le=1e4)
     """Learning rate at the schedule's peak."""
     momentum: float = Field(0.5, ge=0, lt=1)
@@ -116,8 +116,7 @@ class WorkloadConfig(BaseModel):
     weight_decay: float = Field(0.0, ge=0, le=10)
     """Weight decay of a built-in optimizer."""
     lr_schedule: ScheduleRef = "constant"
-    """Schedule of the learning rate, computed from the step number. Of your own: MODULE:FUNCTION
-    or FILE.py:FUNCTION."""
+    """Schedule of the learning rate by step, or your own MODULE:FUNCTION."""
     lr_warmup_steps: int = Field(0, ge=0, le=MAX_COUNT)
     """Steps of linear warm-up, for all schedules but one-cycle [steps]."""
     lr_decay: float = Field(0.7, gt=0, le=1)

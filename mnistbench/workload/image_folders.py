@@ -20,7 +20,6 @@ from PIL import Image, UnidentifiedImageError
 from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
 from tqdm.contrib.concurrent import thread_map
 
-from mnistbench.schema.errors import first_line
 from mnistbench.schema.files import cache_folder, opened, why, written_aside
 from mnistbench.schema.suggestions import did_you_mean
 from mnistbench.workload.own_arrays import NAMES
@@ -82,20 +81,19 @@ def _files(folder: Path) -> list[tuple[str, int]]:
             labels = {name: classes.index(name) for name in names}
             found = make_dataset(folder / split, labels, extensions=IMG_EXTENSIONS)
         except OSError as error:
-            raise ValueError(_other_layout(folder, error)) from None
+            raise ValueError(_other_layout(folder, f"{split}: {why(error)}")) from None
         if len(classes) < 2:
             raise ValueError(f"train has one class only, {classes[0]}; there is nothing to learn")
         files += [(Path(path).relative_to(folder).as_posix(), label) for path, label in found]
     return files
 
 
-def _other_layout(folder: Path, error: OSError) -> str:
+def _other_layout(folder: Path, said: str) -> str:
     if not folder.is_dir():
         near = did_you_mean(folder.name, (one.name for one in folder.parent.glob("*/")))
         return f"there is no such folder{near}"
     there = ", ".join(sorted(one.name for one in folder.iterdir())[:8]) or "nothing"
-    rule = "pictures belong into train/CLASS/ and test/CLASS/"
-    return f"{first_line(error)}; {rule}, and there is {there}"
+    return f"{said}; pictures belong into train/CLASS/ and test/CLASS/, and there is {there}"
 
 
 def _header(folder: Path, name: str) -> tuple[bytes, tuple[int, int], bool]:

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mnistbench.schema.component import is_reference
 from mnistbench.schema.config import RunConfig
+from mnistbench.workload.own_components import own_loss
 
 __all__ = ["LOSSES", "LossFn", "build_loss"]
 
@@ -28,12 +30,14 @@ _POLY1_EPSILON = 1.0
 
 
 def build_loss(config: RunConfig) -> LossFn:
-    """The loss function named by ``config.loss``.
+    """The loss function that ``config.loss`` names.
+
+    A module of the user's own is on the CPU still.
 
     It takes logits float ``[B, C]`` and labels int64 ``[B]`` in ``[0, C)`` and gives a scalar, the
     mean over the batch, in the logits' type.
     """
-    return LOSSES[config.loss](config)
+    return own_loss(config) if is_reference(config.loss) else LOSSES[config.loss](config)
 
 
 def _one_hot(labels: Tensor, logits: Tensor) -> Tensor:

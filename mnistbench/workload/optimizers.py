@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from mnistbench.schema.component import is_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.workload.muon import MuonAdamW
+from mnistbench.workload.own_components import own_optimizer
 
-__all__ = ["OPTIMIZERS", "build_optimizer"]
+__all__ = ["OPTIMIZERS", "build_optimizer", "set_lr"]
 
 
 def build_optimizer(
@@ -21,10 +23,25 @@ def build_optimizer(
 
     `fused` has sgd, adam and adamw update all weights in one kernel; ``None`` is torch's choice.
 
-    Build it once the model is on its device. Its learning rate starts at ``config.lr``; set
-    ``group["lr"]`` in every one of its ``param_groups`` to follow a schedule.
+    Build it once the model is on its device. Its learning rate starts at ``config.lr``; `set_lr`
+    follows a schedule.
     """
+    if is_reference(config.optimizer):
+        return own_optimizer(model, config)
     return OPTIMIZERS[config.optimizer](model, config, fused)
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of all groups; one with an ``lr_scale`` has that multiple of `lr`.
+
+    A rate that is a tensor stays the same tensor.
+    """
+    for group in optimizer.param_groups:
+        rate = lr * group.get("lr_scale", 1.0)
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 _Builder = Callable[[nn.Module, RunConfig, bool | None], torch.optim.Optimizer]

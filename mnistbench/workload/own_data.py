@@ -32,6 +32,7 @@ from mnistbench.workload.own_arrays import NAMES, checked
 
 __all__ = ["load_own", "own_name"]
 
+_WRITE_ONE = "write a function that returns x_train, y_train, x_test, y_test"
 _ORDER_SEED = 20  # any: it has to be the same on every machine, for ever
 
 
@@ -43,15 +44,10 @@ def own_name(dataset: str) -> str:
 
 
 def load_own(config: RunConfig, data_dir: Path) -> LoadedDataset:
-    """Read and check data of the user's own, and put the training images into one fixed order.
+    """Read and check data of the user's own; torchvision's classes have theirs in `data_dir`.
 
-    val is cut off their end, and users have them sorted by class. The order depends on their number
-    alone. With the mapped loader they are written to a file in the user's cache.
-
-    Args:
-        config: `dataset`, `dataset_args`, `loader`, `pixel_mean`, `pixel_std` and the sizes that
-            `check_split` compares are read.
-        data_dir: where torchvision's classes have their files.
+    The training images get one order, which depends on their number alone: val is cut off their
+    end, and users have them sorted by class. The mapped loader's lie in the user's cache.
 
     Raises:
         InputError: there are no such data, or they are of no use.
@@ -112,8 +108,7 @@ def _arrays(path: Path) -> list[npt.NDArray[Any]]:
     try:
         with os.fdopen(opened(path), "rb") as file, np.lib.npyio.NpzFile(file) as archive:
             if missing := [name for name in NAMES if name not in archive]:
-                near = did_you_mean(missing[0], archive) or f"; it has {', '.join(archive)}"
-                raise ValueError(f"has no {missing[0]}{near}")
+                raise ValueError(f"has no {missing[0]}; it has {', '.join(archive) or 'nothing'}")
             return [_member(archive, name) for name in NAMES]
     except FileNotFoundError:
         near = did_you_mean(path.name, (one.name for one in path.parent.glob("*.npz")))
@@ -169,21 +164,25 @@ def _split(
     component: type[VisionDataset], arguments: Mapping[str, Any], data_dir: Path, *, train: bool
 ) -> tuple[Any, Any]:
     """Images and labels of a split, downloaded where they are not there."""
-    given: dict[str, Any] = {"root": str(data_dir), "train": train}
     parameters = inspect.signature(component).parameters
+    given: dict[str, Any] = {"root": str(data_dir)}
     if "split" in parameters and "split" not in arguments:
-        given = {"root": str(data_dir), "split": "train" if train else "test"}
+        given["split"] = "train" if train else "test"
+    elif "train" in parameters or "kwargs" in parameters:
+        given["train"] = train
+    else:
+        raise ValueError(f"tells train from test by nothing; {_WRITE_ONE}")
     if "download" in parameters or "kwargs" in parameters:
         given["download"] = True
     try:
         with downloading():
             found = built_with("dataset", component, arguments, **given)
     except InputError as error:
-        if not isinstance(error.__cause__, OSError):
+        if not isinstance(error.__cause__, OSError | RuntimeError):
             raise
         mend = f"run again with a network, or put its files into {data_dir} (--data-dir)"
         raise InputError(f"{error}; {mend}") from None
     labels = getattr(found, "targets", getattr(found, "labels", None))
     if labels is None or not hasattr(found, "data"):
-        raise ValueError("keeps no arrays (data, and targets or labels); write a function")
+        raise ValueError(f"keeps no arrays, as data and targets or labels; {_WRITE_ONE}")
     return found.data, labels

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mnistbench.schema.component import ARGUMENTS_OF
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.names import RecipeName
 from mnistbench.schema.record import RecipeInfo
@@ -158,15 +159,27 @@ RECIPES: dict[RecipeName, Recipe] = {
 def over_recipe(*layers: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of the recipe that the last of `layers` with one names, and over them `layers`.
 
-    A later layer goes over an earlier one, also with the other of `BATCH_SIZES`.
+    A later layer goes over an earlier one, also with the other of `BATCH_SIZES`. Arguments go over
+    others of their name, and those of a component go with it where a later layer names another.
     """
     name = next((layer["recipe"] for layer in reversed(layers) if "recipe" in layer), None)
     values = dict(RECIPES[name].settings) if isinstance(name, str) and name in RECIPES else {}
     for layer in layers:
         if any(layer.get(size) is not None for size in BATCH_SIZES):
             values = {k: v for k, v in values.items() if k not in BATCH_SIZES}
-        values |= layer
+        values |= {**layer, **_arguments(values, layer)}
     return values
+
+
+def _arguments(below: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of components where `layer` goes over the values `below`."""
+    merged = {}
+    for field, name in ARGUMENTS_OF.items():
+        old, new = below.get(name, {}), layer.get(name, {})
+        if isinstance(old, dict) and isinstance(new, dict) and (old or new):
+            is_other = layer.get(field, below.get(field)) != below.get(field, layer.get(field))
+            merged[name] = new if is_other else old | new
+    return merged
 
 
 def describe(config: RunConfig) -> RecipeInfo | None:

@@ -9,7 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from mnistbench.schema.component import is_reference
 from mnistbench.schema.config import RunConfig
+from mnistbench.schema.errors import InputError
+from mnistbench.schema.user_calls import name_of, user_errors
+from mnistbench.workload.components import load_component
 
 __all__ = ["SCHEDULES", "lr_at", "lr_factor"]
 
@@ -41,18 +45,34 @@ def lr_at(step: int, *, config: RunConfig, num_steps: int, steps_per_epoch: int)
         steps_per_epoch: steps of one pass over the training split.
 
     Returns:
-        A finite learning rate in ``[0, config.lr]``.
+        A finite learning rate of 0 or more; of a built-in schedule ``config.lr`` at most.
 
     Raises:
         ValueError: `step` is negative, or one of the lengths is below 1.
+        InputError: a schedule of the user's own gives no such number.
     """
     if step < 0 or num_steps < 1 or steps_per_epoch < 1:
         raise ValueError(f"no learning rate at {step=} with {num_steps=}, {steps_per_epoch=}")
     warmup = 0 if config.lr_schedule == "one-cycle" else config.lr_warmup_steps
     if step < warmup:
         return config.lr * (step + 1) / (warmup + 1)
-    schedule = SCHEDULES[config.lr_schedule]
+    schedule = _own if is_reference(config.lr_schedule) else SCHEDULES[config.lr_schedule]
     return config.lr * schedule(step - warmup, max(num_steps - warmup, 1), steps_per_epoch, config)
+
+
+def _own(step: int, num_steps: int, steps_per_epoch: int, config: RunConfig) -> float:
+    """What the user's function gives, which has to be a finite number of 0 or more."""
+    schedule = load_component("lr_schedule", config.lr_schedule)
+    step = min(step, num_steps - 1)
+    with user_errors("lr_schedule"):
+        factor = schedule(step, num_steps, steps_per_epoch)
+        value = float(factor) if hasattr(factor, "__float__") else math.nan
+    if not 0 <= value < math.inf:
+        raise InputError(
+            f"lr_schedule: {name_of(schedule)} gives {factor!r} at step {step} of {num_steps}; it "
+            "should give a finite factor of the learning rate, 0 or more"
+        )
+    return value
 
 
 def _step(step: int, _num_steps: int, steps_per_epoch: int, config: RunConfig) -> float:

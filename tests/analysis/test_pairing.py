@@ -132,6 +132,20 @@ def test_several_groups_are_matched_by_configuration_then_by_name(make_record):
     assert rest == [["dnn4-ce"], [], []]
 
 
+def test_what_users_bring_is_matched_without_the_arguments_that_only_it_has(make_record):
+    def own(**config):
+        record = make_record(recipe=None)
+        told = {"recipe": None, "model": "nets:Tiny", "loss_args": {}} | config
+        return record.model_copy(update={"config": record.config | told})
+
+    a = [own(loss="mse", lr=lr) for lr in (0.1, 0.2)]
+    b = [own(loss="nets:gce", loss_args={"q": 0.5}, lr=lr) for lr in (0.2, 0.1)]
+    found = match_groups(a, b, by="loss").found
+    assert [match.name for match in found] == ["Tiny, lr 0.1", "Tiny, lr 0.2"]
+    c = [own(loss="nets:gce", loss_args={"q": 0.7}, lr=lr) for lr in (0.1, 0.2)]
+    assert len(match_groups(b, c, by="loss_args.q").found) == 2
+
+
 def test_revisions_that_know_other_settings_still_match_by_configuration(make_record):
     a = [make_record(0), make_record(0, name="cnn4-ce"), make_record(0, name="cnn4-mse")]
     b = [

@@ -39,6 +39,14 @@ def test_each_value_of_a_key_is_a_side(make_runs, key, values, of, names):
     assert sorted(run.seed for side in sides for run in side.records) == [*range(len(runs))]
 
 
+def test_an_argument_is_a_key(make_runs):
+    runs = make_runs("loss_args", [{"q": 0.7}, {"q": 0.5, "t": [1, 2]}, {"t": [1, 2]}])
+    names = [side.name for side in split(runs, "loss_args.q")]
+    assert names == ["loss_args.q 0.5", "loss_args.q 0.7", "loss_args.q none"]
+    with pytest.raises(InputError, match=r"what varies: .*loss_args\.q \(3 values\)"):
+        split(runs, "loss_args")
+
+
 @pytest.mark.parametrize(
     ("key", "field", "names"),
     [

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from mnistbench.engine import build
 from mnistbench.engine.run import Outcome, Run, TrainingState
 from mnistbench.engine.setting import run_context, start_setting
+from mnistbench.engine.warm_up import warm_up
 from mnistbench.recorder.clock import Ledger
 
 
@@ -13,13 +14,13 @@ def built_run(config, *, warm=True):
     ledger = Ledger()
     context = run_context(start_setting(config, ledger, held=ExitStack()), seed=config.seed)
     state = TrainingState(ledger=ledger, losses=context.no_losses(), timer=context.new_timer())
-    run = Run(context, build._build(context), state, Outcome())
-    return warmed_up(run) if warm else run
+    parts = build.build_parts(context, ledger) if warm else build._build(context)
+    return Run(context, parts, state, Outcome())
 
 
 def warmed_up(run):
     """The same run, warmed up."""
-    return run._replace(parts=build._warm_up(run.context, run.parts))
+    return run._replace(parts=warm_up(run.context, run.parts))
 
 
 def batches(run):

@@ -37,7 +37,9 @@ def test_all_others_are_told_which_process_is_lost(how, told, tmp_path):
         ]
         ended = [process.end(timeout_s=120) for process in started]
     said = [process.stdout.splitlines() or [process.stderr] for process in ended]
-    assert [lines[0] for lines in said] == ["HealthStatus(bad_step=None, signal=2)"] * 3
+    assert [lines[0] for lines in said] == [
+        "HealthStatus(bad_step=None, signal=2, same_weights=True)"
+    ] * 3
     for rank in (0, 2):
         assert ended[rank].returncode == 3
         assert said[rank][1].startswith(f"process {rank} of 3: ")
@@ -71,7 +73,7 @@ def beside_nccl(monkeypatch):
     def all_gather(parts, mine, *, group):
         calls.append((mine.device.type, group))
         parts[0].copy_(mine)
-        parts[1].copy_(torch.tensor([4.0, 15.0, 0.5]))
+        parts[1].copy_(torch.tensor([4.0, 15.0, 0.5, 3.0]))
 
     monkeypatch.setattr(dist, "all_gather", all_gather)
     return calls
@@ -83,7 +85,7 @@ def test_a_look_beside_nccl_asks_neither_it_nor_the_device(beside_nccl):
     assert 20 < group.watchdog_s < 30
     check = HealthCheck(two, group=group)
     status = check.check(torch.ones(9), [torch.ones(2)], elapsed_s=0.1, signal=2)
-    assert (status.bad_step, status.signal) == (4, 15)
+    assert status == (4, 15, False)
     limit = timedelta(seconds=20)
     assert beside_nccl == [
         {"backend": "gloo", "timeout": limit},

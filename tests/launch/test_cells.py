@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -37,6 +38,13 @@ def test_what_decides_a_run_decides_its_cell():
     assert len({one.id for one in different}) == len(different)
 
 
+def test_other_contents_of_ones_own_file_are_another_cell_of_the_same_slug():
+    cells = [replace(cell(loss="nets:gce"), code=code) for code in (None, "nets 1", "nets 2")]
+    assert len({one.id for one in cells}) == 3
+    assert len({one.slug for one in cells}) == 1
+    assert cells[0].id == cell(loss="nets:gce").id
+
+
 def test_where_a_run_reads_and_writes_does_not():
     elsewhere = cell(output_dir="there", data_dir="here", num_seeds=3)
     assert elsewhere.id == cell().id
@@ -55,6 +63,8 @@ def test_a_slug_says_what_was_changed_in_a_recipe():
 
 def test_a_slug_without_a_recipe_begins_with_the_model():
     assert cell(model="mlp", optimizer="adam").slug == "mlp-adam-seed-0"
+    own = cell(model="nets.py:Tiny", model_args={"width": 8, "act": "a/b"}, loss="nets:gce")
+    assert own.slug == "Tiny-gce-width-8-act-b-seed-0"
     assert cell(per_device_batch_size=32).slug == "simple-cnn-per-device-batch-size-32-seed-0"
 
 
@@ -63,10 +73,18 @@ def test_a_slug_without_a_recipe_begins_with_the_model():
     data_dir=st.text(min_size=1, max_size=5),
     augment=st.permutations(["shift", "rotate", "elastic"]),
     seed=st.integers(0, 2**31 - 1),
-    dataset=st.sampled_from(["auto", "emnist-digits", "synthetic"]),
+    dataset=st.sampled_from(["auto", "emnist-digits", "../any where/.npz", "own/", "a_b:_load.it"]),
+    model=st.sampled_from(["cnn4", "nets:Tiny_Net", "a b/c.py:_N", f"n:{'x' * 99}"]),
+    arguments=st.dictionaries(
+        st.from_regex(r"\w{1,9}", fullmatch=True).filter(str.isidentifier),
+        st.text(max_size=9) | st.lists(st.text(max_size=3) | st.floats(0, 1), max_size=2),
+        max_size=3,
+    ),
 )
-def test_an_identity_is_a_name_and_short_enough_for_a_folder(**values):
-    one = cell(64, lr_schedule="one-cycle", label_smoothing=0.5, loss="multi-margin", **values)
+def test_an_identity_is_a_name_and_short_enough_for_a_folder(arguments, **values):
+    if ":" in values["model"]:
+        values["model_args"] = arguments
+    one = cell(64, lr_schedule="one-cycle", loss="multi-margin", **values)
     TypeAdapter(Name).validate_python(one.id)
     assert len(one.id) < 150
     assert json.loads(json.dumps(one.values)) == one.values

@@ -29,6 +29,11 @@ from mnistbench.schema.errors import InputError
         ("augment", "none,shift,shift+rotate", ((), ("shift",), ("shift", "rotate"))),
         ("data_dir", "a,b", ("a,b",)),
         ("recipe", "cnn4-ce,none", ("cnn4-ce", None)),
+        ("loss", "mse,nets:gce,l.py:a.b", ("mse", "nets:gce", "l.py:a.b")),
+        ("loss_args.q", "0.5,1e-3,none,null", (0.5, 0.001, "none", None)),
+        ("loss_args.k", "1..3,3", (1, 2, 3)),
+        ("loss_args.betas", "[0.9,0.99],[0.8,[1]]", ([0.9, 0.99], [0.8, [1]])),
+        ("loss_args.on", "true,1,'a,b',{a: 1,b: 2}", (True, 1, "a,b", {"a": 1, "b": 2})),
     ],
 )
 def test_text_is_a_list_of_values(name, text, values):
@@ -40,6 +45,9 @@ def test_text_is_a_list_of_values(name, text, values):
     [
         ("seed", "1,,2", "seed: an empty value"),
         ("lr", "", "lr: an empty value"),
+        ("loss_args.q", "1,,2", "loss_args: q, line 1: malformed YAML"),
+        ("loss_args.q", "", "loss_args: q: has no value"),
+        ("loss_args.q", "0..100000", "loss_args: q: 0..100000 has more than"),
         ("seed", "3..1", "seed: 3..1 runs backwards; write 1..3"),
         ("seed", "1..x", "seed: '1..x' is no range"),
         ("seed", "0..100000", "seed: 0..100000 has more than 100,000 values"),
@@ -87,9 +95,39 @@ def test_the_same_grid_in_another_order_is_the_same_cells(order):
     assert {c.id for c in cells(**turned)} == {c.id for c in cells(**texts)}
 
 
+def test_arguments_are_for_values_of_the_users_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets.py").touch()
+    axes = {"loss": "cross-entropy,nets:gce", "lr": "0.01,0.1", "loss_args.q": "0.5,0.7"}
+    found = [(c.config.loss, c.config.lr, c.config.loss_args) for c in cells(**axes)]
+    assert found == [
+        *(("cross-entropy", lr, {}) for lr in (0.01, 0.1)),
+        *(("nets:gce", lr, {"q": q}) for lr in (0.01, 0.1) for q in (0.5, 0.7)),
+    ]
+
+
+def test_cells_know_the_contents_of_the_users_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = []
+    for text in ("q = 1", "q = 2", "q = 1"):
+        (tmp_path / "own_nets.py").write_text(text)
+        found.append(cells(loss="mse,own_nets.py:gce", seed="0..1"))
+    assert [[c.code is None for c in its] for its in found] == [[True, False, True, False]] * 3
+    ids = [[c.id for c in its] for its in found]
+    assert ids[0] == ids[2]
+    assert set(ids[0]) & set(ids[1]) == {c.id for c in found[0] if not c.code}
+    with pytest.raises(InputError) as refused:
+        cells(loss="mse,own_net.py:gce")
+    assert str(refused.value) == (
+        "cell --loss own_net.py:gce: loss: there is no file own_net.py; did you mean own_nets.py?"
+    )
+
+
 @pytest.mark.parametrize(
     ("axes", "says"),
     [
+        ({"loss_args.q": "1,2"}, "cell --loss-args q=1: loss_args: loss cross-entropy takes none"),
+        ({"loss": "mse,bce", "loss_args.q": "1"}, "cell --loss mse: loss_args: loss mse takes"),
         ({"lr": "0.1,-1"}, "cell --lr -1: lr: should be greater than 0"),
         ({"lr": "-1", "seed": "0..1"}, "cell --seed 0: lr: should be greater than 0"),
         ({"lr": "-1"}, "lr: should be greater than 0"),

@@ -86,20 +86,25 @@ def wait_until(asked):
 
 @pytest.fixture
 def start_sweep(tmp_path):
-    """Starts a sweep by Ray over two learning rates and as many seeds."""
+    """Starts a sweep by Ray over two rates and as many seeds, of a model that lies beside it."""
     started = []
+    (tmp_path / "nets.py").write_text(
+        "from torch import nn\n\n\ndef flat(width):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(784, width), nn.Linear(width, 10))\n"
+    )
 
     def start(*flags):
         values = [(f"--{key.replace('_', '-')}", str(value)) for key, value in SMALL.items()]
         command = [
             *(sys.executable, "-m", "mnistbench", "sweep", "--executor", "ray"),
             *("--output-dir", str(tmp_path / "sweep"), "--lr", "0.1,0.2", "--seed", "0..1"),
+            *("--model", "nets:flat", "--model-args", "width=4"),
             *(part for pair in values for part in pair),
             *flags,
         ]
         log = (tmp_path / "log").open("w")
         with log:
-            started.append(subprocess.Popen(command, stdout=log, stderr=log))
+            started.append(subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path))
         return started[-1]
 
     yield start

@@ -11,7 +11,7 @@ from mnistbench.cli import read_config
 from mnistbench.flags import CommandFlags, parse
 from mnistbench.output.rerun import rerun_commands, rerun_flags, start_notes
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.config_rules import APPLIES_TO
+from mnistbench.schema.config_rules import APPLIES_TO, is_read
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import DatasetInfo
 from mnistbench.schema.training_fields import BOOKKEEPING
@@ -26,7 +26,8 @@ VALUES = {
     "pixel_mean": [0.1370, None],
     "augment": [("shift",), ("shift", "elastic"), ()],
     "augment_shift_px": [3],
-    "model": ["cnn", "linear", "speedrun-cnn"],
+    "model": ["cnn", "linear", "speedrun-cnn", "my nets.py:Tiny"],
+    "model_args": [{"width": 8, "betas": [0.9, 1e-3], "act": "a b", "on": None, "to": "null"}],
     "channels": [7],
     "dropout": [0.25],
     "loss": ["mse", "kl"],
@@ -65,9 +66,8 @@ def parsed(flags):
 def decides(config):
     """All values of `config` that something reads, but where it writes and whom it tells."""
     values = config.model_dump(exclude=set(BOOKKEEPING) | {"seed", "num_seeds"})
-    for name, (field, choices) in APPLIES_TO.items():
-        chosen = values[field] if isinstance(values[field], tuple) else (values[field],)
-        if choices.isdisjoint(chosen):
+    for name in APPLIES_TO:
+        if not is_read(name, values):
             values[name] = "not read"
     return values
 
@@ -77,6 +77,8 @@ def decides(config):
 @settings(max_examples=100)
 def test_flags_make_the_configuration_that_they_were_made_of(recipe, typed):
     values = dict(SETTINGS.get(recipe, {})) | typed
+    if ":" not in typed.get("model", ""):
+        values.pop("model_args", None)
     if "per_device_batch_size" in typed:
         values["global_batch_size"] = None
     try:

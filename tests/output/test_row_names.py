@@ -1,6 +1,6 @@
 """Rows of a page are told apart by as little as tells them apart."""
 
-from mnistbench.output.row_names import row_names
+from mnistbench.output.row_names import name_columns, row_names
 from tests.page_records import page_record
 
 
@@ -26,6 +26,29 @@ def test_rows_of_one_name_say_what_they_differ_in():
     ]
     large = page_record(config={"global_batch_size": 128})
     assert names_of(page_record(), large) == ["simple-cnn, batch 64", "simple-cnn, batch 128"]
+
+
+def own(**config):
+    return page_record(recipe=None, config={"recipe": None, "model": "nets:Tiny", **config})
+
+
+def test_what_users_bring_is_named_in_short_unless_another_is_named_so():
+    mse, gce = own(loss="mse"), own(loss="nets:gce", loss_args={"q": 0.5})
+    assert names_of(mse, gce) == ["Tiny, mse", "Tiny, gce"]
+    other = own(loss="nets:gce", loss_args={"q": 0.7, "t": 1})
+    assert names_of(gce, other) == [
+        "Tiny, gce, loss_args.q 0.5, loss_args.t –",
+        "Tiny, gce, loss_args.q 0.7, loss_args.t 1",
+    ]
+    assert [row["loss_args.q"] for row in name_columns([[gce], [other]])] == ["0.5", "0.7"]
+    assert names_of(own(loss="a:gce"), own(loss="b.py:gce")) == [
+        "Tiny, gce, loss a:gce",
+        "Tiny, gce, loss b.py:gce",
+    ]
+    assert [row["loss"] for row in name_columns([[own(loss="a:gce")], [own(loss="b:gce")]])] == [
+        "a:gce",
+        "b:gce",
+    ]
 
 
 def test_what_a_column_shows_comes_last():

@@ -1,14 +1,16 @@
 """RunConfig: every field documented, every value in its range, one line for what is wrong."""
 
 import math
-from typing import Literal, get_args, get_origin
+import re
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mnistbench.help_page import choices_of
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.config_rules import APPLIES_TO, check_split
+from mnistbench.schema.config_rules import APPLIES_TO, OWN, check_split
 from mnistbench.schema.errors import InputError
 
 NUMBERS = {
@@ -103,11 +105,32 @@ def test_split_check_counts_processes_for_a_batch_per_device():
         check_split(config, 70, num_processes=4)
 
 
+def test_arguments_are_shown_and_told_apart():
+    own = {"model": "nets:Tiny", "model_args": {"width": [8, 16]}}
+    config = RunConfig(**own)
+    assert repr(config) == "RunConfig(model='nets:Tiny', model_args={'width': [8, 16]})"
+    assert len({config, RunConfig(**own), RunConfig(model="nets:Tiny")}) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"model_args": None}, "model_args: should be a mapping, such as {width: 32} (got None)"),
+        ({"model_args": "width=8"}, "should be a mapping, such as {width: 32} (got 'width=8')"),
+        ({"model_args": {"a b": 1}}, "model_args: 'a b' is no name of an argument"),
+        ({"model_args": {"a": object()}}, "model_args: a: should be a text, a finite number"),
+        ({"model_args": {"a": {1: 2}}}, "model_args: a: keys should be texts"),
+        ({"loss_args": {"q": 1}}, "loss_args: loss cross-entropy takes none; only components of"),
+    ],
+)
+def test_arguments_that_are_none_are_refused(given, says):
+    with pytest.raises(InputError, match=re.escape(says)):
+        RunConfig(**{"model": "nets:Tiny", **given})
+
+
 def test_applies_to_names_real_fields_and_real_choices():
     for name, (field, choices) in APPLIES_TO.items():
         assert name in RunConfig.model_fields
-        annotation = RunConfig.model_fields[field].annotation
-        if get_origin(annotation) is tuple:
-            annotation = get_args(annotation)[0]
-        assert get_origin(annotation) is Literal
-        assert choices <= set(get_args(annotation))
+        names = choices_of(RunConfig.model_fields[field])
+        assert names
+        assert choices <= {*names, OWN}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.plain_yaml import read_yaml, yaml_text
+from mnistbench.schema.plain_yaml import read_yaml, yaml_text, yaml_value, yaml_word
 from tests.bad_files import LAUGHS
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
@@ -35,6 +35,14 @@ def test_what_is_written_is_read_the_same_by_any_reader(tmp_path_factory, values
     assert text.isascii()
     found = read(tmp_path_factory.mktemp("any") / "thing.yaml", text)
     assert repr(found) == repr(values) == repr(yaml.safe_load(text))
+
+
+@given(PLAIN | ODD_WORDS)
+def test_a_value_is_one_line_on_a_command_line_and_is_read_the_same(value):
+    word = yaml_word(value)
+    assert word.isascii()
+    assert word.isprintable()
+    assert repr(yaml_value(word, of="x")) == repr(value) == repr(yaml.safe_load(word))
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from mnistbench.output.page.parts import Commands, Section, Table
 from mnistbench.output.page.report_data import ReportRow, Subject, by_conditions
 from mnistbench.output.rerun import rerun_commands, start_notes
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.provenance import sources_text
 from mnistbench.schema.record import DatasetInfo, RunRecord
 
 __all__ = ["care_section", "environment_section", "rerun_section"]
@@ -81,6 +82,7 @@ _FACTS: Mapping[str, Callable[[RunRecord], Any]] = {
     "data sha256": _data(lambda data: f"{data.sha256[:12]}…"),
     "images": _data(lambda d: f"{d.num_train:,} train, {d.num_val:,} val, {d.num_test:,} test"),
     "commit": code_of,
+    "code of your own": lambda record: sources_text(record.code),
 }
 
 

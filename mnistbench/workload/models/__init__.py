@@ -12,10 +12,11 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from mnistbench.schema.component import DataShape
+from mnistbench.schema.component import DataShape, is_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.workload.models import articles, classics, configurable, residual, speedrun
+from mnistbench.workload.own_components import own_model
 
 __all__ = ["MODELS", "build_model", "check_model"]
 
@@ -58,9 +59,11 @@ def build_model(config: RunConfig, shape: DataShape) -> nn.Module:
     It takes float images ``[B, C, H, W]`` of `shape` and returns logits ``[B, num_classes]``.
 
     Raises:
-        InputError: the images are too small for it, or the sizes asked for do not fit them; one
-            line.
+        InputError: the images are too small for it, or the sizes asked for do not fit them; or
+            as `own_model`.
     """
+    if is_reference(config.model):
+        return own_model(config, shape)
     build = MODELS[config.model]
     try:
         return build(config, shape)

@@ -1,0 +1,73 @@
+"""What stands in the way of the same bits on any number of processes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mnistbench.engine.objective import Objective
+from mnistbench.engine.python_state import python_state
+from mnistbench.engine.unchanged import device_rng_state, preserved_rng
+from mnistbench.schema.errors import InputError, first_line
+
+__all__ = ["check_exact", "differs_by_process"]
+
+
+def check_exact(model: nn.Module, objective: Objective, counts: Sequence[int]) -> None:
+    """Refuse what `exact_parity` cannot promise.
+
+    Args:
+        model: the network.
+        objective: of a step.
+        counts: processes, and pieces that each cuts a step into.
+
+    Raises:
+        InputError: sums in pairs, or layers whose work differs with the pieces, are in the way.
+    """
+    if any(count & (count - 1) for count in counts):
+        raise InputError(
+            "exact_parity: needs powers of two, not "
+            f"{counts[0]} processes with {counts[1]} pieces each; choose other numbers"
+        )
+    layer = differs_by_process(model, objective)
+    if layer:
+        raise InputError(f"exact_parity: {layer}; leave it out of the model, or exact_parity off")
+
+
+def differs_by_process(model: nn.Module, objective: Objective) -> str | None:
+    """Name a layer whose result depends on the number of processes, or ``None``."""
+    for layer in model.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) or (  # noqa: SLF001
+            isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p > 0  # noqa: SLF001
+        ):
+            return f"{type(layer).__name__} goes by the process and its batch"
+    return _differs_by_call(model, objective)
+
+
+def _differs_by_call(model: nn.Module, objective: Objective) -> str | None:
+    """The same of what is no layer: random numbers, and what each call leaves for the next."""
+    device = objective.blank.device
+    images = objective.preprocess.apply(objective.blank.expand(2, -1, -1, -1), None)
+    labels = torch.zeros(2, dtype=torch.int64, device=device)
+    try:
+        tried, loss_fn = copy.deepcopy((model, objective.loss_fn))
+    except Exception as error:  # the user's objects raise what they like
+        return f"model or loss cannot be copied for a trial ({first_line(error)})"
+
+    def kept() -> list[object]:
+        states = torch.get_rng_state(), device_rng_state(device)
+        tensors = [*states, *tried.buffers(), *_buffers(loss_fn)]
+        bits = [one.cpu().numpy().tobytes() for one in tensors if one is not None]
+        return [*bits, *python_state(tried, loss_fn)]
+
+    with preserved_rng(device), torch.no_grad():
+        before = kept()
+        loss_fn(tried(images), labels)
+        return None if kept() == before else "model or loss draw at random, or count their calls"
+
+
+def _buffers(loss_fn: object) -> list[Tensor]:
+    return list(loss_fn.buffers()) if isinstance(loss_fn, nn.Module) else []

@@ -1,0 +1,105 @@
+"""What code keeps in Python's own variables, which a compiled or captured step does not change."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from types import FunctionType, MethodType, ModuleType
+
+import numpy as np
+from torch import Tensor, nn
+
+from mnistbench.schema.errors import InputError
+
+__all__ = ["check_hooks", "held_tensors", "nothing_changed", "num_hooks", "python_state"]
+
+_PLAIN = (int, float, str, bytes, type(None))
+_MANY = (list, tuple, set, frozenset, deque)
+
+
+@contextmanager
+def nothing_changed(*roots: object) -> Iterator[None]:
+    """Check that a step inside leaves Python's variables as they were: they would be constants.
+
+    Raises:
+        RuntimeError: it does not.
+    """
+    before = python_state(*roots)
+    yield
+    if python_state(*roots) != before:
+        raise RuntimeError("each step of the model or the loss changes a variable of Python's")
+
+
+def python_state(*roots: object) -> list[object]:
+    """Numbers, texts and addresses of tensors in `roots`, in what these hold, and what they read.
+
+    The states of Python's and NumPy's random numbers are among them; values of tensors are not.
+    """
+    numpy = np.random.get_state()  # noqa: NPY002 users draw from it
+    found = _leaves(*roots, random.getstate(), numpy)
+    return [id(value) if isinstance(value, Tensor) else value for value in found]
+
+
+def held_tensors(*roots: object) -> list[Tensor]:
+    """Tensors in `roots`, in what these hold, and in what their code reads; of views, none."""
+    found = (value for value in _leaves(*roots) if isinstance(value, Tensor))
+    return [tensor for tensor in found if tensor.is_contiguous()]
+
+
+def num_hooks(model: nn.Module) -> int:
+    """Functions that are called with the layers of `model`."""
+    kept = (vars(module).items() for module in model.modules())
+    hooks = (value for one in kept for name, value in one if name.endswith("_hooks"))
+    return sum(len(value) for value in hooks if isinstance(value, dict))
+
+
+def check_hooks(model: nn.Module, number: int) -> None:
+    """Refuse an optimizer that has added hooks to the `number` that were compiled.
+
+    Raises:
+        InputError: it watches layers.
+    """
+    if num_hooks(model) > number:
+        raise InputError("compile: the optimizer watches layers by hooks; use --no-compile")
+
+
+def _leaves(*roots: object) -> Iterator[object]:
+    seen, left = set[int](), list(roots)
+    while left:
+        value = left.pop()
+        if isinstance(value, _PLAIN):
+            yield value
+        elif id(value) not in seen and not isinstance(value, type | ModuleType):
+            seen.add(id(value))
+            if isinstance(value, Tensor):
+                yield value
+            else:
+                left += _held_by(value)
+
+
+def _held_by(value: object) -> Iterable[object]:
+    if isinstance(value, Mapping):
+        return value.values()
+    if isinstance(value, _MANY):
+        return value
+    if isinstance(value, FunctionType):
+        return _read_by(value)
+    if isinstance(value, partial):
+        return value.func, value.args, value.keywords
+    if isinstance(value, MethodType):
+        return value.__func__, value.__self__
+    forward = [type(value).forward] if isinstance(value, nn.Module) else []
+    return [*getattr(value, "__dict__", {}).values(), *forward]
+
+
+def _read_by(function: FunctionType) -> Iterable[object]:
+    """Variables around `function`; of those of its module, which may be a library's, only data."""
+    if function.__module__.partition(".")[0] == "torch":
+        return ()
+    read = inspect.getclosurevars(function)
+    data = (value for value in read.globals.values() if isinstance(value, (*_PLAIN, *_MANY, dict)))
+    return [*read.nonlocals.values(), *data]
