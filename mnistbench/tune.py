@@ -92,12 +92,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.dry_run:
             show(plan_text(cells, folder, options))
             return 0
-        if failures := run_cells(cells, folder, grid, options):
-            say(
-                f"{len(failures)} of {len(cells)} runs failed, and nothing is chosen from a part; "
-                "the same command tries them again"
-            )
-            return 1
+        for part in ([one.cells[0] for one in found], cells):  # what cannot run is soon known
+            if failures := run_cells(part, folder, grid, options):
+                say(
+                    f"{len(failures)} of {len(part)} runs failed, and nothing is chosen from a "
+                    "part; the same command tries them again"
+                )
+                return 1
         show(_conclude(found, by, options, argv))
         if not options.quiet:
             say_written("search", options.output_dir.expanduser())
@@ -139,7 +140,10 @@ def _tuned(one: Contender, by: str, options: _Options, searched: Sequence[str]) 
     folder = options.output_dir.expanduser()
     records = results(one.cells, SweepFolder(folder))
     target = one.cells[0].config.target_accuracy
-    chosen, notes = _choose(records, options.select, target)
+    try:
+        chosen, notes = _choose(records, options.select, target)
+    except InputError as error:
+        raise InputError(f"{one.name}: {error}") from None
     configs = {r.run_id: c.config for c, r in zip(one.cells, records, strict=True)}
     best = configs[chosen.winner.runs[0].run_id]
     what = f"# {by} {one.name}: the best of {one.num_tries} configurations by {chosen.metric}"
