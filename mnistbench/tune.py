@@ -191,7 +191,7 @@ def _searched(found: Sequence[Contender], by: str) -> list[str]:
     names = ["lr"]
     for one in found:
         cells = [flat_arguments(cell.config.model_dump(mode="json")) for cell in one.cells]
-        names += [name for name in cells[0] if any(c[name] != cells[0][name] for c in cells)]
+        names += [name for name in cells[0] if any(c.get(name) != cells[0][name] for c in cells)]
     return [name for name in dict.fromkeys(names) if name not in {by, "seed"}]
 
 
@@ -199,9 +199,7 @@ def _values(config: RunConfig, searched: Sequence[str]) -> dict[str, str]:
     """What `config` has for the fields that are searched, as text; a dash for what is not read."""
     values = flat_arguments(config.model_dump(mode="json"))
     return {
-        name.rpartition(".")[2]: setting_text(values.get(name))
-        if is_read(name, values)
-        else NOT_MEASURED
+        name: setting_text(values.get(name)) if is_read(name, values) else NOT_MEASURED
         for name in searched
     }
 
@@ -213,10 +211,9 @@ def _compare(found: Sequence[Contender], tuned: Sequence[Tuned]) -> list[str]:
     if len(files) == 1:
         return ["train", "--config", *files, "--seed", seed, "--num-seeds", "5"]
     metrics = [] if config.target_accuracy is None else ["time_to_accuracy_s"]
-    return [
-        *("compare", "--interleave", *files, "--seed", seed),
-        *("--metrics", *metrics, "test_accuracy"),
-    ]
+    if not config.stop_at_target:  # else all end at one accuracy
+        metrics.append("test_accuracy")
+    return ["compare", "--interleave", *files, "--seed", seed, "--metrics", *metrics]
 
 
 def _search_on(argv: Sequence[str], rates: Sequence[float]) -> list[str]:

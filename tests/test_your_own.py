@@ -48,7 +48,7 @@ def test_from_an_empty_folder_to_a_verdict(folder, capsys):
     assert told["next"].split()[2:] == [("3" if word == "5" else word) for word in words]
     words[words.index("--seed") + 1] = "3"
     assert compare.main([*words, "--max-minutes", "0.001", "--output-dir", "pairs"]) == 0
-    assert "test accuracy" in capsys.readouterr().out
+    assert "time to 97 %" in capsys.readouterr().out
     records = [load_record(path) for path in find_records([folder / "pairs"])]
     assert sorted(run.config["loss"] for run in records) == ["cross-entropy", "my_nets:gce"]
     assert {run.seed for run in records} == {3}
