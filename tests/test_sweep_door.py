@@ -23,7 +23,7 @@ pytestmark = pytest.mark.processes
 
 REAL = (
     *("--dataset", "synthetic", "--synthetic-train-size", "400", "--val-size", "100"),
-    *("--num-epochs", "1", "--model", "linear", "--num-threads", "1"),
+    *("--num-epochs", "1", "--model", "linear", "--num-threads", "1", "--loss", "nets:mean_loss"),
 )
 
 
@@ -260,7 +260,11 @@ def test_a_sweep_of_60_cells_killed_three_times_has_every_cell_once(tmp_path):
     ]
 
 
-def test_real_runs_of_one_and_two_processes_end_with_a_killed_sweep_and_are_run_again(tmp_path):
+def test_real_runs_of_one_and_two_processes_end_with_a_killed_sweep_and_are_run_again(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("nets.py").write_text("from torch.nn.functional import cross_entropy as mean_loss\n")
     argv = [*REAL, "--processes", "1,2", "--output-dir", str(tmp_path / "s")]
     for num_workers in (1, 2):
         process = start(*argv)
