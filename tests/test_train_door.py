@@ -297,7 +297,7 @@ def test_recipes_are_listed_with_source(capsys):
     "argv",
     [
         ["mnistbench.train", "--help"],
-        ["mnistbench.train", "--recipe", "cnn4-ce", "--print-config"],
+        ["mnistbench.train", "--recipe", "cnn4-ce", "--print-config", "--loss", "nets:gce"],
         ["mnistbench.train", "--list-recipes"],
         ["mnistbench.report", "--help"],
     ],
