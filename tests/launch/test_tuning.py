@@ -15,6 +15,17 @@ from mnistbench.schema.plain_yaml import read_yaml
 from mnistbench.workload.recipes import over_recipe
 
 
+@pytest.fixture(autouse=True, scope="module")
+def own(tmp_path_factory):
+    """Files that references lead to; nothing is imported."""
+    folder = tmp_path_factory.mktemp("own")
+    for name in ("my_nets", "my", "a", "b", "m"):
+        (folder / f"{name}.py").write_text("")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield
+
+
 def found(by=None, config_file=None, **words):
     """The contenders of what is typed for fields; ``__`` is the dot of an argument."""
     typed = {name.replace("__", "."): text for name, text in words.items()}
