@@ -16,7 +16,8 @@ def unchanged(
     model: nn.Module, *, device: torch.device, others: Iterable[Tensor] = ()
 ) -> Iterator[None]:
     """Put back weights, buffers, gradients, random states and `others` as they were before."""
-    tensors = [*model.parameters(), *model.buffers(), *others]
+    held = (*model.parameters(), *model.buffers(), *others)
+    tensors = list({id(tensor): tensor for tensor in held}.values())
     before = [tensor.detach().clone() for tensor in tensors]
     with preserved_rng(device):
         yield

@@ -99,6 +99,7 @@ def test_an_optimizer_starts_as_if_nothing_had_been_warmed_up(own_config, name, 
         {"loss": f"{NETS}:counted_loss"},
         {"loss": f"{NETS}:read_loss"},
         {"optimizer": f"{NETS}:two_rates"},
+        {"optimizer": f"{NETS}:watching"},
         {"model": f"{NETS}:Viewing"},
     ],
     ids=lambda values: next(iter(values.values())).partition(":")[2],
@@ -150,6 +151,7 @@ NOT_COMPILED = {
     "loss:counted_loss": CHANGES,
     "loss:Annealed": CHANGES,
     "model:Counting": CHANGES,
+    "optimizer:watching": CHANGES,
     "model:NotCompiled": "\\(own_nets.py:\\d+\\)",
 }
 
