@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mnistbench.cli import importing, say
 from mnistbench.schema.component import DataShape, is_own
@@ -13,6 +13,9 @@ from mnistbench.schema.config_rules import num_val
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.streams import progress
 from mnistbench.schema.user_calls import user_errors
+
+if TYPE_CHECKING:
+    from mnistbench.workload.datasets import LoadedDataset
 
 __all__ = ["COMPONENT_FLAGS", "Finding", "State", "component_findings"]
 
@@ -26,7 +29,7 @@ COMPONENT_FLAGS = {
 """Settings of a run that `doctor` takes as well."""
 
 _COLUMNS = 94  # of a table of layers with their kernels
-_USUAL = 60_000  # images in a training file
+_USUAL = 60_000  # images in a training file of digits
 
 State = Literal["ok", "note", "BROKEN"]
 
@@ -54,18 +57,26 @@ def component_findings(config: RunConfig) -> Iterator[Finding | str]:
         import torch
 
     from mnistbench.workload.component_checks import check_components, check_schedule
+    from mnistbench.workload.datasets import load_dataset, resolve_dataset
+    from mnistbench.workload.generated import DIGIT_SHAPE
     from mnistbench.workload.own_components import check_own, own_fields
 
     own = list(own_fields(config))
     try:
         for field in own:
             yield Finding(f"{field}: import", "ok", check_own(config, field))
-        shape, num_train = _shape(config)
+        shape, num_train = DIGIT_SHAPE, _USUAL
+        if is_own(config.dataset):
+            progress("reading the data")
+            loaded = load_dataset(resolve_dataset(config, warn=say)[0], config)
+            shape, num_train = loaded.shape, len(loaded.train)
+            yield Finding("dataset", "ok", _said_of(loaded))
         if own:
             device = torch.accelerator.current_accelerator(check_available=True)
             place: Any = {"device": device or torch.device("cpu"), "dtype": torch.float32}
             for check, found in check_components(config, shape, **place):
                 yield Finding(check, "ok", found)
+            num_train -= num_val(config, num_train)
             per_epoch = -(-num_train // (config.global_batch_size or 1))
             num_steps = per_epoch * config.num_epochs
             found = check_schedule(config, num_steps=num_steps, steps_per_epoch=per_epoch)
@@ -76,16 +87,11 @@ def component_findings(config: RunConfig) -> Iterator[Finding | str]:
         yield Finding(field, "BROKEN", said)
 
 
-def _shape(config: RunConfig) -> tuple[DataShape, int]:
-    """What the data of `config` have, and how many images there are to train on."""
-    from mnistbench.workload.datasets import load_dataset, resolve_dataset
-    from mnistbench.workload.generated import DIGIT_SHAPE
-
-    if not is_own(config.dataset):
-        return DIGIT_SHAPE, _USUAL - num_val(config, _USUAL)
-    progress("reading the data")
-    loaded = load_dataset(resolve_dataset(config, warn=say)[0], config)
-    return loaded.shape, len(loaded.train) - num_val(config, len(loaded.train))
+def _said_of(loaded: LoadedDataset) -> str:
+    images, num_classes = list(loaded.shape[:3]), loaded.shape.num_classes
+    sizes = f"{len(loaded.train):,} train and {len(loaded.test):,} test images {images}"
+    fewest, most = min(loaded.class_counts), max(loaded.class_counts)
+    return f"{sizes}, {num_classes} classes of {fewest:,} to {most:,}"
 
 
 def _layer_table(config: RunConfig, shape: DataShape) -> str:

@@ -1,12 +1,15 @@
 """The ``mnistbench`` command runs the one that is named; names and registries agree."""
 
+import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
+import mnistbench
 from mnistbench import __version__
 from mnistbench.cli import exit_on_input_error
 from mnistbench.schema.config import RunConfig
@@ -46,6 +49,23 @@ def test_its_version_is_told_before_anything_is_imported(flag):
     ).stdout
     assert told.splitlines()[0] == f"mnistbench {__version__}"
     assert ("--version" in told) == (flag == "--help")
+
+
+@pytest.mark.processes
+def test_a_file_named_as_a_library_hides_none(tmp_path):
+    for name in ("random", "yaml"):  # ``python -m`` looks there first
+        (tmp_path / f"{name}.py").write_text("class Net: pass")
+    root = str(Path(mnistbench.__file__).parents[1])
+    told = subprocess.run(
+        [sys.executable, "-m", "mnistbench.train", "--model", "random:Net", "--print-config"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "\nmodel: random:Net\n" in told.stdout
 
 
 def test_names_are_the_keys_of_their_registries():

@@ -5,12 +5,14 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from mnistbench import doctor as door
 from mnistbench.schema.errors import InputError
 from tests.processes import free_port
+from tests.workload.own_files import MY_NETS, working_directory
 
 LAUNCH = {
     "compute_environment": "LOCAL_MACHINE",
@@ -177,3 +179,69 @@ def test_a_name_of_this_machine_that_nobody_knows_is_told(monkeypatch, known):
     found = door._finding("host name", door._host_name)
     assert found.state == ("ok" if known else "BROKEN")
     assert known or "'no-such.invalid' is not known on it" in found.detail
+
+
+OWN = ("--loss", "my_nets:gce", "--optimizer", "my_nets:Lion", "--lr-schedule", "my_nets:wsd")
+
+
+@pytest.fixture
+def my_files(tmp_path, monkeypatch):
+    (tmp_path / "my_nets.py").write_text(MY_NETS)
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 3, 16, 19), dtype=np.uint8)
+    labels = np.arange(200) % 5
+    arrays = {"x_train": pixels, "y_train": labels, "x_test": 255 - pixels, "y_test": labels}
+    np.savez(tmp_path / "colours.npz", **arrays)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with working_directory(tmp_path):
+        yield
+
+
+TRIED = "model, logits, loss, gradients, optimizer, lr_schedule"
+ALL = f"model: import, loss: import, optimizer: import, lr_schedule: import, {TRIED}"
+COLOURS = ("--dataset", "colours.npz")
+
+
+@pytest.mark.parametrize(
+    ("argv", "checks", "words"),
+    [
+        (["--model", "linear"], "", "linear\n====="),
+        (COLOURS, "dataset", "simple-cnn\n====="),
+        (["--model", "my_nets:TinyNet", "--model-args", "width=3", *OWN], ALL, "params: 2,395"),
+        (
+            ["--model", "my_nets:TinyNet", *COLOURS],
+            f"model: import, dataset, {TRIED}",
+            "[8, 5] of images [8, 3, 16, 19]",
+        ),
+    ],
+)
+def test_own_components_that_work_are_shown_and_status_0(my_files, capsys, argv, checks, words):
+    assert door.main(argv) == 0
+    out = capsys.readouterr().out
+    found = re.findall(r"^(\S.*?) +(ok|BROKEN) ", out, re.MULTILINE)
+    assert found == [(name, "ok") for name in filter(None, checks.split(", "))]
+    assert words in out
+    assert out.count("Total params: ") == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "last"),
+    [
+        (["--model", "my_nets:TinyNett"], "model BROKEN my_nets has no TinyNett; did you mean"),
+        (
+            ["--model", "my_nets:TinyNet", "--model-args", "wdth=3"],
+            "model_args BROKEN TinyNet takes no wdth; did you mean width?",
+        ),
+        (
+            ["--loss", "torch.nn:CrossEntropyLoss", "--loss-args", "reduction=none"],
+            "loss BROKEN has shape [8]; return its mean(), one number",
+        ),
+        (["--optimizer", "torch.optim:LBFGS"], "optimizer BROKEN LBFGS.step needs a closure"),
+        (["--dataset", "none.npz", "--loss", "my_nets:gce"], "dataset BROKEN"),
+    ],
+)
+def test_own_components_that_do_not_are_status_1(my_files, capsys, argv, last):
+    assert door.main(argv) == 1
+    out = capsys.readouterr().out
+    assert " ".join(out.splitlines()[-1].split()).startswith(last)
+    assert out.count("BROKEN") == 1
+    assert "=====" not in out

@@ -1,5 +1,6 @@
 """The door to sweeps: a grid of flags, gone on with whatever stopped it."""
 
+import hashlib
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.processes
 
 REAL = (
     *("--dataset", "synthetic", "--synthetic-train-size", "400", "--val-size", "100"),
-    *("--num-epochs", "1", "--model", "linear", "--num-threads", "1"),
+    *("--num-epochs", "1", "--model", "linear", "--num-threads", "1", "--loss", "nets:mean_loss"),
 )
 
 
@@ -67,6 +68,22 @@ def test_a_wider_grid_runs_what_is_new(stand_in, sweep):
     status, _, told = sweep("--seed", "0..3")
     assert (status, told[0]) == (0, "2 of 4 cells were done before")
     assert [seed for _, seed in stand_in.started()] == [0, 1, 2, 3]
+
+
+def test_a_changed_file_makes_other_cells_and_old_results_stay(stand_in, sweep, tmp_path):
+    grid = ("--loss", "mse,my_loss.py:gce", "--seed", "0..1", "--format", "json")
+    file = tmp_path / "code" / "my_loss.py"
+    file.write_text("q = 1")
+    assert sweep(*grid)[0] == 0
+    file.write_text("q = 2")
+    planned = json.loads(sweep(*grid, "--dry-run")[1])
+    assert [row["state"] for row in planned] == ["done", "to run"] * 2
+    digest = hashlib.sha256(b"q = 2").hexdigest()[:10]
+    assert [row["code"] for row in planned] == ["–", f"my_loss.py {digest}"] * 2
+    assert sweep(*grid)[2][0].startswith("2 of 4 cells were done before")
+    assert len(find_records([Path("runs/sweep/cells")])) == 6
+    plan = json.loads(Path("runs/sweep/sweep.json").read_text())
+    assert len({cell["code"] for cell in plan["cells"]}) == 3
 
 
 def test_a_dry_run_lists_cells_and_writes_nothing(stand_in, sweep):
@@ -148,6 +165,7 @@ def test_values_come_from_recipe_file_and_flags(stand_in, sweep):
     ],
 )
 def test_switches_are_as_train_has_them_or_lists(stand_in, sweep, argv, cells):
+    Path("nets.py").touch()
     _, out, _ = sweep(*argv, "--dry-run", "--format", "csv")
     assert [line.rpartition("-")[0] for line in out.splitlines()[1:]] == cells
 
@@ -242,7 +260,11 @@ def test_a_sweep_of_60_cells_killed_three_times_has_every_cell_once(tmp_path):
     ]
 
 
-def test_real_runs_of_one_and_two_processes_end_with_a_killed_sweep_and_are_run_again(tmp_path):
+def test_real_runs_of_one_and_two_processes_end_with_a_killed_sweep_and_are_run_again(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("nets.py").write_text("from torch.nn.functional import cross_entropy as mean_loss\n")
     argv = [*REAL, "--processes", "1,2", "--output-dir", str(tmp_path / "s")]
     for num_workers in (1, 2):
         process = start(*argv)

@@ -15,9 +15,11 @@ from mnistbench.engine.evaluation import Evaluator
 from mnistbench.engine.exact_parity import check_exact
 from mnistbench.engine.fast_step import FastStep
 from mnistbench.engine.gradient_allreduce import GradientAllReduce
+from mnistbench.engine.memory import is_out_of_memory
 from mnistbench.engine.objective import Objective
 from mnistbench.engine.own_state import check_saved
 from mnistbench.engine.plan import ExecutionPlan
+from mnistbench.engine.python_state import check_hooks, num_hooks
 from mnistbench.engine.run import BuiltParts, RunContext, Step
 from mnistbench.engine.stock_step import StockStep
 from mnistbench.engine.warm_up import warm_up
@@ -90,7 +92,7 @@ def _why_not_run(context: RunContext) -> str | None:
     except InputError:
         raise  # batch_last cannot have the network
     except Exception as error:
-        return first_line(error)
+        return None if is_out_of_memory(error) else first_line(error)
     return None
 
 
@@ -103,17 +105,16 @@ def _as_built(context: RunContext, warm: BuiltParts) -> BuiltParts:
     if not plan.own:
         return warm
     if "optimizer" in plan.own and context.config.checkpoint_every_steps:
-        check_saved(warm.optimizer)
+        decide_together(context.accelerator, lambda: check_saved(warm.optimizer))
     if plan.mode in {"eager", "stock"} and not plan.compile:
         context.accelerator.free_memory()
         anew = _build(replace(context, plan=plan))
         return replace(anew, observed=warm.observed)
     if "optimizer" not in plan.own:
         return warm
-    hooks = _num_hooks(warm.model)
+    hooks = num_hooks(warm.model)
     optimizer = _optimizer(context, warm.model)
-    if _num_hooks(warm.model) > hooks:
-        raise InputError("compile: the optimizer watches layers by hooks; use --no-compile")
+    decide_together(context.accelerator, lambda: check_hooks(warm.model, hooks))
     warm.step.start_with(optimizer)
     return replace(warm, optimizer=optimizer)
 
@@ -147,18 +148,13 @@ def _try_own(context: RunContext) -> None:
     """
     config, batch_plan = context.config, context.batch_plan
     if context.plan.own:
-        dtype = getattr(torch, context.plan.autocast_dtype)
+        dtype = context.plan.dtype
         shape, device = context.data.loaded.shape, context.accelerator.device
         for _ in check_components(config, shape, device=device, dtype=dtype):
             pass
     if is_reference(config.lr_schedule):
         length = {"num_steps": batch_plan.num_steps, "steps_per_epoch": batch_plan.steps_per_epoch}
         check_schedule(config, **length)
-
-
-def _num_hooks(model: nn.Module) -> int:
-    kept = (vars(module).items() for module in model.modules())
-    return sum(len(value) for one in kept for name, value in one if name.endswith("_hooks"))
 
 
 def _model(context: RunContext) -> nn.Module:
@@ -236,7 +232,7 @@ def _fast_step(
 
 def _network(plan: ExecutionPlan, device: torch.device, model: nn.Module) -> Network:
     """The fast loop's way from normalised images to logits float32, in the planned precision."""
-    dtype = getattr(torch, plan.autocast_dtype)
+    dtype = plan.dtype
     if plan.memory_format == "chwn":
         return ChwnNetwork(model, dtype=dtype)
 

@@ -21,6 +21,7 @@ from mnistbench.engine.own_state import kept, optimizer_state, put_back, unpack
 from mnistbench.engine.run import BuiltParts, Run
 from mnistbench.engine.unchanged import device_rng_state, set_device_rng_state
 from mnistbench.recorder.code_identity import running_code
+from mnistbench.recorder.redaction import values_redacted
 from mnistbench.schema.checkpoint import CheckpointState, SavedRun
 from mnistbench.schema.errors import InputError, first_line
 from mnistbench.schema.provenance import OWN_CODE, sources_text
@@ -88,10 +89,12 @@ def restore(run: Run, saved: SavedRun) -> None:
 def _state(run: Run, cause: int) -> CheckpointState:
     context, state = run.context, run.state
     scaler, counts = context.accelerator.scaler, state.counts
+    config = context.invocation.config
+    values = config.model_dump(mode="json", exclude=set(BOOKKEEPING))
     return CheckpointState(
         run_id=context.run_id,
         invocation=context.invocation.id,
-        config=context.invocation.config.model_dump(mode="json", exclude=set(BOOKKEEPING)),
+        config=values_redacted(values) if config.anonymize else values,
         seed=context.config.seed,
         created_at=context.created_at,
         saved_at=datetime.now(UTC).isoformat(timespec="milliseconds"),

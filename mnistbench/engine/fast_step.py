@@ -23,7 +23,7 @@ from mnistbench.engine.graph import CapturedSteps
 from mnistbench.engine.objective import Objective
 from mnistbench.engine.observed import Observed, ObservedOperators, compiled_graphs, observe
 from mnistbench.engine.plan import ExecutionPlan, eager
-from mnistbench.engine.python_state import nothing_changed
+from mnistbench.engine.python_state import held_tensors, nothing_changed
 from mnistbench.engine.unchanged import unchanged, zero_state
 from mnistbench.workload.batches import (
     Batch,
@@ -184,7 +184,8 @@ class FastStep:
     @contextmanager
     def unchanged(self) -> Iterator[None]:
         """Put back whatever the steps inside change."""
-        with unchanged(self.model, device=self._device):
+        others = held_tensors(self.model, self.objective.loss_fn) if self.plan.own else ()
+        with unchanged(self.model, device=self._device, others=others):
             yield
         if "optimizer" in self.plan.own:
             return  # there will be a new one

@@ -91,6 +91,12 @@ class ExecutionPlan:
         return self.gradient_exchange in {"all-reduce", "pairwise"} and self.mode != "graph"
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of autocast, which has no fp8: layers that are not in fp8 compute in bf16."""
+        dtype: torch.dtype = getattr(torch, self.autocast_dtype, torch.bfloat16)
+        return dtype
+
+    @property
     def loop(self) -> Literal["fast", "stock"]:
         """The training loop."""
         return "stock" if self.mode == "stock" else "fast"

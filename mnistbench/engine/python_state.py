@@ -13,7 +13,9 @@ from types import FunctionType, MethodType, ModuleType
 import numpy as np
 from torch import Tensor, nn
 
-__all__ = ["nothing_changed", "python_state"]
+from mnistbench.schema.errors import InputError
+
+__all__ = ["check_hooks", "held_tensors", "nothing_changed", "num_hooks", "python_state"]
 
 _PLAIN = (int, float, str, bytes, type(None))
 _MANY = (list, tuple, set, frozenset, deque)
@@ -21,7 +23,7 @@ _MANY = (list, tuple, set, frozenset, deque)
 
 @contextmanager
 def nothing_changed(*roots: object) -> Iterator[None]:
-    """Check that a step inside leaves Python's variables, which would be constants, as they were.
+    """Check that a step inside leaves Python's variables as they were: they would be constants.
 
     Raises:
         RuntimeError: it does not.
@@ -33,20 +35,50 @@ def nothing_changed(*roots: object) -> Iterator[None]:
 
 
 def python_state(*roots: object) -> list[object]:
-    """Numbers and texts in `roots`, in what these hold, and in variables that their code reads.
+    """Numbers, texts and addresses of tensors in `roots`, in what these hold, and what they read.
 
-    The states of Python's and NumPy's random numbers are among them; tensors are not.
+    The states of Python's and NumPy's random numbers are among them; values of tensors are not.
     """
-    found, seen = list[object](), set[int]()
-    left = [*roots, random.getstate(), np.random.get_state()]  # noqa: NPY002 users draw from it
+    numpy = np.random.get_state()  # noqa: NPY002 users draw from it
+    found = _leaves(*roots, random.getstate(), numpy)
+    return [id(value) if isinstance(value, Tensor) else value for value in found]
+
+
+def held_tensors(*roots: object) -> list[Tensor]:
+    """Tensors in `roots`, in what these hold, and in what their code reads; of views, none."""
+    found = (value for value in _leaves(*roots) if isinstance(value, Tensor))
+    return [tensor for tensor in found if tensor.is_contiguous()]
+
+
+def num_hooks(model: nn.Module) -> int:
+    """Functions that are called with the layers of `model`."""
+    kept = (vars(module).items() for module in model.modules())
+    hooks = (value for one in kept for name, value in one if name.endswith("_hooks"))
+    return sum(len(value) for value in hooks if isinstance(value, dict))
+
+
+def check_hooks(model: nn.Module, number: int) -> None:
+    """Refuse an optimizer that has added hooks to the `number` that were compiled.
+
+    Raises:
+        InputError: it watches layers.
+    """
+    if num_hooks(model) > number:
+        raise InputError("compile: the optimizer watches layers by hooks; use --no-compile")
+
+
+def _leaves(*roots: object) -> Iterator[object]:
+    seen, left = set[int](), list(roots)
     while left:
         value = left.pop()
         if isinstance(value, _PLAIN):
-            found.append(value)
-        elif id(value) not in seen and not isinstance(value, Tensor | type | ModuleType):
+            yield value
+        elif id(value) not in seen and not isinstance(value, type | ModuleType):
             seen.add(id(value))
-            left += _held_by(value)
-    return found
+            if isinstance(value, Tensor):
+                yield value
+            else:
+                left += _held_by(value)
 
 
 def _held_by(value: object) -> Iterable[object]:

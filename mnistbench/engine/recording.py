@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict, fields
 from statistics import quantiles
 from threading import Thread
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,15 +18,14 @@ from mnistbench.engine.evaluation import widest_float
 from mnistbench.engine.evaluation_schedule import describe_schedule
 from mnistbench.engine.gradient_allreduce import pairwise_sum
 from mnistbench.engine.observed import Observed
-from mnistbench.engine.own_code import keep_code, kept_as, without_folder
 from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.engine.run import BuiltParts, Outcome, RunContext, TrainingState
 from mnistbench.recorder.environment import describe_environment
-from mnistbench.recorder.redaction import redacted
+from mnistbench.recorder.own_code import keep_code, kept_as
+from mnistbench.recorder.redaction import redacted, values_redacted
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import (
-    Component,
     Result,
     RunRecord,
     Status,
@@ -123,7 +122,7 @@ def save(context: RunContext, record: RunRecord) -> RunRecord:
     """Write `record` on the main process; where that fails, the run still counts and says so."""
     if context.accelerator.is_main_process:
         try:
-            keep_code(context)
+            keep_code(context.code, context.config, context.run_folder)
             save_record(record, context.run_folder)
         except InputError as error:
             said = f"not saved: {error}"
@@ -143,7 +142,7 @@ def _config(context: RunContext) -> dict[str, Any]:
     if context.config.anonymize:
         plain = RunConfig()
         values |= {"output_dir": plain.output_dir, "data_dir": plain.data_dir}
-        values |= {name: without_folder(values[name]) for name in get_args(Component)}
+        values = values_redacted(values)
     return values
 
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from mnistbench.recorder.launcher import this_launch
+from mnistbench.recorder.redaction import values_redacted
 from mnistbench.schema.checkpoint import (
     CHECKPOINTS,
     CheckpointState,
@@ -182,10 +183,12 @@ def _named(path: Path, *, newest_of_run: bool) -> SavedRun:
 def _differing(state: CheckpointState, config: RunConfig) -> dict[str, tuple[Any, Any]]:
     asked = config.model_dump(mode="json")
     there = RunConfig().model_dump(mode="json") | state.config  # fields added since then
+    redacted = values_redacted(asked)  # as an anonymous run has them
     return {
         name: (there.get(name), asked.get(name))
         for name in sorted(there.keys() | asked.keys())
-        if name not in BOOKKEEPING | _PARITY | _AS_RUN and there.get(name) != asked.get(name)
+        if name not in BOOKKEEPING | _PARITY | _AS_RUN
+        and there.get(name) not in (asked.get(name), redacted.get(name))
     }
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mnistbench.engine.objective import Objective
 from mnistbench.engine.observed import Observed, ObservedOperators, compiled_graphs, observe
 from mnistbench.engine.plan import ExecutionPlan
-from mnistbench.engine.python_state import nothing_changed
+from mnistbench.engine.python_state import held_tensors, nothing_changed
 from mnistbench.engine.unchanged import unchanged
 from mnistbench.schema.errors import InputError
 from mnistbench.workload.batches import Batch, BatchShard, MicroBatch, blank_inputs, microbatches
@@ -98,7 +98,7 @@ class StockStep:
         for shard in shards:
             self.backward(self._blank(shard), self._inner)
         if self.plan.compile and self.plan.own:
-            with nothing_changed(self._inner):
+            with nothing_changed(self._inner, self.objective.loss_fn):
                 self.backward(self._blank(shards[0]), self._inner)
         self._compiles = compiled_graphs() > before
         if self.plan.compile and not self._compiles:
@@ -144,7 +144,8 @@ class StockStep:
         """Put back whatever the steps inside change; the first step still makes the state."""
         scaler = self.accelerator.scaler
         before = scaler and scaler.state_dict()
-        with unchanged(self._inner, device=self._device):
+        others = held_tensors(self._inner, self.objective.loss_fn) if self.plan.own else ()
+        with unchanged(self._inner, device=self._device, others=others):
             yield
         if "optimizer" not in self.plan.own:  # of which there will be a new one
             self.optimizer.optimizer.state.clear()

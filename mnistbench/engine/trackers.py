@@ -15,6 +15,8 @@ from mnistbench.analysis.scoring import point_at_target
 from mnistbench.engine.distributed import decide_together
 from mnistbench.engine.one_tracker import OneTracker
 from mnistbench.recorder.hooks import Hook, RunView
+from mnistbench.recorder.redaction import values_redacted
+from mnistbench.schema.component import flat_arguments
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import TrackerName
@@ -137,8 +139,14 @@ class Trackers(Hook):
         """The configuration and what it came to here, as the scalars that all trackers take."""
         private = {"data_dir", "output_dir"} if watched.config.anonymize else None
         values = watched.config.model_dump(mode="json", exclude_none=True, exclude=private)
-        flat = {k: ",".join(v) if isinstance(v, list) else v for k, v in values.items()}
-        return flat | {
+        values = flat_arguments(values_redacted(values) if private else values)
+        told = {
+            name: ",".join(map(str, its)) if isinstance(its, list) else its
+            for name, its in values.items()
+            if its is not None
+        }
+        told |= {name: str(its) for name, its in told.items() if isinstance(its, dict)}
+        return told | {
             "global_batch_size": watched.global_batch_size,
             "mixed_precision": self._accelerator.mixed_precision,
             "num_processes": self._accelerator.num_processes,

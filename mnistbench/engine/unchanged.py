@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -12,9 +12,12 @@ __all__ = ["device_rng_state", "preserved_rng", "set_device_rng_state", "unchang
 
 
 @contextmanager
-def unchanged(model: nn.Module, *, device: torch.device) -> Iterator[None]:
-    """Put back weights, buffers, gradients and random states as they were before."""
-    tensors = [*model.parameters(), *model.buffers()]
+def unchanged(
+    model: nn.Module, *, device: torch.device, others: Iterable[Tensor] = ()
+) -> Iterator[None]:
+    """Put back weights, buffers, gradients, random states and `others` as they were before."""
+    held = (*model.parameters(), *model.buffers(), *others)
+    tensors = list({id(tensor): tensor for tensor in held}.values())
     before = [tensor.detach().clone() for tensor in tensors]
     with preserved_rng(device):
         yield

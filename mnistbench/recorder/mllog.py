@@ -16,6 +16,7 @@ from typing import Literal
 
 from mnistbench.recorder.clock import process_age_s
 from mnistbench.recorder.hooks import Hook, RunView
+from mnistbench.schema.component import is_reference, short_name
 from mnistbench.schema.record import DatasetInfo
 
 __all__ = ["MlLog", "MlLogWriter", "Setup"]
@@ -125,6 +126,8 @@ class MlLog(Hook):
     def _described(self, watched: RunView) -> dict[str, float | str]:
         """What is run, on what."""
         config, data, setup = watched.config, self._dataset, self._setup
+        own = is_reference(config.optimizer)  # which may have another decay, or none
+        decay = config.optimizer_args.get("weight_decay") if own else config.weight_decay
         per_device = -(-watched.global_batch_size // setup.num_processes)
         return {
             "cache_clear": False,
@@ -141,11 +144,11 @@ class MlLog(Hook):
             "micro_batch_size": -(-per_device // config.gradient_accumulation_steps),
             "gradient_accumulation_steps": config.gradient_accumulation_steps,
             "max_steps": watched.num_steps,
-            "opt_name": config.optimizer,
+            "opt_name": short_name(config.optimizer),
             "opt_base_learning_rate": setup.lr_peak,
-            "opt_learning_rate_decay_schedule": config.lr_schedule,
+            "opt_learning_rate_decay_schedule": short_name(config.lr_schedule),
             "opt_learning_rate_warmup_steps": config.lr_warmup_steps,
-            "opt_weight_decay": config.weight_decay,
+            **({} if decay is None else {"opt_weight_decay": decay}),
             "lowest_numerical_precision_in_linear": setup.precision,
             "tensor_parallelism": 1,
             "pipeline_parallelism": 1,

@@ -6,11 +6,15 @@ import getpass
 import platform
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, get_args
 
-__all__ = ["redacted"]
+from mnistbench.schema.component import ARGUMENTS_OF, is_own
+from mnistbench.schema.provenance import Component
+
+__all__ = ["place_redacted", "redacted", "values_redacted"]
 
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.])~?/(?:[^\s/:;,'\"()]+/)+")
 _LETTER = r"[^\W_]"
@@ -28,6 +32,29 @@ def redacted(text: str) -> str:
     for name in _names():
         text = re.sub(rf"(?<!{_LETTER}){re.escape(name)}(?!{_LETTER})", "…", text)
     return text
+
+
+def place_redacted(named: str) -> str:
+    """A file or data as a configuration names it, `redacted`; a module stays as it is."""
+    place, colon, attribute = named.rpartition(":")
+    if not is_own(named) or (colon and not place.endswith(".py")):
+        return named
+    return redacted(place) + colon + attribute if colon else redacted(named)
+
+
+def values_redacted(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config`, as JSON holds one, with what users bring, and its arguments, `redacted`."""
+    places = {name: place_redacted(config[name]) for name in get_args(Component) if name in config}
+    arguments = {name: _within(config[name]) for name in ARGUMENTS_OF.values() if name in config}
+    return {**config, **places, **arguments}
+
+
+def _within(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _within(its) for name, its in value.items()}
+    if isinstance(value, list):
+        return [_within(its) for its in value]
+    return redacted(value) if isinstance(value, str) else value
 
 
 def _names() -> Iterator[str]:

@@ -24,6 +24,7 @@ __all__ = [
 _LONGEST_NAME = 80
 _NUMBER = re.compile(r"[+-]?[0-9.]{1,20}(e[+-]?[0-9]{1,3})?", re.IGNORECASE)
 _SAID = {
+    "dict_type": "should be a mapping, such as {width: 32}",
     "string_type": "should be a valid string; put it in quotes",
     "string_unicode": "should be a text in UTF-8",
     "tuple_type": "should be a list, such as [a, b]",

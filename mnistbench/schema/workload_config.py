@@ -75,7 +75,7 @@ class WorkloadConfig(BaseModel):
     model: ModelRef = "simple-cnn"
     """Network, or your own MODULE:CLASS."""
     model_args: Arguments = {}
-    """Arguments of your own --model, such as width=32; each goes over that of --config."""
+    """Arguments of your own --model, such as width=32; each replaces that of --config."""
     conv_layers: int = Field(2, ge=2, le=4)
     """Convolutions of model cnn [layers]."""
     linear_layers: int = Field(2, ge=2, le=4)

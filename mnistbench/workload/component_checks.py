@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnistbench.schema.component import DataShape
+from mnistbench.schema.component import DataShape, is_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.user_calls import user_errors
@@ -58,12 +58,14 @@ def check_components(
         network(images[:_PART])
         model.train()
     logits = network(images)
+    if not logits.requires_grad:
+        raise InputError("model: its logits have no gradient; compute them outside no_grad")
     yield "logits", f"{list(logits.shape)} of images {list(images.shape)}"
     with torch.no_grad():
         _check_sum(loss_fn, logits, labels)
     loss = _loss(loss_fn, logits, labels)
     yield "loss", f"{loss.item():.4g}, a mean over samples"
-    _check_gradients(model, loss)
+    _check_gradients(model, loss, of="loss" if is_reference(config.loss) else "model")
     yield "gradients", "every weight gets one"
     optimizer = build_optimizer(model, config)
     with user_errors("optimizer"):
@@ -139,12 +141,11 @@ def _check_sum(loss_fn: LossFn, logits: Tensor, labels: Tensor) -> None:
         )
 
 
-def _check_gradients(model: nn.Module, loss: Tensor) -> None:
+def _check_gradients(model: nn.Module, loss: Tensor, *, of: str) -> None:
+    """Check that every weight gets a finite one; where none does, component `of` is named."""
     if not loss.requires_grad:
-        raise InputError(
-            "loss: has no gradient; compute it from the logits by differentiable operations"
-        )
-    with user_errors("loss"):
+        raise InputError(f"{of}: gives no gradient; compute it by differentiable operations")
+    with user_errors(of):
         torch.autograd.backward(loss)
     for name, weight in model.named_parameters():
         if weight.requires_grad and weight.grad is None:
@@ -153,6 +154,4 @@ def _check_gradients(model: nn.Module, loss: Tensor) -> None:
                 "requires_grad=False"
             )
         if weight.grad is not None and not _is_finite(weight.grad):
-            raise InputError(
-                f"loss: the gradient of the weight {name} is not finite on made-up data"
-            )
+            raise InputError(f"{of}: the gradient of {name} is not finite on made-up data")

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from mnistbench.schema.component import DataShape
 from mnistbench.workload.image_set import ImageSet, LoadedDataset, content_sha256
@@ -20,7 +19,6 @@ __all__ = ["NAMES", "checked"]
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 """What data of the user's own consist of, as in the files of Keras."""
 
-_BLOCK_BYTES = 2**24
 _CHANNELS = (1, 3)
 _CONSTANT = 1e-6  # below this deviation a channel is not scaled
 
@@ -47,7 +45,7 @@ def checked(arrays: Sequence[_Array], *, channels_first: bool = False) -> Loaded
     train, test = (
         ImageSet(x, y.astype(np.int64)) for x, y in ((x_train, y_train), (x_test, y_test))
     )
-    pixel_mean, pixel_std = _mean_and_deviation(train.data)
+    pixel_mean, pixel_std = _mean_and_deviation(x_train)
     _, channels, height, width = x_train.shape
     known = {hash(image.tobytes()) for image in x_train}
     return LoadedDataset(
@@ -115,17 +113,12 @@ def _class_counts(train: _Array, test: _Array) -> list[int]:
     return [int(count) for count in counts]
 
 
-def _mean_and_deviation(images: torch.Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _mean_and_deviation(images: _Array) -> list[tuple[float, ...]]:
     """Of the pixels in [0, 1] of each channel, to six digits: the same on every machine."""
-    sums = torch.zeros(2, images.shape[1], dtype=torch.float64)
-    for block in torch.split(images, max(1, _BLOCK_BYTES // images[0].nbytes)):
-        pixels = block.double()  # of uint8 the sums are exact
-        sums += torch.stack([pixels.sum((0, 2, 3)), pixels.square_().sum((0, 2, 3))])
-    scale = 255 if images.dtype == torch.uint8 else 1
-    mean, square = sums / (images.numel() / images.shape[1])
-    deviation = (square - mean * mean).clamp(0).sqrt() / scale
+    scale, count = 255 if images.dtype == np.uint8 else 1, images.size / images.shape[1]
+    # neither makes a copy; of uint8 the sums are exact
+    mean = images.sum((0, 2, 3), dtype=np.float64) / count
+    square = np.einsum("nchw,nchw->c", images, images, dtype=np.float64) / count
+    deviation = np.sqrt(np.maximum(square - mean**2, 0)) / scale
     deviation[deviation < _CONSTANT] = 1
-    means, deviations = (
-        [float(f"{v:.6g}") for v in one.tolist()] for one in (mean / scale, deviation)
-    )
-    return tuple(means), tuple(deviations)
+    return [tuple(float(f"{v:.6g}") for v in one) for one in (mean / scale, deviation)]

@@ -15,13 +15,7 @@ from torch.nn.parameter import is_lazy
 from mnistbench.schema.component import DataShape, is_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.user_calls import (
-    built_with,
-    check_fits,
-    name_of,
-    takes,
-    user_errors,
-)
+from mnistbench.schema.user_calls import built_with, check_fits, name_of, takes, user_errors
 from mnistbench.workload.components import load_component
 
 __all__ = ["check_own", "own_fields", "own_loss", "own_model", "own_optimizer"]

@@ -44,15 +44,10 @@ def own_name(dataset: str) -> str:
 
 
 def load_own(config: RunConfig, data_dir: Path) -> LoadedDataset:
-    """Read and check data of the user's own, and put the training images into one fixed order.
+    """Read and check data of the user's own; torchvision's classes have theirs in `data_dir`.
 
-    val is cut off their end, and users have them sorted by class. The order depends on their number
-    alone. With the mapped loader they are written to a file in the user's cache.
-
-    Args:
-        config: `dataset`, `dataset_args`, `loader`, `pixel_mean`, `pixel_std` and the sizes that
-            `check_split` compares are read.
-        data_dir: where torchvision's classes have their files.
+    The training images get one order, which depends on their number alone: val is cut off their
+    end, and users have them sorted by class. The mapped loader's lie in the user's cache.
 
     Raises:
         InputError: there are no such data, or they are of no use.
@@ -183,7 +178,8 @@ def _split(
         with downloading():
             found = built_with("dataset", component, arguments, **given)
     except InputError as error:
-        if not isinstance(error.__cause__, OSError | RuntimeError):
+        is_theirs = component.__module__.startswith("torchvision.")
+        if not (is_theirs and isinstance(error.__cause__, OSError | RuntimeError)):
             raise
         mend = f"run again with a network, or put its files into {data_dir} (--data-dir)"
         raise InputError(f"{error}; {mend}") from None

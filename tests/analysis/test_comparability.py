@@ -7,7 +7,7 @@ from mnistbench.analysis.comparison import compare, compare_matches, default_met
 from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.pairing import as_one
 from mnistbench.schema.record import Canary, CanaryReading
-from tests.made_records import interruption, profiled, slower
+from tests.made_records import interruption, own_code, profiled, slower
 
 
 def row(comparison, metric):
@@ -68,6 +68,27 @@ def test_what_a_metric_needs_and_is_not_alike_is_named_and_gets_no_verdict(
     forced = compare(a, b, metrics=sorted(ALL), force=True)
     assert row(forced, SPEED).verdict == "slower"
     assert any(named in note for note in forced.notes)
+
+
+def test_other_code_of_ones_own_is_compared_and_named(make_record):
+    one, other = ([*own_code(digit), *own_code(3, place="same")] for digit in (1, 2))
+    a = [make_record(seed, code=one) for seed in range(8)]
+    b = slower([make_record(seed, code=other) for seed in range(8)], 2)
+    table = compare(a, b, metrics=[TIME, TEST, LOSS])
+    assert row(table, TIME).verdict == "slower"
+    assert row(table, TEST).refusal is None
+    assert row(table, LOSS).refusal == "different code of the loss"  # the scale may be another
+    assert "B differs in: code of my_nets 2222222222 instead of 1111111111" in table.notes
+    assert not any("instead" in note for note in compare(a, a, metrics=[TEST]).notes)
+
+
+def test_a_side_of_two_contents_of_a_file_gets_no_verdict(make_record):
+    a = [make_record(seed) for seed in range(8)]
+    b = [make_record(seed, code=own_code(1 + seed % 2)) for seed in range(8)]
+    match = as_one(a, b)
+    said = "the runs of B are of other code each: my_nets 1111111111; my_nets 2222222222"
+    assert {not_alike(match, METRICS[name]) for name in ALL} == {said}
+    assert not_alike(as_one(a, b[::2]), METRICS[SPEED]) is None
 
 
 def test_what_survived_on_one_side_alone_gets_no_verdict(make_record):

@@ -6,7 +6,7 @@ from mnistbench.analysis.grouping import differences, group_labels, group_runs, 
 from mnistbench.analysis.stability import mark_notes
 from mnistbench.output.export import export_rows
 from mnistbench.schema.record import DatasetInfo, RecipeInfo, Result
-from tests.made_records import interruption, profiled
+from tests.made_records import interruption, own_code, profiled
 from tests.made_records import make_record as make_one
 
 
@@ -61,6 +61,24 @@ def test_another_launcher_or_other_code_is_another_row(make_record, key):
     assert group_runs([one, other]) == [[one], [other]]
     assert differences([[one], [other]]) == [f"{key} value 0", f"{key} value 1"]
     assert len(group_runs([one, other], across_commits=True)) == 1 + (key == "launcher")
+
+
+def test_two_contents_of_one_file_are_two_rows_told_apart_by_it(make_record):
+    beside = own_code(7, components=("model",), place="torch.optim")
+    runs = [make_record(seed, code=[*own_code(1 + seed // 2), *beside]) for seed in range(4)]
+    plain = make_record(4)
+    groups = group_runs([*runs, plain])
+    assert groups == group_runs([*runs, plain], across_commits=True)
+    assert groups == [runs[:2], runs[2:], [plain]]
+    assert differences(groups[:2]) == ["code of my_nets 1111111111", "code of my_nets 2222222222"]
+    assert differences([runs[:2]]) == [""]
+    rows = export_rows(groups)
+    assert [row["code"] for row in rows] == [
+        "my_nets 1111111111, torch.optim 7777777777",
+        "my_nets 2222222222, torch.optim 7777777777",
+        None,
+    ]
+    assert not [name for name in rows[0] if name.startswith("code_of")]
 
 
 def test_a_run_that_went_on_under_other_code_is_a_row_of_its_own(make_record):

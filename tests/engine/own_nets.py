@@ -69,6 +69,30 @@ class Annealed(nn.Module):
         return loss * (1 + 1 / self.steps if self.steps else 1)
 
 
+class Tracked(nn.Module):
+    """A loss that keeps means in tensors alone, of which one is no buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+        self.square = torch.zeros(())
+
+    def forward(self, logits, labels):
+        loss = functional.cross_entropy(logits, labels)
+        self.mean.lerp_(loss.detach(), 0.1)
+        self.square.lerp_(loss.detach().square(), 0.1)
+        return loss * (1 + self.mean)
+
+
+class Rebinding(Tracked):
+    """Makes a new tensor in each step."""
+
+    def forward(self, logits, labels):
+        loss = super().forward(logits, labels)
+        self.square = self.square * 0.5
+        return loss + self.square
+
+
 COUNT = 0
 
 
@@ -139,3 +163,25 @@ class Noisy(torch.optim.SGD):
             for weight in group["params"]:
                 weight.grad += torch.randn_like(weight)
         super().step(closure)
+
+
+class Watching(torch.optim.SGD):
+    """Scales each step by what it saw a layer get."""
+
+    def __init__(self, model, lr):
+        super().__init__(model.parameters(), lr)
+        self.seen = 1.0
+        model.first.register_forward_pre_hook(self.see)
+
+    def see(self, _, given):
+        self.seen = 0.9 * self.seen + 0.1 * given[0].detach().square().mean().sqrt()
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for weight in group["params"]:
+                weight.grad /= self.seen
+        super().step(closure)
+
+
+def watching(model, lr):
+    return Watching(model, lr)

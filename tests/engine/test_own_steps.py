@@ -77,9 +77,16 @@ def assert_as_by_hand(config):
 
 
 @pytest.mark.parametrize(
-    "name", [*(f"torch.optim:{name}" for name in OPTIMIZERS), f"{NETS}:Counted"]
+    ("name", "loop"),
+    [
+        *((f"torch.optim:{name}", "fast") for name in OPTIMIZERS),
+        *(
+            ("torch.optim:NAdam", "stock"),
+            (f"{NETS}:Counted", "fast"),
+            (f"{NETS}:Counted", "stock"),
+        ),
+    ],
 )
-@pytest.mark.parametrize("loop", ["fast", "stock"])
 def test_an_optimizer_starts_as_if_nothing_had_been_warmed_up(own_config, name, loop):
     assert_as_by_hand(own_config(optimizer=name, loop=loop))
 
@@ -92,6 +99,7 @@ def test_an_optimizer_starts_as_if_nothing_had_been_warmed_up(own_config, name, 
         {"loss": f"{NETS}:counted_loss"},
         {"loss": f"{NETS}:read_loss"},
         {"optimizer": f"{NETS}:two_rates"},
+        {"optimizer": f"{NETS}:watching"},
         {"model": f"{NETS}:Viewing"},
     ],
     ids=lambda values: next(iter(values.values())).partition(":")[2],
@@ -128,7 +136,8 @@ def test_interrupted_it_ends_with_the_same_bits(own_config, tmp_path, monkeypatc
 def test_beside_a_compiled_network_an_optimizer_starts_afresh(own_config, monkeypatch):
     """Without the backend, which takes seconds and changes nothing here."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
-    run = built_run(own_config(optimizer=f"{NETS}:Counted", compile=True))
+    own = {"optimizer": f"{NETS}:Counted", "loss": f"{NETS}:Tracked"}
+    run = built_run(own_config(**own, compile=True))
     assert run.parts.plan.mode == "compiled"
     assert not run.parts.optimizer.state
     rates = [0.01] * run.context.batch_plan.num_steps
@@ -142,6 +151,7 @@ NOT_COMPILED = {
     "loss:counted_loss": CHANGES,
     "loss:Annealed": CHANGES,
     "model:Counting": CHANGES,
+    "optimizer:watching": CHANGES,
     "model:NotCompiled": "\\(own_nets.py:\\d+\\)",
 }
 
@@ -155,7 +165,7 @@ def test_what_cannot_be_compiled_ends_in_a_line_that_says_why(own_config, name, 
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("loss", ["counted_loss", "Annealed"])
+@pytest.mark.parametrize("loss", ["counted_loss", "Annealed", "Rebinding"])
 def test_a_graph_would_keep_constants_so_it_falls_to_a_plain_loop(own_config, monkeypatch, loss):
     monkeypatch.setattr(plan, "_fast_mode", lambda *_: ("graph", None))
     config = own_config(loss=f"{NETS}:{loss}", optimizer="sgd", fused_optimizer=False)

@@ -14,6 +14,7 @@ from mnistbench.engine.run_seeds import train
 from mnistbench.recorder.hooks import Hook
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
+from tests.workload.own_files import MY_NETS
 
 
 def files_of(config, record):
@@ -191,7 +192,13 @@ def test_no_file_of_an_anonymous_run_names_host_user_or_home(small_config, tmp_p
     monkeypatch.setattr("socket.gethostname", lambda: names["host"])
     monkeypatch.setattr("getpass.getuser", lambda: names["user"])
     monkeypatch.setenv("HOME", names["home"])
+    own = tmp_path / "zq-home" / "nets" / "named_nets.py"
+    own.parent.mkdir(parents=True)
+    own.write_text(f"WEIGHTS = '{own.parent}/weights.pt'  # of zq-user\n{MY_NETS}")
     config = small_config(
+        model=f"{own}:TinyNet",
+        optimizer=f"{own}:Lion",
+        optimizer_args={"betas": [0.9, 0.99]},
         profile=("torch", "memory"),
         profile_details=("stacks", "shapes"),
         profile_steps="2:3",
@@ -205,7 +212,8 @@ def test_no_file_of_an_anonymous_run_names_host_user_or_home(small_config, tmp_p
     [path] = [p for p in files_of(config, record).values() if p.match("*.pt.trace.json")]
     assert json.loads(path.read_text())["traceEvents"]
     files = [path for path in Path(config.output_dir).rglob("*") if path.is_file()]
-    assert {"record.json", "mllog.txt", "state.json", "hparams.yml"} <= {f.name for f in files}
+    written = {"record.json", "mllog.txt", "state.json", "hparams.yml", "named_nets.py"}
+    assert written <= {file.name for file in files}
     for path in files:
         assert "zq-" not in str(path.relative_to(config.output_dir))
         assert not re.search(rb"zq-|%s" % str(tmp_path).encode(), path.read_bytes()), path

@@ -121,6 +121,7 @@ def test_a_tracker_is_told_the_run_and_its_results(small_config, fake):
     }
 
 
+OWN = {"model": "/home/someone/nets.py:Net"}
 VALUES = st.fixed_dictionaries(
     {},
     optional={
@@ -130,18 +131,22 @@ VALUES = st.fixed_dictionaries(
         "target_accuracy": st.none() | st.floats(0.1, 1),
         "eval_every_steps": st.none() | st.integers(1, 100),
         "anonymize": st.booleans(),
+        "model_args": st.just({"sizes": [1, 2], "deep": {"a": 1}, "none": None}),
     },
 )
 
 
 @given(VALUES)
 def test_any_configuration_is_scalars(values):
-    watched = type("RunView", (), {"config": RunConfig(**values), "global_batch_size": 64})
+    watched = type("RunView", (), {"config": RunConfig(**OWN | values), "global_batch_size": 64})
     told = trackers.Trackers(watched.config, _Accelerator())._described(watched)
     assert all(isinstance(value, bool | int | float | str) for value in told.values())
     assert told["global_batch_size"] == 64
     if values.get("anonymize"):
         assert not {"data_dir", "output_dir"} & set(told)
+        assert told["model"] == "…/nets.py:Net"
+    if "model_args" in values:
+        assert (told["model_args.sizes"], told["model_args.deep"]) == ("1,2", "{'a': 1}")
 
 
 class _Accelerator:

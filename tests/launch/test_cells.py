@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -35,6 +36,13 @@ def test_what_decides_a_run_decides_its_cell():
         cell(augment=("shift",)),
     ]
     assert len({one.id for one in different}) == len(different)
+
+
+def test_other_contents_of_ones_own_file_are_another_cell_of_the_same_slug():
+    cells = [replace(cell(loss="nets:gce"), code=code) for code in (None, "nets 1", "nets 2")]
+    assert len({one.id for one in cells}) == 3
+    assert len({one.slug for one in cells}) == 1
+    assert cells[0].id == cell(loss="nets:gce").id
 
 
 def test_where_a_run_reads_and_writes_does_not():

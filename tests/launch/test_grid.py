@@ -95,13 +95,32 @@ def test_the_same_grid_in_another_order_is_the_same_cells(order):
     assert {c.id for c in cells(**turned)} == {c.id for c in cells(**texts)}
 
 
-def test_arguments_are_for_values_of_the_users_own():
+def test_arguments_are_for_values_of_the_users_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets.py").touch()
     axes = {"loss": "cross-entropy,nets:gce", "lr": "0.01,0.1", "loss_args.q": "0.5,0.7"}
     found = [(c.config.loss, c.config.lr, c.config.loss_args) for c in cells(**axes)]
     assert found == [
         *(("cross-entropy", lr, {}) for lr in (0.01, 0.1)),
         *(("nets:gce", lr, {"q": q}) for lr in (0.01, 0.1) for q in (0.5, 0.7)),
     ]
+
+
+def test_cells_know_the_contents_of_the_users_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = []
+    for text in ("q = 1", "q = 2", "q = 1"):
+        (tmp_path / "own_nets.py").write_text(text)
+        found.append(cells(loss="mse,own_nets.py:gce", seed="0..1"))
+    assert [[c.code is None for c in its] for its in found] == [[True, False, True, False]] * 3
+    ids = [[c.id for c in its] for its in found]
+    assert ids[0] == ids[2]
+    assert set(ids[0]) & set(ids[1]) == {c.id for c in found[0] if not c.code}
+    with pytest.raises(InputError) as refused:
+        cells(loss="mse,own_net.py:gce")
+    assert str(refused.value) == (
+        "cell --loss own_net.py:gce: loss: there is no file own_net.py; did you mean own_nets.py?"
+    )
 
 
 @pytest.mark.parametrize(

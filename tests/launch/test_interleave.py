@@ -8,6 +8,7 @@ from mnistbench.launch.runs import RunFailedError
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord, Throughput
 from mnistbench.schema.store import find_records, load_record, save_record
+from tests.made_records import own_code
 
 TINY = (
     *("--dataset", "synthetic", "--synthetic-train-size", "400", "--val-size", "100"),
@@ -28,7 +29,7 @@ def machine(monkeypatch):
 
     class Machine:
         def __init__(self):
-            self.calls, self.endings = [], {}
+            self.calls, self.endings, self.code = [], {}, {}
             self.now_s, self.run_s = 0.0, 30.0
             self.speeds = {"a": 20_100.4, "b": 19_300.0}
 
@@ -53,6 +54,7 @@ def machine(monkeypatch):
                 phases_s={},
                 wall_s=self.run_s,
                 throughput=Throughput(samples_per_s=self.speeds[side]),
+                code=self.code.get((side, seed), []),
             )
             save_record(record, output_dir / record.run_id)
             return record
@@ -95,6 +97,14 @@ def test_pairs_share_a_seed_and_take_turns_to_be_first(machine, compare):
     assert [r.seed for r in of_a] == [r.seed for r in of_b] == [0, 1, 2]
     assert {r.run_id[0] for r in of_a} == {"a"}
     assert {r.run_id[0] for r in of_b} == {"b"}
+
+
+def test_a_round_in_which_a_file_changed_is_the_last_and_left_out(machine, compare, tmp_path):
+    machine.code = {("b", seed): own_code(1 + seed // 2) for seed in range(4)}
+    of_a, of_b, told = compare(settled=after(4))
+    assert [len(of_a), len(of_b)] == [2, 2]
+    assert told[-1] == "the code of B changed; pair 3 is left out, and runs end"
+    assert len(find_records([tmp_path / "out"])) == 6
 
 
 def test_three_sides_are_run_to_and_fro(machine, tmp_path, told):

@@ -86,7 +86,7 @@ def wait_until(asked):
 
 @pytest.fixture
 def start_sweep(tmp_path):
-    """Starts a sweep by Ray over two learning rates and as many seeds, of a model that lies here."""
+    """Starts a sweep by Ray over two rates and as many seeds, of a model that lies beside it."""
     started = []
     (tmp_path / "nets.py").write_text(
         "from torch import nn\n\n\ndef flat(width):\n"

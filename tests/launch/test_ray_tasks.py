@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnistbench.launch.cells import Cell
+from mnistbench import __version__
+from mnistbench.launch import ray_tasks
+from mnistbench.launch.cells import Attempt, Cell
 from mnistbench.launch.ray_tasks import (
     Node,
     Request,
@@ -98,3 +100,24 @@ def test_a_worker_of_another_version_refuses():
     assert found.record is None
     assert found.refused
     assert "not 9.9; install the same" in found.error
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+def test_a_node_without_the_working_directory_says_so_of_what_it_refused(
+    monkeypatch, tmp_path, is_here
+):
+    says = "model: there is no module nets"
+    work_dirs = []
+
+    def run(of_cell, *_, work_dir):
+        work_dirs.append(work_dir)
+        return Attempt(of_cell, None, says, refused=True)
+
+    monkeypatch.setattr(ray_tasks, "_run", run)
+    here = tmp_path if is_here else tmp_path / "gone"
+    found = run_on_worker(
+        cell(), request=Request(1.0, 0.0), told={}, version=__version__, work_dir=str(here)
+    )
+    assert work_dirs == [here]
+    gone = "" if is_here else f"; {here}, where the sweep was started, is not on its node"
+    assert found.error == f"{says}{gone}"

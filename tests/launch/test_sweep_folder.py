@@ -87,7 +87,8 @@ def test_the_plan_names_grids_and_cells_and_grows(folder, tmp_path):
         values = json.loads(plan.read_text())
     assert values["grids"] == [{"seed": "0..1"}, {"seed": "1..2"}]
     assert [cell["id"] for cell in values["cells"]] == [cell.id for cell in cells]
-    assert values["cells"][2] == {"id": cells[2].id, "values": {"seed": 2}, "num_processes": 1}
+    planned = {"id": cells[2].id, "values": {"seed": 2}, "num_processes": 1, "code": None}
+    assert values["cells"][2] == planned
 
 
 @pytest.mark.parametrize(
@@ -191,7 +192,14 @@ def test_a_result_that_leads_nowhere_is_no_place_for_another(folder):
 
 def test_the_plan_of_anonymous_cells_names_nobody(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("getpass.getuser", lambda: "ada")
-    config = RunConfig(anonymize=True, data_dir="/home/ada/data", output_dir="/home/ada/runs")
+    config = RunConfig(
+        anonymize=True,
+        data_dir="/home/ada/data",
+        output_dir="/home/ada/runs",
+        dataset="/home/ada/digits.npz",
+        loss="/home/ada/nets.py:gce",
+        loss_args={"table": "/home/ada/table.pt"},
+    )
     asked = {"data_dir": "/home/ada/data", "config": "/home/ada/c.yaml", "seed": "0"}
     for _ in range(2):
         with folder.opened([Cell(config=config)], grid=asked):

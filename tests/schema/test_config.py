@@ -1,6 +1,7 @@
 """RunConfig: every field documented, every value in its range, one line for what is wrong."""
 
 import math
+import re
 from typing import get_args
 
 import pytest
@@ -102,6 +103,29 @@ def test_split_check_counts_processes_for_a_batch_per_device():
     check_split(config, 70, num_processes=2)
     with pytest.raises(InputError, match="a step of 120 samples"):
         check_split(config, 70, num_processes=4)
+
+
+def test_arguments_are_shown_and_told_apart():
+    own = {"model": "nets:Tiny", "model_args": {"width": [8, 16]}}
+    config = RunConfig(**own)
+    assert repr(config) == "RunConfig(model='nets:Tiny', model_args={'width': [8, 16]})"
+    assert len({config, RunConfig(**own), RunConfig(model="nets:Tiny")}) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"model_args": None}, "model_args: should be a mapping, such as {width: 32} (got None)"),
+        ({"model_args": "width=8"}, "should be a mapping, such as {width: 32} (got 'width=8')"),
+        ({"model_args": {"a b": 1}}, "model_args: 'a b' is no name of an argument"),
+        ({"model_args": {"a": object()}}, "model_args: a: should be a text, a finite number"),
+        ({"model_args": {"a": {1: 2}}}, "model_args: a: keys should be texts"),
+        ({"loss_args": {"q": 1}}, "loss_args: loss cross-entropy takes none; only components of"),
+    ],
+)
+def test_arguments_that_are_none_are_refused(given, says):
+    with pytest.raises(InputError, match=re.escape(says)):
+        RunConfig(**{"model": "nets:Tiny", **given})
 
 
 def test_applies_to_names_real_fields_and_real_choices():

@@ -116,6 +116,9 @@ def test_what_is_no_record_is_one_line_that_names_the_file(tmp_path, text, what)
         ("result", {"test_accuracy": 98.5}),
         ("run_id", "../elsewhere"),
         ("config", {"model": "<script>alert(1)</script>"}),
+        ("config", {"model": "../../etc/nets.py:Net"}),
+        ("code", [{"component": "loss", "reference": "../nets.py:gce"}]),
+        ("code", [{"component": "loss", "reference": "nets:gce", "files": ["../../nets.py"]}]),
         ("recipe", {"name": "simple\u001b[31m", "source": "a page"}),
     ],
 )

@@ -118,6 +118,16 @@ NETWORKS = [
         "model: the weight b.weight gets no gradient; use it in forward, or set "
         "requires_grad=False",
     ),
+    Bad(
+        "model",
+        network("return self.a(x.flatten(1)).detach()"),
+        "model: its logits have no gradient; compute them outside no_grad",
+    ),
+    Bad(
+        "model",
+        network("return (self.a(x.flatten(1)) * 0).sqrt()"),
+        "model: the gradient of a.weight is not finite on made-up data",
+    ),
 ]
 
 LOSSES = [
@@ -149,12 +159,12 @@ LOSSES = [
     Bad(
         "loss",
         loss("return (logits.argmax(1) != labels).float().mean()"),
-        "loss: has no gradient; compute it from the logits by differentiable operations",
+        "loss: gives no gradient; compute it by differentiable operations",
     ),
     Bad(
         "loss",
         loss("return (logits * 0).sqrt().mean()"),
-        "loss: the gradient of the weight 1.weight is not finite on made-up data",
+        "loss: the gradient of 1.weight is not finite on made-up data",
     ),
     Bad("loss", loss("return dict()[0]"), "loss: mine.py:4: KeyError: 0"),
     Bad(

@@ -239,6 +239,17 @@ def test_preprocess_is_torchvisions_to_tensor_and_normalize(dataset, data):
     assert torch.equal(dataset.data, pixels), "the images at rest must stay as they are"
 
 
+@pytest.mark.parametrize("in_bytes", [True, False])
+def test_preprocess_of_several_channels_is_one_graph(in_bytes):
+    images = torch.randint(0, 256, (4, 3, 8, 12)).byte()
+    images = images if in_bytes else images.float() / 255
+    augment = build_augment(RunConfig(augment=("shift", "rotate")))
+    preprocess = Preprocess(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), augment=augment)
+    compiled = torch.compile(preprocess.apply, backend="aot_eager", fullgraph=True, dynamic=False)
+    for draws in (None, augment.draw(torch.Generator().manual_seed(0), 4)):
+        torch.testing.assert_close(compiled(images, draws), preprocess.apply(images, draws))
+
+
 @pytest.mark.parametrize(
     ("augment", "sha256"), [((), "a568be0f38e86e14"), (("shift",), "ecd977572b78efae")]
 )
