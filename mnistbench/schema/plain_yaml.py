@@ -44,6 +44,8 @@ def yaml_value(text: str, *, of: str) -> Any:
     value = _read(text[:_MAX_BYTES], where=of)
     if value is None and text not in ("null", "~"):
         raise InputError(f"{of}: has no value (got {text!r}); write null, or a text in quotes")
+    if isinstance(value, dict) and re.match(r"\{\s*\w+:[^\s,}]", text):  # {a:1}, of a key "a:1"
+        raise InputError(f"{of}: {text} needs a space after each colon, and quotes around it all")
     return value
 
 

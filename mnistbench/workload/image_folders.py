@@ -64,8 +64,8 @@ def decoded_folder(folder: Path) -> Path:
 
 def _each(doing: str, function: Callable[[_S], _T], items: Collection[_S]) -> list[_T]:
     """What `function` returns for each, made by threads, with a bar where that is seen."""
-    hidden = not sys.stderr.isatty()
-    return thread_map(function, items, desc=doing, leave=False, disable=hidden)
+    hidden = not (sys.stderr.isatty() and _log.isEnabledFor(logging.INFO))
+    return thread_map(function, items, desc=doing, delay=1, leave=False, disable=hidden)
 
 
 def _files(folder: Path) -> list[tuple[str, int]]:

@@ -178,7 +178,8 @@ def _split(
         with downloading():
             found = built_with("dataset", component, arguments, **given)
     except InputError as error:
-        if not isinstance(error.__cause__, OSError | RuntimeError):
+        is_theirs = component.__module__.startswith("torchvision.")
+        if not (is_theirs and isinstance(error.__cause__, OSError | RuntimeError)):
             raise
         mend = f"run again with a network, or put its files into {data_dir} (--data-dir)"
         raise InputError(f"{error}; {mend}") from None

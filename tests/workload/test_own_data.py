@@ -254,6 +254,7 @@ class Empty(VisionDataset):
 
 class Offline(VisionDataset):
     def __init__(self, root, train=True, download=False): raise OSError("no route to host")
+Offline.__module__ = "torchvision.datasets"
 
 def four_channels():
     return torch.rand(60, 4, 8, 6, requires_grad=True), y, torch.rand(20, 4, 8, 6), y[:20]
@@ -291,7 +292,7 @@ def test_functions_of_no_use_are_refused_in_one_line(functions: str) -> None:
         "nothing": "returns NoneType; it should return x_train, ",
         "lacks": "returns no x_test; it has x_train, y_train",
         "ragged": "y_test: is no array (setting an array element with a sequence",
-        "fails": "mine.py:41: KeyError: 'no such column'",
+        "fails": "mine.py:42: KeyError: 'no such column'",
         "Wrong": "tells train from test by nothing; write a function that returns x_train, ",
         "Empty": "keeps no arrays, as data and targets or labels; write a function ",
         "Offline": "no route to host; run again with a network, or put its files into ",
