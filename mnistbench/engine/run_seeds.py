@@ -256,9 +256,7 @@ def _go_on(run: Run, writer: CheckpointWriter, saved: SavedRun) -> None:
     try:
         restore(run, saved)
     except InputError as error:
-        if accelerator.is_main_process:
-            raise
-        raise SaidElsewhereError(str(error)) from None
+        raise error if accelerator.is_main_process else SaidElsewhereError(str(error)) from None
     if accelerator.is_main_process:
         _log.info(f"going on from step {run.step:,} of {run.run_folder}")
         if changes := run.state.interruptions[-1].code_changes:
