@@ -167,7 +167,7 @@ BAD_ARRAYS = [
     ({"y_train": np.int64(3)}, "x_train: has 60 images, y_train 0 labels"),
     ({"x_test": GOOD["x_test"][:0], "y_test": GOOD["y_test"][:0]}, "x_test: has no image"),
     ({"x_train": np.zeros((60, 0, 8), np.uint8)}, "x_train: has no image"),
-    ({"x_train": np.array([{}] * 60)}, "x_train: holds pickled objects; save numbers of one type"),
+    ({"x_train": np.array([{}] * 60)}, "holds pickled objects; save arrays of numbers"),
     ({"x_train": np.array(["a"] * 60)}, "x_train: holds <U1; images are uint8 or float32"),
     ({"x_train": with_one(FLOATS, np.nan)}, "x_train: pixels go from nan to nan; "),
     ({"x_train": with_one(FLOATS, np.inf)}, "to inf; float64 should be finite, 0 to 1"),
