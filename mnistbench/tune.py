@@ -92,12 +92,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.dry_run:
             show(plan_text(cells, folder, options))
             return 0
-        if failures := run_cells(cells, folder, grid, options):
-            say(
-                f"{len(failures)} of {len(cells)} runs failed, and nothing is chosen from a part; "
-                "the same command tries them again"
-            )
-            return 1
+        for part in ([one.cells[0] for one in found], cells):  # what cannot run is soon known
+            if failures := run_cells(part, folder, grid, options):
+                say(
+                    f"{len(failures)} of {len(part)} runs failed, and nothing is chosen from a "
+                    "part; the same command tries them again"
+                )
+                return 1
         show(_conclude(found, by, options, argv))
         if not options.quiet:
             say_written("search", options.output_dir.expanduser())
@@ -139,7 +140,10 @@ def _tuned(one: Contender, by: str, options: _Options, searched: Sequence[str]) 
     folder = options.output_dir.expanduser()
     records = results(one.cells, SweepFolder(folder))
     target = one.cells[0].config.target_accuracy
-    chosen, notes = _choose(records, options.select, target)
+    try:
+        chosen, notes = _choose(records, options.select, target)
+    except InputError as error:
+        raise InputError(f"{one.name}: {error}") from None
     configs = {r.run_id: c.config for c, r in zip(one.cells, records, strict=True)}
     best = configs[chosen.winner.runs[0].run_id]
     what = f"# {by} {one.name}: the best of {one.num_tries} configurations by {chosen.metric}"
@@ -187,7 +191,7 @@ def _searched(found: Sequence[Contender], by: str) -> list[str]:
     names = ["lr"]
     for one in found:
         cells = [flat_arguments(cell.config.model_dump(mode="json")) for cell in one.cells]
-        names += [name for name in cells[0] if any(c[name] != cells[0][name] for c in cells)]
+        names += [name for name in cells[0] if any(c.get(name) != cells[0][name] for c in cells)]
     return [name for name in dict.fromkeys(names) if name not in {by, "seed"}]
 
 
@@ -195,9 +199,7 @@ def _values(config: RunConfig, searched: Sequence[str]) -> dict[str, str]:
     """What `config` has for the fields that are searched, as text; a dash for what is not read."""
     values = flat_arguments(config.model_dump(mode="json"))
     return {
-        name.rpartition(".")[2]: setting_text(values.get(name))
-        if is_read(name, values)
-        else NOT_MEASURED
+        name: setting_text(values.get(name)) if is_read(name, values) else NOT_MEASURED
         for name in searched
     }
 
@@ -209,10 +211,9 @@ def _compare(found: Sequence[Contender], tuned: Sequence[Tuned]) -> list[str]:
     if len(files) == 1:
         return ["train", "--config", *files, "--seed", seed, "--num-seeds", "5"]
     metrics = [] if config.target_accuracy is None else ["time_to_accuracy_s"]
-    return [
-        *("compare", "--interleave", *files, "--seed", seed),
-        *("--metrics", *metrics, "test_accuracy"),
-    ]
+    if not config.stop_at_target:  # else all end at one accuracy
+        metrics.append("test_accuracy")
+    return ["compare", "--interleave", *files, "--seed", seed, "--metrics", *metrics]
 
 
 def _search_on(argv: Sequence[str], rates: Sequence[float]) -> list[str]:

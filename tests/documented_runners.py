@@ -139,6 +139,11 @@ def run_sweep(words, *, text, **_):
         assert sweep.main([*one_cell, *_DATA, "--max-steps", "2", "--num-threads", "1"]) == 0
 
 
+def run_tune(words, **_):
+    """Its runs would take minutes: tests/test_your_own.py makes the first example's."""
+    assert tune.main([*arguments(words), "--dry-run"]) == 0
+
+
 def run_doctor(words, **_):
     argv = arguments(words)
     assert doctor.main([*argv, *([] if "--launch-config" in argv else ["--no-launch"])]) == 0
@@ -215,6 +220,10 @@ def check_batch_job(words, **_):
         assert train.main([*argv, "--print-config"]) == 0
 
 
+def check_form(words, **_):
+    assert train.main([*arguments(words), "--print-config"]) == 0
+
+
 def check_revisions(words, **_):
     flags, train_flags = compare._parse(arguments(words))
     assert flags.revisions
@@ -286,6 +295,7 @@ RUN_COMMAND = {
     "report": run_report,
     "compare": run_compare,
     "sweep": run_sweep,
+    "tune": run_tune,
     "doctor": run_doctor,
 }
 RUN = {
@@ -303,5 +313,7 @@ PARTLY = {
     "sbatch": check_batch_job,
     # two commits would have to be checked out: tests/launch/test_revisions.py does that
     "mnistbench compare --revisions": check_revisions,
+    # it is downloaded, and what is trained on it may not be installed
+    "mnistbench train torchvision.datasets:CIFAR10": check_form,
 }
 """Words that a command holds, and what is done instead of running it."""

@@ -62,8 +62,12 @@ def prepared(tmp_path_factory):
         render_runs(load_records([folder / "runs"]).records, table_format="csv")
     )
     tiny = DATA | {"model": "linear", "num_epochs": 1, "max_steps": 3}
-    for name, lr in (("a", 0.01), ("b", 0.02), ("run", 0.03)):
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(tiny | {"lr": lr}))
+    (folder / "tuned").mkdir()
+    names = ("a", "b", "run", "tuned/cross-entropy", "tuned/gce")
+    for number, name in enumerate(names, start=1):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(tiny | {"lr": number / 100}))
+    own = next(fence for fence in fences(ROOT / "docs/your-own.md") if fence.language == "python")
+    (folder / "my_nets.py").write_text("\n".join(own.lines))
     return folder
 
 

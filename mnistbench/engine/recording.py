@@ -18,10 +18,10 @@ from mnistbench.engine.evaluation import widest_float
 from mnistbench.engine.evaluation_schedule import describe_schedule
 from mnistbench.engine.gradient_allreduce import pairwise_sum
 from mnistbench.engine.observed import Observed
-from mnistbench.engine.own_code import keep_code, kept_as
 from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.engine.run import BuiltParts, Outcome, RunContext, TrainingState
 from mnistbench.recorder.environment import describe_environment
+from mnistbench.recorder.own_code import keep_code, kept_as
 from mnistbench.recorder.redaction import redacted, values_redacted
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
@@ -122,7 +122,7 @@ def save(context: RunContext, record: RunRecord) -> RunRecord:
     """Write `record` on the main process; where that fails, the run still counts and says so."""
     if context.accelerator.is_main_process:
         try:
-            keep_code(context)
+            keep_code(context.code, context.config, context.run_folder)
             save_record(record, context.run_folder)
         except InputError as error:
             said = f"not saved: {error}"

@@ -21,7 +21,6 @@ from mnistbench.engine.distributed import decide_together
 from mnistbench.engine.exact_parity import differs_by_process
 from mnistbench.engine.memory import memory_errors
 from mnistbench.engine.observed import coarsest_precision
-from mnistbench.engine.own_code import keep_code
 from mnistbench.engine.process_group import check_group
 from mnistbench.engine.process_loss import end_unanswered, exchange_errors
 from mnistbench.engine.process_settings import applied
@@ -45,6 +44,7 @@ from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import Ledger
 from mnistbench.recorder.code_identity import running_code
 from mnistbench.recorder.hooks import Hook
+from mnistbench.recorder.own_code import keep_code
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_applies
@@ -182,7 +182,8 @@ def _run(context: RunContext, ledger: Ledger, watchdog: Watchdog) -> tuple[RunRe
                     _go_on(run, writer, context.saved)
                 stops = entered.enter_context(deferred_signals(partial(_give_up, run)))
                 guards = Guards(writer, stops, watchdog)
-                decide_together(accelerator, lambda: keep_code(context))
+                keep = partial(keep_code, context.code, config, context.run_folder)
+                decide_together(accelerator, keep)
                 _train_built(run, steps=steps, guards=guards)
                 record = record_of(*run)
         except InputError:
@@ -255,9 +256,7 @@ def _go_on(run: Run, writer: CheckpointWriter, saved: SavedRun) -> None:
     try:
         restore(run, saved)
     except InputError as error:
-        if accelerator.is_main_process:
-            raise
-        raise SaidElsewhereError(str(error)) from None
+        raise error if accelerator.is_main_process else SaidElsewhereError(str(error)) from None
     if accelerator.is_main_process:
         _log.info(f"going on from step {run.step:,} of {run.run_folder}")
         if changes := run.state.interruptions[-1].code_changes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from accelerate import Accelerator
 
 from mnistbench.engine.data import place_data
 from mnistbench.engine.distributed import (
+    agree,
     check_precision,
     decide_together,
     shards_weights,
@@ -20,7 +22,6 @@ from mnistbench.engine.distributed import (
 )
 from mnistbench.engine.interconnect import measure_interconnect
 from mnistbench.engine.locks import invocation_lock
-from mnistbench.engine.own_code import code_as_imported, same_code
 from mnistbench.engine.plan import ExecutionPlan, Hardware, resolve_plan
 from mnistbench.engine.process_group import check_group
 from mnistbench.engine.process_loss import end_unanswered
@@ -31,6 +32,7 @@ from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import Ledger
 from mnistbench.recorder.environment import set_threads
 from mnistbench.recorder.launcher import this_launch
+from mnistbench.recorder.own_code import code_as_imported
 from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.component import DataShape, is_own, short_name
@@ -39,6 +41,7 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
 from mnistbench.schema.provenance import sources_text
 from mnistbench.schema.streams import PASSING
+from mnistbench.schema.user_code import UserCode
 from mnistbench.workload.augment import check_shifts
 from mnistbench.workload.batches import BatchPlan
 from mnistbench.workload.generated import DIGIT_SHAPE
@@ -80,7 +83,7 @@ def start_setting(config: RunConfig, ledger: Ledger, *, held: ExitStack) -> Sett
 def _start_together(
     config: RunConfig, accelerator: Accelerator, ledger: Ledger, *, held: ExitStack
 ) -> Setting:
-    code = same_code(config, accelerator)
+    code = _same_code(config, accelerator)
     plan = decide_together(accelerator, lambda: resolve_plan(config, _hardware(accelerator)))
     _check_here(config, accelerator)
     if accelerator.device.type != "cpu":
@@ -102,7 +105,7 @@ def _start_together(
     decide_together(accelerator, lambda: _check_fits(config, data.loaded.shape))
     batch_plan = _batch_plan(accelerator, config, num_train=data.info.num_train)
     decide_together(accelerator, lambda: _check_graph(plan, config, batch_plan))
-    same_code(config, accelerator)  # nor has it changed while it was imported
+    _same_code(config, accelerator)  # nor has it changed while it was imported
     return Setting(
         config=config,
         accelerator=accelerator,
@@ -120,6 +123,21 @@ def _check_fits(config: RunConfig, shape: DataShape) -> None:
     """Refuse a network or shifts that data of `shape` are too small for."""
     check_model(config, shape)
     check_shifts(config, shape)
+
+
+def _same_code(config: RunConfig, accelerator: Accelerator) -> Sequence[UserCode]:
+    """`code_as_imported`, where all processes have the main one's; all must call this."""
+    problem, codes = None, list[UserCode]()
+    try:
+        codes = code_as_imported(config)
+    except InputError as error:
+        problem = error
+    for code, main in zip(codes, decide_together(accelerator, lambda: codes), strict=False):
+        if code != main:
+            named = f"{code.info.component}: {code.info.reference}"
+            problem = InputError(f"{named} is other code than the main process has")
+    agree(accelerator, problem)
+    return codes
 
 
 def _check_graph(plan: ExecutionPlan, config: RunConfig, batch_plan: BatchPlan) -> None:

@@ -11,8 +11,11 @@ from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import write_whole
 from mnistbench.schema.plain_yaml import read_yaml, yaml_text
+from mnistbench.schema.provenance import sources_text
 from mnistbench.schema.store import find_records, load_record
+from mnistbench.schema.streams import say
 from mnistbench.schema.training_fields import BOOKKEEPING, as_left_to_the_run
+from mnistbench.schema.user_code import code_of
 
 __all__ = ["arguments_of"]
 
@@ -26,7 +29,8 @@ def arguments_of(path: Path, *, work_dir: Path) -> tuple[str, ...]:
     Of a record everything is kept but seed, output folder and what watched it: a profiled run is in
     no comparison. What its configuration left open is as it came out then: the data set that
     ``auto`` found, the precision a launcher chose. A data folder that is not on this machine gives
-    way to the default one.
+    way to the default one, and code of the user's own is as it is now: if not as it was, that is
+    said.
 
     Args:
         path: a ``record.json``, a folder with records of one configuration, whatever their seeds,
@@ -44,6 +48,9 @@ def arguments_of(path: Path, *, work_dir: Path) -> tuple[str, ...]:
     found = find_records([path])
     first, *others = (_values(record) for record in found)
     _require_one(path, first, others)
+    ran, runs = load_record(found[0]).code, code_of(RunConfig(**first))
+    if sources_text(ran) != sources_text(runs):
+        say(f"{path} ran {sources_text(ran)}; what runs now is {sources_text(runs)}")
     text = yaml_text(first)
     name = hashlib.sha256(text.encode(), usedforsecurity=False).hexdigest()[:12]
     target = work_dir.absolute() / f"config-{name}.yaml"

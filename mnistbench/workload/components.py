@@ -41,6 +41,7 @@ def load_component(field: str, reference: str) -> Callable[..., Any]:
 @functools.cache
 def _loaded(field: str, reference: str, here: str) -> Callable[..., Any]:
     place, attribute, is_file = parse_reference(reference)
+    sys.dont_write_bytecode = True  # it would be taken for that of what a file is a moment later
     if sys.path[:1] != [here]:
         sys.path.insert(0, here)
     with user_errors(field):

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 import torch
 
-from mnistbench.engine import build
+from mnistbench.engine import warm_up
 from mnistbench.engine.run_seeds import train
 from mnistbench.schema.errors import RunError
 from mnistbench.schema.store import find_records, load_record
@@ -203,7 +203,7 @@ def test_weights_stay_finite_where_the_scaler_skips_the_first_step(small_config,
 def test_a_run_that_is_not_what_was_planned_ends_before_it_trains(
     small_config, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(build, "unearned_label", lambda *_: "optimizer: planned fused, seen none")
+    monkeypatch.setattr(warm_up, "unearned_label", lambda *_: "optimizer: planned fused, seen none")
     with pytest.raises(RunError, match="optimizer: planned fused"):
         train(small_config())
     (path,) = find_records([tmp_path / "runs"])

@@ -2,11 +2,13 @@
 
 import hashlib
 import sys
+from dataclasses import replace
 
 import pytest
 
-from mnistbench.engine import own_code
+from mnistbench.engine import setting
 from mnistbench.engine.run_seeds import train
+from mnistbench.recorder import own_code
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.provenance import OWN_CODE
@@ -160,10 +162,10 @@ def test_copies_go_nowhere_but_into_the_runs_folder(
 
 def test_a_process_with_other_code_than_the_main_one_is_named(monkeypatch):
     def of_main(_accelerator, decide):
-        return [info.model_copy(update={"sha256": "0" * 64}) for info in decide()]
+        return [replace(code, files={}) for code in decide()]
 
     told = []
-    monkeypatch.setattr(own_code, "decide_together", of_main)
-    monkeypatch.setattr(own_code, "agree", lambda _, problem: told.append(str(problem)))
-    own_code.same_code(RunConfig(loss="parts:gce"), None)
+    monkeypatch.setattr(setting, "decide_together", of_main)
+    monkeypatch.setattr(setting, "agree", lambda _, problem: told.append(str(problem)))
+    setting._same_code(RunConfig(loss="parts:gce"), None)
     assert told == ["loss: parts:gce is other code than the main process has"]

@@ -12,13 +12,14 @@ from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import DatasetInfo, RunRecord
 from mnistbench.schema.store import save_record
+from mnistbench.schema.user_code import code_of
 
 
 @pytest.fixture
 def leave(tmp_path):
     """Leaves the record of a run with some values; gives its path."""
 
-    def save(run_id="run", *, environment=None, config=None, dataset=None, **values):
+    def save(run_id="run", *, environment=None, config=None, dataset=None, code=(), **values):
         record = RunRecord(
             run_id=run_id,
             status="completed",
@@ -28,6 +29,7 @@ def leave(tmp_path):
             config=config or RunConfig(**values).model_dump(mode="json"),
             environment=environment or {},
             dataset=dataset,
+            code=list(code),
             phases_s={},
             wall_s=1.0,
         )
@@ -50,6 +52,18 @@ def resolve(tmp_path, capsys, monkeypatch):
         return RunConfig(**yaml.safe_load(capsys.readouterr().out))
 
     return run
+
+
+def test_code_that_is_not_what_a_record_ran_is_said(leave, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets.py").write_text("q = 1")
+    config = RunConfig(loss="nets:gce")
+    path = leave(loss="nets:gce", code=code_of(config))
+    for text, is_said in (("q = 1", False), ("q = 2", True)):
+        (tmp_path / "nets.py").write_text(text)
+        flag, file = arguments_of(path, work_dir=tmp_path / "work")
+        assert (flag, yaml.safe_load(Path(file).read_text())["loss"]) == ("--config", "nets:gce")
+        assert (f"{path} ran nets " in capsys.readouterr().err) == is_said
 
 
 def test_a_record_gives_its_run_without_seed_and_folder(leave, resolve, tmp_path, monkeypatch):

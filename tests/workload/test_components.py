@@ -117,3 +117,9 @@ def test_a_signal_is_no_mistake_in_the_file(tmp_path):
     (tmp_path / "long.py").write_text("raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
         load_component("model", "long:Net")
+
+
+def test_no_compiled_form_is_left_for_a_file_that_changes_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    load_component("model", "pack.nets:Net")
+    assert not list(tmp_path.rglob("__pycache__"))

@@ -1,15 +1,12 @@
-"""Code of the user's own in a run: what it imported, the same on all processes, and its copies."""
+"""Code of the user's own that this process imported, and the copies that a run keeps of it."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
-from accelerate import Accelerator
-
-from mnistbench.engine.distributed import agree, decide_together
-from mnistbench.engine.run import RunContext
 from mnistbench.recorder.redaction import place_redacted, redacted
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
@@ -23,46 +20,27 @@ from mnistbench.schema.user_code import (
     read_code,
 )
 
-__all__ = ["code_as_imported", "keep_code", "kept_as", "same_code"]
+__all__ = ["code_as_imported", "keep_code", "kept_as"]
 
 _imported: dict[str, UserCode] = {}
 """By reference, what this process read before it imported it, which it does once."""
 
 
-def code_as_imported(config: RunConfig) -> tuple[UserCode, ...]:
+def code_as_imported(config: RunConfig) -> list[UserCode]:
     """The source of the user's own components; to be called before they are imported, and after.
 
     Raises:
         InputError: a file cannot be read, has changed since this process imported it, or is not
             what a sweep planned to run.
     """
-    codes = tuple(read_code(config))
+    codes = read_code(config)
     found, planned = sources_text(code.info for code in codes), os.environ.get(EXPECTED_CODE)
     if planned is not None and planned != (found or ""):
         raise InputError(f"code: {planned} was planned to run, and {found} is here; start it again")
     for code in codes:
         if _imported.setdefault(code.info.reference, code).files != code.files:
-            raise InputError(f"{_named(code)} changed since it was imported; start a new process")
-    return codes
-
-
-def same_code(config: RunConfig, accelerator: Accelerator) -> tuple[UserCode, ...]:
-    """`code_as_imported`, where it is the same on all processes; all must call this.
-
-    Raises:
-        InputError: as there, or a process has other code than the main one; it is named.
-    """
-    problem: InputError | None = None
-    codes: tuple[UserCode, ...] = ()
-    try:
-        codes = code_as_imported(config)
-    except InputError as error:
-        problem = error
-    main = decide_together(accelerator, lambda: [code.info for code in codes])
-    for code, its in zip(codes, main, strict=False):
-        if code.info != its:
-            problem = InputError(f"{_named(code)} is other code than the main process has")
-    agree(accelerator, problem)
+            named = f"{code.info.component}: {code.info.reference}"
+            raise InputError(f"{named} changed since it was imported; start a new process")
     return codes
 
 
@@ -77,19 +55,17 @@ def kept_as(
     return infos, copies
 
 
-def keep_code(context: RunContext) -> None:
-    """Copy what was imported into the run's folder, on the main process.
+def keep_code(codes: Sequence[UserCode], config: RunConfig, run_folder: Path) -> None:
+    """Copy what was imported into the run's folder.
 
     A copy of other code, from before the run went on, gets a part of its hash into its name.
 
     Raises:
         InputError: it cannot be written.
     """
-    folder = context.run_folder / CODE_FOLDER
-    if not context.code or not context.accelerator.is_main_process:
-        return
+    folder = run_folder / CODE_FOLDER
     try:
-        for name, content in kept_as(context.code, context.config)[1].items():
+        for name, content in kept_as(codes, config)[1].items():
             path = no_link(no_link(folder) / name)
             before = path.read_bytes() if path.exists() else content
             if before != content:
@@ -102,7 +78,3 @@ def keep_code(context: RunContext) -> None:
 
 def _anonymous(source: bytes) -> bytes:
     return redacted(source.decode(errors="surrogateescape")).encode(errors="surrogateescape")
-
-
-def _named(code: UserCode) -> str:
-    return f"{code.info.component}: {code.info.reference}"
