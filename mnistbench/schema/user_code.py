@@ -149,7 +149,8 @@ def find_source(reference: str) -> Path | None:
 def _at(place: str) -> Path:
     with suppress(RuntimeError):  # no such user's home
         place = str(Path(place).expanduser())
-    return Path(search_path()[0]) / place
+    path = Path(search_path()[0]) / place
+    return path.parent.resolve() / path.name  # the working directory is told without links as well
 
 
 def _plain_name(path: str) -> str:
