@@ -104,7 +104,7 @@ class Planted(nn.Module):
     ],
 )
 def test_what_is_planted_in_a_network_is_found(fault, says):
-    found = fake_device.check_case(fake_device.Case("x", {}), build=lambda _: Planted(fault))
+    found = fake_device.check_case(fake_device.Case("x", {}), build=lambda *_: Planted(fault))
     assert found.holds is (fault is None)
     assert says in found.found
 
