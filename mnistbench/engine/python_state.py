@@ -11,6 +11,7 @@ from functools import partial
 from types import FunctionType, MethodType, ModuleType
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from mnistbench.schema.errors import InputError
@@ -37,10 +38,13 @@ def nothing_changed(*roots: object) -> Iterator[None]:
 def python_state(*roots: object) -> list[object]:
     """Numbers, texts and addresses of tensors in `roots`, in what these hold, and what they read.
 
-    The states of Python's and NumPy's random numbers are among them; values of tensors are not.
+    The states of Python's and NumPy's random numbers are among them, and where tensors are on a
+    device, those of torch's on the host; values of tensors are not.
     """
     numpy = np.random.get_state()  # noqa: NPY002 users draw from it
-    found = _leaves(*roots, random.getstate(), numpy)
+    found = list(_leaves(*roots, random.getstate(), numpy))
+    if any(isinstance(value, Tensor) and value.device.type != "cpu" for value in found):
+        found.append(torch.get_rng_state().numpy().tobytes())
     return [id(value) if isinstance(value, Tensor) else value for value in found]
 
 
@@ -73,6 +77,8 @@ def _leaves(*roots: object) -> Iterator[object]:
         value = left.pop()
         if isinstance(value, _PLAIN):
             yield value
+        elif isinstance(value, np.ndarray):
+            yield value.tobytes()
         elif id(value) not in seen and not isinstance(value, type | ModuleType):
             seen.add(id(value))
             if isinstance(value, Tensor):
@@ -97,9 +103,15 @@ def _held_by(value: object) -> Iterable[object]:
 
 
 def _read_by(function: FunctionType) -> Iterable[object]:
-    """Variables around `function`; of those of its module, which may be a library's, only data."""
-    if function.__module__.partition(".")[0] == "torch":
+    """Variables around `function`; of its module's, data and other functions of the same module."""
+    module = function.__module__
+    if module.partition(".")[0] == "torch":
         return ()
-    read = inspect.getclosurevars(function)
-    data = (value for value in read.globals.values() if isinstance(value, (*_PLAIN, *_MANY, dict)))
-    return [*read.nonlocals.values(), *data]
+    read, data = inspect.getclosurevars(function), (*_PLAIN, *_MANY, dict)
+    known = (
+        value
+        for value in read.globals.values()
+        if isinstance(value, data)
+        or (isinstance(value, FunctionType) and value.__module__ == module)
+    )
+    return [*read.nonlocals.values(), *known]
