@@ -14,9 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mnistbench.schema.errors import InputError
-
-__all__ = ["check_hooks", "held_tensors", "nothing_changed", "num_hooks", "python_state"]
+__all__ = ["held_tensors", "nothing_changed", "python_state"]
 
 _PLAIN = (int, float, str, bytes, type(None))
 _MANY = (list, tuple, set, frozenset, deque)
@@ -52,23 +50,6 @@ def held_tensors(*roots: object) -> list[Tensor]:
     """Tensors in `roots`, in what these hold, and in what their code reads; of views, none."""
     found = (value for value in _leaves(*roots) if isinstance(value, Tensor))
     return [tensor for tensor in found if tensor.is_contiguous()]
-
-
-def num_hooks(model: nn.Module) -> int:
-    """Functions that are called with the layers of `model`."""
-    kept = (vars(module).items() for module in model.modules())
-    hooks = (value for one in kept for name, value in one if name.endswith("_hooks"))
-    return sum(len(value) for value in hooks if isinstance(value, dict))
-
-
-def check_hooks(model: nn.Module, number: int) -> None:
-    """Refuse an optimizer that has added hooks to the `number` that were compiled.
-
-    Raises:
-        InputError: it watches layers.
-    """
-    if num_hooks(model) > number:
-        raise InputError("compile: the optimizer watches layers by hooks; use --no-compile")
 
 
 def _leaves(*roots: object) -> Iterator[object]:
