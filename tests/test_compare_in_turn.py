@@ -36,9 +36,9 @@ def run_in_turn(monkeypatch):
     asked = {}
 
     def use(factor, pairs_in_all=64, error=None):
-        def run(sides, *, output_dir, max_minutes, settled):
+        def run(sides, *, output_dir, max_minutes, first_seed, settled):
             asked.update(zip("abc", sides, strict=False))
-            asked.update(output_dir=output_dir, max_minutes=max_minutes)
+            asked.update(output_dir=output_dir, max_minutes=max_minutes, first_seed=first_seed)
             if error:
                 raise error
             of_a, of_b = pairs(pairs_in_all, factor)
@@ -69,7 +69,8 @@ def test_runs_in_turn_end_when_settled_and_the_table_says_the_same(
     assert "B (b.yaml) is slower than A (a): samples/s -10.0 %" in out
     assert "every p is 2 times that of one" in out
     assert asked["b"].arguments == ("--config", str(stored / "b.yaml"))
-    assert (asked["max_minutes"], str(asked["output_dir"])) == (3.0, "new")
+    assert (asked["max_minutes"], asked["first_seed"]) == (3.0, 0)
+    assert str(asked["output_dir"]) == "new"
 
 
 def test_several_sides_end_together_by_their_own_names(stored, run_in_turn, capsys):

@@ -71,6 +71,7 @@ BAD = [
     (["--model-args", "a-b=1"], "--model-args: should be NAME=VALUE (got 'a-b=1')"),
     (["--model-args", "a="], "--model-args: a: has no value (got ''); write null"),
     (["--model-args", "a=#1"], "--model-args: a: has no value (got '#1'); write null"),
+    (["--model-args", "a={b:1}"], "--model-args: a: {b:1} needs a space after each colon"),
     (["--model-args", "a=[1"], "--model-args: a, line 1: malformed YAML"),
     (["--model-args", "a=1", "--model-args", "a=2"], "--model-args: a is there twice"),
     (["--model", "nets:A", "--model-args", "a=.inf"], "--model-args: a: should be a text"),

@@ -185,7 +185,8 @@ def _denser(cells: Sequence[Cell], by: str, most: int) -> list[float]:
     rates = sorted({cell.config.lr for cell in cells})
     num, rest = divmod(most * len(rates), len(cells))
     low, high = rates[0], rates[-1]
-    found = [float(f"{low * (high / low) ** (at / (num - 1)):.2g}") for at in range(num)]
+    between = (low * (high / low) ** (at / (num - 1)) for at in range(1, num - 1))
+    found = [low, *(float(f"{rate:.2g}") for rate in between), high]
     if rest or len(set(found)) < num:
         name, num_seeds = as_text(getattr(cells[0].config, by)), len({c.config.seed for c in cells})
         raise InputError(

@@ -19,6 +19,7 @@ from mnistbench.output.number_format import MEDIAN_NOTE, counted_text, level_tex
 from mnistbench.output.row_names import name_columns
 from mnistbench.output.screen import WIDE, Screen
 from mnistbench.output.tables import TableFormat, data_text
+from mnistbench.schema.escaping import printable
 from mnistbench.schema.record import RunRecord
 
 __all__ = ["Tuned", "check_metric", "render_selection", "render_tuned"]
@@ -99,6 +100,7 @@ def render_tuned(
     table = screen.table([_tuned_cells(one, by) for one in found], names=[by])
     told = [f"{one.name}: {note}" for one in found for note in (_tuned_choice(one), *one.notes)]
     notes = dict.fromkeys(note for one in found for note in _notes(one.chosen))
+    command = printable(command)
     fenced = f"```sh\n{command}\n```" if screen.is_markdown else f"  {command}"
     parts = [table, screen.lines(told), screen.lines([*notes]), f"next:{screen.end}{fenced}"]
     return "\n\n".join(parts)

@@ -165,8 +165,8 @@ class OneOf:
                 return value
             if self.takes_paths and is_data_path(value):
                 return value
-            if isinstance(value, str) and "." in value and value not in self.choices:
-                raise ValueError(_almost(value, self.takes_paths))
+            if isinstance(value, str) and (said := _almost(value, self.takes_paths)):
+                raise ValueError(said)
             return named(value)
 
         return core_schema.no_info_wrap_validator_function(
@@ -174,14 +174,16 @@ class OneOf:
         )
 
 
-def _almost(value: str, takes_paths: bool) -> str:
-    """What to write for a `value` that is no reference, but was meant to be one."""
+def _almost(value: str, takes_paths: bool) -> str | None:
+    """What to write for a `value` with a dot, which no built-in name has, that is no reference."""
     if value.endswith(".py"):
         return f"write {value}:NAME, with the name of what to take from it"
-    if takes_paths:
+    if takes_paths and "." in value:
         return f"should be a built-in name, FILE.npz, FOLDER/ or MODULE:FUNCTION (got {value!r})"
-    module, _, attribute = value.rpartition(".")
-    return f"write {module}:{attribute}, with a colon before what the module has"
+    module, dot, attribute = value.rpartition(".")
+    if dot and _IDENTIFIERS.fullmatch(value):
+        return f"write {module}:{attribute}, with a colon before what the module has"
+    return None
 
 
 ModelRef = Annotated[str, OneOf(ModelName)]

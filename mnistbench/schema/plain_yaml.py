@@ -41,9 +41,11 @@ def yaml_value(text: str, *, of: str) -> Any:
     Raises:
         InputError: as `read_yaml`, or nothing stands there; it begins with `of`.
     """
-    value = _read(text[:_MAX_BYTES], where=of)
+    value = _read(text, where=of)
     if value is None and text not in ("null", "~"):
         raise InputError(f"{of}: has no value (got {text!r}); write null, or a text in quotes")
+    if isinstance(value, dict) and re.match(r"\{\s*\w+:[^\s,}]", text):  # {a:1}, of a key "a:1"
+        raise InputError(f"{of}: {text} needs a space after each colon, and quotes around it all")
     return value
 
 

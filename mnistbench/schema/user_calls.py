@@ -99,7 +99,8 @@ def _misfit(
     flag, parameters = ARGUMENTS_OF.get(field, field), known.parameters.values()
     free = {one.name: one.default for one in parameters if one.kind in _NAMED}
     is_open = any(one.kind is Parameter.VAR_KEYWORD for one in parameters)
-    expected = f"takes {known}; it should be called {_EXPECTED[field]}"
+    shown = _without_types(known)
+    expected = f"takes {shown}; it should be called {_EXPECTED[field]}"
     if not (is_open or taken <= free.keys()):
         return field, expected  # for want of what the run gives
     for name in arguments:
@@ -107,11 +108,16 @@ def _misfit(
             return flag, f"gets {name} from the run; leave it out"
         if name not in free and not is_open:
             near = did_you_mean(name, free.keys() - taken)
-            return flag, f"takes no {name}{near or f'; it takes {known}'}"
+            return flag, f"takes no {name}{near or f'; it takes {shown}'}"
     for name, default in free.items():
         if default is Parameter.empty and name not in {*taken, *arguments} and flag != field:
             return flag, f"needs {name}; write --{flag.replace('_', '-')} {name}=VALUE"
     return field, expected
+
+
+def _without_types(known: Signature) -> Signature:
+    plain = [one.replace(annotation=Parameter.empty) for one in known.parameters.values()]
+    return known.replace(parameters=plain, return_annotation=Signature.empty)
 
 
 @contextlib.contextmanager

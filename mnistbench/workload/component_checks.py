@@ -53,11 +53,11 @@ def check_components(
             logits = model(images)
         return _checked_logits(logits, [len(images), shape.num_classes])
 
+    logits = network(images)
     with torch.no_grad():
         model.eval()
         network(images[:_PART])
         model.train()
-    logits = network(images)
     if not logits.requires_grad:
         raise InputError("model: its logits have no gradient; compute them outside no_grad")
     yield "logits", f"{list(logits.shape)} of images {list(images.shape)}"

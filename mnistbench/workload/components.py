@@ -44,6 +44,7 @@ def _loaded(field: str, reference: str, here: str) -> Callable[..., Any]:
     sys.dont_write_bytecode = True  # it would be taken for that of what a file is a moment later
     if sys.path[:1] != [here]:
         sys.path.insert(0, here)
+    importlib.invalidate_caches()  # a file may have been written a moment ago
     with user_errors(field):
         value: Any = _file(field, place) if is_file else _module(field, reference, Path(here))
         for name in attribute.split("."):

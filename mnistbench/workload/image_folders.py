@@ -10,6 +10,7 @@ import io
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,7 +49,9 @@ def decoded_folder(folder: Path) -> Path:
     files = _files(folder)
     headers = _each("reading", lambda file: _header(folder, file[0]), files)
     digest, first = hashlib.sha256(usedforsecurity=False), (files[0][0], *headers[0][1])
-    for (name, _), (sha256, size, _) in zip(files, headers, strict=True):
+    for (name, _), (sha256, size, mode) in zip(files, headers, strict=True):
+        if mode.startswith(_DEEP):
+            raise ValueError(f"{name}: has pixels of mode {mode}; save it with 8 bits")
         if size != headers[0][1]:
             said = ["{} has {} × {} pixels".format(*one) for one in ((name, *size), first)]
             raise ValueError(f"{', '.join(said)}; resize all to one size")
@@ -57,15 +60,16 @@ def decoded_folder(folder: Path) -> Path:
     kept /= f"{digest.hexdigest()[:32]}.npz"
     if not kept.exists():
         _log.info(f"decoding {len(files):,} pictures, kept in {kept} for later runs")
-        mode = "L" if all(is_grey for *_, is_grey in headers) else "RGB"
+        mode = "L" if _GREY.issuperset(mode for *_, mode in headers) else "RGB"
         _write(kept, folder, files, mode=mode, size=headers[0][1])
     return kept
 
 
 def _each(doing: str, function: Callable[[_S], _T], items: Collection[_S]) -> list[_T]:
     """What `function` returns for each, made by threads, with a bar where that is seen."""
-    hidden = not sys.stderr.isatty()
-    return thread_map(function, items, desc=doing, leave=False, disable=hidden)
+    hidden = not (sys.stderr.isatty() and _log.isEnabledFor(logging.INFO))
+    with warnings.catch_warnings(action="ignore"):  # of PIL's, on colours that it leaves out
+        return thread_map(function, items, desc=doing, delay=1, leave=False, disable=hidden)
 
 
 def _files(folder: Path) -> list[tuple[str, int]]:
@@ -96,13 +100,11 @@ def _other_layout(folder: Path, said: str) -> str:
     return f"{said}; pictures belong into train/CLASS/ and test/CLASS/, and there is {there}"
 
 
-def _header(folder: Path, name: str) -> tuple[bytes, tuple[int, int], bool]:
-    """The sha256 of a file, width and height of its picture, and whether that is grey."""
+def _header(folder: Path, name: str) -> tuple[bytes, tuple[int, int], str]:
+    """The sha256 of a file, and width, height and mode of its picture."""
     with _opened(folder, name) as (image, content):
-        if image.mode.startswith(_DEEP):
-            raise ValueError(f"{name}: has pixels of mode {image.mode}; save it with 8 bits")
         digest = hashlib.sha256(content, usedforsecurity=False).digest()
-        return digest, image.size, image.mode in _GREY
+        return digest, image.size, image.mode
 
 
 @contextmanager
@@ -115,7 +117,7 @@ def _opened(folder: Path, name: str) -> Iterator[tuple[Image.Image, bytes]]:
             yield image, content
     except UnidentifiedImageError:
         raise ValueError(f"{name}: is no picture") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # whatever PIL's decoders come up with
         raise ValueError(f"{name}: cannot be read ({why(error)})") from None
 
 

@@ -48,6 +48,11 @@ def check_own(config: RunConfig, field: str) -> str:
         positional, given = _of_optimizer(component, None, config.lr)
         check_fits(field, component, config.optimizer_args, *positional, **given)
     elif field == "lr_schedule":
+        if inspect.isclass(component):
+            raise InputError(
+                f"lr_schedule: {name_of(component)} is a class; name a function that gives a "
+                "factor of the learning rate for (step, num_steps, steps_per_epoch)"
+            )
         check_fits(field, component, {}, 0, 1, 1)
     return name_of(component)
 

@@ -39,7 +39,7 @@ def test_what_fits_is_what_python_would_call(made, arguments, positional):
         assert built_with("optimizer", made, words, *place) is None
 
 
-def width_of(shape, width=8, *, act="relu"):
+def width_of(shape, width: int = 8, *, act: str = "relu") -> int:
     return width
 
 

@@ -66,6 +66,12 @@ ARGUMENTS = [
     ),
     Bad(
         "lr_schedule",
+        "class Half:\n    def __init__(self, optimizer, T_max, eta_min): 0",
+        "lr_schedule: Half is a class; name a function that gives a factor of the learning rate "
+        "for (step, num_steps, steps_per_epoch)",
+    ),
+    Bad(
+        "lr_schedule",
         "def half(step): return 0.5",
         "lr_schedule: half takes (step); it should be called with (step, num_steps, "
         "steps_per_epoch)",
@@ -89,7 +95,7 @@ NETWORKS = [
     Bad(
         "model",
         network("return self.a(x)"),
-        "model: mine.py:9: RuntimeError: mat1 and mat2 shapes cannot be multiplied (28x28 and "
+        "model: mine.py:9: RuntimeError: mat1 and mat2 shapes cannot be multiplied (224x28 and "
         "784x10)",
     ),
     Bad(
@@ -100,7 +106,7 @@ NETWORKS = [
     Bad(
         "model",
         network("return self.a(x.flatten(1))[:, :9]"),
-        f"model: its logits have shape [1, 9], not {_SHAPE}",
+        "model: its logits have shape [8, 9], not [8, 10]; the data have 10 classes …",
     ),
     Bad(
         "model",

@@ -31,7 +31,7 @@ def picture(mode: str = "RGB", size: tuple[int, int] = (8, 6)) -> Image.Image:
 
 def png(image: Image.Image) -> bytes:
     stream = io.BytesIO()
-    image.save(stream, "png")
+    image.save(stream, "png", **{"transparency": b"\0\x80"} if image.mode == "P" else {})
     return stream.getvalue()
 
 

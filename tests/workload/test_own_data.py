@@ -167,7 +167,7 @@ BAD_ARRAYS = [
     ({"y_train": np.int64(3)}, "x_train: has 60 images, y_train 0 labels"),
     ({"x_test": GOOD["x_test"][:0], "y_test": GOOD["y_test"][:0]}, "x_test: has no image"),
     ({"x_train": np.zeros((60, 0, 8), np.uint8)}, "x_train: has no image"),
-    ({"x_train": np.array([{}] * 60)}, "x_train: holds pickled objects; save numbers of one type"),
+    ({"x_train": np.array([{}] * 60)}, "holds pickled objects; save arrays of numbers"),
     ({"x_train": np.array(["a"] * 60)}, "x_train: holds <U1; images are uint8 or float32"),
     ({"x_train": with_one(FLOATS, np.nan)}, "x_train: pixels go from nan to nan; "),
     ({"x_train": with_one(FLOATS, np.inf)}, "to inf; float64 should be finite, 0 to 1"),
@@ -254,6 +254,7 @@ class Empty(VisionDataset):
 
 class Offline(VisionDataset):
     def __init__(self, root, train=True, download=False): raise OSError("no route to host")
+Offline.__module__ = "torchvision.datasets"
 
 def four_channels():
     return torch.rand(60, 4, 8, 6, requires_grad=True), y, torch.rand(20, 4, 8, 6), y[:20]
@@ -291,7 +292,7 @@ def test_functions_of_no_use_are_refused_in_one_line(functions: str) -> None:
         "nothing": "returns NoneType; it should return x_train, ",
         "lacks": "returns no x_test; it has x_train, y_train",
         "ragged": "y_test: is no array (setting an array element with a sequence",
-        "fails": "mine.py:41: KeyError: 'no such column'",
+        "fails": "mine.py:42: KeyError: 'no such column'",
         "Wrong": "tells train from test by nothing; write a function that returns x_train, ",
         "Empty": "keeps no arrays, as data and targets or labels; write a function ",
         "Offline": "no route to host; run again with a network, or put its files into ",
