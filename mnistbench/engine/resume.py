@@ -100,8 +100,10 @@ def find_resume_point(config: RunConfig, *, code: str | None = None) -> ResumePo
             _log.info(f"no checkpoint in {folder} to go on from: the run begins anew")
             return None
         _refuse(newest, _differing(newest.state, config))
-        if not config.force_code:
-            _refuse_code(newest, code)
+        ran = (newest.state.code or {}).get(OWN_CODE)
+        if ran != code and not config.force_code:
+            kept = f" ({newest.run_folder / CODE_FOLDER} has a copy; --force-code goes on without)"
+            _refuse(newest, {OWN_CODE: (ran, code)}, because=kept)
         return _earlier(newest, config)
     except OSError as error:
         raise InputError(f"resume: {error.filename or folder}: {error.strerror}") from None
@@ -230,15 +232,6 @@ def _refuse(saved: SavedRun, differing: Mapping[str, tuple[Any, Any]], because: 
         f"resume: {saved.path} is of another run: {text}{because}; ask for the same, or leave "
         "--resume out"
     )
-
-
-def _refuse_code(saved: SavedRun, code: str | None) -> None:
-    ran = (saved.state.code or {}).get(OWN_CODE)
-    if ran != code:
-        raise InputError(
-            f"resume: {saved.path} ran other code: {ran} there, {code} here; put back what ran, of "
-            f"which {saved.run_folder / CODE_FOLDER} has a copy, or go on with --force-code"
-        )
 
 
 def _short(value: Any) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mnistbench.recorder.redaction import place_redacted, redacted
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.files import no_link, why, write_whole
+from mnistbench.schema.files import no_link, opened, why, write_whole
 from mnistbench.schema.provenance import CodeInfo, sources_text
 from mnistbench.schema.user_code import (
     CODE_FOLDER,
@@ -67,8 +68,12 @@ def keep_code(codes: Sequence[UserCode], config: RunConfig, run_folder: Path) ->
     try:
         for name, content in kept_as(codes, config)[1].items():
             path = no_link(no_link(folder) / name)
-            before = path.read_bytes() if path.exists() else content
-            if before != content:
+            before: bytes | None = None
+            with suppress(FileNotFoundError), os.fdopen(opened(path), "rb") as file:
+                before = file.read()
+            if before == content:
+                continue
+            if before:
                 digest = hashlib.sha256(before).hexdigest()[:12]
                 path.replace(path.with_name(f"{path.stem}-{digest}.py"))
             write_whole(path, content)
