@@ -23,7 +23,7 @@ COMPONENT_FLAGS = {
     name: RunConfig.model_fields[name]
     for name in (
         *("model", "model_args", "loss", "loss_args", "optimizer", "optimizer_args"),
-        *("lr", "lr_schedule", "dataset", "dataset_args"),
+        *("lr", "lr_schedule", "dataset", "dataset_args", "global_batch_size"),
     )
 }
 """Settings of a run that `doctor` takes as well."""

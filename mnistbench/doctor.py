@@ -43,10 +43,7 @@ _LEAST_DISK_BYTES = 500 * 2**20
 
 
 class _Flags(CommandFlags):
-    """Check what a run needs; exit with status 1 if something is broken.
-
-    With --model, --loss and the like, check these instead, and show the layers of the network.
-    """
+    """Check what a run needs, or components and a network's layers; status 1 if any is broken."""
 
     prog: ClassVar = "mnistbench doctor"
     groups: ClassVar = {"Components": "model", "Machine": "data_dir", "Launch": "launch_config"}

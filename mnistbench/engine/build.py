@@ -19,7 +19,6 @@ from mnistbench.engine.memory import is_out_of_memory
 from mnistbench.engine.objective import Objective
 from mnistbench.engine.own_state import check_saved
 from mnistbench.engine.plan import ExecutionPlan
-from mnistbench.engine.python_state import check_hooks, num_hooks
 from mnistbench.engine.run import BuiltParts, RunContext, Step
 from mnistbench.engine.stock_step import StockStep
 from mnistbench.engine.warm_up import warm_up
@@ -112,9 +111,7 @@ def _as_built(context: RunContext, warm: BuiltParts) -> BuiltParts:
         return replace(anew, observed=warm.observed)
     if "optimizer" not in plan.own:
         return warm
-    hooks = num_hooks(warm.model)
     optimizer = _optimizer(context, warm.model)
-    decide_together(context.accelerator, lambda: check_hooks(warm.model, hooks))
     warm.step.start_with(optimizer)
     return replace(warm, optimizer=optimizer)
 

@@ -6,10 +6,10 @@ import copy
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mnistbench.engine.objective import Objective
-from mnistbench.engine.python_state import python_state
+from mnistbench.engine.python_state import held_tensors, python_state
 from mnistbench.engine.unchanged import device_rng_state, preserved_rng
 from mnistbench.schema.errors import InputError, first_line
 
@@ -58,16 +58,11 @@ def _differs_by_call(model: nn.Module, objective: Objective) -> str | None:
         return f"model or loss cannot be copied for a trial ({first_line(error)})"
 
     def kept() -> list[object]:
-        states = torch.get_rng_state(), device_rng_state(device)
-        tensors = [*states, *tried.buffers(), *_buffers(loss_fn)]
-        bits = [one.cpu().numpy().tobytes() for one in tensors if one is not None]
-        return [*bits, *python_state(tried, loss_fn)]
+        held = held_tensors(tried, loss_fn, torch.get_rng_state(), device_rng_state(device))
+        states = (tensor for tensor in held if not tensor.requires_grad)  # buffers and the like
+        return [python_state(tried, loss_fn), *(state.tolist() for state in states)]
 
     with preserved_rng(device), torch.no_grad():
         before = kept()
         loss_fn(tried(images), labels)
         return None if kept() == before else "model or loss draw at random, or count their calls"
-
-
-def _buffers(loss_fn: object) -> list[Tensor]:
-    return list(loss_fn.buffers()) if isinstance(loss_fn, nn.Module) else []

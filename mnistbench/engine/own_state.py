@@ -109,13 +109,10 @@ def check_saved(optimizer: torch.optim.Optimizer) -> None:
 
 
 def kept(parts: BuiltParts) -> dict[str, Tensor]:
-    """What this process's components, and Python's and NumPy's random numbers, have now."""
-    state = np.random.get_state(legacy=False)  # noqa: NPY002 users draw from it
-    numpy = state | {"state": {"key": state["state"]["key"].tolist(), "pos": state["state"]["pos"]}}
-    loss_fn = parts.step.objective.loss_fn
-    buffers = dict(loss_fn.named_buffers()) if isinstance(loss_fn, nn.Module) else {}
+    """What this process's components, and Python's random numbers, have now."""
+    buffers = [dict(one.named_buffers()) for one in _losses(parts)]
     attributes = [dict(_attributes(one)) for one in _objects(parts)]
-    return pack([attributes, buffers, random.getstate(), numpy])
+    return pack([attributes, buffers, random.getstate()])
 
 
 def put_back(parts: BuiltParts, tensors: Mapping[str, Tensor], device: torch.device) -> None:
@@ -124,25 +121,28 @@ def put_back(parts: BuiltParts, tensors: Mapping[str, Tensor], device: torch.dev
     Raises:
         KeyError, TypeError, ValueError: it was something else.
     """
-    attributes, buffers, python, numpy = unpack(tensors, device)
+    attributes, buffers, python = unpack(tensors, device)
     for one, saved in zip(_objects(parts), attributes, strict=True):
         vars(one).update(saved)
-    for name, value in buffers.items():
-        parts.step.objective.loss_fn.get_buffer(name).copy_(value)  # type: ignore[attr-defined]
+    for loss_fn, saved in zip(_losses(parts), buffers, strict=True):
+        for name, value in saved.items():
+            loss_fn.get_buffer(name).copy_(value)
     random.setstate(python)
-    numpy["state"]["key"] = np.array(numpy["state"]["key"], dtype=np.uint32)
-    np.random.set_state(numpy)  # noqa: NPY002
+
+
+def _losses(parts: BuiltParts) -> list[nn.Module]:
+    loss_fn = parts.step.objective.loss_fn
+    return [loss_fn] if isinstance(loss_fn, nn.Module) else []
 
 
 def _objects(parts: BuiltParts) -> list[object]:
-    loss_fn = parts.step.objective.loss_fn
-    modules = loss_fn.modules() if isinstance(loss_fn, nn.Module) else [loss_fn]
+    modules = (module for loss_fn in _losses(parts) for module in loss_fn.modules())
     return [parts.optimizer, *parts.model.modules(), *modules]
 
 
 def _attributes(one: object) -> Iterator[tuple[str, object]]:
     """Those of `one` that can be saved, but for what torch gives all."""
-    for name, value in getattr(one, "__dict__", {}).items():
+    for name, value in vars(one).items():
         if name not in _NOT_SAVED:
             with suppress(TypeError):
                 pack(value)

@@ -11,11 +11,10 @@ from functools import partial
 from types import FunctionType, MethodType, ModuleType
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
-from mnistbench.schema.errors import InputError
-
-__all__ = ["check_hooks", "held_tensors", "nothing_changed", "num_hooks", "python_state"]
+__all__ = ["held_tensors", "nothing_changed", "python_state"]
 
 _PLAIN = (int, float, str, bytes, type(None))
 _MANY = (list, tuple, set, frozenset, deque)
@@ -37,10 +36,13 @@ def nothing_changed(*roots: object) -> Iterator[None]:
 def python_state(*roots: object) -> list[object]:
     """Numbers, texts and addresses of tensors in `roots`, in what these hold, and what they read.
 
-    The states of Python's and NumPy's random numbers are among them; values of tensors are not.
+    The states of Python's and NumPy's random numbers are among them, and where tensors are on a
+    device, those of torch's on the host; values of tensors are not.
     """
     numpy = np.random.get_state()  # noqa: NPY002 users draw from it
-    found = _leaves(*roots, random.getstate(), numpy)
+    found = list(_leaves(*roots, random.getstate(), numpy))
+    if any(isinstance(value, Tensor) and value.device.type != "cpu" for value in found):
+        found.append(torch.get_rng_state().numpy().tobytes())
     return [id(value) if isinstance(value, Tensor) else value for value in found]
 
 
@@ -50,29 +52,14 @@ def held_tensors(*roots: object) -> list[Tensor]:
     return [tensor for tensor in found if tensor.is_contiguous()]
 
 
-def num_hooks(model: nn.Module) -> int:
-    """Functions that are called with the layers of `model`."""
-    kept = (vars(module).items() for module in model.modules())
-    hooks = (value for one in kept for name, value in one if name.endswith("_hooks"))
-    return sum(len(value) for value in hooks if isinstance(value, dict))
-
-
-def check_hooks(model: nn.Module, number: int) -> None:
-    """Refuse an optimizer that has added hooks to the `number` that were compiled.
-
-    Raises:
-        InputError: it watches layers.
-    """
-    if num_hooks(model) > number:
-        raise InputError("compile: the optimizer watches layers by hooks; use --no-compile")
-
-
 def _leaves(*roots: object) -> Iterator[object]:
     seen, left = set[int](), list(roots)
     while left:
         value = left.pop()
         if isinstance(value, _PLAIN):
             yield value
+        elif isinstance(value, np.ndarray):
+            yield value.tobytes()
         elif id(value) not in seen and not isinstance(value, type | ModuleType):
             seen.add(id(value))
             if isinstance(value, Tensor):
@@ -97,9 +84,15 @@ def _held_by(value: object) -> Iterable[object]:
 
 
 def _read_by(function: FunctionType) -> Iterable[object]:
-    """Variables around `function`; of those of its module, which may be a library's, only data."""
-    if function.__module__.partition(".")[0] == "torch":
+    """Variables around `function`; of its module's, data and other functions of the same module."""
+    module = function.__module__
+    if module.partition(".")[0] == "torch":
         return ()
-    read = inspect.getclosurevars(function)
-    data = (value for value in read.globals.values() if isinstance(value, (*_PLAIN, *_MANY, dict)))
-    return [*read.nonlocals.values(), *data]
+    read, data = inspect.getclosurevars(function), (*_PLAIN, *_MANY, dict)
+    known = (
+        value
+        for value in read.globals.values()
+        if isinstance(value, data)
+        or (isinstance(value, FunctionType) and value.__module__ == module)
+    )
+    return [*read.nonlocals.values(), *known]

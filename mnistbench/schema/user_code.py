@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -12,7 +13,7 @@ import re
 import sys
 import sysconfig
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
@@ -149,7 +150,8 @@ def find_source(reference: str) -> Path | None:
 def _at(place: str) -> Path:
     with suppress(RuntimeError):  # no such user's home
         place = str(Path(place).expanduser())
-    return Path(search_path()[0]) / place
+    path = Path(search_path()[0]) / place
+    return path.parent.resolve() / path.name  # the working directory is told without links as well
 
 
 def _plain_name(path: str) -> str:
@@ -206,26 +208,31 @@ def _files_of(module: str, path: list[str]) -> list[Path | None]:
     return files
 
 
-def _imported(path: Path, content: bytes, search: list[str]) -> Iterator[Path]:
-    """The files that the code at `path` names in import statements, those of packages included."""
+@functools.lru_cache(1000)
+def _imports(source: bytes) -> list[tuple[int, str]]:
+    """What import statements name: how many packages up they begin, if in one, and what."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python gives them when it imports the file
-            tree = ast.parse(content)
+            nodes = list(ast.walk(ast.parse(source)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return  # who imports it says so
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names, where = [alias.name for alias in node.names], search
-        elif isinstance(node, ast.ImportFrom):
-            before = f"{node.module}." if node.module else ""
-            names = [before + alias.name for alias in node.names]
-            above = path.parents[min(node.level, len(path.parents)) - 1]
-            where = [str(above)] if node.level else search
-        else:
-            continue
-        for name in names:
-            yield from filter(None, _files_of(name, where))
+        return []  # who imports it says so
+    plain = [(0, one.name) for node in nodes if isinstance(node, ast.Import) for one in node.names]
+    return plain + [
+        (node.level, f"{node.module}.{one.name}" if node.module else one.name)
+        for node in nodes
+        if isinstance(node, ast.ImportFrom)
+        for one in node.names
+    ]
+
+
+def _imported(path: Path, source: bytes, search: list[str]) -> set[Path]:
+    """The files that the code at `path` imports, those of the packages they are in included."""
+    found: set[Path] = set()
+    for level, name in _imports(source):
+        above = path.parents[min(level, len(path.parents)) - 1]
+        found.update(filter(None, _files_of(name, [str(above)] if level else search)))
+    return found
 
 
 def _is_own(path: Path) -> bool:

@@ -94,8 +94,12 @@ def test_the_hash_of_one_file_is_its_own_and_of_several_that_of_all(folder):
 
 def test_the_hash_does_not_depend_on_where_a_command_is_typed(folder):
     here = read(f"{folder}/several.py:gce").info.sha256
-    with working_directory(folder / "pack"):
-        assert read(f"{folder}/several.py:gce").info.sha256 == here
+    (folder / "link").symlink_to(folder)
+    assert read(f"{folder}/link/several.py:gce").info.sha256 == here
+    for other in ("pack", "link/pack", "link"):
+        with working_directory(folder / other):
+            assert read(f"{folder}/several.py:gce").info.sha256 == here
+            assert read(f"{folder}/link/several.py:gce").info.sha256 == here
 
 
 def test_of_what_is_installed_a_record_has_version_and_hash_and_no_copy():
