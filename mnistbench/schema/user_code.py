@@ -121,6 +121,7 @@ def require_code(config: RunConfig) -> None:
 
 
 def _own(config: RunConfig) -> list[tuple[Component, str]]:
+    importlib.invalidate_caches()  # a file that was written a moment ago is found
     named = ((component, getattr(config, component)) for component in get_args(Component))
     return [(component, value) for component, value in named if is_reference(value)]
 
