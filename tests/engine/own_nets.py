@@ -152,6 +152,7 @@ class Holding(torch.optim.SGD):
     """Has something in its state that is neither a number nor a tensor."""
 
     def step(self, closure=None):
+        super().step(closure)
         self.state[self.param_groups[0]["params"][0]]["held"] = object()
 
 
