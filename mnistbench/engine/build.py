@@ -28,7 +28,7 @@ from mnistbench.workload.augment import build_augment, shifted_views
 from mnistbench.workload.batches import Preprocess
 from mnistbench.workload.chwn_layout import ChwnNetwork
 from mnistbench.workload.component_checks import check_components, check_schedule
-from mnistbench.workload.losses import LossFn, build_loss
+from mnistbench.workload.losses import build_loss
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
 
@@ -136,14 +136,14 @@ def _build(context: RunContext) -> BuiltParts:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     optimizer = build_optimizer(model, config, fused=plan.fused_optimizer)
     make = _stock_step if plan.loop == "stock" else _fast_step
-    step, network = make(context, model, optimizer)
+    step: Step = make(context, model, optimizer)
     inner = model if isinstance(step, FastStep) else accelerator.unwrap_model(step.model)
     set_seed(config.seed, device_specific=True)  # dropout of its own on every process
     return BuiltParts(
         model=inner,
         optimizer=optimizer,
         step=step,
-        evaluator=_evaluator(context, inner, (network, step.objective.loss_fn)),
+        evaluator=_evaluator(context, inner, step.objective),
         num_parameters=num_parameters,
     )
 
@@ -152,46 +152,52 @@ def _layout(plan: ExecutionPlan) -> torch.memory_format:
     return torch.channels_last if plan.channels_last else torch.contiguous_format
 
 
+def _objective(context: RunContext, network: Network) -> Objective:
+    config, loaded = context.config, context.data.loaded
+    device, num_processes = context.accelerator.device, context.accelerator.num_processes
+    samples = config.per_device_batch_size or (config.global_batch_size or 1) // num_processes
+    preprocess = Preprocess(
+        mean=loaded.pixel_mean,
+        std=loaded.pixel_std,
+        augment=build_augment(config),
+        seed=config.seed,
+        device=device,
+    )
+    return Objective(
+        network=network,
+        loss_fn=build_loss(config, device),
+        preprocess=preprocess,
+        blank=context.data.blank,
+        num_microbatches=min(config.gradient_accumulation_steps, samples),  # each has a sample
+    )
+
+
 def _stock_step(
     context: RunContext, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[Step, Network]:
+) -> StockStep:
     """Accelerate's way: its autocast, scaler, and DDP or FSDP round the model."""
     accelerator = context.accelerator
     prepared, wrapped = accelerator.prepare(model, optimizer)
     # with its hooks, which FSDP lives by, and never the compiled form
     network: Network = accelerator.unwrap_model(prepared)._call_impl  # noqa: SLF001
-    step = StockStep(
+    return StockStep(
         context.plan,
         accelerator=accelerator,
         model=prepared,
         optimizer=wrapped,
         objective=_objective(context, network),
     )
-    return step, network
 
 
-def _objective(context: RunContext, network: Network) -> Objective:
-    return Objective(
-        network=network,
-        loss_fn=build_loss(context.config, context.accelerator.device),
-        preprocess=_preprocess(context, augmented=True),
-        blank=context.data.blank,
-        num_microbatches=_num_microbatches(context),
-    )
-
-
-def _fast_step(
-    context: RunContext, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[Step, Network]:
+def _fast_step(context: RunContext, model: nn.Module, optimizer: torch.optim.Optimizer) -> FastStep:
     """The step by itself: DDP would keep nodes of the graph of gradients on another stream."""
     config, accelerator, plan = context.config, context.accelerator, context.plan
-    network = _network(plan, accelerator.device, model)
-    objective = _objective(context, network)
+    objective = _objective(context, _network(plan, accelerator.device, model))
     if config.exact_parity:
         counts = accelerator.num_processes, objective.num_microbatches
         decide_together(accelerator, lambda: check_exact(model, objective, counts))
     share_from_main(accelerator, [*model.parameters(), *model.buffers()])
-    step = FastStep(
+    return FastStep(
         plan,
         model=model,
         optimizer=optimizer,
@@ -200,7 +206,6 @@ def _fast_step(
             accelerator.num_processes, exact=plan.gradient_exchange == "pairwise"
         ),
     )
-    return step, network
 
 
 def _network(plan: ExecutionPlan, device: torch.device, model: nn.Module) -> Network:
@@ -219,26 +224,12 @@ def _network(plan: ExecutionPlan, device: torch.device, model: nn.Module) -> Net
     return network
 
 
-def _preprocess(context: RunContext, *, augmented: bool) -> Preprocess:
-    config, loaded = context.config, context.data.loaded
-    return Preprocess(
-        mean=loaded.pixel_mean,
-        std=loaded.pixel_std,
-        augment=build_augment(config) if augmented else None,
-        seed=config.seed,
-        device=context.accelerator.device,
-    )
-
-
-def _evaluator(
-    context: RunContext, model: nn.Module, functions: tuple[Network, LossFn]
-) -> Evaluator:
-    config, plain = context.config, _preprocess(context, augmented=False)
-    network, loss_fn = functions
+def _evaluator(context: RunContext, model: nn.Module, objective: Objective) -> Evaluator:
+    config, (network, loss_fn, preprocess, *_) = context.config, objective
 
     def logits(images: Tensor) -> Tensor:
         views = shifted_views(images, config.eval_shift_px)
-        return torch.stack([network(plain(view)) for view in views]).mean(dim=0)
+        return torch.stack([network(preprocess(view)) for view in views]).mean(dim=0)
 
     return Evaluator(
         accelerator=context.accelerator,
@@ -248,10 +239,3 @@ def _evaluator(
         eval_batch_size=config.eval_batch_size,
         in_step=context.plan.gradient_exchange == "fsdp",
     )
-
-
-def _num_microbatches(context: RunContext) -> int:
-    """Batches that each process cuts a step into: not more than it has samples."""
-    config, num_processes = context.config, context.accelerator.num_processes
-    samples = config.per_device_batch_size or (config.global_batch_size or 1) // num_processes
-    return min(config.gradient_accumulation_steps, samples)

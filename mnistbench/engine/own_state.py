@@ -25,7 +25,7 @@ __all__ = ["kept", "optimizer_state", "pack", "put_back", "unpack"]
 
 _TREE = "tree"
 _PLAIN = (int, float, str, type(None))
-_MANY = {kind.__name__: kind for kind in (list, tuple, set, frozenset)}
+_MANY = {kind.__name__: kind for kind in (list, tuple, set, frozenset, dict, deque)}
 _NOT_SAVED = {*vars(nn.Module()), *vars(torch.optim.Optimizer([torch.zeros(1)], {}))}
 
 
@@ -42,18 +42,15 @@ def pack(value: object) -> dict[str, Tensor]:
             name = str(len(tensors))
             tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
             return {"tensor": name, "on": value.device.type}
-        if isinstance(value, Mapping):
-            return {"mapping": [[tree(key), tree(one)] for key, one in value.items()]}
-        if isinstance(value, deque):
-            return {"deque": [tree(one) for one in value], "maxlen": value.maxlen}
         if isinstance(value, np.generic):
             value = value.item()
         if isinstance(value, _PLAIN):
             return value
-        name = type(value).__name__
+        name = "dict" if isinstance(value, Mapping) else type(value).__name__
         if name not in _MANY:
             raise TypeError(f"a {name} cannot be saved")
-        return {name: [tree(one) for one in value]}  # type: ignore[attr-defined]
+        held: Any = value.items() if isinstance(value, Mapping) else value
+        return {name: [tree(one) for one in held], "maxlen": getattr(value, "maxlen", None)}
 
     text = json.dumps(tree(value)).encode()
     return {**tensors, _TREE: torch.frombuffer(bytearray(text), dtype=torch.uint8)}
@@ -72,9 +69,7 @@ def unpack(tensors: Mapping[str, Tensor], device: torch.device) -> Any:
         kind, held = next(iter(tree.items()))
         if kind == "tensor":
             return tensors[held].to("cpu" if tree["on"] == "cpu" else device)
-        if kind == "mapping":
-            return {value_of(key): value_of(one) for key, one in held}
-        many = [value_of(one) for one in held]
+        many = map(value_of, held)
         return deque(many, tree["maxlen"]) if kind == "deque" else _MANY[kind](many)
 
     return value_of(json.loads(tensors[_TREE].numpy().tobytes()))
