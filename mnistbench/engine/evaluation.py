@@ -119,9 +119,10 @@ class Evaluator:
     def _evaluating(self) -> Iterator[LossFn]:
         """In evaluation mode, with a copy of the loss: the user's may count steps of training."""
         loss_fn, was_training = self.loss_fn, self.model.training
-        if isinstance(loss_fn, nn.Module):
-            with suppress(Exception):  # one that keeps a node of a graph of gradients has no copy
-                loss_fn = copy.deepcopy(loss_fn).eval()
+        with suppress(Exception):  # one that keeps a node of a graph of gradients has no copy
+            loss_fn = copy.deepcopy(loss_fn)  # of a function, itself
+            if isinstance(loss_fn, nn.Module):
+                loss_fn.eval()
         self.model.eval()
         try:
             yield loss_fn

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from mnistbench.schema.component import parse_reference
@@ -97,13 +97,6 @@ def _near_module(missing: str) -> str:
     return did_you_mean(missing, (before + one.name for one in pkgutil.iter_modules(path)))
 
 
-class _FreshLoader(SourceFileLoader):
-    """Compiles what the file holds now; a cached form may be older by less than a second."""
-
-    def get_code(self, _fullname: str) -> CodeType:
-        return self.source_to_code(self.get_data(self.path), self.path)
-
-
 def _file(field: str, place: str) -> ModuleType:
     """Import a file under a name that no other module has."""
     path = Path(place).expanduser().absolute()
@@ -119,7 +112,7 @@ def _file(field: str, place: str) -> ModuleType:
     module = sys.modules[name] = ModuleType(name)
     module.__file__, module.__package__ = str(path), ""
     try:
-        _FreshLoader(name, str(path)).exec_module(module)
+        SourceFileLoader(name, str(path)).exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
