@@ -18,9 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast
 
-from mnistbench.schema.component import is_reference, parse_reference
+from mnistbench.schema.component import own_fields, parse_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import opened, why
@@ -122,8 +122,7 @@ def require_code(config: RunConfig) -> None:
 
 def _own(config: RunConfig) -> list[tuple[Component, str]]:
     importlib.invalidate_caches()  # a file that was written a moment ago is found
-    named = ((component, getattr(config, component)) for component in get_args(Component))
-    return [(component, value) for component, value in named if is_reference(value)]
+    return [(cast("Component", field), getattr(config, field)) for field in own_fields(config)]
 
 
 def search_path(*beside: str) -> list[str]:

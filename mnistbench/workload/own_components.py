@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
 
@@ -12,22 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from mnistbench.schema.component import DataShape, is_reference
+from mnistbench.schema.component import DataShape
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.user_calls import built_with, check_fits, name_of, takes, user_errors
 from mnistbench.workload.components import load_component
 
-__all__ = ["check_own", "own_fields", "own_loss", "own_model", "own_optimizer"]
+__all__ = ["check_own", "own_loss", "own_model", "own_optimizer"]
 
 _made: WeakSet[nn.Module] = WeakSet()
 """Networks of the user's that are alive."""
-
-
-def own_fields(config: RunConfig) -> Iterator[str]:
-    """The fields of `config` that refer to code of the user's own."""
-    fields = ("model", "loss", "optimizer", "lr_schedule", "dataset")
-    return (field for field in fields if is_reference(getattr(config, field)))
 
 
 def check_own(config: RunConfig, field: str) -> str:
