@@ -51,15 +51,10 @@ def _loaded(field: str, reference: str, here: str) -> Callable[..., Any]:
             if not hasattr(value, name):
                 raise InputError(f"{field}: {place} has no {name}{did_you_mean(name, dir(value))}")
             value = getattr(value, name)
-    if hasattr(value, "named_parameters") and not inspect.isclass(value):
-        raise InputError(
-            f"{field}: {reference} is made already, and seeds would share it; name its class, or "
-            "a function that returns it"
-        )
-    if not callable(value):
-        raise InputError(
-            f"{field}: {reference} should be a class or a function; it is {reprlib.repr(value)}"
-        )
+    is_made = hasattr(value, "named_parameters") and not inspect.isclass(value)
+    if is_made or not callable(value):
+        said = f"{field}: {reference} is {reprlib.repr(value)}, one object for all seeds"
+        raise InputError(f"{said}; name a class or a function that makes it")
     return value  # type: ignore[no-any-return]
 
 
