@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -176,8 +176,14 @@ def load_dataset(name: str, config: RunConfig) -> LoadedDataset:
     Raises:
         InputError: files are missing or damaged, or too few images are left to train on.
     """
-    if is_own(config.dataset):
-        return load_own(config, _data_dir(config))
+    is_theirs = is_own(config.dataset)
+    loaded = load_own(config, _data_dir(config)) if is_theirs else _load_built_in(name, config)
+    given = {"pixel_mean": config.pixel_mean, "pixel_std": config.pixel_std}.items()
+    each = {name: (one,) * loaded.shape.channels for name, one in given if one is not None}
+    return replace(loaded, **dict[str, Any](each))
+
+
+def _load_built_in(name: str, config: RunConfig) -> LoadedDataset:
     spec = DATASETS[name]
     num_train = config.synthetic_train_size
     if spec.raw is not None:
@@ -198,8 +204,8 @@ def load_dataset(name: str, config: RunConfig) -> LoadedDataset:
         test=test,
         sha256=sha256,
         read_ahead=None if mapped is None else mapped.read_ahead,
-        pixel_mean=(spec.pixel_mean if config.pixel_mean is None else config.pixel_mean,),
-        pixel_std=(spec.pixel_std if config.pixel_std is None else config.pixel_std,),
+        pixel_mean=(spec.pixel_mean,),
+        pixel_std=(spec.pixel_std,),
         shape=DIGIT_SHAPE,
         class_counts=tuple(train.targets.bincount(minlength=DIGIT_SHAPE.num_classes).tolist()),
     )

@@ -290,7 +290,7 @@ def test_functions_of_no_use_are_refused_in_one_line(functions: str) -> None:
     wrong = {
         "three": "returns ndarray, ndarray, ndarray; it should return x_train, y_train, x_test, ",
         "nothing": "returns NoneType; it should return x_train, ",
-        "lacks": "returns no x_test; it has x_train, y_train",
+        "lacks": "has no x_test; it has x_train, y_train",
         "ragged": "y_test: is no array (setting an array element with a sequence",
         "fails": "mine.py:42: KeyError: 'no such column'",
         "Wrong": "tells train from test by nothing; write a function that returns x_train, ",
