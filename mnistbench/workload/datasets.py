@@ -20,9 +20,9 @@ from mnistbench.schema.record import Source
 from mnistbench.schema.streams import PASSING
 from mnistbench.workload.download import DownloadError, download_set
 from mnistbench.workload.generated import DIGIT_SHAPE, generate_digits
-from mnistbench.workload.idx_files import RAW_FILES, AbsentError, ImagesAndLabels, RawSet, read_set
+from mnistbench.workload.idx_files import RAW_FILES, AbsentError, RawSet, read_set
 from mnistbench.workload.image_set import ImageSet, LoadedDataset, content_sha256
-from mnistbench.workload.mapped_files import ImageFile, MappedImages, generated_file
+from mnistbench.workload.mapped_files import ImageFile, generated_file
 from mnistbench.workload.own_data import load_own, own_name
 
 __all__ = [
@@ -176,25 +176,30 @@ def load_dataset(name: str, config: RunConfig) -> LoadedDataset:
     Raises:
         InputError: files are missing or damaged, or too few images are left to train on.
     """
-    is_theirs = is_own(config.dataset)
-    loaded = load_own(config, _data_dir(config)) if is_theirs else _load_built_in(name, config)
-    given = {"pixel_mean": config.pixel_mean, "pixel_std": config.pixel_std}.items()
-    each = {name: (one,) * loaded.shape.channels for name, one in given if one is not None}
-    return replace(loaded, **dict[str, Any](each))
+    if is_own(config.dataset):
+        loaded = load_own(config, _data_dir(config))
+    else:
+        loaded = _load_built_in(name, config)
+    mean, std, channels = config.pixel_mean, config.pixel_std, loaded.shape.channels
+    return replace(
+        loaded,
+        pixel_mean=loaded.pixel_mean if mean is None else (mean,) * channels,
+        pixel_std=loaded.pixel_std if std is None else (std,) * channels,
+    )
 
 
 def _load_built_in(name: str, config: RunConfig) -> LoadedDataset:
-    spec = DATASETS[name]
-    num_train = config.synthetic_train_size
-    if spec.raw is not None:
-        num_train = spec.raw.train.images.shape[0]
-    check_split(config, num_train)
+    spec, seed = DATASETS[name], config.synthetic_seed
+    raw, num_train = spec.raw, config.synthetic_train_size
+    check_split(config, num_train if raw is None else raw.train.images.shape[0])
     file = _train_file(name, config)
     mapped = None if file is None else file.open()
-    if spec.raw is not None:
-        digits = read_set(spec.raw, _data_dir(config), mapped=config.loader == "mapped")
+    if raw is not None:
+        digits = read_set(raw, _data_dir(config), mapped=config.loader == "mapped")
     else:
-        digits = _generated(config, mapped)
+        held = mapped and (mapped.images[:, 0], mapped.labels)
+        drawn = held or generate_digits(num_train, seed=seed, split="train")
+        digits = drawn, generate_digits(TEST_IMAGES, seed=seed, split="test")
     train, test = (ImageSet(images[:, None], labels) for images, labels in digits)
     train_sha256, sha256 = content_sha256(train, test)
     if mapped is not None:
@@ -220,14 +225,3 @@ def _train_file(name: str, config: RunConfig) -> ImageFile | None:
     if name != "synthetic" or config.loader != "mapped":
         return None
     return generated_file(config.synthetic_train_size, seed=config.synthetic_seed)
-
-
-def _generated(
-    config: RunConfig, mapped: MappedImages | None
-) -> tuple[ImagesAndLabels, ImagesAndLabels]:
-    """Train, taken from `mapped` where that is given, and test."""
-    size, seed = config.synthetic_train_size, config.synthetic_seed
-    test = generate_digits(TEST_IMAGES, seed=seed, split="test")
-    if mapped is not None:
-        return (mapped.images[:, 0], mapped.labels), test
-    return generate_digits(size, seed=seed, split="train"), test
