@@ -40,47 +40,36 @@ TEST_IMAGES = 10_000
 """Images in the generated test file."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class DatasetSpec:
     """What a data set is and where it comes from.
 
     Attributes:
-        torchvision_class: class that downloads it; none for the generated digits.
-        options: what that class has to be told besides folder and split.
-        raw: its files; none for the generated digits.
         pixel_mean: mean of the training pixels in [0, 1].
         pixel_std: standard deviation of the training pixels in [0, 1].
+        raw: its files; none for the generated digits.
+        torchvision_class: class that downloads it; none for the generated digits.
+        options: what that class has to be told besides folder and split.
     """
 
-    torchvision_class: Any = None
-    options: Mapping[str, str] = field(default_factory=dict)
-    raw: RawSet | None = None
     pixel_mean: float
     pixel_std: float
-
-
-def _published(
-    name: str, torchvision_class: Any, pixels: tuple[float, float], **options: str
-) -> DatasetSpec:
-    """A published set, with mean and deviation of its `pixels`."""
-    return DatasetSpec(
-        torchvision_class=torchvision_class,
-        options=options,
-        raw=RAW_FILES[name],
-        pixel_mean=pixels[0],
-        pixel_std=pixels[1],
-    )
+    raw: RawSet | None = None
+    torchvision_class: Any = None
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 # Means and deviations: the values in common use for each training file (MNIST's were checked); of
 # the generated digits, measured on 60,000 of seed 0.
 DATASETS: Mapping[str, DatasetSpec] = {
-    "mnist": _published("mnist", datasets.MNIST, (0.1307, 0.3081)),
-    "fashion-mnist": _published("fashion-mnist", datasets.FashionMNIST, (0.2860, 0.3530)),
-    "kmnist": _published("kmnist", datasets.KMNIST, (0.1918, 0.3483)),
-    "qmnist": _published("qmnist", datasets.QMNIST, (0.1307, 0.3081)),
-    "emnist-digits": _published("emnist-digits", datasets.EMNIST, (0.1722, 0.3310), split="digits"),
-    "synthetic": DatasetSpec(pixel_mean=0.1305, pixel_std=0.2900),
+    "mnist": DatasetSpec(0.1307, 0.3081, RAW_FILES["mnist"], datasets.MNIST),
+    "fashion-mnist": DatasetSpec(0.2860, 0.3530, RAW_FILES["fashion-mnist"], datasets.FashionMNIST),
+    "kmnist": DatasetSpec(0.1918, 0.3483, RAW_FILES["kmnist"], datasets.KMNIST),
+    "qmnist": DatasetSpec(0.1307, 0.3081, RAW_FILES["qmnist"], datasets.QMNIST),
+    "emnist-digits": DatasetSpec(
+        0.1722, 0.3310, RAW_FILES["emnist-digits"], datasets.EMNIST, {"split": "digits"}
+    ),
+    "synthetic": DatasetSpec(0.1305, 0.2900),
 }
 """Data sets by the name that a user types."""
 
@@ -118,10 +107,7 @@ def resolve_dataset(config: RunConfig, *, warn: Callable[[str], None]) -> tuple[
     something lies there that may be meant for it. Safe to call from several processes at once, but
     meant for one per machine.
 
-    Args:
-        config: `dataset`, `data_dir` and `loader` are read, and what the mapped loader's file
-            depends on.
-        warn: takes the one line that says that, and why, the generated digits stand in.
+    `warn` takes the one line that says that, and why, the generated digits stand in.
 
     Raises:
         InputError: files are damaged or of no use, those of a set asked for by name cannot be had,
@@ -166,12 +152,7 @@ def _find(config: RunConfig, warn: Callable[[str], None]) -> tuple[str, Source]:
 
 
 def load_dataset(name: str, config: RunConfig) -> LoadedDataset:
-    """Read and verify, or generate, a data set whose files are in place; or read the user's own.
-
-    Args:
-        name: as `resolve_dataset` decided.
-        config: `data_dir`, `loader`, `pixel_mean`, `pixel_std`, `synthetic_seed` and
-            `synthetic_train_size` are read, and the sizes that `check_split` compares.
+    """Read and verify, or generate, the data set that `resolve_dataset` has named.
 
     Raises:
         InputError: files are missing or damaged, or too few images are left to train on.
