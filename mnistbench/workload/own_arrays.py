@@ -30,17 +30,14 @@ def checked(arrays: Sequence[_Array], *, channels_first: bool = False) -> Loaded
 
     With `channels_first` images whose sizes do not tell are ``[N, C, H, W]``.
     """
-    for x, y, name in zip(arrays[::2], arrays[1::2], ("train", "test"), strict=True):
-        counts = [len(array) if array.ndim else 0 for array in (x, y)]
-        if counts[0] != counts[1]:
-            raise ValueError(f"x_{name}: has {counts[0]} images, y_{name} {counts[1]} labels")
-        if not x.size:
-            raise ValueError(f"x_{name}: has no image")
     x_train, x_test = (_images(arrays[i], NAMES[i], channels_first=channels_first) for i in (0, 2))
-    forms = [f"{_said(one.shape[1:])} of {one.dtype}" for one in (x_train, x_test)]
+    y_train, y_test = (_labels(arrays[i], NAMES[i]) for i in (1, 3))
+    for x, y, split in ((x_train, y_train, "train"), (x_test, y_test, "test")):
+        if len(x) != len(y):
+            raise ValueError(f"x_{split}: has {len(x)} images, y_{split} {len(y)} labels")
+    forms = [f"{one.dtype} of shape {one.shape[1:]}" for one in (x_train, x_test)]
     if forms[0] != forms[1]:
         raise ValueError(f"x_test: images are {forms[1]}, of x_train {forms[0]}")
-    y_train, y_test = (_labels(arrays[i], NAMES[i]) for i in (1, 3))
     counts = _class_counts(y_train, y_test)
     train, test = ImageSet(x_train, y_train), ImageSet(x_test, y_test)
     pixel_mean, pixel_std = _mean_and_deviation(x_train)
@@ -57,14 +54,12 @@ def checked(arrays: Sequence[_Array], *, channels_first: bool = False) -> Loaded
     )
 
 
-def _said(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape))
-
-
 def _images(values: _Array, name: str, *, channels_first: bool) -> _Array:
     """`values` as uint8 or float32 ``[N, C, H, W]``; other whole numbers and floats become one."""
     if values.dtype.kind not in "buif":
         raise ValueError(f"{name}: holds {values.dtype}; images are uint8 or float32")
+    if not values.size:
+        raise ValueError(f"{name}: has no image")
     low, high, is_float = values.min(), values.max(), values.dtype.kind == "f"
     if not (low >= 0 and high <= (1 if is_float else 255)):
         rule = "finite, 0 to 1; divide 0 to 255 by 255" if is_float else "0 to 255"
@@ -73,11 +68,11 @@ def _images(values: _Array, name: str, *, channels_first: bool) -> _Array:
         values = values[:, None]
     if values.ndim != 4:
         forms = "[N, H, W], [N, C, H, W] or [N, H, W, C]"
-        raise ValueError(f"{name}: is {_said(values.shape)}, not {forms}")
+        raise ValueError(f"{name}: is of shape {values.shape}, not {forms}")
     is_first, is_last = (values.shape[axis] in _CHANNELS for axis in (1, 3))
     if is_first == is_last and not channels_first:
         raise ValueError(
-            f"{name}: {_said(values.shape)} does not tell where channels are: the second or the "
+            f"{name}: shape {values.shape} does not tell where channels are: the second or the "
             "last size should be 1 or 3, not both; or have a --dataset MODULE:FUNCTION return it "
             "as a torch tensor [N, C, H, W]"
         )
@@ -88,9 +83,9 @@ def _images(values: _Array, name: str, *, channels_first: bool) -> _Array:
 
 def _labels(values: _Array, name: str) -> npt.NDArray[np.int64]:
     """`values` as int64 ``[N]``; Keras has some as ``[N, 1]``."""
-    if values.dtype.kind not in "bui" or values.shape not in [(len(values),), (len(values), 1)]:
+    if values.dtype.kind not in "bui" or values.shape not in [(values.size,), (values.size, 1)]:
         mend = "; take .argmax(axis=1) of one-hot rows" if values.ndim == 2 else ""
-        form = f"{values.dtype} of shape {_said(values.shape)}"
+        form = f"{values.dtype} of shape {values.shape}"
         raise ValueError(f"{name}: should be whole numbers [N], not {form}{mend}")
     return values.reshape(-1).astype(np.int64)
 
