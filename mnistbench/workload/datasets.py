@@ -172,7 +172,7 @@ def load_dataset(name: str, config: RunConfig) -> LoadedDataset:
 def _load_built_in(name: str, config: RunConfig) -> LoadedDataset:
     spec, seed = DATASETS[name], config.synthetic_seed
     raw, num_train = spec.raw, config.synthetic_train_size
-    check_split(config, num_train if raw is None else raw.train.images.shape[0])
+    check_split(config, num_train if raw is None else raw.files[0].shape[0])
     file = _train_file(name, config)
     mapped = None if file is None else file.open()
     if raw is not None:

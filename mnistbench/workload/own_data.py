@@ -17,7 +17,6 @@ from torchvision.datasets import VisionDataset
 
 from mnistbench.schema.component import is_reference
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.config_rules import check_split
 from mnistbench.schema.errors import InputError, first_line
 from mnistbench.schema.files import cache_folder, opened, why
 from mnistbench.schema.suggestions import did_you_mean
@@ -56,7 +55,6 @@ def load_own(config: RunConfig, data_dir: Path) -> LoadedDataset:
         raise
     except (ValueError, MemoryError) as error:
         raise InputError(f"dataset: {config.dataset}: {first_line(error):.300}") from None
-    check_split(config, len(given.train))
     places = torch.randperm(len(given.train), generator=torch.Generator().manual_seed(_ORDER_SEED))
     both = given.train.data, given.train.targets
     images, labels = (values.index_select(0, places).numpy() for values in both)
