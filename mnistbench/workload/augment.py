@@ -77,7 +77,7 @@ class Augment:
         """
         draws = draws.to(images.device, non_blocking=True)
         if self._changes == [AUGMENTS["shift"]]:
-            return _shifted(images, draws, self._config.augment_shift_px)
+            return _shifted(images, draws)
         height, width = images.shape[2:]
         positions = _centred(images).expand(len(images), -1, -1, -1)
         start = 0
@@ -141,14 +141,16 @@ def _shift(positions: Tensor, draws: Tensor) -> Tensor:
     return positions - draws[:, :, None, None]
 
 
-def _shifted(images: Tensor, draws: Tensor, most: int) -> Tensor:
-    """`_shift` by `most` pixels at most, without resampling, which is six times the work."""
-    count, _, *sides = images.shape
-    each, row, column = (torch.arange(size, device=images.device) for size in (count, *sides))
-    columns, rows = (line + most - draws.long()[:, i, None] for i, line in enumerate((column, row)))
-    wide = functional.pad(images, (most,) * 4)
-    moved = wide[each[:, None, None], :, rows[:, :, None], columns[:, None]]
-    return moved.movedim(3, 1).contiguous()
+def _shifted(images: Tensor, draws: Tensor) -> Tensor:
+    """`_shift` without resampling, which for whole pixels is six times the work."""
+    count, _, height, width = images.shape
+    each, row, column = (torch.arange(n, device=images.device) for n in (count, height, width))
+    columns, rows = (line - draws.long()[:, i, None] for i, line in enumerate((column, row)))
+    inside_rows, inside_columns = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
+    inside = inside_rows[:, :, None] & inside_columns[:, None]
+    rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+    moved = images[each[:, None, None], :, rows[:, :, None], columns[:, None]]
+    return (moved * inside[..., None]).movedim(3, 1).contiguous()
 
 
 def _draw_rotate(generator: Generator, num_samples: int, config: RunConfig) -> Tensor:

@@ -29,7 +29,6 @@ from mnistbench.workload.own_arrays import NAMES, checked
 
 __all__ = ["load_own", "own_name"]
 
-_WRITE_ONE = "write a function that returns x_train, y_train, x_test, y_test"
 _ORDER_SEED = 20  # any: it has to be the same on every machine, for ever
 
 
@@ -141,13 +140,10 @@ def _split(
     component: type[VisionDataset], arguments: Mapping[str, Any], data_dir: Path, *, train: bool
 ) -> tuple[Any, Any]:
     """Images and labels of a split, downloaded where they are not there."""
-    known, given = signature(component).parameters, dict[str, Any](root=str(data_dir))
+    known = signature(component).parameters
+    given: dict[str, Any] = {"root": str(data_dir), "train": train}
     if "split" in known and "split" not in arguments:
-        given["split"] = "train" if train else "test"
-    elif known.keys() & {"train", "kwargs"}:
-        given["train"] = train
-    else:
-        raise ValueError(f"tells train from test by nothing; {_WRITE_ONE}")
+        given["split"] = "train" if given.pop("train") else "test"
     if known.keys() & {"download", "kwargs"}:
         given["download"] = True
     try:
@@ -160,5 +156,6 @@ def _split(
         raise
     labels = getattr(found, "targets", getattr(found, "labels", None))
     if labels is None or not hasattr(found, "data"):
-        raise ValueError(f"keeps no arrays, as data and targets or labels; {_WRITE_ONE}")
+        mend = f"write a function that returns {', '.join(NAMES)}"
+        raise ValueError(f"keeps no arrays, as data and targets or labels; {mend}")
     return found.data, labels

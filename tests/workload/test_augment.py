@@ -105,8 +105,7 @@ def test_zero_draws_are_the_identity(names):
 )
 def test_shift_rolls_over_zeros(moves):
     images = some_images(len(moves))
-    draws = torch.tensor(moves, dtype=torch.float32)
-    moved = augment_of("shift", augment_shift_px=14).apply(images, draws)
+    moved = augment_of("shift").apply(images, torch.tensor(moves, dtype=torch.float32))
     expected = [shifted(image[0], *move) for image, move in zip(images, moves, strict=True)]
     torch.testing.assert_close(moved[:, 0], torch.stack(expected), atol=2e-5, rtol=0)
 
@@ -146,7 +145,7 @@ def test_pixels_that_are_wider_than_high_are_those_of_the_square_around_them(
     part = (slice(None), slice(None), *inside)
     square[part] = torch.rand(square[part].shape, generator=torch.Generator().manual_seed(0))
     for names, draws in ((("shift",), draw[:2]), (("shift", "rotate"), draw)):
-        augment = augment_of(*names, augment_shift_px=3)
+        augment = augment_of(*names)
         changed = augment.apply(square[part].contiguous(), torch.tensor([draws]).float())
         expected = augment.apply(square, torch.tensor([draws]).float())[part]
         torch.testing.assert_close(changed, expected, atol=1e-4, rtol=0)

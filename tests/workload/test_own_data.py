@@ -297,7 +297,7 @@ def test_functions_of_no_use_are_refused_in_one_line(functions: str) -> None:
         "lacks": "has no x_test; it has x_train, y_train",
         "ragged": "y_test: is no array (setting an array element with a sequence",
         "fails": "mine.py:42: KeyError: 'no such column'",
-        "Wrong": "tells train from test by nothing; write a function that returns x_train, ",
+        "Wrong": "Wrong takes (root); it should be called with --dataset-args; a data set of ",
         "Empty": "keeps no arrays, as data and targets or labels; write a function ",
         "Offline": "no route to host; run again with a network, or put its files into ",
         "sized": "needs size",
