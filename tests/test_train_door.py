@@ -299,7 +299,7 @@ def test_recipes_are_listed_with_source(capsys):
     "argv",
     [
         ["mnistbench.train", "--help"],
-        ["mnistbench.train", "--recipe", "cnn4-ce", "--print-config", "--loss", "nets:gce"],
+        ["mnistbench.train", "--recipe", "cnn4-ce", "--print-config", "--loss", "torch.nn:MSELoss"],
         ["mnistbench.train", "--list-recipes"],
         ["mnistbench.report", "--help"],
     ],
