@@ -51,14 +51,9 @@ class Augment:
     def draw(self, generator: Generator, num_samples: int) -> Tensor:
         """The random numbers of a global batch, on the CPU.
 
-        Args:
-            generator: a CPU generator; what is drawn depends on its state and `num_samples` only.
-            num_samples: images in the global batch.
-
-        Returns:
-            Float32 ``[num_samples, K]``, a row per image: for shift the pixels right and down, for
-            rotate the degrees counter-clockwise, for elastic the displacements of a 4 by 4 grid, x
-            then y [pixels].
+        Float32 ``[num_samples, K]``, a row per image: for shift the pixels right and down, for
+        rotate the degrees counter-clockwise, for elastic the displacements of a 4 by 4 grid, x then
+        y [pixels]. They depend on the state of `generator` and `num_samples` only.
         """
         return torch.cat(
             [change.draw(generator, num_samples, self._config) for change in self._changes], dim=1

@@ -23,13 +23,9 @@ _BLOCK_IMAGES = 8192
 
 
 class ImageSet(VisionDataset):  # type: ignore[misc]  # torchvision has no types
-    """Images and labels, read one by one as torchvision's own sets of images in memory are.
+    """Images uint8 or float32 ``[N, C, H, W]`` and labels int64 ``[N]``, as torchvision's own sets.
 
-    Attributes:
-        data: images, uint8 or float32 ``[N, C, H, W]``; with the mapped loader they lie in a file,
-            some with other strides, and must not be written to.
-        targets: labels, int64 ``[N]``.
-        transform: what is made of each image; ``None`` leaves it as it is.
+    With the mapped loader images lie in a file, some with other strides, and must not be written.
     """
 
     data: Tensor
