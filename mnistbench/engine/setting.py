@@ -64,9 +64,10 @@ def start_setting(config: RunConfig, ledger: Ledger, *, held: ExitStack) -> Sett
         ProcessLostError: the processes did not meet.
     """
     check_precision(config)
-    code_as_imported(config)  # before it is imported
-    for field in own_fields(config):
-        check_own(config, field)
+    with ledger.phase("startup"):
+        code_as_imported(config)  # before it is imported
+        for field in own_fields(config):
+            check_own(config, field)
     if not is_own(config.dataset):
         _check_fits(config, DIGIT_SHAPE)
     launch = this_launch()

@@ -6,11 +6,11 @@ import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from mnistbench.schema.component import DataShape
 from mnistbench.schema.config import RunConfig
@@ -20,8 +20,8 @@ from mnistbench.workload.components import load_component
 
 __all__ = ["check_own", "own_loss", "own_model", "own_optimizer"]
 
-_made: WeakSet[nn.Module] = WeakSet()
-"""Networks of the user's that are alive."""
+_made: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+"""Weights of the user's networks that are alive."""
 
 
 def check_own(config: RunConfig, field: str) -> str:
@@ -55,7 +55,7 @@ def own_model(config: RunConfig, shape: DataShape) -> nn.Module:
     """The network that the class or function ``config.model`` makes for data of `shape`.
 
     Raises:
-        InputError: it gives something else, or the same network again.
+        InputError: it gives something else, or the same weights again.
     """
     component = load_component("model", config.model)
     given = _with_shape(component, shape)
@@ -64,16 +64,16 @@ def own_model(config: RunConfig, shape: DataShape) -> nn.Module:
     if not isinstance(model, nn.Module):
         kind = type(model).__name__
         raise InputError(f"model: {name} should return a torch.nn.Module; it returns {kind}")
-    if model in _made:
-        raise InputError(f"model: {name} returns one network again and again; make a new one")
-    _made.add(model)
+    trained = {weight: key for key, weight in model.named_parameters() if weight.requires_grad}
+    if again := next((key for weight, key in trained.items() if weight in _made), None):
+        raise InputError(f"model: {name} has its weight {again} again and again; make a new one")
+    _made.update(trained)
     if any(map(is_lazy, model.parameters())):
         with user_errors("model"), torch.no_grad():
             model.eval()(torch.zeros(2, *shape[:3]))
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    if not weights:
+    if not trained:
         raise InputError(f"model: {name} has no weight to train")
-    if other := next((one.dtype for one in weights if one.dtype != torch.float32), None):
+    if other := next((one.dtype for one in trained if one.dtype != torch.float32), None):
         raise InputError(
             f"model: {name} has weights of {other}; keep them in torch.float32, and set "
             "--mixed-precision for another type of arithmetic"
