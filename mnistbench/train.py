@@ -35,6 +35,7 @@ from mnistbench.schema.escaping import markdown, printable
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.signals import ENDS, raise_stop
 from mnistbench.schema.streams import LineHandler, progress
+from mnistbench.schema.user_code import require_code
 from mnistbench.workload.recipes import RECIPES
 
 __all__ = ["main"]
@@ -76,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             show(_recipe_table(wide=flags.wide))
             return 0
         config = read_config(given, flags.config)
+        require_code(config)
         if flags.print_config:
             show(config_yaml(config))
             return 0
