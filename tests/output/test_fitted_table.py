@@ -96,9 +96,7 @@ def test_sentences_take_several_lines_of_what_the_others_leave():
 
 
 def test_sentences_keep_names_of_settings_whole():
-    row = ROW | {
-        "differs in": "loss_args.q 0.3, optimizer_args.momentum 0.8, code of nets 23"
-    }
+    row = ROW | {"differs in": "loss_args.q 0.3, optimizer_args.momentum 0.8, code of nets 23"}
     shown, *_ = fit([row, row | {"lr": "0.2"}], 80).rows
     assert "\n" in shown["differs in"]
     assert shown["differs in"].split() == row["differs in"].split()
