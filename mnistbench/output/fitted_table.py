@@ -41,7 +41,6 @@ _TEXTS = frozenset(
 )
 """Columns of sentences, which may take several lines."""
 
-_CODE = "code of "  # a file or module of the user's own: its component mostly tells as much
 _HEADS, _LONG_TEXTS = "heads", "texts"  # in several lines
 _LONG_NAMES, _SPREADS = "parts of long names", "spreads and counts"
 _LEAST_FIRST = (
@@ -172,9 +171,8 @@ class _Columns:
     def left_out(self) -> list[str] | None:
         """The least that has to be left out, in the order above; ``None`` if all is too little."""
         without: list[str] = []
-        codes = [name for name in self._names if name.startswith(_CODE)]
         settings = [name for name in reversed(self._names) if name not in _LEAST_FIRST]
-        for name in (*codes, *_LEAST_FIRST, *settings):
+        for name in (*_LEAST_FIRST, *settings):
             if self._room(without) >= 0:
                 break
             if name in _STEPS or (name in self._columns and self._can_spare(name, without)):

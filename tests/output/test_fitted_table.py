@@ -79,15 +79,6 @@ def test_a_setting_by_which_rows_are_told_apart_is_not_left_out():
     assert all("device" in row for row in fit(rows, 70).rows)
 
 
-def test_code_is_left_out_first_where_another_setting_tells_rows_apart():
-    own, changed = {"code of nets": "3f2a91bc04"}, {"code of nets": "77c0de1234"}
-    names = ["lr", "code of nets"]
-    others = fit([ROW | own, ROW | changed | {"lr": "0.2"}], 80, names=names)
-    assert "left out for 80 columns: code of nets, start s;" in " ".join(others.below.split())
-    alike = fit([ROW | own, ROW | changed], 60, names=names)
-    assert [row["code of nets"] for row in alike.rows] == ["3f2a91bc04", "77c0de1234"]
-
-
 def test_long_names_lose_their_middle_only_while_no_two_become_the_same():
     alike = [f"{'a' * 40}{k}{'b' * 40}" for k in range(2)]
     apart = [f"{name}-{k}" for k, name in enumerate(alike)]
