@@ -19,6 +19,7 @@ __all__ = [
     "code_of",
     "conditions",
     "identity",
+    "is_source",
     "settings_of",
     "subject",
     "surroundings",
@@ -34,6 +35,7 @@ CODE = ("git_commit", "git_dirty", "git_diff_sha256", "code_sha256")
 SHOWN = ("device_name", "num_processes", "num_threads", "mixed_precision")
 """What tells environments apart and has a column of its own."""
 
+_SOURCE = "code of "
 _MOST_SHOWN = 60
 
 _Reader: TypeAlias = Callable[[RunRecord], Any]
@@ -135,7 +137,7 @@ def subject(
     readers |= {"git_commit": _commit}
     del readers["code of the loss"]  # which is said with the rest of its file
     own = [{name for record in side for name in sources(record.code)} for side in (a, b)]
-    readers |= {f"code of {name}": _source(name) for name in sorted(own[0] & own[1])}
+    readers |= {f"{_SOURCE}{name}": _source(name) for name in sorted(own[0] & own[1])}
     readers |= {name: _version(name) for record in runs for name in _versions(record)}
     found = _differing(a, b, {k: read for k, read in readers.items() if k not in needs})
     return {name: f"{y} instead of {x}" for name, (x, y) in found.items()}
@@ -179,10 +181,15 @@ def identity(record: RunRecord) -> dict[str, Any]:
     data = {"data sha256": record.dataset.sha256[:12]} if record.dataset else {}
     hooks = record.profile.hooks if record.profile else []
     watched = {"hooks": ", ".join(hooks)} if hooks else {}
-    own = {f"code of {name}": its for name, its in sources(record.code).items()}
+    own = {f"{_SOURCE}{name}": its for name, its in sources(record.code).items()}
     told = not config.keys() <= {"eval_split", "target_accuracy"}
     foreign = _foreign(record, told=told) if "model" not in config else {}
     return config | foreign | environment | {**_versions(record)} | data | own | watched
+
+
+def is_source(name: str) -> bool:
+    """Whether what `identity` calls so is the contents of a file or module of the user's own."""
+    return name.startswith(_SOURCE)
 
 
 def _foreign(record: RunRecord, *, told: bool) -> dict[str, Any]:

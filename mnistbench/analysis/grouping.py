@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mnistbench.analysis.differences import CODE, SHOWN, identity
+from mnistbench.analysis.differences import CODE, SHOWN, identity, is_source
 from mnistbench.analysis.metrics import METRICS, Level
 from mnistbench.analysis.number_text import numbered, setting_text, told_apart
 from mnistbench.analysis.repeats import counted, one_per_seed
@@ -140,7 +140,10 @@ def _named(groups: Sequence[Sequence[RunRecord]]) -> list[tuple[str, dict[str, A
 
 
 def _apart(named: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, list[str]]:
-    """For each name the settings in which those of it differ."""
+    """For each name the settings in which those of it differ.
+
+    That some use a file of the user's own and others do not, their components say already.
+    """
     first: dict[str, dict[str, Any]] = {}
     apart: dict[str, list[str]] = {}
     for name, values in named:  # where one differs from another, one differs from the first
@@ -148,7 +151,12 @@ def _apart(named: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, list[str]]:
         told = apart.setdefault(name, [])
         known = {*SHOWN, *told}
         told += [k for k in {**one, **values} if k not in known and values.get(k) != one.get(k)]
-    return apart
+    contents = {(name, k, v) for name, its in named for k, v in its.items() if is_source(k)}
+    seen = Counter((name, k) for name, k, _ in contents)
+    return {
+        name: [k for k in told if not is_source(k) or seen[name, k] > 1]
+        for name, told in apart.items()
+    }
 
 
 def run_name(record: RunRecord) -> str:

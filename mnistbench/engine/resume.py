@@ -102,7 +102,7 @@ def find_resume_point(config: RunConfig, *, code: str | None = None) -> ResumePo
         _refuse(newest, _differing(newest.state, config))
         ran = (newest.state.code or {}).get(OWN_CODE)
         if ran != code and not config.force_code:
-            kept = f" ({newest.run_folder / CODE_FOLDER} has a copy; --force-code goes on without)"
+            kept = f" ({newest.run_folder / CODE_FOLDER} has a copy; --force-code takes this one)"
             _refuse(newest, {OWN_CODE: (ran, code)}, because=kept)
         return _earlier(newest, config)
     except OSError as error:

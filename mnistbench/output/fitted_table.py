@@ -58,6 +58,7 @@ _ON = {WALL_NOTE: {"wall s", "start s"}}
 _STEPS = frozenset({_HEADS, _LONG_TEXTS, _LONG_NAMES, _SPREADS})
 _GAP = 2
 _SHORTEST = 16
+_LONGEST_WORD = 24  # of sentences, that is kept in one line, such as optimizer_args.momentum
 _SPREAD = re.compile(r" (± [\d.,]+|\([\d.,]*–[\d.,∞]*\))|, \d+ of \d+")
 _FIGURE = re.compile(
     r"(≤ |[<>])?[-+]?\d[\d,.]*(e[-+]\d+)?%?"
@@ -137,13 +138,15 @@ class _Column:
         self._word = max(map(cell_len, name.split()), default=0)
         self._longest, self._longest_bare = (max(map(cell_len, c)) for c in (cells, self._bare))
         self.shrinks = _LONG_TEXTS if name in _TEXTS else ""
+        words = max((cell_len(word) for cell in cells for word in cell.split()), default=0)
+        self._least = min(max(words, _SHORTEST), _LONGEST_WORD) if self.shrinks else _SHORTEST
         if is_name and len({_shortened(cell, _SHORTEST) for cell in cells}) == len({*cells}):
             self.shrinks = _LONG_NAMES
 
     def letters(self, without: Collection[str]) -> int:
         cells = self._longest_bare if _SPREADS in without else self._longest
         if self.shrinks in without:
-            cells = min(cells, _SHORTEST)
+            cells = min(cells, self._least)
         return max(self._word if _HEADS in without else cell_len(self.name), cells)
 
     def shown(self, width: int, without: Collection[str]) -> tuple[str, list[str]]:

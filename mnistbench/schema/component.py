@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, get_args
 
@@ -171,7 +171,8 @@ class OneOf:
                 return value
             if self.takes_paths and is_data_path(value):
                 return value
-            if isinstance(value, str) and (said := _almost(value, self.takes_paths)):
+            said = _by_name(value) if callable(value) else _almost(value, self.takes_paths)
+            if said:
                 raise ValueError(said)
             return named(value)
 
@@ -180,8 +181,10 @@ class OneOf:
         )
 
 
-def _almost(value: str, takes_paths: bool) -> str | None:
+def _almost(value: Any, takes_paths: bool) -> str | None:
     """What to write for a `value` with a dot, which no built-in name has, that is no reference."""
+    if not isinstance(value, str):
+        return None
     if value.endswith(".py"):
         return f"write {value}:NAME, with the name of what to take from it"
     if takes_paths and "." in value:
@@ -190,6 +193,14 @@ def _almost(value: str, takes_paths: bool) -> str | None:
     if dot and _IDENTIFIERS.fullmatch(value):
         return f"write {module}:{attribute}, with a colon before what the module has"
     return None
+
+
+def _by_name(value: Callable[..., Any]) -> str:
+    """What to write for a class or function: processes and records know it by its name alone."""
+    made = value if hasattr(value, "__qualname__") else type(value)
+    place = "FILE.py" if made.__module__ == "__main__" else made.__module__
+    kept = "keep it in a file and " if place == "FILE.py" else ""
+    return f"should be a name; {kept}write '{place}:{made.__qualname__}'"
 
 
 ModelRef = Annotated[str, OneOf(ModelName)]

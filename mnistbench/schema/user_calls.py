@@ -111,7 +111,7 @@ def _misfit(
             return flag, f"takes no {name}{near or f'; it takes {shown}'}"
     for name, default in free.items():
         if default is Parameter.empty and name not in {*taken, *arguments} and flag != field:
-            return flag, f"needs {name}; write --{flag.replace('_', '-')} {name}=VALUE"
+            return field, f"needs {name}; write --{flag.replace('_', '-')} {name}=VALUE"
     return field, expected
 
 

@@ -81,6 +81,16 @@ def test_two_contents_of_one_file_are_two_rows_told_apart_by_it(make_record):
     assert not [name for name in rows[0] if name.startswith("code_of")]
 
 
+def test_a_file_that_only_some_use_is_told_by_their_components(make_record):
+    plain = make_record()
+    own = make_record(
+        config=plain.config | {"optimizer": "torch.optim:NAdam"},
+        code=own_code(7, components=("optimizer",), place="torch.optim"),
+    )
+    told = f"optimizer {plain.config['optimizer']}"
+    assert differences([[own], [plain]]) == ["optimizer torch.optim:NAdam", told]
+
+
 def test_a_run_that_went_on_under_other_code_is_a_row_of_its_own(make_record):
     changes = {"git_commit": ["a" * 40, "b" * 40], "torch": ["2.11", "2.14"]}
     runs = [make_record(seed) for seed in range(2)]

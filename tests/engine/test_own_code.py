@@ -123,7 +123,7 @@ def test_a_run_goes_on_with_the_code_that_it_had(
         train(again)
     said = str(refused.value)
     assert "is of another run: code of your own nets.py " in said
-    assert "/code has a copy; --force-code goes on without); ask for the same" in said
+    assert "/code has a copy; --force-code takes this one); ask for the same" in said
     (run_folder,) = tmp_path.glob("runs/*")
     assert copies(run_folder)["parts.py"] == before
     as_new_process()

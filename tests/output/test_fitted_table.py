@@ -95,6 +95,13 @@ def test_sentences_take_several_lines_of_what_the_others_leave():
     assert row["found"] == "one two three four five\nsix seven eight"
 
 
+def test_sentences_keep_names_of_settings_whole():
+    row = ROW | {"differs in": "loss_args.q 0.3, optimizer_args.momentum 0.8, code of nets 23"}
+    shown, *_ = fit([row, row | {"lr": "0.2"}], 80).rows
+    assert "\n" in shown["differs in"]
+    assert shown["differs in"].split() == row["differs in"].split()
+
+
 @pytest.mark.parametrize(
     ("cell", "figure"),
     [

@@ -2,6 +2,8 @@
 
 import math
 import re
+from collections import Counter
+from functools import partial
 from typing import get_args
 
 import pytest
@@ -126,6 +128,25 @@ def test_arguments_are_shown_and_told_apart():
 def test_arguments_that_are_none_are_refused(given, says):
     with pytest.raises(InputError, match=re.escape(says)):
         RunConfig(**{"model": "nets:Tiny", **given})
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (Counter, "collections:Counter"),
+        (Counter.update, "collections:Counter.update"),
+        (partial(sum), "functools:partial"),
+    ],
+)
+def test_a_class_or_function_itself_is_answered_with_its_name(value, name):
+    with pytest.raises(InputError, match=f"^loss: should be a name; write '{name}'$"):
+        RunConfig(loss=value)
+
+
+def test_what_a_notebook_holds_belongs_into_a_file():
+    net = type("Net", (), {"__module__": "__main__"})
+    with pytest.raises(InputError, match=r"keep it in a file and write 'FILE.py:Net'"):
+        RunConfig(model=net)
 
 
 def test_applies_to_names_real_fields_and_real_choices():

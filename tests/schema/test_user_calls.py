@@ -53,7 +53,7 @@ def width_of(shape, width: int = 8, *, act: str = "relu") -> int:
             "model_args: width_of takes no zzz; it takes (shape, width=8, *, act='relu')",
         ),
         ({"shape": 1}, {"shape": 1}, "model_args: width_of gets shape from the run; leave it out"),
-        ({}, {}, "model_args: width_of needs shape; write --model-args shape=VALUE"),
+        ({}, {}, "model: width_of needs shape; write --model-args shape=VALUE"),
         (
             {},
             {"shape": 1, "lr": 1},

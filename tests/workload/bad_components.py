@@ -50,7 +50,7 @@ ARGUMENTS = [
     Bad(
         "model",
         "class Net:\n    def __init__(self, width): 0",
-        "model_args: Net needs width; write --model-args width=VALUE",
+        "model: Net needs width; write --model-args width=VALUE",
     ),
     Bad(
         "loss",
