@@ -28,13 +28,15 @@ from mnistbench.recorder.compile_cache import keep_compiled
 from mnistbench.recorder.launcher import this_launch
 from mnistbench.recorder.limits import check_torch_fits
 from mnistbench.recorder.parent_death_signal import PARENT, die_with_parent
+from mnistbench.schema.component import OWN_FIELDS, is_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.disk_space import disk_use, size_text
-from mnistbench.schema.errors import RunError, Terminated
+from mnistbench.schema.errors import InputError, RunError, Terminated
 from mnistbench.schema.escaping import markdown, printable
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.signals import ENDS, raise_stop
 from mnistbench.schema.streams import LineHandler, progress
+from mnistbench.schema.user_calls import raised_by_user
 from mnistbench.schema.user_code import require_code
 from mnistbench.workload.recipes import RECIPES
 
@@ -117,6 +119,12 @@ def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]
         _ignore(*ENDS)  # a launcher's: the end is near anyhow
         if str(error):  # else the main process says it
             say(f"error: {error}")
+        raise SystemExit(1) from None
+    except (Exception, SystemExit) as error:
+        own = any(is_reference(getattr(config, field)) for field in OWN_FIELDS)
+        if isinstance(error, InputError) or not (own and (said := raised_by_user(error))):
+            raise
+        say(f"error: the run failed: {said}")
         raise SystemExit(1) from None
     except KeyboardInterrupt as stop:
         _ignore(signal.SIGINT, *ENDS)  # as above

@@ -364,6 +364,23 @@ def test_a_diverged_run_is_status_1_and_on_record(capsys):
     assert record["result"]["time_to_accuracy_s"] is None
 
 
+@pytest.mark.parametrize("raised", ["ValueError('late')", "SystemExit(0)"])
+def test_own_code_that_fails_late_is_one_line_and_on_record(raised, capsys):
+    kind = raised.partition("(")[0]
+    Path(f"{kind}.py").write_text(
+        "from torch.nn.functional import cross_entropy\ncalls = []\ndef loss(logits, labels):\n"
+        f"    calls.append(1)\n    if len(calls) > 9:\n        raise {raised}\n"
+        "    return cross_entropy(logits, labels)\n"
+    )
+    with pytest.raises(SystemExit) as stop:
+        door.main([*SMALL, "--loss", f"{kind}.py:loss"])
+    out, err = capsys.readouterr()
+    assert (stop.value.code, out) == (1, ""), err
+    assert re.fullmatch(rf"mnistbench: error: the run failed: {kind}.py:6: {kind}: .*\n", err), err
+    (record,) = Path().glob("runs/*/record.json")
+    assert json.loads(record.read_text())["status"] == "failed"
+
+
 @pytest.mark.processes
 @pytest.mark.parametrize(
     ("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]

@@ -40,11 +40,13 @@ class Cell:
         config: its configuration, of one seed; where it writes is set when it is run.
         num_processes: how many processes run it, on one machine.
         code: what `sources_text` says of the user's own components; the run refuses other code.
+        data: `content_digest` of a file or folder of the user's own data.
     """
 
     config: RunConfig
     num_processes: int = 1
     code: str | None = None
+    data: str | None = None
 
     @property
     def values(self) -> dict[str, Any]:
@@ -64,6 +66,7 @@ class Cell:
         """Name of the cell's folder: its slug, and a hash of `values` and all else above."""
         decides = {**self.values, "num_processes": self.num_processes}
         decides |= {"code": self.code} if self.code else {}
+        decides |= {"data": self.data} if self.data else {}
         text = json.dumps(decides, sort_keys=True, allow_nan=False)
         digest = hashlib.sha256(text.encode(), usedforsecurity=False).hexdigest()[:10]
         return f"{self.slug}-{digest}"

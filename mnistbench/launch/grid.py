@@ -7,14 +7,16 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from mnistbench.analysis.number_text import setting_text
 from mnistbench.launch.cells import Cell
-from mnistbench.schema.component import ARGUMENTS_OF, flat_arguments, is_reference
+from mnistbench.schema.component import ARGUMENTS_OF, flat_arguments, is_data_path, is_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_batch, check_known_split
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.files import content_digest
 from mnistbench.schema.plain_yaml import yaml_value, yaml_word
 from mnistbench.schema.provenance import Component, sources_text
 from mnistbench.schema.user_code import code_of, require_code
@@ -94,7 +96,7 @@ def cells_of(
     _check_size(num_cells)
     varied = [name for name, values in axes.items() if len(values) > 1]
     cells: dict[str, Cell] = {}
-    codes: dict[tuple[str, ...], str | None] = {}  # files are read once
+    read_once: dict[tuple[str, ...], dict[str, str | None]] = {}
     for combination in itertools.product(*axes.values()):
         where = {"processes": 1, **dict(zip(axes, combination, strict=True))}
         given, num_processes = _given(where, axes), where["processes"]
@@ -102,15 +104,22 @@ def cells_of(
             config = read(given)
             _check_cell(config, num_processes)
             named = tuple(getattr(config, component) for component in get_args(Component))
-            if named not in codes:
-                require_code(config)
-                codes[named] = sources_text(code_of(config))
+            if named not in read_once:
+                read_once[named] = _contents(config)
         except InputError as error:
             raise InputError(_named({name: where[name] for name in varied}, error)) from None
         _check_size(num_cells * config.num_seeds)
-        base = Cell(config=config, num_processes=num_processes, code=codes[named])
+        base = Cell(config=config, num_processes=num_processes, **read_once[named])
         cells.update((cell.id, cell) for cell in _one_per_seed(base))
     return sorted(cells.values(), key=lambda cell: cell.config.seed)
+
+
+def _contents(config: RunConfig) -> dict[str, str | None]:
+    """What files of the user's own hold now: code and data."""
+    require_code(config)
+    is_path = is_data_path(config.dataset)
+    data = content_digest(Path(config.dataset).expanduser()) if is_path else None
+    return {"code": sources_text(code_of(config)), "data": data}
 
 
 def _given(values: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> dict[str, Any]:

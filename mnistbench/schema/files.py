@@ -8,6 +8,7 @@ nothing waits for the other end of a pipe.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ __all__ = [
     "MAX_DEPTH",
     "cache_folder",
     "check_writable",
+    "content_digest",
     "lock_file",
     "no_link",
     "opened",
@@ -62,6 +64,25 @@ def opened(path: Path, flags: int = os.O_RDONLY) -> int:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     raise OSError(errno.EINVAL, "no regular file", str(path))
+
+
+def content_digest(path: Path) -> str | None:
+    """SHA-256 of a file, or of names and contents below a folder's ``train`` and ``test``.
+
+    ``None`` where they cannot be read: who uses them says why.
+    """
+    digest, files = hashlib.sha256(), [path]
+    if path.is_dir():
+        walks = (os.walk(path / split, followlinks=True) for split in ("train", "test"))
+        files = sorted(Path(top, one) for walk in walks for top, _, names in walk for one in names)
+    try:
+        for one in files:
+            digest.update(os.fsencode(one.relative_to(path)) + b"\0")
+            with os.fdopen(opened(one), "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    except OSError:
+        return None
+    return digest.hexdigest()
 
 
 def no_link(path: Path) -> Path:

@@ -15,7 +15,7 @@ from mnistbench.schema.component import ARGUMENTS_OF
 from mnistbench.schema.errors import InputError, RunError, first_line
 from mnistbench.schema.suggestions import did_you_mean
 
-__all__ = ["built_with", "check_fits", "name_of", "takes", "user_errors"]
+__all__ = ["built_with", "check_fits", "name_of", "raised_by_user", "takes", "user_errors"]
 
 _NOT_THE_USERS = {
     *(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
@@ -29,7 +29,7 @@ _EXPECTED = {
     "loss": "with (logits, labels); a class with --loss-args",
     "optimizer": "with (params, lr=…), a function with (model, lr=…)",
     "lr_schedule": "with (step, num_steps, steps_per_epoch)",
-    "dataset": "with --dataset-args",
+    "dataset": "with --dataset-args; a data set of torchvision's with (root, train=…) as well",
 }
 """How a component of each field is called."""
 
@@ -136,6 +136,12 @@ def user_errors(field: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         raise InputError(f"{field}: {_said(error)}") from error
+
+
+def raised_by_user(error: BaseException) -> str | None:
+    """What `user_errors` says of `error`, if it was raised in or below a line of the user's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return _said(error) if any(_is_the_users(Path(frame.filename)) for frame in frames) else None
 
 
 def _said(error: BaseException) -> str:

@@ -18,9 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast
 
-from mnistbench.schema.component import is_reference, parse_reference
+from mnistbench.schema.component import own_fields, parse_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import opened, why
@@ -126,8 +126,7 @@ def require_code(config: RunConfig) -> None:
 
 def _own(config: RunConfig) -> list[tuple[Component, str]]:
     importlib.invalidate_caches()  # a file that was written a moment ago is found
-    named = ((component, getattr(config, component)) for component in get_args(Component))
-    return [(component, value) for component, value in named if is_reference(value)]
+    return [(cast("Component", field), getattr(config, field)) for field in own_fields(config)]
 
 
 def search_path(*beside: str) -> list[str]:
@@ -172,7 +171,9 @@ def _read(component: Component, reference: str) -> UserCode:
         return UserCode(info)
     if not _is_own(main):
         return UserCode(info.model_copy(update=_of_installed(main, component)))
-    root, contents = _root(reference, main), {main: _content(main, component)}
+    contents = {main: _content(main, component)}
+    root = _root(reference, main)
+    roots = {root, *_folders_of_users()}
     place, _, is_file = parse_reference(reference)
     beside = [str(main.parent)] if is_file else []  # a file is imported with its folder in the path
     waiting = [main, *([] if is_file else filter(None, _files_of(place, [str(root)])))]
@@ -180,13 +181,27 @@ def _read(component: Component, reference: str) -> UserCode:
         path = waiting.pop()
         contents.setdefault(path, _content(path, component))
         found = _imported(path, contents[path], search_path(*beside))
-        waiting += {one for one in found if root in one.parents and _is_own(one)} - contents.keys()
+        own = {one for one in found if not roots.isdisjoint(one.parents) and _is_own(one)}
+        waiting += own - contents.keys()
     # an empty __init__.py says nothing: the hash of one file is what sha256sum says of it
     kept = {path: text for path, text in contents.items() if path == main or text.strip()}
-    digest = _hash({os.path.relpath(path, main.parent): text for path, text in kept.items()})
+    digest = _hash({_place(path, root, main.parent): text for path, text in kept.items()})
     base = main.parent if is_file else root  # above it, folders may tell whose it is
-    files = {os.path.relpath(path, base): text for path, text in sorted(kept.items())}
+    files = {_place(path, root, base): text for path, text in sorted(kept.items())}
     return UserCode(info.model_copy(update={"sha256": digest}), files)
+
+
+def _folders_of_users() -> list[Path]:
+    """The working directory, and those of ``PYTHONPATH``."""
+    named = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    return [Path(os.path.abspath(one)) for one in ("", *named)]  # noqa: PTH100
+
+
+def _place(path: Path, root: Path, base: Path) -> str:
+    """`path` from `base`, or, where it is not below `root`, from the user's folder it is in."""
+    if root not in path.parents:
+        base = next(one for one in _folders_of_users() if one in path.parents)
+    return os.path.relpath(path, base)
 
 
 def _root(reference: str, main: Path) -> Path:

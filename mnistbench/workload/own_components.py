@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
-from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.utils.weak import WeakTensorKeyDictionary
 
-from mnistbench.schema.component import DataShape, is_reference
+from mnistbench.schema.component import DataShape
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.user_calls import built_with, check_fits, name_of, takes, user_errors
 from mnistbench.workload.components import load_component
 
-__all__ = ["check_own", "own_fields", "own_loss", "own_model", "own_optimizer"]
+__all__ = ["check_own", "own_loss", "own_model", "own_optimizer"]
 
-_made: WeakSet[nn.Module] = WeakSet()
-"""Networks of the user's that are alive."""
-
-
-def own_fields(config: RunConfig) -> Iterator[str]:
-    """The fields of `config` that refer to code of the user's own."""
-    fields = ("model", "loss", "optimizer", "lr_schedule", "dataset")
-    return (field for field in fields if is_reference(getattr(config, field)))
+_made: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+"""Weights of the user's networks that are alive."""
 
 
 def check_own(config: RunConfig, field: str) -> str:
@@ -61,7 +55,7 @@ def own_model(config: RunConfig, shape: DataShape) -> nn.Module:
     """The network that the class or function ``config.model`` makes for data of `shape`.
 
     Raises:
-        InputError: it gives something else, or the same network again.
+        InputError: it gives something else, or the same weights again.
     """
     component = load_component("model", config.model)
     given = _with_shape(component, shape)
@@ -70,16 +64,16 @@ def own_model(config: RunConfig, shape: DataShape) -> nn.Module:
     if not isinstance(model, nn.Module):
         kind = type(model).__name__
         raise InputError(f"model: {name} should return a torch.nn.Module; it returns {kind}")
-    if model in _made:
-        raise InputError(f"model: {name} returns one network again and again; make a new one")
-    _made.add(model)
+    trained = {weight: key for key, weight in model.named_parameters() if weight.requires_grad}
+    if again := next((key for weight, key in trained.items() if weight in _made), None):
+        raise InputError(f"model: {name} has its weight {again} again and again; make a new one")
+    _made.update(trained)
     if any(map(is_lazy, model.parameters())):
         with user_errors("model"), torch.no_grad():
             model.eval()(torch.zeros(2, *shape[:3]))
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    if not weights:
+    if not trained:
         raise InputError(f"model: {name} has no weight to train")
-    if other := next((one.dtype for one in weights if one.dtype != torch.float32), None):
+    if other := next((one.dtype for one in trained if one.dtype != torch.float32), None):
         raise InputError(
             f"model: {name} has weights of {other}; keep them in torch.float32, and set "
             "--mixed-precision for another type of arithmetic"
@@ -87,8 +81,8 @@ def own_model(config: RunConfig, shape: DataShape) -> nn.Module:
     return model.train()
 
 
-def own_loss(config: RunConfig) -> Callable[[Tensor, Tensor], Tensor]:
-    """The function ``config.loss``, or a module of that class, which is still to be moved.
+def own_loss(config: RunConfig, device: torch.device | None) -> Callable[[Tensor, Tensor], Tensor]:
+    """The function ``config.loss``, or one of that class; a module is on `device`.
 
     Raises:
         InputError: it cannot be made, or has weights of its own.
@@ -103,13 +97,14 @@ def own_loss(config: RunConfig) -> Callable[[Tensor, Tensor], Tensor]:
                 f"loss: {name_of(component)} has a weight of its own ({own}), which no optimizer "
                 "would train; make it a part of the model, or a buffer"
             )
-    elif not callable(loss_fn):
-        raise InputError(f"loss: a {name_of(component)} cannot be called with (logits, labels)")
+        loss_fn.to(device)
     return loss_fn
 
 
 def own_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
     """The optimizer that the class or function ``config.optimizer`` makes over `model`'s weights.
+
+    Its groups keep the ratio of their rates to ``config.lr``, as ``lr_scale``.
 
     Raises:
         InputError: it gives something else, leaves weights out, has no rate that a schedule can
@@ -126,19 +121,19 @@ def own_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
     if closure is not None and closure.default is inspect.Parameter.empty:
         raise InputError(f"optimizer: {name}.step needs a closure, which no training loop has here")
     held = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
-    named = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    if left := next((name for name, weight in named.items() if id(weight) not in held), None):
-        raise InputError(
-            f"optimizer: {name} leaves out the weight {left}; set requires_grad=False in the model "
-            "if it should stay as it is"
-        )
-    if held - {id(weight) for weight in model.parameters()}:
-        raise InputError(f"optimizer: {name} has weights that are not the model's")
-    if not all("lr" in group for group in optimizer.param_groups):
-        raise InputError(
-            f"optimizer: {name} keeps no lr in its param_groups, where a schedule sets it; pass "
-            "dict(lr=lr) to Optimizer.__init__ as defaults"
-        )
+    for left, weight in model.named_parameters():
+        if weight.requires_grad and id(weight) not in held:
+            raise InputError(
+                f"optimizer: {name} leaves out the weight {left}; set requires_grad=False in the "
+                "model if it should stay as it is"
+            )
+    for group in optimizer.param_groups:
+        if "lr" not in group:
+            raise InputError(
+                f"optimizer: {name} keeps no lr in its param_groups, where a schedule sets it; "
+                "pass dict(lr=lr) to Optimizer.__init__ as defaults"
+            )
+        group.setdefault("lr_scale", float(group["lr"]) / config.lr)
     return optimizer
 
 

@@ -40,6 +40,14 @@ def test_a_built_in_run_beside_it_keeps_its_bits(my_config):
     assert first[0] != first[1]
 
 
+def test_its_import_is_of_what_seeds_share(my_config, tmp_path):
+    slow = "import time\nfrom my_nets import TinyNet\ntime.sleep(0.3)"
+    (tmp_path / "slow_import.py").write_text(slow)
+    first, second = train(my_config(model="slow_import.py:TinyNet", num_seeds=2))
+    assert first.phases_s["startup"] >= 0.3
+    assert second.phases_s["startup"] == 0
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [

@@ -106,6 +106,18 @@ def test_arguments_are_for_values_of_the_users_own(tmp_path, monkeypatch):
     ]
 
 
+def test_cells_know_the_contents_of_the_users_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures" / "train" / "one").mkdir(parents=True)
+    found = []
+    for text in ("a", "b", "a"):
+        (tmp_path / "digits.npz").write_text(text)
+        (tmp_path / "pictures" / "train" / "one" / "1.png").write_text(text)
+        found.append({c.id for c in cells(dataset="mnist,digits.npz,pictures/,none.npz")})
+    assert found[0] == found[2]
+    assert len(found[0] & found[1]) == 2
+
+
 def test_cells_know_the_contents_of_the_users_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = []

@@ -104,6 +104,22 @@ def test_the_hash_does_not_depend_on_where_a_command_is_typed(folder):
             assert read(f"{folder}/link/several.py:gce").info.sha256 == here
 
 
+def test_what_is_imported_from_the_users_other_folders_is_in_the_hash(folder, monkeypatch):
+    (folder / "part.py").rename(folder / "pack" / "part.py")
+    (folder / "lib").mkdir()
+    monkeypatch.setenv("PYTHONPATH", f":{folder}/lib")
+    monkeypatch.syspath_prepend(f"{folder}/lib")
+    (folder / "odd name" / "main.py").write_text("import part, beside")
+    hashes = []
+    with working_directory(folder / "pack"):
+        for text in ("a = 1", "a = 2", "a = 1"):
+            (folder / "lib" / "other.py").write_text(text)
+            code = read(f"{folder}/odd name/main.py:gce")
+            assert set(code.files) == {"main.py", "beside.py", "part.py", "other.py"}
+            hashes.append(code.info.sha256)
+    assert hashes[0] == hashes[2] != hashes[1]
+
+
 def test_of_what_is_installed_a_record_has_version_and_hash_and_no_copy():
     code = read("torch.optim:NAdam", "optimizer")
     assert code.info.version == __import__("torch").__version__.partition("+")[0]

@@ -6,14 +6,14 @@ import re
 import pytest
 import torch
 
-from mnistbench.schema.component import DataShape
+from mnistbench.schema.component import DataShape, own_fields
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.workload.component_checks import check_components, check_schedule
 from mnistbench.workload.losses import build_loss
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
-from mnistbench.workload.own_components import check_own, own_fields
+from mnistbench.workload.own_components import check_own
 from mnistbench.workload.schedules import lr_at
 from tests.workload.bad_components import BAD
 from tests.workload.own_files import MY_NETS, working_directory
@@ -95,13 +95,18 @@ def test_what_a_run_could_not_train_is_one_line(tmp_path, bad):
     assert re.fullmatch(pattern.replace("\0", "…"), str(error.value)), str(error.value)
 
 
-def test_one_network_for_all_seeds_is_refused(my_files):
-    (my_files / "kept.py").write_text(
-        "import my_nets, functools\n@functools.cache\ndef net(shape): return my_nets.TinyNet(shape)"
-    )
-    first = build_model(RunConfig(model="kept:net"), DIGITS)
-    with pytest.raises(InputError, match="model: net returns one network again and again; make"):
-        build_model(RunConfig(model="kept:net"), DIGITS)
+@pytest.mark.parametrize(
+    "made",
+    [
+        "@functools.cache\ndef net(shape): return my_nets.TinyNet(shape)",
+        "BODY = nn.Conv2d(1, 2, 3)\ndef net(): return nn.Sequential(BODY, nn.Flatten(), BODY)",
+    ],
+)
+def test_weights_for_all_seeds_are_refused(my_files, made):
+    (my_files / "kept.py").write_text(f"import my_nets, functools\nfrom torch import nn\n{made}")
+    first = build_model(RunConfig(model="kept.py:net"), DIGITS)
+    with pytest.raises(InputError, match=r"model: net has its weight .*weight again and again"):
+        build_model(RunConfig(model="kept.py:net"), DIGITS)
     assert first.training
 
 
