@@ -149,7 +149,10 @@ def _tuned(one: Contender, by: str, options: _Options, searched: Sequence[str]) 
     best = configs[chosen.winner.runs[0].run_id]
     what = f"# {by} {one.name}: the best of {one.num_tries} configurations by {chosen.metric}"
     file = options.output_dir / f"{one.name}.yaml"
-    write_whole(folder / file.name, f"{what}\n{settings(best)}")
+    text, written = f"{what}\n{settings(best)}", folder / file.name
+    if written.is_file() and written.read_text(errors="replace") != text:
+        say(f"{file} held another choice, which is replaced; its runs stay")
+    write_whole(written, text)
     if one.denser:
         notes += ["its learning rates lie closer, for as many configurations as the others have"]
     at_end = wider(one.rates, best.lr) != one.rates
