@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mnistbench.cli import importing, say
-from mnistbench.schema.component import DataShape, is_own
+from mnistbench.schema.component import DataShape, is_own, own_fields
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import num_val
 from mnistbench.schema.errors import InputError
@@ -59,9 +59,9 @@ def component_findings(config: RunConfig) -> Iterator[Finding | str]:
     from mnistbench.workload.component_checks import check_components, check_schedule
     from mnistbench.workload.datasets import load_dataset, resolve_dataset
     from mnistbench.workload.generated import DIGIT_SHAPE
-    from mnistbench.workload.own_components import check_own, own_fields
+    from mnistbench.workload.own_components import check_own
 
-    own = list(own_fields(config))
+    own = own_fields(config)
     try:
         for field in own:
             yield Finding(f"{field}: import", "ok", check_own(config, field))

@@ -92,7 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.dry_run:
             show(plan_text(cells, folder, options))
             return 0
-        for part in ([one.cells[0] for one in found], cells):  # what cannot run is soon known
+        first = [one.cells[0] for one in found if not results(one.cells[:1], folder)]
+        for part in filter(None, (first, cells)):  # what cannot run is soon known
             if failures := run_cells(part, folder, grid, options):
                 say(
                     f"{len(failures)} of {len(part)} runs failed, and nothing is chosen from a "

@@ -233,7 +233,7 @@ def test_own_components_that_work_are_shown_and_status_0(my_files, capsys, argv,
         ),
         (
             ["--loss", "torch.nn:CrossEntropyLoss", "--loss-args", "reduction=none"],
-            "loss BROKEN has shape [8]; return its mean(), one number",
+            "loss BROKEN gives [8]; return its mean(), a tensor of one number",
         ),
         (["--optimizer", "torch.optim:LBFGS"], "optimizer BROKEN LBFGS.step needs a closure"),
         (["--dataset", "none.npz", "--loss", "my_nets:gce"], "dataset BROKEN"),

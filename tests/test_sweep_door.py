@@ -73,12 +73,12 @@ def test_a_wider_grid_runs_what_is_new(stand_in, sweep):
 def test_a_changed_file_makes_other_cells_and_old_results_stay(stand_in, sweep, tmp_path):
     grid = ("--loss", "mse,my_loss.py:gce", "--seed", "0..1", "--format", "json")
     file = tmp_path / "code" / "my_loss.py"
-    file.write_text("q = 1")
+    file.write_text("gce = 1")
     assert sweep(*grid)[0] == 0
-    file.write_text("q = 2")
+    file.write_text("gce = 2")
     planned = json.loads(sweep(*grid, "--dry-run")[1])
     assert [row["state"] for row in planned] == ["done", "to run"] * 2
-    digest = hashlib.sha256(b"q = 2").hexdigest()[:10]
+    digest = hashlib.sha256(b"gce = 2").hexdigest()[:10]
     assert [row["code"] for row in planned] == ["–", f"my_loss.py {digest}"] * 2
     assert sweep(*grid)[2][0].startswith("2 of 4 cells were done before")
     assert len(find_records([Path("runs/sweep/cells")])) == 6
@@ -165,7 +165,7 @@ def test_values_come_from_recipe_file_and_flags(stand_in, sweep):
     ],
 )
 def test_switches_are_as_train_has_them_or_lists(stand_in, sweep, argv, cells):
-    Path("nets.py").touch()
+    Path("nets.py").write_text("gce = 1")
     _, out, _ = sweep(*argv, "--dry-run", "--format", "csv")
     assert [line.rpartition("-")[0] for line in out.splitlines()[1:]] == cells
 

@@ -45,7 +45,7 @@ def test_from_an_empty_folder_to_a_verdict(folder, capsys):
     best = read_yaml(Path("tuned/gce.yaml"), what="a configuration")
     assert (best["loss"], best["optimizer"]) == ("my_nets:gce", "my_nets:Lion")
     words = typed("compare")
-    assert told["next"].split()[2:] == words
+    assert [*told["next"].split()[2:], "--wide"] == words
     assert compare.main([*words, "--max-minutes", "0.001", "--output-dir", "pairs"]) == 0
     assert "time to 95 %" in capsys.readouterr().out
     records = [load_record(path) for path in find_records([folder / "pairs"])]

@@ -15,21 +15,20 @@ from mnistbench.engine.evaluation import Evaluator
 from mnistbench.engine.exact_parity import check_exact
 from mnistbench.engine.fast_step import FastStep
 from mnistbench.engine.gradient_allreduce import GradientAllReduce
-from mnistbench.engine.memory import is_out_of_memory
 from mnistbench.engine.objective import Objective
-from mnistbench.engine.own_state import check_saved
-from mnistbench.engine.plan import ExecutionPlan
+from mnistbench.engine.own_state import optimizer_state
+from mnistbench.engine.plan import ExecutionPlan, MemoryFormat
 from mnistbench.engine.run import BuiltParts, RunContext, Step
 from mnistbench.engine.stock_step import StockStep
 from mnistbench.engine.warm_up import warm_up
 from mnistbench.recorder.clock import Ledger
 from mnistbench.schema.component import is_reference
-from mnistbench.schema.errors import InputError, first_line
+from mnistbench.schema.errors import InputError
 from mnistbench.workload.augment import build_augment, shifted_views
-from mnistbench.workload.batches import Preprocess, blank_inputs
+from mnistbench.workload.batches import Preprocess
 from mnistbench.workload.chwn_layout import ChwnNetwork
 from mnistbench.workload.component_checks import check_components, check_schedule
-from mnistbench.workload.losses import LossFn, build_loss
+from mnistbench.workload.losses import build_loss
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
 
@@ -52,8 +51,7 @@ def build_parts(context: RunContext, ledger: Ledger) -> BuiltParts:
         RunError: what ran is not what was planned.
     """
     with ledger.phase("build"):
-        decide_together(context.accelerator, lambda: _try_own(context))
-        context = _in_layout(context)
+        context = _tried(context)
         parts = _build(context)
     with ledger.phase("compile"):
         try:
@@ -63,36 +61,46 @@ def build_parts(context: RunContext, ledger: Ledger) -> BuiltParts:
             raise
 
 
-def _in_layout(context: RunContext) -> RunContext:
-    """`context`, but for channels last where the user's network cannot have it.
+def _tried(context: RunContext) -> RunContext:
+    """`context`, once the user's own components have made a step on made-up data, if there are any.
 
-    One that calls ``view`` cannot.
+    A network that calls ``view`` cannot have channels last; it runs without.
+
+    Raises:
+        InputError: a run could not train with one.
     """
-    plan = context.plan
-    if not (plan.channels_last and "model" in plan.own):
-        return context
-    reason = decide_together(context.accelerator, lambda: _why_not_run(context))
+    plan, accelerator = context.plan, context.accelerator
+    rest: MemoryFormat = "chwn" if plan.memory_format == "chwn" else "contiguous"
+    contiguous = replace(plan, channels_last=False, memory_format=rest)
+
+    def why_contiguous() -> str | None:
+        try:
+            _try_own(context, plan)
+        except InputError as error:
+            if not (plan.channels_last and "model" in plan.own):
+                raise
+            _try_own(context, contiguous)
+            return str(error)
+        return None
+
+    reason = decide_together(accelerator, why_contiguous)
     if reason is None:
         return context
-    if context.accelerator.is_main_process:
-        _log.warning(f"the model runs as with --no-channels-last: {reason}")
-    contiguous = replace(plan, channels_last=False, memory_format="contiguous")
+    if accelerator.is_main_process:
+        _log.warning(f"the model runs as with --no-channels-last: {reason.partition(': ')[2]}")
     return replace(context, plan=contiguous)
 
 
-def _why_not_run(context: RunContext) -> str | None:
-    """What the network raises on blank images, or in its gradients, in the planned layout."""
-    device = context.accelerator.device
-    images, _ = blank_inputs(context.batch_plan.warmup_shards()[0], context.data.blank)
-    try:
-        network = _network(context.plan, device, _model(context))
-        logits = network(_preprocess(context, augmented=False)(images))
-        torch.autograd.backward(logits.sum())
-    except InputError:
-        raise  # batch_last cannot have the network
-    except Exception as error:
-        return None if is_out_of_memory(error) else first_line(error)
-    return None
+def _try_own(context: RunContext, plan: ExecutionPlan) -> None:
+    config, batch_plan = context.config, context.batch_plan
+    if plan.own:
+        shape, device = context.data.loaded.shape, context.accelerator.device
+        trial = {"device": device, "dtype": plan.dtype, "layout": _layout(plan)}
+        for _ in check_components(config, shape, **trial):
+            pass
+    if is_reference(config.lr_schedule):
+        length = {"num_steps": batch_plan.num_steps, "steps_per_epoch": batch_plan.steps_per_epoch}
+        check_schedule(config, **length)
 
 
 def _as_built(context: RunContext, warm: BuiltParts) -> BuiltParts:
@@ -104,118 +112,92 @@ def _as_built(context: RunContext, warm: BuiltParts) -> BuiltParts:
     if not plan.own:
         return warm
     if "optimizer" in plan.own and context.config.checkpoint_every_steps:
-        decide_together(context.accelerator, lambda: check_saved(warm.optimizer))
+        decide_together(context.accelerator, lambda: optimizer_state(warm.optimizer))
     if plan.mode in {"eager", "stock"} and not plan.compile:
         context.accelerator.free_memory()
         anew = _build(replace(context, plan=plan))
         return replace(anew, observed=warm.observed)
     if "optimizer" not in plan.own:
         return warm
-    optimizer = _optimizer(context, warm.model)
-    warm.step.start_with(optimizer)
+    optimizer = build_optimizer(warm.model, context.config)
+    prepare = context.accelerator.prepare_optimizer
+    warm.step.optimizer = optimizer if plan.loop == "fast" else prepare(optimizer)
     return replace(warm, optimizer=optimizer)
 
 
 def _build(context: RunContext) -> BuiltParts:
     config, accelerator, plan = context.config, context.accelerator, context.plan
-    model = _model(context)
+    set_seed(config.seed)  # the same weights on every process
+    model = build_model(config, context.data.loaded.shape)
+    model = model.to(accelerator.device).to(memory_format=_layout(plan))
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     if accelerator.device.type in _WITH_SYNC_BATCH_NORM and accelerator.num_processes > 1:
         # over the global batch, as on one process
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-    optimizer = _optimizer(context, model)
+    optimizer = build_optimizer(model, config, fused=plan.fused_optimizer)
     make = _stock_step if plan.loop == "stock" else _fast_step
-    step, network = make(context, model, optimizer)
+    step: Step = make(context, model, optimizer)
     inner = model if isinstance(step, FastStep) else accelerator.unwrap_model(step.model)
     set_seed(config.seed, device_specific=True)  # dropout of its own on every process
     return BuiltParts(
         model=inner,
         optimizer=optimizer,
         step=step,
-        evaluator=_evaluator(context, inner, (network, step.objective.loss_fn)),
+        evaluator=_evaluator(context, inner, step.objective),
         num_parameters=num_parameters,
     )
 
 
-def _try_own(context: RunContext) -> None:
-    """Try the user's own components on made-up data; built-in ones need no trial.
-
-    Raises:
-        InputError: a run could not train with one.
-    """
-    config, batch_plan = context.config, context.batch_plan
-    if context.plan.own:
-        dtype = context.plan.dtype
-        shape, device = context.data.loaded.shape, context.accelerator.device
-        for _ in check_components(config, shape, device=device, dtype=dtype):
-            pass
-    if is_reference(config.lr_schedule):
-        length = {"num_steps": batch_plan.num_steps, "steps_per_epoch": batch_plan.steps_per_epoch}
-        check_schedule(config, **length)
+def _layout(plan: ExecutionPlan) -> torch.memory_format:
+    return torch.channels_last if plan.channels_last else torch.contiguous_format
 
 
-def _model(context: RunContext) -> nn.Module:
-    """The network of the run's seed, in place and in the planned layout."""
-    set_seed(context.config.seed)  # the same weights on every process
-    layout = torch.channels_last if context.plan.channels_last else torch.contiguous_format
-    model = build_model(context.config, context.data.loaded.shape)
-    return model.to(context.accelerator.device).to(memory_format=layout)
-
-
-def _optimizer(context: RunContext, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer; groups of the user's own keep the ratio of their rates to ``config.lr``."""
-    config, plan = context.config, context.plan
-    optimizer = build_optimizer(model, config, fused=plan.fused_optimizer)
-    for group in optimizer.param_groups if "optimizer" in plan.own else ():
-        group.setdefault("lr_scale", float(group["lr"]) / config.lr)
-    return optimizer
+def _objective(context: RunContext, network: Network) -> Objective:
+    config, loaded = context.config, context.data.loaded
+    device, num_processes = context.accelerator.device, context.accelerator.num_processes
+    samples = config.per_device_batch_size or (config.global_batch_size or 1) // num_processes
+    preprocess = Preprocess(
+        mean=loaded.pixel_mean,
+        std=loaded.pixel_std,
+        augment=build_augment(config),
+        seed=config.seed,
+        device=device,
+    )
+    return Objective(
+        network=network,
+        loss_fn=build_loss(config, device),
+        preprocess=preprocess,
+        blank=context.data.blank,
+        num_microbatches=min(config.gradient_accumulation_steps, samples),  # each has a sample
+    )
 
 
 def _stock_step(
     context: RunContext, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[Step, Network]:
+) -> StockStep:
     """Accelerate's way: its autocast, scaler, and DDP or FSDP round the model."""
     accelerator = context.accelerator
     prepared, wrapped = accelerator.prepare(model, optimizer)
     # with its hooks, which FSDP lives by, and never the compiled form
     network: Network = accelerator.unwrap_model(prepared)._call_impl  # noqa: SLF001
-    step = StockStep(
+    return StockStep(
         context.plan,
         accelerator=accelerator,
         model=prepared,
         optimizer=wrapped,
         objective=_objective(context, network),
     )
-    return step, network
 
 
-def _loss(context: RunContext) -> LossFn:
-    loss_fn = build_loss(context.config)
-    return loss_fn.to(context.accelerator.device) if isinstance(loss_fn, nn.Module) else loss_fn
-
-
-def _objective(context: RunContext, network: Network) -> Objective:
-    return Objective(
-        network=network,
-        loss_fn=_loss(context),
-        preprocess=_preprocess(context, augmented=True),
-        blank=context.data.blank,
-        num_microbatches=_num_microbatches(context),
-    )
-
-
-def _fast_step(
-    context: RunContext, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[Step, Network]:
+def _fast_step(context: RunContext, model: nn.Module, optimizer: torch.optim.Optimizer) -> FastStep:
     """The step by itself: DDP would keep nodes of the graph of gradients on another stream."""
     config, accelerator, plan = context.config, context.accelerator, context.plan
-    network = _network(plan, accelerator.device, model)
-    objective = _objective(context, network)
+    objective = _objective(context, _network(plan, accelerator.device, model))
     if config.exact_parity:
         counts = accelerator.num_processes, objective.num_microbatches
         decide_together(accelerator, lambda: check_exact(model, objective, counts))
     share_from_main(accelerator, [*model.parameters(), *model.buffers()])
-    step = FastStep(
+    return FastStep(
         plan,
         model=model,
         optimizer=optimizer,
@@ -224,7 +206,6 @@ def _fast_step(
             accelerator.num_processes, exact=plan.gradient_exchange == "pairwise"
         ),
     )
-    return step, network
 
 
 def _network(plan: ExecutionPlan, device: torch.device, model: nn.Module) -> Network:
@@ -243,26 +224,12 @@ def _network(plan: ExecutionPlan, device: torch.device, model: nn.Module) -> Net
     return network
 
 
-def _preprocess(context: RunContext, *, augmented: bool) -> Preprocess:
-    config, loaded = context.config, context.data.loaded
-    return Preprocess(
-        mean=loaded.pixel_mean,
-        std=loaded.pixel_std,
-        augment=build_augment(config) if augmented else None,
-        seed=config.seed,
-        device=context.accelerator.device,
-    )
-
-
-def _evaluator(
-    context: RunContext, model: nn.Module, functions: tuple[Network, LossFn]
-) -> Evaluator:
-    config, plain = context.config, _preprocess(context, augmented=False)
-    network, loss_fn = functions
+def _evaluator(context: RunContext, model: nn.Module, objective: Objective) -> Evaluator:
+    config, (network, loss_fn, preprocess, *_) = context.config, objective
 
     def logits(images: Tensor) -> Tensor:
         views = shifted_views(images, config.eval_shift_px)
-        return torch.stack([network(plain(view)) for view in views]).mean(dim=0)
+        return torch.stack([network(preprocess(view)) for view in views]).mean(dim=0)
 
     return Evaluator(
         accelerator=context.accelerator,
@@ -272,10 +239,3 @@ def _evaluator(
         eval_batch_size=config.eval_batch_size,
         in_step=context.plan.gradient_exchange == "fsdp",
     )
-
-
-def _num_microbatches(context: RunContext) -> int:
-    """Batches that each process cuts a step into: not more than it has samples."""
-    config, num_processes = context.config, context.accelerator.num_processes
-    samples = config.per_device_batch_size or (config.global_batch_size or 1) // num_processes
-    return min(config.gradient_accumulation_steps, samples)

@@ -146,8 +146,7 @@ def _load(config: RunConfig, accelerator: Accelerator) -> tuple[str, Source, Loa
     name, source = decide_together(accelerator, lambda: first(config))
     if accelerator.is_local_main_process and not accelerator.is_main_process:
         # another machine, another disk: the files have to come there as well
-        chosen = {} if is_own(config.dataset) else {"dataset": name}
-        first(config.model_copy(update=chosen))
+        first(config if is_own(config.dataset) else config.model_copy(update={"dataset": name}))
     accelerator.wait_for_everyone()
     loaded = kept[0] if kept else load_dataset(name, config)
     sha256 = decide_together(accelerator, lambda: loaded.sha256)

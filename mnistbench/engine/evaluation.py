@@ -99,8 +99,7 @@ class Evaluator:
 
     def _count(self, images: Tensor, labels: Tensor, sums: Tensor) -> None:
         batches = (torch.split(tensor, self.eval_batch_size) for tensor in (images, labels))
-        loss_fn = _as_it_stands(self.loss_fn)
-        with self._evaluating():
+        with self._evaluating() as loss_fn:
             for batch, expected in zip(*batches, strict=True):
                 if not len(batch):  # more processes than images: the mean over none is NaN
                     continue
@@ -117,22 +116,18 @@ class Evaluator:
                 self.logits(images[:1])
 
     @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        was_training = self.model.training
+    def _evaluating(self) -> Iterator[LossFn]:
+        """In evaluation mode, with a copy of the loss: the user's may count steps of training."""
+        loss_fn, was_training = self.loss_fn, self.model.training
+        with suppress(Exception):  # one that keeps a node of a graph of gradients has no copy
+            loss_fn = copy.deepcopy(loss_fn)  # of a function, itself
+            if isinstance(loss_fn, nn.Module):
+                loss_fn.eval()
         self.model.eval()
         try:
-            yield
+            yield loss_fn
         finally:
             self.model.train(was_training)
-
-
-def _as_it_stands(loss_fn: LossFn) -> LossFn:
-    """A copy, in evaluation mode: what a loss of the user's own counts are steps of training."""
-    if not isinstance(loss_fn, nn.Module):
-        return loss_fn
-    with suppress(Exception):  # one that keeps a node of a graph of gradients cannot be copied
-        loss_fn = copy.deepcopy(loss_fn).eval()
-    return loss_fn
 
 
 @cache

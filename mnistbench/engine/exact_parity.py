@@ -17,12 +17,7 @@ __all__ = ["check_exact", "differs_by_process"]
 
 
 def check_exact(model: nn.Module, objective: Objective, counts: Sequence[int]) -> None:
-    """Refuse what `exact_parity` cannot promise.
-
-    Args:
-        model: the network.
-        objective: of a step.
-        counts: processes, and pieces that each cuts a step into.
+    """Refuse what `exact_parity` cannot promise; `counts` are processes, and pieces of each.
 
     Raises:
         InputError: sums in pairs, or layers whose work differs with the pieces, are in the way.

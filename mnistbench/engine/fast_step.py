@@ -23,7 +23,7 @@ from mnistbench.engine.graph import CapturedSteps
 from mnistbench.engine.objective import Objective
 from mnistbench.engine.observed import Observed, ObservedOperators, compiled_graphs, observe
 from mnistbench.engine.plan import ExecutionPlan, eager
-from mnistbench.engine.python_state import held_tensors, nothing_changed
+from mnistbench.engine.python_state import nothing_changed
 from mnistbench.engine.unchanged import unchanged, zero_state
 from mnistbench.workload.batches import (
     Batch,
@@ -173,10 +173,6 @@ class FastStep:
                 group["capturable"] = False
         self.optimizer.state.clear()  # a graph's counters lie on the device
 
-    def start_with(self, optimizer: torch.optim.Optimizer) -> None:
-        """Train with `optimizer`, which has made no step yet."""
-        self.optimizer = optimizer
-
     def release(self) -> None:
         """Let go of graphs, which hold the communicator that they captured."""
         self._graph = self._compiled = None
@@ -184,8 +180,7 @@ class FastStep:
     @contextmanager
     def unchanged(self) -> Iterator[None]:
         """Put back whatever the steps inside change."""
-        others = held_tensors(self.model, self.objective.loss_fn) if self.plan.own else ()
-        with unchanged(self.model, device=self._device, others=others):
+        with unchanged(self.model, self.objective.loss_fn, device=self._device):
             yield
         if "optimizer" in self.plan.own:
             return  # there will be a new one

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
+import gc
 import random
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from types import FunctionType, MethodType, ModuleType
+from types import FunctionType, ModuleType
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 __all__ = ["held_tensors", "nothing_changed", "python_state"]
 
 _PLAIN = (int, float, str, bytes, type(None))
-_MANY = (list, tuple, set, frozenset, deque)
+_DATA = (*_PLAIN, dict, list, tuple, set, frozenset, deque)
 
 
 @contextmanager
@@ -65,34 +64,21 @@ def _leaves(*roots: object) -> Iterator[object]:
             if isinstance(value, Tensor):
                 yield value
             else:
-                left += _held_by(value)
+                left += _read_by(value) if isinstance(value, FunctionType) else _held_by(value)
 
 
 def _held_by(value: object) -> Iterable[object]:
-    if isinstance(value, Mapping):
-        return value.values()
-    if isinstance(value, _MANY):
-        return value
-    if isinstance(value, FunctionType):
-        return _read_by(value)
-    if isinstance(value, partial):
-        return value.func, value.args, value.keywords
-    if isinstance(value, MethodType):
-        return value.__func__, value.__self__
-    forward = [type(value).forward] if isinstance(value, nn.Module) else []
-    return [*getattr(value, "__dict__", {}).values(), *forward]
+    held = [getattr(value, "__dict__", None), *gc.get_referents(value)]
+    return [*held, type(value).forward] if isinstance(value, nn.Module) else held
 
 
 def _read_by(function: FunctionType) -> Iterable[object]:
-    """Variables around `function`; of its module's, data and other functions of the same module."""
+    """Variables around `function`; of its module's, data, and what the same module defines."""
     module = function.__module__
     if module.partition(".")[0] == "torch":
         return ()
-    read, data = inspect.getclosurevars(function), (*_PLAIN, *_MANY, dict)
+    read = map(function.__globals__.get, function.__code__.co_names)
     known = (
-        value
-        for value in read.globals.values()
-        if isinstance(value, data)
-        or (isinstance(value, FunctionType) and value.__module__ == module)
+        one for one in read if isinstance(one, _DATA) or getattr(one, "__module__", "") == module
     )
-    return [*read.nonlocals.values(), *known]
+    return [*(function.__closure__ or ()), *known]

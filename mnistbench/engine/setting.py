@@ -35,7 +35,7 @@ from mnistbench.recorder.launcher import this_launch
 from mnistbench.recorder.own_code import code_as_imported
 from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
-from mnistbench.schema.component import DataShape, is_own, short_name
+from mnistbench.schema.component import DataShape, is_own, own_fields, short_name
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
@@ -46,7 +46,7 @@ from mnistbench.workload.augment import check_shifts
 from mnistbench.workload.batches import BatchPlan
 from mnistbench.workload.generated import DIGIT_SHAPE
 from mnistbench.workload.models import check_model
-from mnistbench.workload.own_components import check_own, own_fields
+from mnistbench.workload.own_components import check_own
 from mnistbench.workload.schedules import lr_factor
 
 __all__ = ["run_context", "start_setting"]

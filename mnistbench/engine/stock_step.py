@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mnistbench.engine.objective import Objective
 from mnistbench.engine.observed import Observed, ObservedOperators, compiled_graphs, observe
 from mnistbench.engine.plan import ExecutionPlan
-from mnistbench.engine.python_state import held_tensors, nothing_changed
+from mnistbench.engine.python_state import nothing_changed
 from mnistbench.engine.unchanged import unchanged
 from mnistbench.schema.errors import InputError
 from mnistbench.workload.batches import Batch, BatchShard, MicroBatch, blank_inputs, microbatches
@@ -132,10 +132,6 @@ class StockStep:
         """
         raise InputError(f"compile: {reason}; use --no-compile")
 
-    def start_with(self, optimizer: torch.optim.Optimizer) -> None:
-        """Train with `optimizer`, which has made no step yet."""
-        self.optimizer = self.accelerator.prepare_optimizer(optimizer)
-
     def release(self) -> None:
         """Nothing is held."""
 
@@ -144,8 +140,7 @@ class StockStep:
         """Put back whatever the steps inside change; the first step still makes the state."""
         scaler = self.accelerator.scaler
         before = scaler and scaler.state_dict()
-        others = held_tensors(self._inner, self.objective.loss_fn) if self.plan.own else ()
-        with unchanged(self._inner, device=self._device, others=others):
+        with unchanged(self._inner, self.objective.loss_fn, device=self._device):
             yield
         if "optimizer" not in self.plan.own:  # of which there will be a new one
             self.optimizer.optimizer.state.clear()

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from mnistbench.engine.python_state import held_tensors
+
 __all__ = ["device_rng_state", "preserved_rng", "set_device_rng_state", "unchanged", "zero_state"]
 
 
 @contextmanager
-def unchanged(
-    model: nn.Module, *, device: torch.device, others: Iterable[Tensor] = ()
-) -> Iterator[None]:
-    """Put back weights, buffers, gradients, random states and `others` as they were before."""
-    held = (*model.parameters(), *model.buffers(), *others)
+def unchanged(model: nn.Module, loss_fn: object, *, device: torch.device) -> Iterator[None]:
+    """Put back weights, buffers, other tensors held, gradients and random states."""
+    held = (*model.parameters(), *model.buffers(), *held_tensors(model, loss_fn))
     tensors = list({id(tensor): tensor for tensor in held}.values())
     before = [tensor.detach().clone() for tensor in tensors]
     with preserved_rng(device):

@@ -38,6 +38,7 @@ __all__ = [
     "is_data_path",
     "is_own",
     "is_reference",
+    "own_fields",
     "parse_reference",
     "short_name",
 ]
@@ -50,7 +51,7 @@ ARGUMENTS_OF = {
 }
 """Fields that take a reference and arguments of it -> the field of these."""
 
-OWN_FIELDS = (*ARGUMENTS_OF, "lr_schedule")
+OWN_FIELDS = ("model", "loss", "optimizer", "lr_schedule", "dataset")
 """All fields that take a reference."""
 
 _IDENTIFIERS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
@@ -87,6 +88,11 @@ class Reference(NamedTuple):
 def is_reference(value: object) -> bool:
     """Whether `value` is meant as a `Reference`: it has a colon, which no built-in name has."""
     return isinstance(value, str) and ":" in value
+
+
+def own_fields(config: object) -> list[str]:
+    """The fields of a configuration that refer to code of the user's own."""
+    return [field for field in OWN_FIELDS if is_reference(getattr(config, field))]
 
 
 def is_data_path(value: object) -> bool:

@@ -29,7 +29,7 @@ _EXPECTED = {
     "loss": "with (logits, labels); a class with --loss-args",
     "optimizer": "with (params, lr=…), a function with (model, lr=…)",
     "lr_schedule": "with (step, num_steps, steps_per_epoch)",
-    "dataset": "with --dataset-args",
+    "dataset": "with --dataset-args; a data set of torchvision's with (root, train=…) as well",
 }
 """How a component of each field is called."""
 

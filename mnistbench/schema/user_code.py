@@ -18,9 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast
 
-from mnistbench.schema.component import is_reference, parse_reference
+from mnistbench.schema.component import own_fields, parse_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import opened, why
@@ -103,16 +103,20 @@ def copies_of(codes: Iterable[UserCode]) -> tuple[list[CodeInfo], dict[str, byte
 
 
 def require_code(config: RunConfig) -> None:
-    """Check that files and modules that `config` names are there, without an import.
+    """Check that what `config` names is there, as far as that can be told without an import.
 
     Raises:
-        InputError: one is not; the nearest is named.
+        InputError: a file, a module, or what it is to define is not; the nearest is named.
     """
     for component, reference in _own(config):
-        place, _, is_file = parse_reference(reference)
+        place, attribute, is_file = parse_reference(reference)
         name = Path(place).name if is_file else place.partition(".")[0]
         if find_source(reference) if is_file else _files_of(name, search_path()):
-            continue
+            main, first = find_source(reference), attribute.partition(".")[0]
+            defined = _defined(_content(main, component)) if main and _is_own(main) else None
+            if defined is None or first in defined:
+                continue
+            raise InputError(f"{component}: {place} has no {first}{did_you_mean(first, defined)}")
         files = _at(place).parent.glob("*.py")
         modules = pkgutil.iter_modules(search_path())
         near = did_you_mean(name, [one.name for one in (files if is_file else modules)])
@@ -122,8 +126,7 @@ def require_code(config: RunConfig) -> None:
 
 def _own(config: RunConfig) -> list[tuple[Component, str]]:
     importlib.invalidate_caches()  # a file that was written a moment ago is found
-    named = ((component, getattr(config, component)) for component in get_args(Component))
-    return [(component, value) for component, value in named if is_reference(value)]
+    return [(cast("Component", field), getattr(config, field)) for field in own_fields(config)]
 
 
 def search_path(*beside: str) -> list[str]:
@@ -241,6 +244,29 @@ def _imports(source: bytes) -> list[tuple[int, str]]:
         if isinstance(node, ast.ImportFrom)
         for one in node.names
     ]
+
+
+def _defined(source: bytes) -> set[str] | None:
+    """The names that a module defines, its own submodules aside; None where only running it tells.
+
+    A name that any statement outside functions and classes binds counts.
+    """
+    try:
+        waiting: list[ast.AST] = [ast.parse(source)]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None  # who imports it says so
+    found: set[str] = set()
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+            continue
+        if isinstance(node, ast.alias):
+            found.add((node.asname or node.name).partition(".")[0])
+        elif isinstance(node, ast.Name):  # one that is read alone is no harm
+            found.add(node.id)
+        waiting += ast.iter_child_nodes(node)
+    return None if found & {"*", "__getattr__", "globals", "vars", "exec", "setattr"} else found
 
 
 def _imported(path: Path, source: bytes, search: list[str]) -> set[Path]:

@@ -51,14 +51,9 @@ class Augment:
     def draw(self, generator: Generator, num_samples: int) -> Tensor:
         """The random numbers of a global batch, on the CPU.
 
-        Args:
-            generator: a CPU generator; what is drawn depends on its state and `num_samples` only.
-            num_samples: images in the global batch.
-
-        Returns:
-            Float32 ``[num_samples, K]``, a row per image: for shift the pixels right and down, for
-            rotate the degrees counter-clockwise, for elastic the displacements of a 4 by 4 grid, x
-            then y [pixels].
+        Float32 ``[num_samples, K]``, a row per image: for shift the pixels right and down, for
+        rotate the degrees counter-clockwise, for elastic the displacements of a 4 by 4 grid, x then
+        y [pixels]. They depend on the state of `generator` and `num_samples` only.
         """
         return torch.cat(
             [change.draw(generator, num_samples, self._config) for change in self._changes], dim=1
@@ -107,19 +102,13 @@ def shifted_views(images: Tensor, distance: int) -> list[Tensor]:
 
 
 def check_shifts(config: RunConfig, shape: DataShape) -> None:
-    """Check that no shift moves a whole image out of itself.
-
-    Raises:
-        InputError: one is as large as the image; one line.
-    """
-    side = min(shape.height, shape.width)
-    used = {"augment_shift_px": "shift" in config.augment, "eval_shift_px": True}
-    for field in (name for name, is_used in used.items() if is_used):
-        if getattr(config, field) >= side:
-            raise InputError(
-                f"{field}: {getattr(config, field)} pixels leave nothing of images of "
-                f"{shape.height} × {shape.width}; use at most {side - 1}"
-            )
+    """Raise an InputError where a shift moves a whole image of `shape` out of itself."""
+    side, form = min(shape.height, shape.width), f"{shape.height} × {shape.width}"
+    shift = config.augment_shift_px if "shift" in config.augment else 0
+    for field, most in (("augment_shift_px", shift), ("eval_shift_px", config.eval_shift_px)):
+        if most >= side:
+            said = f"{most} pixels leave nothing of images of {form}; use at most {side - 1}"
+            raise InputError(f"{field}: {said}")
 
 
 def build_augment(config: RunConfig) -> Augment | None:
@@ -129,12 +118,11 @@ def build_augment(config: RunConfig) -> Augment | None:
 
 def _centred(images: Tensor) -> Tensor:
     """Each pixel's own position ``[1, 2, H, W]``, x then y [pixels from the centre]."""
-    height, width = images.shape[2:]
-    x, y = (
+    y, x = (
         torch.arange(size, device=images.device, dtype=images.dtype) - (size - 1) / 2
-        for size in (width, height)
+        for size in images.shape[2:]
     )
-    return torch.stack([x.expand(height, width), y[:, None].expand(height, width)])[None]
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"))[None]
 
 
 def _draw_shift(generator: Generator, num_samples: int, config: RunConfig) -> Tensor:
@@ -150,17 +138,14 @@ def _shift(positions: Tensor, draws: Tensor) -> Tensor:
 
 def _shifted(images: Tensor, draws: Tensor) -> Tensor:
     """`_shift` without resampling, which for whole pixels is six times the work."""
-    planes, (height, width) = images.flatten(0, 1), images.shape[2:]
-    moves = draws.long().repeat_interleave(images.size(1), dim=0)
-    each, row, column = (
-        torch.arange(size, device=images.device) for size in (len(planes), height, width)
-    )
-    columns, rows = column - moves[:, 0, None], row - moves[:, 1, None]
+    count, _, height, width = images.shape
+    each, row, column = (torch.arange(n, device=images.device) for n in (count, height, width))
+    columns, rows = (line - draws.long()[:, i, None] for i, line in enumerate((column, row)))
     inside_rows, inside_columns = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
     inside = inside_rows[:, :, None] & inside_columns[:, None]
     rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-    moved = planes[each[:, None, None], rows[:, :, None], columns[:, None]]
-    return (moved * inside).view_as(images)
+    moved = images[each[:, None, None], :, rows[:, :, None], columns[:, None]]
+    return (moved * inside[..., None]).movedim(3, 1).contiguous()
 
 
 def _draw_rotate(generator: Generator, num_samples: int, config: RunConfig) -> Tensor:

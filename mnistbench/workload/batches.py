@@ -6,7 +6,7 @@ one contiguous part per process, so 1, 2 or 8 processes train on the same batche
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -162,13 +162,7 @@ def epoch_order(num_samples: int, *, seed: int, epoch: int) -> Tensor:
 
 
 def resident_batches(plan: BatchPlan, *, images: Tensor, labels: Tensor) -> Iterator[Batch]:
-    """Batches gathered from a whole set that lies on the device.
-
-    Args:
-        plan: the order.
-        images: ``[N, C, H, W]``; `labels`: int64 ``[N]``, both on the training device.
-        labels: see `images`.
-    """
+    """Batches gathered from images ``[N, C, H, W]`` and labels that all lie on the device."""
     for part in plan.parts():
         # index_select: on uint8 and the CPU, plain indexing is some fifteen times slower
         indices = part.indices.to(images.device, non_blocking=True)
@@ -187,8 +181,8 @@ def mapped_batches(
 
     Args:
         plan: the order.
-        images: ``[N, C, H, W]`` in the file.
-        labels: int64 ``[N]`` in memory.
+        images: ``[N, C, H, W]`` in the file; their labels are in memory.
+        labels: int64 ``[N]``.
         device: where the batches go.
         read_ahead: takes the positions of the next batch and begins to read them, so that the disk
             works while this batch is trained on; called as long as the disk is waited for now and
@@ -220,10 +214,7 @@ def moved(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 class Preprocess:
-    """Turns images as they lie at rest into normalised float32 ``[b, C, H, W]``.
-
-    They are uint8, or float32 in [0, 1].
-    """
+    """Turns images, uint8 or float32 in [0, 1], into normalised float32 ``[b, C, H, W]``."""
 
     def __init__(
         self,
@@ -234,20 +225,14 @@ class Preprocess:
         seed: int = 0,
         device: torch.device | None = None,
     ) -> None:
-        """`mean` and `std` are of each channel's pixels in [0, 1]; `seed` is the augmentation's.
-
-        `device` is where the images are.
-        """
+        """`mean` and `std` are of each channel's pixels in [0, 1]; `seed` is the augmentation's."""
         self._augment, self._seed, self._generator = augment, seed, torch.Generator()
-
-        def each(values: Iterable[float]) -> float | Tensor:
-            numbers = list(values)  # one number for all channels costs less than a tensor
-            alike = len(set(numbers)) == 1
-            return numbers[0] if alike else torch.tensor(numbers, device=device)[:, None, None]
-
-        self._mean, self._std = each(mean), each(std)
-        self._offset = each(m / s for m, s in zip(mean, std, strict=True))
-        self._scale, self._scale_bytes = each(1 / s for s in std), each(1 / (255 * s) for s in std)
+        values = [(m, s, m / s, 1 / s, 1 / (255 * s)) for m, s in zip(mean, std, strict=True)]
+        self._mean, self._std, self._offset, self._scale, self._scale_bytes = (
+            # one number for all channels costs less than a tensor
+            each[0] if len(set(each)) == 1 else torch.tensor(each, device=device)[:, None, None]
+            for each in zip(*values, strict=True)
+        )
 
     def __call__(self, images: Tensor, part: BatchShard | None = None) -> Tensor:
         """Images for a model; without `part`, as in an evaluation, nothing is augmented."""

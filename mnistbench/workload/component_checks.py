@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,30 +23,32 @@ _NUM_SAMPLES = 8
 _PART = 1  # sample, which is what the last batch of an epoch may have
 _TOLERANCE = 1e-3  # of the loss; a sum would be 8 times its mean
 _MOST_STEPS = 10_000  # at which a schedule is asked
+_NUM_STEPS = 16  # of an optimizer, which may add up gradients over some
 
 
 def check_components(
-    config: RunConfig, shape: DataShape, *, device: torch.device, dtype: torch.dtype
+    config: RunConfig,
+    shape: DataShape,
+    *,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    layout: torch.memory_format = torch.contiguous_format,
 ) -> Iterator[tuple[str, str]]:
     """Build the components of `config` and make a step on made-up data of `shape`.
 
     Nothing of it is kept; only generators of random numbers move on. Each check gives its name and
-    what it found, as soon as it is done.
-
-    Args:
-        config: names the components; built-in ones take part in the checks of the others.
-        shape: what the data have.
-        device: where they run.
-        dtype: of autocast; ``torch.float32`` is none.
+    what it found, as soon as it is done; built-in components take part in the checks of others.
+    `dtype` is of autocast, `layout` of the weights.
 
     Raises:
         InputError: a component cannot be trained with; one line that names it.
     """
-    model, loss_fn = build_model(config, shape).to(device), build_loss(config)
-    if isinstance(loss_fn, nn.Module):
-        loss_fn = loss_fn.to(device)
+    model, loss_fn = build_model(config, shape).to(device), build_loss(config, device)
+    model = model.to(memory_format=layout)
     yield "model", f"{sum(weight.numel() for weight in model.parameters()):,} parameters"
-    images, labels = _made_up(shape, device)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(_NUM_SAMPLES, *shape[:3], generator=generator).to(device)  # normalised
+    labels = torch.arange(_NUM_SAMPLES, device=device) % shape.num_classes
 
     def network(images: Tensor) -> Tensor:
         with user_errors("model"), torch.autocast(device.type, dtype, enabled=dtype.itemsize < 4):
@@ -58,22 +60,16 @@ def check_components(
         model.eval()
         network(images[:_PART])
         model.train()
-    if not logits.requires_grad:
-        raise InputError("model: its logits have no gradient; compute them outside no_grad")
     yield "logits", f"{list(logits.shape)} of images {list(images.shape)}"
     with torch.no_grad():
         _check_sum(loss_fn, logits, labels)
     loss = _loss(loss_fn, logits, labels)
     yield "loss", f"{loss.item():.4g}, a mean over samples"
-    _check_gradients(model, loss, of="loss" if is_reference(config.loss) else "model")
+    its_own = is_reference(config.loss) and logits.requires_grad
+    _check_gradients(model, loss, of="loss" if its_own else "model")
     yield "gradients", "every weight gets one"
     optimizer = build_optimizer(model, config)
-    with user_errors("optimizer"):
-        optimizer.step()
-    if bad := next((name for name, one in model.named_parameters() if not _is_finite(one)), None):
-        raise InputError(
-            f"optimizer: a step at lr {config.lr:g} leaves the weight {bad} not finite"
-        )
+    _check_steps(optimizer, model, config)
     yield "optimizer", f"{type(optimizer).__name__} makes a step"
 
 
@@ -89,43 +85,34 @@ def check_schedule(config: RunConfig, *, num_steps: int, steps_per_epoch: int) -
     return f"lr {min(rates):.3g} to {max(rates):.3g} over {num_steps:,} steps"
 
 
-def _made_up(shape: DataShape, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Noise like normalised images, and labels, the same each time."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(_NUM_SAMPLES, *shape[:3], generator=generator)
-    return images.to(device), torch.arange(_NUM_SAMPLES, device=device) % shape.num_classes
-
-
 def _is_finite(tensor: Tensor) -> bool:
     return bool(tensor.isfinite().all())
 
 
+def _kind(value: Any) -> str:
+    return str(list(value.shape)) if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
 def _checked_logits(logits: Any, expected: list[int]) -> Tensor:
-    if not isinstance(logits, Tensor):
-        kind = type(logits).__name__
-        raise InputError(f"model: its forward should return logits, a tensor; it returns {kind}")
-    if list(logits.shape) != expected:
+    if _kind(logits) != str(expected):
         number = expected[1]
         raise InputError(
-            f"model: its logits have shape {list(logits.shape)}, not {expected}; the data have "
+            f"model: its forward gives {_kind(logits)}, not logits {expected}; the data have "
             f"{number} classes (shape.num_classes, or --model-args num_classes={number})"
         )
     if not logits.is_floating_point() or not _is_finite(logits):
         raise InputError("model: its logits are not finite numbers on made-up images")
-    return logits.float()
+    return cast("Tensor", logits.float())
 
 
 def _loss(loss_fn: LossFn, logits: Tensor, labels: Tensor) -> Tensor:
     with user_errors("loss"):
         loss: Any = loss_fn(logits, labels)
-    if not isinstance(loss, Tensor):
-        kind = type(loss).__name__
-        raise InputError(f"loss: should return a tensor without dimensions; it returns {kind}")
-    if loss.dim():
-        raise InputError(f"loss: has shape {list(loss.shape)}; return its mean(), one number")
+    if _kind(loss) != "[]":
+        raise InputError(f"loss: gives {_kind(loss)}; return its mean(), a tensor of one number")
     if not loss.is_floating_point() or not _is_finite(loss):
         raise InputError(f"loss: is {loss.item()} on made-up data; it should be a finite number")
-    return loss
+    return cast("Tensor", loss)
 
 
 def _check_sum(loss_fn: LossFn, logits: Tensor, labels: Tensor) -> None:
@@ -144,7 +131,7 @@ def _check_sum(loss_fn: LossFn, logits: Tensor, labels: Tensor) -> None:
 def _check_gradients(model: nn.Module, loss: Tensor, *, of: str) -> None:
     """Check that every weight gets a finite one; where none does, component `of` is named."""
     if not loss.requires_grad:
-        raise InputError(f"{of}: gives no gradient; compute it by differentiable operations")
+        raise InputError(f"{of}: gives no gradient; use differentiable operations, outside no_grad")
     with user_errors(of):
         torch.autograd.backward(loss)
     for name, weight in model.named_parameters():
@@ -155,3 +142,24 @@ def _check_gradients(model: nn.Module, loss: Tensor, *, of: str) -> None:
             )
         if weight.grad is not None and not _is_finite(weight.grad):
             raise InputError(f"{of}: the gradient of {name} is not finite on made-up data")
+
+
+def _check_steps(optimizer: torch.optim.Optimizer, model: nn.Module, config: RunConfig) -> None:
+    """Check that steps change weights, as those of hooks in the backward pass do not."""
+    before = [weight.detach().clone() for weight in model.parameters()]
+    with user_errors("optimizer"):
+        for _ in range(_NUM_STEPS):
+            optimizer.step()
+            if not all(map(torch.equal, before, model.parameters())):
+                break
+        else:
+            if is_reference(config.optimizer):
+                name = type(optimizer).__name__
+                raise InputError(
+                    f"optimizer: {name}.step changes no weight; it has to update them by their "
+                    "grad, not in hooks of the backward pass"
+                )
+    if bad := next((name for name, one in model.named_parameters() if not _is_finite(one)), None):
+        raise InputError(
+            f"optimizer: a step at lr {config.lr:g} leaves the weight {bad} not finite"
+        )

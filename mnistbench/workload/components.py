@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from mnistbench.schema.component import parse_reference
@@ -51,15 +51,10 @@ def _loaded(field: str, reference: str, here: str) -> Callable[..., Any]:
             if not hasattr(value, name):
                 raise InputError(f"{field}: {place} has no {name}{did_you_mean(name, dir(value))}")
             value = getattr(value, name)
-    if hasattr(value, "named_parameters") and not inspect.isclass(value):
-        raise InputError(
-            f"{field}: {reference} is made already, and seeds would share it; name its class, or "
-            "a function that returns it"
-        )
-    if not callable(value):
-        raise InputError(
-            f"{field}: {reference} should be a class or a function; it is {reprlib.repr(value)}"
-        )
+    is_made = hasattr(value, "named_parameters") and not inspect.isclass(value)
+    if is_made or not callable(value):
+        said = f"{field}: {reference} is {reprlib.repr(value)}, one object for all seeds"
+        raise InputError(f"{said}; name a class or a function that makes it")
     return value  # type: ignore[no-any-return]
 
 
@@ -97,13 +92,6 @@ def _near_module(missing: str) -> str:
     return did_you_mean(missing, (before + one.name for one in pkgutil.iter_modules(path)))
 
 
-class _FreshLoader(SourceFileLoader):
-    """Compiles what the file holds now; a cached form may be older by less than a second."""
-
-    def get_code(self, _fullname: str) -> CodeType:
-        return self.source_to_code(self.get_data(self.path), self.path)
-
-
 def _file(field: str, place: str) -> ModuleType:
     """Import a file under a name that no other module has."""
     path = Path(place).expanduser().absolute()
@@ -119,7 +107,7 @@ def _file(field: str, place: str) -> ModuleType:
     module = sys.modules[name] = ModuleType(name)
     module.__file__, module.__package__ = str(path), ""
     try:
-        _FreshLoader(name, str(path)).exec_module(module)
+        SourceFileLoader(name, str(path)).exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise

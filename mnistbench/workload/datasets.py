@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from mnistbench.schema.record import Source
 from mnistbench.schema.streams import PASSING
 from mnistbench.workload.download import DownloadError, download_set
 from mnistbench.workload.generated import DIGIT_SHAPE, generate_digits
-from mnistbench.workload.idx_files import RAW_FILES, AbsentError, ImagesAndLabels, RawSet, read_set
+from mnistbench.workload.idx_files import RAW_FILES, AbsentError, RawSet, read_set
 from mnistbench.workload.image_set import ImageSet, LoadedDataset, content_sha256
-from mnistbench.workload.mapped_files import ImageFile, MappedImages, generated_file
+from mnistbench.workload.mapped_files import ImageFile, generated_file
 from mnistbench.workload.own_data import load_own, own_name
 
 __all__ = [
@@ -40,47 +40,36 @@ TEST_IMAGES = 10_000
 """Images in the generated test file."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class DatasetSpec:
     """What a data set is and where it comes from.
 
     Attributes:
-        torchvision_class: class that downloads it; none for the generated digits.
-        options: what that class has to be told besides folder and split.
-        raw: its files; none for the generated digits.
         pixel_mean: mean of the training pixels in [0, 1].
         pixel_std: standard deviation of the training pixels in [0, 1].
+        raw: its files; none for the generated digits.
+        torchvision_class: class that downloads it; none for the generated digits.
+        options: what that class has to be told besides folder and split.
     """
 
-    torchvision_class: Any = None
-    options: Mapping[str, str] = field(default_factory=dict)
-    raw: RawSet | None = None
     pixel_mean: float
     pixel_std: float
-
-
-def _published(
-    name: str, torchvision_class: Any, pixels: tuple[float, float], **options: str
-) -> DatasetSpec:
-    """A published set, with mean and deviation of its `pixels`."""
-    return DatasetSpec(
-        torchvision_class=torchvision_class,
-        options=options,
-        raw=RAW_FILES[name],
-        pixel_mean=pixels[0],
-        pixel_std=pixels[1],
-    )
+    raw: RawSet | None = None
+    torchvision_class: Any = None
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 # Means and deviations: the values in common use for each training file (MNIST's were checked); of
 # the generated digits, measured on 60,000 of seed 0.
 DATASETS: Mapping[str, DatasetSpec] = {
-    "mnist": _published("mnist", datasets.MNIST, (0.1307, 0.3081)),
-    "fashion-mnist": _published("fashion-mnist", datasets.FashionMNIST, (0.2860, 0.3530)),
-    "kmnist": _published("kmnist", datasets.KMNIST, (0.1918, 0.3483)),
-    "qmnist": _published("qmnist", datasets.QMNIST, (0.1307, 0.3081)),
-    "emnist-digits": _published("emnist-digits", datasets.EMNIST, (0.1722, 0.3310), split="digits"),
-    "synthetic": DatasetSpec(pixel_mean=0.1305, pixel_std=0.2900),
+    "mnist": DatasetSpec(0.1307, 0.3081, RAW_FILES["mnist"], datasets.MNIST),
+    "fashion-mnist": DatasetSpec(0.2860, 0.3530, RAW_FILES["fashion-mnist"], datasets.FashionMNIST),
+    "kmnist": DatasetSpec(0.1918, 0.3483, RAW_FILES["kmnist"], datasets.KMNIST),
+    "qmnist": DatasetSpec(0.1307, 0.3081, RAW_FILES["qmnist"], datasets.QMNIST),
+    "emnist-digits": DatasetSpec(
+        0.1722, 0.3310, RAW_FILES["emnist-digits"], datasets.EMNIST, {"split": "digits"}
+    ),
+    "synthetic": DatasetSpec(0.1305, 0.2900),
 }
 """Data sets by the name that a user types."""
 
@@ -118,10 +107,7 @@ def resolve_dataset(config: RunConfig, *, warn: Callable[[str], None]) -> tuple[
     something lies there that may be meant for it. Safe to call from several processes at once, but
     meant for one per machine.
 
-    Args:
-        config: `dataset`, `data_dir` and `loader` are read, and what the mapped loader's file
-            depends on.
-        warn: takes the one line that says that, and why, the generated digits stand in.
+    `warn` takes the one line that says that, and why, the generated digits stand in.
 
     Raises:
         InputError: files are damaged or of no use, those of a set asked for by name cannot be had,
@@ -166,29 +152,35 @@ def _find(config: RunConfig, warn: Callable[[str], None]) -> tuple[str, Source]:
 
 
 def load_dataset(name: str, config: RunConfig) -> LoadedDataset:
-    """Read and verify, or generate, a data set whose files are in place; or read the user's own.
-
-    Args:
-        name: as `resolve_dataset` decided.
-        config: `data_dir`, `loader`, `pixel_mean`, `pixel_std`, `synthetic_seed` and
-            `synthetic_train_size` are read, and the sizes that `check_split` compares.
+    """Read and verify, or generate, the data set that `resolve_dataset` has named.
 
     Raises:
         InputError: files are missing or damaged, or too few images are left to train on.
     """
     if is_own(config.dataset):
-        return load_own(config, _data_dir(config))
-    spec = DATASETS[name]
-    num_train = config.synthetic_train_size
-    if spec.raw is not None:
-        num_train = spec.raw.train.images.shape[0]
-    check_split(config, num_train)
+        loaded = load_own(config, _data_dir(config))
+    else:
+        loaded = _load_built_in(name, config)
+    mean, std, channels = config.pixel_mean, config.pixel_std, loaded.shape.channels
+    return replace(
+        loaded,
+        pixel_mean=loaded.pixel_mean if mean is None else (mean,) * channels,
+        pixel_std=loaded.pixel_std if std is None else (std,) * channels,
+    )
+
+
+def _load_built_in(name: str, config: RunConfig) -> LoadedDataset:
+    spec, seed = DATASETS[name], config.synthetic_seed
+    raw, num_train = spec.raw, config.synthetic_train_size
+    check_split(config, num_train if raw is None else raw.files[0].shape[0])
     file = _train_file(name, config)
     mapped = None if file is None else file.open()
-    if spec.raw is not None:
-        digits = read_set(spec.raw, _data_dir(config), mapped=config.loader == "mapped")
+    if raw is not None:
+        digits = read_set(raw, _data_dir(config), mapped=config.loader == "mapped")
     else:
-        digits = _generated(config, mapped)
+        held = mapped and (mapped.images[:, 0], mapped.labels)
+        drawn = held or generate_digits(num_train, seed=seed, split="train")
+        digits = drawn, generate_digits(TEST_IMAGES, seed=seed, split="test")
     train, test = (ImageSet(images[:, None], labels) for images, labels in digits)
     train_sha256, sha256 = content_sha256(train, test)
     if mapped is not None:
@@ -198,8 +190,8 @@ def load_dataset(name: str, config: RunConfig) -> LoadedDataset:
         test=test,
         sha256=sha256,
         read_ahead=None if mapped is None else mapped.read_ahead,
-        pixel_mean=(spec.pixel_mean if config.pixel_mean is None else config.pixel_mean,),
-        pixel_std=(spec.pixel_std if config.pixel_std is None else config.pixel_std,),
+        pixel_mean=(spec.pixel_mean,),
+        pixel_std=(spec.pixel_std,),
         shape=DIGIT_SHAPE,
         class_counts=tuple(train.targets.bincount(minlength=DIGIT_SHAPE.num_classes).tolist()),
     )
@@ -214,14 +206,3 @@ def _train_file(name: str, config: RunConfig) -> ImageFile | None:
     if name != "synthetic" or config.loader != "mapped":
         return None
     return generated_file(config.synthetic_train_size, seed=config.synthetic_seed)
-
-
-def _generated(
-    config: RunConfig, mapped: MappedImages | None
-) -> tuple[ImagesAndLabels, ImagesAndLabels]:
-    """Train, taken from `mapped` where that is given, and test."""
-    size, seed = config.synthetic_train_size, config.synthetic_seed
-    test = generate_digits(TEST_IMAGES, seed=seed, split="test")
-    if mapped is not None:
-        return (mapped.images[:, 0], mapped.labels), test
-    return generate_digits(size, seed=seed, split="train"), test

@@ -60,7 +60,9 @@ def download_set(
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".download-", dir=data_dir) as folder:
-            _fetch(folder, torchvision_class, options)
+            with downloading():
+                for train in (True, False):
+                    torchvision_class(folder, train=train, download=True, **options)
             _check(raw, Path(folder))
             for file in raw.files:
                 target = data_dir / file.path
@@ -79,12 +81,6 @@ def _check(raw: RawSet, folder: Path) -> None:
         # of its message only what is wrong: the folder goes, and the mend is for files that stay
         what = str(error).removeprefix(f"{folder}{os.sep}").partition(";")[0]
         raise DownloadError(f"what was downloaded is damaged ({what})") from error
-
-
-def _fetch(folder: str, torchvision_class: Any, options: Mapping[str, str]) -> None:
-    with downloading():
-        for train in (True, False):
-            torchvision_class(folder, train=train, download=True, **options)
 
 
 @contextmanager

@@ -24,15 +24,7 @@ import numpy.typing as npt
 from mnistbench.schema.errors import InputError
 from mnistbench.workload.file_search import file_places
 
-__all__ = [
-    "RAW_FILES",
-    "AbsentError",
-    "ImagesAndLabels",
-    "RawFile",
-    "RawSet",
-    "RawSplit",
-    "read_set",
-]
+__all__ = ["RAW_FILES", "AbsentError", "ImagesAndLabels", "RawFile", "RawSet", "read_set"]
 
 ImagesAndLabels: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
 """Images, in published files uint8 [N, H, W], and labels int64 [N]."""
@@ -75,44 +67,36 @@ class RawFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RawSplit:
-    """The files of one split: images [N, H, W], and labels [N] or [N, fields], digit first."""
-
-    images: RawFile
-    labels: RawFile
-
-
-@dataclass(frozen=True, kw_only=True)
 class RawSet:
-    """The files of one data set; `is_transposed` if they hold columns where others hold rows."""
+    """The files of one data set: images and labels of train, then of test.
 
-    train: RawSplit
-    test: RawSplit
+    Images are [N, H, W], and with `is_transposed` [N, W, H]; labels are [N], or [N, fields] with
+    the digit first.
+    """
+
+    files: tuple[RawFile, ...]
     is_transposed: bool = False
 
-    @property
-    def files(self) -> tuple[RawFile, RawFile, RawFile, RawFile]:
-        """All files: images and labels of train, then of test."""
-        return (self.train.images, self.train.labels, self.test.images, self.test.labels)
 
-
-def _split(stem: str, num: int, images: str | None = None, labels: str | None = None) -> RawSplit:
+def _split(
+    stem: str, num: int, images: str | None = None, labels: str | None = None
+) -> tuple[RawFile, RawFile]:
     """A split of `num` images in files that begin with `stem`, and their checksums."""
-    return RawSplit(
-        images=RawFile(path=f"{stem}-images-idx3-ubyte", shape=(num, 28, 28), digest=images),
-        labels=RawFile(path=f"{stem}-labels-idx1-ubyte", shape=(num,), digest=labels),
+    return (
+        RawFile(path=f"{stem}-images-idx3-ubyte", shape=(num, 28, 28), digest=images),
+        RawFile(path=f"{stem}-labels-idx1-ubyte", shape=(num,), digest=labels),
     )
 
 
 def _as_mnist(folder: str, *digests: str | None) -> RawSet:
     """A set in files called as MNIST's, with checksums of images and labels of train, then test."""
     train = _split(f"{folder}/raw/train", 60_000, *digests[:2])
-    return RawSet(train=train, test=_split(f"{folder}/raw/t10k", 10_000, *digests[2:]))
+    return RawSet(files=train + _split(f"{folder}/raw/t10k", 10_000, *digests[2:]))
 
 
-def _qmnist_split(stem: str) -> RawSplit:
+def _qmnist_split(stem: str) -> tuple[RawFile, RawFile]:
     labels = RawFile(path=f"{stem}-labels-idx2-int", shape=(60_000, 8), kind="int")
-    return RawSplit(images=_split(stem, 60_000).images, labels=labels)
+    return _split(stem, 60_000)[0], labels
 
 
 # MNIST's checksums were worked out from files whose md5 are the published ones; those of the other
@@ -140,11 +124,11 @@ RAW_FILES: Mapping[str, RawSet] = {
         "md5:9f55f451c0988b028eccdf7d5cc265ab",
     ),
     "qmnist": RawSet(
-        train=_qmnist_split("QMNIST/raw/qmnist-train"), test=_qmnist_split("QMNIST/raw/qmnist-test")
+        files=_qmnist_split("QMNIST/raw/qmnist-train") + _qmnist_split("QMNIST/raw/qmnist-test")
     ),
     "emnist-digits": RawSet(
-        train=_split("EMNIST/raw/emnist-digits-train", 240_000),
-        test=_split("EMNIST/raw/emnist-digits-test", 40_000),
+        files=_split("EMNIST/raw/emnist-digits-train", 240_000)
+        + _split("EMNIST/raw/emnist-digits-test", 40_000),
         is_transposed=True,
     ),
 }
@@ -182,8 +166,8 @@ def read_set(
     wrong: dict[bool, InputError] = {}  # by whether it is where it belongs
     for places in file_places(paths, data_dir, found=found, skip=skip):
         try:
-            train = _read_split(raw.train, places[:2], mapped=mapped)
-            test = _read_split(raw.test, places[2:], mapped=mapped)
+            train = _read_split(raw.files[:2], places[:2], mapped=mapped)
+            test = _read_split(raw.files[2:], places[2:], mapped=mapped)
         except InputError as error:
             wrong.setdefault(places[0].parent == home, error)
             continue
@@ -201,10 +185,12 @@ def read_set(
     raise absent
 
 
-def _read_split(split: RawSplit, paths: Sequence[Path], *, mapped: bool) -> ImagesAndLabels:
+def _read_split(
+    files: Sequence[RawFile], paths: Sequence[Path], *, mapped: bool
+) -> ImagesAndLabels:
     try:
-        images = _entries(split.images, paths[0], mapped=mapped)
-        fields = _entries(split.labels, paths[1], mapped=False)
+        images = _entries(files[0], paths[0], mapped=mapped)
+        fields = _entries(files[1], paths[1], mapped=False)
     except OSError as error:
         mend = "check its permissions, or use --dataset synthetic"
         raise InputError(f"{error.filename}: cannot be read ({error.strerror}); {mend}") from None

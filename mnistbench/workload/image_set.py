@@ -21,18 +21,11 @@ __all__ = ["ImageSet", "LoadedDataset", "content_sha256", "label_type"]
 
 _BLOCK_IMAGES = 8192
 
-_PIL_CHANNELS = (1, 3)
-"""Channels of a picture, grey or colour, that a pixel of PIL has."""
-
 
 class ImageSet(VisionDataset):  # type: ignore[misc]  # torchvision has no types
-    """Images and labels, read one by one as torchvision's own sets of images in memory are.
+    """Images uint8 or float32 ``[N, C, H, W]`` and labels int64 ``[N]``, as torchvision's own sets.
 
-    Attributes:
-        data: images, uint8 or float32 ``[N, C, H, W]``; with the mapped loader they lie in a file,
-            some with other strides, and must not be written to.
-        targets: labels, int64 ``[N]``.
-        transform: what is made of each image; ``None`` leaves it as it is.
+    With the mapped loader images lie in a file, some with other strides, and must not be written.
     """
 
     data: Tensor
@@ -52,7 +45,7 @@ class ImageSet(VisionDataset):  # type: ignore[misc]  # torchvision has no types
     def __getitem__(self, index: int) -> tuple[Any, int]:
         """A PIL image, or a tensor ``[C, H, W]`` of what PIL does not hold, and its label."""
         image: Any = self.data[index]
-        if image.dtype == torch.uint8 and len(image) in _PIL_CHANNELS:
+        if image.dtype == torch.uint8 and len(image) in (1, 3):
             image = Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy())
         return self.transform(image) if self.transform else image, int(self.targets[index])
 

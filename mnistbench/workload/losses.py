@@ -29,15 +29,13 @@ _FOCAL_GAMMA = 2.0
 _POLY1_EPSILON = 1.0
 
 
-def build_loss(config: RunConfig) -> LossFn:
-    """The loss function that ``config.loss`` names.
-
-    A module of the user's own is on the CPU still.
+def build_loss(config: RunConfig, device: torch.device | None = None) -> LossFn:
+    """The loss function that ``config.loss`` names; a module of the user's own is on `device`.
 
     It takes logits float ``[B, C]`` and labels int64 ``[B]`` in ``[0, C)`` and gives a scalar, the
     mean over the batch, in the logits' type.
     """
-    return own_loss(config) if is_reference(config.loss) else LOSSES[config.loss](config)
+    return own_loss(config, device) if is_reference(config.loss) else LOSSES[config.loss](config)
 
 
 def _one_hot(labels: Tensor, logits: Tensor) -> Tensor:

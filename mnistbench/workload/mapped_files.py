@@ -39,7 +39,7 @@ _BLOCK_IMAGES = 8192
 
 @dataclass(frozen=True, kw_only=True)
 class MappedImages:
-    """What a `ImageFile` holds; nothing is read from it before it is touched.
+    """What an `ImageFile` holds; nothing is read from it before it is touched.
 
     Attributes:
         images: uint8 or float32 ``[N, C, H, W]`` in the file, read-only.
@@ -47,7 +47,6 @@ class MappedImages:
         path: the file.
         sha256: of the bytes of images and labels, when they were written.
         memory: the whole file.
-        num_classes: labels are below.
     """
 
     images: npt.NDArray[Any]
@@ -55,7 +54,6 @@ class MappedImages:
     path: Path
     sha256: str
     memory: mmap.mmap
-    num_classes: int
 
     def check(self, sha256: str) -> None:
         """Check that the bytes that are there now have the checksum they were written with.
@@ -64,13 +62,10 @@ class MappedImages:
         nothing: batches take them in any order, where a checksum takes them in their own.
 
         Raises:
-            InputError: they have not, or have labels of no class, which no run writes.
+            InputError: they have not.
         """
         if sha256 != self.sha256:
             raise InputError(f"{self.path}: checksum mismatch; delete it and run again")
-        if (self.labels >= self.num_classes).any():
-            most, mend = self.num_classes - 1, "delete it and run again"
-            raise InputError(f"{self.path}: label out of range 0 to {most}; {mend}")
         if hasattr(self.memory, "madvise"):
             self.memory.madvise(mmap.MADV_RANDOM)
 
@@ -158,7 +153,6 @@ class ImageFile:
             path=self.path,
             sha256=sha256.tobytes().hex(),
             memory=memory,
-            num_classes=self.shape.num_classes,
         )
 
 

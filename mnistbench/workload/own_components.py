@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,22 +12,16 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from mnistbench.schema.component import DataShape, is_reference
+from mnistbench.schema.component import DataShape
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.user_calls import built_with, check_fits, name_of, takes, user_errors
 from mnistbench.workload.components import load_component
 
-__all__ = ["check_own", "own_fields", "own_loss", "own_model", "own_optimizer"]
+__all__ = ["check_own", "own_loss", "own_model", "own_optimizer"]
 
 _made: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 """Weights of the user's networks that are alive."""
-
-
-def own_fields(config: RunConfig) -> Iterator[str]:
-    """The fields of `config` that refer to code of the user's own."""
-    fields = ("model", "loss", "optimizer", "lr_schedule", "dataset")
-    return (field for field in fields if is_reference(getattr(config, field)))
 
 
 def check_own(config: RunConfig, field: str) -> str:
@@ -89,8 +83,8 @@ def own_model(config: RunConfig, shape: DataShape) -> nn.Module:
     return model.train()
 
 
-def own_loss(config: RunConfig) -> Callable[[Tensor, Tensor], Tensor]:
-    """The function ``config.loss``, or a module of that class, which is still to be moved.
+def own_loss(config: RunConfig, device: torch.device | None) -> Callable[[Tensor, Tensor], Tensor]:
+    """The function ``config.loss``, or one of that class; a module is on `device`.
 
     Raises:
         InputError: it cannot be made, or has weights of its own.
@@ -106,13 +100,14 @@ def own_loss(config: RunConfig) -> Callable[[Tensor, Tensor], Tensor]:
                 f"loss: {name_of(component)} has a weight of its own ({own}), which no optimizer "
                 "would train; make it a part of the model, or a buffer"
             )
-    elif not callable(loss_fn):
-        raise InputError(f"loss: a {name_of(component)} cannot be called with (logits, labels)")
+        loss_fn.to(device)
     return loss_fn
 
 
 def own_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
     """The optimizer that the class or function ``config.optimizer`` makes over `model`'s weights.
+
+    Its groups keep the ratio of their rates to ``config.lr``, as ``lr_scale``.
 
     Raises:
         InputError: it gives something else, leaves weights out, has no rate that a schedule can
@@ -129,19 +124,19 @@ def own_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
     if closure is not None and closure.default is inspect.Parameter.empty:
         raise InputError(f"optimizer: {name}.step needs a closure, which no training loop has here")
     held = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
-    named = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    if left := next((name for name, weight in named.items() if id(weight) not in held), None):
-        raise InputError(
-            f"optimizer: {name} leaves out the weight {left}; set requires_grad=False in the model "
-            "if it should stay as it is"
-        )
-    if held - {id(weight) for weight in model.parameters()}:
-        raise InputError(f"optimizer: {name} has weights that are not the model's")
-    if not all("lr" in group for group in optimizer.param_groups):
-        raise InputError(
-            f"optimizer: {name} keeps no lr in its param_groups, where a schedule sets it; pass "
-            "dict(lr=lr) to Optimizer.__init__ as defaults"
-        )
+    for left, weight in model.named_parameters():
+        if weight.requires_grad and id(weight) not in held:
+            raise InputError(
+                f"optimizer: {name} leaves out the weight {left}; set requires_grad=False in the "
+                "model if it should stay as it is"
+            )
+    for group in optimizer.param_groups:
+        if "lr" not in group:
+            raise InputError(
+                f"optimizer: {name} keeps no lr in its param_groups, where a schedule sets it; "
+                "pass dict(lr=lr) to Optimizer.__init__ as defaults"
+            )
+        group.setdefault("lr_scale", float(group["lr"]) / config.lr)
     return optimizer
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from torchvision.datasets import VisionDataset
 
 from mnistbench.schema.component import is_reference
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.config_rules import check_split
 from mnistbench.schema.errors import InputError, first_line
 from mnistbench.schema.files import cache_folder, opened, why
 from mnistbench.schema.suggestions import did_you_mean
@@ -30,7 +29,6 @@ from mnistbench.workload.own_arrays import NAMES, checked
 
 __all__ = ["load_own", "own_name"]
 
-_WRITE_ONE = "write a function that returns x_train, y_train, x_test, y_test"
 _ORDER_SEED = 20  # any: it has to be the same on every machine, for ever
 
 
@@ -56,36 +54,21 @@ def load_own(config: RunConfig, data_dir: Path) -> LoadedDataset:
         raise
     except (ValueError, MemoryError) as error:
         raise InputError(f"dataset: {config.dataset}: {first_line(error):.300}") from None
-    check_split(config, len(given.train))
-    train, read_ahead = _in_order(given.train), None
-    if config.loader == "mapped":
-        images, labels = train.data.numpy(), train.targets.numpy()
-        mapped = ImageFile(
-            path=cache_folder(otherwise="use --loader resident") / "mapped" / given.sha256,
-            num_images=len(images),
-            shape=given.shape,
-            dtype=images.dtype,
-            blocks=lambda: [(images, labels)],
-        ).open()
-        train, read_ahead = ImageSet(mapped.images, mapped.labels), mapped.read_ahead
-        mapped.check(content_sha256(train)[0])
-    mean, std = config.pixel_mean, config.pixel_std
-    return replace(
-        given,
-        train=train,
-        pixel_mean=given.pixel_mean if mean is None else (mean,) * given.shape.channels,
-        pixel_std=given.pixel_std if std is None else (std,) * given.shape.channels,
-        read_ahead=read_ahead,
-    )
-
-
-def _in_order(given: ImageSet) -> ImageSet:
-    """The same images and labels at places that are drawn."""
-    generator = torch.Generator().manual_seed(_ORDER_SEED)
-    places = torch.randperm(len(given), generator=generator)
-    images, labels = torch.empty_like(given.data), torch.empty_like(given.targets)
-    images[places], labels[places] = given.data, given.targets
-    return ImageSet(images.numpy(), labels.numpy())
+    places = torch.randperm(len(given.train), generator=torch.Generator().manual_seed(_ORDER_SEED))
+    both = given.train.data, given.train.targets
+    images, labels = (values.index_select(0, places).numpy() for values in both)
+    if config.loader != "mapped":
+        return replace(given, train=ImageSet(images, labels))
+    mapped = ImageFile(
+        path=cache_folder(otherwise="use --loader resident") / "mapped" / given.sha256,
+        num_images=len(images),
+        shape=given.shape,
+        dtype=images.dtype,
+        blocks=lambda: [(images, labels)],
+    ).open()
+    train = ImageSet(mapped.images, mapped.labels)
+    mapped.check(content_sha256(train)[0])
+    return replace(given, train=train, read_ahead=mapped.read_ahead)
 
 
 def _read(config: RunConfig, data_dir: Path) -> LoadedDataset:
@@ -101,40 +84,38 @@ def _read(config: RunConfig, data_dir: Path) -> LoadedDataset:
         raise InputError(f"{kept}: {first_line(error)}; delete it and run again") from None
 
 
-def _arrays(path: Path) -> list[npt.NDArray[Any]]:
-    """Those of an ``.npz`` file, read without pickle."""
+def _arrays(path: Path) -> list[Any]:
+    """Those of an ``.npz`` file; none that would run code."""
     try:
         with os.fdopen(opened(path), "rb") as file, np.lib.npyio.NpzFile(file) as archive:
-            there = list(archive)
-            arrays = [np.asarray(archive[name]) for name in NAMES if name in there]
+            values = {name: archive[name] if name in NAMES else None for name in archive}
     except FileNotFoundError:
         near = did_you_mean(path.name, (one.name for one in path.parent.glob("*.npz")))
         raise ValueError(f"there is no such file{near}") from None
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         raise ValueError(f"cannot be read ({why(error)})") from None
-    except MemoryError:
-        raise
     except Exception as error:  # whatever Python's and numpy's readers come up with
-        if "pickle" in str(error):
+        if "Object arrays" in str(error):  # numpy's words
             raise ValueError("holds pickled objects; save arrays of numbers") from None
         raise ValueError(f"is damaged, or not by numpy.savez ({first_line(error)})") from None
-    if missing := [name for name in NAMES if name not in there]:
-        raise ValueError(f"has no {missing[0]}; it has {', '.join(there) or 'nothing'}")
-    return arrays
+    return _by_name(values)
+
+
+def _by_name(values: Mapping[str, Any]) -> list[Any]:
+    if missing := [name for name in NAMES if name not in values]:
+        raise ValueError(f"has no {missing[0]}; it has {', '.join(map(str, values)) or 'nothing'}")
+    return [values[name] for name in NAMES]
 
 
 def _called(config: RunConfig, data_dir: Path) -> LoadedDataset:
     """What the user's function returns, or a data set of torchvision's holds."""
     component, arguments = load_component("dataset", config.dataset), config.dataset_args
     if isinstance(component, type) and issubclass(component, VisionDataset):
-        splits = (_split(component, arguments, data_dir, train=train) for train in (True, False))
-        values: Any = [value for split in splits for value in split]
+        values: Any = [_split(component, arguments, data_dir, train=on) for on in (True, False)]
     else:
         values = built_with("dataset", component, arguments)
     if isinstance(values, Mapping):
-        if missing := [name for name in NAMES if name not in values]:
-            raise ValueError(f"returns no {missing[0]}; it has {', '.join(map(str, values))}")
-        values = [values[name] for name in NAMES]
+        values = _by_name(values)
     values = values if isinstance(values, tuple | list) else [values]
     if len(values) == 2 and all(isinstance(pair, tuple | list) for pair in values):  # as Keras' own
         values = [value for pair in values for value in pair]
@@ -149,7 +130,7 @@ def _called(config: RunConfig, data_dir: Path) -> LoadedDataset:
 def _array(value: Any, name: str) -> npt.NDArray[Any]:
     try:
         if isinstance(value, torch.Tensor):
-            value = (value.float() if value.is_floating_point() else value).detach().cpu().numpy()
+            value = (value.float() if value.is_floating_point() else value).detach().cpu()
         return np.asarray(value)
     except Exception as error:  # whatever the user's own kind of array comes up with
         raise ValueError(f"{name}: is no array ({first_line(error)})") from None
@@ -159,26 +140,22 @@ def _split(
     component: type[VisionDataset], arguments: Mapping[str, Any], data_dir: Path, *, train: bool
 ) -> tuple[Any, Any]:
     """Images and labels of a split, downloaded where they are not there."""
-    parameters = inspect.signature(component).parameters
-    given: dict[str, Any] = {"root": str(data_dir)}
-    if "split" in parameters and "split" not in arguments:
-        given["split"] = "train" if train else "test"
-    elif "train" in parameters or "kwargs" in parameters:
-        given["train"] = train
-    else:
-        raise ValueError(f"tells train from test by nothing; {_WRITE_ONE}")
-    if "download" in parameters or "kwargs" in parameters:
+    known = signature(component).parameters
+    given: dict[str, Any] = {"root": str(data_dir), "train": train}
+    if "split" in known and "split" not in arguments:
+        given["split"] = "train" if given.pop("train") else "test"
+    if known.keys() & {"download", "kwargs"}:
         given["download"] = True
     try:
         with downloading():
             found = built_with("dataset", component, arguments, **given)
     except InputError as error:
-        is_theirs = component.__module__.startswith("torchvision.")
-        if not (is_theirs and isinstance(error.__cause__, OSError | RuntimeError)):
-            raise
-        mend = f"run again with a network, or put its files into {data_dir} (--data-dir)"
-        raise InputError(f"{error}; {mend}") from None
+        if isinstance(error.__cause__, OSError | RuntimeError):
+            mend = f"run again with a network, or put its files into {data_dir} (--data-dir)"
+            raise InputError(f"{error}; {mend}") from None
+        raise
     labels = getattr(found, "targets", getattr(found, "labels", None))
     if labels is None or not hasattr(found, "data"):
-        raise ValueError(f"keeps no arrays, as data and targets or labels; {_WRITE_ONE}")
+        mend = f"write a function that returns {', '.join(NAMES)}"
+        raise ValueError(f"keeps no arrays, as data and targets or labels; {mend}")
     return found.data, labels

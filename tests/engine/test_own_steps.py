@@ -97,6 +97,7 @@ def test_an_optimizer_starts_as_if_nothing_had_been_warmed_up(own_config, name, 
         {"model": f"{NETS}:Counting"},
         {"loss": f"{NETS}:Annealed"},
         {"loss": f"{NETS}:counted_loss"},
+        {"loss": f"{NETS}:Falling"},
         {"loss": f"{NETS}:read_loss"},
         {"optimizer": f"{NETS}:two_rates"},
         {"optimizer": f"{NETS}:watching"},
@@ -118,7 +119,7 @@ RESUMED = {
         "loss": f"{NETS}:Annealed",
         "optimizer": f"{NETS}:Counted",
     },
-    "stock": {"loop": "stock", "loss": f"{NETS}:Annealed", "optimizer": f"{NETS}:Counted"},
+    "stock": {"loop": "stock", "loss": f"{NETS}:Falling", "optimizer": f"{NETS}:Counted"},
 }
 
 

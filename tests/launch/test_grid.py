@@ -97,7 +97,7 @@ def test_the_same_grid_in_another_order_is_the_same_cells(order):
 
 def test_arguments_are_for_values_of_the_users_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "nets.py").touch()
+    (tmp_path / "nets.py").write_text("gce = 1")
     axes = {"loss": "cross-entropy,nets:gce", "lr": "0.01,0.1", "loss_args.q": "0.5,0.7"}
     found = [(c.config.loss, c.config.lr, c.config.loss_args) for c in cells(**axes)]
     assert found == [
@@ -121,7 +121,7 @@ def test_cells_know_the_contents_of_the_users_data(tmp_path, monkeypatch):
 def test_cells_know_the_contents_of_the_users_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = []
-    for text in ("q = 1", "q = 2", "q = 1"):
+    for text in ("gce = 1", "gce = 2", "gce = 1"):
         (tmp_path / "own_nets.py").write_text(text)
         found.append(cells(loss="mse,own_nets.py:gce", seed="0..1"))
     assert [[c.code is None for c in its] for its in found] == [[True, False, True, False]] * 3

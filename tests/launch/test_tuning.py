@@ -20,7 +20,7 @@ def own(tmp_path_factory):
     """Files that references lead to; nothing is imported."""
     folder = tmp_path_factory.mktemp("own")
     for name in ("my_nets", "my", "a", "b", "m"):
-        (folder / f"{name}.py").write_text("")
+        (folder / f"{name}.py").write_text("def __getattr__(name): ...")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield

@@ -24,9 +24,11 @@ from mnistbench.schema.user_code import (
 from tests.workload.own_files import working_directory
 
 RAISES = "raise RuntimeError('this was imported')\n"
+GCE = "gce = 1\n"
 FILES = {
-    "alone.py": "import torch, numpy.linalg, json\nfrom mnistbench.schema import config\n" + RAISES,
-    "several.py": "import part\nfrom pack import inner\nif True:\n    import pack.deep.last\n",
+    "alone.py": "import torch, numpy.linalg\nfrom mnistbench.schema import errors\n" + GCE + RAISES,
+    "several.py": GCE
+    + "import part\nfrom pack import inner\nif True:\n    import pack.deep.last\n",
     "part.py": "def late():\n    from other import value\n",
     "other.py": RAISES,
     "unused.py": RAISES,
@@ -143,11 +145,17 @@ def test_without_a_source_there_is_no_hash(reference):
         ("pack/iner.py:gce", "loss: there is no file pack/iner.py; did you mean inner.py?"),
         ("severall:gce", "loss: there is no module severall; did you mean several?"),
         ("~no-such-user/a.py:gce", "loss: there is no file ~no-such-user/a.py"),
+        ("alone.py:gc", "loss: alone.py has no gc; did you mean gce?"),
+        ("alone:gce.inner", None),
     ],
 )
 def test_what_is_not_there_is_said_with_the_nearest(reference, said):
+    config = RunConfig(loss=reference)
+    if said is None:  # only an import tells
+        require_code(config)
+        return
     with pytest.raises(InputError) as wrong:
-        require_code(RunConfig(loss=reference))
+        require_code(config)
     assert str(wrong.value) == said
     require_code(RunConfig(loss="several:gce", model="torch.nn:Linear", optimizer="sys:x"))
 
@@ -222,3 +230,35 @@ def test_code_is_told_once_for_all_that_comes_from_one_place():
     }
     assert sources_text(codes[3:]) == "some.thing 1.0, math no source"
     assert sources_text([]) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "is_there"),
+    [
+        ("def f(): pass", True),
+        ("async def f(): pass", True),
+        ("class f: pass", True),
+        ("import a.b as f", True),
+        ("import f.a", True),
+        ("try:\n    from a import f\nexcept ImportError:\n    g = 1", True),
+        ("if True:\n    with open(''):\n        f, g = 1, 2", True),
+        ("f: int = 1", True),
+        ("for f in (): pass", True),
+        ("from a import *", True),
+        ("def __getattr__(name): return name", True),
+        ("globals()['f'] = 1", True),
+        ("def (", True),
+        ("", False),
+        ("g = 1", False),
+        ("def g():\n    f = 1", False),
+        ("class g:\n    def f(self): pass", False),
+    ],
+)
+def test_a_name_is_missed_only_where_a_file_cannot_define_it(folder, source, is_there):
+    (folder / "names.py").write_text(source)
+    config = RunConfig(loss="names.py:f")
+    if is_there:
+        require_code(config)
+    else:
+        with pytest.raises(InputError, match=r"^loss: names.py has no f"):
+            require_code(config)

@@ -101,17 +101,17 @@ NETWORKS = [
     Bad(
         "model",
         network("return x, x"),
-        "model: its forward should return logits, a tensor; it returns tuple",
+        "model: its forward gives a tuple, not logits [8, 10]; the data have 10 classes …",
     ),
     Bad(
         "model",
         network("return self.a(x.flatten(1))[:, :9]"),
-        "model: its logits have shape [8, 9], not [8, 10]; the data have 10 classes …",
+        "model: its forward gives [8, 9], not logits [8, 10]; the data have 10 classes …",
     ),
     Bad(
         "model",
         network("return self.a(x.flatten(1)).squeeze()"),
-        f"model: its logits have shape [10], not {_SHAPE}",
+        f"model: its forward gives [10], not logits {_SHAPE}",
     ),
     Bad(
         "model",
@@ -127,7 +127,7 @@ NETWORKS = [
     Bad(
         "model",
         network("return self.a(x.flatten(1)).detach()"),
-        "model: its logits have no gradient; compute them outside no_grad",
+        "model: gives no gradient; use differentiable operations, outside no_grad",
     ),
     Bad(
         "model",
@@ -140,12 +140,12 @@ LOSSES = [
     Bad(
         "loss",
         loss("return F.cross_entropy(logits, labels, reduction='none')"),
-        "loss: has shape [8]; return its mean(), one number",
+        "loss: gives [8]; return its mean(), a tensor of one number",
     ),
     Bad(
         "loss",
         loss("return 0.5"),
-        "loss: should return a tensor without dimensions; it returns float",
+        "loss: gives a float; return its mean(), a tensor of one number",
     ),
     Bad(
         "loss",
@@ -165,7 +165,7 @@ LOSSES = [
     Bad(
         "loss",
         loss("return (logits.argmax(1) != labels).float().mean()"),
-        "loss: gives no gradient; compute it by differentiable operations",
+        "loss: gives no gradient; use differentiable operations, outside no_grad",
     ),
     Bad(
         "loss",
@@ -179,7 +179,7 @@ LOSSES = [
         "loss: Loss has a weight of its own (a.weight), which no optimizer would train; make it a "
         "part of the model, or a buffer",
     ),
-    Bad("loss", "class Loss: 0", "loss: a Loss cannot be called with (logits, labels)"),
+    Bad("loss", "class Loss: 0", "loss: TypeError: 'Loss' object is not callable"),
 ]
 
 OPTIMIZERS = [
@@ -207,8 +207,9 @@ OPTIMIZERS = [
     ),
     Bad(
         "optimizer",
-        function("torch.optim.SGD([*model.parameters(), torch.nn.Parameter(torch.ones(1))], lr)"),
-        "optimizer: make has weights that are not the model's",
+        optimizer("def step(self): 0"),
+        "optimizer: Opt.step changes no weight; it has to update them by their grad, not in hooks "
+        "of the backward pass",
     ),
     Bad(
         "optimizer",

@@ -6,14 +6,14 @@ import re
 import pytest
 import torch
 
-from mnistbench.schema.component import DataShape
+from mnistbench.schema.component import DataShape, own_fields
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.workload.component_checks import check_components, check_schedule
 from mnistbench.workload.losses import build_loss
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
-from mnistbench.workload.own_components import check_own, own_fields
+from mnistbench.workload.own_components import check_own
 from mnistbench.workload.schedules import lr_at
 from tests.workload.bad_components import BAD
 from tests.workload.own_files import MY_NETS, working_directory

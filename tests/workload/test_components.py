@@ -81,9 +81,10 @@ def test_a_file_runs_as_it_is_now(tmp_path):
         "my_nets.py:zzz": "my_nets.py has no zzz",
         "my_nets:TinyNet.zzz": "my_nets has no zzz",
         "torch.optim:Nadam": "torch.optim has no Nadam; did you mean NAdam?",
-        "my_nets:made": "my_nets:made is made already, and seeds would share it; name its class, "
-        "or a function that returns it",
-        "my_nets:number": "my_nets:number should be a class or a function; it is 3",
+        "my_nets:made": "my_nets:made is Linear(in_fea...=1, bias=True), one object for all seeds; "
+        "name a class or a function that makes it",
+        "my_nets:number": "my_nets:number is 3, one object for all seeds; name a class or a "
+        "function that makes it",
         "typo:Net": "typo.py:2: ModuleNotFoundError: No module named 'torcch'",
         "typo.py:Net": "typo.py:2: ModuleNotFoundError: No module named 'torcch'",
         "syntax:Net": "syntax.py:2: SyntaxError: '(' was never closed",

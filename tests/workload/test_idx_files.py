@@ -19,7 +19,6 @@ from mnistbench.workload.idx_files import (
     AbsentError,
     RawFile,
     RawSet,
-    RawSplit,
     read_set,
 )
 
@@ -28,13 +27,13 @@ IMAGES, LABELS = "Small/raw/train-images-idx3-ubyte", "Small/raw/train-labels-id
 
 
 def small_set(num_train: int = 12, num_test: int = 6) -> RawSet:
-    def split(stem: str, num: int) -> RawSplit:
-        return RawSplit(
-            images=RawFile(path=f"Small/raw/{stem}-images-idx3-ubyte", shape=(num, SIDE, SIDE)),
-            labels=RawFile(path=f"Small/raw/{stem}-labels-idx1-ubyte", shape=(num,)),
+    def split(stem: str, num: int) -> tuple[RawFile, RawFile]:
+        return (
+            RawFile(path=f"Small/raw/{stem}-images-idx3-ubyte", shape=(num, SIDE, SIDE)),
+            RawFile(path=f"Small/raw/{stem}-labels-idx1-ubyte", shape=(num,)),
         )
 
-    return RawSet(train=split("train", num_train), test=split("t10k", num_test))
+    return RawSet(files=split("train", num_train) + split("t10k", num_test))
 
 
 def idx_bytes(values: np.ndarray) -> bytes:
@@ -67,10 +66,7 @@ def with_digests(raw: RawSet, folder: Path, algorithm: str) -> RawSet:
         digest = hashlib.new(algorithm, (folder / file.path).read_bytes()).hexdigest()
         return replace(file, digest=f"{algorithm}:{digest}")
 
-    def both(split: RawSplit) -> RawSplit:
-        return RawSplit(images=known(split.images), labels=known(split.labels))
-
-    return RawSet(train=both(raw.train), test=both(raw.test))
+    return RawSet(files=tuple(map(known, raw.files)))
 
 
 def complaint(raw: RawSet, folder: Path) -> str:
@@ -88,17 +84,18 @@ def test_sound_files_are_read_as_they_were_written(tmp_path: Path, algorithm: st
     written = write_set(raw, tmp_path)
     if algorithm is not None:
         raw = with_digests(raw, tmp_path, algorithm)
-    for split, (images, labels) in zip((raw.train, raw.test), read_set(raw, tmp_path), strict=True):
+    files = iter(raw.files)
+    for images, labels in read_set(raw, tmp_path):
         assert images.dtype == np.uint8
         assert labels.dtype == np.int64
-        np.testing.assert_array_equal(images, written[split.images.path])
-        np.testing.assert_array_equal(labels, written[split.labels.path])
+        np.testing.assert_array_equal(images, written[next(files).path])
+        np.testing.assert_array_equal(labels, written[next(files).path])
 
 
 def test_labels_with_more_fields_are_reduced_to_the_digit(tmp_path: Path) -> None:
     raw = small_set()
     labels = RawFile(path="Small/raw/train-labels-idx2-int", shape=(12, 8), kind="int")
-    raw = replace(raw, train=replace(raw.train, labels=labels))
+    raw = replace(raw, files=(raw.files[0], labels, *raw.files[2:]))
     written = write_set(raw, tmp_path)
     (_, digits), _ = read_set(raw, tmp_path)
     np.testing.assert_array_equal(digits, written[labels.path][:, 0])
@@ -208,7 +205,7 @@ def test_swapped_images_and_labels_are_found(tmp_path: Path) -> None:
 def test_swapped_train_and_test_are_found(tmp_path: Path) -> None:
     raw = small_set()
     write_set(raw, tmp_path)
-    train, test = ((tmp_path / split.images.path) for split in (raw.train, raw.test))
+    train, test = (tmp_path / file.path for file in raw.files[::2])
     first, second = train.read_bytes(), test.read_bytes()
     train.write_bytes(second)
     test.write_bytes(first)
@@ -241,7 +238,7 @@ def test_a_label_out_of_range_is_found(tmp_path: Path, label: int) -> None:
 def test_a_negative_label_is_found(tmp_path: Path) -> None:
     raw = small_set()
     file = RawFile(path="Small/raw/train-labels-idx2-int", shape=(12, 8), kind="int")
-    raw = replace(raw, train=replace(raw.train, labels=file))
+    raw = replace(raw, files=(raw.files[0], file, *raw.files[2:]))
     labels = write_set(raw, tmp_path)[file.path]
     labels[0, 0] = -1
     (tmp_path / file.path).write_bytes(idx_bytes(labels))

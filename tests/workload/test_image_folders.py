@@ -57,7 +57,7 @@ def test_pictures_are_decoded_once_and_again_where_one_has_changed(
     before = loaded(folder)
     (kept,) = cache.iterdir()
     with monkeypatch.context() as patch:
-        patch.setattr(image_folders, "_write", None)
+        patch.setattr(image_folders, "_decoded", None)
         assert loaded(folder).sha256 == before.sha256
     shutil.copytree(folder, tmp_path / "moved")
     assert loaded(f"{tmp_path}/moved/").sha256 == before.sha256
@@ -121,12 +121,12 @@ def test_modes_of_pictures_and_other_files(
 BAD_FOLDERS = [
     (
         GOOD | {"train/dog/5.png": OTHER_SIZE},
-        "train/dog/5.png has 9 × 6 pixels, train/cat/0.png has 8 × 6 pixels; resize all to one ",
+        "train/dog/5.png: has 9 × 6 pixels, and train/cat/0.png 8 × 6; resize all to one size",
     ),
     (GOOD | {"train/dog/5.png": b"none"}, "train/dog/5.png: is no picture"),
     (
         GOOD | {"train/dog/5.png": GOOD["train/dog/5.png"][:-60]},
-        "train/dog/5.png: cannot be read (image file is truncated",
+        "train/dog/5.png: image file is truncated",
     ),
     (GOOD | {"train/dog/5.png": DEEP}, "train/dog/5.png: has pixels of mode I;16; save it "),
     (GOOD | {"train/emu/notes.txt": b""}, "no valid file for the classes emu"),

@@ -8,19 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from mnistbench.schema.config import RunConfig
-from mnistbench.workload.idx_files import RawSet, RawSplit
+from mnistbench.workload.idx_files import RawSet
 
 
 def small(raw: RawSet) -> RawSet:
     """The same files with 60 and 20 images, of no known checksum."""
 
-    def resized(split: RawSplit, num: int) -> RawSplit:
-        files = vars(split).items()
-        return RawSplit(
-            **{part: replace(f, shape=(num, *f.shape[1:]), digest=None) for part, f in files}
-        )
-
-    return replace(raw, train=resized(raw.train, 60), test=resized(raw.test, 20))
+    sizes = zip(raw.files, (60, 60, 20, 20), strict=True)
+    files = (replace(f, shape=(num, *f.shape[1:]), digest=None) for f, num in sizes)
+    return replace(raw, files=tuple(files))
 
 
 def contents(raw: RawSet, seed: int = 0) -> dict[str, np.ndarray]:

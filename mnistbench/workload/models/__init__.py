@@ -8,6 +8,7 @@ draws from its global generator, so a seed set before `build_model` decides them
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch import nn
@@ -20,9 +21,7 @@ from mnistbench.workload.own_components import own_model
 
 __all__ = ["MODELS", "build_model", "check_model"]
 
-_Builder = Callable[[RunConfig, DataShape], nn.Module]
-
-MODELS: dict[str, _Builder] = {
+MODELS: dict[str, Callable[[RunConfig, DataShape], nn.Module]] = {
     "cnn4": articles.build_cnn4,
     "simple-cnn": articles.build_simple_cnn,
     "dnn4": articles.build_dnn4,
@@ -43,11 +42,7 @@ _LARGEST_SIDE = 257  # beyond which no size is looked for [pixels]
 
 
 def check_model(config: RunConfig, shape: DataShape) -> None:
-    """Find out, without memory or random draws, whether a built-in network can be built.
-
-    Raises:
-        InputError: as `build_model`.
-    """
+    """Raise, without memory or random draws, what `build_model` does of a built-in network."""
     if config.model in MODELS:
         with torch.device("meta"):
             build_model(config, shape)
@@ -68,23 +63,16 @@ def build_model(config: RunConfig, shape: DataShape) -> nn.Module:
     try:
         return build(config, shape)
     except RuntimeError:
-        least = _least_side(build, config, shape)
-        if least is None:
+        smallest = min(shape.height, shape.width)
+        for side in range(smallest, _LARGEST_SIDE):
+            with suppress(RuntimeError), torch.device("meta"):
+                build(config, shape._replace(height=side, width=side))
+                break
+        else:
+            raise
+        if side == smallest:  # which is not for its size
             raise
         raise InputError(
-            f"model: {config.model} needs images of at least {least} × {least} pixels; "
+            f"model: {config.model} needs images of at least {side} × {side} pixels; "
             f"these are {shape.height} × {shape.width}"
         ) from None
-
-
-def _least_side(build: _Builder, config: RunConfig, shape: DataShape) -> int | None:
-    """Side of the smallest square image that `build` takes, if that is more than `shape` has."""
-    smallest = min(shape.height, shape.width)
-    for side in range(smallest, _LARGEST_SIDE):
-        try:
-            with torch.device("meta"):
-                build(config, shape._replace(height=side, width=side))
-        except RuntimeError:
-            continue
-        return side if side > smallest else None
-    return None

@@ -82,10 +82,8 @@ def _block(config: RunConfig, inputs: int, outputs: int, *, halves: bool) -> lis
     if config.batch_norm:
         layers.append(nn.BatchNorm2d(outputs))
     layers.append(nn.ReLU())
-    if halves and config.pooling == "max":
-        layers.append(nn.MaxPool2d(2))
-    if halves and config.pooling == "average":
-        layers.append(nn.AvgPool2d(2))
+    if halves and config.pooling != "stride":
+        layers.append(nn.MaxPool2d(2) if config.pooling == "max" else nn.AvgPool2d(2))
     return layers
 
 

@@ -14,11 +14,7 @@ __all__ = ["flattened_size", "with_classifier"]
 
 
 def flattened_size(layers: Iterable[nn.Module], shape: DataShape) -> int:
-    """Features per image [values] that `layers` leave for linear layers, by a forward of zeros.
-
-    Raises:
-        RuntimeError: an image of `shape` is too small for them.
-    """
+    """Features per image [values] that `layers` leave for linear layers, by a forward of zeros."""
     features = nn.Sequential(*layers).eval()  # so that no statistics move and nothing is drawn
     with torch.no_grad():
         flat: torch.Tensor = features(torch.zeros(1, *shape[:3]))
@@ -38,9 +34,6 @@ def with_classifier(
     The whole takes images ``[B, C, H, W]`` of `shape` and returns ``[B, num_classes]``. An
     `activation` follows each hidden layer; a `dropout` other than 0, where an idle one would cost
     time, stands before it.
-
-    Raises:
-        RuntimeError: as `flattened_size`.
     """
     widths = [flattened_size(features, shape), *hidden]
     layers = [*features, nn.Flatten()]
