@@ -28,7 +28,7 @@ from mnistbench.recorder.compile_cache import keep_compiled
 from mnistbench.recorder.launcher import this_launch
 from mnistbench.recorder.limits import check_torch_fits
 from mnistbench.recorder.parent_death_signal import PARENT, die_with_parent
-from mnistbench.schema.component import OWN_FIELDS, is_reference
+from mnistbench.schema.component import own_fields
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.disk_space import disk_use, size_text
 from mnistbench.schema.errors import InputError, RunError, Terminated
@@ -121,8 +121,8 @@ def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]
             say(f"error: {error}")
         raise SystemExit(1) from None
     except (Exception, SystemExit) as error:
-        own = any(is_reference(getattr(config, field)) for field in OWN_FIELDS)
-        if isinstance(error, InputError) or not (own and (said := raised_by_user(error))):
+        said = raised_by_user(error) if own_fields(config) else None
+        if isinstance(error, InputError) or not said:
             raise
         say(f"error: the run failed: {said}")
         raise SystemExit(1) from None

@@ -109,6 +109,11 @@ def unearned_label(plan: ExecutionPlan, observed: Observed) -> str | InputError 
     }
     for name, (planned, seen) in pairs.items():
         if planned != seen:
+            if name == "mixed precision" and "model" in plan.own:
+                return InputError(
+                    f"model: computes in {seen}, not in {planned}; leave the types of its layers "
+                    "to --mixed-precision"
+                )
             return (
                 f"{name}: planned {planned}, seen {seen}: the record would be mislabelled, so "
                 "nothing was trained; please report this line"

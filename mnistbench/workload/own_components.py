@@ -64,6 +64,8 @@ def own_model(config: RunConfig, shape: DataShape) -> nn.Module:
     if not isinstance(model, nn.Module):
         kind = type(model).__name__
         raise InputError(f"model: {name} should return a torch.nn.Module; it returns {kind}")
+    for one in model.modules():
+        _check_plain("model", name, one, inspect.getattr_static(type(one), "forward", None))
     trained = {weight: key for key, weight in model.named_parameters() if weight.requires_grad}
     if again := next((key for weight, key in trained.items() if weight in _made), None):
         raise InputError(f"model: {name} has its weight {again} again and again; make a new one")
@@ -88,6 +90,7 @@ def own_loss(config: RunConfig, device: torch.device | None) -> Callable[[Tensor
         InputError: it cannot be made, or has weights of its own.
     """
     component, arguments = load_component("loss", config.loss), config.loss_args
+    _check_plain("loss", name_of(component), component, getattr(component, "forward", None))
     if not inspect.isclass(component):
         return functools.partial(component, **arguments) if arguments else component
     loss_fn: Callable[[Tensor, Tensor], Tensor] = built_with("loss", component, arguments)
@@ -135,6 +138,14 @@ def own_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
             )
         group.setdefault("lr_scale", float(group["lr"]) / config.lr)
     return optimizer
+
+
+def _check_plain(field: str, name: str, *ones: object) -> None:
+    """Refuse what is compiled already: a record would say that it ran eagerly."""
+    marks = ("_orig_mod", "_torchdynamo_orig_callable", "_compiled_call_impl")
+    is_script = any(isinstance(one, torch.jit.ScriptModule) for one in ones)
+    if is_script or any(getattr(one, mark, None) is not None for one in ones for mark in marks):
+        raise InputError(f"{field}: {name} is compiled already; leave that out, and use --compile")
 
 
 def _with_shape(component: Callable[..., Any], shape: DataShape | None) -> dict[str, Any]:

@@ -20,6 +20,9 @@ def my_config(small_config, tmp_path, one_thread):
     (tmp_path / "my_nets.py").write_text(
         f"{MY_NETS}\n"
         "def total(logits, labels):\n    return gce(logits, labels) * len(labels)\n"
+        "\nclass Mixed(TinyNet):\n    def forward(self, images):\n"
+        "        with torch.autocast('cpu', torch.bfloat16):\n"
+        "            return super().forward(images)\n"
         "\ndef late(step, num_steps, steps_per_epoch):\n    return num_steps - step - 2\n"
     )
     with working_directory(tmp_path):
@@ -53,6 +56,7 @@ def test_its_import_is_of_what_seeds_share(my_config, tmp_path):
     [
         ({"model": "my_nets:TinyNett"}, "model: my_nets has no TinyNett; did you mean TinyNet?"),
         ({"model_args": {"wdth": 3}}, "model_args: TinyNet takes no wdth; did you mean width?"),
+        ({"model": "my_nets:Mixed"}, "model: computes in bfloat16, not in float32; leave the "),
         ({"loss": "my_nets:total"}, "loss: 8 samples give "),
         ({"optimizer": "torch.optim:LBFGS"}, "optimizer: LBFGS.step needs a closure"),
         ({"lr_schedule": "my_nets:late"}, "lr_schedule: late gives -1 at step 4 of 5; it should"),

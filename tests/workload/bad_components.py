@@ -247,4 +247,19 @@ SCHEDULES = [
     ),
 ]
 
-BAD = [*ARGUMENTS, *NETWORKS, *LOSSES, *OPTIMIZERS, *SCHEDULES]
+_COMPILED = "is compiled already; leave that out, and use --compile"
+COMPILED = [
+    Bad(
+        "model",
+        network("return self.a(x.flatten(1))") + "\ndef made(): return torch.compile(Net())\n",
+        f"model: made {_COMPILED}",
+    ),
+    Bad(
+        "loss",
+        "import torch\nfrom torch.nn import functional as F\n\n@torch.compile\n"
+        "def loss(logits, labels): return F.cross_entropy(logits, labels)\n",
+        f"loss: loss {_COMPILED}",
+    ),
+]
+
+BAD = [*ARGUMENTS, *COMPILED, *NETWORKS, *LOSSES, *OPTIMIZERS, *SCHEDULES]
