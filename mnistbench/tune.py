@@ -150,7 +150,7 @@ def _tuned(one: Contender, by: str, options: _Options, searched: Sequence[str]) 
     what = f"# {by} {one.name}: the best of {one.num_tries} configurations by {chosen.metric}"
     file = options.output_dir / f"{one.name}.yaml"
     text, written = f"{what}\n{settings(best)}", folder / file.name
-    if written.is_file() and written.read_text(errors="replace") != text:
+    if written.is_file() and written.read_text(errors="replace") != text and not options.quiet:
         say(f"{file} held another choice, which is replaced; its runs stay")
     write_whole(written, text)
     if one.denser:
