@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -12,7 +10,6 @@ import pkgutil
 import re
 import sys
 import sysconfig
-import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,6 +22,7 @@ from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import opened, why
 from mnistbench.schema.provenance import CodeInfo, Component
+from mnistbench.schema.source_text import imports_of, names_of
 from mnistbench.schema.suggestions import did_you_mean
 
 __all__ = [
@@ -113,7 +111,7 @@ def require_code(config: RunConfig) -> None:
         name = Path(place).name if is_file else place.partition(".")[0]
         if find_source(reference) if is_file else _files_of(name, search_path()):
             main, first = find_source(reference), attribute.partition(".")[0]
-            defined = _defined(_content(main, component)) if main and _is_own(main) else None
+            defined = names_of(_content(main, component)) if main and _is_own(main) else None
             if defined is None or first in defined:
                 continue
             raise InputError(f"{component}: {place} has no {first}{did_you_mean(first, defined)}")
@@ -228,51 +226,10 @@ def _files_of(module: str, path: list[str]) -> list[Path | None]:
     return files
 
 
-@functools.lru_cache(1000)
-def _imports(source: bytes) -> list[tuple[int, str]]:
-    """What import statements name: how many packages up they begin, if in one, and what."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python gives them when it imports the file
-            nodes = list(ast.walk(ast.parse(source)))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []  # who imports it says so
-    plain = [(0, one.name) for node in nodes if isinstance(node, ast.Import) for one in node.names]
-    return plain + [
-        (node.level, f"{node.module}.{one.name}" if node.module else one.name)
-        for node in nodes
-        if isinstance(node, ast.ImportFrom)
-        for one in node.names
-    ]
-
-
-def _defined(source: bytes) -> set[str] | None:
-    """The names that a module defines, its own submodules aside; None where only running it tells.
-
-    A name that any statement outside functions and classes binds counts.
-    """
-    try:
-        waiting: list[ast.AST] = [ast.parse(source)]
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None  # who imports it says so
-    found: set[str] = set()
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            found.add(node.name)
-            continue
-        if isinstance(node, ast.alias):
-            found.add((node.asname or node.name).partition(".")[0])
-        elif isinstance(node, ast.Name):  # one that is read alone is no harm
-            found.add(node.id)
-        waiting += ast.iter_child_nodes(node)
-    return None if found & {"*", "__getattr__", "globals", "vars", "exec", "setattr"} else found
-
-
 def _imported(path: Path, source: bytes, search: list[str]) -> set[Path]:
     """The files that the code at `path` imports, those of the packages they are in included."""
     found: set[Path] = set()
-    for level, name in _imports(source):
+    for level, name in imports_of(source):
         above = path.parents[min(level, len(path.parents)) - 1]
         found.update(filter(None, _files_of(name, [str(above)] if level else search)))
     return found
