@@ -19,7 +19,7 @@ RECORD = json.loads(EXAMPLES[0].read_text())
 STATS = {"median": 0.5, "rounds": 2, "data": [0.4, 0.6]}
 BENCHMARKS = {"machine_info": {}, "benchmarks": [{"fullname": "a", "stats": STATS}]}
 LAUNCH = "distributed_type: MULTI_GPU\nuse_cpu: true\nnum_processes: 2\n"
-TRAIN_IMAGES = RAW_FILES["mnist"].train.images.path
+TRAIN_IMAGES = RAW_FILES["mnist"].files[0].path
 LAUGHS = "a: &a [x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n"
     for before, name in zip("abcdefghi", "bcdefghij", strict=True)

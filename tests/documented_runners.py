@@ -22,7 +22,10 @@ from accelerate.tracking import get_available_trackers
 from torch.distributed.run import get_args_parser
 
 from mnistbench import compare, doctor, report, sweep, train, tune
+from mnistbench.cli import read_config
+from mnistbench.flags import parse
 from mnistbench.launch.commands import cpu_environment
+from mnistbench.schema.config import RunConfig
 from mnistbench.schema.names import TrackerName
 from mnistbench.schema.store import save_record
 from tests.compare_runs import pairs
@@ -221,7 +224,8 @@ def check_batch_job(words, **_):
 
 
 def check_form(words, **_):
-    assert train.main([*arguments(words), "--print-config"]) == 0
+    given = parse(train._Flags, arguments(words), RunConfig.model_fields)[1]
+    assert read_config(given, None).model == given["model"]
 
 
 def check_revisions(words, **_):

@@ -25,6 +25,7 @@ from tests.compare_runs import pairs
 from tests.documented import PAGES, ROOT, SECURITY, fences, flags, headings, links
 from tests.documented_runners import COMMANDS, HELPS, help_of_command, help_of_module, runner
 from tests.made_sweep import make_sweep
+from tests.workload.own_files import working_directory
 
 DATA = {"dataset": "synthetic", "synthetic_train_size": 1300, "val_size": 200, "num_threads": 1}
 TEST_IMAGES = "mnistbench.workload.datasets.TEST_IMAGES"
@@ -76,11 +77,11 @@ def workplace(prepared, tmp_path, monkeypatch):
     """A copy of it as the current folder; nothing is looked for, or left, outside."""
     folder = tmp_path / "work"
     shutil.copytree(prepared, folder, symlinks=True)
-    monkeypatch.chdir(folder)
     monkeypatch.delenv("MNISTBENCH_DATA_DIR", raising=False)
     monkeypatch.setattr(TEST_IMAGES, 500)
     threads = torch.get_num_threads()
-    yield folder
+    with working_directory(folder):
+        yield folder
     torch.set_num_threads(threads)
 
 
