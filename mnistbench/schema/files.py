@@ -20,6 +20,7 @@ from tempfile import TemporaryFile
 from mnistbench.schema.errors import InputError
 
 __all__ = [
+    "CACHES",
     "MAX_DEPTH",
     "cache_folder",
     "check_writable",
@@ -37,6 +38,11 @@ __all__ = [
 
 MAX_DEPTH = 32
 """Levels of lists and mappings in a file: several times what any file of this package has."""
+
+CACHES = frozenset(
+    {"ceilings", "compiled", "environments", "locks", "mapped", "pictures", "revisions"}
+)
+"""Folders inside `cache_folder`, where data sets have theirs by default as well."""
 
 _AT_ONCE = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)

@@ -13,6 +13,7 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -22,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.files import CACHES, cache_folder
 from mnistbench.workload.file_search import file_places
 
 __all__ = ["RAW_FILES", "AbsentError", "ImagesAndLabels", "RawFile", "RawSet", "read_set"]
@@ -163,6 +165,8 @@ def read_set(
     """
     home, found = data_dir / Path(raw.files[0].path).parent, list[str]()
     paths, skip = [f.path for f in raw.files], _TOP_FOLDERS - {home.relative_to(data_dir).parts[0]}
+    with suppress(InputError):  # no home folder
+        skip |= CACHES if data_dir == cache_folder(otherwise="") else set()
     wrong: dict[bool, InputError] = {}  # by whether it is where it belongs
     for places in file_places(paths, data_dir, found=found, skip=skip):
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,10 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import mnistbench
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.files import CACHES
 from mnistbench.schema.names import DatasetName
 from mnistbench.workload import datasets
-from mnistbench.workload.datasets import DATASETS, load_dataset, resolve_dataset, why_absent
+from mnistbench.workload.datasets import (
+    DATASETS,
+    default_data_dir,
+    load_dataset,
+    resolve_dataset,
+    why_absent,
+)
 from mnistbench.workload.download import DownloadError
 from mnistbench.workload.idx_files import RAW_FILES
 from tests.workload.written_idx_files import config_of, contents, files_below, small, write_files
@@ -258,6 +267,21 @@ def test_where_nothing_is_found_drawn_digits_stand_in(tmp_path: Path, files: lis
         (tmp_path / file).write_bytes(b"")
     assert resolved(tmp_path, dataset="auto") == ("synthetic", "generated")
     assert why_absent("mnist", tmp_path) == f"not in {tmp_path}"
+
+
+def test_what_this_package_keeps_beside_the_sets_is_none_of_theirs(tmp_path, monkeypatch) -> None:
+    sources = "".join(path.read_text() for path in Path(mnistbench.__file__).parent.rglob("*.py"))
+    kept = re.findall(r'cache(?:_folder\([^)]*\))? / "(\w+)"', sources)
+    assert {*kept} == CACHES
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("MNISTBENCH_DATA_DIR", raising=False)
+    for name in CACHES:
+        (tmp_path / "mnistbench" / name / "a").mkdir(parents=True)
+        (tmp_path / "mnistbench" / name / "a" / "b.npz").touch()
+    assert resolved(default_data_dir(), dataset="auto") == ("synthetic", "generated")
+    (tmp_path / "mnistbench" / "mine").mkdir()
+    (tmp_path / "mnistbench" / "mine" / "b.npz").touch()
+    assert "mine: has b.npz" in str(why_absent("mnist", default_data_dir()))
 
 
 def test_files_of_other_sets_are_left_alone(tmp_path: Path) -> None:
