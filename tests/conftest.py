@@ -107,6 +107,18 @@ def marked_if_it_starts_processes(request, pytestconfig):
 
 
 @pytest.fixture(autouse=True)
+def modules_of_tests_are_forgotten(tmp_path_factory):
+    """What a test imports from its own folder hides nothing of the same name from the next."""
+    before, path = set(sys.modules), sys.path[:]
+    yield
+    sys.path[:] = path
+    own = str(tmp_path_factory.getbasetemp())
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(own):
+            del sys.modules[name]
+
+
+@pytest.fixture(autouse=True)
 def as_a_process_starts():
     """Each test finds signals, variables, logging and threads as usual, and leaves them so.
 

@@ -43,12 +43,8 @@ def wsd(step, num_steps, steps_per_epoch):
 
 @contextlib.contextmanager
 def working_directory(folder: Path):
-    """Work in `folder`, and leave nothing that was imported from it."""
+    """Work in `folder`, where imports leave no files."""
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patched:
         patched.setattr(sys, "path", list(sys.path))
         patched.setattr(sys, "dont_write_bytecode", True)
-        before = set(sys.modules)
         yield folder
-        for name in set(sys.modules) - before:
-            if str(getattr(sys.modules[name], "__file__", "")).startswith(str(folder)):
-                del sys.modules[name]
