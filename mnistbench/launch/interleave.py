@@ -67,16 +67,7 @@ def run_interleaved(
         KeyboardInterrupt: a signal came. In all these cases what was run stays in `output_dir`.
     """
     check_turns(output_dir, max_minutes)
-    if len(sides) > len(ascii_uppercase):
-        raise InputError(f"interleave: at most {len(ascii_uppercase)} sides, not {len(sides)}")
-    progress("checking the flags of all sides")
-    for side in sides:
-        with _naming(side):
-            check_arguments(
-                _arguments(side, seed=first_seed),
-                python=side.python,
-                package_root=side.package_root,
-            )
+    _check_sides(sides, first_seed=first_seed)
     if line := load_now():
         say(line)
     started = monotonic()
@@ -99,6 +90,20 @@ def run_interleaved(
         if reason:
             say(reason)
             return found
+
+
+def _check_sides(sides: Sequence[Side], *, first_seed: int) -> None:
+    """Check their number and the flags of each, before any is run."""
+    if len(sides) > len(ascii_uppercase):
+        raise InputError(f"interleave: at most {len(ascii_uppercase)} sides, not {len(sides)}")
+    progress("checking the flags of all sides")
+    for side in sides:
+        with _naming(side):
+            check_arguments(
+                _arguments(side, seed=first_seed),
+                python=side.python,
+                package_root=side.package_root,
+            )
 
 
 def check_turns(output_dir: Path, max_minutes: float) -> None:
