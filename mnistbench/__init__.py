@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         summary,
         write_page,
     )
+    from mnistbench.recorder.recording import record
     from mnistbench.schema.config import RunConfig
     from mnistbench.schema.errors import InputError
 
@@ -34,6 +35,7 @@ __all__ = [
     "load_records",
     "measure",
     "plot",
+    "record",
     "summary",
     "write_page",
 ]
@@ -43,6 +45,7 @@ _MODULES = {
     "InputError": "schema.errors",
     "RunConfig": "schema.config",
     "measure": "engine.run_seeds",
+    "record": "recorder.recording",
     **dict.fromkeys(("compare_records", "load_records", "plot", "summary", "write_page"), _CALLS),
 }
 

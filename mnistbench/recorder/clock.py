@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mnistbench.schema.record import PHASES, Phase
+from mnistbench.schema.record import PHASES, TRAIN_CLOCK
 
 __all__ = ["EventTimer", "Ledger", "StepTimer", "Timer", "process_age_s"]
 
@@ -62,26 +62,30 @@ class Ledger:
     ) -> None:
         """`age_s` seconds already spent count as ``import``; `synchronize` drains the device."""
         self.synchronize = synchronize
-        self.phases_s: dict[Phase, float] = dict.fromkeys(PHASES, 0.0)
+        self.phases_s: dict[str, float] = dict.fromkeys(PHASES, 0.0)
         self.phases_s["import"] = age_s
         self.stood_still_s = 0.0
-        self._running: Phase = "other"
+        self._running = "other"
         self._since = time.perf_counter()
         self._wall_started = _wall_now_s() - age_s
 
     @contextmanager
-    def phase(self, name: Phase) -> Iterator[None]:
+    def phase(self, name: str) -> Iterator[None]:
         """Charge the time inside to `name`; waits for the device on entry and on exit."""
-        outer = self._switch(name)
+        outer = self.switch(name)
         try:
             yield
         finally:
-            self._switch(outer)
+            self.switch(outer)
 
-    def spent_s(self, name: Phase) -> float:
+    def spent_s(self, name: str) -> float:
         """Seconds charged to `name` up to now, without a device wait."""
         running = time.perf_counter() - self._since if name == self._running else 0.0
-        return self.phases_s[name] + running
+        return self.phases_s.get(name, 0.0) + running
+
+    def train_s(self) -> float:
+        """The train clock, without a device wait [seconds]."""
+        return sum(map(self.spent_s, TRAIN_CLOCK))
 
     def wall_s(self) -> float:
         """Seconds since the start, by the clock apart from the phases'."""
@@ -101,7 +105,7 @@ class Ledger:
 
     def close(self) -> float:
         """Charge what is running and return the wall seconds since the start."""
-        self._switch(self._running)
+        self.switch(self._running)
         return self.wall_s()
 
     @contextmanager
@@ -131,12 +135,13 @@ class Ledger:
                 self.stood_still_s += late_s
             usual_s, before = busy_s, now
 
-    def _switch(self, name: Phase) -> Phase:
-        if self.synchronize is not None:
+    def switch(self, name: str, *, wait: bool = True) -> str:
+        """Charge what comes to `name`; gives the phase before. Without `wait` no device is."""
+        if wait and self.synchronize is not None:
             self.synchronize()
         now = time.perf_counter()
         outer = self._running
-        self.phases_s[outer] += now - self._since
+        self.phases_s[outer] = self.phases_s.get(outer, 0.0) + now - self._since
         self._running, self._since = name, now
         return outer
 

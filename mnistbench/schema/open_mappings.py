@@ -11,11 +11,25 @@ from mnistbench.schema.component import is_data_path, is_reference, parse_refere
 from mnistbench.schema.errors import one_line
 from mnistbench.schema.strict_model import StrictModel
 
-__all__ = ["KnownConfig", "KnownEnvironment", "Name", "checked"]
+__all__ = [
+    "FreeName",
+    "KnownConfig",
+    "KnownEnvironment",
+    "MetricName",
+    "Name",
+    "PhaseName",
+    "checked",
+]
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 Name = Annotated[str, Field(pattern=_NAME, max_length=200)]
 """A name as this package gives them: no markup, no path, nothing that a terminal obeys."""
+FreeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+:/@-]*$", max_length=200)]
+"""A name as users give them, such as ``org/model:tag``: of a workload, a split or a tag."""
+MetricName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+:/@-]*$", max_length=200)]
+"""A name of something evaluated, such as ``val/f1:macro``."""
+PhaseName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_./:-]*$", max_length=60)]
+"""A name of a part of a run's time, in small letters."""
 
 
 def _check_named(text: str) -> str:

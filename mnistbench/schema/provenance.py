@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from mnistbench.schema.component import parse_reference
-from mnistbench.schema.open_mappings import Name
+from mnistbench.schema.open_mappings import FreeName, Name
 from mnistbench.schema.strict_model import StrictModel
 
 __all__ = [
@@ -18,12 +18,13 @@ __all__ = [
     "DatasetInfo",
     "RecipeInfo",
     "Source",
+    "WorkloadInfo",
     "sources",
     "sources_text",
 ]
 
 Source = Literal["local", "downloaded", "generated", "function"]
-Component = Literal["model", "loss", "optimizer", "lr_schedule", "dataset"]
+Component = Literal["model", "loss", "optimizer", "lr_schedule", "dataset", "script"]
 
 OWN_CODE = "code of your own"
 """What `sources_text` is called beside versions and commits."""
@@ -34,6 +35,17 @@ _DIGITS = 10
 def _check_reference(text: str) -> str:
     parse_reference(text)
     return text
+
+
+class WorkloadInfo(StrictModel):
+    """What was trained, and by what loop.
+
+    `framework` is ``mnistbench`` for this package's own; of others what their process had imported:
+    ``transformers``, ``lightning``, ``accelerate``, ``torch``, … or ``python``.
+    """
+
+    name: FreeName
+    framework: Name
 
 
 class RecipeInfo(StrictModel):

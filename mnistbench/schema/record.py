@@ -16,13 +16,31 @@ from pydantic import AfterValidator, ConfigDict, Field, Strict, model_validator
 from pydantic.dataclasses import dataclass
 
 from mnistbench.schema.insight import Profile, StepCosts, Telemetry
-from mnistbench.schema.open_mappings import KnownConfig, KnownEnvironment, Name, checked
-from mnistbench.schema.provenance import CodeInfo, Component, DatasetInfo, RecipeInfo, Source
+from mnistbench.schema.open_mappings import (
+    FreeName,
+    KnownConfig,
+    KnownEnvironment,
+    MetricName,
+    Name,
+    PhaseName,
+    checked,
+)
+from mnistbench.schema.provenance import (
+    CodeInfo,
+    Component,
+    DatasetInfo,
+    RecipeInfo,
+    Source,
+    WorkloadInfo,
+)
 from mnistbench.schema.strict_model import StrictModel
+from mnistbench.schema.target import Target
 
 __all__ = [
+    "DATA_WAIT",
     "PHASES",
     "SCHEMA_VERSION",
+    "TRAIN_CLOCK",
     "Canary",
     "CanaryReading",
     "CheckpointCounts",
@@ -42,12 +60,14 @@ __all__ = [
     "Status",
     "StepSplit",
     "StopSignal",
+    "Target",
     "Throughput",
     "TrainPoint",
+    "WorkloadInfo",
     "finite",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Phase = Literal[
     "import",
@@ -62,7 +82,12 @@ Phase = Literal[
     "other",
 ]
 PHASES: tuple[Phase, ...] = Phase.__args__  # type: ignore[attr-defined]
-"""The clock ledger's columns, in the order in which a run meets them."""
+"""The clock ledger's columns, in the order in which a run of this package's meets them."""
+
+DATA_WAIT = "data_wait"
+"""The phase in which a loop that is not ours waits for its loader."""
+TRAIN_CLOCK = ("train", DATA_WAIT)
+"""Phases that the train clock counts."""
 
 Status = Literal["completed", "diverged", "interrupted", "failed"]
 StopSignal = Literal["SIGINT", "SIGTERM", "SIGHUP"]
@@ -85,20 +110,29 @@ class EvalPoint:
 
     `train_s` is the train clock of the slowest process when it began; on the main process's clocks,
     `eval_s` is the sum of all evaluations up to its end and `wall_s` what had passed then since the
-    process started; `num_samples` is how many images were counted, over all processes. Records from
-    before these were kept have ``None`` there.
+    process started; `num_samples` is how many samples were counted, over all processes. `metrics`
+    is all that was evaluated beside loss and accuracy. What was not evaluated is ``None``; so is
+    what was not finite, and where that was the loss, the run has `diverged`.
     """
 
     step: _Whole = Field(ge=0)
-    epoch: _Number = Field(ge=0)
+    epoch: _Number | None = Field(None, ge=0)
     samples_seen: _Whole = Field(ge=0)
     train_s: _Number = Field(ge=0)
     eval_s: _Number | None = Field(None, ge=0)
     wall_s: _Number | None = Field(None, ge=0)
-    split: Literal["train", "val", "test"]
-    loss: _Number | None
-    accuracy: _Number = Field(ge=0, le=1)
+    split: FreeName
+    loss: _Number | None = None
+    accuracy: _Number | None = Field(None, ge=0, le=1)
     num_samples: _Whole | None = Field(None, ge=1)
+    metrics: dict[MetricName, _Number | None] = Field(default_factory=dict)
+    diverged: bool = False
+
+    def value_of(self, metric: str) -> float | None:
+        """What was evaluated of `metric`: ``accuracy``, ``loss``, or one of `metrics`."""
+        if metric in {"accuracy", "loss"}:
+            return self.accuracy if metric == "accuracy" else self.loss
+        return self.metrics.get(metric)
 
 
 @dataclass(config=_POINT, frozen=True, slots=True, kw_only=True)
@@ -151,8 +185,14 @@ class StepSplit(StrictModel):
 
 
 class Throughput(StrictModel):
-    """Speed on the train clock: all samples over all of it; step durations at two quantiles."""
+    """Speed on the train clock: all samples over all of it; step durations at two quantiles.
 
+    Of a loop that is not ours the steps before `from_step`, which compile and warm up, are in no
+    figure here; the first of them took `first_step_s`.
+    """
+
+    from_step: int = Field(1, ge=1)
+    first_step_s: float | None = Field(None, ge=0)
     samples_per_s: float | None = Field(None, ge=0)
     step_s_p50: float | None = Field(None, ge=0)
     step_s_p95: float | None = Field(None, ge=0)
@@ -160,7 +200,10 @@ class Throughput(StrictModel):
 
 
 class Result(StrictModel):
-    """What the run reached; the times belong to `target_accuracy` on the run's eval split."""
+    """What the run reached; the times belong to `target_accuracy` on the run's eval split.
+
+    A target of another metric is in the record's `target` alone.
+    """
 
     test_accuracy: float | None = Field(None, ge=0, le=1)
     test_loss: float | None = None
@@ -197,9 +240,12 @@ class RunRecord(StrictModel):
     """One run of one seed, as ``record.json`` holds it.
 
     `config` and `environment` stay open mappings, so that an older reader can still show them; of
-    what they hold, only that which readers rely on is checked. Runs of one `invocation` are the
-    seeds of one command. For `stood_still_s` at least, nothing of a process ran while it trained
-    and evaluated, though its clocks did: of the process that stood longest.
+    what they hold, only that which readers rely on is checked. `config` is a `RunConfig` where this
+    package's own loop trained, else what its user gave; keys in `ignored` make no other
+    configuration. `metrics` are the last values of each, on the split that steers. A `seed` of
+    ``None`` was not told. Runs of one `invocation` are the seeds of one command. For
+    `stood_still_s` at least, nothing of a process ran while it trained and evaluated, though its
+    clocks did: of the process that stood longest.
     """
 
     schema_version: int = Field(SCHEMA_VERSION, ge=1)
@@ -208,18 +254,24 @@ class RunRecord(StrictModel):
     status: Status
     error: str | None = None
     created_at: str
-    seed: int
-    recipe: RecipeInfo | None
-    config: Annotated[dict[str, Any], AfterValidator(partial(checked, shape=KnownConfig))]
+    seed: int | None
+    workload: WorkloadInfo | None = None
+    recipe: RecipeInfo | None = None
+    config: dict[str, Any]
+    ignored: list[str] = Field(default_factory=list)
+    tags: list[FreeName] = Field(default_factory=list)
+    extra: dict[str, Any] = Field(default_factory=dict)
     environment: Annotated[dict[str, Any], AfterValidator(partial(checked, shape=KnownEnvironment))]
-    dataset: DatasetInfo | None
+    dataset: DatasetInfo | None = None
     code: list[CodeInfo] = Field(default_factory=list)
     num_parameters: int | None = Field(None, ge=0)
     num_epochs: float = Field(0.0, ge=0)
     num_steps: int = Field(0, ge=0)
     eval_points: list[EvalPoint] = Field(default_factory=list)
     train_points: list[TrainPoint] = Field(default_factory=list)
-    phases_s: dict[Phase, float]
+    metrics: dict[MetricName, float | None] = Field(default_factory=dict)
+    target: Target | None = None
+    phases_s: dict[PhaseName, float]
     wall_s: float = Field(ge=0)
     stood_still_s: float | None = Field(None, ge=0)
     canary: Canary | None = None
@@ -233,16 +285,39 @@ class RunRecord(StrictModel):
     result: Result = Result()
 
     @model_validator(mode="after")
-    def _check_split(self) -> Self:
-        if self.eval_points and "eval_split" not in self.config:
-            raise ValueError("config: eval_split is missing, which its eval_points belong to")
+    def _check_config(self) -> Self:
+        if not self.is_foreign:
+            checked(self.config, shape=KnownConfig)
+            if self.eval_points and "eval_split" not in self.config:
+                raise ValueError("config: eval_split is missing, which its eval_points belong to")
         return self
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether another loop than this package's own trained: its `config` has other keys."""
+        return self.workload is not None and self.workload.framework != "mnistbench"
+
+    @property
+    def eval_split(self) -> str | None:
+        """The split that its curve, and its target, are of."""
+        if not self.is_foreign:
+            return self.config.get("eval_split")
+        if self.target is not None:
+            return self.target.split
+        return next((p.split for p in self.eval_points if p.split != "train"), None)
+
+    @property
+    def train_s(self) -> float:
+        """The train clock at its end [seconds]."""
+        return sum(self.phases_s.get(phase, 0.0) for phase in TRAIN_CLOCK)
 
     def __repr__(self) -> str:
         """One line: which run it is, how it ended and what it reached."""
         accuracy, speed = self.result.test_accuracy, self.throughput.samples_per_s
+        ours = [] if self.is_foreign else map(self.config.get, ("model", "loss"))
+        named = self.recipe or self.workload
         told = [
-            *(self.recipe.name if self.recipe else None, *map(self.config.get, ("model", "loss"))),
+            *(named.name if named else None, *ours),
             *(f"seed {self.seed}", self.status),
             None if accuracy is None else f"test accuracy {100 * accuracy:.2f} %",
             None if speed is None else f"{speed:,.0f} samples/s",

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import write_whole
-from mnistbench.schema.record import PHASES, SCHEMA_VERSION, RunRecord
+from mnistbench.schema.record import SCHEMA_VERSION, RunRecord
 from mnistbench.schema.strict_json import read_versioned, shaped
 
 __all__ = [
@@ -91,21 +91,22 @@ def load_record(path: Path) -> RunRecord:
     """
     what = "a record"
     values = read_versioned(path, what=what, newest=SCHEMA_VERSION, max_bytes=_MAX_RECORD_BYTES)
-    values = _with_known_phases(values)
+    values = _of_version_1(values)
     return shaped(values, RunRecord, path=path, what=what, unknown_keys="ignore")
 
 
-def _with_known_phases(values: dict[str, Any]) -> dict[str, Any]:
-    """Seconds of phases that a newer release added count as ``other``: the sum stays the same."""
-    phases = values.get("phases_s")
-    if not isinstance(phases, dict) or not phases.keys() - set(PHASES):
+def _of_version_1(values: dict[str, Any]) -> dict[str, Any]:
+    """What version 1 said otherwise: a loss of null was not finite, as each was evaluated."""
+    points = values.get("eval_points")
+    if values["schema_version"] > 1 or not isinstance(points, list):
         return values
-    unknown = [seconds for name, seconds in phases.items() if name not in PHASES]
-    parts = [phases.get("other", 0.0), *unknown]
-    if not all(type(part) in {int, float} for part in parts):
-        return values  # refused by its shape
-    known = {name: seconds for name, seconds in phases.items() if name in PHASES}
-    return values | {"phases_s": known | {"other": float(sum(parts))}}
+    told = [
+        point | {"diverged": True}
+        if isinstance(point, dict) and point.get("loss", 0) is None
+        else point
+        for point in points
+    ]
+    return values | {"eval_points": told}
 
 
 def load_records(paths: Iterable[Path], *, strict: bool = False) -> Loaded:

@@ -1,0 +1,136 @@
+"""What one process notes of a run while it trains, whoever's loop it is, and the figures of that.
+
+Our engine and `mnistbench.record` make their records of it: there is one author for clocks,
+evaluations, the machine before and after, and how a run ended.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from statistics import quantiles
+
+from mnistbench.recorder.clock import Ledger, Timer
+from mnistbench.recorder.telemetry import Telemeter
+from mnistbench.schema.insight import Profile, StepCosts, Telemetry
+from mnistbench.schema.record import (
+    Canary,
+    CanaryReading,
+    EvalPoint,
+    Status,
+    Throughput,
+    finite,
+)
+
+__all__ = ["Outcome", "RunLog", "throughput_of"]
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """How a run went, as far as it came.
+
+    Attributes:
+        status: how it ended.
+        error: what was wrong, in a line.
+        canary: speed of the machine before and after.
+        telemetry: what sensors saw.
+        step_costs: what a step is made of.
+        profile: what was watched of it.
+    """
+
+    status: Status = "completed"
+    error: str | None = None
+    canary: Canary | None = None
+    telemetry: Telemetry | None = None
+    step_costs: StepCosts | None = None
+    profile: Profile | None = None
+
+
+@dataclass(kw_only=True)
+class RunLog:
+    """What changes while a run trains, on one process.
+
+    Attributes:
+        ledger: the clocks.
+        timer: durations of steps.
+        step: steps made.
+        eval_points: evaluations made.
+    """
+
+    ledger: Ledger
+    timer: Timer
+    step: int = 0
+    eval_points: list[EvalPoint] = field(default_factory=list)
+
+    def evaluated(
+        self,
+        metrics: Mapping[str, float],
+        *,
+        split: str,
+        samples_seen: int,
+        train_s: float | None = None,
+        epoch: float | None = None,
+        num_samples: int | None = None,
+    ) -> EvalPoint:
+        """Note an evaluation after the steps made so far; its time is in the phase ``eval`` by now.
+
+        `metrics` may hold NaN and infinities: such are put down as ``None``, and one of the loss as
+        a run that diverged. `train_s` is of the slowest process, by default of this one.
+        """
+        values = {name: finite(value) for name, value in metrics.items()}
+        point = EvalPoint(
+            step=self.step,
+            epoch=epoch,
+            samples_seen=samples_seen,
+            train_s=self.ledger.train_s() if train_s is None else train_s,
+            eval_s=self.ledger.spent_s("eval"),
+            wall_s=self.ledger.wall_s(),
+            split=split,
+            loss=values.pop("loss", None),
+            accuracy=values.pop("accuracy", None),
+            num_samples=num_samples,
+            metrics=values,
+            diverged=not math.isfinite(metrics.get("loss", 0.0)),
+        )
+        self.eval_points.append(point)
+        return point
+
+    @contextmanager
+    def watching(
+        self,
+        outcome: Outcome,
+        *,
+        telemeter: Telemeter | None,
+        probe: Callable[[], CanaryReading | None],
+    ) -> Iterator[None]:
+        """Surround training: the machine is probed before and after, and its sensors are read."""
+        before = probe()  # before the peak of memory is counted
+        if telemeter:
+            telemeter.begin()
+        try:
+            with self.ledger.watched():
+                yield
+        finally:
+            outcome.telemetry = telemeter.reading() if telemeter else None
+        after = probe()
+        outcome.canary = Canary(before=before, after=after) if before and after else None
+
+
+def throughput_of(
+    durations_s: Sequence[float], *, num_samples: float, train_s: float, from_step: int = 1
+) -> Throughput:
+    """Speed over steps that took `durations_s`, on `num_samples` in `train_s` of the train clock.
+
+    With several processes `num_samples` is of all, and the clock is the slowest's.
+    """
+    if not durations_s or not train_s:
+        return Throughput(from_step=from_step)
+    cuts = quantiles(durations_s, n=20, method="inclusive") if durations_s[1:] else durations_s
+    return Throughput(
+        from_step=from_step,
+        samples_per_s=num_samples / train_s,
+        step_s_p50=cuts[(len(cuts) - 1) // 2],
+        step_s_p95=cuts[-1],
+    )

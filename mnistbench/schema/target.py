@@ -1,0 +1,55 @@
+"""The target of a run: a metric that is evaluated, the value to reach, and which way is better."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from mnistbench.schema.open_mappings import MetricName
+from mnistbench.schema.strict_model import StrictModel
+
+if TYPE_CHECKING:
+    from mnistbench.schema.record import EvalPoint
+
+__all__ = ["LOWER_IS_BETTER", "Target", "is_lower_better", "point_at_target"]
+
+LOWER_IS_BETTER = frozenset({"loss", "perplexity", "error", "error_rate", "mae", "mse", "rmse"})
+"""Last parts of metrics' names, such as ``val/loss``, of which less is better."""
+
+
+def is_lower_better(metric: str) -> bool:
+    """Whether less of `metric` is better, by its name."""
+    last = metric.replace(":", "/").rpartition("/")[2].lower()
+    return last in LOWER_IS_BETTER or last.endswith("_loss")
+
+
+class Target(StrictModel):
+    """What a run is to reach on `split`, and when it did.
+
+    `time_s` is the train clock of the first evaluation there [seconds], `steps` its step; ``None``
+    where it never was.
+    """
+
+    metric: MetricName
+    value: Annotated[float, Field(allow_inf_nan=False)]
+    higher_is_better: bool = True
+    split: str = "val"
+    time_s: float | None = Field(None, ge=0)
+    steps: int | None = Field(None, ge=0)
+
+    def is_reached_by(self, point: EvalPoint) -> bool:
+        """Whether `point` is on its split and there; one whose loss is not finite never is."""
+        value = point.value_of(self.metric)
+        if point.split != self.split or value is None or point.diverged:
+            return False
+        return value >= self.value if self.higher_is_better else value <= self.value
+
+
+def point_at_target(points: Iterable[EvalPoint], target: Target) -> EvalPoint | None:
+    """The first of `points` that reaches `target`, or ``None``.
+
+    ``None`` means right-censored at the run's end: slower than the run was long, not missing.
+    """
+    return next(filter(target.is_reached_by, points), None)
