@@ -30,10 +30,10 @@ from mnistbench.engine.resume import check_same
 from mnistbench.engine.run import (
     BuiltParts,
     Guards,
-    Outcome,
     Run,
     RunContext,
     Setting,
+    TrainingOutcome,
     TrainingState,
 )
 from mnistbench.engine.run_hooks import RunHooks, build_hooks
@@ -149,7 +149,7 @@ def _run(context: RunContext, ledger: Ledger, watchdog: Watchdog) -> tuple[RunRe
 
     Gives the record, and the number of a signal that came meanwhile, or 0.
     """
-    config, accelerator, outcome = context.config, context.accelerator, Outcome()
+    config, accelerator, outcome = context.config, context.accelerator, TrainingOutcome()
     state = TrainingState(
         ledger=ledger,
         losses=context.no_losses(),
@@ -191,8 +191,7 @@ def _run(context: RunContext, ledger: Ledger, watchdog: Watchdog) -> tuple[RunRe
         except BaseException as stop:
             if context.saved and not state.interruptions:
                 raise  # it has not gone on yet, and its record stands
-            outcome.status = "interrupted" if isinstance(stop, KeyboardInterrupt) else "failed"
-            outcome.error = f"{type(stop).__name__}: {stop}".rstrip(": ")
+            outcome.ended_by(stop)
             save(context, record_of(context, parts, state, outcome))
             raise
         record = save(context, record)

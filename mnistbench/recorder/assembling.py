@@ -25,16 +25,15 @@ def assemble_record(
 ) -> RunRecord:
     """The record of a run as it stands; closes its ledger.
 
-    `facts` are the fields of which neither `log` nor `outcome` knows. The last values on `split`
-    are the record's metrics, and when `target` was reached is found here.
+    `facts` are the fields of which neither `log` nor `outcome` knows, and go over what they do. The
+    last values on `split` are the record's metrics, and when `target` was reached is found here.
     """
     points = log.eval_points
     if target and (reached := point_at_target(points, target)):
         target = target.model_copy(update={"time_s": reached.train_s, "steps": reached.step})
     wall_s = log.ledger.close()
     return RunRecord(
-        **facts,
-        **{field.name: getattr(outcome, field.name) for field in fields(Outcome)},
+        **{field.name: getattr(outcome, field.name) for field in fields(Outcome)} | facts,
         num_steps=log.step,
         eval_points=points,
         metrics=_last_values([point for point in points if point.split == split]),

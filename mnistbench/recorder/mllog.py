@@ -18,6 +18,7 @@ from mnistbench.recorder.clock import process_age_s
 from mnistbench.recorder.hooks import Hook, RunView
 from mnistbench.schema.component import is_reference, short_name
 from mnistbench.schema.record import DatasetInfo
+from mnistbench.schema.target import point_at_target
 
 __all__ = ["MlLog", "MlLogWriter", "Setup"]
 
@@ -26,7 +27,7 @@ _log = logging.getLogger(__name__)
 Interval = Literal["init", "run", "block", "epoch", "eval"]
 """What MLPerf's logs have a start and a stop of."""
 
-Metadata = Mapping[str, float | str]
+Metadata = Mapping[str, float | str | None]
 
 _NOTHING: Metadata = {}
 
@@ -117,7 +118,7 @@ class MlLog(Hook):
         lines.start("eval", {"epoch_num": done, **seen})
         yield
         point = watched.eval_points[-1]
-        told = {"epoch_num": done, **seen, "split": point.split}
+        told: Metadata = {"epoch_num": done, **seen, "split": point.split}
         lines.point("eval_accuracy", point.accuracy, metadata=told)
         lines.stop("eval")
         if lines.is_open("epoch"):
@@ -184,10 +185,9 @@ def _succeeded(watched: RunView) -> bool:
     config, points = watched.config, watched.eval_points
     if not points or points[-1].step != watched.step or points[-1].loss is None:
         return False
-    if config.target_accuracy is None:
+    if config.target is None:
         return watched.step == watched.num_steps
-    steering = [p for p in points if p.split == config.eval_split and p.loss is not None]
-    return any(point.accuracy >= config.target_accuracy for point in steering)
+    return point_at_target(points, config.target) is not None
 
 
 class MlLogWriter:
@@ -230,7 +230,7 @@ class MlLogWriter:
             told = {**begun, **metadata}
             self._write("INTERVAL_END", f"{interval}_stop", metadata=told, time_ms=time_ms)
 
-    def point(self, key: str, value: float | str, *, metadata: Metadata = _NOTHING) -> None:
+    def point(self, key: str, value: float | str | None, *, metadata: Metadata = _NOTHING) -> None:
         """Note the `value` of `key`."""
         self._write("POINT_IN_TIME", key, value=value, metadata=metadata)
 
