@@ -24,7 +24,6 @@ from mnistbench.engine.observed import coarsest_precision
 from mnistbench.engine.process_group import check_group
 from mnistbench.engine.process_loss import end_unanswered, exchange_errors
 from mnistbench.engine.process_settings import applied
-from mnistbench.engine.profiling import profiled_steps
 from mnistbench.engine.recording import put_on_record_at_once, record_of, save
 from mnistbench.engine.resume import check_same
 from mnistbench.engine.run import (
@@ -45,6 +44,7 @@ from mnistbench.recorder.clock import Ledger
 from mnistbench.recorder.code_identity import running_code
 from mnistbench.recorder.hooks import Hook
 from mnistbench.recorder.own_code import keep_code
+from mnistbench.recorder.profiling import profiled_steps
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_applies
@@ -217,7 +217,7 @@ def _train_built(run: Run, *, steps: range, guards: Guards) -> None:
     finally:
         failed = isinstance(sys.exception(), Exception)  # its device may never answer again
         durations_s = [] if failed else state.timer.durations_s()
-        outcome.profile = hooks.profile(run.config, durations_s, run.run_folder)
+        outcome.profile = hooks.profilers.profile(durations_s, run.run_folder, added=hooks.added)
     outcome.error = _what_is_wrong(run, hooks)
 
 
@@ -267,7 +267,7 @@ def _what_is_wrong(run: Run, hooks: RunHooks) -> str | None:
     outcome = run.outcome
     if outcome.status == "completed":
         last = run.state.interruptions[-1].step if run.state.interruptions else 0
-        return hooks.profile_error(went_on_from=last)
+        return hooks.profilers.error(went_on_from=last)
     if outcome.bad_step is not None:
         return f"the loss or a weight was not finite at step {outcome.bad_step}"
     bad = [point for point in run.eval_points[-1:] if point.loss is None]

@@ -42,12 +42,16 @@ class Setup:
         precision: the coarsest numbers that were multiplied: ``fp32``, ``tf32``, ``bfloat16``,
             ``fp16`` or ``fp8``.
         lr_peak: learning rate at the schedule's peak, scaled to the processes.
+        steps_per_epoch: steps in one pass over the training split.
+        global_batch_size: samples in a step over all processes.
     """
 
     device_name: str
     num_processes: int
     precision: str
     lr_peak: float
+    steps_per_epoch: int
+    global_batch_size: int
 
 
 class MlLog(Hook):
@@ -85,7 +89,7 @@ class MlLog(Hook):
             succeeded = _succeeded(watched)
         finally:
             _begin(lines)  # it may have had nothing to train
-            seen, done = self._seen(watched), watched.step / watched.steps_per_epoch
+            seen, done = self._seen(watched), watched.step / self._setup.steps_per_epoch
             lines.stop("block", seen)
             told = {"status": "success" if succeeded else "aborted", "epoch_num": done, **seen}
             # a run that got there ended when its last evaluation did
@@ -98,7 +102,7 @@ class MlLog(Hook):
         """``epoch``, and ``block`` where none is under way."""
         if lines := self._lines:
             _begin(lines)
-            number, seen = watched.step // watched.steps_per_epoch + 1, self._seen(watched)
+            number, seen = watched.step // self._setup.steps_per_epoch + 1, self._seen(watched)
             lines.start("block", {"first_epoch_num": number, **seen})
             lines.start("epoch", {"epoch_num": number, **seen})
         yield
@@ -111,9 +115,9 @@ class MlLog(Hook):
         if not (lines := self._lines):
             yield
             return
-        seen, done = self._seen(watched), watched.step / watched.steps_per_epoch
+        seen, done = self._seen(watched), watched.step / self._setup.steps_per_epoch
         lines.stop("block", seen)
-        if watched.step % watched.steps_per_epoch == 0:
+        if watched.step % self._setup.steps_per_epoch == 0:
             lines.stop("epoch", seen)
         lines.start("eval", {"epoch_num": done, **seen})
         yield
@@ -124,12 +128,12 @@ class MlLog(Hook):
         if lines.is_open("epoch"):
             lines.start("block", {"first_epoch_num": int(done) + 1, **seen})
 
-    def _described(self, watched: RunView) -> dict[str, float | str]:
+    def _described(self, watched: RunView) -> Metadata:
         """What is run, on what."""
         config, data, setup = watched.config, self._dataset, self._setup
         own = is_reference(config.optimizer)  # which may have another decay, or none
         decay = config.optimizer_args.get("weight_decay") if own else config.weight_decay
-        per_device = -(-watched.global_batch_size // setup.num_processes)
+        per_device = -(-self._setup.global_batch_size // setup.num_processes)
         return {
             "cache_clear": False,
             "submission_benchmark": data.name,
@@ -141,7 +145,7 @@ class MlLog(Hook):
             "seed": config.seed,
             "train_samples": data.num_train,
             "eval_samples": data.num_val if config.eval_split == "val" else data.num_test,
-            "global_batch_size": watched.global_batch_size,
+            "global_batch_size": self._setup.global_batch_size,
             "micro_batch_size": -(-per_device // config.gradient_accumulation_steps),
             "gradient_accumulation_steps": config.gradient_accumulation_steps,
             "max_steps": watched.num_steps,
@@ -159,9 +163,9 @@ class MlLog(Hook):
 
     def _seen(self, watched: RunView) -> Mapping[str, int]:
         """Samples trained on up to now; the last step of an epoch may have fewer."""
-        epochs, steps = divmod(watched.step, watched.steps_per_epoch)
+        epochs, steps = divmod(watched.step, self._setup.steps_per_epoch)
         num_train = self._dataset.num_train
-        seen = epochs * num_train + min(steps * watched.global_batch_size, num_train)
+        seen = epochs * num_train + min(steps * self._setup.global_batch_size, num_train)
         return {"samples_count": seen}
 
 
