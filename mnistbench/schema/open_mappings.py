@@ -48,33 +48,51 @@ def _check_data(text: str) -> str:
     return _check_named(text)
 
 
-_Named = Annotated[str, Field(max_length=200), AfterValidator(_check_named)]
+_NAMED_SCHEMA = {"pattern": f":|{_NAME}"}
+_Named = Annotated[
+    str, Field(max_length=200, json_schema_extra=_NAMED_SCHEMA), AfterValidator(_check_named)
+]
 _Data = Annotated[str, Field(max_length=4096), AfterValidator(_check_data)]
 
 
 class KnownConfig(StrictModel):
-    """What readers rely on in the `config` of a record, as far as it is there."""
+    """What readers rely on in the `config` of this package's own loop, as far as it is there."""
 
     recipe: Name | None = None
+    """The recipe that the run started from."""
     dataset: _Data | None = None
+    """The data set: a name, ``module:attribute``, or a place."""
     model: _Named | None = None
+    """The network: a name, or ``module:attribute``."""
     loss: _Named | None = None
+    """The loss: a name, or ``module:attribute``."""
     optimizer: _Named | None = None
+    """The optimizer: a name, or ``module:attribute``."""
     lr_schedule: _Named | None = None
+    """The learning rate's schedule: a name, or ``module:attribute``."""
     eval_split: Literal["val", "test"] = "val"
+    """The split that steers: the curve and the target are of it."""
     target_accuracy: float | None = Field(None, gt=0, le=1)
+    """The accuracy to reach, as a fraction."""
 
 
 class KnownEnvironment(StrictModel):
-    """The same of its `environment`."""
+    """What readers rely on in `environment`, as far as it is there."""
 
     versions: dict[str, Any] | None = None
+    """Versions of libraries, by name."""
     mixed_precision: str | None = None
+    """``no``, ``fp16``, ``bf16`` or ``fp8``."""
     global_batch_size: int | None = Field(None, ge=1)
+    """Samples in a step, over all processes."""
     num_processes: int | None = Field(None, ge=1)
+    """Processes that trained."""
     measured_alone: bool | None = None
+    """Whether no other run shared its cores on purpose."""
     lr_peak: float | None = Field(None, gt=0)
+    """The highest learning rate."""
     eval_spacing: float | None = Field(None, gt=0, lt=1)
+    """How far apart evaluations near the target are at most, as a share of all steps."""
 
 
 def checked(values: dict[str, Any], *, shape: type[StrictModel]) -> dict[str, Any]:
