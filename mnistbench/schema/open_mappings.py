@@ -28,8 +28,8 @@ FreeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+:/@-]*$", ma
 """A name as users give them, such as ``org/model:tag``: of a workload, a split or a tag."""
 MetricName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+:/@-]*$", max_length=200)]
 """A name of something evaluated, such as ``val/f1:macro``."""
-PhaseName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_./:-]*$", max_length=60)]
-"""A name of a part of a run's time, in small letters."""
+PhaseName = FreeName
+"""A name of a part of a run's time."""
 
 
 def _check_named(text: str) -> str:
@@ -95,14 +95,14 @@ class KnownEnvironment(StrictModel):
     """How far apart evaluations near the target are at most, as a share of all steps."""
 
 
-def checked(values: dict[str, Any], *, shape: type[StrictModel]) -> dict[str, Any]:
+def checked(values: dict[str, Any], *, shape: type[StrictModel], at: str = "") -> dict[str, Any]:
     """`values`, if what `shape` tells of them is right.
 
     Raises:
-        ValueError: the first that is not, in one line.
+        ValueError: the first that is not, in one line that begins with `at`.
     """
     try:
         shape.model_validate(values, extra="ignore")
     except ValidationError as error:
-        raise ValueError(one_line(error)) from None
+        raise ValueError(at + one_line(error)) from None
     return values

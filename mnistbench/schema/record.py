@@ -196,7 +196,7 @@ class RunRecord(StrictModel):
     @model_validator(mode="after")
     def _check_config(self) -> Self:
         if not self.is_foreign:
-            checked(self.config, shape=KnownConfig)
+            checked(self.config, shape=KnownConfig, at="config: ")
             if self.eval_points and "eval_split" not in self.config:
                 raise ValueError("config: eval_split is missing, which its eval_points belong to")
         return self
