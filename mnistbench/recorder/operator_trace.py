@@ -16,7 +16,7 @@ from torch.profiler import ProfilerActivity
 from mnistbench.recorder.hooks import RunView
 from mnistbench.recorder.profilers import StepsHook, write_trace
 from mnistbench.recorder.redaction import redacted
-from mnistbench.recorder.trace_file import exported, memory_timeline, without_names
+from mnistbench.recorder.trace_file import exchange_s, exported, memory_timeline, without_names
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.insight import OperatorTime
 
@@ -33,6 +33,7 @@ class OperatorTrace(StepsHook):
 
     Attributes:
         operators: what took longest, once the steps have been made.
+        exchange_s: how long processes exchanged in a step beside computing, if any did [seconds].
     """
 
     lead_steps = 1  # the profiler's first step is slower than others
@@ -41,6 +42,7 @@ class OperatorTrace(StepsHook):
         """Watch `steps` on `device`; `config` says in what detail."""
         super().__init__(steps)
         self.operators: list[OperatorTime] = []
+        self.exchange_s: float | None = None
         self._config = config
         self._kind = "device" if device.type == "cuda" else "cpu"  # in torch's words
         self._profiler: Any = None
@@ -68,9 +70,11 @@ class OperatorTrace(StepsHook):
 
     def _keep(self, profiler: Any, watched: RunView) -> None:
         averages, by_time = profiler.key_averages(), f"self_{self._kind}_time_total"
-        self.operators[:] = _operators(averages, kind=self._kind)
+        self.operators = _operators(averages, kind=self._kind)
         table = averages.table(by_time, row_limit=_MOST_OPERATORS, max_name_column_width=60)
         trace, kinds = exported(profiler.export_chrome_trace), self._config.profile
+        if (exchanged_s := exchange_s(trace)) is not None:
+            self.exchange_s = exchanged_s / len(self.steps)
         if self._config.anonymize:
             trace, table = without_names(trace), redacted(table)
         if "torch" in kinds:

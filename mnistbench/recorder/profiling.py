@@ -17,10 +17,12 @@ from mnistbench.recorder.profilers import (
 )
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.insight import OperatorTime, Profile
+from mnistbench.schema.insight import Profile
 
 if TYPE_CHECKING:
     import torch
+
+    from mnistbench.recorder.operator_trace import OperatorTrace
 
 __all__ = ["Profilers", "check_profile", "profiled_steps", "profilers"]
 
@@ -78,13 +80,13 @@ class Profilers(NamedTuple):
         config: says what is to be profiled.
         steps: the steps that are watched, counted from 0.
         hooks: what watches them.
-        operators: what took longest in them, once they have been made.
+        trace: the one of `hooks` that is torch's profiler, if any is.
     """
 
     config: RunConfig
     steps: range = range(0)
     hooks: Sequence[StepsHook] = ()
-    operators: Sequence[OperatorTime] = ()
+    trace: OperatorTrace | None = None
 
     def profile(
         self, durations_s: Sequence[float], folder: Path, *, added: Sequence[str]
@@ -103,7 +105,7 @@ class Profilers(NamedTuple):
             end_step=self.steps.stop if self.hooks else None,
             slowdown=_slowdown(durations_s, self.steps) if self.hooks else None,
             files=sorted(str(p.relative_to(folder)) for p in folder.glob(f"{TRACES}/[!.]*")),
-            operators=list(self.operators),
+            operators=self.trace.operators if self.trace else [],
         )
 
     def error(self, *, went_on_from: int = 0) -> str | None:
@@ -121,19 +123,18 @@ class Profilers(NamedTuple):
 def profilers(config: RunConfig, steps: range, device: torch.device) -> Profilers:
     """The hooks that ``config.profile`` names, to watch `steps` on `device`."""
     hooks: list[StepsHook] = []
-    operators: Sequence[OperatorTime] = ()
+    trace = None
     if not {"torch", "memory"}.isdisjoint(config.profile):
         from mnistbench.recorder.operator_trace import OperatorTrace  # which imports torch
 
         hooks.append(trace := OperatorTrace(steps, config, device))
-        operators = trace.operators
     if "memory" in config.profile and device.type == "cuda":
         hooks.append(CudaMemory(steps))
     if "sampling" in config.profile:
         hooks.append(PythonSampling(steps))
     if "nvtx" in config.profile:
         hooks.append(NvtxRanges(steps))
-    return Profilers(config, steps, hooks, operators)
+    return Profilers(config, steps, hooks, trace)
 
 
 def _slowdown(durations_s: Sequence[float], steps: range) -> float | None:
