@@ -50,7 +50,7 @@ def build_hooks(context: RunContext, *, precision: str, steps: range) -> RunHook
     `precision` is the coarsest in which it multiplies, in MLPerf's words.
     """
     config, accelerator = context.config, context.accelerator
-    profiling = profilers(config, steps, accelerator.device)
+    profiling = profilers(config, steps, on_cuda=accelerator.device.type == "cuda")
     hooks: list[Hook] = [*profiling.hooks]
     if config.log_with:
         hooks.append(Trackers(config, accelerator))

@@ -38,13 +38,13 @@ class OperatorTrace(StepsHook):
 
     lead_steps = 1  # the profiler's first step is slower than others
 
-    def __init__(self, steps: range, config: RunConfig, device: torch.device) -> None:
-        """Watch `steps` on `device`; `config` says in what detail."""
+    def __init__(self, steps: range, config: RunConfig, *, on_cuda: bool) -> None:
+        """Watch `steps`; `config` says in what detail."""
         super().__init__(steps)
         self.operators: list[OperatorTime] = []
         self.exchange_s: float | None = None
         self._config = config
-        self._kind = "device" if device.type == "cuda" else "cpu"  # in torch's words
+        self._kind = "device" if on_cuda else "cpu"  # in torch's words
         self._profiler: Any = None
 
     @contextmanager

@@ -20,8 +20,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.insight import Profile
 
 if TYPE_CHECKING:
-    import torch
-
     from mnistbench.recorder.operator_trace import OperatorTrace
 
 __all__ = ["Profilers", "check_profile", "profiled_steps", "profilers"]
@@ -120,15 +118,15 @@ class Profilers(NamedTuple):
         return f"profile_steps: not all of {asked} were profiled"
 
 
-def profilers(config: RunConfig, steps: range, device: torch.device) -> Profilers:
-    """The hooks that ``config.profile`` names, to watch `steps` on `device`."""
+def profilers(config: RunConfig, steps: range, *, on_cuda: bool) -> Profilers:
+    """The hooks that ``config.profile`` names, to watch `steps`."""
     hooks: list[StepsHook] = []
     trace = None
     if not {"torch", "memory"}.isdisjoint(config.profile):
         from mnistbench.recorder.operator_trace import OperatorTrace  # which imports torch
 
-        hooks.append(trace := OperatorTrace(steps, config, device))
-    if "memory" in config.profile and device.type == "cuda":
+        hooks.append(trace := OperatorTrace(steps, config, on_cuda=on_cuda))
+    if "memory" in config.profile and on_cuda:
         hooks.append(CudaMemory(steps))
     if "sampling" in config.profile:
         hooks.append(PythonSampling(steps))
