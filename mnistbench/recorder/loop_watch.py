@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ from typing import Any
 from mnistbench.recorder.clock import Ledger
 from mnistbench.recorder.hooks import Hook, HookPoint, Hooks
 from mnistbench.recorder.profiling import Profilers, check_profile, profiled_steps, profilers
-from mnistbench.recorder.run_log import RunLog
+from mnistbench.recorder.run_log import Outcome, RunLog
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.record import EvalPoint
+from mnistbench.schema.insight import StepCosts
+from mnistbench.schema.record import DATA_WAIT, EvalPoint
 
 __all__ = ["LoopView", "LoopWatch"]
 
@@ -84,7 +86,8 @@ class LoopWatch:
         if wrong := next((one for one in hooks if not isinstance(one, Hook)), None):
             raise InputError(f"hooks: takes a list of hooks, not {type(wrong).__name__}")
         profiled_steps(self._asked, None)
-        check_profile(self._asked, on_cuda=_on_cuda())
+        torch = sys.modules.get("torch")
+        check_profile(self._asked, on_cuda=torch is not None and torch.cuda.is_available())
         self._added, self._diagnoses = list(hooks), diagnose
         self._hooks, self._profilers = Hooks([]), Profilers(self._asked)
         self._entered = ExitStack()
@@ -97,7 +100,9 @@ class LoopWatch:
             kinds = dict.fromkeys((*asked.profile, "torch"))  # which sees exchanges
             asked = asked.model_copy(update={"profile": tuple(kinds)})
         if asked.profile and view.is_main_process:
-            self._profilers = profilers(asked, profiled_steps(asked, None), on_cuda=_on_cuda())
+            torch, steps = sys.modules.get("torch"), profiled_steps(asked, None)
+            on_cuda = torch is not None and torch.cuda.is_initialized()
+            self._profilers = profilers(asked, steps, on_cuda=on_cuda)
         self._view, self._hooks = view, Hooks([*self._profilers.hooks, *self._added])
         self._entered.enter_context(self._hooks.around("run", view))
 
@@ -127,7 +132,7 @@ class LoopWatch:
             log.timer.resume()
 
     def end(self, *raised: Any) -> None:
-        """Leave what surrounds the run, at its end or at what was `raised`, as ``__exit__`` has it."""
+        """Leave what surrounds the run, at its end or at what was `raised` (as ``__exit__``)."""
         self._entered.__exit__(*raised)
 
     def note(self, outcome: Outcome, durations_s: Sequence[float]) -> None:
@@ -149,9 +154,3 @@ class LoopWatch:
                 communication_s=trace and trace.exchange_s,
                 num_steps=num_steps,
             )
-
-
-def _on_cuda() -> bool:
-    """Whether torch is there, and has a GPU that the process uses."""
-    torch = sys.modules.get("torch")
-    return torch is not None and bool(torch.cuda.is_initialized())
