@@ -151,6 +151,6 @@ class LoopWatch:
             outcome.step_costs = StepCosts(
                 step_s=self._view.ledger.train_s() / num_steps,
                 loader_s=self._view.ledger.spent_s(DATA_WAIT) / num_steps,
-                communication_s=trace and trace.exchange_s,
+                communication_s=trace.exchange_s if trace else None,
                 num_steps=num_steps,
             )
