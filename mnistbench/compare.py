@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -19,8 +20,8 @@ from mnistbench.analysis.comparison import (
     compare_sets,
     default_metrics,
 )
+from mnistbench.analysis.free_metrics import check_name, metric_named
 from mnistbench.analysis.gates import Gate, Outcome, gated, judge, parse_gate
-from mnistbench.analysis.metrics import MetricName
 from mnistbench.analysis.number_text import numbered
 from mnistbench.analysis.pairing import against_first, side_labels
 from mnistbench.analysis.rows import Comparison
@@ -189,9 +190,25 @@ def _benchmarks(path: Path) -> BenchmarkFile | None:
 
 def _metrics(
     sides: Sequence[Sequence[RunRecord]], flags: CompareFlags, gates: Sequence[Gate]
-) -> tuple[MetricName, ...]:
+) -> tuple[str, ...]:
+    runs = [record for side in sides for record in side]
+    _check_metrics(flags, gates, partial(metric_named, records=runs))
     names = flags.metrics or default_metrics(*sides, target_accuracy=flags.target_accuracy)
     return (*names, *(gate.metric for gate in gates))
+
+
+def _check_metrics(
+    flags: CompareFlags, gates: Sequence[Gate], check: Callable[..., object] = check_name
+) -> None:
+    for name in flags.metrics:
+        check(name)
+    for gate in gates:
+        check(gate.metric, field="fail_if")
+
+
+def _settling(sides: Sequence[Sequence[RunRecord]], flags: CompareFlags) -> str:
+    """The metric that ends runs in turn: the first."""
+    return (flags.metrics or default_metrics(*sides))[0]
 
 
 def _run_in_turn(
@@ -200,7 +217,8 @@ def _run_in_turn(
     from mnistbench.launch.interleave import check_turns, run_interleaved
     from mnistbench.launch.runs import RunFailedError
 
-    metric: MetricName = flags.metrics[0] if flags.metrics else "samples_per_s"
+    if not (flags.commands or flags.command):  # our own loop evaluates what is known before
+        _check_metrics(flags, gates)
     if "duration_s" in {*flags.metrics, *(gate.metric for gate in gates)}:
         raise InputError("metrics: duration_s is what benchmark files hold; runs have wall_s")
     minutes = 10.0 if flags.max_minutes is None else flags.max_minutes
@@ -214,7 +232,7 @@ def _run_in_turn(
     def why_to_end(sides: Sequence[Sequence[RunRecord]]) -> str | None:
         return settled(
             against_first(sides, labels),
-            metric=metric,
+            metric=_settling(sides, flags),
             min_effect=flags.min_effect,
             target_accuracy=flags.target_accuracy,
             force=flags.force,
@@ -245,7 +263,7 @@ def _run_in_turn(
         target_accuracy=flags.target_accuracy,
         force=flags.force,
     )
-    found = after_looks(found, metric)
+    found = after_looks(found, _settling(sides, flags))
     ended = why_to_end(sides) or f"not settled within {minutes:g} min"
     found = replace(found, notes=(ended, *found.notes))
     return between(found, names, sources)

@@ -14,6 +14,7 @@ from mnistbench.analysis.number_text import numbered
 from mnistbench.flags import POSITIONAL, REPEATED, CommandFlags, Fraction
 from mnistbench.output.comparison_table import ComparisonFormat
 from mnistbench.schema.escaping import brief
+from mnistbench.schema.open_mappings import MetricName as EvaluatedName
 
 __all__ = ["CompareFlags", "short_names"]
 
@@ -49,9 +50,9 @@ class CompareFlags(CommandFlags):
     """Give verdicts even if hardware or data differ, or a side lacks some configurations."""
     strict: bool = False
     """Exit with status 2 if a record in a folder cannot be read; otherwise it is left out."""
-    metrics: tuple[MetricName, ...] = ()
-    """Metrics to compare. Default: samples_per_s, time_to_accuracy_s (if a target is set),
-    test_accuracy."""
+    metrics: tuple[MetricName | EvaluatedName, ...] = ()
+    """Metrics to compare; also any that the runs evaluated, by its name. Default: samples_per_s,
+    time_to_accuracy_s (if a target is set), test_accuracy."""
     target_accuracy: Fraction | None = None
     """Accuracy to time the runs to [fraction]. Default: that of each run."""
     fail_if: Annotated[tuple[str, ...], REPEATED] = ()
