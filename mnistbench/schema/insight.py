@@ -5,14 +5,14 @@ Durations are in seconds, utilisations fractions; what could not be read is ``No
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
 from mnistbench.schema.names import ProfileKind
 from mnistbench.schema.strict_model import StrictModel
 
-__all__ = ["Ceilings", "OperatorTime", "Profile", "StepCosts", "Telemetry"]
+__all__ = ["Ceilings", "OperatorTime", "Profile", "StepCosts", "StepWork", "Telemetry"]
 
 _Text = Annotated[str, Field(max_length=300)]
 _Count = Annotated[int, Field(ge=0)]
@@ -105,7 +105,11 @@ class Ceilings(StrictModel):
 
 
 class StepCosts(StrictModel):
-    """What a full step is made of, found out after training: medians over steps."""
+    """What a full step is made of, found out after training: medians over steps.
+
+    Of a loop that is not ours they are means over the steps that it made, and of the work itself
+    nothing is known.
+    """
 
     step_s: _Rate
     """All of it [seconds]."""
@@ -116,15 +120,32 @@ class StepCosts(StrictModel):
     overhead_s: _Amount | None = None
     """What a step of two samples per process takes beyond its own `arithmetic_s` and `traffic_s`:
     calls, whatever the batch; ``None`` where such a step cannot be run [seconds]."""
-    arithmetic_s: _Amount
+    arithmetic_s: _Amount | None = None
     """The least that operators bound by arithmetic could take, at the ceilings [seconds]."""
-    traffic_s: _Amount
+    traffic_s: _Amount | None = None
     """The least that the others could, bound by memory [seconds]."""
-    flops: _Count
+    flops: _Count | None = None
     """Floating-point operations of a step on one process, by torch's counter."""
-    traffic_bytes: _Count
+    traffic_bytes: _Count | None = None
     """What its operators read and write on one process, each by itself [bytes]."""
-    ceilings: Ceilings
+    ceilings: Ceilings | None = None
     """The ceilings of the main process's machine."""
     num_steps: Annotated[int, Field(ge=1)]
     """Steps that were timed."""
+
+    @property
+    def work(self) -> StepWork | None:
+        """What is known of the work itself, if anything is."""
+        known = (self.arithmetic_s, self.traffic_s, self.flops, self.traffic_bytes, self.ceilings)
+        return None if None in known else StepWork(self.step_s, *known)  # type: ignore[arg-type]
+
+
+class StepWork(NamedTuple):
+    """The work of a step, as `StepCosts` has it, where it is known."""
+
+    step_s: float
+    arithmetic_s: float
+    traffic_s: float
+    flops: int
+    traffic_bytes: int
+    ceilings: Ceilings

@@ -24,7 +24,7 @@ __all__ = [
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 Name = Annotated[str, Field(pattern=_NAME, max_length=200)]
 """A name as this package gives them: no markup, no path, nothing that a terminal obeys."""
-FreeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+:/@-]*$", max_length=200)]
+FreeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9 ,._+:/@-]*$", max_length=200)]
 """A name as users give them, such as ``org/model:tag``: of a workload, a split or a tag."""
 MetricName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+:/@-]*$", max_length=200)]
 """A name of something evaluated, such as ``val/f1:macro``."""
