@@ -278,16 +278,13 @@ def _sides(
         scripts = [Script.parse(text, flag="commands") for text in flags.commands]
         return [ScriptSide(name=x, script=its) for x, its in zip(labels, scripts, strict=True)]
     if flags.revisions:
-        from mnistbench.launch import revisions
+        from mnistbench.launch import revisions, script_revisions
 
         at = [*zip(flags.revisions, labels, strict=True)]
         if flags.command is not None:
-            return revisions.script_sides(at, command=flags.command, checkouts=work_dir)
-        here = Path.cwd()
-        return [
-            revisions.side_at(x, name=name, arguments=train_flags, repository=here)
-            for x, name in at
-        ]
+            return script_revisions.script_sides(at, command=flags.command, checkouts=work_dir)
+        side = partial(revisions.side_at, arguments=train_flags, repository=Path.cwd())
+        return [side(revision, name=name) for revision, name in at]
     from mnistbench.launch.replay import arguments_of
     from mnistbench.launch.runs import TrainSide
 

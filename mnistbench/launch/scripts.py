@@ -16,7 +16,7 @@ from pathlib import Path
 from string import Formatter
 
 from mnistbench.launch.children import Child, wait_for
-from mnistbench.launch.runs import RunFailedError, why_ended
+from mnistbench.launch.runs import RunFailedError, last_words, why_ended
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import load_record, search
@@ -38,6 +38,7 @@ SEED = "MNISTBENCH_SEED"
 _QUOTED = re.compile(r"""\\.|'[^']*'|"(?:\\.|[^"\\])*\"""", re.DOTALL)
 _OF_A_SHELL = re.compile(r"&&|\|\||[0-9]*[<>]{1,2}(?:&[0-9])?|[|;&*]|`|\$[\w{(]\w*|(?<!\S)~\S*")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
+_PYTHON = re.compile(r"python[0-9.]*")
 _NO_PACKAGE = "No module named 'mnistbench'"
 
 
@@ -106,20 +107,21 @@ class Script:
         return [word.format_map(values) for word in self.words]
 
     def check_program(self, work_dir: Path | None = None, *, flag: str = "command") -> None:
-        """Check, without a run, that the program is there.
+        """Check, without a run, that its program is there, and a file that Python is to run.
 
         Raises:
             InputError: it is not, or cannot be executed.
         """
-        name = self.words[0]
-        path = (work_dir or Path()) / name
-        if shutil.which(str(path.absolute()) if "/" in name else name):
-            return
-        why = "no such program; give its path, or activate its environment"
-        if path.is_file():
-            mend = f"write python {name}" if name.endswith(".py") else f"chmod +x {name}"
-            why = f"is no program; {mend}"
-        raise InputError(f"{flag}: {name}: {why}")
+        here, (name, *others) = work_dir or Path(), self.words
+        if not shutil.which(str((here / name).absolute()) if "/" in name else name):
+            why = "no such program; give its path, or activate its environment"
+            if (here / name).is_file():
+                mend = f'"python {name}", in quotes' if name.endswith(".py") else f"chmod +x {name}"
+                why = f"is no program; write {mend}"
+            raise InputError(f"{flag}: {name}: {why}")
+        file = others[0] if others and _PYTHON.fullmatch(Path(name).name) else ""
+        if file.endswith(".py") and "{" not in file and not (here / file).is_file():
+            raise InputError(f"{flag}: {file}: does not exist" + f" in {work_dir}" * bool(work_dir))
 
 
 def start_script(
@@ -167,8 +169,12 @@ def record_left(script: Script, child: Child, *, folder: Path) -> RunRecord:
     if found:
         record = load_record(found[0])
         if record.status == "completed" and child.status:
-            why = why_ended(child, what="script")
-            raise RunFailedError(f"failed after its record ({why}): {found[0]}")
+            said = last_words(child.said)
+            raise RunFailedError(
+                f"failed after its record, with exit status {child.status}"
+                + f" ({said})" * bool(said)
+                + f": {found[0]}"
+            )
         return record
     if child.status == 0:
         raise InputError(
