@@ -54,7 +54,7 @@ def group_runs(
 
 def identify(group: Sequence[RunRecord]) -> dict[str, Any]:
     """What was run, which runs it was, and how many epochs they trained if all trained as many."""
-    first, epochs = group[0], {run.num_epochs for run in counted(group)}
+    first, epochs = group[0], {_epochs(run) for run in counted(group)}
     data, environment = first.dataset, first.environment
     config = {} if first.is_foreign else first.config  # which may have any keys
     probed = [record for record in group if record.canary]
@@ -126,7 +126,8 @@ def differences(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     named = _named(groups)
     apart = _apart(named)
     return [
-        ", ".join(f"{k} {setting_text(its.get(k))}" for k in apart[name]) for name, its in named
+        ", ".join(brief(f"{k} {setting_text(its.get(k))}", _LONGEST) for k in apart[name])
+        for name, its in named
     ]
 
 
@@ -176,6 +177,11 @@ def run_name(record: RunRecord) -> str:
     return ", ".join(told) or "not named"
 
 
+def _epochs(run: RunRecord) -> float | None:
+    """Epochs that were trained; a loop that is not ours need not tell."""
+    return None if run.is_foreign and not run.num_epochs else run.num_epochs
+
+
 def _quotient(part: Any, whole: Any) -> float | None:
     known = isinstance(part, int | float) and isinstance(whole, int | float) and whole > 0
     return finite(part / whole) if known else None
@@ -220,5 +226,6 @@ def _hardware(record: RunRecord) -> str:
     device = environment.get("device_type", "unknown")
     if device != "cpu":
         return f"{environment.get('device_name', device)} × {environment.get('num_processes', 1)}"
-    threads = f" × {environment.get('num_threads')} threads"
-    return f"{device} × {environment.get('num_processes', 1)}{threads}"
+    threads = environment.get("num_threads")
+    told = "" if threads is None else f" × {threads} threads"
+    return f"{device} × {environment.get('num_processes', 1)}{told}"
