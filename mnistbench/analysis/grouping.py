@@ -9,7 +9,7 @@ from typing import Any
 
 from mnistbench.analysis.differences import CODE, SHOWN, identity, is_source
 from mnistbench.analysis.metrics import METRICS, Level
-from mnistbench.analysis.number_text import numbered, setting_text, told_apart
+from mnistbench.analysis.number_text import NOT_MEASURED, numbered, setting_text, told_apart
 from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.analysis.stability import (
     is_profiled,
@@ -217,8 +217,12 @@ def _key(record: RunRecord, *, across_commits: bool) -> str:
 
 def _hardware(record: RunRecord) -> str:
     environment = record.environment
-    device = environment.get("device_type", "unknown")
+    device = str(environment.get("device_type", NOT_MEASURED if record.is_foreign else "unknown"))
+    if device == NOT_MEASURED:
+        return device
+    count = environment.get("num_processes", 1)
     if device != "cpu":
-        return f"{environment.get('device_name', device)} × {environment.get('num_processes', 1)}"
-    threads = f" × {environment.get('num_threads')} threads"
-    return f"{device} × {environment.get('num_processes', 1)}{threads}"
+        return f"{environment.get('device_name', device)} × {count}"
+    threads = environment.get("num_threads")
+    untold = threads is None and record.is_foreign
+    return f"{device} × {count}" + ("" if untold else f" × {threads} threads")

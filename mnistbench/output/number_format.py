@@ -75,7 +75,7 @@ def run_cells(
         "samples/s": marked(figure("samples_per_s")),
         "data wait %": wait_text(counted(group)),
         "epochs": count(row["epochs"]) if row["epochs"] else NOT_MEASURED,
-        **{name + metric.unit: figure(name, metric) for name, metric in metrics.items()},
+        **{metric.label + metric.unit: figure(name, metric) for name, metric in metrics.items()},
         "val acc %": figure("val_accuracy"),
         "test acc %": figure("test_accuracy"),
         _TIME: marked(_target_text(group)),

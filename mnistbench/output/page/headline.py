@@ -61,9 +61,8 @@ def answers(subject: Subject) -> list[str]:
     said += _best(completed, f"{split}_accuracy", None, what=f"Highest {split} accuracy")
     for name, metric in [*free_metrics([row.runs for row in completed]).items()][:1]:
         its = [row for row in completed if metric.of(row.runs).n]
-        said += _best(
-            its, name, None, what=f"{'Highest' if metric.higher_is_better else 'Lowest'} {name}"
-        )
+        end = "Highest" if metric.higher_is_better else "Lowest"
+        said += _best(its, name, None, what=f"{end} {metric.label}")
     return said
 
 
