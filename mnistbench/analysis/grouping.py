@@ -9,7 +9,7 @@ from typing import Any
 
 from mnistbench.analysis.differences import CODE, SHOWN, identity, is_source
 from mnistbench.analysis.metrics import METRICS, Level
-from mnistbench.analysis.number_text import numbered, setting_text, told_apart
+from mnistbench.analysis.number_text import NOT_MEASURED, numbered, setting_text, told_apart
 from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.analysis.stability import (
     is_profiled,
@@ -54,7 +54,7 @@ def group_runs(
 
 def identify(group: Sequence[RunRecord]) -> dict[str, Any]:
     """What was run, which runs it was, and how many epochs they trained if all trained as many."""
-    first, epochs = group[0], {_epochs(run) for run in counted(group)}
+    first, epochs = group[0], {run.num_epochs for run in counted(group)}
     data, environment = first.dataset, first.environment
     config = {} if first.is_foreign else first.config  # which may have any keys
     probed = [record for record in group if record.canary]
@@ -126,8 +126,7 @@ def differences(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     named = _named(groups)
     apart = _apart(named)
     return [
-        ", ".join(brief(f"{k} {setting_text(its.get(k))}", _LONGEST) for k in apart[name])
-        for name, its in named
+        ", ".join(f"{k} {setting_text(its.get(k))}" for k in apart[name]) for name, its in named
     ]
 
 
@@ -177,11 +176,6 @@ def run_name(record: RunRecord) -> str:
     return ", ".join(told) or "not named"
 
 
-def _epochs(run: RunRecord) -> float | None:
-    """Epochs that were trained; a loop that is not ours need not tell."""
-    return None if run.is_foreign and not run.num_epochs else run.num_epochs
-
-
 def _quotient(part: Any, whole: Any) -> float | None:
     known = isinstance(part, int | float) and isinstance(whole, int | float) and whole > 0
     return finite(part / whole) if known else None
@@ -223,9 +217,12 @@ def _key(record: RunRecord, *, across_commits: bool) -> str:
 
 def _hardware(record: RunRecord) -> str:
     environment = record.environment
-    device = environment.get("device_type", "unknown")
+    device = str(environment.get("device_type", NOT_MEASURED if record.is_foreign else "unknown"))
+    if device == NOT_MEASURED:
+        return device
+    count = environment.get("num_processes", 1)
     if device != "cpu":
-        return f"{environment.get('device_name', device)} × {environment.get('num_processes', 1)}"
+        return f"{environment.get('device_name', device)} × {count}"
     threads = environment.get("num_threads")
-    told = "" if threads is None else f" × {threads} threads"
-    return f"{device} × {environment.get('num_processes', 1)}{told}"
+    untold = threads is None and record.is_foreign
+    return f"{device} × {count}" + ("" if untold else f" × {threads} threads")

@@ -35,6 +35,7 @@ __all__ = [
     "target_cells",
     "target_notes",
     "told_columns",
+    "wait_text",
     "with_target_in_head",
 ]
 
@@ -72,9 +73,9 @@ def run_cells(
         "precision": row["precision"] or NOT_MEASURED,
         "loop": row["loop"] or NOT_MEASURED,
         "samples/s": marked(figure("samples_per_s")),
-        "data wait %": _wait_text(counted(group)),
+        "data wait %": wait_text(counted(group)),
         "epochs": count(row["epochs"]) if row["epochs"] else NOT_MEASURED,
-        **{name + metric.unit: figure(name, metric) for name, metric in metrics.items()},
+        **{metric.label + metric.unit: figure(name, metric) for name, metric in metrics.items()},
         "val acc %": figure("val_accuracy"),
         "test acc %": figure("test_accuracy"),
         _TIME: marked(_target_text(group)),
@@ -227,7 +228,8 @@ def notes(groups: Sequence[Sequence[RunRecord]], references: Sequence[ReferenceC
     return list(dict.fromkeys(lines))
 
 
-def _wait_text(runs: Sequence[RunRecord]) -> str:
+def wait_text(runs: Sequence[RunRecord]) -> str:
+    """The mean share of training that `runs` waited for their loader [%], if that was measured."""
     shares = [share for run in runs if (share := data_wait_share(run)) is not None]
     return f"{100 * fmean(shares):.0f}" if shares else NOT_MEASURED
 

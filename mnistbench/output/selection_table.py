@@ -51,7 +51,7 @@ def render_selection(
     if table_format == "json":
         choice = _choice(chosen) | {"rows": _export(chosen), "notes": notes}
         return json.dumps(choice, indent=1, allow_nan=False)
-    names = name_columns([candidate.runs for candidate in chosen.candidates])
+    names = name_columns([c.runs for c in chosen.candidates], taken=("n", "status"))
     told = zip(chosen.candidates, names, strict=True)
     rows = unexpected([name | _cells(candidate, chosen) for candidate, name in told])
     screen = screen.in_format(table_format)

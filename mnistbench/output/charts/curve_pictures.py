@@ -1,26 +1,33 @@
-"""Accuracy and loss by epoch: one panel for a few groups, or one for each."""
+"""What was evaluated, and the training loss, by epoch: a panel for few groups, or one for each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from operator import sub
 from statistics import median
+from types import MappingProxyType
 from typing import NamedTuple
 
 from mnistbench.analysis.grouping import group_labels, group_runs
+from mnistbench.analysis.number_text import goal
 from mnistbench.analysis.repeats import counted, one_per_seed
+from mnistbench.analysis.reported_metrics import free_metrics
 from mnistbench.output.charts.curves import (
     Curve,
-    accuracy_curve,
+    evaluated_curve,
     lines_of,
     loss_curve,
+    shared_axis,
     thinned,
 )
 from mnistbench.output.charts.picture import Key, Line, Panel, Picture, Scale, axis_over
 from mnistbench.output.charts.shapes import FEW
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
+from mnistbench.schema.target import is_lower_better
 
 __all__ = ["curve_pictures", "curves_together"]
 
@@ -44,13 +51,23 @@ _BY_ERROR = "The axis is logarithmic in the error, 100 % less the accuracy."
 
 
 class _Quantity(NamedTuple):
-    """What is drawn against epochs."""
+    """What is drawn against epochs, or steps where not all loops count epochs.
+
+    `form` is of the values at the ends of lines, if they are told, `goals` are targets of it.
+    """
 
     name: str
-    title: str
+    by: str
     label: str
     scale: Scale
     read: Callable[[RunRecord], Curve]
+    form: str = ""
+    goals: Mapping[float, str] = MappingProxyType({})
+
+    @property
+    def title(self) -> str:
+        """Such as ``val accuracy by epoch``."""
+        return f"{self.label.removesuffix(' (%)')} by {self.by}"
 
 
 class _Row(NamedTuple):
@@ -74,18 +91,36 @@ class _Course(NamedTuple):
         return median(values[-1] for _, values in self.curves)
 
 
-def _quantities(groups: Sequence[Sequence[RunRecord]]) -> tuple[_Quantity, _Quantity]:
-    """Accuracy, on the split that the runs were evaluated on, and training loss."""
-    splits = {str(record.config.get("eval_split")) for group in groups for record in group}
-    accuracy = f"{' / '.join(sorted(splits))} accuracy"
-    return (
-        _Quantity("accuracy", f"{accuracy} by epoch", f"{accuracy} (%)", "error", accuracy_curve),
-        _Quantity("loss", "training loss by epoch", "training loss", "log", loss_curve),
-    )
+def _quantities(groups: Sequence[Sequence[RunRecord]]) -> list[_Quantity]:
+    """Accuracy and what else loops evaluated, on the split that steers, and training loss."""
+    runs = [record for group in groups for record in group]
+    by = shared_axis(runs)
+    metrics = free_metrics(groups)
+    evaluated = {name: _evaluated(name, runs, by) for name in ("accuracy", *metrics)}
+    loss = _Quantity("loss", by, "training loss", "log", partial(loss_curve, by=by))
+    if "loss" in evaluated and any(run.train_points for run in runs):
+        loss = loss._replace(name="training-loss")
+    return [*evaluated.values(), loss]
+
+
+def _evaluated(metric: str, runs: Sequence[RunRecord], by: str) -> _Quantity:
+    read = partial(evaluated_curve, metric=metric, by=by)
+    its = [run for run in runs if read(run)[0]] or runs
+    splits = " / ".join(sorted({run.eval_split or "?" for run in its}))
+    told = [run.target for run in its if run.is_foreign and run.target]
+    goals = {t.value: goal(t) for t in told if t.metric == metric}
+    if metric == "accuracy":
+        goals = {100 * value: text for value, text in goals.items()}
+        label = f"{splits} accuracy (%)"
+        return _Quantity("accuracy", by, label, "error", read, "{:.2f} %", goals)
+    values = [value for run in its for value in read(run)[1]]
+    scale: Scale = "log" if is_lower_better(metric) and min(values, default=0) > 0 else "linear"
+    name = re.sub(r"[^A-Za-z0-9]+", "-", metric).strip("-") or "metric"
+    return _Quantity(name, by, f"{splits} {metric}", scale, read, "{:.4g}", goals)
 
 
 def curve_pictures(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) -> list[Picture]:
-    """Pictures of accuracy and of training loss of the `groups` called `names`.
+    """Pictures of what the `groups` called `names` evaluated, and of their training loss.
 
     Up to seven groups are drawn together; more get a panel each, those of one recipe or model in a
     picture of their own where there are few of these.
@@ -105,7 +140,7 @@ def curve_pictures(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) 
 
 
 def curves_together(records: Sequence[RunRecord], *, accuracy_only: bool = False) -> Picture:
-    """Accuracy by epoch and, unless `accuracy_only`, training loss, each in one panel.
+    """What was evaluated and, unless `accuracy_only`, training loss, each in one panel.
 
     More than seven lines are told apart by dashes and markers as well; of more than 48 those that
     end highest are drawn.
@@ -117,13 +152,16 @@ def curves_together(records: Sequence[RunRecord], *, accuracy_only: bool = False
     if not groups:
         raise InputError("no run with an evaluation to draw")
     rows, note = _highest(groups, group_labels(groups))
-    shown = _quantities(groups)[: 1 if accuracy_only else 2]
-    drawn = [_courses(quantity, rows) for quantity in shown]
-    panels = list(map(_panel, shown, drawn))
-    epochs = [end for panel in panels for end in (panel.x.low, panel.x.high)]
-    x = axis_over(f"epoch. {note}" if note else "epoch", epochs, at_most=10, whole=True)
+    courses = [(quantity, _courses(quantity, rows)) for quantity in _quantities(groups)]
+    found = [(quantity, drawn) for quantity, drawn in courses if drawn]
+    if not found:
+        raise InputError("no run with an evaluation to draw")
+    panels = [_panel(*one) for one in found[: 1 if accuracy_only else None]]
+    places = [end for panel in panels for end in (panel.x.low, panel.x.high)]
+    by = found[0][0].by
+    x = axis_over(f"{by}. {note}" if note else by, places, at_most=10, whole=True)
     panels = [replace(panel, x=x) for panel in panels]
-    keys = _keys(shown[0], drawn[0], ends=" ends at ")
+    keys = _keys(*found[0], ends=" ends at ")
     return Picture(name="curves", title="", caption="", alt="", panels=panels, keys=keys)
 
 
@@ -138,8 +176,8 @@ def _highest(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) -> tup
     ]
     if len(rows) <= _MOST_LINES:
         return rows, ""
-    accuracy, _ = _quantities(groups)
-    ends = {course.row.place: course.end for course in _courses(accuracy, rows)}
+    first, *_ = _quantities(groups)
+    ends = {course.row.place: course.end for course in _courses(first, rows)}
     ranked = sorted(rows, key=lambda row: -ends.get(row.place, 0.0))[:_MOST_LINES]
     note = f"The {_MOST_LINES} rows that end highest, of {len(rows)}."
     return sorted(ranked, key=lambda row: row.place), note
@@ -185,10 +223,15 @@ def _panel(quantity: _Quantity, drawn: Sequence[_Course], *, small: bool = False
     lines.sort(key=lambda line: min(map(sub, line.low, line.high), default=0.0))  # wide bands below
     values = [y for line in lines for y in (*line.ys, *line.low, *line.high)]
     across, up = (4, 5) if small else (8, 9)
-    epochs = [x for line in lines for x in line.xs]
+    places = [x for line in lines for x in line.xs]
+    ends = [min(places), max(places)]
+    lines += [
+        Line(xs=ends, ys=[y, y], kind="dashed", told=f"target: {text}")
+        for y, text in quantity.goals.items()
+    ]
     return Panel(
-        x=axis_over("epoch", epochs, at_most=across, whole=True),
-        y=axis_over(quantity.label, values, scale=quantity.scale, at_most=up),
+        x=axis_over(quantity.by, places, at_most=across, whole=True),
+        y=axis_over(quantity.label, [*values, *quantity.goals], scale=quantity.scale, at_most=up),
         marks=lines,
     )
 
@@ -202,10 +245,10 @@ def _lines(course: _Course, *, small: bool) -> list[Line]:
 
 
 def _keys(quantity: _Quantity, drawn: Sequence[_Course], *, ends: str = ": ") -> list[Key]:
-    """The legend: names, and those of accuracies with where they end."""
+    """The legend: names, and those of what was evaluated with where they end."""
     return [
         Key(
-            text=row.called + (f"{ends}{course.end:.2f} %" if quantity.scale == "error" else ""),
+            text=row.called + (ends + quantity.form.format(course.end) if quantity.form else ""),
             row=row.name,
             look=row.place,
         )
@@ -217,14 +260,14 @@ def _keys(quantity: _Quantity, drawn: Sequence[_Course], *, ends: str = ": ") ->
 def _apart(panel: Panel, drawn: Sequence[_Course]) -> list[Panel]:
     """A panel for each row, with the axes of the `panel` of all."""
     return [
-        replace(panel, marks=[m for m in panel.marks if m.row == row.name], title=row.called)
+        replace(panel, marks=[m for m in panel.marks if m.row in {row.name, ""}], title=row.called)
         for row, _ in drawn
     ]
 
 
 def _behind(panel: Panel) -> list[Line]:
     """The first line of each row, pale."""
-    first = {mark.row: mark for mark in reversed(panel.marks) if isinstance(mark, Line)}
+    first = {m.row: m for m in reversed(panel.marks) if isinstance(m, Line) and m.row}
     thin = [(row, thinned((list(m.xs), list(m.ys)), _PALE_POINTS)) for row, m in first.items()]
     return [Line(xs=xs, ys=ys, row=row, kind="pale") for row, (xs, ys) in thin]
 
@@ -243,13 +286,16 @@ def _notes(quantity: _Quantity, drawn: Sequence[_Course], panel: Panel) -> Itera
         yield _THIN
     if quantity.scale == "error":
         yield _BY_ERROR
-        if len(drawn) <= FEW:
-            yield "Behind each name is the accuracy at its end."
+    if quantity.goals:
+        yield f"The dashed line is the target: {', '.join(quantity.goals.values())}."
+    if quantity.form and len(drawn) <= FEW:
+        what = "accuracy" if quantity.scale == "error" else "value"
+        yield f"Behind each name is the {what} at its end."
 
 
 def _ends(quantity: _Quantity, drawn: Sequence[_Course]) -> str:
     """The lowest and highest end of the rows, for those who do not see them."""
-    if quantity.scale != "error":
+    if not quantity.form:
         return ""
-    low, high = (end(course.end for course in drawn) for end in (min, max))
-    return f" They end at {low:.2f} %" + (f" to {high:.2f} %." if high > low else ".")
+    low, high = (quantity.form.format(end(course.end for course in drawn)) for end in (min, max))
+    return f" They end at {low}" + (f" to {high}." if high != low else ".")
