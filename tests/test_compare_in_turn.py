@@ -213,6 +213,26 @@ def test_commands_run_in_turn_until_they_are_settled(scripts, capsys):
 
 
 @pytest.mark.processes
+@pytest.mark.parametrize("asked", [["--metrics", "f2"], ["--fail-if", "val_accuracy < 0.9"]])
+def test_a_metric_that_a_script_does_not_leave_is_one_line_after_a_round(asked, scripts, capsys):
+    command = f"{sys.executable} train.py 1"
+    with pytest.raises(SystemExit) as stop:
+        door.main(["--commands", command, command, "--output-dir", "new", *asked])
+    assert stop.value.code == 2
+    name = asked[1].split()[0]
+    says = f"error: side A: its record has no {name}; it has samples_per_s, train_s, wall_s, f1"
+    assert says in capsys.readouterr().err
+    assert len(find_records([scripts / "new"])) == 2
+
+
+@pytest.mark.processes
+def test_a_metric_of_the_scripts_own_is_settled_on(scripts, capsys):
+    commands = [f"{sys.executable} train.py 1 {rest}" for rest in ("", "--constant")]
+    assert door.main(["--commands", *commands, "--metrics", "val/f1", "--max-minutes", "0.05"]) == 0
+    assert "f1" in capsys.readouterr().out
+
+
+@pytest.mark.processes
 def test_a_script_that_fails_ends_the_comparison(scripts, capsys):
     with pytest.raises(SystemExit) as stop:
         door.main(["--commands", *(f"{sys.executable} train.py 1 {x}" for x in ("", "--fail"))])
