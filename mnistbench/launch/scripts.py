@@ -10,7 +10,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
@@ -244,3 +244,21 @@ class ScriptSide:
             work_dir=self.work_dir,
             environment=self.environment,
         )
+
+
+def one_sample(runs: Sequence[RunRecord]) -> Sequence[RunRecord]:
+    """`runs` of one script, under one seed where they evaluated the same, whatever each was told.
+
+    A script that does not use its seed repeats one sample of its accuracy, though not of its time.
+    """
+    curves = [
+        [(p.step, p.split, p.loss, p.accuracy, p.metrics) for p in run.eval_points] for run in runs
+    ]
+    if (
+        not runs[0].is_foreign
+        or len(runs) < 2
+        or not any(curves)
+        or curves.count(curves[0]) < len(curves)
+    ):
+        return runs
+    return [run.model_copy(update={"seed": runs[0].seed or 0}) for run in runs]
