@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from mnistbench.analysis.number_text import setting_text
-from mnistbench.launch.cells import Cell
+from mnistbench.launch.own_cells import RunCell
 from mnistbench.schema.component import ARGUMENTS_OF, flat_arguments, is_data_path, is_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_batch, check_known_split
@@ -79,7 +79,7 @@ def _argument_values(name: str, text: str) -> tuple[Any, ...]:
 
 def cells_of(
     axes: Mapping[str, Sequence[Any]], *, read: Callable[[Mapping[str, Any]], RunConfig]
-) -> list[Cell]:
+) -> list[RunCell]:
     """Every combination of the values of `axes` as a cell, each once, seed after seed.
 
     Seeds are the outermost loop, so that on a machine that drifts what is compared runs in turn.
@@ -95,7 +95,7 @@ def cells_of(
     num_cells = math.prod(map(len, axes.values()))
     _check_size(num_cells)
     varied = [name for name, values in axes.items() if len(values) > 1]
-    cells: dict[str, Cell] = {}
+    cells: dict[str, RunCell] = {}
     read_once: dict[tuple[str, ...], dict[str, str | None]] = {}
     for combination in itertools.product(*axes.values()):
         where = {"processes": 1, **dict(zip(axes, combination, strict=True))}
@@ -109,9 +109,9 @@ def cells_of(
         except InputError as error:
             raise InputError(_named({name: where[name] for name in varied}, error)) from None
         _check_size(num_cells * config.num_seeds)
-        base = Cell(config=config, num_processes=num_processes, **read_once[named])
+        base = RunCell(config=config, num_processes=num_processes, **read_once[named])
         cells.update((cell.id, cell) for cell in _one_per_seed(base))
-    return sorted(cells.values(), key=lambda cell: cell.config.seed)
+    return sorted(cells.values(), key=lambda cell: cell.seed)
 
 
 def _contents(config: RunConfig) -> dict[str, str | None]:
@@ -142,7 +142,7 @@ def _check_size(num_cells: int) -> None:
         raise InputError(f"the grid has {num_cells:,} cells; at most {_MOST_CELLS:,}")
 
 
-def _one_per_seed(base: Cell) -> Iterator[Cell]:
+def _one_per_seed(base: RunCell) -> Iterator[RunCell]:
     config = base.config
     for seed in range(config.seed, config.seed + config.num_seeds):
         one = RunConfig(**config.model_dump() | {"seed": seed, "num_seeds": 1})

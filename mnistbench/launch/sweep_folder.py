@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import Field
 
 from mnistbench.launch.cells import Cell
-from mnistbench.recorder.redaction import redacted, values_redacted
+from mnistbench.recorder.redaction import redacted
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable, lock_file, no_link, write_whole
 from mnistbench.schema.record import RunRecord
@@ -157,18 +157,9 @@ class SweepFolder:
         before = SweepPlan.load(path) if path.exists() else SweepPlan()
         planned = {cell.id: cell for cell in before.cells}
         for cell in cells:
-            values = values_redacted(cell.values) if cell.config.anonymize else cell.values
-            planned.setdefault(
-                cell.id,
-                PlannedCell(
-                    id=cell.id,
-                    values=values,
-                    num_processes=cell.num_processes,
-                    code=cell.code,
-                ),
-            )
+            planned.setdefault(cell.id, PlannedCell(id=cell.id, code=cell.code, **cell.planned))
         asked = dict(grid)
-        if any(cell.config.anonymize for cell in cells):
+        if any(cell.anonymize for cell in cells):
             asked = {name: redacted(text) for name, text in grid.items() if name != "data_dir"}
         grids = [*before.grids, *([asked] if asked not in before.grids else [])]
         plan = SweepPlan(grids=grids, cells=list(planned.values()))

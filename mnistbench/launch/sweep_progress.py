@@ -8,7 +8,6 @@ from typing import Any
 
 from mnistbench.launch.cells import Cell, as_text
 from mnistbench.recorder.core_use import load_now
-from mnistbench.schema.component import flat_arguments
 from mnistbench.schema.record import RunRecord
 
 __all__ = ["Progress", "duration", "names", "time_left_s"]
@@ -72,10 +71,7 @@ class Progress:
 
 def names(cells: Sequence[Cell]) -> dict[str, str]:
     """What tells each of `cells` from the others, by its id; of one alone, its slug."""
-    values = [
-        {**flat_arguments(cell.config.model_dump(mode="json")), "processes": cell.num_processes}
-        for cell in cells
-    ]
+    values = [cell.settings for cell in cells]
     known = dict.fromkeys(name for one in values for name in one)
     varying = [name for name in known if len({str(one.get(name)) for one in values}) > 1]
     return {
