@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mnistbench.launch.children import run_child
+from mnistbench.launch.children import Child, run_child
 from mnistbench.launch.commands import child_environment
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
@@ -21,12 +22,20 @@ __all__ = [
     "last_words",
     "require_code",
     "run_once",
+    "why_ended",
 ]
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 """Folder of the package that this process runs."""
 
 _COMPLAINT = "mnistbench: error: "
+_KILLED = re.compile(r"Root Cause.*traceback\s*:\s*Signal (\d+)", re.DOTALL)
+_OF_A_LAUNCHER = re.compile(
+    r"^(?:[EW]\d{4} .*/elastic/"
+    r'|Traceback .*\n(?:  .*\n)*?  File ".*(?:bin/accelerate|accelerate/commands/launch\.py)")',
+    re.MULTILINE,
+)
+"""Where what a launcher says itself begins, once a process of it has failed."""
 
 
 class RunFailedError(RuntimeError):
@@ -95,6 +104,16 @@ def last_words(said: str) -> str | None:
     complaints = [line for line in lines if line.startswith(_COMPLAINT)]
     last = (complaints or lines or [""])[-1]
     return last.removeprefix(_COMPLAINT) or None
+
+
+def why_ended(child: Child, *, what: str = "run") -> str:
+    """Why `child`, a `what` or a launcher of one, ended as it did, in one line."""
+    if killed := _KILLED.search(child.said):
+        return f"a process of the {what} was ended by signal {killed[1]}"
+    if child.status is not None and child.status < 0:
+        return f"the {what} was ended by signal {-child.status}"
+    said = last_words(_OF_A_LAUNCHER.split(child.said)[0])
+    return said or f"the {what} left no record (exit status {child.status})"
 
 
 def _train(
