@@ -12,13 +12,19 @@ from typing import Any, get_args, get_origin
 
 from mnistbench.analysis.number_text import setting_text
 from mnistbench.launch.own_cells import RunCell
-from mnistbench.schema.component import ARGUMENTS_OF, flat_arguments, is_data_path, is_reference
+from mnistbench.schema.component import (
+    ARGUMENTS_OF,
+    OWN_FIELDS,
+    flat_arguments,
+    is_data_path,
+    is_reference,
+)
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_batch, check_known_split
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import content_digest
 from mnistbench.schema.plain_yaml import yaml_value, yaml_word
-from mnistbench.schema.provenance import Component, sources_text
+from mnistbench.schema.provenance import sources_text
 from mnistbench.schema.user_code import code_of, require_code
 from mnistbench.schema.whole_number import whole_number
 
@@ -103,7 +109,7 @@ def cells_of(
         try:
             config = read(given)
             _check_cell(config, num_processes)
-            named = tuple(getattr(config, component) for component in get_args(Component))
+            named = tuple(getattr(config, component) for component in OWN_FIELDS)
             if named not in read_once:
                 read_once[named] = _contents(config)
         except InputError as error:

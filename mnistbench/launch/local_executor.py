@@ -46,9 +46,7 @@ class LocalExecutor:
 
     def _start(self, cell: Cell, folder: Path) -> None:
         own = attempt_folder(folder, cell)
-        child = cell.start(
-            own, num_threads=self._num_threads(cell), shared_cores=self._jobs > 1
-        )
+        child = cell.start(own, num_threads=self._num_threads(cell), shared_cores=self._jobs > 1)
         self._running.append((cell, child, own))
 
     def _num_threads(self, cell: Cell) -> int | None:

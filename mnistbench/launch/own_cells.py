@@ -161,9 +161,7 @@ class RunCell(Cell):
     def _command(self, arguments: list[str]) -> list[str]:
         if self.num_processes == 1:
             return [sys.executable, "-m", "mnistbench.train", *arguments]
-        launcher = torchrun_command(
-            "mnistbench.train", arguments, num_processes=self.num_processes
-        )
+        launcher = torchrun_command("mnistbench.train", arguments, num_processes=self.num_processes)
         return [sys.executable, "-m", "mnistbench.launch.tied", *launcher]
 
     def _environment(self, *, shared_cores: bool) -> Mapping[str, str]:
