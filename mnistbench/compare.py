@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -28,7 +27,7 @@ from mnistbench.analysis.rows import Comparison
 from mnistbench.analysis.settled import settled
 from mnistbench.analysis.splitting import split
 from mnistbench.cli import at_home, exit_on_input_error, say, show
-from mnistbench.compare_flags import CompareFlags
+from mnistbench.compare_flags import CompareFlags, short_names
 from mnistbench.flags import parse
 from mnistbench.output.comparison_table import gate_line, render_comparison
 from mnistbench.output.screen import Screen
@@ -52,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with exit_on_input_error(argv):
         flags, train_flags = _parse(argv)
         gates = [parse_gate(text) for text in flags.fail_if]
-        if flags.interleave or flags.revisions:
+        if flags.makes_runs:
             comparison = _run_in_turn(flags, train_flags, gates)
         else:
             comparison = _stored(flags, gates)
@@ -85,34 +84,48 @@ def _parse(argv: list[str]) -> tuple[CompareFlags, tuple[str, ...]]:
     cut = argv.index("--") if "--" in argv else len(argv)
     train_flags = tuple(argv[cut + 1 :])
     flags, _ = parse(CompareFlags, argv[:cut])
-    runs = flags.interleave or flags.revisions is not None
-    if flags.revisions and (flags.paths or flags.interleave or flags.baseline):
+    _refuse_contradictions(flags)
+    num_sides = len(flags.paths or flags.commands)
+    if num_sides < (0 if flags.revisions else 1 if flags.by else 2):
+        what = "commands" if "commands" in flags.model_fields_set else "paths (or --by KEY and one)"
+        raise InputError(f"compare: takes two or more {what}, not {num_sides}; see --help")
+    if train_flags and (flags.revisions is None or flags.command):
         raise InputError(
-            "revisions: are run in place of A and B; leave paths, --interleave and --baseline out"
+            "flags after -- are for --revisions without --command; other sides have theirs"
         )
-    for name in ("by", "strict"):
-        if getattr(flags, name) and runs:
-            raise InputError(f"{name}: is for stored records; leave it out where runs are made")
-    if len(flags.paths) < (0 if flags.revisions else 1 if flags.by else 2):
-        raise InputError(
-            f"compare: takes two or more paths (or --by KEY and one), not {len(flags.paths)}; "
-            "see --help"
-        )
-    if train_flags and not flags.revisions:
-        raise InputError("flags after -- are for --revisions; paths have their own")
     _refuse_set_here(train_flags)
-    for name in ("max_minutes", "min_effect", "output_dir", "seed"):
-        if getattr(flags, name) is not None and not runs:
-            raise InputError(f"{name}: has no effect without --interleave or --revisions")
-    return flags.model_copy(update={"paths": _paths(flags)}), train_flags
+    return _baseline_first(flags), train_flags
 
 
-def _paths(flags: CompareFlags) -> tuple[Path, ...]:
-    """The paths, that of the baseline first."""
+def _refuse_contradictions(flags: CompareFlags) -> None:
+    given = [name for name in flags.given if getattr(flags, name) is not False]
+    others = ("paths", "interleave", "commands", "baseline")
+    if flags.revisions and (unfit := [name for name in others if name in given]):
+        raise InputError(f"revisions: are all that is run; leave out {' and '.join(unfit)}")
+    if flags.commands and (unfit := [name for name in others[:2] if name in given]):
+        raise InputError(f"commands: are all that is run; leave out {' and '.join(unfit)}")
+    if flags.command is not None and not flags.revisions:
+        raise InputError("command: is what --revisions runs; --commands runs two or more in turn")
+    for name in given:
+        if name in {"by", "strict"} and flags.makes_runs:
+            raise InputError(f"{name}: is for stored records; leave it out where runs are made")
+        if name in {"max_minutes", "min_effect", "output_dir", "seed"} and not flags.makes_runs:
+            raise InputError(
+                f"{name}: has no effect without --interleave, --commands or --revisions"
+            )
+
+
+def _baseline_first(flags: CompareFlags) -> CompareFlags:
+    """`flags`, with the path or the command first that is to be the baseline."""
     if flags.baseline is None or flags.by is not None:
-        return flags.paths
+        return flags
+    if flags.commands:
+        known = [*zip(short_names(flags.commands), flags.commands, strict=True)]
+        commands = baseline_first(flags.commands, known, flags.baseline)
+        return flags.model_copy(update={"commands": tuple(commands)})
     known = [*zip(path_names(flags.paths), map(os.path.realpath, flags.paths), strict=True)]
-    return tuple(baseline_first(flags.paths, known, flags.baseline))
+    paths = baseline_first(flags.paths, known, flags.baseline)
+    return flags.model_copy(update={"paths": tuple(paths)})
 
 
 def _refuse_set_here(train_flags: Sequence[str]) -> None:
@@ -194,7 +207,8 @@ def _run_in_turn(
     began = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     output_dir = at_home("output_dir", flags.output_dir or Path("runs/compare") / began)
     check_turns(output_dir, minutes)
-    names = flags.revisions or numbered(path_names(flags.paths))
+    sources = flags.revisions or flags.commands or flags.paths
+    names = flags.revisions or short_names(flags.commands) or numbered(path_names(flags.paths))
     labels = side_labels(names)
 
     def why_to_end(sides: Sequence[Sequence[RunRecord]]) -> str | None:
@@ -234,22 +248,33 @@ def _run_in_turn(
     found = after_looks(found, metric)
     ended = why_to_end(sides) or f"not settled within {minutes:g} min"
     found = replace(found, notes=(ended, *found.notes))
-    return between(found, names, flags.revisions or flags.paths)
+    return between(found, names, sources)
 
 
 def _sides(
     flags: CompareFlags, train_flags: tuple[str, ...], *, labels: Sequence[str], work_dir: Path
-) -> list[Side]:
-    if flags.revisions is None:
-        from mnistbench.launch.interleave import Side
-        from mnistbench.launch.replay import arguments_of
+) -> Sequence[Side]:
+    if flags.commands:
+        from mnistbench.launch.scripts import Script, ScriptSide
 
-        arguments = [arguments_of(path, work_dir=work_dir) for path in flags.paths]
-        return [Side(name=x, arguments=its) for x, its in zip(labels, arguments, strict=True)]
-    from mnistbench.launch.revisions import side_at
+        scripts = [Script.parse(text, flag="commands") for text in flags.commands]
+        return [ScriptSide(name=x, script=its) for x, its in zip(labels, scripts, strict=True)]
+    if flags.revisions:
+        from mnistbench.launch import revisions
 
-    at = partial(side_at, arguments=train_flags, repository=Path.cwd())
-    return [at(revision, name=x) for x, revision in zip(labels, flags.revisions, strict=True)]
+        at = [*zip(flags.revisions, labels, strict=True)]
+        if flags.command is not None:
+            return revisions.script_sides(at, command=flags.command, checkouts=work_dir)
+        here = Path.cwd()
+        return [
+            revisions.side_at(x, name=name, arguments=train_flags, repository=here)
+            for x, name in at
+        ]
+    from mnistbench.launch.replay import arguments_of
+    from mnistbench.launch.runs import TrainSide
+
+    arguments = [arguments_of(path, work_dir=work_dir) for path in flags.paths]
+    return [TrainSide(name=x, arguments=its) for x, its in zip(labels, arguments, strict=True)]
 
 
 if __name__ == "__main__":

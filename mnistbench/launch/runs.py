@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mnistbench.launch.children import Child, run_child
@@ -18,6 +19,7 @@ from mnistbench.schema.store import load_record
 __all__ = [
     "PACKAGE_ROOT",
     "RunFailedError",
+    "TrainSide",
     "check_arguments",
     "last_words",
     "require_code",
@@ -96,6 +98,39 @@ def check_arguments(
     status, says = _train([*arguments, "--print-config"], python=python, package_root=package_root)
     if status:
         raise RunFailedError(says or f"flags could not be checked (exit status {status})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSide:
+    """A side in turn (`mnistbench.launch.interleave`) that is a run of ``train``.
+
+    Attributes:
+        name: what messages call it.
+        arguments: flags of ``train``; seed and output folder are set for each run.
+        python: interpreter that runs it.
+        package_root: folder whose ``mnistbench`` it runs; none is that of this process.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    python: str = sys.executable
+    package_root: Path | None = None
+
+    def check(self, seed: int) -> None:
+        """Check the flags as `check_arguments` does."""
+        check_arguments(self._arguments(seed), python=self.python, package_root=self.package_root)
+
+    def run(self, seed: int, folder: Path) -> RunRecord:
+        """Run it as `run_once` does."""
+        return run_once(
+            self._arguments(seed),
+            output_dir=folder,
+            python=self.python,
+            package_root=self.package_root,
+        )
+
+    def _arguments(self, seed: int) -> list[str]:
+        return [*self.arguments, "--seed", str(seed), "--num-seeds", "1"]  # the last of a flag wins
 
 
 def last_words(said: str) -> str | None:

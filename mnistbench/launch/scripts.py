@@ -22,7 +22,15 @@ from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import load_record, search
 from mnistbench.schema.suggestions import did_you_mean
 
-__all__ = ["OUTPUT_DIR", "SEED", "Script", "record_left", "run_script", "start_script"]
+__all__ = [
+    "OUTPUT_DIR",
+    "SEED",
+    "Script",
+    "ScriptSide",
+    "record_left",
+    "run_script",
+    "start_script",
+]
 
 OUTPUT_DIR = "MNISTBENCH_OUTPUT_DIR"
 SEED = "MNISTBENCH_SEED"
@@ -199,3 +207,34 @@ def run_script(
         )
     )
     return record_left(script, child, folder=folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptSide:
+    """A side in turn (`mnistbench.launch.interleave`) that is a run of `script`.
+
+    Attributes:
+        name: what messages call it.
+        script: what is run; ``seed`` is its only placeholder.
+        work_dir: where it runs; none is this process's.
+        environment: variables in place of this process's own.
+    """
+
+    name: str
+    script: Script
+    work_dir: Path | None = None
+    environment: Mapping[str, str] | None = None
+
+    def check(self, _seed: int) -> None:
+        """Check that its program is there."""
+        self.script.check_program(self.work_dir)
+
+    def run(self, seed: int, folder: Path) -> RunRecord:
+        """Run it as `run_script` does, in a folder of its own."""
+        return run_script(
+            self.script,
+            {"seed": seed},
+            folder=folder / f"seed-{seed}",
+            work_dir=self.work_dir,
+            environment=self.environment,
+        )
