@@ -42,12 +42,14 @@ _MAX_PLAN_BYTES = 256 * 2**20
 class PlannedCell(StrictModel):
     """A cell as ``sweep.json`` names it: values that differ from the defaults of `RunConfig`.
 
-    `code` tells the contents of the user's own components.
+    Of a `command`, `values` are those of its placeholders. `code` tells the contents of files of
+    the user's own.
     """
 
     id: str
+    command: str | None = None
     values: dict[str, Any]
-    num_processes: int = Field(ge=1)
+    num_processes: int = Field(1, ge=1)
     code: str | None = None
 
 

@@ -13,6 +13,9 @@ from mnistbench.schema.record import RunRecord
 __all__ = ["Progress", "duration", "names", "time_left_s"]
 
 
+_MOST_METRICS = 2  # in a line
+
+
 class Progress:
     """Counts the cells of a sweep as they end, and tells of each."""
 
@@ -99,7 +102,10 @@ def _reached(record: RunRecord) -> str:
     result = record.result
     accuracy = result.test_accuracy if result.val_accuracy is None else result.val_accuracy
     split = "test" if result.val_accuracy is None else "val"
-    return "–" if accuracy is None else f"{100 * accuracy:.2f} % on {split}"
+    if accuracy is not None:
+        return f"{100 * accuracy:.2f} % on {split}"
+    told = [f"{name} {value:.4g}" for name, value in record.metrics.items() if value is not None]
+    return ", ".join(told[:_MOST_METRICS]) or "–"
 
 
 def duration(seconds: float) -> str:
