@@ -37,6 +37,7 @@ __all__ = ["ScriptCell", "script_cells"]
 
 _SETTINGS = (".sh", ".yaml", ".yml", ".toml")
 """Files that a script reads rather than writes: a change of one makes other runs."""
+_SHELL = re.compile(r"[\s;&|()]+")  # between the words of sh -c '…'
 _QUOTED = re.compile(r"""\s*("[^"]*"|'[^']*')\s*(?=,|\Z)""")
 _IN_BRACKETS = re.compile(r""""[^"]*"|'[^']*'|.""", re.DOTALL)
 
@@ -66,7 +67,7 @@ class ScriptCell(Cell):
     @property
     def planned(self) -> dict[str, Any]:
         """What ``sweep.json`` says of it."""
-        return {"command": shlex.join(self.script.words), "values": self.settings}
+        return {"values": {"command": shlex.join(self.script.words), **self.settings}}
 
     @cached_property
     def slug(self) -> str:
@@ -211,7 +212,7 @@ def _code_of(words: Iterable[str], source: Callable[[str, str], str | None]) -> 
     Raises:
         InputError: one cannot be read, or is too large for source.
     """
-    parts = [part for word in words for part in (word, *(word.split() if " " in word else ()))]
+    parts = [part for word in words for part in dict.fromkeys((word, *_SHELL.split(word)))]
     found = itertools.starmap(source, itertools.pairwise(["", *parts]))
     return ", ".join(dict.fromkeys(filter(None, found))) or None
 

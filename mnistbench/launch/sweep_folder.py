@@ -42,12 +42,11 @@ _MAX_PLAN_BYTES = 256 * 2**20
 class PlannedCell(StrictModel):
     """A cell as ``sweep.json`` names it: values that differ from the defaults of `RunConfig`.
 
-    Of a `command`, `values` are those of its placeholders. `code` tells the contents of files of
-    the user's own.
+    Of a script they are its command and the values in it. `code` tells the contents of the user's
+    own files.
     """
 
     id: str
-    command: str | None = None
     values: dict[str, Any]
     num_processes: int = Field(1, ge=1)
     code: str | None = None
@@ -177,8 +176,8 @@ class SweepFolder:
         cell_id, _, _ = folder.name.rpartition("-")
         target = self._path / "cells" / cell_id
         with _one_line(self._path):
-            for path in sorted(no_link(folder).glob("*/record.json")):
-                is_ours = not (path.is_symlink() or path.parent.is_symlink())
+            for path in (found := sorted(no_link(folder).glob("*/record.json"))):
+                is_ours = not (path.is_symlink() or path.parent.is_symlink()) and len(found) == 1
                 if is_ours and not os.path.lexists(target / "record.json") and _is_done(path):
                     target.parent.mkdir(exist_ok=True)
                     path.parent.rename(target)
