@@ -9,11 +9,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from mnistbench.analysis.comparison import default_metrics
+from mnistbench.analysis.gates import Gate
 from mnistbench.analysis.metrics import MetricName
 from mnistbench.analysis.number_text import numbered
 from mnistbench.flags import POSITIONAL, REPEATED, CommandFlags, Fraction
 from mnistbench.output.comparison_table import ComparisonFormat
 from mnistbench.schema.escaping import brief
+from mnistbench.schema.record import RunRecord
 
 __all__ = ["CompareFlags", "short_names"]
 
@@ -94,6 +97,13 @@ class CompareFlags(CommandFlags):
         """The flags that say something, in their order."""
         told = ((name, getattr(self, name)) for name in type(self).model_fields)
         return [x for x, value in told if x in self.model_fields_set and value not in (None, ())]
+
+    def metrics_of(
+        self, sides: Sequence[Sequence[RunRecord]], gates: Sequence[Gate]
+    ) -> tuple[MetricName, ...]:
+        """What is compared of `sides`, with all that `gates` ask for."""
+        names = self.metrics or default_metrics(*sides, target_accuracy=self.target_accuracy)
+        return (*names, *(gate.metric for gate in gates))
 
 
 def short_names(commands: Sequence[str]) -> list[str]:

@@ -61,7 +61,7 @@ def test_a_list_is_split_at_its_commas(text, expected):
         ("python train.py {x}", {"x": "[1,2"}, "values: x: a bracket is not closed in '[1,2'"),
         ("python train.py {x} {y}", {"x": "0..999", "y": "0..999"}, "1,000,000 cells; at most"),
         ("{x} train.py", {"x": "python,no-such-program"}, "command: no-such-program: no such"),
-        ("python other.py", {}, "command: other.py: no such file"),
+        ("python other.py", {}, "command: other.py: does not exist"),
     ],
 )
 def test_what_does_not_fit_is_one_line(command, lists, says):
