@@ -218,7 +218,7 @@ def _code_of(words: Iterable[str], source: Callable[[str, str], str | None]) -> 
 
 
 def _source(before: str, word: str) -> str | None:
-    """Name and hash of what `word` of a command, which follows `before`, names of the user's own."""
+    """Name and hash of the file of the user's own that `word`, which follows `before`, names."""
     with suppress(OSError, ValueError):  # as what is no name, or longer than a reference may be
         for module in (f"{word}.__main__", word) if before == "-m" else ():
             path = find_source(f"{module}:__main__")
