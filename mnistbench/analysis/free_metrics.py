@@ -129,6 +129,7 @@ def metric_named(name: str, records: Sequence[RunRecord], *, field: str = "metri
         digits=".4g",
         higher_is_better=not is_lower_better(name) if told is None else told,
         ratio=ratio,
+        change_unit=" %" if ratio else "",
         worth_seeing=0.05 if ratio else 0.05 * abs(median(values)),
         needs=needs,
     )
