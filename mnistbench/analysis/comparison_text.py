@@ -9,7 +9,15 @@ from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.rows import Row
 from mnistbench.stats.rank_tests import Shift
 
-__all__ = ["change_text", "label_text", "needed_text", "number_text", "shift_text", "value_text"]
+__all__ = [
+    "change_text",
+    "label_text",
+    "needed_text",
+    "number_text",
+    "shift_text",
+    "value_text",
+    "verdict_text",
+]
 
 
 def label_text(row: Row) -> str:
@@ -30,6 +38,18 @@ def value_text(level: Level, metric: Metric) -> str:
     if level.above == 0 and level.at_most is not None:
         return f"≤ {metric.show(level.at_most)}{metric.unit} ({number})"
     return f"{metric.show(level.value)}{metric.unit} ({number})"
+
+
+def verdict_text(row: Row) -> str:
+    """The verdict; of figures other than accuracies also which way is better: ``lower (better)``.
+
+    Who reads of a loop that is not theirs need not know what it evaluated.
+    """
+    metric = row.definition
+    if row.verdict not in {"higher", "lower"} or metric.unit == " %":
+        return row.verdict
+    is_better = (row.verdict == "higher") == metric.higher_is_better
+    return f"{row.verdict} ({'better' if is_better else 'worse'})"
 
 
 def change_text(row: Row, *, prefix: str = "95 % interval ") -> str:

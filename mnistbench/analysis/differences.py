@@ -219,7 +219,8 @@ def subject(
     readers |= {name: _version(name) for record in runs for name in _versions(record)}
     said = {*needs, *_SAID_BESIDE, by}
     readers = {name: read for name, read in readers.items() if name not in said}
-    found = _differing(a, b, config, both=len(foreign) > 1) | _differing(a, b, readers)
+    both = len(foreign) > 1
+    found = _differing(a, b, config, both=both) | _differing(a, b, readers, both=both)
     return {name: f"{y} instead of {x}" for name, (x, y) in found.items()}
 
 

@@ -54,7 +54,8 @@ def group_runs(
 
 def identify(group: Sequence[RunRecord]) -> dict[str, Any]:
     """What was run, which runs it was, and how many epochs they trained if all trained as many."""
-    first, epochs = group[0], {run.num_epochs for run in counted(group)}
+    first = group[0]  # a loop that is not ours need not tell its epochs
+    epochs = {run.num_epochs or (None if run.is_foreign else 0.0) for run in counted(group)}
     data, environment = first.dataset, first.environment
     config = {} if first.is_foreign else first.config  # which may have any keys
     probed = [record for record in group if record.canary]
@@ -126,7 +127,8 @@ def differences(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     named = _named(groups)
     apart = _apart(named)
     return [
-        ", ".join(f"{k} {setting_text(its.get(k))}" for k in apart[name]) for name, its in named
+        ", ".join(brief(f"{k} {setting_text(its.get(k))}", _LONGEST) for k in apart[name])
+        for name, its in named
     ]
 
 

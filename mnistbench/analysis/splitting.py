@@ -56,7 +56,9 @@ def split(
         values[text] = its.get(field)
     alike = field in SAME_RUN and not all(record.is_foreign for record in records)
     if alike or len(sides) < 2:
-        raise InputError(f"by: {_problem(key, told, alike=alike)}; {_varying(records, told)}")
+        raise InputError(
+            f"by: {_problem(key, field, told, alike=alike)}; {_varying(records, told)}"
+        )
 
     def place(text: str) -> tuple[bool, float, str, str]:
         value = values[text]
@@ -85,9 +87,9 @@ def _told(record: RunRecord) -> dict[str, Any]:
     return {k: v for layer in layers for k, v in layer.items() if v is not None and k != "versions"}
 
 
-def _problem(key: str, told: Sequence[Mapping[str, Any]], *, alike: bool) -> str:
+def _problem(key: str, field: str, told: Sequence[Mapping[str, Any]], *, alike: bool) -> str:
     """Why records are not split by `key`."""
-    field, known = field_of(key), {*_FIELDS, *(name for its in told for name in its)}
+    known = {*_FIELDS, *(name for its in told for name in its)}
     if alike or field == "seed":
         return f"runs of one configuration may differ in {key}"
     if field not in known:

@@ -10,13 +10,15 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Collection, Mapping
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 
+from mnistbench.launch import group_leader
 from mnistbench.launch.children import Child, wait_for
-from mnistbench.launch.runs import RunFailedError, why_ended
+from mnistbench.launch.runs import RunFailedError, last_words, why_ended
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import load_record, search
@@ -38,6 +40,7 @@ SEED = "MNISTBENCH_SEED"
 _QUOTED = re.compile(r"""\\.|'[^']*'|"(?:\\.|[^"\\])*\"""", re.DOTALL)
 _OF_A_SHELL = re.compile(r"&&|\|\||[0-9]*[<>]{1,2}(?:&[0-9])?|[|;&*]|`|\$[\w{(]\w*|(?<!\S)~\S*")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
+_PYTHON = re.compile(r"python[0-9.]*")
 _NO_PACKAGE = "No module named 'mnistbench'"
 
 
@@ -48,8 +51,8 @@ class Script:
     words: tuple[str, ...]
 
     @classmethod
-    def parse(cls, text: str, *, names: Collection[str] = ("seed",), flag: str) -> Script:
-        """The command that `text` says as one would type it, for values of `names`.
+    def parse(cls, text: str, *, names: Collection[str] | None = ("seed",), flag: str) -> Script:
+        """The command that `text` says as one would type it, for values of `names`, or of any.
 
         Raises:
             InputError: it is empty, quotes or braces in it do not close, it needs a shell, or has a
@@ -72,7 +75,8 @@ class Script:
                 "sh -c '…', or what is meant as it stands into single quotes"
             )
         script = cls(tuple(words))
-        if unknown := sorted(script.placeholders(flag) - set(names)):
+        places = script.placeholders(flag)
+        if names is not None and (unknown := sorted(places - set(names))):
             known = ", ".join(f"{{{name}}}" for name in names)
             near = did_you_mean(unknown[0], names)
             raise InputError(
@@ -106,20 +110,21 @@ class Script:
         return [word.format_map(values) for word in self.words]
 
     def check_program(self, work_dir: Path | None = None, *, flag: str = "command") -> None:
-        """Check, without a run, that the program is there.
+        """Check, without a run, that its program is there, and a file that Python is to run.
 
         Raises:
             InputError: it is not, or cannot be executed.
         """
-        name = self.words[0]
-        path = (work_dir or Path()) / name
-        if shutil.which(str(path.absolute()) if "/" in name else name):
-            return
-        why = "no such program; give its path, or activate its environment"
-        if path.is_file():
-            mend = f"write python {name}" if name.endswith(".py") else f"chmod +x {name}"
-            why = f"is no program; {mend}"
-        raise InputError(f"{flag}: {name}: {why}")
+        here, (name, *others) = work_dir or Path(), self.words
+        if not shutil.which(str((here / name).absolute()) if "/" in name else name):
+            why = "no such program; give its path, or activate its environment"
+            if (here / name).is_file():
+                mend = f'"python {name}", in quotes' if name.endswith(".py") else f"chmod +x {name}"
+                why = f"is no program; write {mend}"
+            raise InputError(f"{flag}: {name}: {why}")
+        file = others[0] if others and _PYTHON.fullmatch(Path(name).name) else ""
+        if file.endswith(".py") and "{" not in file and not (here / file).is_file():
+            raise InputError(f"{flag}: {file}: does not exist" + f" in {work_dir}" * bool(work_dir))
 
 
 def start_script(
@@ -148,7 +153,9 @@ def start_script(
     told |= {SEED: str(values["seed"])} if "seed" in values else {}
     folder.mkdir(parents=True, exist_ok=True)
     variables = {**(os.environ if environment is None else environment), **told}
-    return Child(script.filled(values), environment=variables, work_dir=work_dir)
+    leader = [sys.executable, "-I", "-S", group_leader.__file__, str(os.getpid())]
+    command = [*leader, *script.filled(values)]
+    return Child(command, environment=variables, work_dir=work_dir)
 
 
 def record_left(script: Script, child: Child, *, folder: Path) -> RunRecord:
@@ -167,8 +174,12 @@ def record_left(script: Script, child: Child, *, folder: Path) -> RunRecord:
     if found:
         record = load_record(found[0])
         if record.status == "completed" and child.status:
-            why = why_ended(child, what="script")
-            raise RunFailedError(f"failed after its record ({why}): {found[0]}")
+            said = last_words(child.said)
+            raise RunFailedError(
+                f"failed after its record, with exit status {child.status}"
+                + f" ({said})" * bool(said)
+                + f": {found[0]}"
+            )
         return record
     if child.status == 0:
         raise InputError(
@@ -238,3 +249,21 @@ class ScriptSide:
             work_dir=self.work_dir,
             environment=self.environment,
         )
+
+
+def one_sample(runs: Sequence[RunRecord]) -> Sequence[RunRecord]:
+    """`runs` of one script, under one seed where they evaluated the same, whatever each was told.
+
+    A script that does not use its seed repeats one sample of its accuracy, though not of its time.
+    """
+    curves = [
+        [(p.step, p.split, p.loss, p.accuracy, p.metrics) for p in run.eval_points] for run in runs
+    ]
+    if (
+        not runs[0].is_foreign
+        or len(runs) < 2
+        or not any(curves)
+        or curves.count(curves[0]) < len(curves)
+    ):
+        return runs
+    return [run.model_copy(update={"seed": runs[0].seed or 0}) for run in runs]

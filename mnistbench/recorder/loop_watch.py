@@ -3,69 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from mnistbench.recorder.clock import Ledger
-from mnistbench.recorder.hooks import Hook, HookPoint, Hooks
+from mnistbench.recorder.hooks import Hook, HookPoint, Hooks, RunView
 from mnistbench.recorder.profiling import Profilers, check_profile, profiled_steps, profilers
-from mnistbench.recorder.run_log import Outcome, RunLog
+from mnistbench.recorder.run_log import Outcome
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.insight import StepCosts
-from mnistbench.schema.record import DATA_WAIT, EvalPoint
+from mnistbench.schema.record import DATA_WAIT
 
-__all__ = ["LoopView", "LoopWatch"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoopView:
-    """What hooks may read of a loop that is not ours (`RunView`).
-
-    Attributes:
-        config: what its user gave.
-        log: clocks, steps and evaluations.
-        run_id: the run's name.
-        run_folder: where its files go.
-        num_processes: how many train.
-        process_index: this one's number among them.
-        num_steps: not known.
-        steps_per_epoch: not known.
-        global_batch_size: not known.
-    """
-
-    config: Mapping[str, Any]
-    log: RunLog
-    run_id: str
-    run_folder: Path
-    num_processes: int = 1
-    process_index: int = 0
-    num_steps: None = None
-    steps_per_epoch: None = None
-    global_batch_size: None = None
-
-    @property
-    def ledger(self) -> Ledger:
-        """The clocks."""
-        return self.log.ledger
-
-    @property
-    def step(self) -> int:
-        """Steps made so far."""
-        return self.log.step
-
-    @property
-    def eval_points(self) -> list[EvalPoint]:
-        """Evaluations so far."""
-        return self.log.eval_points
-
-    @property
-    def is_main_process(self) -> bool:
-        """Whether this process writes the record."""
-        return self.process_index == 0
+__all__ = ["LoopWatch"]
 
 
 class LoopWatch:
@@ -91,9 +41,9 @@ class LoopWatch:
         self._added, self._diagnoses = list(hooks), diagnose
         self._hooks, self._profilers = Hooks([]), Profilers(self._asked)
         self._entered = ExitStack()
-        self._view: LoopView | None = None
+        self._view: RunView | None = None
 
-    def begin(self, view: LoopView) -> None:
+    def begin(self, view: RunView) -> None:
         """Enter what surrounds the run, right before its first step; the main process profiles."""
         asked = self._asked
         if self._diagnoses and view.num_processes > 1 and "nvtx" not in asked.profile:

@@ -87,12 +87,14 @@ def test_a_program_that_is_not_there_is_found_before_a_run(tmp_path):
     (tmp_path / "fine.sh").touch(0o755)
     for command, says in [
         ("no-such-thing x", "no-such-thing: no such program; give its path"),
-        ("train.py", r"train\.py: is no program; write python train\.py"),
-        ("./train.sh", r"\./train\.sh: is no program; chmod \+x \./train\.sh"),
+        ("train.py", r'train\.py: is no program; write "python train\.py", in quotes'),
+        ("./train.sh", r"\./train\.sh: is no program; write chmod \+x \./train\.sh"),
     ]:
         with pytest.raises(InputError, match=f"^command: {says}"):
             Script.parse(command, flag="command").check_program(tmp_path)
-    for command in ("./fine.sh", sys.executable, "sh"):
+    with pytest.raises(InputError, match=r"^command: other\.py: does not exist in /"):
+        Script.parse("python3 other.py", flag="command").check_program(tmp_path)
+    for command in ("./fine.sh", "python train.py", "python x-{seed}.py", sys.executable, "sh"):
         Script.parse(command, flag="command").check_program(tmp_path)
 
 
@@ -121,7 +123,11 @@ def test_the_one_record_is_read(run):
         ("0", InputError, "left no record: no mnistbench.record in it, or it ended before"),
         ("0,a,b", InputError, "left 2 records, and one run at a time is measured"),
         ("3", RunFailedError, "left no record: 4 4 x"),
-        ("3,a", RunFailedError, r"failed after its record \(4 4 x\): .*/new/a/record.json"),
+        (
+            "3,a",
+            RunFailedError,
+            r"failed after its record, with exit status 3 \(4 4 x\): .*/new/a/record",
+        ),
     ],
 )
 def test_what_is_no_run_is_one_line(run, does, error, says):
