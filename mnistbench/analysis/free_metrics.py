@@ -84,7 +84,8 @@ def check_name(name: str, evaluated: Iterable[str] = _OURS, *, field: str = "met
     if known in METRICS or name in evaluated:
         return known
     near = did_you_mean(name, [*METRICS, *ALIASES, *evaluated])
-    listed = ", ".join([*evaluated, *(metric for metric in METRICS if metric != "duration_s")])
+    hidden = ("duration_s", *(("test_accuracy", "test_loss") if field == "select" else ()))
+    listed = ", ".join([*evaluated, *(metric for metric in METRICS if metric not in hidden)])
     raise InputError(f"{field}: unknown metric {name!r}{near or f'; use one of {listed}'}")
 
 

@@ -28,7 +28,9 @@ def notes(groups: Sequence[Sequence[RunRecord]], references: Sequence[ReferenceC
         if record.recipe and record.recipe.changed
     ]
     if any(len(group) > 1 for group in groups):
-        lines += ["± is half the width of the 95 % interval of the mean over n runs", RANGE_NOTE]
+        foreign = any(run.is_foreign for group in groups for run in group)
+        spread = RANGE_NOTE.replace("an accuracy", "what was evaluated") if foreign else RANGE_NOTE
+        lines += ["± is half the width of the 95 % interval of the mean over n runs", spread]
     lines.append(WALL_NOTE)
     lines += target_notes([(g, told_target(g)) for g in groups])
     lines += _left_out(groups)
