@@ -63,7 +63,7 @@ def shift_text(change: Shift, metric: Metric, *, prefix: str = "95 % interval ")
     """A change of `metric` with its interval, where it has one; ∞ is an end without a bound."""
     estimate, low, high = (None if x is None else _signed(x, metric) for x in change)
     interval = f" ({prefix}{low or '-∞'} to {high or '∞'})" if low or high else ""
-    return f"{estimate}{metric.unit_of_change}{interval}"
+    return f"{estimate}{metric.change_unit}{interval}"
 
 
 def number_text(row: Row, counted: str) -> str:
@@ -99,4 +99,4 @@ def _signed(change: float, metric: Metric) -> str:
     if not math.isfinite(change):
         return NOT_MEASURED
     digits = ".1f" if metric.ratio else metric.digits
-    return f"{metric.scale_of_change * change:+{digits}}"
+    return f"{(100 if metric.change_unit else 1) * change:+{digits}}"

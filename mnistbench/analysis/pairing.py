@@ -11,18 +11,19 @@ from typing import NamedTuple
 
 from mnistbench.analysis.differences import settings_of, surroundings
 from mnistbench.analysis.grouping import differences, group_runs, run_name
+from mnistbench.analysis.metrics import SHARED_PHASES
 from mnistbench.analysis.number_text import numbered
 from mnistbench.analysis.samples import A_AND_B, Match, Names, Order, Pair
 from mnistbench.analysis.stability import without_profiled
 from mnistbench.schema.component import short_name
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.record import Phase, RunRecord
+from mnistbench.schema.record import RunRecord
 from mnistbench.schema.training_fields import SAME_RUN
 
 __all__ = ["Matches", "against_first", "as_one", "match_groups", "order_of", "side_labels"]
 
-_OF_THE_RUN: tuple[Phase, ...] = ("build", "compile", "train", "eval", "checkpoint", "profile")
-"""Phases that a run of one seed spends on itself, after it is said to have begun."""
+_NOT_OF_THE_RUN = {*SHARED_PHASES, "other"}
+"""Phases in which a run of one seed is not surely at work after it is said to have begun."""
 
 
 class Matches(NamedTuple):
@@ -132,7 +133,8 @@ def order_of(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> tuple[Order, tup
 
 
 def _length(record: RunRecord) -> timedelta:
-    return timedelta(seconds=sum(record.phases_s.get(phase, 0.0) for phase in _OF_THE_RUN))
+    own_s = (s for phase, s in record.phases_s.items() if phase not in _NOT_OF_THE_RUN)
+    return timedelta(seconds=sum(own_s))
 
 
 def _names(groups: Sequence[Sequence[RunRecord]], by: str | None) -> list[str]:
