@@ -28,7 +28,9 @@ def free_metrics(groups: Sequence[Sequence[RunRecord]]) -> dict[str, Metric]:
     splits = "/".join(sorted({run.eval_split for run in runs if run.eval_split}))
     found = {name: metric_named(name, runs) for name in known[:_MOST]}
     return {
-        name: replace(metric, label=name if name.startswith(f"{splits}/") else f"{splits} {name}")
+        name: replace(
+            metric, label=name if name.startswith(f"{splits}/") else f"{splits} {name}".strip()
+        )
         for name, metric in found.items()
     }
 
@@ -37,6 +39,6 @@ def scored_at(group: Sequence[RunRecord], targets: Sequence[float]) -> list[Targ
     """The accuracies `targets` of runs that evaluate one; without these their own target."""
     if not targets:
         return [*filter(None, [told_target(group)])]
-    evaluated = (p.accuracy for run in group for p in run.eval_points)
-    known = not group[0].is_foreign or any(accuracy is not None for accuracy in evaluated)
+    points = (point for run in group for point in run.eval_points if point.split == run.eval_split)
+    known = not group[0].is_foreign or any(point.accuracy is not None for point in points)
     return [*targets] if known else []

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from mnistbench.analysis.differences import settings_of
 from mnistbench.analysis.number_text import setting_text
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import is_read
@@ -55,7 +56,9 @@ def how_made(group: Sequence[RunRecord]) -> str:
     """By what `group`, runs of a loop that is not ours, were made, as far as they say it."""
     record = group[0]
     scripts = [code for code in record.code if code.component == "script"]
-    config = ", ".join(f"{k} {brief(setting_text(v), _LONGEST)}" for k, v in record.config.items())
+    config = ", ".join(
+        f"{k} {brief(setting_text(v), _LONGEST)}" for k, v in settings_of(record).items()
+    )
     seeds = ", ".join(str(run.seed) for run in group if run.seed is not None)
     told = {
         "loop": record.workload and record.workload.framework,

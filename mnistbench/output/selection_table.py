@@ -15,9 +15,10 @@ from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.output.export import identities, level_columns, target_columns
 from mnistbench.output.fitted_table import unexpected
-from mnistbench.output.number_format import MEDIAN_NOTE, counted_text, level_text
+from mnistbench.output.number_format import counted_text, level_text
 from mnistbench.output.row_names import name_columns
 from mnistbench.output.screen import WIDE, Screen
+from mnistbench.output.table_notes import MEDIAN_NOTE
 from mnistbench.output.tables import TableFormat, data_text
 from mnistbench.schema.escaping import printable
 from mnistbench.schema.record import RunRecord

@@ -22,18 +22,16 @@ from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.output.export import epoch_rows, export_rows, rule_rows
 from mnistbench.output.fitted_table import Rows, unexpected
 from mnistbench.output.number_format import (
-    RANGE_NOTE,
     level_text,
-    notes,
     run_cells,
     score_cells,
     target_cells,
-    target_notes,
     told_columns,
     with_target_in_head,
 )
 from mnistbench.output.row_names import name_columns, split_names
 from mnistbench.output.screen import WIDE, Screen, plain_table
+from mnistbench.output.table_notes import RANGE_NOTE, notes, target_notes
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.escaping import csv_cell
 from mnistbench.schema.record import RunRecord

@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from operator import sub
 from statistics import median
-from types import MappingProxyType
 from typing import NamedTuple
 
 from mnistbench.analysis.grouping import group_labels, group_runs
-from mnistbench.analysis.number_text import goal
 from mnistbench.analysis.repeats import counted, one_per_seed
-from mnistbench.analysis.reported_metrics import free_metrics
 from mnistbench.output.charts.curves import (
     Curve,
-    evaluated_curve,
     lines_of,
-    loss_curve,
-    shared_axis,
     thinned,
 )
-from mnistbench.output.charts.picture import Key, Line, Panel, Picture, Scale, axis_over
+from mnistbench.output.charts.picture import Key, Line, Panel, Picture, axis_over
+from mnistbench.output.charts.quantities import Quantity, quantities_of
 from mnistbench.output.charts.shapes import FEW
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.target import is_lower_better
 
 __all__ = ["curve_pictures", "curves_together"]
 
 _COLUMNS = 3
 
 _MOST_LINES = 48
-"""Rows that are drawn, those that end highest: more could not be told apart."""
+"""Rows that are drawn, those that end best: more could not be told apart."""
 
 _MOST_CHAPTERS = 6
 _PALE_POINTS = 16
@@ -48,26 +41,6 @@ _BAND = (
 _THIN = "Thin lines are single runs of a row that was not always evaluated at the same steps."
 _PALE = "Pale lines are the other rows of this picture."
 _BY_ERROR = "The axis is logarithmic in the error, 100 % less the accuracy."
-
-
-class _Quantity(NamedTuple):
-    """What is drawn against epochs, or steps where not all loops count epochs.
-
-    `form` is of the values at the ends of lines, if they are told, `goals` are targets of it.
-    """
-
-    name: str
-    by: str
-    label: str
-    scale: Scale
-    read: Callable[[RunRecord], Curve]
-    form: str = ""
-    goals: Mapping[float, str] = MappingProxyType({})
-
-    @property
-    def title(self) -> str:
-        """Such as ``val accuracy by epoch``."""
-        return f"{self.label.removesuffix(' (%)')} by {self.by}"
 
 
 class _Row(NamedTuple):
@@ -91,34 +64,6 @@ class _Course(NamedTuple):
         return median(values[-1] for _, values in self.curves)
 
 
-def _quantities(groups: Sequence[Sequence[RunRecord]]) -> list[_Quantity]:
-    """Accuracy and what else loops evaluated, on the split that steers, and training loss."""
-    runs = [record for group in groups for record in group]
-    by = shared_axis(runs)
-    metrics = free_metrics(groups)
-    evaluated = {name: _evaluated(name, runs, by) for name in ("accuracy", *metrics)}
-    loss = _Quantity("loss", by, "training loss", "log", partial(loss_curve, by=by))
-    if "loss" in evaluated and any(run.train_points for run in runs):
-        loss = loss._replace(name="training-loss")
-    return [*evaluated.values(), loss]
-
-
-def _evaluated(metric: str, runs: Sequence[RunRecord], by: str) -> _Quantity:
-    read = partial(evaluated_curve, metric=metric, by=by)
-    its = [run for run in runs if read(run)[0]] or runs
-    splits = " / ".join(sorted({run.eval_split or "?" for run in its}))
-    told = [run.target for run in its if run.is_foreign and run.target]
-    goals = {t.value: goal(t) for t in told if t.metric == metric}
-    if metric == "accuracy":
-        goals = {100 * value: text for value, text in goals.items()}
-        label = f"{splits} accuracy (%)"
-        return _Quantity("accuracy", by, label, "error", read, "{:.2f} %", goals)
-    values = [value for run in its for value in read(run)[1]]
-    scale: Scale = "log" if is_lower_better(metric) and min(values, default=0) > 0 else "linear"
-    name = re.sub(r"[^A-Za-z0-9]+", "-", metric).strip("-") or "metric"
-    return _Quantity(name, by, f"{splits} {metric}", scale, read, "{:.4g}", goals)
-
-
 def curve_pictures(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) -> list[Picture]:
     """Pictures of what the `groups` called `names` evaluated, and of their training loss.
 
@@ -129,7 +74,7 @@ def curve_pictures(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) 
     chapters = _chapters(rows)
     found = []
     for number, (chapter, members) in enumerate(chapters.items(), start=1):
-        for quantity in _quantities(groups):
+        for quantity in quantities_of(groups):
             drawn = _courses(quantity, members)
             if drawn:
                 name = quantity.name + (f"-{number}" if len(chapters) > 1 else "")
@@ -143,7 +88,7 @@ def curves_together(records: Sequence[RunRecord], *, accuracy_only: bool = False
     """What was evaluated and, unless `accuracy_only`, training loss, each in one panel.
 
     More than seven lines are told apart by dashes and markers as well; of more than 48 those that
-    end highest are drawn.
+    end best are drawn.
 
     Raises:
         InputError: no run was evaluated.
@@ -152,8 +97,8 @@ def curves_together(records: Sequence[RunRecord], *, accuracy_only: bool = False
     if not groups:
         raise InputError("no run with an evaluation to draw")
     rows, note = _highest(groups, group_labels(groups))
-    courses = [(quantity, _courses(quantity, rows)) for quantity in _quantities(groups)]
-    found = [(quantity, drawn) for quantity, drawn in courses if drawn]
+    read = [(quantity, _courses(quantity, rows)) for quantity in quantities_of(groups)]
+    found = [(quantity, courses) for quantity, courses in read if courses]
     if not found:
         raise InputError("no run with an evaluation to draw")
     panels = [_panel(*one) for one in found[: 1 if accuracy_only else None]]
@@ -161,8 +106,12 @@ def curves_together(records: Sequence[RunRecord], *, accuracy_only: bool = False
     by = found[0][0].by
     x = axis_over(f"{by}. {note}" if note else by, places, at_most=10, whole=True)
     panels = [replace(panel, x=x) for panel in panels]
-    keys = _keys(*found[0], ends=" ends at ")
-    return Picture(name="curves", title="", caption="", alt="", panels=panels, keys=keys)
+    keys: dict[str, Key] = {}
+    for quantity, courses in [found[0], *((q._replace(form=""), its) for q, its in found[1:])]:
+        keys = {key.row: key for key in _keys(quantity, courses, ends=" ends at ")} | keys
+    return Picture(
+        name="curves", title="", caption="", alt="", panels=panels, keys=[*keys.values()]
+    )
 
 
 def _highest(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) -> tuple[list[_Row], str]:
@@ -176,14 +125,17 @@ def _highest(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) -> tup
     ]
     if len(rows) <= _MOST_LINES:
         return rows, ""
-    first, *_ = _quantities(groups)
+    first, *_ = quantities_of(groups)
     ends = {course.row.place: course.end for course in _courses(first, rows)}
-    ranked = sorted(rows, key=lambda row: -ends.get(row.place, 0.0))[:_MOST_LINES]
-    note = f"The {_MOST_LINES} rows that end highest, of {len(rows)}."
+    worst = math.inf if first.falls else -math.inf
+    ranked = sorted(rows, key=lambda row: ends.get(row.place, worst), reverse=not first.falls)
+    ranked = ranked[:_MOST_LINES]
+    end = "lowest" if first.falls else "highest"
+    note = f"The {_MOST_LINES} rows that end {end}, of {len(rows)}."
     return sorted(ranked, key=lambda row: row.place), note
 
 
-def _courses(quantity: _Quantity, rows: Sequence[_Row]) -> list[_Course]:
+def _courses(quantity: Quantity, rows: Sequence[_Row]) -> list[_Course]:
     """How `quantity` went in those of the `rows` in which it was measured."""
     read = [(row, [curve for curve in map(quantity.read, row.runs) if curve[0]]) for row in rows]
     return [_Course(row, curves) for row, curves in read if curves]
@@ -200,7 +152,7 @@ def _chapters(rows: Sequence[_Row]) -> dict[str, Sequence[_Row]]:
     return {**found} if 1 < len(found) <= min(_MOST_CHAPTERS, len(rows) // 2) else {"": rows}
 
 
-def _picture(quantity: _Quantity, drawn: Sequence[_Course], chapter: str) -> Picture:
+def _picture(quantity: Quantity, drawn: Sequence[_Course], chapter: str) -> Picture:
     few = len(drawn) <= FEW
     title = f"{chapter.strip()}: {quantity.title}" if chapter else quantity.title
     which = ", ".join(course.row.called for course in drawn) if few else f"{len(drawn)} rows"
@@ -217,7 +169,7 @@ def _picture(quantity: _Quantity, drawn: Sequence[_Course], chapter: str) -> Pic
     )
 
 
-def _panel(quantity: _Quantity, drawn: Sequence[_Course], *, small: bool = False) -> Panel:
+def _panel(quantity: Quantity, drawn: Sequence[_Course], *, small: bool = False) -> Panel:
     """All courses on the same axes; in a `small` panel with fewer points and ticks, unmarked."""
     lines = [line for course in drawn for line in _lines(course, small=small)]
     lines.sort(key=lambda line: min(map(sub, line.low, line.high), default=0.0))  # wide bands below
@@ -244,7 +196,7 @@ def _lines(course: _Course, *, small: bool) -> list[Line]:
     return lines_of(curves, points=_POINTS, row=row.name, look=row.place, marks=_MARKS)
 
 
-def _keys(quantity: _Quantity, drawn: Sequence[_Course], *, ends: str = ": ") -> list[Key]:
+def _keys(quantity: Quantity, drawn: Sequence[_Course], *, ends: str = ": ") -> list[Key]:
     """The legend: names, and those of what was evaluated with where they end."""
     return [
         Key(
@@ -272,7 +224,7 @@ def _behind(panel: Panel) -> list[Line]:
     return [Line(xs=xs, ys=ys, row=row, kind="pale") for row, (xs, ys) in thin]
 
 
-def _notes(quantity: _Quantity, drawn: Sequence[_Course], panel: Panel) -> Iterable[str]:
+def _notes(quantity: Quantity, drawn: Sequence[_Course], panel: Panel) -> Iterable[str]:
     """How its lines are to be read."""
     lines = [mark for mark in panel.marks if isinstance(mark, Line)]
     several = {len(course.curves) > 1 for course in drawn}
@@ -293,7 +245,7 @@ def _notes(quantity: _Quantity, drawn: Sequence[_Course], panel: Panel) -> Itera
         yield f"Behind each name is the {what} at its end."
 
 
-def _ends(quantity: _Quantity, drawn: Sequence[_Course]) -> str:
+def _ends(quantity: Quantity, drawn: Sequence[_Course]) -> str:
     """The lowest and highest end of the rows, for those who do not see them."""
     if not quantity.form:
         return ""

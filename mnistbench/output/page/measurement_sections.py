@@ -22,10 +22,8 @@ from mnistbench.output.charts.stacked_bars import Stack, ledger_picture
 from mnistbench.output.charts.time_pictures import TimedRow, time_picture
 from mnistbench.output.fitted_table import split_shared
 from mnistbench.output.number_format import (
-    notes,
     run_cells,
     target_cells,
-    target_notes,
     told_columns,
     wait_text,
     with_target_in_head,
@@ -33,6 +31,7 @@ from mnistbench.output.number_format import (
 from mnistbench.output.page.parts import Section, Table
 from mnistbench.output.page.report_data import ReportRow, Subject
 from mnistbench.output.scaling_table import scaling_notes, speedup_cells, verdict_lines
+from mnistbench.output.table_notes import notes, target_notes
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import DATA_WAIT, PHASES, RunRecord, Target
 
