@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -15,9 +15,11 @@ from mnistbench.recorder.batch_size import batch_counter, whole
 from mnistbench.recorder.clock import Ledger, process_age_s
 from mnistbench.recorder.endings import Endings, heard_endings, status_of
 from mnistbench.recorder.evaluated_metrics import metric_values
+from mnistbench.recorder.hooks import Hook, RunView
 from mnistbench.recorder.loop_record import loop_record, tally_of, together
 from mnistbench.recorder.loop_saving import saved, writable_folder
 from mnistbench.recorder.loop_settings import LoopSettings, checked_name
+from mnistbench.recorder.loop_watch import LoopWatch
 from mnistbench.recorder.machine_probe import probe_machine
 from mnistbench.recorder.processes import Processes
 from mnistbench.recorder.run_log import Outcome
@@ -47,6 +49,10 @@ def record(  # noqa: PLR0913 - what a user may tell of a run
     ignore: Iterable[str] = (),
     tags: Iterable[str] = (),
     extra: Mapping[str, Any] | None = None,
+    profile: str | Iterable[str] | None = None,
+    profile_steps: str | None = None,
+    diagnose: bool = False,
+    hooks: Iterable[Hook] = (),
     quiet: bool = True,
 ) -> Recording:
     """Record a training loop: ``with mnistbench.record("resnet18") as run``.
@@ -66,6 +72,16 @@ def record(  # noqa: PLR0913 - what a user may tell of a run
         ignore: keys of `config` that make no other configuration, such as ``log_dir``.
         tags: words to find the run by.
         extra: anything else to keep in the record.
+        profile: watch some steps of the main process: ``torch`` (operators), ``memory``,
+            ``sampling`` (Python's stack), ``nvtx``; files go to ``traces/`` in the run's folder.
+            Such a run is in no comparison.
+        profile_steps: which ones, as ``"A:B"``, counted from 0, without B. Default: 5:10 for
+            ``torch`` and ``memory``.
+        diagnose: say what a step is made of: waiting for data, exchange between processes, the
+            rest. Several processes are profiled for it by ``torch``.
+        hooks: are told of the run, its steps, evaluations and checkpoints, on every process
+            (`mnistbench.recorder.hooks.Hook`). An evaluation is from `Recording.evaluating` to
+            `Recording.evaluated`.
         quiet: print nothing at the end but warnings.
 
     Raises:
@@ -78,7 +94,9 @@ def record(  # noqa: PLR0913 - what a user may tell of a run
         "output_dir": output_dir,
     }
     told |= {"ignore": ignore, "tags": tags, "extra": extra, "higher_is_better": higher_is_better}
-    return Recording(LoopSettings.of(name, **told), quiet=quiet)
+    settings = LoopSettings.of(name, **told)
+    watch = LoopWatch(hooks, profile=profile, profile_steps=profile_steps, diagnose=diagnose)
+    return Recording(settings, watch, quiet=quiet)
 
 
 class Recording:
@@ -91,9 +109,9 @@ class Recording:
     _open: Recording | None = None  # of this process
     _is_first = True
 
-    def __init__(self, settings: LoopSettings, *, quiet: bool) -> None:
+    def __init__(self, settings: LoopSettings, watch: LoopWatch, *, quiet: bool) -> None:
         """Nothing is recorded before it is entered."""
-        self._settings, self._quiet = settings, quiet
+        self._settings, self._watch, self._quiet = settings, watch, quiet
         self._pid: int | None = None
         self._endings = Endings()
         self._leaving = ExitStack()
@@ -190,6 +208,7 @@ class Recording:
         if not isinstance(loader, Iterable) and not hasattr(loader, "__getitem__"):
             kind = type(loader).__name__
             raise InputError(f"steps: should be given a loader to iterate over (got {kind})")
+        self._watch.end_eval()
         return LoaderSteps(loader, steps.batches(loader, number, count))
 
     def step(
@@ -207,12 +226,15 @@ class Recording:
         steps = self._entered("step()")
         samples = None if num_samples is None else whole(num_samples, field="num_samples")
         step = None if number is None else whole(number, field="number", lowest=1)
+        self._watch.end_eval()
         return steps.one(samples, step)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Inside, the train clock pauses, and the time is ``eval``; a decorator as well."""
-        with self._entered("evaluating()").paused("eval"):
+        steps = self._entered("evaluating()")
+        with steps.paused("eval"):
+            self._watch.begin_eval()
             yield
 
     @contextmanager
@@ -226,7 +248,8 @@ class Recording:
         checked_name(phase, "phase", PhaseName)
         if phase in {"train", "data_wait", "import"}:
             raise InputError(f"phase: {phase} is what the loop itself is; choose another name")
-        with steps.paused(phase):
+        around = self._watch.around("checkpoint") if phase == "checkpoint" else nullcontext()
+        with around, steps.paused(phase):
             yield
 
     def evaluated(
@@ -266,13 +289,14 @@ class Recording:
                 f"evaluated: {split} was evaluated at step {log.step} already; give all its "
                 "metrics in one call"
             )
-        return log.evaluated(
-            values,
-            split=split,
-            samples_seen=steps.num_samples or 0,
-            epoch=steps.num_epochs,
-            num_samples=number,
-        )
+        with self._watch.evaluated():
+            return log.evaluated(
+                values,
+                split=split,
+                samples_seen=steps.num_samples or 0,
+                epoch=steps.num_epochs,
+                num_samples=number,
+            )
 
     def _entered(self, what: str) -> StepCounter:
         if self._pid is None:
@@ -305,7 +329,19 @@ class Recording:
             self._telemeter = None
         elif self._telemeter:
             self._telemeter.trains_on(device)
-        watching = self._steps.log.watching(
+        log, processes = self._steps.log, self._processes
+        view = RunView(
+            config=self._settings.config,
+            log=log,
+            run_id=self.run_id,
+            run_folder=self._run_folder,
+            num_processes=processes.count,
+            process_index=processes.index,
+        )
+        self._watching.enter_context(self._watch.watching(view))
+        if self._watch.watches_steps:
+            self._steps.around_steps = self._watch.around_step
+        watching = log.watching(
             self._outcome, telemeter=self._telemeter, probe=partial(_probe, device)
         )
         self._watching.enter_context(watching)
@@ -336,7 +372,10 @@ class Recording:
         if outcome.status == "completed":
             steps.settle()
             steps.log.ledger.switch("other")
-            self._watching.close()
+            try:
+                self._watching.close()
+            except Exception as error:  # of a hook's
+                outcome.ended_by(error)
         else:
             steps.drop()
             steps.log.ledger.synchronize = None  # a device that failed may never answer again
@@ -353,6 +392,7 @@ class Recording:
         counted = together(
             processes.collect(own, is_over=lambda: is_over or self._endings.asked is not None)
         )
+        self._watch.note(outcome, steps)
         record = loop_record(self._settings, self._script, steps, outcome, counted)
         self.record = saved(record, self._run_folder, quiet=self._quiet)
 
