@@ -38,7 +38,7 @@ from mnistbench.engine.run import (
 )
 from mnistbench.engine.run_hooks import RunHooks, build_hooks
 from mnistbench.engine.setting import run_context, start_setting
-from mnistbench.engine.stop_signals import deferred_signals, exit_now, obeyed_in_time
+from mnistbench.recorder.stop_signals import deferred_signals, exit_now, obeyed_in_time
 from mnistbench.engine.training_loop import TrainingLoop
 from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import Ledger
