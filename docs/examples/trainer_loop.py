@@ -47,6 +47,7 @@ def main():
         num_train_epochs=args.epochs,
         learning_rate=args.lr,
         per_device_train_batch_size=64,
+        gradient_accumulation_steps=2,
         per_device_eval_batch_size=500,
         eval_strategy="epoch",
         save_strategy="no",
