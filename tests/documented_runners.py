@@ -217,7 +217,7 @@ def run_jq(words, *, text, **_):
 
 
 def check_script(words, **_):
-    """Of a loop that is not ours: tests/test_your_loop.py runs it; here, it has to know the flags."""
+    """Of a loop not ours, which tests/test_your_loop.py runs: here, it has to know the flags."""
     text = SCRIPTS[words[1]]
     assert [word for word in words if word.startswith("--") and f'"{word}"' not in text] == []
 

@@ -1,10 +1,9 @@
-"""The examples of loops that are not ours, each run at a small size as its reader would start it."""
+"""The examples of loops that are not ours, each run small and as its reader would start it."""
 
 import re
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
