@@ -64,7 +64,7 @@ class RunLog:
     step: int = 0
     eval_points: list[EvalPoint] = field(default_factory=list)
 
-    def evaluated(
+    def evaluated(  # noqa: PLR0913 - all of a point but what is known here
         self,
         metrics: Mapping[str, float],
         *,
