@@ -80,7 +80,7 @@ def test_an_example_leaves_the_record_of_its_loop(name, tmp_path):
     assert record.workload.framework == framework
     assert (record.seed, record.config["epochs"]) == (7, 2)
     assert record.environment["num_processes"] == num_processes
-    assert (record.num_steps, record.samples_seen) == (num_steps, samples_seen)
+    assert (record.num_steps, record.eval_points[-1].samples_seen) == (num_steps, samples_seen)
     assert [point.step for point in record.eval_points] == [num_steps // 2, num_steps]
     assert {point.split for point in record.eval_points} == {"val"}
     assert record.metrics.keys() == METRICS[name]

@@ -38,13 +38,13 @@ from mnistbench.engine.run import (
 )
 from mnistbench.engine.run_hooks import RunHooks, build_hooks
 from mnistbench.engine.setting import run_context, start_setting
-from mnistbench.engine.stop_signals import deferred_signals, exit_now, obeyed_in_time
 from mnistbench.engine.training_loop import TrainingLoop
 from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import Ledger
 from mnistbench.recorder.code_identity import running_code
 from mnistbench.recorder.hooks import Hook
 from mnistbench.recorder.own_code import keep_code
+from mnistbench.recorder.stop_signals import deferred_signals, exit_now, obeyed_in_time
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_applies

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,9 @@ __all__ = ["loop_record", "tally_of", "together"]
 def tally_of(steps: StepCounter, outcome: Outcome) -> Tally:
     """What this process counted; not to be called before the device was waited for."""
     log, first_step_s = steps.log, steps.first_step_s
-    durations_s = log.timer.durations_s() or [first_step_s or 0.0]
+    durations_s = [first_step_s or 0.0]
+    with suppress(RuntimeError):  # the device is not done with them, and was not waited for
+        durations_s = log.timer.durations_s() or durations_s
     of_steps = throughput_of(durations_s, num_samples=0, train_s=1.0)
     return Tally(
         num_steps=log.step,

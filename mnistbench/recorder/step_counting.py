@@ -8,6 +8,7 @@ from typing import Any
 
 from mnistbench.recorder.clock import Ledger, StepTimer
 from mnistbench.recorder.run_log import RunLog
+from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.recorder.used_device import step_timer, used_device, waits_for
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import DATA_WAIT
@@ -29,8 +30,9 @@ class StepCounter:
         num_counted: steps made here, which are fewer than ``log.step`` where a loop went on.
         first_step_s: how long the first one took, which compiles and warms up.
         first_samples: how many samples it had.
-        num_pauses: how often the train clock was stopped inside the loop.
+        num_pauses: how often the loop was stopped for something else.
         device: what the first step was found to use.
+        telemeter: what watches the machine, if anything does.
         around_steps: what surrounds each step, if anything does.
         passes: over loaders, or what a trainer says; ``None`` once one did not tell its length.
     """
@@ -44,6 +46,7 @@ class StepCounter:
         self.first_samples = 0
         self.num_pauses = 0
         self.device = used_device()
+        self.telemeter: Telemeter | None = None
         self.around_steps: Around | None = None
         self.passes: float | None = 0
         self._sizes: dict[int, int] = {}  # samples in a step -> how many steps
@@ -144,14 +147,17 @@ class StepCounter:
             self.log.ledger.switch(outer)
 
     @contextmanager
-    def paused(self, phase: str) -> Iterator[None]:
-        """Charge what is inside to `phase`; the device is waited for before and after."""
+    def paused(self, phase: str, *, is_pause: bool = True) -> Iterator[None]:
+        """Charge what is inside to `phase`; the device is waited for before and after.
+
+        One that others may have to wait for is a pause.
+        """
         self.settle()
         ledger, timer, where = self.log.ledger, self.log.timer, self._where
         in_step = where in {"steps()", "step()"}
+        self.num_pauses += is_pause and bool(self.num_counted) and (in_step or where is None)
         if in_step:
             timer.pause()
-            self.num_pauses += 1
         elif self._is_behind:
             ledger.switch("train", wait=False)  # what is waited for are steps
         self._is_behind = False
@@ -178,6 +184,8 @@ class StepCounter:
     def count(self, samples: int | None, *, number: int | None = None) -> None:
         """End a step on so many samples, if they are known."""
         log, self._left = self.log, None
+        if self.telemeter:
+            self.telemeter.sample()
         if self.num_counted:
             log.timer.mark()
             if not self.num_counted % _MOST_EVENTS:
