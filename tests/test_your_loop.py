@@ -86,6 +86,7 @@ def test_an_example_leaves_the_record_of_its_loop(name, tmp_path):
     assert record.metrics.keys() == METRICS[name]
     assert min(record.phases_s[phase] for phase in ("train", "data_wait", "eval")) > 0
     assert record.throughput.from_step == 2
+    assert ("torch" in record.environment["versions"]) == (name != "sklearn_loop")
 
 
 @pytest.mark.processes

@@ -114,6 +114,7 @@ class StepCounter:
             if self._left is not None:
                 self.log.timer.pause()
             self._where = None
+            switch("train", wait=False)  # what is waited for are steps
             switch(outer)
 
     @contextmanager
