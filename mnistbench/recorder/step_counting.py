@@ -35,6 +35,7 @@ class StepCounter:
         device: what the first step was found to use.
         telemeter: what watches the machine, if anything does.
         around_steps: what surrounds each step, if anything does.
+        passes: over loaders, or what a trainer says; ``None`` once one did not tell its length.
     """
 
     def __init__(self, ledger: Ledger, *, at_begin: Callable[[], None]) -> None:
@@ -49,8 +50,8 @@ class StepCounter:
         self.device = used_device()
         self.telemeter: Telemeter | None = None
         self.around_steps: Around | None = None
+        self.passes: float | None = 0
         self._sizes: dict[int, int] = {}  # samples in a step -> how many steps
-        self._passes: int | None = 0  # over loaders; None once one did not tell its length
         self._batches, self._length = 0, 0  # of the pass that is under way
         self._at_begin: Callable[[], None] | None = at_begin
         self._where: str | None = None  # what is entered: steps, step or a phase that pauses them
@@ -77,9 +78,9 @@ class StepCounter:
     @property
     def num_epochs(self) -> float | None:
         """Passes over loaders that tell how many batches they have; else ``None``."""
-        if self._passes is None:
+        if self.passes is None:
             return None
-        return self._passes + (min(self._batches / self._length, 1.0) if self._length else 0.0)
+        return self.passes + (min(self._batches / self._length, 1.0) if self._length else 0.0)
 
     def batches(
         self, loader: Iterable[Any], batches_per_step: int, count: Callable[[Any], int]
@@ -104,17 +105,18 @@ class StepCounter:
                 switch(DATA_WAIT, wait=False)
                 if num_batches == batches_per_step:
                     in_step.close()
-                    self._count(samples)
+                    self.count(samples)
                     samples = num_batches = 0
             if num_batches:
                 in_step.close()
-                self._count(samples)
+                self.count(samples)
             self._end_pass()
         finally:
             in_step.close()
             if self._left is not None:
                 self.log.timer.pause()
             self._where = None
+            switch("train", wait=False)  # what is waited for are steps
             switch(outer)
 
     @contextmanager
@@ -125,15 +127,27 @@ class StepCounter:
             raise InputError(
                 f"number: step {number} comes after step {self.log.step}; steps go forward only"
             )
-        outer, self._passes = self._begin("step()", "train"), None
+        outer, self.passes = self._begin("step()", "train"), None
         try:
             with self.around_steps() if self.around_steps else nullcontext():
                 yield
             self._is_behind = True
-            self._count(num_samples, number=number)
+            self.count(num_samples, number=number)
         finally:
             self._where = None
             self.log.ledger.switch(outer, wait=False)
+
+    @contextmanager
+    def followed(self) -> Iterator[None]:
+        """The loop of a trainer, whose callback switches the clocks and calls `count`."""
+        self.check("a trainer's loop")
+        outer = self._begin("steps()", DATA_WAIT)
+        try:
+            yield
+        finally:
+            self._where = None
+            self.log.ledger.switch("train", wait=False)  # what is waited for are steps
+            self.log.ledger.switch(outer)
 
     @contextmanager
     def paused(self, phase: str, *, is_pause: bool = True) -> Iterator[None]:
@@ -164,23 +178,14 @@ class StepCounter:
         """Count the step that a loop was left in by ``break``: the loop has gone on from there."""
         if self._left is not None and self._where is None:
             self.log.timer.resume()
-            self._count(self._left)
+            self.count(self._left)
 
     def drop(self) -> None:
         """Do not count the step that a loop was left in: something was raised in it."""
         self._left = None
 
-    def _begin(self, where: str, phase: str) -> str:
-        self.settle()
-        if self._at_begin:
-            at_begin, self._at_begin = self._at_begin, None
-            with self.log.ledger.phase("startup"):
-                at_begin()
-        self._where = where
-        self.log.timer.start()
-        return self.log.ledger.switch(phase, wait=False)
-
-    def _count(self, samples: int | None, *, number: int | None = None) -> None:
+    def count(self, samples: int | None, *, number: int | None = None) -> None:
+        """End a step on so many samples, if they are known."""
         log, self._left = self.log, None
         if self.telemeter:
             self.telemeter.sample()
@@ -198,6 +203,16 @@ class StepCounter:
             self.num_samples += samples
             self._sizes[samples] = self._sizes.get(samples, 0) + 1
 
+    def _begin(self, where: str, phase: str) -> str:
+        self.settle()
+        if self._at_begin:
+            at_begin, self._at_begin = self._at_begin, None
+            with self.log.ledger.phase("startup"):
+                at_begin()
+        self._where = where
+        self.log.timer.start()
+        return self.log.ledger.switch(phase, wait=False)
+
     def _end_first(self, samples: int) -> None:
         """The first step is a window by itself, after which it is known what device is used."""
         self.device = device = used_device()
@@ -212,15 +227,15 @@ class StepCounter:
 
     def _begin_pass(self, loader: Any) -> None:
         self._batches = self._length = 0
-        if self._passes is not None:
+        if self.passes is not None:
             try:
                 self._length = len(loader)
             except TypeError:
-                self._passes = None
+                self.passes = None
 
     def _end_pass(self) -> None:
-        if self._passes is not None and self._length:
-            self._passes += 1
+        if self.passes is not None and self._length:
+            self.passes += 1
         self._batches = 0
 
 
