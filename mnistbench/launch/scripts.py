@@ -10,11 +10,13 @@ import os
 import re
 import shlex
 import shutil
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 
+from mnistbench.launch import group_leader
 from mnistbench.launch.children import Child, wait_for
 from mnistbench.launch.runs import RunFailedError, last_words, why_ended
 from mnistbench.schema.errors import InputError
@@ -49,8 +51,8 @@ class Script:
     words: tuple[str, ...]
 
     @classmethod
-    def parse(cls, text: str, *, names: Collection[str] = ("seed",), flag: str) -> Script:
-        """The command that `text` says as one would type it, for values of `names`.
+    def parse(cls, text: str, *, names: Collection[str] | None = ("seed",), flag: str) -> Script:
+        """The command that `text` says as one would type it, for values of `names`, or of any.
 
         Raises:
             InputError: it is empty, quotes or braces in it do not close, it needs a shell, or has a
@@ -73,7 +75,8 @@ class Script:
                 "sh -c '…', or what is meant as it stands into single quotes"
             )
         script = cls(tuple(words))
-        if unknown := sorted(script.placeholders(flag) - set(names)):
+        places = script.placeholders(flag)
+        if names is not None and (unknown := sorted(places - set(names))):
             known = ", ".join(f"{{{name}}}" for name in names)
             near = did_you_mean(unknown[0], names)
             raise InputError(
@@ -150,7 +153,9 @@ def start_script(
     told |= {SEED: str(values["seed"])} if "seed" in values else {}
     folder.mkdir(parents=True, exist_ok=True)
     variables = {**(os.environ if environment is None else environment), **told}
-    return Child(script.filled(values), environment=variables, work_dir=work_dir)
+    leader = [sys.executable, "-I", "-S", group_leader.__file__, str(os.getpid())]
+    command = [*leader, *script.filled(values)]
+    return Child(command, environment=variables, work_dir=work_dir)
 
 
 def record_left(script: Script, child: Child, *, folder: Path) -> RunRecord:
