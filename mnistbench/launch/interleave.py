@@ -21,13 +21,14 @@ __all__ = ["Side", "check_turns", "run_interleaved"]
 
 
 class Side(Protocol):
-    """One of the things compared; `name` is what messages call it.
+    """One of the things compared.
 
     Both methods raise `InputError` for what has to be mended, and `RunFailedError`.
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What messages call it."""
 
     def check(self, seed: int) -> None:
         """Find within seconds, without a run, what would stop `run`."""
