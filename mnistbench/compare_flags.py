@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -10,12 +11,14 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from mnistbench.analysis.comparison import default_metrics
+from mnistbench.analysis.free_metrics import check_name, metric_named
 from mnistbench.analysis.gates import Gate
 from mnistbench.analysis.metrics import MetricName
 from mnistbench.analysis.number_text import numbered
 from mnistbench.flags import POSITIONAL, REPEATED, CommandFlags, Fraction
 from mnistbench.output.comparison_table import ComparisonFormat
 from mnistbench.schema.escaping import brief
+from mnistbench.schema.open_mappings import MetricName as EvaluatedName
 from mnistbench.schema.record import RunRecord
 
 __all__ = ["CompareFlags", "short_names"]
@@ -35,9 +38,8 @@ class CompareFlags(CommandFlags):
     }
     notes: ClassVar = (
         "With --revisions, flags of `mnistbench train` follow a bare --; both sides run code of "
-        "your own as it is in this folder. With --command each side runs its own checkout, without "
-        "what git ignores there, and with the libraries that are installed: name data by paths "
-        "outside of it. Commands are read by no shell; {seed} and MNISTBENCH_SEED count up."
+        "your own as it is in this folder. With --command, each side runs its checkout, without "
+        "what git ignores: name data by paths outside of it. No shell reads commands."
     )
 
     paths: Annotated[tuple[Path, ...], POSITIONAL] = ()
@@ -52,9 +54,9 @@ class CompareFlags(CommandFlags):
     """Give verdicts even if hardware or data differ, or a side lacks some configurations."""
     strict: bool = False
     """Exit with status 2 if a record in a folder cannot be read; otherwise it is left out."""
-    metrics: tuple[MetricName, ...] = ()
-    """Metrics to compare. Default: samples_per_s, time_to_accuracy_s (if a target is set),
-    test_accuracy."""
+    metrics: tuple[MetricName | EvaluatedName, ...] = ()
+    """Metrics to compare; also any that the runs evaluated, by its name. Default: samples_per_s,
+    time_to_accuracy_s (if a target is set), test_accuracy."""
     target_accuracy: Fraction | None = None
     """Accuracy to time the runs to [fraction]. Default: that of each run."""
     fail_if: Annotated[tuple[str, ...], REPEATED] = ()
@@ -70,13 +72,12 @@ class CompareFlags(CommandFlags):
     interleave: bool = False
     """Run the sides, or .yaml configurations, in turn until the first metric is settled."""
     revisions: tuple[str, str] | None = None
-    """Run two git revisions of this checkout in turn instead: `mnistbench train`, or --command of
-    your own repository. `.` is the working tree."""
+    """Run two git revisions of this checkout in turn instead; . is the working tree."""
     commands: tuple[str, ...] = ()
     """Run two or more commands of your own in turn, each in quotes, such as "python train.py --seed
-    {seed}". Each leaves one record by mnistbench.record."""
+    {seed}". Each leaves a record by mnistbench.record."""
     command: str | None = None
-    """What --revisions runs in this folder of each checkout."""
+    """What --revisions runs, in this folder of each checkout, in place of `mnistbench train`."""
     max_minutes: float | None = None
     """Time limit [minutes]. Default: 10."""
     min_effect: float | None = Field(None, gt=0, lt=1)
@@ -92,18 +93,31 @@ class CompareFlags(CommandFlags):
         """Whether sides are run, rather than read."""
         return self.interleave or bool(self.revisions or self.commands)
 
-    @property
-    def given(self) -> list[str]:
-        """The flags that say something, in their order."""
-        told = ((name, getattr(self, name)) for name in type(self).model_fields)
-        return [x for x, value in told if x in self.model_fields_set and value not in (None, ())]
-
     def metrics_of(
         self, sides: Sequence[Sequence[RunRecord]], gates: Sequence[Gate]
-    ) -> tuple[MetricName, ...]:
-        """What is compared of `sides`, with all that `gates` ask for."""
+    ) -> tuple[str, ...]:
+        """What is compared of `sides`, with all that `gates` ask for.
+
+        Raises:
+            InputError: no run has one of them.
+        """
+        runs = [record for side in sides for record in side]
+        self.check_metrics(gates, partial(metric_named, records=runs))
         names = self.metrics or default_metrics(*sides, target_accuracy=self.target_accuracy)
         return (*names, *(gate.metric for gate in gates))
+
+    def check_metrics(
+        self, gates: Sequence[Gate], check: Callable[..., object] = check_name
+    ) -> None:
+        """Have `check` look at each name that is asked for.
+
+        Raises:
+            InputError: as `check`.
+        """
+        for name in self.metrics:
+            check(name)
+        for gate in gates:
+            check(gate.metric, field="fail_if")
 
 
 def short_names(commands: Sequence[str]) -> list[str]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mnistbench.analysis.comparison import after_looks, between, compare_matches
+from mnistbench.analysis.comparison import after_looks, between, compare_matches, default_metrics
+from mnistbench.analysis.free_metrics import canonical, evaluated_names, last_value
 from mnistbench.analysis.gates import Gate
-from mnistbench.analysis.metrics import MetricName
+from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.number_text import numbered
 from mnistbench.analysis.pairing import against_first, side_labels
 from mnistbench.analysis.rows import Comparison
@@ -39,16 +40,21 @@ def run_in_turn(
         InputError: as `mnistbench.launch.interleave.run_interleaved`.
         SystemExit: a run failed, or a signal came; that is told.
     """
-    metric: MetricName = flags.metrics[0] if flags.metrics else "samples_per_s"
+    if not (flags.commands or flags.command):  # our own loop evaluates what is known before
+        flags.check_metrics(gates)
     if "duration_s" in {*flags.metrics, *(gate.metric for gate in gates)}:
         raise InputError("metrics: duration_s is what benchmark files hold; runs have wall_s")
     names = flags.revisions or short_names(flags.commands) or numbered(path_names(flags.paths))
     labels = side_labels(names)
 
+    def metric(sides: Sequence[Sequence[RunRecord]]) -> str:
+        return (flags.metrics or default_metrics(*sides))[0]
+
     def why_to_end(sides: Sequence[Sequence[RunRecord]]) -> str | None:
+        _require_metrics(flags, gates, sides=zip(labels, sides, strict=True))
         return settled(
             against_first([*map(one_sample, sides)], labels),
-            metric=metric,
+            metric=metric(sides),
             min_effect=flags.min_effect,
             target_accuracy=flags.target_accuracy,
             force=flags.force,
@@ -70,8 +76,27 @@ def run_in_turn(
         for label, its, ran in zip(labels, sampled, runs, strict=True)
         if its is not ran
     ]
-    found = after_looks(replace(found, notes=(ended, *notes, *found.notes)), metric)
+    found = after_looks(replace(found, notes=(ended, *notes, *found.notes)), metric(runs))
     return between(found, names, flags.revisions or flags.commands or flags.paths)
+
+
+def _require_metrics(
+    flags: CompareFlags, gates: Sequence[Gate], *, sides: Iterable[tuple[str, Sequence[RunRecord]]]
+) -> None:
+    """Check that scripts have left what is asked for, after the first round.
+
+    Raises:
+        InputError: one has not; it has something else.
+    """
+    asked = (*flags.metrics, *(gate.metric for gate in gates))
+    for label, runs in sides:
+        if len(runs) > 1 or not runs[0].is_foreign:
+            continue
+        measured = [x for x, its in METRICS.items() if its.samples(runs, flags.target_accuracy)]
+        for name in asked:
+            if canonical(name) not in measured and last_value(runs[0], name) is None:
+                has = ", ".join([*measured, *evaluated_names(runs)])
+                raise InputError(f"side {label}: its record has no {name}; it has {has}")
 
 
 def _run(
