@@ -121,7 +121,7 @@ _CONDITIONS: Mapping[str, _Reader] = {
     **{name: _found(name) for name in _HARDWARE},
 }
 """What may have to agree before figures are compared; which of it, each metric says."""
-_SAID_BESIDE = {"from_step"}  # which forbids nothing where it differs
+_SAID_BESIDE = {"from_step"}  # which forbids nothing
 _OF_DATA = {"data sha256", "num_train", "num_val"}
 _RESERVED = {*_HARDWARE, *_SOFTWARE, *CODE, "versions", "workload", "script"}
 

@@ -127,7 +127,7 @@ def differences(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     named = _named(groups)
     apart = _apart(named)
     return [
-        ", ".join(brief(f"{k} {setting_text(its.get(k))}", _LONGEST) for k in apart[name])
+        ", ".join(brief(f"{k} {setting_text(its.get(k))}", 2 * _LONGEST) for k in apart[name])
         for name, its in named
     ]
 

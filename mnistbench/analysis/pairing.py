@@ -86,7 +86,8 @@ def match_groups(
         return Matches([match], [], [], notes, names)
     called = dict(zip(map(id, left), _names(left, by), strict=True))
     called |= zip(map(id, right), _names(right, by), strict=True)
-    shared = set.intersection(*(set(settings_of(record)) for record in (*a, *b))) - {by or ""}
+    shared = set.intersection(*(set(settings_of(record)) for record in (*a, *b)))
+    shared = (shared | {"workload"}) - {by or ""}
     found: list[Match] = []
     keys: tuple[Callable[[RunRecord], str], ...] = (
         lambda record: _configuration(record, shared) + _around(record, by),
@@ -172,17 +173,15 @@ def _mend(runs: Sequence[RunRecord]) -> str:
 
 
 def _configuration(record: RunRecord, shared: set[str]) -> str:
-    values = {k: v for k, v in settings_of(record).items() if k in shared}
-    if record.is_foreign:
-        values["workload"] = run_name(record)
-    else:
-        values = {k: v for k, v in values.items() if k not in SAME_RUN}
+    known = {"workload": run_name(record)} if record.is_foreign else {}
+    free = set() if record.is_foreign else SAME_RUN
+    values = {k: v for k, v in (settings_of(record) | known).items() if k in shared - free}
     return json.dumps(values, sort_keys=True, default=str)
 
 
 def _name(record: RunRecord, by: str | None) -> str:
     """What was run, but for the value of `by`."""
-    if by == "recipe" and record.recipe:
+    if (by == "recipe" and record.recipe) or (by == "workload" and record.is_foreign):
         return ""
     value = str(settings_of(record).get(by)) if by else None
     left_out = value if value is None or record.is_foreign else short_name(value)

@@ -17,7 +17,12 @@ from mnistbench.schema.training_fields import SAME_RUN
 
 __all__ = ["field_of", "split"]
 
-_FIELDS = {"precision": "mixed_precision", "device": "device_name", "commit": "git_commit"}
+_FIELDS = {
+    "precision": "mixed_precision",
+    "device": "device_name",
+    "commit": "git_commit",
+    "name": "workload",
+}
 """Short names of what a record says."""
 
 _NAME_THEMSELVES = {"recipe", "model", "loss", "optimizer", "dataset", "device_name", "workload"}

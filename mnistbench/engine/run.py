@@ -20,12 +20,12 @@ from mnistbench.engine.observed import Observed
 from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.engine.resume import Invocation
 from mnistbench.engine.stock_step import StockStep
-from mnistbench.engine.stop_signals import StopSignals
 from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import EventTimer, Ledger, StepTimer, Timer
 from mnistbench.recorder.environment import device_name
 from mnistbench.recorder.hooks import Hook, RunView
 from mnistbench.recorder.run_log import Outcome, RunLog
+from mnistbench.recorder.stop_signals import StopSignals
 from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig

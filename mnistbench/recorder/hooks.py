@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +10,10 @@ from typing import Any, Literal, get_args
 
 from mnistbench.recorder.clock import Ledger
 from mnistbench.recorder.run_log import RunLog
+from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import EvalPoint
 
-__all__ = ["Hook", "HookPoint", "Hooks", "RunView"]
+__all__ = ["Hook", "HookPoint", "Hooks", "RunView", "checked_hooks"]
 
 HookPoint = Literal["run", "epoch", "step", "eval", "checkpoint"]
 """What has a beginning and an end that hooks are told of."""
@@ -92,6 +93,21 @@ class Hook:
     def checkpoint(self, watched: RunView) -> AbstractContextManager[object]:
         """One save of a checkpoint."""
         return nullcontext(watched)
+
+
+def checked_hooks(hooks: Any) -> list[Hook]:
+    """`hooks`, one or several, if that is what they are.
+
+    Raises:
+        InputError: something is none.
+    """
+    given = list(hooks) if isinstance(hooks, Iterable) else [hooks]
+    for one in given:
+        if not isinstance(one, Hook):
+            name = one.__name__ if isinstance(one, type) else ""
+            what = f"the class {name}; write {name}()" if name else type(one).__name__
+            raise InputError(f"hooks: takes a list of hooks, not {what}")
+    return given
 
 
 _Enter = Callable[[RunView], AbstractContextManager[object]]

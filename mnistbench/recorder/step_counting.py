@@ -8,6 +8,7 @@ from typing import Any
 
 from mnistbench.recorder.clock import Ledger, StepTimer
 from mnistbench.recorder.run_log import RunLog
+from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.recorder.used_device import step_timer, used_device, waits_for
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import DATA_WAIT
@@ -28,10 +29,13 @@ class StepCounter:
         num_samples: samples in all steps so far; ``None`` where a step did not tell.
         num_counted: steps made here, which are fewer than ``log.step`` where a loop went on.
         first_step_s: how long the first one took, which compiles and warms up.
+        first_wait_s: how much of that it waited for the loader.
         first_samples: how many samples it had.
-        num_pauses: how often the train clock was stopped inside the loop.
+        num_pauses: how often the loop was stopped for something else.
         device: what the first step was found to use.
+        telemeter: what watches the machine, if anything does.
         around_steps: what surrounds each step, if anything does.
+        passes: over loaders, or what a trainer says; ``None`` once one did not tell its length.
     """
 
     def __init__(self, ledger: Ledger, *, at_begin: Callable[[], None]) -> None:
@@ -40,12 +44,14 @@ class StepCounter:
         self.num_samples: int | None = 0
         self.num_counted = 0
         self.first_step_s: float | None = None
+        self.first_wait_s = 0.0
         self.first_samples = 0
         self.num_pauses = 0
         self.device = used_device()
+        self.telemeter: Telemeter | None = None
         self.around_steps: Around | None = None
+        self.passes: float | None = 0
         self._sizes: dict[int, int] = {}  # samples in a step -> how many steps
-        self._passes: int | None = 0  # over loaders; None once one did not tell its length
         self._batches, self._length = 0, 0  # of the pass that is under way
         self._at_begin: Callable[[], None] | None = at_begin
         self._where: str | None = None  # what is entered: steps, step or a phase that pauses them
@@ -72,9 +78,9 @@ class StepCounter:
     @property
     def num_epochs(self) -> float | None:
         """Passes over loaders that tell how many batches they have; else ``None``."""
-        if self._passes is None:
+        if self.passes is None:
             return None
-        return self._passes + (min(self._batches / self._length, 1.0) if self._length else 0.0)
+        return self.passes + (min(self._batches / self._length, 1.0) if self._length else 0.0)
 
     def batches(
         self, loader: Iterable[Any], batches_per_step: int, count: Callable[[Any], int]
@@ -99,17 +105,18 @@ class StepCounter:
                 switch(DATA_WAIT, wait=False)
                 if num_batches == batches_per_step:
                     in_step.close()
-                    self._count(samples)
+                    self.count(samples)
                     samples = num_batches = 0
             if num_batches:
                 in_step.close()
-                self._count(samples)
+                self.count(samples)
             self._end_pass()
         finally:
             in_step.close()
             if self._left is not None:
                 self.log.timer.pause()
             self._where = None
+            switch("train", wait=False)  # what is waited for are steps
             switch(outer)
 
     @contextmanager
@@ -120,25 +127,40 @@ class StepCounter:
             raise InputError(
                 f"number: step {number} comes after step {self.log.step}; steps go forward only"
             )
-        outer, self._passes = self._begin("step()", "train"), None
+        outer, self.passes = self._begin("step()", "train"), None
         try:
             with self.around_steps() if self.around_steps else nullcontext():
                 yield
             self._is_behind = True
-            self._count(num_samples, number=number)
+            self.count(num_samples, number=number)
         finally:
             self._where = None
             self.log.ledger.switch(outer, wait=False)
 
     @contextmanager
-    def paused(self, phase: str) -> Iterator[None]:
-        """Charge what is inside to `phase`; the device is waited for before and after."""
+    def followed(self) -> Iterator[None]:
+        """The loop of a trainer, whose callback switches the clocks and calls `count`."""
+        self.check("a trainer's loop")
+        outer = self._begin("steps()", DATA_WAIT)
+        try:
+            yield
+        finally:
+            self._where = None
+            self.log.ledger.switch("train", wait=False)  # what is waited for are steps
+            self.log.ledger.switch(outer)
+
+    @contextmanager
+    def paused(self, phase: str, *, is_pause: bool = True) -> Iterator[None]:
+        """Charge what is inside to `phase`; the device is waited for before and after.
+
+        One that others may have to wait for is a pause.
+        """
         self.settle()
         ledger, timer, where = self.log.ledger, self.log.timer, self._where
         in_step = where in {"steps()", "step()"}
+        self.num_pauses += is_pause and bool(self.num_counted) and (in_step or where is None)
         if in_step:
             timer.pause()
-            self.num_pauses += 1
         elif self._is_behind:
             ledger.switch("train", wait=False)  # what is waited for are steps
         self._is_behind = False
@@ -156,24 +178,17 @@ class StepCounter:
         """Count the step that a loop was left in by ``break``: the loop has gone on from there."""
         if self._left is not None and self._where is None:
             self.log.timer.resume()
-            self._count(self._left)
+            self.count(self._left)
 
     def drop(self) -> None:
         """Do not count the step that a loop was left in: something was raised in it."""
         self._left = None
 
-    def _begin(self, where: str, phase: str) -> str:
-        self.settle()
-        if self._at_begin:
-            at_begin, self._at_begin = self._at_begin, None
-            with self.log.ledger.phase("startup"):
-                at_begin()
-        self._where = where
-        self.log.timer.start()
-        return self.log.ledger.switch(phase, wait=False)
-
-    def _count(self, samples: int | None, *, number: int | None = None) -> None:
+    def count(self, samples: int | None, *, number: int | None = None) -> None:
+        """End a step on so many samples, if they are known."""
         log, self._left = self.log, None
+        if self.telemeter:
+            self.telemeter.sample()
         if self.num_counted:
             log.timer.mark()
             if not self.num_counted % _MOST_EVENTS:
@@ -188,6 +203,16 @@ class StepCounter:
             self.num_samples += samples
             self._sizes[samples] = self._sizes.get(samples, 0) + 1
 
+    def _begin(self, where: str, phase: str) -> str:
+        self.settle()
+        if self._at_begin:
+            at_begin, self._at_begin = self._at_begin, None
+            with self.log.ledger.phase("startup"):
+                at_begin()
+        self._where = where
+        self.log.timer.start()
+        return self.log.ledger.switch(phase, wait=False)
+
     def _end_first(self, samples: int) -> None:
         """The first step is a window by itself, after which it is known what device is used."""
         self.device = device = used_device()
@@ -196,20 +221,21 @@ class StepCounter:
             wait()
         self.log.timer.mark()
         (self.first_step_s,), self.first_samples = self.log.timer.durations_s(), samples
+        self.first_wait_s = self.log.ledger.spent_s(DATA_WAIT)
         self.log.timer = step_timer(device)
         self.log.timer.start()
 
     def _begin_pass(self, loader: Any) -> None:
         self._batches = self._length = 0
-        if self._passes is not None:
+        if self.passes is not None:
             try:
                 self._length = len(loader)
             except TypeError:
-                self._passes = None
+                self.passes = None
 
     def _end_pass(self) -> None:
-        if self._passes is not None and self._length:
-            self._passes += 1
+        if self.passes is not None and self._length:
+            self.passes += 1
         self._batches = 0
 
 

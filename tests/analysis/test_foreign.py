@@ -181,6 +181,19 @@ def test_what_varies_names_runs_and_what_is_ignored_does_not():
     assert compare_sets(split(runs, "lr"), metrics=["perplexity"], by="lr").rows
 
 
+def test_workloads_are_compared_in_all_that_is_the_same_but_their_name():
+    sides = [
+        foreign_record(seed, index=100 * place + 10 * int(10 * lr) + seed, name=name, config=config)
+        for place, name in enumerate(("org/a", "org/b"))
+        for lr in (0.1, 0.2)
+        for config in [{"lr": lr}]
+        for seed in range(2)
+    ]
+    found = compare_sets(split(sides, "name"), metrics=["perplexity"], by="name")
+    assert [r.name for r in found.rows] == ["lr 0.1", "lr 0.2"]
+    assert not found.missing
+
+
 def test_keys_that_mean_something_of_ours_are_the_users_own():
     config = {
         "model": ["a", "list"],
