@@ -97,6 +97,9 @@ def loop_record(
 ) -> RunRecord:
     """The record; `counted` is of all processes. The clock stops here."""
     points = _of_all(steps, counted)
+    if counted.status == "completed" and (lost := [p.step for p in points if p.diverged]):
+        error = f"the loss was not finite at step {lost[0]}"
+        counted = replace(counted, status="diverged", error=error)
     target = _reached(settings.target, points)
     wall_s = steps.log.ledger.close()
     return RunRecord(

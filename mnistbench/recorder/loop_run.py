@@ -82,6 +82,7 @@ class LoopRun:
     def leave(self, error: BaseException | None) -> None:
         """End the run, which was left by `error`, or by none; leave its record."""
         if self.is_open:
+            self.steps.end(is_left_by_error=error is not None)
             self._end(*status_of(error, self._endings.asked))
 
     def _prepare(self) -> None:
@@ -138,13 +139,11 @@ class LoopRun:
             say(f"warning: the run is not on record ({_named(problem)})")
 
     def _stop_clocks(self) -> None:
-        steps, ledger = self.steps, self.steps.log.ledger
+        ledger = self.steps.log.ledger
         if self._outcome.status == "completed":
-            steps.settle()
             ledger.switch("other")
             self._watching.close()
             return
-        steps.drop()
         ledger.synchronize = None  # a device that failed may never answer again
         ended = KeyboardInterrupt()
         with suppress(KeyboardInterrupt):  # left by an error, nothing is probed any more

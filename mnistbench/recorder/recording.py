@@ -101,9 +101,7 @@ class Recording:
     @property
     def num_steps(self) -> int:
         """Steps made so far."""
-        steps = self._steps("num_steps", ended=True)
-        steps.settle()
-        return steps.log.step
+        return self._steps("num_steps", ended=True).num_made
 
     @property
     def eval_points(self) -> Sequence[EvalPoint]:

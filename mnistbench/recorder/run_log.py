@@ -23,6 +23,7 @@ from mnistbench.schema.record import (
     Throughput,
     finite,
 )
+from mnistbench.schema.target import is_loss
 
 __all__ = ["Outcome", "RunLog", "throughput_of"]
 
@@ -76,8 +77,8 @@ class RunLog:
     ) -> EvalPoint:
         """Note an evaluation after the steps made so far; its time is in the phase ``eval`` by now.
 
-        `metrics` may hold NaN and infinities: such are put down as ``None``, and one of the loss as
-        a run that diverged. `train_s` is of the slowest process, by default of this one.
+        `metrics` may hold NaN and infinities: such are put down as ``None``, and one of a loss as a
+        run that diverged. `train_s` is of the slowest process, by default of this one.
         """
         values = {name: finite(value) for name, value in metrics.items()}
         point = EvalPoint(
@@ -92,7 +93,7 @@ class RunLog:
             accuracy=values.pop("accuracy", None),
             num_samples=num_samples,
             metrics=values,
-            diverged=not math.isfinite(metrics.get("loss", 0.0)),
+            diverged=not all(math.isfinite(metrics[name]) for name in metrics if is_loss(name)),
         )
         self.eval_points.append(point)
         return point
