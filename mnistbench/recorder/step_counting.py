@@ -29,6 +29,7 @@ class StepCounter:
         num_samples: samples in all steps so far; ``None`` where a step did not tell.
         num_counted: steps made here, which are fewer than ``log.step`` where a loop went on.
         first_step_s: how long the first one took, which compiles and warms up.
+        first_wait_s: how much of that it waited for the loader.
         first_samples: how many samples it had.
         num_pauses: how often the loop was stopped for something else.
         device: what the first step was found to use.
@@ -42,6 +43,7 @@ class StepCounter:
         self.num_samples: int | None = 0
         self.num_counted = 0
         self.first_step_s: float | None = None
+        self.first_wait_s = 0.0
         self.first_samples = 0
         self.num_pauses = 0
         self.device = used_device()
@@ -219,6 +221,7 @@ class StepCounter:
             wait()
         self.log.timer.mark()
         (self.first_step_s,), self.first_samples = self.log.timer.durations_s(), samples
+        self.first_wait_s = self.log.ledger.spent_s(DATA_WAIT)
         self.log.timer = step_timer(device)
         self.log.timer.start()
 
