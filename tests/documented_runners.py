@@ -21,7 +21,7 @@ from accelerate.commands.launch import launch_command_parser
 from accelerate.tracking import get_available_trackers
 from torch.distributed.run import get_args_parser
 
-from mnistbench import compare, doctor, report, sweep, train, tune
+from mnistbench import compare, doctor, record_schema, report, sweep, train, tune
 from mnistbench.cli import read_config
 from mnistbench.flags import parse
 from mnistbench.launch.commands import cpu_environment
@@ -35,7 +35,7 @@ from tests.made_records import make_record
 __all__ = ["COMMANDS", "HELPS", "help_of_command", "help_of_module", "runner"]
 
 HELPS = [
-    *((command, []) for command in (train, report, compare, sweep, tune, doctor)),
+    *((command, []) for command in (train, report, compare, sweep, tune, doctor, record_schema)),
     *((report, [name]) for name in ("targets", "epochs", "rules", "scaling", "watch")),
 ]
 """Commands, and the words before ``--help-all``."""
@@ -152,6 +152,10 @@ def run_tune(words, **_):
 def run_doctor(words, **_):
     argv = arguments(words)
     assert doctor.main([*argv, *([] if "--launch-config" in argv else ["--no-launch"])]) == 0
+
+
+def run_schema(words, **_):
+    assert record_schema.main(arguments(words)) == 0
 
 
 def run_launcher(words, *, text, **_):
@@ -315,6 +319,7 @@ RUN_COMMAND = {
     "sweep": run_sweep,
     "tune": run_tune,
     "doctor": run_doctor,
+    "schema": run_schema,
 }
 RUN = {
     "accelerate": run_launcher,

@@ -72,7 +72,7 @@ def limits_line(record: RunRecord) -> str | None:
     """The verdict in one line; ``None`` for a run that was not diagnosed."""
     found = limits(record)
     if found is None:
-        return _UNKNOWN if record.step_costs else None
+        return _unknown(record.step_costs) if record.step_costs else None
     advice = f"; try {found.advice}" if found.advice else ""
     return f"{found.name}: {found.evidence}{advice}"
 
@@ -106,8 +106,9 @@ def step_shares(costs: StepCosts) -> dict[Limit, float]:
     }
     total = max(costs.step_s, sum(fixed.values()))
     work = 1 - sum(fixed.values()) / total
-    ideal = costs.arithmetic_s + costs.traffic_s
-    arithmetic = costs.arithmetic_s / ideal if ideal else 0.0
+    arithmetic_s, traffic_s = costs.arithmetic_s or 0.0, costs.traffic_s or 0.0
+    ideal = arithmetic_s + traffic_s
+    arithmetic = arithmetic_s / ideal if ideal else 0.0
     if costs.overhead_s is None:
         work = min(work, ideal / total)
     return {
@@ -117,6 +118,16 @@ def step_shares(costs: StepCosts) -> dict[Limit, float]:
     }
 
 
+def _unknown(costs: StepCosts) -> str:
+    if costs.work:
+        return _UNKNOWN
+    rest = 1 - sum(step_shares(costs).values())
+    return (
+        f"not told: {rest:.0%} of a step's {1e3 * costs.step_s:.3g} ms are neither waiting for "
+        'data nor an exchange that was seen; profile="torch" shows its operators'
+    )
+
+
 def _evidence(name: Limit, costs: StepCosts) -> str:
     step = f"a step's {1e3 * costs.step_s:.3g} ms"
     share = f"{step_shares(costs)[name]:.0%} of {step}"
@@ -124,13 +135,14 @@ def _evidence(name: Limit, costs: StepCosts) -> str:
         return f"{share} are waiting for the batch"
     if name == "communication-bound":
         return f"{share} are exchanging gradients and waiting for the other processes"
-    if name == "launch-bound":
+    work = costs.work
+    if name == "launch-bound" or work is None:
         return f"{share} are calls, which take as long for a batch of two samples"
     if name == "compute-bound":
-        speed, peak = costs.flops / costs.step_s, costs.ceilings.matmul_flops_per_s
+        speed, peak = work.flops / work.step_s, work.ceilings.matmul_flops_per_s
         what = f"arithmetic, at {speed / 1e9:.3g} of {peak / 1e9:.3g} GFLOP/s"
     else:
-        speed, peak = costs.traffic_bytes / costs.step_s, costs.ceilings.copy_bytes_per_s
+        speed, peak = work.traffic_bytes / work.step_s, work.ceilings.copy_bytes_per_s
         what = f"moving data, at {speed / 1e9:.3g} GB/s where a large copy makes {peak / 1e9:.3g}"
     return f"{share} are {what} ({speed / peak:.0%})"
 

@@ -23,32 +23,24 @@ from mnistbench.engine.stock_step import StockStep
 from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import EventTimer, Ledger, StepTimer, Timer
 from mnistbench.recorder.environment import device_name
-from mnistbench.recorder.hooks import Hook
+from mnistbench.recorder.hooks import Hook, RunView
+from mnistbench.recorder.run_log import Outcome, RunLog
 from mnistbench.recorder.stop_signals import StopSignals
 from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.insight import Profile, StepCosts, Telemetry
-from mnistbench.schema.record import (
-    Canary,
-    CheckpointCounts,
-    EvalPoint,
-    Interruption,
-    Link,
-    RunRecord,
-    Status,
-)
+from mnistbench.schema.record import CheckpointCounts, EvalPoint, Interruption, Link, RunRecord
 from mnistbench.schema.user_code import UserCode
 from mnistbench.workload.batches import BatchPlan
 
 __all__ = [
     "BuiltParts",
     "Guards",
-    "Outcome",
     "Run",
     "RunContext",
     "Setting",
     "Step",
+    "TrainingOutcome",
     "TrainingState",
 ]
 
@@ -144,55 +136,35 @@ class BuiltParts:
 
 
 @dataclass(kw_only=True)
-class TrainingState:
+class TrainingState(RunLog):
     """What changes while a run trains: with the tensors of its parts, what a checkpoint saves.
 
     Attributes:
-        ledger: the clocks.
         losses: this process's weighted losses, one for each step to be made.
-        timer: durations of steps.
         exchange_timer: of exchanges, where they have a time of their own.
-        step: steps made.
-        eval_points: evaluations made.
         interruptions: where it stopped and went on.
         counts: checkpoints saved, and not saved.
     """
 
-    ledger: Ledger
     losses: Tensor
-    timer: Timer
     exchange_timer: Timer | None = None
-    step: int = 0
-    eval_points: list[EvalPoint] = field(default_factory=list)
     interruptions: list[Interruption] = field(default_factory=list)
     counts: CheckpointCounts = field(default_factory=CheckpointCounts)
 
 
 @dataclass(kw_only=True)
-class Outcome:
+class TrainingOutcome(Outcome):
     """How a run went, as far as it came.
 
     Attributes:
-        status: how it ended.
-        error: what was wrong, in a line.
         bad_step: the step at which a loss or weight was not finite, if any was.
         stop_signal: number of the signal that ended it; 0 for none.
         stopped_together: all processes ended at that signal after the same step.
-        canary: speed of the machine before and after.
-        telemetry: what sensors saw.
-        step_costs: what a step is made of.
-        profile: what was watched of it.
     """
 
-    status: Status = "completed"
-    error: str | None = None
     bad_step: int | None = None
     stop_signal: int = 0
     stopped_together: bool = False
-    canary: Canary | None = None
-    telemetry: Telemetry | None = None
-    step_costs: StepCosts | None = None
-    profile: Profile | None = None
 
 
 class Guards(NamedTuple):
@@ -210,12 +182,12 @@ class Guards(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A run that was built: its four parts together, as hooks see it (`RunView`)."""
+    """A run that was built: its four parts together."""
 
     context: RunContext
     parts: BuiltParts
     state: TrainingState
-    outcome: Outcome
+    outcome: TrainingOutcome
 
     @property
     def config(self) -> RunConfig:
@@ -238,11 +210,6 @@ class Run(NamedTuple):
         return self.state.eval_points
 
     @property
-    def run_id(self) -> str:
-        """Its name."""
-        return self.context.run_id
-
-    @property
     def run_folder(self) -> Path:
         """Where all its files go."""
         return self.context.run_folder
@@ -258,19 +225,24 @@ class Run(NamedTuple):
         return self.context.batch_plan.steps_per_epoch
 
     @property
-    def global_batch_size(self) -> int:
-        """Samples in a step over all processes."""
-        return self.context.batch_plan.global_batch_size
-
-    @property
     def is_main_process(self) -> bool:
         """Whether this process writes the record."""
         return bool(self.context.accelerator.is_main_process)
 
-    @property
-    def process_index(self) -> int:
-        """This process's number among all."""
-        return int(self.context.accelerator.process_index)
+    def view(self) -> RunView:
+        """What hooks may read of it."""
+        context, plan = self.context, self.context.batch_plan
+        return RunView(
+            config=context.config,
+            log=self.state,
+            run_id=context.run_id,
+            run_folder=context.run_folder,
+            num_steps=plan.num_steps,
+            steps_per_epoch=plan.steps_per_epoch,
+            global_batch_size=plan.global_batch_size,
+            num_processes=context.accelerator.num_processes,
+            process_index=context.accelerator.process_index,
+        )
 
     def summary(self) -> str:
         """One line on what is about to be trained, where."""
@@ -279,7 +251,7 @@ class Run(NamedTuple):
         return (
             f"training {config.recipe or config.model}, seed {config.seed}, on "
             f"{data.name} ({data.source}): {self.parts.num_parameters:,} parameters, "
-            f"{self.num_steps:,} steps of {self.global_batch_size} samples, "
+            f"{self.num_steps:,} steps of {self.context.batch_plan.global_batch_size} samples, "
             f"{processes} process{'es' * (processes > 1)} on {device_name(device)} with "
             f"{threads} thread{'s' * (threads > 1)} each"
         )

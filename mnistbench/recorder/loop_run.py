@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from mnistbench.recorder.clock import Ledger, process_age_s
 from mnistbench.recorder.endings import Endings, heard_endings, status_of
+from mnistbench.recorder.hooks import RunView
 from mnistbench.recorder.loop_record import loop_record, tally_of, together
 from mnistbench.recorder.loop_saving import saved, writable_folder
 from mnistbench.recorder.loop_settings import LoopSettings
+from mnistbench.recorder.loop_watch import LoopWatch
 from mnistbench.recorder.machine_probe import probe_machine
 from mnistbench.recorder.processes import Processes
 from mnistbench.recorder.run_log import Outcome
@@ -42,11 +44,14 @@ class LoopRun:
 
     _open: LoopRun | None = None  # of this process
 
-    def __init__(self, settings: LoopSettings, *, quiet: bool, knows_age: bool) -> None:
+    def __init__(
+        self, settings: LoopSettings, watch: LoopWatch, *, quiet: bool, knows_age: bool
+    ) -> None:
         """Begin the clocks, and find out what is to be known before anything is trained.
 
         Args:
             settings: what was told of the run.
+            watch: hooks and profilers.
             quiet: say nothing at the end.
             knows_age: the process was started for this run, and its age counts.
 
@@ -63,7 +68,8 @@ class LoopRun:
         )
         self.folder: Path = settings.run_folder
         self.record: RunRecord | None = None
-        self._settings, self._quiet, self._pid = settings, quiet, os.getpid()
+        self._settings, self._watch = settings, watch
+        self._quiet, self._pid = quiet, os.getpid()
         self._outcome, self._script = Outcome(), Script()
         self._processes = Processes()
         self._watching, self._leaving = ExitStack(), ExitStack()
@@ -82,6 +88,7 @@ class LoopRun:
     def leave(self, error: BaseException | None) -> None:
         """End the run, which was left by `error`, or by none; leave its record."""
         if self.is_open:
+            self.steps.end(is_left_by_error=error is not None)
             self._end(*status_of(error, self._endings.asked))
 
     def _prepare(self) -> None:
@@ -105,6 +112,17 @@ class LoopRun:
             steps.telemeter = None
         if steps.telemeter:
             steps.telemeter.trains_on(device)
+        view = RunView(
+            config=self._settings.config,
+            log=steps.log,
+            run_id=self._settings.run_id,
+            run_folder=self.folder,
+            num_processes=self._processes.count,
+            process_index=self._processes.index,
+        )
+        self._watching.enter_context(self._watch.watching(view))
+        if self._watch.watches_steps:
+            steps.around_steps = self._watch.around_step
         self._watching.enter_context(
             steps.log.watching(
                 self._outcome, telemeter=steps.telemeter, probe=partial(_probe, device)
@@ -138,13 +156,14 @@ class LoopRun:
             say(f"warning: the run is not on record ({_named(problem)})")
 
     def _stop_clocks(self) -> None:
-        steps, ledger = self.steps, self.steps.log.ledger
+        ledger = self.steps.log.ledger
         if self._outcome.status == "completed":
-            steps.settle()
             ledger.switch("other")
-            self._watching.close()
+            try:
+                self._watching.close()
+            except Exception as error:  # of a hook's
+                self._outcome.ended_by(error)
             return
-        steps.drop()
         ledger.synchronize = None  # a device that failed may never answer again
         ended = KeyboardInterrupt()
         with suppress(KeyboardInterrupt):  # left by an error, nothing is probed any more
@@ -158,6 +177,8 @@ class LoopRun:
             processes.report(own)
             return
         is_cut = outcome.status != "completed"
+        with suppress(RuntimeError):  # of a device that is not done with its steps
+            self._watch.note(outcome, steps)
         told = processes.collect(own, is_over=lambda: is_cut or self._endings.asked is not None)
         record = loop_record(self._settings, self._script, steps, outcome, together(told))
         self.record = saved(record, self.folder, quiet=self._quiet)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,8 +14,10 @@ from mnistbench.recorder.batch_size import batch_counter, whole
 from mnistbench.recorder.callbacks import LightningEvents, TrainerEvents
 from mnistbench.recorder.clock import Ledger
 from mnistbench.recorder.evaluated_metrics import metric_values
+from mnistbench.recorder.hooks import Hook
 from mnistbench.recorder.loop_run import LoopRun
 from mnistbench.recorder.loop_settings import LoopSettings, checked_name
+from mnistbench.recorder.loop_watch import LoopWatch
 from mnistbench.recorder.step_counting import LoaderSteps, StepCounter
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.open_mappings import FreeName, PhaseName
@@ -35,6 +37,10 @@ def record(  # noqa: PLR0913 - what a user may tell of a run
     ignore: Iterable[str] = (),
     tags: Iterable[str] = (),
     extra: Mapping[str, Any] | None = None,
+    profile: str | Iterable[str] | None = None,
+    profile_steps: str | None = None,
+    diagnose: bool = False,
+    hooks: Iterable[Hook] = (),
     quiet: bool = True,
 ) -> Recording:
     """Record a training loop: ``with mnistbench.record("resnet18") as run``.
@@ -54,6 +60,16 @@ def record(  # noqa: PLR0913 - what a user may tell of a run
         ignore: keys of `config` that make no other configuration, such as ``log_dir``.
         tags: words to find the run by.
         extra: anything else to keep in the record.
+        profile: watch some steps of the main process: ``torch`` (operators), ``memory``,
+            ``sampling`` (Python's stack), ``nvtx``; files go to ``traces/`` in the run's folder.
+            Such a run is in no comparison.
+        profile_steps: which ones, as ``"A:B"``, counted from 0, without B. Default: 5:10 for
+            ``torch`` and ``memory``.
+        diagnose: say what a step is made of: waiting for data, exchange between processes, the
+            rest. Several processes are profiled for it by ``torch``.
+        hooks: are told of the run, its steps, evaluations and checkpoints, on every process
+            (`mnistbench.recorder.hooks.Hook`). An evaluation is from `Recording.evaluating` to
+            `Recording.evaluated`.
         quiet: print nothing at the end but warnings.
 
     Raises:
@@ -66,7 +82,9 @@ def record(  # noqa: PLR0913 - what a user may tell of a run
         "output_dir": output_dir,
     }
     told |= {"ignore": ignore, "tags": tags, "extra": extra, "higher_is_better": higher_is_better}
-    return Recording(LoopSettings.of(name, **told), quiet=quiet)
+    settings = LoopSettings.of(name, **told)
+    watch = LoopWatch(hooks, profile=profile, profile_steps=profile_steps, diagnose=diagnose)
+    return Recording(settings, watch, quiet=quiet)
 
 
 class Recording:
@@ -74,9 +92,9 @@ class Recording:
 
     _is_first = True  # of its process
 
-    def __init__(self, settings: LoopSettings, *, quiet: bool) -> None:
+    def __init__(self, settings: LoopSettings, watch: LoopWatch, *, quiet: bool) -> None:
         """Nothing is recorded before it is entered."""
-        self._settings, self._quiet = settings, quiet
+        self._settings, self._watch, self._quiet = settings, watch, quiet
         self._run: LoopRun | None = None
 
     @property
@@ -102,9 +120,7 @@ class Recording:
     @property
     def num_steps(self) -> int:
         """Steps made so far."""
-        steps = self._steps("num_steps", ended=True)
-        steps.settle()
-        return steps.log.step
+        return self._steps("num_steps", ended=True).num_made
 
     @property
     def eval_points(self) -> Sequence[EvalPoint]:
@@ -120,7 +136,8 @@ class Recording:
         if self._run is not None:
             raise InputError("record: this run was entered before; call mnistbench.record again")
         is_first, Recording._is_first = Recording._is_first, False
-        self._run = LoopRun(self._settings, quiet=self._quiet, knows_age=is_first and _is_script())
+        knows_age = is_first and _is_script()
+        self._run = LoopRun(self._settings, self._watch, quiet=self._quiet, knows_age=knows_age)
         return self
 
     def __exit__(
@@ -160,6 +177,7 @@ class Recording:
         if not isinstance(loader, Iterable) and not hasattr(loader, "__getitem__"):
             kind = type(loader).__name__
             raise InputError(f"steps: should be given a loader to iterate over (got {kind})")
+        self._watch.end_eval()
         return LoaderSteps(loader, steps.batches(loader, number, count))
 
     def step(
@@ -177,12 +195,14 @@ class Recording:
         steps = self._steps("step()")
         samples = None if num_samples is None else whole(num_samples, field="num_samples")
         step = None if number is None else whole(number, field="number", lowest=1)
+        self._watch.end_eval()
         return steps.one(samples, step)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Inside, the train clock pauses, and the time is ``eval``; a decorator as well."""
         with self._steps("evaluating()").paused("eval"):
+            self._watch.begin_eval()
             yield
 
     @contextmanager
@@ -190,13 +210,14 @@ class Recording:
         """The same for time that is called `phase`, such as ``checkpoint``.
 
         Raises:
-            InputError: `phase` is no name in small letters, or one that the loop itself has.
+            InputError: `phase` is no name, or one that the loop itself has.
         """
         steps = self._steps("paused()")
         checked_name(phase, "phase", PhaseName)
         if phase in {"train", "data_wait", "import"}:
             raise InputError(f"phase: {phase} is what the loop itself is; choose another name")
-        with steps.paused(phase):
+        around = self._watch.around("checkpoint") if phase == "checkpoint" else nullcontext()
+        with around, steps.paused(phase):
             yield
 
     def evaluated(
@@ -236,13 +257,14 @@ class Recording:
                 f"evaluated: {split} was evaluated at step {log.step} already; give all its "
                 "metrics in one call"
             )
-        return log.evaluated(
-            values,
-            split=split,
-            samples_seen=steps.num_samples or 0,
-            epoch=steps.num_epochs,
-            num_samples=number,
-        )
+        with self._watch.evaluated():
+            return log.evaluated(
+                values,
+                split=split,
+                samples_seen=steps.num_samples or 0,
+                epoch=steps.num_epochs,
+                num_samples=number,
+            )
 
     def trainer_callback(self, *, num_samples: int | Callable[[Any], int] | None = None) -> Any:
         """What records Hugging Face's Trainer: ``Trainer(callbacks=[run.trainer_callback()])``.
