@@ -21,6 +21,7 @@ from mnistbench.launch.cells import Cell, Executor
 from mnistbench.launch.children import raised_stops
 from mnistbench.launch.grid import cells_of
 from mnistbench.launch.local_executor import LocalExecutor
+from mnistbench.launch.own_cells import RunCell
 from mnistbench.launch.sweep_folder import SweepFolder
 from mnistbench.launch.sweep_progress import Progress, names
 from mnistbench.launch.sweeping import Failure, run_sweep
@@ -115,7 +116,7 @@ def check_flags(options: GridFlags, *, select: str | None) -> None:
         )
 
 
-def grid_of(axes: Mapping[str, Sequence[Any]], options: GridFlags) -> list[Cell]:
+def grid_of(axes: Mapping[str, Sequence[Any]], options: GridFlags) -> list[RunCell]:
     """The cells that `axes` span over the recipe and the file.
 
     Raises:

@@ -213,8 +213,12 @@ def run_tensorboard(words, **_):
 def run_jq(words, *, text, **_):
     """Where there is no jq, at least the keys that it would look for are there."""
     if shutil.which("jq"):
-        assert _run(["bash", "-c", text]).stdout
+        out = _run(["bash", "-c", text.partition(" > ")[0]]).stdout
+        assert out
+        sys.stdout.write(out)
         return
+    if "-n" in words:
+        pytest.skip("needs jq")
     records = "".join(path.read_text() for path in Path("runs").glob("*/record.json"))
     for key in re.findall(r"\.(\w+)", next(word for word in words[1:] if "." in word)):
         assert f'"{key}"' in records
