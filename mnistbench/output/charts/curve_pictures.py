@@ -71,10 +71,10 @@ def curve_pictures(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) 
     picture of their own where there are few of these.
     """
     rows, note = _highest(groups, names)
-    chapters = _chapters(rows)
+    chapters, quantities = _chapters(rows), quantities_of(groups)
     found = []
     for number, (chapter, members) in enumerate(chapters.items(), start=1):
-        for quantity in quantities_of(groups):
+        for quantity in quantities:
             drawn = _courses(quantity, members)
             if drawn:
                 name = quantity.name + (f"-{number}" if len(chapters) > 1 else "")
