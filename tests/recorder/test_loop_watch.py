@@ -58,8 +58,10 @@ class Slow(Noting):
 class Broken(Hook):
     @contextmanager
     def run(self, _watched):
-        yield
-        raise OSError("no room")
+        try:
+            yield
+        finally:
+            raise OSError("no room")
 
 
 @pytest.fixture
@@ -106,9 +108,15 @@ def test_a_hook_that_surrounds_steps_marks_the_run_and_is_not_in_its_time(record
     assert sum(record.phases_s.values()) == pytest.approx(record.wall_s, rel=0.01)
 
 
-def test_a_hook_that_fails_at_the_end_leaves_the_record_there(recorded):
+def test_a_hook_that_fails_at_the_end_leaves_the_record_there(recorded, tmp_path):
     record = recorded(1, hooks=[Broken()]).record
     assert (record.status, record.error) == ("failed", "OSError: no room")
+    with pytest.raises(ZeroDivisionError):
+        recorded(1, hooks=[Broken()], body=lambda: 1 / 0)
+    _, record = sorted(
+        load_records([tmp_path]).records, key=lambda run: run.num_steps, reverse=True
+    )
+    assert (record.status, record.error) == ("failed", "ZeroDivisionError: division by zero")
 
 
 def test_chosen_steps_are_profiled_and_the_run_says_so(recorded):
