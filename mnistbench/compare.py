@@ -86,21 +86,20 @@ def _parse(argv: list[str]) -> tuple[CompareFlags, tuple[str, ...]]:
 
 
 def _refuse_contradictions(flags: CompareFlags) -> None:
-    given = [name for name in flags.given if getattr(flags, name) is not False]
-    others = ("paths", "interleave", "commands", "baseline")
-    if flags.revisions and (unfit := [name for name in others if name in given]):
-        raise InputError(f"revisions: are all that is run; leave out {' and '.join(unfit)}")
-    if flags.commands and (unfit := [name for name in others[:2] if name in given]):
-        raise InputError(f"commands: are all that is run; leave out {' and '.join(unfit)}")
+    given = [name for name in type(flags).model_fields if getattr(flags, name) not in (None, ())]
+    runs = [name for name in ("revisions", "commands", "interleave") if getattr(flags, name)]
+    unfit = {*runs[1:], "paths"} | ({"baseline"} if flags.revisions else set())
+    if runs[:1] != ["interleave"] and runs and (more := [x for x in given if x in unfit]):
+        raise InputError(f"{runs[0]}: are all that is run; leave out {' and '.join(more)}")
     if flags.command is not None and not flags.revisions:
         raise InputError("command: is what --revisions runs; --commands runs two or more in turn")
-    for name in given:
-        if name in {"by", "strict"} and flags.makes_runs:
-            raise InputError(f"{name}: is for stored records; leave it out where runs are made")
-        if name in {"max_minutes", "min_effect", "output_dir", "seed"} and not flags.makes_runs:
-            raise InputError(
-                f"{name}: has no effect without --interleave, --commands or --revisions"
-            )
+    if runs and (stored := "by" if flags.by else "strict" if flags.strict else None):
+        raise InputError(f"{stored}: is for stored records; leave it out where runs are made")
+    alone = [x for x in ("max_minutes", "min_effect", "output_dir", "seed") if x in given]
+    if alone and not runs:
+        raise InputError(
+            f"{alone[0]}: has no effect without --interleave, --commands or --revisions"
+        )
 
 
 def _baseline_first(flags: CompareFlags) -> CompareFlags:

@@ -95,12 +95,6 @@ class CompareFlags(CommandFlags):
         """Whether sides are run, rather than read."""
         return self.interleave or bool(self.revisions or self.commands)
 
-    @property
-    def given(self) -> list[str]:
-        """The flags that say something, in their order."""
-        told = ((name, getattr(self, name)) for name in type(self).model_fields)
-        return [x for x, value in told if x in self.model_fields_set and value not in (None, ())]
-
     def metrics_of(
         self, sides: Sequence[Sequence[RunRecord]], gates: Sequence[Gate]
     ) -> tuple[str, ...]:

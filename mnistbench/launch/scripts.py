@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from string import Formatter
 
@@ -30,7 +31,6 @@ __all__ = [
     "Script",
     "ScriptSide",
     "record_left",
-    "run_script",
     "start_script",
 ]
 
@@ -135,16 +135,10 @@ def start_script(
     work_dir: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Child:
-    """Start `script` with `values`, whose record is to come into `folder`; see `record_left`.
+    """Start `script` with `values`, whose record is to come into the new `folder`.
 
-    Who starts it ends it by `end_all`.
-
-    Args:
-        script: what to run.
-        values: name -> value of its placeholders; ``seed`` is told as a variable as well.
-        folder: a folder without records; made if it is not there.
-        work_dir: where it runs; none is this process's.
-        environment: variables in place of this process's own.
+    Who starts it ends it by `end_all` and asks `record_left`. ``seed`` is told as a variable, too.
+    It runs in `work_dir` with the variables of `environment`, by default this process's.
 
     Raises:
         InputError: the program cannot be started.
@@ -195,31 +189,6 @@ def record_left(script: Script, child: Child, *, folder: Path) -> RunRecord:
     raise RunFailedError(f"left no record: {why_ended(child, what='script')}")
 
 
-def run_script(
-    script: Script,
-    values: Mapping[str, object],
-    *,
-    folder: Path,
-    work_dir: Path | None = None,
-    environment: Mapping[str, str] | None = None,
-) -> RunRecord:
-    """Run `script` to its end and read its record; arguments as of `start_script`.
-
-    Returns:
-        The record, whatever its status: look at it.
-
-    Raises:
-        InputError, RunFailedError: as `record_left`.
-        KeyboardInterrupt: a signal came (`Terminated` for SIGTERM and SIGHUP); it was ended.
-    """
-    child = wait_for(
-        lambda: start_script(
-            script, values, folder=folder, work_dir=work_dir, environment=environment
-        )
-    )
-    return record_left(script, child, folder=folder)
-
-
 @dataclass(frozen=True, kw_only=True)
 class ScriptSide:
     """A side in turn (`mnistbench.launch.interleave`) that is a run of `script`.
@@ -241,14 +210,11 @@ class ScriptSide:
         self.script.check_program(self.work_dir)
 
     def run(self, seed: int, folder: Path) -> RunRecord:
-        """Run it as `run_script` does, in a folder of its own."""
-        return run_script(
-            self.script,
-            {"seed": seed},
-            folder=folder / f"seed-{seed}",
-            work_dir=self.work_dir,
-            environment=self.environment,
-        )
+        """Run it, in a folder of its own, and read the record that it leaves."""
+        own, values = folder / f"seed-{seed}", {"seed": seed}
+        start = partial(start_script, self.script, values, folder=own, work_dir=self.work_dir)
+        child = wait_for(partial(start, environment=self.environment))
+        return record_left(self.script, child, folder=own)
 
 
 def one_sample(runs: Sequence[RunRecord]) -> Sequence[RunRecord]:

@@ -98,6 +98,9 @@ def loop_record(
 ) -> RunRecord:
     """The record; `counted` is of all processes. The clock stops here."""
     steps.log.eval_points = points = _of_all(steps, counted)
+    if counted.status == "completed" and (lost := [p.step for p in points if p.diverged]):
+        error = f"the loss was not finite at step {lost[0]}"
+        counted = replace(counted, status="diverged", error=error)
     target = _where_evaluated(settings.target, points)
     return assemble_record(
         steps.log,
