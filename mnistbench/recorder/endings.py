@@ -7,13 +7,15 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from types import FrameType
 from typing import NoReturn
 
-from mnistbench.schema.errors import first_line
+from mnistbench.recorder.stop_signals import exit_now, obeyed_in_time
+from mnistbench.schema.errors import Terminated, first_line
 from mnistbench.schema.record import Status
-from mnistbench.schema.signals import ENDS, Handler, stop_error
+from mnistbench.schema.signals import ENDS, stop_error
 
 __all__ = ["Endings", "heard_endings", "status_of"]
 
@@ -47,7 +49,8 @@ def status_of(
 ) -> tuple[Status, str | None]:
     """How a run ended that was left by `error`, or by none, and what is said of it."""
     if asked is not None or isinstance(error, KeyboardInterrupt):
-        return "interrupted", f"stopped by {(asked or signal.SIGINT).name}"
+        number = asked or (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
+        return "interrupted", f"stopped by {number.name}"
     if error is None or (isinstance(error, SystemExit) and error.code in {None, 0}):
         return "completed", None
     if isinstance(error, GeneratorExit):
@@ -58,27 +61,47 @@ def status_of(
 
 
 @contextmanager
-def heard_endings(at_exit: Callable[[], None]) -> Iterator[Endings]:
+def heard_endings(
+    at_exit: Callable[[], None], *, in_time: Callable[[KeyboardInterrupt], None]
+) -> Iterator[Endings]:
     """Inside, signals that end a process raise; where it exits without leaving, call `at_exit`.
 
     A script that has handlers of its own keeps them. In the end the process ends by the signal that
-    came, as it would have without a record.
+    came, as it would have without a record. One that does not hear it for seconds, inside a
+    library, is ended once `in_time` was called, in another thread.
     """
-    endings, ours = Endings(), dict[int, Handler | int | None]()
+    endings, ours, waking = Endings(), list[signal.Signals](), ExitStack()
     atexit.register(at_exit)
     if threading.current_thread() is threading.main_thread():
-        ours = {n: found for n in ENDS if (found := signal.getsignal(n)) == signal.SIG_DFL}
+        ours = [number for number in ENDS if signal.getsignal(number) == signal.SIG_DFL]
         for number in ours:
             signal.signal(number, endings.note)
+        if ours and not _is_woken():
+            waking.enter_context(obeyed_in_time(partial(_give_up, endings, in_time)))
     try:
-        yield endings
+        with waking:
+            yield endings
     finally:
         atexit.unregister(at_exit)
-        for number, before in ours.items():
+        for number in ours:
             if signal.getsignal(number) == endings.note:
-                signal.signal(number, before)
+                signal.signal(number, signal.SIG_DFL)
     if endings.asked:
         _end_by(endings.asked)
+
+
+def _is_woken() -> bool:
+    """Whether something else has signals told to it, such as asyncio in a notebook."""
+    descriptor = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(descriptor)
+    return descriptor != -1
+
+
+def _give_up(endings: Endings, in_time: Callable[[KeyboardInterrupt], None], number: int) -> None:
+    """End the process, unless Python has heard the signal, or the script takes it itself."""
+    if endings.asked is None and signal.getsignal(number) == endings.note:
+        in_time(stop_error(number))
+        exit_now(number)
 
 
 def _end_by(number: int) -> NoReturn:
