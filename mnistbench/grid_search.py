@@ -96,8 +96,10 @@ def _list_of(field: FieldInfo) -> FieldInfo:
     return listed
 
 
-def check_flags(options: GridFlags, *, select: str | None) -> None:
+def check_flags(options: GridFlags, *, select: str | None, free: bool = False) -> None:
     """Check what does not depend on the grid; `select` is the metric that chooses, if any.
+
+    Where it is `free`, scripts may evaluate anything.
 
     Raises:
         InputError: as `check_metric`, or two flags contradict each other.
@@ -108,8 +110,8 @@ def check_flags(options: GridFlags, *, select: str | None) -> None:
         return
     from mnistbench.analysis.best_config import check_metric  # which costs numpy
 
-    metric = METRICS[check_metric(select)]
-    if metric.timed and options.executor == "local" and (options.jobs or 1) > 1:
+    metric = METRICS.get(check_metric(select, free=free))
+    if metric and metric.timed and options.executor == "local" and (options.jobs or 1) > 1:
         raise InputError(
             f"select: {select} depends on speed, and cells side by side spoil each "
             "other's; leave --jobs out"

@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     with exit_on_input_error(argv):
         options, typed = parse(_Options, argv, list_fields() | _OF_SCRIPTS)
-        check_flags(options, select=options.select)
+        check_flags(options, select=options.select, free="command" in typed)
         cells, grid = _planned(typed, options)
         folder = SweepFolder(at_home("output_dir", options.output_dir))
         if options.dry_run:

@@ -16,8 +16,9 @@ from mnistbench.analysis.scaling.speedup import Measured, why_no_more
 from mnistbench.analysis.scaling.topology import Topology
 from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.output.export import target_columns
-from mnistbench.output.number_format import MEDIAN_NOTE, counted_text, level_text, ratio_text
+from mnistbench.output.number_format import counted_text, level_text, ratio_text
 from mnistbench.output.screen import WIDE, Screen
+from mnistbench.output.table_notes import MEDIAN_NOTE
 from mnistbench.output.tables import TableFormat, data_text
 
 __all__ = ["render_scaling", "scaling_notes", "speedup_cells", "verdict_lines"]
@@ -186,7 +187,9 @@ def _measured_cells(row: Measured, target: Asked) -> dict[str, str]:
     return _lead(row.topology) | {
         "samples/s": _marked(level_text(row.samples_per_s, METRICS["samples_per_s"]), row.topology),
         f"s to {_goal(target)}": _marked(reached, row.topology),
-        "steps": level_text(row.steps, METRICS["steps_to_accuracy"]),
+        "steps": level_text(row.steps, METRICS["steps_to_accuracy"])
+        if row.steps.n
+        else NOT_MEASURED,
         "step ms": ms(row.step_s),
         **{name: ms(parts.get(f"{name}_s")) for name in ("compute", "communication", "wait")},
         "slowest process": str(parts.get("slowest_process", NOT_MEASURED)),
