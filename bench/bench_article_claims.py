@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from bench.run_clock import CLOCK
-from bench.suite_format import HEADLINE, accuracy_after, run_info, shares, shares_text
+from bench.suite_format import HEADLINE, accuracy_after, shares, shares_text
+from mnistbench.output.suite_tables import run_info
+from mnistbench.training_benchmark import CLOCK
 from mnistbench.workload.recipes import RECIPES
 
 SEEDS = {"smoke": 1, "quick": 1, "full": 6}

@@ -11,7 +11,6 @@ from __future__ import annotations
 import pytest
 
 from bench.loss_runs import LOSSES, SETTINGS, learning_rate
-from bench.run_clock import CLOCK
 from bench.suite_format import (
     HEADLINE,
     accuracy_after,
@@ -19,13 +18,14 @@ from bench.suite_format import (
     mark,
     mean_error,
     reached_text,
-    run_info,
     shares,
     shares_text,
     targets_rows,
 )
 from mnistbench.analysis.metrics import score_target
 from mnistbench.analysis.number_text import seconds
+from mnistbench.output.suite_tables import run_info
+from mnistbench.training_benchmark import CLOCK
 
 SEEDS = {"smoke": 1, "quick": 1, "full": 6}
 CNN4 = {"smoke": ("mse", "kl"), "quick": ("cross-entropy", "mse", "kl")}

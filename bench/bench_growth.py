@@ -14,9 +14,10 @@ from statistics import linear_regression
 import pytest
 
 from bench.child_memory import peak_memory
-from bench.run_clock import CLOCK
-from bench.suite_format import interval_text, mark, ratio, run_info
+from bench.suite_format import interval_text, mark, ratio
 from mnistbench.engine.run_seeds import train
+from mnistbench.output.suite_tables import run_info
+from mnistbench.training_benchmark import CLOCK
 
 RESIDENT, MAPPED = "resident", "mapped"
 BATCH = 512

@@ -14,11 +14,12 @@ from unittest.mock import patch
 
 import pytest
 
-from bench.run_clock import CLOCK
-from bench.suite_format import interval_text, mark, ratio, run_info
+from bench.suite_format import interval_text, mark, ratio
 from mnistbench.engine.run_seeds import train
 from mnistbench.engine.training_loop import TrainingLoop
+from mnistbench.output.suite_tables import run_info
 from mnistbench.recorder.hooks import Hook
+from mnistbench.training_benchmark import CLOCK
 
 WINDOW_STEPS = {"smoke": 5, "quick": 40, "full": 60}
 PAIRS = {"smoke": 2, "quick": 30, "full": 120}

@@ -19,13 +19,14 @@ from statistics import median
 import pytest
 
 from bench.network_link import network_link, why_no_latency, why_no_links
-from bench.run_clock import CLOCK
-from bench.suite_format import interval_text, mark, ratio, run_info
+from bench.suite_format import interval_text, mark, ratio
 from mnistbench.analysis.scaling.model import ring_s
 from mnistbench.launch.children import run_child
 from mnistbench.launch.runs import RunFailedError
+from mnistbench.output.suite_tables import run_info
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import find_records, load_record
+from mnistbench.training_benchmark import CLOCK
 
 PORT = 29_500
 ROUNDS = {"smoke": 1, "quick": 3, "full": 5}

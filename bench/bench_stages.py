@@ -15,11 +15,12 @@ import pytest
 import torch
 
 from bench.loss_agreement import LOOSE, loss_differences
-from bench.run_clock import CLOCK
-from bench.suite_format import interval_text, mark, ratio, run_info
+from bench.suite_format import interval_text, mark, ratio
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.engine.run_seeds import train
+from mnistbench.output.suite_tables import run_info
 from mnistbench.schema.record import RunRecord
+from mnistbench.training_benchmark import CLOCK
 from mnistbench.workload.recipes import RECIPES
 
 NETWORKS = ("simple-cnn", "cnn4-ce", "speedrun-99")

@@ -17,15 +17,16 @@ from statistics import median
 import pytest
 import torch
 
-from bench.run_clock import CLOCK
-from bench.suite_format import interval_text, mark, ratio, run_info
+from bench.suite_format import interval_text, mark, ratio
 from mnistbench.cli import config_yaml
 from mnistbench.engine.run_seeds import train
 from mnistbench.launch.children import run_child
 from mnistbench.launch.commands import cpu_environment
+from mnistbench.output.suite_tables import run_info
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import find_records, load_record
+from mnistbench.training_benchmark import CLOCK
 
 LAUNCH_CONFIGS = Path(__file__).parents[1] / "launch_configs"
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import pytest
 
-from bench.run_clock import CLOCK
-from bench.suite_format import HEADLINE, run_info, targets_rows
+from bench.suite_format import HEADLINE, targets_rows
 from mnistbench.analysis.reference_bands import check_against, packaged_references
+from mnistbench.output.suite_tables import run_info
+from mnistbench.training_benchmark import CLOCK
 from mnistbench.workload.recipes import RECIPES
 
 MEASURED = {

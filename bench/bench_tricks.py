@@ -9,17 +9,10 @@ from __future__ import annotations
 
 import pytest
 
-from bench.run_clock import CLOCK
-from bench.suite_format import (
-    counted_text,
-    interval_text,
-    mark,
-    ratio,
-    run_info,
-    shares,
-    shares_text,
-)
+from bench.suite_format import counted_text, interval_text, mark, ratio, shares, shares_text
 from mnistbench.analysis.number_text import NOT_MEASURED
+from mnistbench.output.suite_tables import run_info
+from mnistbench.training_benchmark import CLOCK
 
 PLAIN = {
     "model": "cnn",
