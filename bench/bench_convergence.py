@@ -24,8 +24,6 @@ from bench.suite_format import (
 )
 from mnistbench.analysis.metrics import score_target
 from mnistbench.analysis.number_text import seconds
-from mnistbench.output.suite_tables import run_info
-from mnistbench.training_benchmark import CLOCK
 
 SEEDS = {"smoke": 1, "quick": 1, "full": 6}
 CNN4 = {"smoke": ("mse", "kl"), "quick": ("cross-entropy", "mse", "kl")}
@@ -56,18 +54,18 @@ def measured(budget, chosen, make_config, train_in_turn):
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("model", SETTINGS)
-@pytest.mark.benchmark(group="convergence per loss", timer=CLOCK)
-def bench_loss(benchmark, measured, report, *, model, loss):
+@pytest.mark.benchmark(group="convergence per loss")
+def bench_loss(training_benchmark, measured, report, *, model, loss):
     if (model, loss) not in measured:
         pytest.skip("a larger budget's")
     records, lr = measured[model, loss], learning_rate(model, loss)
-    CLOCK.replay(benchmark, [record.phases_s["train"] for record in records])
+    training_benchmark(lambda: records, tables=False, may_diverge=True)
     head = {"model": model, "loss": loss, "lr": f"{lr:g}"}
     section = report.section("convergence per loss")
     tabulate_curves(section, head, records)
     section.pictures.setdefault(f"convergence-{model}", []).extend(records)
     targets_rows(report, "convergence per loss", head, records=records)
-    benchmark.extra_info |= run_info(records) | {"lr": lr}
+    training_benchmark.benchmark.extra_info |= {"lr": lr}
 
 
 def tabulate_curves(section, head, records):

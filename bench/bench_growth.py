@@ -16,8 +16,6 @@ import pytest
 from bench.child_memory import peak_memory
 from bench.suite_format import interval_text, mark, ratio
 from mnistbench.engine.run_seeds import train
-from mnistbench.output.suite_tables import run_info
-from mnistbench.training_benchmark import CLOCK
 
 RESIDENT, MAPPED = "resident", "mapped"
 BATCH = 512
@@ -172,12 +170,12 @@ def tabulate_slopes(section, peaks):
         )
 
 
-@pytest.mark.benchmark(group="growth", timer=CLOCK)
-def bench_cell(benchmark, measured, cell):
+@pytest.mark.benchmark(group="growth")
+def bench_cell(training_benchmark, measured, cell):
     rounds, peaks = measured
     records = [taken[cell] for taken in rounds]
-    CLOCK.replay(benchmark, [record.phases_s["train"] for record in records])
-    benchmark.extra_info |= run_info(records) | {
+    training_benchmark(lambda: records, tables=False)
+    training_benchmark.benchmark.extra_info |= {
         "num_images": cell.num_images,
         "loader": cell.loader,
         "own_peak_bytes": peaks[cell].own_bytes,

@@ -121,8 +121,8 @@ def bench_step(benchmark, measured):
 
 
 @pytest.mark.parametrize("profiler", PROFILERS)
-@pytest.mark.benchmark(group="profilers", timer=CLOCK)
-def bench_profiler(benchmark, budget, make_config, report, profiler):
+@pytest.mark.benchmark(group="profilers")
+def bench_profiler(training_benchmark, budget, make_config, report, profiler):
     steps = max(4 * WINDOW_STEPS[budget], 20)
     records = [
         train(make_config(model="simple-cnn", max_steps=steps, seed=seed, **PROFILERS[profiler]))[0]
@@ -144,5 +144,4 @@ def bench_profiler(benchmark, budget, make_config, report, profiler):
         slowdowns=slowdowns,
     )
     section.note("the median profiled step by the median of the run's others, medians over runs")
-    CLOCK.replay(benchmark, [record.phases_s["train"] for record in records])
-    benchmark.extra_info |= run_info(records)
+    training_benchmark(lambda: records, tables=False)

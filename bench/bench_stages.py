@@ -18,9 +18,7 @@ from bench.loss_agreement import LOOSE, loss_differences
 from bench.suite_format import interval_text, mark, ratio
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.engine.run_seeds import train
-from mnistbench.output.suite_tables import run_info
 from mnistbench.schema.record import RunRecord
-from mnistbench.training_benchmark import CLOCK
 from mnistbench.workload.recipes import RECIPES
 
 NETWORKS = ("simple-cnn", "cnn4-ce", "speedrun-99")
@@ -195,8 +193,8 @@ def faster(taken: Mapping[str, RunRecord], name: str, base: str | None) -> float
     return taken[base].phases_s["train"] / taken[name].phases_s["train"]
 
 
-@pytest.mark.benchmark(group="stages", timer=CLOCK)
-def bench_stage(benchmark, measured, *, network, stage):
+@pytest.mark.benchmark(group="stages")
+def bench_stage(training_benchmark, measured, *, network, stage):
     records = [taken[stage] for taken in measured[network]]
-    CLOCK.replay(benchmark, [record.phases_s["train"] for record in records])
-    benchmark.extra_info |= run_info(records) | {"stage": stage}
+    training_benchmark(lambda: records, tables=False)
+    training_benchmark.benchmark.extra_info |= {"stage": stage}

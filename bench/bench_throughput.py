@@ -22,11 +22,9 @@ from mnistbench.cli import config_yaml
 from mnistbench.engine.run_seeds import train
 from mnistbench.launch.children import run_child
 from mnistbench.launch.commands import cpu_environment
-from mnistbench.output.suite_tables import run_info
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import find_records, load_record
-from mnistbench.training_benchmark import CLOCK
 
 LAUNCH_CONFIGS = Path(__file__).parents[1] / "launch_configs"
 
@@ -194,11 +192,11 @@ def tabulate_cell(section, cell, rounds, *, first):
     section.note("medians over rounds in which all rows ran in turn (95 % interval from n = 6 on)")
 
 
-@pytest.mark.benchmark(group="throughput", timer=CLOCK)
-def bench_cell(benchmark, measured, cell):
+@pytest.mark.benchmark(group="throughput")
+def bench_cell(training_benchmark, measured, cell):
     records = [taken[cell] for taken in measured]
-    CLOCK.replay(benchmark, [record.phases_s["train"] for record in records])
-    benchmark.extra_info |= run_info(records) | {
+    training_benchmark(lambda: records, tables=False)
+    training_benchmark.benchmark.extra_info |= {
         "step_s_p50": median(record.throughput.step_s_p50 for record in records),
         "step_s_p95": median(record.throughput.step_s_p95 for record in records),
     }

@@ -11,8 +11,6 @@ import pytest
 
 from bench.suite_format import counted_text, interval_text, mark, ratio, shares, shares_text
 from mnistbench.analysis.number_text import NOT_MEASURED
-from mnistbench.output.suite_tables import run_info
-from mnistbench.training_benchmark import CLOCK
 
 PLAIN = {
     "model": "cnn",
@@ -50,10 +48,10 @@ def measured(budget, chosen, make_config, train_in_turn):
 
 
 @pytest.mark.parametrize("trick", TRICKS)
-@pytest.mark.benchmark(group="tricks", timer=CLOCK)
-def bench_trick(benchmark, measured, report, *, trick):
+@pytest.mark.benchmark(group="tricks")
+def bench_trick(training_benchmark, measured, report, *, trick):
     records, plain = measured[trick], measured[NO_TRICK]
-    CLOCK.replay(benchmark, [record.phases_s["train"] for record in records])
+    training_benchmark(lambda: records, tables=False, may_diverge=True)
     section = report.section("tricks")
     accuracy = shares(
         record.result.test_accuracy for record in records if record.status == "completed"
@@ -86,4 +84,4 @@ def bench_trick(benchmark, measured, report, *, trick):
     )
     section.note("test %: median over n seeds (smallest–largest); adds: of pairs of one seed")
     section.note("train time: median of ratios of runs of one seed, with its 95 % interval")
-    benchmark.extra_info |= run_info(records) | {"trick": trick}
+    training_benchmark.benchmark.extra_info |= {"trick": trick}

@@ -96,8 +96,12 @@ def pytest_configure(config: pytest.Config) -> None:
             check_writable(Path(folder), name="--bench-report")
         except InputError as error:
             raise pytest.UsageError(str(error)) from None
-    there = hasattr(config.hook, "pytest_benchmark_update_json")
-    config.pluginmanager.register(_Fixture() if there else _NoFixture(), "training_benchmark")
+    fixture = _Fixture() if _has_pytest_benchmark(config) else _NoFixture()
+    config.pluginmanager.register(fixture, "training_benchmark")
+
+
+def _has_pytest_benchmark(config: pytest.Config) -> bool:
+    return hasattr(config.hook, "pytest_benchmark_update_json")
 
 
 class _Fixture:
@@ -155,11 +159,11 @@ def bench_folder(config: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give tests with the fixture the runs' clock; in a worker of pytest-xdist leave them out."""
     ours = [one for one in items if "training_benchmark" in getattr(one, "fixturenames", ())]
-    if not ours:
+    if not ours or not _has_pytest_benchmark(config):
         return
     from mnistbench.training_benchmark import CLOCK
 
-    beside = hasattr(config, "workerinput") and not config.getoption("benchmark_disable", True)
+    beside = hasattr(config, "workerinput") and not config.getoption("--benchmark-disable")
     for item in ours:
         own = item.get_closest_marker("benchmark")
         told = {**(own.kwargs if own else {}), "timer": CLOCK}

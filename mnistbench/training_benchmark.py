@@ -13,7 +13,7 @@ from inspect import Parameter, signature
 from itertools import chain
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -104,21 +104,33 @@ class TrainingBenchmark:
             pytest.fail(f"{_SELF}: is called once a test; give it several at once", pytrace=False)
         self._is_used = True
         several, is_listed = _several(trained), isinstance(trained, list | tuple)
-        try:
-            records = self._in_turn(several, num_seeds)
-        except (InputError, RunError) as error:
-            self._fail(str(error))
-        groups = [*records.values()]
-        names = self._names(row_names(groups) if is_listed else several)
+        groups, wrong = self._groups(several, num_seeds, may_diverge=may_diverge)
+        names = self._names(row_names(groups) if is_listed and groups else several)
         if tables and self.benchmark.enabled:
-            for name, runs in zip(names, groups, strict=True):
+            for name, runs in zip(names, groups, strict=False):
                 add_runs(self.report, name, runs)
-        if failed := _failure([*chain(*groups)], may_diverge=may_diverge):
-            self._fail(failed)
+        if wrong:
+            self._use_up()
+            pytest.fail(f"{_SELF}: {wrong}", pytrace=False)
         self._replay(names, groups)
-        return records if isinstance(trained, Mapping) else groups if is_listed else groups[0]
+        if isinstance(trained, Mapping):
+            return dict(zip(several, groups, strict=True))
+        return groups if is_listed else groups[0]
 
-    def _in_turn(self, several: Mapping[Any, Trainable], num_seeds: int) -> dict[Any, Any]:
+    def _groups(
+        self, several: Mapping[Any, Trainable], num_seeds: int, *, may_diverge: bool
+    ) -> tuple[list[list[RunRecord]], str | None]:
+        """The records of each, and in a line what is wrong, if anything is."""
+        try:
+            groups = self._in_turn(several, num_seeds)
+        except (InputError, RunError) as error:
+            return [], str(error)
+        except BaseException:
+            self._use_up()
+            raise
+        return groups, _failure([*chain(*groups)], may_diverge=may_diverge)
+
+    def _in_turn(self, several: Mapping[Any, Trainable], num_seeds: int) -> list[list[RunRecord]]:
         """The records of each, made seed by seed."""
         _check(several, num_seeds)
         own = [one.num_seeds for one in several.values() if isinstance(one, RunConfig)]
@@ -130,7 +142,7 @@ class TrainingBenchmark:
                 records[name] += train(one, index)
         for runs in records.values():
             _check_same(runs)
-        return records
+        return [*records.values()]
 
     def _measured(self, config: Any, index: int) -> list[RunRecord]:
         """What `config` leaves for one seed, with what it leaves open as pytest was told."""
@@ -178,11 +190,10 @@ class TrainingBenchmark:
             bench.extra_info = told | run_info(runs)
             CLOCK.replay(bench, [run.train_s for run in runs])
 
-    def _fail(self, why: str) -> NoReturn:
-        __tracebackhide__ = True
-        self.benchmark.disabled = True  # it has no durations
-        self.benchmark.pedantic(pytest.fail, (f"{_SELF}: {why}",), {"pytrace": False})
-        raise AssertionError(why)
+    def _use_up(self) -> None:
+        """Leave no durations; pytest-benchmark warns of a fixture that was not used."""
+        self.benchmark.disabled = True
+        self.benchmark.pedantic(lambda: None)
 
 
 def _several(trained: Any) -> Mapping[Any, Any]:

@@ -14,7 +14,8 @@ from typing import Any
 
 from mnistbench.analysis.grouping import identify, run_name
 from mnistbench.analysis.metrics import METRICS, MetricName, told_target
-from mnistbench.analysis.number_text import NOT_MEASURED, goal
+from mnistbench.analysis.number_text import NOT_MEASURED
+from mnistbench.analysis.number_text import goal as goal_text
 from mnistbench.analysis.stability import is_unstable, mark_notes, time_mark
 from mnistbench.output.charts.figure import plot_curves
 from mnistbench.output.number_format import counted_text, level_text
@@ -94,21 +95,27 @@ def add_runs(report: SuiteReport, name: str, records: Sequence[RunRecord]) -> No
     third.
     """
     row = identify(records)
-    head = {"benchmark": name, "dataset": row["dataset"] or NOT_MEASURED}
-    ends = {"n": str(len(records)), "status": row["status"].replace("completed", NOT_MEASURED)}
-    speed = {"device": row["device"], "waits for data": _data_wait_text(records)}
-    speed |= _cells(records, {"samples/s": "samples_per_s", "step ms p50": "step_s_p50"})
-    goal_cells = {"target": target_text(records[0])} | _cells(
+    head = {"benchmark": name} | ({"dataset": row["dataset"]} if row["dataset"] else {})
+    ends = {"n": str(len(records))}
+    ends |= {} if row["status"] == "completed" else {"status": row["status"]}
+    speed = {"device": row["device"]} | _cells(
+        records, {"samples/s": "samples_per_s", "step ms p50": "step_s_p50"}
+    )
+    goal = {"target": target_text(records[0])} | _cells(
         records, {"s to target": "time_to_accuracy_s", "steps": "steps_to_accuracy"}
     )
-    found = {"throughput": speed, "time to target": goal_cells, "convergence": _curve(records)}
+    found = {
+        "throughput": speed | _data_wait(records),
+        "time to target": goal if goal["target"] != NOT_MEASURED else {},
+        "convergence": _curve(records),
+    }
+    marked = mark_notes([records])
     for title, cells in found.items():
-        if cells.get("target") == NOT_MEASURED or not cells:
-            continue
-        section = report.section(title)
-        section.add({**head, **cells, **ends}, **head, **run_info(records))
-        for note in (*_NOTES[title], *(mark_notes([records]) if title != "convergence" else ())):
-            section.note(note)
+        if cells:
+            section = report.section(title)
+            section.add({**head, **cells, **ends}, **{"benchmark": name} | run_info(records))
+            for note in (*_NOTES[title], *(marked if title != "convergence" else ())):
+                section.note(note)
 
 
 _NOTES = {
@@ -153,7 +160,7 @@ def target_text(record: RunRecord) -> str:
     target, accuracy = record.target, told_target([record])
     if target is None or target.metric == "accuracy":
         value = target.value if target else accuracy
-        return NOT_MEASURED if value is None else goal(value)
+        return NOT_MEASURED if value is None else goal_text(value)
     return f"{target.metric} {'≥' if target.higher_is_better else '≤'} {target.value:g}"
 
 
@@ -165,10 +172,10 @@ def _cells(records: Sequence[RunRecord], columns: Mapping[str, MetricName]) -> d
     return {k: v + mark * (k in timed and v != NOT_MEASURED) for k, v in cells.items()}
 
 
-def _data_wait_text(records: Sequence[RunRecord]) -> str:
+def _data_wait(records: Sequence[RunRecord]) -> dict[str, str]:
     """The median share of the train clock that waited for the loader, where that was told apart."""
     told = [r.phases_s[DATA_WAIT] / r.train_s for r in records if r.phases_s.get(DATA_WAIT)]
-    return f"{100 * median(told):.0f} %" if told else NOT_MEASURED
+    return {"waits for data": f"{100 * median(told):.0f} %"} if told else {}
 
 
 def _curve(records: Sequence[RunRecord]) -> dict[str, str]:
