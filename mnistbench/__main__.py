@@ -18,7 +18,10 @@ _COMMANDS = {
     "sweep": "run a resumable grid search",
     "tune": "find a learning rate for each loss or optimizer to be compared",
     "doctor": "check devices, launcher, data and disk",
+    "schema": "print the JSON Schema of records",
 }
+_MODULES = {"schema": "record_schema"}
+"""Commands whose module has another name."""
 _USAGE = """usage: mnistbench COMMAND [OPTIONS]
        mnistbench COMMAND --help
        mnistbench --version
@@ -45,7 +48,8 @@ def main() -> int:
         )
         say(f"error: unknown command {name!r}{near}")
         return 2
-    command = importlib.import_module(f"mnistbench.{name}")  # only that one: others cost imports
+    module = _MODULES.get(name, name)  # only that one: others cost imports
+    command = importlib.import_module(f"mnistbench.{module}")
     return int(command.main(argv))
 
 

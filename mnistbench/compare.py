@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -20,15 +20,15 @@ from mnistbench.analysis.comparison import (
     compare_sets,
     default_metrics,
 )
+from mnistbench.analysis.free_metrics import check_name, metric_named
 from mnistbench.analysis.gates import Gate, Outcome, gated, judge, parse_gate
-from mnistbench.analysis.metrics import MetricName
 from mnistbench.analysis.number_text import numbered
 from mnistbench.analysis.pairing import against_first, side_labels
 from mnistbench.analysis.rows import Comparison
 from mnistbench.analysis.settled import settled
 from mnistbench.analysis.splitting import split
 from mnistbench.cli import at_home, exit_on_input_error, say, show
-from mnistbench.compare_flags import CompareFlags
+from mnistbench.compare_flags import CompareFlags, short_names
 from mnistbench.flags import parse
 from mnistbench.output.comparison_table import gate_line, render_comparison
 from mnistbench.output.screen import Screen
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with exit_on_input_error(argv):
         flags, train_flags = _parse(argv)
         gates = [parse_gate(text) for text in flags.fail_if]
-        if flags.interleave or flags.revisions:
+        if flags.makes_runs:
             comparison = _run_in_turn(flags, train_flags, gates)
         else:
             comparison = _stored(flags, gates)
@@ -85,34 +85,48 @@ def _parse(argv: list[str]) -> tuple[CompareFlags, tuple[str, ...]]:
     cut = argv.index("--") if "--" in argv else len(argv)
     train_flags = tuple(argv[cut + 1 :])
     flags, _ = parse(CompareFlags, argv[:cut])
-    runs = flags.interleave or flags.revisions is not None
-    if flags.revisions and (flags.paths or flags.interleave or flags.baseline):
+    _refuse_contradictions(flags)
+    num_sides = len(flags.paths or flags.commands)
+    if num_sides < (0 if flags.revisions else 1 if flags.by else 2):
+        what = "commands" if "commands" in flags.model_fields_set else "paths (or --by KEY and one)"
+        raise InputError(f"compare: takes two or more {what}, not {num_sides}; see --help")
+    if train_flags and (flags.revisions is None or flags.command):
         raise InputError(
-            "revisions: are run in place of A and B; leave paths, --interleave and --baseline out"
+            "flags after -- are for --revisions without --command; other sides have theirs"
         )
-    for name in ("by", "strict"):
-        if getattr(flags, name) and runs:
-            raise InputError(f"{name}: is for stored records; leave it out where runs are made")
-    if len(flags.paths) < (0 if flags.revisions else 1 if flags.by else 2):
-        raise InputError(
-            f"compare: takes two or more paths (or --by KEY and one), not {len(flags.paths)}; "
-            "see --help"
-        )
-    if train_flags and not flags.revisions:
-        raise InputError("flags after -- are for --revisions; paths have their own")
     _refuse_set_here(train_flags)
-    for name in ("max_minutes", "min_effect", "output_dir", "seed"):
-        if getattr(flags, name) is not None and not runs:
-            raise InputError(f"{name}: has no effect without --interleave or --revisions")
-    return flags.model_copy(update={"paths": _paths(flags)}), train_flags
+    return _baseline_first(flags), train_flags
 
 
-def _paths(flags: CompareFlags) -> tuple[Path, ...]:
-    """The paths, that of the baseline first."""
+def _refuse_contradictions(flags: CompareFlags) -> None:
+    given = [name for name in flags.given if getattr(flags, name) is not False]
+    others = ("paths", "interleave", "commands", "baseline")
+    if flags.revisions and (unfit := [name for name in others if name in given]):
+        raise InputError(f"revisions: are all that is run; leave out {' and '.join(unfit)}")
+    if flags.commands and (unfit := [name for name in others[:2] if name in given]):
+        raise InputError(f"commands: are all that is run; leave out {' and '.join(unfit)}")
+    if flags.command is not None and not flags.revisions:
+        raise InputError("command: is what --revisions runs; --commands runs two or more in turn")
+    for name in given:
+        if name in {"by", "strict"} and flags.makes_runs:
+            raise InputError(f"{name}: is for stored records; leave it out where runs are made")
+        if name in {"max_minutes", "min_effect", "output_dir", "seed"} and not flags.makes_runs:
+            raise InputError(
+                f"{name}: has no effect without --interleave, --commands or --revisions"
+            )
+
+
+def _baseline_first(flags: CompareFlags) -> CompareFlags:
+    """`flags`, with the path or the command first that is to be the baseline."""
     if flags.baseline is None or flags.by is not None:
-        return flags.paths
+        return flags
+    if flags.commands:
+        known = [*zip(short_names(flags.commands), flags.commands, strict=True)]
+        commands = baseline_first(flags.commands, known, flags.baseline)
+        return flags.model_copy(update={"commands": tuple(commands)})
     known = [*zip(path_names(flags.paths), map(os.path.realpath, flags.paths), strict=True)]
-    return tuple(baseline_first(flags.paths, known, flags.baseline))
+    paths = baseline_first(flags.paths, known, flags.baseline)
+    return flags.model_copy(update={"paths": tuple(paths)})
 
 
 def _refuse_set_here(train_flags: Sequence[str]) -> None:
@@ -176,9 +190,25 @@ def _benchmarks(path: Path) -> BenchmarkFile | None:
 
 def _metrics(
     sides: Sequence[Sequence[RunRecord]], flags: CompareFlags, gates: Sequence[Gate]
-) -> tuple[MetricName, ...]:
+) -> tuple[str, ...]:
+    runs = [record for side in sides for record in side]
+    _check_metrics(flags, gates, partial(metric_named, records=runs))
     names = flags.metrics or default_metrics(*sides, target_accuracy=flags.target_accuracy)
     return (*names, *(gate.metric for gate in gates))
+
+
+def _check_metrics(
+    flags: CompareFlags, gates: Sequence[Gate], check: Callable[..., object] = check_name
+) -> None:
+    for name in flags.metrics:
+        check(name)
+    for gate in gates:
+        check(gate.metric, field="fail_if")
+
+
+def _settling(sides: Sequence[Sequence[RunRecord]], flags: CompareFlags) -> str:
+    """The metric that ends runs in turn: the first."""
+    return (flags.metrics or default_metrics(*sides))[0]
 
 
 def _run_in_turn(
@@ -187,20 +217,22 @@ def _run_in_turn(
     from mnistbench.launch.interleave import check_turns, run_interleaved
     from mnistbench.launch.runs import RunFailedError
 
-    metric: MetricName = flags.metrics[0] if flags.metrics else "samples_per_s"
+    if not (flags.commands or flags.command):  # our own loop evaluates what is known before
+        _check_metrics(flags, gates)
     if "duration_s" in {*flags.metrics, *(gate.metric for gate in gates)}:
         raise InputError("metrics: duration_s is what benchmark files hold; runs have wall_s")
     minutes = 10.0 if flags.max_minutes is None else flags.max_minutes
     began = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     output_dir = at_home("output_dir", flags.output_dir or Path("runs/compare") / began)
     check_turns(output_dir, minutes)
-    names = flags.revisions or numbered(path_names(flags.paths))
+    sources = flags.revisions or flags.commands or flags.paths
+    names = flags.revisions or short_names(flags.commands) or numbered(path_names(flags.paths))
     labels = side_labels(names)
 
     def why_to_end(sides: Sequence[Sequence[RunRecord]]) -> str | None:
         return settled(
             against_first(sides, labels),
-            metric=metric,
+            metric=_settling(sides, flags),
             min_effect=flags.min_effect,
             target_accuracy=flags.target_accuracy,
             force=flags.force,
@@ -231,25 +263,33 @@ def _run_in_turn(
         target_accuracy=flags.target_accuracy,
         force=flags.force,
     )
-    found = after_looks(found, metric)
+    found = after_looks(found, _settling(sides, flags))
     ended = why_to_end(sides) or f"not settled within {minutes:g} min"
     found = replace(found, notes=(ended, *found.notes))
-    return between(found, names, flags.revisions or flags.paths)
+    return between(found, names, sources)
 
 
 def _sides(
     flags: CompareFlags, train_flags: tuple[str, ...], *, labels: Sequence[str], work_dir: Path
-) -> list[Side]:
-    if flags.revisions is None:
-        from mnistbench.launch.interleave import Side
-        from mnistbench.launch.replay import arguments_of
+) -> Sequence[Side]:
+    if flags.commands:
+        from mnistbench.launch.scripts import Script, ScriptSide
 
-        arguments = [arguments_of(path, work_dir=work_dir) for path in flags.paths]
-        return [Side(name=x, arguments=its) for x, its in zip(labels, arguments, strict=True)]
-    from mnistbench.launch.revisions import side_at
+        scripts = [Script.parse(text, flag="commands") for text in flags.commands]
+        return [ScriptSide(name=x, script=its) for x, its in zip(labels, scripts, strict=True)]
+    if flags.revisions:
+        from mnistbench.launch import revisions, script_revisions
 
-    at = partial(side_at, arguments=train_flags, repository=Path.cwd())
-    return [at(revision, name=x) for x, revision in zip(labels, flags.revisions, strict=True)]
+        at = [*zip(flags.revisions, labels, strict=True)]
+        if flags.command is not None:
+            return script_revisions.script_sides(at, command=flags.command, checkouts=work_dir)
+        side = partial(revisions.side_at, arguments=train_flags, repository=Path.cwd())
+        return [side(revision, name=name) for revision, name in at]
+    from mnistbench.launch.replay import arguments_of
+    from mnistbench.launch.runs import TrainSide
+
+    arguments = [arguments_of(path, work_dir=work_dir) for path in flags.paths]
+    return [TrainSide(name=x, arguments=its) for x, its in zip(labels, arguments, strict=True)]
 
 
 if __name__ == "__main__":

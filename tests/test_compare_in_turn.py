@@ -4,7 +4,7 @@ import pytest
 
 from mnistbench import compare as door
 from mnistbench.launch import interleave, revisions
-from mnistbench.launch.runs import RunFailedError
+from mnistbench.launch.runs import RunFailedError, TrainSide
 from mnistbench.schema.errors import Terminated
 from tests.compare_runs import pairs, refused, store_pairs
 
@@ -135,7 +135,7 @@ def test_revisions_are_run_with_the_flags_after_the_dashes(
     asked = run_in_turn(0.9)
 
     def side_at(revision, *, name, arguments, repository):
-        return interleave.Side(name=f"{name} {revision} {repository.name}", arguments=arguments)
+        return TrainSide(name=f"{name} {revision} {repository.name}", arguments=arguments)
 
     monkeypatch.setattr(revisions, "side_at", side_at)
     argv = ["--revisions", "main", "HEAD~1", "--", "--recipe", "simple-cnn", "--quiet"]

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from mnistbench import compare, doctor, report, sweep, train, tune
+from mnistbench import compare, doctor, record_schema, report, sweep, train, tune
 from mnistbench.schema.config import FLAG_GROUPS, RunConfig
 
 HELPS = {
@@ -19,6 +19,7 @@ HELPS = {
     "sweep": sweep,
     "tune": tune,
     "doctor": doctor,
+    "schema": record_schema,
 }
 LONGEST = {"train": 40, "compare": 60}
 """Lines of the help at 80 columns; 50 of other commands."""

@@ -10,14 +10,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Literal, NamedTuple
 
 from mnistbench.analysis.grouping import group_labels
 from mnistbench.analysis.stability import cores_taken
 from mnistbench.schema.insight import StepCosts
-from mnistbench.schema.record import RunRecord
+from mnistbench.schema.record import DATA_WAIT, RunRecord
 
-__all__ = ["LIMITS", "Bottleneck", "Limit", "limits", "limits_line", "limits_notes", "step_shares"]
+__all__ = [
+    "LIMITS",
+    "Bottleneck",
+    "Limit",
+    "data_wait_share",
+    "limits",
+    "limits_line",
+    "limits_notes",
+    "step_shares",
+]
 
 Limit = Literal[
     "loader-bound",
@@ -72,21 +82,32 @@ def limits_line(record: RunRecord) -> str | None:
     """The verdict in one line; ``None`` for a run that was not diagnosed."""
     found = limits(record)
     if found is None:
-        return _UNKNOWN if record.step_costs else None
+        return _unknown(record.step_costs) if record.step_costs else None
     advice = f"; try {found.advice}" if found.advice else ""
     return f"{found.name}: {found.evidence}{advice}"
 
 
+def data_wait_share(record: RunRecord) -> float | None:
+    """The part of the train clock that a loop waited for its loader, where that was measured."""
+    waited_s = record.phases_s.get(DATA_WAIT)
+    return None if waited_s is None or not record.train_s else waited_s / record.train_s
+
+
 def limits_notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
-    """For each group with diagnosed runs, what limits most of them, and one of these in figures."""
+    """For each group with diagnosed runs, what limits most of them, and one of these in figures.
+
+    Of others whose waiting for data was measured, its mean share.
+    """
     lines = []
     for group, label in zip(groups, group_labels(groups), strict=True):
         found = [(line.partition(":")[0], line) for line in map(limits_line, group) if line]
+        which = f"{label}: " if len(groups) > 1 else ""
         if not found:
+            waits = [share for run in group if (share := data_wait_share(run)) is not None]
+            lines += [f"{which}waits for data: {fmean(waits):.0%} of training"] if waits else []
             continue
         (name, number), *_ = Counter(name for name, _ in found).most_common(1)
         said = next(line for limit, line in found if limit == name)
-        which = f"{label}: " if len(groups) > 1 else ""
         count = f" ({number} of {len(found)} runs)" if len(found) > 1 else ""
         lines.append(f"{which}{said}{count}")
     return lines
@@ -106,8 +127,9 @@ def step_shares(costs: StepCosts) -> dict[Limit, float]:
     }
     total = max(costs.step_s, sum(fixed.values()))
     work = 1 - sum(fixed.values()) / total
-    ideal = costs.arithmetic_s + costs.traffic_s
-    arithmetic = costs.arithmetic_s / ideal if ideal else 0.0
+    arithmetic_s, traffic_s = costs.arithmetic_s or 0.0, costs.traffic_s or 0.0
+    ideal = arithmetic_s + traffic_s
+    arithmetic = arithmetic_s / ideal if ideal else 0.0
     if costs.overhead_s is None:
         work = min(work, ideal / total)
     return {
@@ -117,6 +139,16 @@ def step_shares(costs: StepCosts) -> dict[Limit, float]:
     }
 
 
+def _unknown(costs: StepCosts) -> str:
+    if costs.work:
+        return _UNKNOWN
+    rest = 1 - sum(step_shares(costs).values())
+    return (
+        f"not told: {rest:.0%} of a step's {1e3 * costs.step_s:.3g} ms are neither waiting for "
+        'data nor an exchange that was seen; profile="torch" shows its operators'
+    )
+
+
 def _evidence(name: Limit, costs: StepCosts) -> str:
     step = f"a step's {1e3 * costs.step_s:.3g} ms"
     share = f"{step_shares(costs)[name]:.0%} of {step}"
@@ -124,22 +156,25 @@ def _evidence(name: Limit, costs: StepCosts) -> str:
         return f"{share} are waiting for the batch"
     if name == "communication-bound":
         return f"{share} are exchanging gradients and waiting for the other processes"
-    if name == "launch-bound":
+    work = costs.work
+    if name == "launch-bound" or work is None:
         return f"{share} are calls, which take as long for a batch of two samples"
     if name == "compute-bound":
-        speed, peak = costs.flops / costs.step_s, costs.ceilings.matmul_flops_per_s
+        speed, peak = work.flops / work.step_s, work.ceilings.matmul_flops_per_s
         what = f"arithmetic, at {speed / 1e9:.3g} of {peak / 1e9:.3g} GFLOP/s"
     else:
-        speed, peak = costs.traffic_bytes / costs.step_s, costs.ceilings.copy_bytes_per_s
+        speed, peak = work.traffic_bytes / work.step_s, work.ceilings.copy_bytes_per_s
         what = f"moving data, at {speed / 1e9:.3g} GB/s where a large copy makes {peak / 1e9:.3g}"
     return f"{share} are {what} ({speed / peak:.0%})"
 
 
 def _advice(name: Limit, record: RunRecord) -> str | None:
-    """The flag that takes on the limit first, among those that are not set yet.
+    """The flag of ours that takes on the limit first, among those that are not set yet.
 
     No bf16 on CPUs: without kernels for it, which most lack, a step takes many times as long.
     """
+    if record.is_foreign:
+        return None
     config, floor = record.config, record.environment.get("loop_floor")
     on_cpu = record.environment.get("device_type") == "cpu"
     precision = record.environment.get("mixed_precision")

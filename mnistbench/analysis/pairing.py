@@ -102,7 +102,7 @@ def match_groups(
     if not found and by is None:
         raise InputError(
             f"compare: {names[0]} ({'; '.join(only_a)}) and {names[1]} ({'; '.join(only_b)}) have "
-            "nothing in common; name runs of one recipe, or of one configuration each"
+            f"nothing in common; {_mend((*a, *b))}"
         )
     return Matches(found, only_a, only_b, notes, names)
 
@@ -163,8 +163,18 @@ def _around(record: RunRecord, by: str | None) -> str:
     return json.dumps(around, sort_keys=True, default=str)
 
 
+def _mend(runs: Sequence[RunRecord]) -> str:
+    if any(run.is_foreign for run in runs):
+        return "name runs of one configuration each, or in ignore= the keys that make no other one"
+    return "name runs of one recipe, or of one configuration each"
+
+
 def _configuration(record: RunRecord, shared: set[str]) -> str:
-    values = {k: v for k, v in settings_of(record).items() if k in shared and k not in SAME_RUN}
+    values = {k: v for k, v in settings_of(record).items() if k in shared}
+    if record.is_foreign:
+        values["workload"] = run_name(record)
+    else:
+        values = {k: v for k, v in values.items() if k not in SAME_RUN}
     return json.dumps(values, sort_keys=True, default=str)
 
 
@@ -172,7 +182,8 @@ def _name(record: RunRecord, by: str | None) -> str:
     """What was run, but for the value of `by`."""
     if by == "recipe" and record.recipe:
         return ""
-    left_out = short_name(str(record.config.get(by))) if by else None
+    value = str(settings_of(record).get(by)) if by else None
+    left_out = value if value is None or record.is_foreign else short_name(value)
     return ", ".join(part for part in _parts([run_name(record)]) if part != left_out)
 
 

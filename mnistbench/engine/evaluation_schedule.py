@@ -87,13 +87,13 @@ class EvaluationSchedule:
         if last is None:
             return _FIRST_STEP
         near = max(_FAR_ERRORS * (1 - self._target), _NEAR_ERROR)
-        spacing = _FAR_SPACING if 1 - last.accuracy > near else SPACING
+        spacing = _FAR_SPACING if 1 - (last.accuracy or 0.0) > near else SPACING
         return max(int(last.step / (1 - spacing)), last.step + 1)
 
     def _was_reached(self, points: Sequence[EvalPoint]) -> bool:
         """Whether the target was read twice in a row: one evaluation of many may be lucky."""
-        split = self.config.eval_split
-        there = [p.accuracy >= self._target for p in points if p.split == split]
+        target, split = self.config.target, self.config.eval_split
+        there = [target and target.is_reached_by(p) for p in points if p.split == split]
         return any(map(all, pairwise(there)))
 
     @property

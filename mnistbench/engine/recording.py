@@ -2,44 +2,41 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, fields
-from statistics import quantiles
+from functools import partial
 from threading import Thread
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mnistbench.analysis.scoring import point_at_target
 from mnistbench.engine.evaluation import widest_float
 from mnistbench.engine.evaluation_schedule import describe_schedule
 from mnistbench.engine.gradient_allreduce import pairwise_sum
 from mnistbench.engine.observed import Observed
 from mnistbench.engine.plan import ExecutionPlan
-from mnistbench.engine.run import BuiltParts, Outcome, RunContext, TrainingState
+from mnistbench.engine.run import BuiltParts, RunContext, TrainingOutcome, TrainingState
+from mnistbench.recorder.assembling import assemble_record, save_somewhere
 from mnistbench.recorder.environment import describe_environment
 from mnistbench.recorder.own_code import keep_code, kept_as
 from mnistbench.recorder.redaction import redacted, values_redacted
+from mnistbench.recorder.run_log import throughput_of
+from mnistbench.schema.component import short_name
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import (
-    Result,
     RunRecord,
     Status,
     StepSplit,
     Throughput,
     TrainPoint,
+    WorkloadInfo,
     finite,
 )
-from mnistbench.schema.store import save_elsewhere, save_record
 from mnistbench.workload.recipes import describe
 
 __all__ = ["put_on_record_at_once", "record_of", "save", "split_of"]
 
-_log = logging.getLogger(__name__)
 _LAST_WORDS_S = 1.0
 _MAX_TRAIN_POINTS = 200
 
@@ -48,7 +45,7 @@ def record_of(
     context: RunContext,
     parts: BuiltParts | None,
     state: TrainingState,
-    outcome: Outcome,
+    outcome: TrainingOutcome,
     *,
     measured: bool = True,
 ) -> RunRecord:
@@ -66,43 +63,37 @@ def record_of(
         throughput = _throughput(context, state, together=together)
         train_points = _train_points(context, state, together=together)
         (stood_still_s,) = _slowest(context, [state.ledger.stood_still_s], together=together)
-    environment = _environment(context, parts)
-    wall_s = state.ledger.close()
-    return RunRecord(
+    config = context.config
+    return assemble_record(
+        state,
+        outcome,
+        target=config.target,
+        split=config.eval_split,
+        error=_said(context, outcome.error),
         run_id=context.run_id,
         invocation=context.invocation.id,
-        status=outcome.status,
-        error=_said(context, outcome.error),
         created_at=context.created_at,
-        seed=context.config.seed,
-        recipe=describe(context.config),
+        seed=config.seed,
+        workload=_workload(config),
+        recipe=describe(config),
         config=_config(context),
-        environment=environment,
+        environment=_environment(context, parts),
         dataset=context.data.info,
-        code=kept_as(context.code, context.config)[0],
+        code=kept_as(context.code, config)[0],
         num_parameters=parts.num_parameters if parts else None,
         num_epochs=state.step / context.batch_plan.steps_per_epoch,
-        num_steps=state.step,
-        eval_points=state.eval_points,
         train_points=train_points,
-        phases_s=dict(state.ledger.phases_s),
-        wall_s=wall_s,
         stood_still_s=stood_still_s,
-        canary=outcome.canary,
         link=context.interconnect,
         interruptions=state.interruptions,
         checkpoints=state.counts,
-        telemetry=outcome.telemetry,
-        profile=outcome.profile,
-        step_costs=outcome.step_costs,
         throughput=throughput,
-        result=_result(context, state),
     )
 
 
 def put_on_record_at_once(
     context: RunContext,
-    rest: tuple[BuiltParts | None, TrainingState, Outcome],
+    rest: tuple[BuiltParts | None, TrainingState, TrainingOutcome],
     status: Status,
     said: str,
 ) -> None:
@@ -120,17 +111,16 @@ def put_on_record_at_once(
 
 def save(context: RunContext, record: RunRecord) -> RunRecord:
     """Write `record` on the main process; where that fails, the run still counts and says so."""
-    if context.accelerator.is_main_process:
-        try:
-            keep_code(context.code, context.config, context.run_folder)
-            save_record(record, context.run_folder)
-        except InputError as error:
-            said = f"not saved: {error}"
-            with suppress(OSError, InputError):
-                said += f"; it is in {save_elsewhere(record)}"
-            _log.error(said)
-            return record.model_copy(update={"error": _said(context, said)})
-    return record
+    if not context.accelerator.is_main_process:
+        return record
+    keep = partial(keep_code, context.code, context.config, context.run_folder)
+    cleaned = redacted if context.config.anonymize else str
+    return save_somewhere(record, context.run_folder, keep=keep, cleaned=cleaned)
+
+
+def _workload(config: RunConfig) -> WorkloadInfo:
+    made_of = (short_name(name)[:60] for name in (config.model, config.loss))
+    return WorkloadInfo(name=config.recipe or ", ".join(made_of), framework="mnistbench")
 
 
 def _said(context: RunContext, text: str | None) -> str | None:
@@ -185,16 +175,15 @@ def _planned(plan: ExecutionPlan) -> dict[str, Any]:
 
 def _throughput(context: RunContext, state: TrainingState, *, together: bool) -> Throughput:
     """Speed of the slowest process."""
-    durations = state.timer.durations_s()
-    if not durations:
-        return Throughput()
-    cuts = quantiles(durations, n=20, method="inclusive") if len(durations) > 1 else durations
-    p50, p95 = cuts[(len(cuts) - 1) // 2], cuts[-1]
-    mine = [p50, p95, state.ledger.spent_s("train")]
+    seen, train_s = context.batch_plan.samples_seen(state.step), state.ledger.train_s()
+    speed = throughput_of(state.timer.durations_s(), num_samples=seen, train_s=train_s)
+    if speed.step_s_p50 is None or speed.step_s_p95 is None:
+        return speed
+    mine = [speed.step_s_p50, speed.step_s_p95, train_s]
     p50, p95, train_s = _slowest(context, mine, together=together)
     timed = context.accelerator.device.type in {"cpu", "cuda"}  # elsewhere a call returns too early
     return Throughput(
-        samples_per_s=context.batch_plan.samples_seen(state.step) / train_s,
+        samples_per_s=seen / train_s,
         step_s_p50=p50 if timed else None,
         step_s_p95=p95 if timed else None,
         step_split=_step_split(context, state, together=together) if timed else None,
@@ -262,18 +251,3 @@ def _train_points(context: RunContext, state: TrainingState, *, together: bool) 
         epoch = step / context.batch_plan.steps_per_epoch
         points.append(TrainPoint(step=step, epoch=epoch, loss=finite(part.mean().item())))
     return points
-
-
-def _result(context: RunContext, state: TrainingState) -> Result:
-    last = {point.split: point for point in state.eval_points}
-    target, reached = context.config.target_accuracy, None
-    if target is not None:
-        reached = point_at_target(state.eval_points, target, split=context.config.eval_split)
-    return Result(
-        test_accuracy=last["test"].accuracy if "test" in last else None,
-        test_loss=last["test"].loss if "test" in last else None,
-        val_accuracy=last["val"].accuracy if "val" in last else None,
-        target_accuracy=target,
-        time_to_accuracy_s=reached.train_s if reached else None,
-        steps_to_accuracy=reached.step if reached else None,
-    )

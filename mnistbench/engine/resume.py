@@ -117,7 +117,7 @@ def _earlier(newest: SavedRun, config: RunConfig) -> ResumePoint:
         with suppress(InputError, OSError):  # a neighbour that cannot be read is none of ours
             record = _ended(run_folder, state.invocation)
             other = newest_state(run_folder)
-            if record:
+            if record and record.seed is not None:
                 found[record.seed] = record
             elif other and other.invocation == state.invocation:
                 found.setdefault(other.seed, _newest(run_folder))

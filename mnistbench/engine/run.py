@@ -25,30 +25,22 @@ from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import EventTimer, Ledger, StepTimer, Timer
 from mnistbench.recorder.environment import device_name
 from mnistbench.recorder.hooks import Hook
+from mnistbench.recorder.run_log import Outcome, RunLog
 from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.insight import Profile, StepCosts, Telemetry
-from mnistbench.schema.record import (
-    Canary,
-    CheckpointCounts,
-    EvalPoint,
-    Interruption,
-    Link,
-    RunRecord,
-    Status,
-)
+from mnistbench.schema.record import CheckpointCounts, EvalPoint, Interruption, Link, RunRecord
 from mnistbench.schema.user_code import UserCode
 from mnistbench.workload.batches import BatchPlan
 
 __all__ = [
     "BuiltParts",
     "Guards",
-    "Outcome",
     "Run",
     "RunContext",
     "Setting",
     "Step",
+    "TrainingOutcome",
     "TrainingState",
 ]
 
@@ -144,55 +136,35 @@ class BuiltParts:
 
 
 @dataclass(kw_only=True)
-class TrainingState:
+class TrainingState(RunLog):
     """What changes while a run trains: with the tensors of its parts, what a checkpoint saves.
 
     Attributes:
-        ledger: the clocks.
         losses: this process's weighted losses, one for each step to be made.
-        timer: durations of steps.
         exchange_timer: of exchanges, where they have a time of their own.
-        step: steps made.
-        eval_points: evaluations made.
         interruptions: where it stopped and went on.
         counts: checkpoints saved, and not saved.
     """
 
-    ledger: Ledger
     losses: Tensor
-    timer: Timer
     exchange_timer: Timer | None = None
-    step: int = 0
-    eval_points: list[EvalPoint] = field(default_factory=list)
     interruptions: list[Interruption] = field(default_factory=list)
     counts: CheckpointCounts = field(default_factory=CheckpointCounts)
 
 
 @dataclass(kw_only=True)
-class Outcome:
+class TrainingOutcome(Outcome):
     """How a run went, as far as it came.
 
     Attributes:
-        status: how it ended.
-        error: what was wrong, in a line.
         bad_step: the step at which a loss or weight was not finite, if any was.
         stop_signal: number of the signal that ended it; 0 for none.
         stopped_together: all processes ended at that signal after the same step.
-        canary: speed of the machine before and after.
-        telemetry: what sensors saw.
-        step_costs: what a step is made of.
-        profile: what was watched of it.
     """
 
-    status: Status = "completed"
-    error: str | None = None
     bad_step: int | None = None
     stop_signal: int = 0
     stopped_together: bool = False
-    canary: Canary | None = None
-    telemetry: Telemetry | None = None
-    step_costs: StepCosts | None = None
-    profile: Profile | None = None
 
 
 class Guards(NamedTuple):
@@ -215,7 +187,7 @@ class Run(NamedTuple):
     context: RunContext
     parts: BuiltParts
     state: TrainingState
-    outcome: Outcome
+    outcome: TrainingOutcome
 
     @property
     def config(self) -> RunConfig:

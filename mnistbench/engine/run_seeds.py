@@ -24,16 +24,15 @@ from mnistbench.engine.observed import coarsest_precision
 from mnistbench.engine.process_group import check_group
 from mnistbench.engine.process_loss import end_unanswered, exchange_errors
 from mnistbench.engine.process_settings import applied
-from mnistbench.engine.profiling import profiled_steps
 from mnistbench.engine.recording import put_on_record_at_once, record_of, save
 from mnistbench.engine.resume import check_same
 from mnistbench.engine.run import (
     BuiltParts,
     Guards,
-    Outcome,
     Run,
     RunContext,
     Setting,
+    TrainingOutcome,
     TrainingState,
 )
 from mnistbench.engine.run_hooks import RunHooks, build_hooks
@@ -45,6 +44,7 @@ from mnistbench.recorder.clock import Ledger
 from mnistbench.recorder.code_identity import running_code
 from mnistbench.recorder.hooks import Hook
 from mnistbench.recorder.own_code import keep_code
+from mnistbench.recorder.profiling import profiled_steps
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_applies
@@ -149,7 +149,7 @@ def _run(context: RunContext, ledger: Ledger, watchdog: Watchdog) -> tuple[RunRe
 
     Gives the record, and the number of a signal that came meanwhile, or 0.
     """
-    config, accelerator, outcome = context.config, context.accelerator, Outcome()
+    config, accelerator, outcome = context.config, context.accelerator, TrainingOutcome()
     state = TrainingState(
         ledger=ledger,
         losses=context.no_losses(),
@@ -191,8 +191,7 @@ def _run(context: RunContext, ledger: Ledger, watchdog: Watchdog) -> tuple[RunRe
         except BaseException as stop:
             if context.saved and not state.interruptions:
                 raise  # it has not gone on yet, and its record stands
-            outcome.status = "interrupted" if isinstance(stop, KeyboardInterrupt) else "failed"
-            outcome.error = f"{type(stop).__name__}: {stop}".rstrip(": ")
+            outcome.ended_by(stop)
             save(context, record_of(context, parts, state, outcome))
             raise
         record = save(context, record)
@@ -218,7 +217,7 @@ def _train_built(run: Run, *, steps: range, guards: Guards) -> None:
     finally:
         failed = isinstance(sys.exception(), Exception)  # its device may never answer again
         durations_s = [] if failed else state.timer.durations_s()
-        outcome.profile = hooks.profile(run.config, durations_s, run.run_folder)
+        outcome.profile = hooks.profilers.profile(durations_s, run.run_folder, added=hooks.added)
     outcome.error = _what_is_wrong(run, hooks)
 
 
@@ -268,7 +267,7 @@ def _what_is_wrong(run: Run, hooks: RunHooks) -> str | None:
     outcome = run.outcome
     if outcome.status == "completed":
         last = run.state.interruptions[-1].step if run.state.interruptions else 0
-        return hooks.profile_error(went_on_from=last)
+        return hooks.profilers.error(went_on_from=last)
     if outcome.bad_step is not None:
         return f"the loss or a weight was not finite at step {outcome.bad_step}"
     bad = [point for point in run.eval_points[-1:] if point.loss is None]

@@ -11,7 +11,6 @@ from typing import ClassVar
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker, get_available_trackers
 
-from mnistbench.analysis.scoring import point_at_target
 from mnistbench.engine.distributed import decide_together
 from mnistbench.engine.one_tracker import OneTracker
 from mnistbench.recorder.hooks import Hook, RunView
@@ -20,6 +19,7 @@ from mnistbench.schema.component import flat_arguments
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import TrackerName
+from mnistbench.schema.target import point_at_target
 
 __all__ = ["Trackers", "check_trackers"]
 
@@ -189,10 +189,8 @@ def _scalars(watched: RunView) -> dict[str, float]:
 
 def _results(watched: RunView) -> dict[str, float]:
     """What is sent at the end."""
-    config, points = watched.config, watched.eval_points
-    values = {f"result/{p.split}_accuracy": p.accuracy for p in points if p.split == "test"}
-    if config.target_accuracy is not None:
-        reached = point_at_target(points, config.target_accuracy, split=config.eval_split)
-        if reached:
-            values["result/time_to_accuracy_s"] = reached.train_s
-    return values
+    target, points = watched.config.target, watched.eval_points
+    found = {f"result/{p.split}_accuracy": p.accuracy for p in points if p.split == "test"}
+    if target and (reached := point_at_target(points, target)):
+        found["result/time_to_accuracy_s"] = reached.train_s
+    return {name: value for name, value in found.items() if value is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Literal
 
 import torch
@@ -23,14 +23,7 @@ from mnistbench.recorder.machine_probe import probe_machine
 from mnistbench.recorder.progress import Progress
 from mnistbench.schema.component import short_name
 from mnistbench.schema.errors import RunError
-from mnistbench.schema.record import (
-    Canary,
-    CanaryReading,
-    CheckpointCounts,
-    EvalPoint,
-    Status,
-    finite,
-)
+from mnistbench.schema.record import CanaryReading, CheckpointCounts, EvalPoint, Status
 from mnistbench.schema.signals import stop_error
 from mnistbench.workload.batches import Batch
 from mnistbench.workload.schedules import lr_at
@@ -81,18 +74,11 @@ class TrainingLoop:
                 after the same step.
             RunError: a checkpoint could not be saved.
         """
-        with self._hooks.around("run", self._run), self._timed_exchanges():
-            before = self._probe()  # before the peak of memory is counted
-            if self._telemeter:
-                self._telemeter.begin()
+        watching = self._state.watching(self._outcome, telemeter=self._telemeter, probe=self._probe)
+        with self._hooks.around("run", self._run), self._timed_exchanges(), watching:
             self._run.context.accelerator.wait_for_everyone()
-            try:
-                with self._state.ledger.watched():
-                    self._outcome.status = self._train()
-            finally:
-                self._progress.close()
-                self._outcome.telemetry = self._telemeter.reading() if self._telemeter else None
-            self._outcome.canary = Canary(before=before, after=self._probe())
+            with closing(self._progress):
+                self._outcome.status = self._train()
 
     def _timed_exchanges(self) -> ExitStack:
         timed = ExitStack()
@@ -142,7 +128,8 @@ class TrainingLoop:
         config, here = self._run.config, self._point_here()
         if here is None:
             return False
-        at_target = config.stop_at_target and here.accuracy >= (config.target_accuracy or 1)
+        target = config.target if config.stop_at_target else None
+        at_target = target is not None and target.is_reached_by(here)
         return at_target or self._run.step == self._run.num_steps
 
     def _is_to_evaluate(self) -> bool:
@@ -270,19 +257,14 @@ class TrainingLoop:
                 train_s=state.ledger.spent_s("train"),
                 train_losses=state.losses[since : state.step],
             )
-        point = EvalPoint(
-            step=state.step,
-            epoch=state.step / context.batch_plan.steps_per_epoch,
+        state.evaluated(
+            {"loss": evaluation.loss, "accuracy": evaluation.accuracy},
+            split=split,
             samples_seen=context.batch_plan.samples_seen(state.step),
             train_s=evaluation.train_s,
-            eval_s=state.ledger.phases_s["eval"],
-            wall_s=state.ledger.wall_s(),
-            split=split,
-            loss=finite(evaluation.loss),
-            accuracy=evaluation.accuracy,
+            epoch=state.step / context.batch_plan.steps_per_epoch,
             num_samples=evaluation.num_samples,
         )
-        state.eval_points.append(point)
         return evaluation
 
     def _shown(self, evaluation: Evaluation) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from mnistbench.launch.cells import Attempt, Cell
 from mnistbench.launch.children import Child
 from mnistbench.launch.commands import child_environment, device_environment, torchrun_command
-from mnistbench.launch.runs import last_words, require_code
+from mnistbench.launch.runs import require_code, why_ended
 from mnistbench.recorder.limits import SHARED_CORES
 from mnistbench.recorder.parent_death_signal import PARENT
 from mnistbench.schema.errors import InputError
@@ -20,12 +20,10 @@ from mnistbench.schema.plain_yaml import yaml_text
 from mnistbench.schema.store import load_record
 from mnistbench.schema.user_code import EXPECTED_CODE
 
-__all__ = ["ended", "start_cell", "why_ended"]
+__all__ = ["ended", "start_cell"]
 
 _WHERE = {"data_dir", "output_dir"}  # which an anonymous run leaves in no file
 _REFUSED = re.compile(r"Root Cause.*exitcode\s*:\s*2\b", re.DOTALL)
-_KILLED = re.compile(r"Root Cause.*traceback\s*:\s*Signal (\d+)", re.DOTALL)
-_ITS_WORDS = re.compile(r"^[EW]\d{4} .*/elastic/", re.MULTILINE)
 
 
 def start_cell(
@@ -71,16 +69,6 @@ def ended(cell: Cell, child: Child, *, folder: Path) -> Attempt:
             return Attempt(cell, None, str(error))
     refused = child.status == 2 or bool(_REFUSED.search(child.said))
     return Attempt(cell, None, why_ended(child), refused)
-
-
-def why_ended(child: Child) -> str:
-    """Why `child`, a run or a launcher of one, left no record, in one line."""
-    if killed := _KILLED.search(child.said):
-        return f"a process of the run was ended by signal {killed[1]}"
-    if child.status is not None and child.status < 0:
-        return f"the run was ended by signal {-child.status}"
-    said = last_words(_ITS_WORDS.split(child.said)[0])
-    return said or f"the run left no record (exit status {child.status})"
 
 
 def _command(cell: Cell, arguments: list[str]) -> list[str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from types import MappingProxyType
 from typing import Any
 
+from mnistbench.analysis.bottleneck import data_wait_share
 from mnistbench.analysis.grouping import identify
-from mnistbench.analysis.metrics import METRICS, Metric, MetricName, TargetScore, told_target
+from mnistbench.analysis.metrics import METRICS, Asked, Metric, TargetScore, told_target
 from mnistbench.analysis.number_text import NOT_MEASURED, WALL_NOTE, count, goal, seconds
 from mnistbench.analysis.reference_bands import check_group, unchecked_notes
-from mnistbench.analysis.repeats import counted, one_per_seed
+from mnistbench.analysis.repeats import counted, one_per_seed, seed_of
 from mnistbench.analysis.rules import RuleScore
 from mnistbench.analysis.scoring import fell_again
 from mnistbench.analysis.stability import mark_notes, time_mark
@@ -31,6 +34,7 @@ __all__ = [
     "score_cells",
     "target_cells",
     "target_notes",
+    "told_columns",
     "with_target_in_head",
 ]
 
@@ -39,14 +43,19 @@ MEDIAN_NOTE = "(95 % interval; – where so few runs give none)"
 _TIME = "time to target s"
 
 
-def run_cells(group: Sequence[RunRecord], references: Sequence[ReferenceCurve]) -> dict[str, str]:
-    """A row of the main table, without its name: column -> text."""
+def run_cells(
+    group: Sequence[RunRecord],
+    references: Sequence[ReferenceCurve],
+    *,
+    metrics: Mapping[str, Metric] = MappingProxyType({}),
+) -> dict[str, str]:
+    """A row of the main table, without its name, with `metrics` of any loop: column -> text."""
     row, target = identify(group), told_target(group)
     data = f"{row['dataset']} ({row['source']})" if row["dataset"] else NOT_MEASURED
     mark = time_mark(group)
 
-    def figure(name: MetricName) -> str:
-        metric, runs = METRICS[name], counted(group)
+    def figure(name: str, metric: Metric | None = None) -> str:
+        metric, runs = metric or METRICS[name], counted(group)
         level = metric.of(runs, unfinished=True)
         told = runs if metric.independent == "run" else one_per_seed(runs)
         lacking = 0 < level.n < len(told) and name != "cold_start_s"
@@ -63,7 +72,9 @@ def run_cells(group: Sequence[RunRecord], references: Sequence[ReferenceCurve]) 
         "precision": row["precision"] or NOT_MEASURED,
         "loop": row["loop"] or NOT_MEASURED,
         "samples/s": marked(figure("samples_per_s")),
-        "epochs": NOT_MEASURED if row["epochs"] is None else count(row["epochs"]),
+        "data wait %": _wait_text(counted(group)),
+        "epochs": count(row["epochs"]) if row["epochs"] else NOT_MEASURED,
+        **{name + metric.unit: figure(name, metric) for name, metric in metrics.items()},
         "val acc %": figure("val_accuracy"),
         "test acc %": figure("test_accuracy"),
         _TIME: marked(_target_text(group)),
@@ -75,9 +86,22 @@ def run_cells(group: Sequence[RunRecord], references: Sequence[ReferenceCurve]) 
     }
 
 
+def told_columns(
+    rows: Sequence[Mapping[str, str]], groups: Sequence[Sequence[RunRecord]]
+) -> list[dict[str, str]]:
+    """`rows` of the main table without the columns in which no run of other loops has anything.
+
+    Our own have them all, but for that of waiting for data, which belongs to the others.
+    """
+    foreign = all(run.is_foreign for group in groups for run in group)
+    droppable = {*rows[0]} if foreign else {"data wait %"}
+    gone = {k for k in droppable if all(row[k] == NOT_MEASURED for row in rows)}
+    return [{k: text for k, text in row.items() if k not in gone} for row in rows]
+
+
 def with_target_in_head(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     """Rows of the main table, with a target that all of them share in the head of their times."""
-    targets = {row["target"] for row in rows}
+    targets = {row.get("target", NOT_MEASURED) for row in rows}
     if len(targets) > 1:
         told = "target" if "target_accuracy" in rows[0] else ""  # by that column already
         return [{k: text for k, text in row.items() if k != told} for row in rows]
@@ -203,6 +227,11 @@ def notes(groups: Sequence[Sequence[RunRecord]], references: Sequence[ReferenceC
     return list(dict.fromkeys(lines))
 
 
+def _wait_text(runs: Sequence[RunRecord]) -> str:
+    shares = [share for run in runs if (share := data_wait_share(run)) is not None]
+    return f"{100 * fmean(shares):.0f}" if shares else NOT_MEASURED
+
+
 def _target_text(group: Sequence[RunRecord]) -> str:
     metric, target = METRICS["time_to_accuracy_s"], told_target(group)
     return NOT_MEASURED if target is None else counted_text(metric.of(group, target), metric)
@@ -215,7 +244,7 @@ def _count_text(row: Mapping[str, Any]) -> str:
     return runs if seeds == n else f"{runs} ({seeds} seed{'s' * (seeds > 1)})"
 
 
-def target_notes(scored: Sequence[tuple[Sequence[RunRecord], float | None]]) -> list[str]:
+def target_notes(scored: Sequence[tuple[Sequence[RunRecord], Asked]]) -> list[str]:
     """What times of groups to their targets are, and how sharply evaluations let them be known."""
     asked = [(group, target) for group, target in scored if target is not None]
     metric = METRICS["time_to_accuracy_s"]
@@ -258,10 +287,10 @@ def _left_out(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
 
 def _repeat_spread(group: Sequence[RunRecord]) -> float:
     """How far apart the test accuracies of one seed's runs are, at most."""
-    found: dict[int, list[float]] = {}
+    found: dict[int | str, list[float]] = {}
     for run in group:
         if run.result.test_accuracy is not None and run.status == "completed":
-            found.setdefault(run.seed, []).append(run.result.test_accuracy)
+            found.setdefault(seed_of(run), []).append(run.result.test_accuracy)
     return max((max(values) - min(values) for values in found.values()), default=0.0)
 
 

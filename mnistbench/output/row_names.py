@@ -23,13 +23,16 @@ def name_columns(groups: Sequence[Sequence[RunRecord]]) -> list[dict[str, str]]:
     No two the same. Where such settings are many, they are in one column.
     """
     firsts = [group[0] for group in groups]
-    told = ("model", "loss")
-    bare = all(r.recipe is None and all(map(r.config.get, told)) for r in firsts)
+    told, foreign = ("model", "loss"), [r.is_foreign for r in firsts]
+    bare = not any(foreign) and all(
+        r.recipe is None and all(map(r.config.get, told)) for r in firsts
+    )
+    head = "workload" if all(foreign) else "run" if any(foreign) else "recipe"
     apart = settings_apart(groups)
     if len(apart[0]) > _MOST_COLUMNS:
         apart = [{"differs in": text} for text in differences(groups)]
     named = [
-        {k: short_name(str(r.config[k])) for k in told} if bare else {"recipe": run_name(r)}
+        {k: short_name(str(r.config[k])) for k in told} if bare else {head: run_name(r)}
         for r in firsts
     ]
     rows = [

@@ -14,8 +14,9 @@ from mnistbench.analysis.grouping import (
     group_labels,
     group_runs,
 )
-from mnistbench.analysis.metrics import METRICS, score_target, told_target
+from mnistbench.analysis.metrics import METRICS, score_target
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
+from mnistbench.analysis.reported_metrics import free_metrics, scored_at
 from mnistbench.analysis.rules import rule_notes, score_rules
 from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.output.export import epoch_rows, export_rows, rule_rows
@@ -28,6 +29,7 @@ from mnistbench.output.number_format import (
     score_cells,
     target_cells,
     target_notes,
+    told_columns,
     with_target_in_head,
 )
 from mnistbench.output.row_names import name_columns, split_names
@@ -94,11 +96,17 @@ def summary_cells(
     """The columns that name rows of the table of `render_runs`, and its rows."""
     groups = group_runs(records)
     named = name_columns(groups)
+    metrics = free_metrics(groups)
     if per_run:
         of = {id(r): n for n, g in zip(named, groups, strict=True) for r in g}
-        named = [{"run": r.run_id, "seed": str(r.seed)} | of[id(r)] for r in records]
+        seeds = {id(r): NOT_MEASURED if r.seed is None else str(r.seed) for r in records}
+        named = [{"run": r.run_id, "seed": seeds[id(r)]} | of[id(r)] for r in records]
         groups = [[record] for record in records]
-    rows = [name | run_cells(g, references) for name, g in zip(named, groups, strict=True)]
+    cells = told_columns([run_cells(g, references, metrics=metrics) for g in groups], groups)
+    if any(record.is_foreign for record in records):  # whose settings may be called anything
+        clash = cells[0].keys() - {"target"}
+        named = [{f"config.{k}" if k in clash else k: v for k, v in n.items()} for n in named]
+    rows = [name | its for name, its in zip(named, cells, strict=True)]
     return list(named[0]), with_target_in_head(rows)
 
 
@@ -112,9 +120,14 @@ def render_targets(
     """The stored curves scored again: a row for each group and each of `targets`.
 
     Median time and steps to the target with their 95 % intervals, how many runs got there, and the
-    expected time with failures counted.
+    expected time with failures counted. Runs that evaluate no accuracy are left out.
+
+    Raises:
+        InputError: no run does.
     """
-    groups = group_runs(records)
+    groups = [group for group in group_runs(records) if scored_at(group, targets)]
+    if not groups:
+        raise InputError("targets: no run evaluated an accuracy; see report rules for their targets")
     if table_format in {"json", "csv"}:
         return data_text(export_rows(groups, targets=targets), table_format)
     scored = [
@@ -147,7 +160,7 @@ def render_rules(
     scored = [
         (group, name, target, score)
         for group, name in zip(groups, _leads(groups), strict=True)
-        for target in targets or filter(None, [told_target(group)])
+        for target in scored_at(group, targets)
         for score in score_rules(group, target)
     ]
     if not scored:

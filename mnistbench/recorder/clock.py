@@ -11,6 +11,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,14 @@ class StepTimer:
         self._durations_s.extend(itertools.repeat((now - self._last) / num_steps, num_steps))
         self._last = now
 
+    def pause(self) -> None:
+        """Until `resume`, what passes is not of the step that is under way."""
+        self._last -= time.perf_counter()
+
+    def resume(self) -> None:
+        """Go on with the step."""
+        self._last += time.perf_counter()
+
     def restore(self, durations_s: Iterable[float]) -> None:
         """Take over durations of an earlier life of the run, before any step."""
         self._durations_s.extend(durations_s)
@@ -184,11 +193,17 @@ class EventTimer:
     Events are kept until a window begins after the device has come past them.
     """
 
-    def __init__(self, new_event: Callable[[], Any]) -> None:
-        """`new_event` makes a timing event, such as ``torch.cuda.Event(enable_timing=True)``."""
-        self._new_event = new_event
+    def __init__(
+        self, new_event: Callable[[], Any], *, stream: Callable[[], Any] | None = None
+    ) -> None:
+        """`new_event` makes a timing event, such as ``torch.cuda.Event(enable_timing=True)``.
+
+        It is recorded on the `stream`, by default the current one.
+        """
+        self._new_event, self._stream = new_event, stream
         self._known_s = array("d")
-        self._windows: deque[list[tuple[Any, int]]] = deque()
+        self._windows: deque[_Window] = deque()
+        self._begun_s = 0.0  # what is known of a step that was paused
 
     def restore(self, durations_s: Iterable[float]) -> None:
         """Take over durations of an earlier life of the run, before any step."""
@@ -196,25 +211,55 @@ class EventTimer:
 
     def start(self) -> None:
         """Begin a window; what is known by now of those before becomes numbers."""
-        while self._windows and self._windows[0][-1][0].query():
-            self._known_s.extend(_durations_s(self._windows.popleft()))
-        self._windows.append([])
-        self.mark()
+        self._begin(_Window(is_new=True))
 
     def mark(self, num_steps: int = 1) -> None:
         """End a step, or `num_steps` made as one, which count as equally long."""
         event = self._new_event()
-        event.record()
-        self._windows[-1].append((event, num_steps))
+        event.record(*([self._stream()] if self._stream else []))
+        self._windows[-1].events.append((event, num_steps))
+
+    def pause(self) -> None:
+        """Until `resume`, what passes is not of the step that is under way."""
+        self.mark(0)
+
+    def resume(self) -> None:
+        """Go on with the step."""
+        self._begin(_Window(is_new=False))
 
     def durations_s(self) -> list[float]:
         """All step durations so far [seconds]; the device must have been waited for."""
-        return [*self._known_s, *itertools.chain.from_iterable(map(_durations_s, self._windows))]
+        return [*self._known_s, *self._durations_s(self._windows)[0]]
+
+    def _begin(self, window: _Window) -> None:
+        while self._windows and self._windows[0].events[-1][0].query():
+            known_s, self._begun_s = self._durations_s([self._windows.popleft()])
+            self._known_s.extend(known_s)
+        self._windows.append(window)
+        self.mark()
+
+    def _durations_s(self, windows: Iterable[_Window]) -> tuple[list[float], float]:
+        """Durations of the steps in `windows`, and what is known of the one after them."""
+        known_s, begun_s = list[float](), self._begun_s
+        for window in windows:
+            begun_s = 0.0 if window.is_new else begun_s
+            for (before, _), (after, num_steps) in itertools.pairwise(window.events):
+                begun_s += before.elapsed_time(after) / 1e3
+                if num_steps:
+                    known_s += itertools.repeat(begun_s / num_steps, num_steps)
+                    begun_s = 0.0
+        return known_s, begun_s
 
 
-def _durations_s(window: Iterable[tuple[Any, int]]) -> Iterator[float]:
-    for (before, _), (after, num_steps) in itertools.pairwise(window):
-        yield from itertools.repeat(before.elapsed_time(after) / 1e3 / num_steps, num_steps)
+@dataclass
+class _Window:
+    """Events of steps that followed each other, and how many steps each ended.
+
+    One that is not new goes on with the step that the window before was left in.
+    """
+
+    is_new: bool
+    events: list[tuple[Any, int]] = field(default_factory=list)
 
 
 Timer = StepTimer | EventTimer

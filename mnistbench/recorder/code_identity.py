@@ -8,14 +8,15 @@ import os
 import platform
 import stat
 import subprocess
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from threading import Timer
 
 from mnistbench.schema.record import Fact
 
-__all__ = ["code_identity", "running_code"]
+__all__ = ["code_identity", "running_code", "script_revision", "versions_of"]
 
 _PACKAGES = ("mnistbench", "torch", "torchvision", "accelerate", "numpy")
 _ROOT = Path(__file__).resolve().parents[2]
@@ -61,6 +62,34 @@ def code_identity(root: Path = _ROOT) -> dict[str, Fact]:
         "git_diff_sha256": changes,
         "code_sha256": None if told else _hash(root, _files(root)),
     }
+
+
+def script_revision(script: Path | None) -> dict[str, Fact]:
+    """`code_identity` of the repository that tracks `script`, the user's; else all ``None``.
+
+    What is not tracked there, such as results, makes no other code: `script` is hashed by itself.
+    """
+    told: dict[str, Fact] = dict.fromkeys(
+        ("git_commit", "git_dirty", "git_diff_sha256", "code_sha256")
+    )
+    if script is None or not _git(script.parent, "ls-files", "--error-unmatch", "--", script.name):
+        return told
+    commit = _git(script.parent, "rev-parse", "HEAD")
+    diff = _git(script.parent, "diff", *_PLAIN_DIFF, "HEAD") if commit else None
+    if commit is None or diff is None:
+        return told
+    changes = hashlib.sha256(diff).hexdigest()[:_DIGITS] if diff else None
+    commit_id = commit.decode().strip()
+    return told | {"git_commit": commit_id, "git_dirty": bool(diff), "git_diff_sha256": changes}
+
+
+def versions_of(packages: Mapping[str, str]) -> dict[str, Fact]:
+    """Versions of Python, of this package, and of those `packages` that are loaded.
+
+    `packages` are distributions by the names of their modules.
+    """
+    loaded = ["mnistbench", *(its for module, its in packages.items() if module in sys.modules)]
+    return {"python": platform.python_version(), **{name: _version(name) for name in loaded}}
 
 
 def _version(package: str) -> str | None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
-import torch
 
 from mnistbench.recorder.code_identity import running_code
 from mnistbench.recorder.launcher import asked_threads, this_launch
 from mnistbench.recorder.limits import SHARED_CORES, memory_bytes, usable_cores
 from mnistbench.schema.errors import first_line
 
-__all__ = ["describe_environment", "device_name", "set_threads"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["describe_environment", "describe_machine", "device_name", "set_threads"]
 
 
 def set_threads(num_threads: int | None) -> int:
@@ -24,6 +27,8 @@ def set_threads(num_threads: int | None) -> int:
     `num_threads`, else what the user's ``OMP_NUM_THREADS`` asks for, else all usable cores divided
     over the local processes.
     """
+    import torch
+
     divided = max(1, usable_cores() // this_launch().local_world_size)
     torch.set_num_threads(num_threads or asked_threads() or divided)
     return torch.get_num_threads()
@@ -32,28 +37,30 @@ def set_threads(num_threads: int | None) -> int:
 def device_name(device: torch.device) -> str:
     """The model of `device`, such as ``NVIDIA H200`` or the processor's name."""
     if device.type == "cuda":
+        import torch
+
         return torch.cuda.get_device_name(device)
     return _cpu_name() if device.type == "cpu" else device.type
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
-    """The environment of a record; what cannot be found out is ``None``."""
+    """The environment of a record of ours; what cannot be found out is ``None``."""
     versions, code = running_code()
+    return {"versions": versions, **describe_machine(device), **code}
+
+
+def describe_machine(device: torch.device | None) -> dict[str, Any]:
+    """Hardware, threads and launcher, without a word on the code; no `device` is not known."""
     launch = this_launch()
     return {
-        "versions": versions,
         "platform": platform.platform(),
-        "device_type": device.type,
-        "device_name": device_name(device),
-        "driver": _driver() if device.type == "cuda" else None,
-        "cuda": torch.version.cuda if device.type == "cuda" else None,
-        "cudnn": torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
-        if device.type == "cuda"
-        else None,
+        "device_type": device and device.type,
+        "device_name": device and device_name(device),
+        **_cuda(device),
         "cpu_name": _cpu_name(),
         "num_cores": os.cpu_count(),
         "num_usable_cores": usable_cores(),
-        "num_threads": torch.get_num_threads(),
+        "num_threads": _num_threads(),
         "memory_bytes": memory_bytes(),
         "load_average_1min": psutil.getloadavg()[0],
         # what a sweep that runs several side by side tells its children
@@ -62,8 +69,25 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "num_machines": launch.num_machines,
         "restarts": launch.restarts,
         "world_size": launch.world_size,
-        **code,
     }
+
+
+def _cuda(device: torch.device | None) -> dict[str, Any]:
+    if device is None or device.type != "cuda":
+        return dict.fromkeys(("driver", "cuda", "cudnn"))
+    import torch
+
+    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    return {"driver": _driver(), "cuda": torch.version.cuda, "cudnn": cudnn}
+
+
+def _num_threads() -> int | None:
+    """Those of torch where it is loaded, else what the user asks libraries for."""
+    if "torch" not in sys.modules:
+        return asked_threads()
+    import torch
+
+    return torch.get_num_threads()
 
 
 def _cpu_name() -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 from statistics import fmean
-from typing import Any, NamedTuple
-
-import torch
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mnistbench.recorder.host_sensors import Sensor, Watch, try_read
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Gpu", "find_gpu", "gpu_of", "gpu_sensors"]
 
@@ -86,14 +87,16 @@ class _Energy:
         return now_j - self._before_j
 
 
-def find_gpu(device: torch.device) -> Gpu | None:
+def find_gpu(device: torch.device | None) -> Gpu | None:
     """The GPU of a CUDA `device`; ``None`` for others, without NVML, or where it is not found.
 
     By what the GPU itself is called, since ``CUDA_VISIBLE_DEVICES`` renumbers torch's devices and
     not NVML's.
     """
-    if device.type != "cuda":
+    if device is None or device.type != "cuda":
         return None
+    import torch
+
     try:
         nvml = importlib.import_module("pynvml")
     except ImportError:  # the extra `gpu` is not installed

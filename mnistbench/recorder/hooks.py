@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 from mnistbench.recorder.clock import Ledger
-from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import EvalPoint
 
 __all__ = ["Hook", "HookPoint", "Hooks", "RunView"]
@@ -21,8 +20,8 @@ class RunView(Protocol):
     """What a hook may read of the run; how it is at that moment, on this process."""
 
     @property
-    def config(self) -> RunConfig:
-        """What was asked for."""
+    def config(self) -> Any:
+        """What was asked for: a `RunConfig`, or what the user of `mnistbench.record` gave."""
 
     @property
     def ledger(self) -> Ledger:
@@ -45,16 +44,16 @@ class RunView(Protocol):
         """Where its files go; made by whoever writes first."""
 
     @property
-    def num_steps(self) -> int:
-        """Steps that it is to make."""
+    def num_steps(self) -> int | None:
+        """Steps that it is to make; ``None`` where a loop that is not ours may make any number."""
 
     @property
-    def steps_per_epoch(self) -> int:
-        """Steps in one pass over the training split."""
+    def steps_per_epoch(self) -> int | None:
+        """Steps in one pass over the training split, where that is known."""
 
     @property
-    def global_batch_size(self) -> int:
-        """Samples in a step over all processes."""
+    def global_batch_size(self) -> int | None:
+        """Samples in a step over all processes, where that is known."""
 
     @property
     def is_main_process(self) -> bool:

@@ -10,10 +10,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 from statistics import median
-
-import torch
+from typing import TYPE_CHECKING
 
 from mnistbench.schema.record import CanaryReading
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["probe_machine"]
 
@@ -38,6 +40,8 @@ def probe_machine(device: torch.device, *, synchronize: Callable[[], None] | Non
     is launched: there, sizes double until each takes a millisecond, to 8,192 by 8,192 and 256 MiB
     at most; found once in a process. Draws no random number. `synchronize` waits for `device`.
     """
+    import torch
+
     wait = synchronize or (lambda: None)
     with torch.no_grad():
         side, num_bytes = _sizes_for(device, wait)
@@ -67,6 +71,8 @@ def _sizes_for(device: torch.device, wait: Callable[[], None]) -> tuple[int, int
 def _matmul_s(
     device: torch.device, side: int, wait: Callable[[], None], repeats: int = _MATMUL_REPEATS
 ) -> float:
+    import torch
+
     factor = torch.full((side, side), 1 / side, device=device)
     product = torch.empty_like(factor)
     return _median_s(lambda: torch.matmul(factor, factor, out=product), wait, repeats=repeats)
@@ -75,6 +81,8 @@ def _matmul_s(
 def _copy_s(
     device: torch.device, num_bytes: int, wait: Callable[[], None], repeats: int = _COPY_REPEATS
 ) -> float:
+    import torch
+
     places = _COPY_PLACES.get(device.type, _DEVICE_COPY_PLACES)
     # all there at once, so that no two lie at one place
     memory = torch.ones(2 * places, num_bytes, dtype=torch.uint8, device=device)

@@ -18,6 +18,7 @@ from mnistbench.recorder.clock import process_age_s
 from mnistbench.recorder.hooks import Hook, RunView
 from mnistbench.schema.component import is_reference, short_name
 from mnistbench.schema.record import DatasetInfo
+from mnistbench.schema.target import point_at_target
 
 __all__ = ["MlLog", "MlLogWriter", "Setup"]
 
@@ -26,7 +27,7 @@ _log = logging.getLogger(__name__)
 Interval = Literal["init", "run", "block", "epoch", "eval"]
 """What MLPerf's logs have a start and a stop of."""
 
-Metadata = Mapping[str, float | str]
+Metadata = Mapping[str, float | str | None]
 
 _NOTHING: Metadata = {}
 
@@ -41,12 +42,16 @@ class Setup:
         precision: the coarsest numbers that were multiplied: ``fp32``, ``tf32``, ``bfloat16``,
             ``fp16`` or ``fp8``.
         lr_peak: learning rate at the schedule's peak, scaled to the processes.
+        steps_per_epoch: steps in one pass over the training split.
+        global_batch_size: samples in a step over all processes.
     """
 
     device_name: str
     num_processes: int
     precision: str
     lr_peak: float
+    steps_per_epoch: int
+    global_batch_size: int
 
 
 class MlLog(Hook):
@@ -84,7 +89,7 @@ class MlLog(Hook):
             succeeded = _succeeded(watched)
         finally:
             _begin(lines)  # it may have had nothing to train
-            seen, done = self._seen(watched), watched.step / watched.steps_per_epoch
+            seen, done = self._seen(watched), watched.step / self._setup.steps_per_epoch
             lines.stop("block", seen)
             told = {"status": "success" if succeeded else "aborted", "epoch_num": done, **seen}
             # a run that got there ended when its last evaluation did
@@ -97,7 +102,7 @@ class MlLog(Hook):
         """``epoch``, and ``block`` where none is under way."""
         if lines := self._lines:
             _begin(lines)
-            number, seen = watched.step // watched.steps_per_epoch + 1, self._seen(watched)
+            number, seen = watched.step // self._setup.steps_per_epoch + 1, self._seen(watched)
             lines.start("block", {"first_epoch_num": number, **seen})
             lines.start("epoch", {"epoch_num": number, **seen})
         yield
@@ -110,25 +115,25 @@ class MlLog(Hook):
         if not (lines := self._lines):
             yield
             return
-        seen, done = self._seen(watched), watched.step / watched.steps_per_epoch
+        seen, done = self._seen(watched), watched.step / self._setup.steps_per_epoch
         lines.stop("block", seen)
-        if watched.step % watched.steps_per_epoch == 0:
+        if watched.step % self._setup.steps_per_epoch == 0:
             lines.stop("epoch", seen)
         lines.start("eval", {"epoch_num": done, **seen})
         yield
         point = watched.eval_points[-1]
-        told = {"epoch_num": done, **seen, "split": point.split}
+        told: Metadata = {"epoch_num": done, **seen, "split": point.split}
         lines.point("eval_accuracy", point.accuracy, metadata=told)
         lines.stop("eval")
         if lines.is_open("epoch"):
             lines.start("block", {"first_epoch_num": int(done) + 1, **seen})
 
-    def _described(self, watched: RunView) -> dict[str, float | str]:
+    def _described(self, watched: RunView) -> Metadata:
         """What is run, on what."""
         config, data, setup = watched.config, self._dataset, self._setup
         own = is_reference(config.optimizer)  # which may have another decay, or none
         decay = config.optimizer_args.get("weight_decay") if own else config.weight_decay
-        per_device = -(-watched.global_batch_size // setup.num_processes)
+        per_device = -(-self._setup.global_batch_size // setup.num_processes)
         return {
             "cache_clear": False,
             "submission_benchmark": data.name,
@@ -140,7 +145,7 @@ class MlLog(Hook):
             "seed": config.seed,
             "train_samples": data.num_train,
             "eval_samples": data.num_val if config.eval_split == "val" else data.num_test,
-            "global_batch_size": watched.global_batch_size,
+            "global_batch_size": self._setup.global_batch_size,
             "micro_batch_size": -(-per_device // config.gradient_accumulation_steps),
             "gradient_accumulation_steps": config.gradient_accumulation_steps,
             "max_steps": watched.num_steps,
@@ -158,9 +163,9 @@ class MlLog(Hook):
 
     def _seen(self, watched: RunView) -> Mapping[str, int]:
         """Samples trained on up to now; the last step of an epoch may have fewer."""
-        epochs, steps = divmod(watched.step, watched.steps_per_epoch)
+        epochs, steps = divmod(watched.step, self._setup.steps_per_epoch)
         num_train = self._dataset.num_train
-        seen = epochs * num_train + min(steps * watched.global_batch_size, num_train)
+        seen = epochs * num_train + min(steps * self._setup.global_batch_size, num_train)
         return {"samples_count": seen}
 
 
@@ -184,10 +189,9 @@ def _succeeded(watched: RunView) -> bool:
     config, points = watched.config, watched.eval_points
     if not points or points[-1].step != watched.step or points[-1].loss is None:
         return False
-    if config.target_accuracy is None:
+    if config.target is None:
         return watched.step == watched.num_steps
-    steering = [p for p in points if p.split == config.eval_split and p.loss is not None]
-    return any(point.accuracy >= config.target_accuracy for point in steering)
+    return point_at_target(points, config.target) is not None
 
 
 class MlLogWriter:
@@ -230,7 +234,7 @@ class MlLogWriter:
             told = {**begun, **metadata}
             self._write("INTERVAL_END", f"{interval}_stop", metadata=told, time_ms=time_ms)
 
-    def point(self, key: str, value: float | str, *, metadata: Metadata = _NOTHING) -> None:
+    def point(self, key: str, value: float | str | None, *, metadata: Metadata = _NOTHING) -> None:
         """Note the `value` of `key`."""
         self._write("POINT_IN_TIME", key, value=value, metadata=metadata)
 

@@ -1,8 +1,8 @@
 """Profilers as hooks that watch some steps of a run: memory, Python's stack, NVTX ranges.
 
 Files go to ``traces/`` in the run's folder, one of each kind for each process, named
-``<node>_<process>`` as TensorBoard's profiler plugin wants its workers named. torch's own profiler,
-which is Accelerate's too, is in the engine.
+``<node>_<process>`` as TensorBoard's profiler plugin wants its workers named. torch's own profiler
+is in `mnistbench.recorder.operator_trace`. Python's stack can be sampled without torch.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-import torch
 
 from mnistbench.recorder.hooks import Hook, RunView
 from mnistbench.recorder.launcher import this_launch
@@ -109,7 +107,8 @@ class CudaMemory(StepsHook):
     @contextmanager
     def watch(self, watched: RunView) -> Iterator[None]:
         """Record allocations, then write what there was."""
-        memory = torch.cuda.memory
+        from torch.cuda import memory
+
         memory._record_memory_history(max_entries=1_000_000)  # noqa: SLF001 - torch's own way
         try:
             yield
@@ -140,27 +139,36 @@ class PythonSampling(StepsHook):
 class NvtxRanges(StepsHook):
     """NVTX ranges round the watched steps, and round epochs, evaluations and checkpoints."""
 
+    def __init__(self, steps: range) -> None:
+        """As `StepsHook`."""
+        super().__init__(steps)
+        from torch.cuda import nvtx
+
+        self._range = nvtx.range
+
     @contextmanager
     def watch(self, watched: RunView) -> Iterator[None]:  # noqa: ARG002 - as StepsHook has it
         """Have torch name its operators too."""
-        with torch.autograd.profiler.emit_nvtx():  # type: ignore[no-untyped-call]
+        from torch.autograd.profiler import emit_nvtx
+
+        with emit_nvtx():  # type: ignore[no-untyped-call]
             yield
 
     @contextmanager
     def step(self, watched: RunView) -> Iterator[None]:
         """A range for the step, where it is watched."""
-        named = torch.cuda.nvtx.range(f"step {watched.step}")
+        named = self._range(f"step {watched.step}")
         with super().step(watched), named if watched.step in self.steps else nullcontext():
             yield
 
     def epoch(self, watched: RunView) -> AbstractContextManager[object]:
         """A range for the epoch."""
-        return torch.cuda.nvtx.range(f"epoch {watched.step // watched.steps_per_epoch}")
+        return self._range(f"epoch {watched.step // (watched.steps_per_epoch or 1)}")
 
     def eval(self, watched: RunView) -> AbstractContextManager[object]:
         """A range for the evaluation."""
-        return torch.cuda.nvtx.range(f"evaluation after step {watched.step}")
+        return self._range(f"evaluation after step {watched.step}")
 
     def checkpoint(self, watched: RunView) -> AbstractContextManager[object]:
         """A range for the checkpoint."""
-        return torch.cuda.nvtx.range(f"checkpoint after step {watched.step}")
+        return self._range(f"checkpoint after step {watched.step}")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import quantiles
+from typing import Any
 
 from mnistbench.recorder.clock import Ledger, Timer
 from mnistbench.recorder.telemetry import Telemeter
@@ -47,6 +48,11 @@ class Outcome:
     step_costs: StepCosts | None = None
     profile: Profile | None = None
 
+    def ended_by(self, stop: BaseException) -> None:
+        """Note what ended the run before its end: a signal interrupted it, all else failed."""
+        self.status = "interrupted" if isinstance(stop, KeyboardInterrupt) else "failed"
+        self.error = f"{type(stop).__name__}: {stop}".rstrip(": ")
+
 
 @dataclass(kw_only=True)
 class RunLog:
@@ -64,25 +70,24 @@ class RunLog:
     step: int = 0
     eval_points: list[EvalPoint] = field(default_factory=list)
 
-    def evaluated(
+    def evaluated(  # noqa: PLR0913 - all of a point but what is known here
         self,
         metrics: Mapping[str, float],
         *,
         split: str,
         samples_seen: int,
         train_s: float | None = None,
-        epoch: float | None = None,
-        num_samples: int | None = None,
+        **known: Any,
     ) -> EvalPoint:
         """Note an evaluation after the steps made so far; its time is in the phase ``eval`` by now.
 
         `metrics` may hold NaN and infinities: such are put down as ``None``, and one of the loss as
-        a run that diverged. `train_s` is of the slowest process, by default of this one.
+        a run that diverged. `train_s` is of the slowest process, by default of this one; `known`
+        may have the point's ``epoch`` and ``num_samples``.
         """
         values = {name: finite(value) for name, value in metrics.items()}
         point = EvalPoint(
             step=self.step,
-            epoch=epoch,
             samples_seen=samples_seen,
             train_s=self.ledger.train_s() if train_s is None else train_s,
             eval_s=self.ledger.spent_s("eval"),
@@ -90,9 +95,9 @@ class RunLog:
             split=split,
             loss=values.pop("loss", None),
             accuracy=values.pop("accuracy", None),
-            num_samples=num_samples,
             metrics=values,
             diverged=not math.isfinite(metrics.get("loss", 0.0)),
+            **known,
         )
         self.eval_points.append(point)
         return point

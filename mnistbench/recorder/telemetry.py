@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import time
 from statistics import fmean
-
-import torch
+from typing import TYPE_CHECKING
 
 from mnistbench.recorder.core_use import CoreTimes, core_use, load_line, read_core_times
 from mnistbench.recorder.gpu_sensors import find_gpu, gpu_sensors
@@ -22,6 +21,9 @@ from mnistbench.recorder.host_sensors import (
 from mnistbench.recorder.launcher import this_launch
 from mnistbench.schema.insight import Telemetry
 
+if TYPE_CHECKING:
+    import torch
+
 __all__ = ["Telemeter"]
 
 _EVERY_S = 0.5
@@ -36,16 +38,23 @@ class Telemeter:
     Made when a run starts; told when training begins, and of moments at which nothing is timed.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        """`device` is what this process trains on; what others do is counted from here on."""
-        self._device = device
-        self._gpu = find_gpu(device)
+    def __init__(self, device: torch.device | None) -> None:
+        """`device` is what this process trains on; what others do is counted from here on.
+
+        Where it is not known yet, see `trains_on`.
+        """
         self._made = read_core_times()
-        self._gpu_share = self._gpu and try_read(self._gpu.utilization)  # before it is ours
+        self.trains_on(device)
         self._began: CoreTimes | None = None
         self._watches: dict[str, Watch] = {}  # by field of Telemetry; none before training
         self._num_samples, self._next_at_s = 0, 0.0
         self._load_average: float | None = None
+
+    def trains_on(self, device: torch.device | None) -> None:
+        """Say, before training begins, which device it will be on."""
+        self._device, self._gpu = device, find_gpu(device)
+        self._on_cuda = device is not None and device.type == "cuda"
+        self._gpu_share = self._gpu and try_read(self._gpu.utilization)  # before it is ours
 
     @property
     def is_new(self) -> bool:
@@ -54,8 +63,10 @@ class Telemeter:
 
     def load(self) -> list[str]:
         """Lines on what others took of cores and GPU since this was made, where it matters."""
+        import torch
+
         processes = this_launch().local_world_size
-        wanted = processes * (torch.get_num_threads() if self._device.type == "cpu" else 1)
+        wanted = processes * (1 if self._on_cuda else torch.get_num_threads())
         use = core_use(self._made, read_core_times())
         lines = [load_line(use, wanted=wanted)] if use else []
         share = self._gpu_share or 0.0
@@ -66,7 +77,9 @@ class Telemeter:
     def begin(self) -> None:
         """Training begins: all counts start here. A second call starts them again."""
         self._began = read_core_times()
-        if self._device.type == "cuda":
+        if self._on_cuda:
+            import torch
+
             torch.cuda.reset_peak_memory_stats(self._device)
         self._num_samples, self._next_at_s = 0, time.monotonic() + _EVERY_S
         self._watches = {
@@ -95,18 +108,22 @@ class Telemeter:
             self._sample()
         before = core_use(self._made, self._began)
         during = core_use(self._began, read_core_times())
-        on_cuda = self._device.type == "cuda"
         return Telemetry(
             num_samples=self._num_samples,
-            device_memory_peak_bytes=(
-                torch.cuda.max_memory_allocated(self._device) if on_cuda else None
-            ),
+            device_memory_peak_bytes=self._device_memory_peak_bytes(),
             cores_used=during and during.ours,
             others_cores_before=before and before.others,
             others_cores_during=during and during.others,
             load_average_1min=self._load_average,
             **{field: watch.value() for field, watch in self._watches.items()},
         )
+
+    def _device_memory_peak_bytes(self) -> int | None:
+        if not self._on_cuda:
+            return None
+        import torch
+
+        return torch.cuda.max_memory_allocated(self._device)
 
     def _sample(self) -> None:
         began_s = time.monotonic()

@@ -7,7 +7,7 @@ import errno
 import io
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +15,11 @@ from typing import Any
 
 from mnistbench.recorder.redaction import redacted
 
-__all__ = ["exported", "memory_timeline", "without_names"]
+__all__ = ["exchange_s", "exported", "memory_timeline", "without_names"]
+
+_ON_HOST = ("gloo:", "mpi:", "ucc:")
+"""How torch names exchanges that threads of the host make; on a GPU they are kernels of NCCL's."""
+_ON_DEVICE = {"kernel", "gpu_memcpy", "gpu_memset"}
 
 
 def exported(export: Callable[[str], object]) -> Any:
@@ -75,3 +79,32 @@ def memory_timeline(trace: Mapping[str, Any]) -> str:
         operator = inside[-1]["name"] if inside else ""
         writer.writerow((since_us, device, args["Bytes"], args["Total Allocated"], operator))
     return text.getvalue()
+
+
+def exchange_s(trace: Mapping[str, Any]) -> float | None:
+    """How long processes exchanged while nothing was computed [seconds]; ``None`` if none was seen.
+
+    It holds the wait for processes that came later, and not what hides behind computing.
+    """
+    events = [event for event in trace["traceEvents"] if event.get("ph") == "X"]
+    on_device = [event for event in events if event.get("cat") in _ON_DEVICE]
+    exchanging = [event for event in on_device if "nccl" in event["name"].lower()]
+    exchanging += [event for event in events if event["name"].startswith(_ON_HOST)]
+    if not exchanging:
+        return None
+    on_host = (event for event in events if event.get("cat") == "cpu_op")
+    computing = [
+        event
+        for event in on_device or on_host
+        if "nccl" not in event["name"].lower() and not event["name"].startswith("c10d::")
+    ]
+    return (_covered_us([*exchanging, *computing]) - _covered_us(computing)) * 1e-6
+
+
+def _covered_us(events: Iterable[Mapping[str, Any]]) -> float:
+    """How much time at least one of `events` takes up."""
+    covered_us, until = 0.0, 0.0
+    for began, ended in sorted((event["ts"], event["ts"] + event["dur"]) for event in events):
+        covered_us += max(ended - max(began, until), 0.0)
+        until = max(until, ended)
+    return covered_us

@@ -17,6 +17,7 @@ from mnistbench.schema.component import ARGUMENTS_OF, is_own, is_reference
 from mnistbench.schema.config_rules import check_known_split
 from mnistbench.schema.errors import InputError, one_line
 from mnistbench.schema.names import ProfileKind, TrackerName
+from mnistbench.schema.target import Target
 from mnistbench.schema.workload_config import MAX_COUNT, WorkloadConfig
 
 __all__ = ["FLAG_GROUPS", "RunConfig"]
@@ -141,6 +142,13 @@ class RunConfig(WorkloadConfig):
     """Trackers that receive scalars at each evaluation, through Accelerate."""
     mllog: bool = False
     """Write MLPerf-style event lines to mllog.txt in the run's folder."""
+
+    @property
+    def target(self) -> Target | None:
+        """The accuracy that a run is to reach, if any."""
+        if self.target_accuracy is None:
+            return None
+        return Target(metric="accuracy", value=self.target_accuracy, split=self.eval_split)
 
     @model_validator(mode="before")
     @classmethod

@@ -38,62 +38,71 @@ def _check_reference(text: str) -> str:
 
 
 class WorkloadInfo(StrictModel):
-    """What was trained, and by what loop.
-
-    `framework` is ``mnistbench`` for this package's own; of others what their process had imported:
-    ``transformers``, ``lightning``, ``accelerate``, ``torch``, … or ``python``.
-    """
+    """What was trained, and by what loop."""
 
     name: FreeName
+    """What its user calls it."""
     framework: Name
+    """``mnistbench`` is this package's own loop; else ``torch``, ``lightning``, ``python``, …"""
 
 
 class RecipeInfo(StrictModel):
-    """The recipe a run started from, and which of its values were changed."""
+    """The recipe that a run started from."""
 
     name: Name
+    """Its name."""
     source: str
+    """Where it was published."""
     claim: str | None = None
+    """What that says it reaches."""
     claimed_accuracy: float | None = Field(None, ge=0, le=1)
+    """That on test, as a fraction."""
     changed: list[str] = Field(default_factory=list)
+    """Which of its values were changed."""
 
 
 class DatasetInfo(StrictModel):
-    """The data a run really used; counts are images, `sha256` is of all pixels and labels.
-
-    Of records since version 2 of this package: `image_shape` is channels, height and width, the
-    last two in pixels; `class_counts` are images of each class in the training file; `pixel_mean`
-    and `pixel_std` were used, for each channel; `num_duplicates` images of test are also in train,
-    and ``None`` where nobody looked.
-    """
+    """The data that a run really used."""
 
     name: Name
+    """Their name."""
     source: Source
+    """Where they came from."""
     sha256: str
+    """Hash of all pixels and labels."""
     num_train: int = Field(ge=0)
+    """Images in train."""
     num_val: int = Field(ge=0)
+    """Images in val."""
     num_test: int = Field(ge=0)
+    """Images in test."""
     image_shape: Annotated[list[int], Field(min_length=3, max_length=3)] | None = None
+    """Channels, and height and width [pixels]."""
     num_classes: int | None = Field(None, ge=1)
+    """Classes."""
     class_counts: list[int] | None = None
+    """Images of each class in the training file."""
     pixel_mean: list[float] | None = None
+    """The mean that each channel was normalized with."""
     pixel_std: list[float] | None = None
+    """The standard deviation of the same."""
     num_duplicates: int | None = Field(None, ge=0)
+    """Images of test that are in train as well; ``None`` where nobody looked."""
 
 
 class CodeInfo(StrictModel):
-    """Code of the user's own that a run used for one of its components.
-
-    `sha256` is of its source, with the files beside it that it imports; ``None`` where there is no
-    source to be read. `version` is of the installed package that it came from. `files` are copies
-    in the folder ``code`` of the run's.
-    """
+    """Code of the user's own that a run used for one of its components."""
 
     component: Component
-    reference: Annotated[str, AfterValidator(_check_reference)]
+    """What it was used for."""
+    reference: Annotated[str, Field(pattern=":"), AfterValidator(_check_reference)]
+    """``module:attribute`` or ``path/to/file.py:attribute``."""
     sha256: str | None = None
+    """Hash of its source, with the files that it imports; ``None`` where there is no source."""
     version: str | None = None
+    """Version of the installed package that it came from."""
     files: list[Name] = Field(default_factory=list)
+    """Copies in the folder ``code`` of the run's."""
 
 
 def sources(codes: Iterable[CodeInfo]) -> dict[str, str]:

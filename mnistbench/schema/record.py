@@ -8,14 +8,27 @@ newer version (`mnistbench.schema.store.load_record`); what writes one holds to 
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, Strict, model_validator
-from pydantic.dataclasses import dataclass
+from pydantic import AfterValidator, Field, model_validator
 
 from mnistbench.schema.insight import Profile, StepCosts, Telemetry
+from mnistbench.schema.measurements import (
+    DATA_WAIT,
+    PHASES,
+    TRAIN_CLOCK,
+    Canary,
+    CanaryReading,
+    EvalPoint,
+    Link,
+    Phase,
+    Result,
+    StepSplit,
+    Throughput,
+    TrainPoint,
+    finite,
+)
 from mnistbench.schema.open_mappings import (
     FreeName,
     KnownConfig,
@@ -69,225 +82,121 @@ __all__ = [
 
 SCHEMA_VERSION = 2
 
-Phase = Literal[
-    "import",
-    "startup",
-    "data",
-    "build",
-    "compile",
-    "train",
-    "eval",
-    "checkpoint",
-    "profile",
-    "other",
-]
-PHASES: tuple[Phase, ...] = Phase.__args__  # type: ignore[attr-defined]
-"""The clock ledger's columns, in the order in which a run of this package's meets them."""
-
-DATA_WAIT = "data_wait"
-"""The phase in which a loop that is not ours waits for its loader."""
-TRAIN_CLOCK = ("train", DATA_WAIT)
-"""Phases that the train clock counts."""
-
 Status = Literal["completed", "diverged", "interrupted", "failed"]
 StopSignal = Literal["SIGINT", "SIGTERM", "SIGHUP"]
 
 Fact = str | bool | None
 """What one name tells of the code: a commit, whether it was changed, a version."""
 
-_POINT = ConfigDict(extra="forbid", allow_inf_nan=False)
-_Whole = Annotated[int, Strict()]
-_Number = Annotated[float, Strict()]
-"""A record has hundreds of points: with slots they take a fifth of the memory of models.
-
-Were they strict by their own configuration, they would not be made of what JSON holds.
-"""
-
-
-@dataclass(config=_POINT, frozen=True, slots=True, kw_only=True)
-class EvalPoint:
-    """One evaluation.
-
-    `train_s` is the train clock of the slowest process when it began; on the main process's clocks,
-    `eval_s` is the sum of all evaluations up to its end and `wall_s` what had passed then since the
-    process started; `num_samples` is how many samples were counted, over all processes. `metrics`
-    is all that was evaluated beside loss and accuracy. What was not evaluated is ``None``; so is
-    what was not finite, and where that was the loss, the run has `diverged`.
-    """
-
-    step: _Whole = Field(ge=0)
-    epoch: _Number | None = Field(None, ge=0)
-    samples_seen: _Whole = Field(ge=0)
-    train_s: _Number = Field(ge=0)
-    eval_s: _Number | None = Field(None, ge=0)
-    wall_s: _Number | None = Field(None, ge=0)
-    split: FreeName
-    loss: _Number | None = None
-    accuracy: _Number | None = Field(None, ge=0, le=1)
-    num_samples: _Whole | None = Field(None, ge=1)
-    metrics: dict[MetricName, _Number | None] = Field(default_factory=dict)
-    diverged: bool = False
-
-    def value_of(self, metric: str) -> float | None:
-        """What was evaluated of `metric`: ``accuracy``, ``loss``, or one of `metrics`."""
-        if metric in {"accuracy", "loss"}:
-            return self.accuracy if metric == "accuracy" else self.loss
-        return self.metrics.get(metric)
-
-
-@dataclass(config=_POINT, frozen=True, slots=True, kw_only=True)
-class TrainPoint:
-    """Mean training loss over the steps after the last point, up to and with `step`."""
-
-    step: _Whole = Field(ge=1)
-    epoch: _Number = Field(ge=0)
-    loss: _Number | None
-
-
-class CanaryReading(StrictModel):
-    """How fast the machine did two fixed pieces of work: a matrix product and a memory copy."""
-
-    matmul_flops_per_s: float = Field(gt=0)
-    copy_bytes_per_s: float = Field(gt=0)
-
-
-class Canary(StrictModel):
-    """The machine's own speed right before and right after a run trained (main process)."""
-
-    before: CanaryReading
-    after: CanaryReading
-
-
-class Link(StrictModel):
-    """What joins the processes, as an all-reduce round a ring of P finds it.
-
-    ``2 (P - 1) latency_s + 2 (P - 1) / P · bytes / bandwidth_bytes_per_s`` seconds.
-    """
-
-    latency_s: float = Field(ge=0)
-    bandwidth_bytes_per_s: float = Field(gt=0)
-
-
-class StepSplit(StrictModel):
-    """Where the time of a step goes, with several processes: medians over steps [seconds].
-
-    `compute_s` and `wait_s` are means over processes; `communication_s` is the exchange of the
-    process that came last, which waits for nobody; `wait_s` is what it took the others beyond that.
-    `skew_s` is the slowest process's computing less the fastest's, `slowest_process` the one that
-    waited least in all.
-    """
-
-    compute_s: float = Field(ge=0)
-    communication_s: float = Field(ge=0)
-    wait_s: float = Field(ge=0)
-    skew_s: float = Field(ge=0)
-    slowest_process: int = Field(ge=0)
-
-
-class Throughput(StrictModel):
-    """Speed on the train clock: all samples over all of it; step durations at two quantiles.
-
-    Of a loop that is not ours the steps before `from_step`, which compile and warm up, are in no
-    figure here; the first of them took `first_step_s`.
-    """
-
-    from_step: int = Field(1, ge=1)
-    first_step_s: float | None = Field(None, ge=0)
-    samples_per_s: float | None = Field(None, ge=0)
-    step_s_p50: float | None = Field(None, ge=0)
-    step_s_p95: float | None = Field(None, ge=0)
-    step_split: StepSplit | None = None
-
-
-class Result(StrictModel):
-    """What the run reached; the times belong to `target_accuracy` on the run's eval split.
-
-    A target of another metric is in the record's `target` alone.
-    """
-
-    test_accuracy: float | None = Field(None, ge=0, le=1)
-    test_loss: float | None = None
-    val_accuracy: float | None = Field(None, ge=0, le=1)
-    target_accuracy: float | None = Field(None, gt=0, le=1)
-    time_to_accuracy_s: float | None = Field(None, ge=0)
-    steps_to_accuracy: int | None = Field(None, ge=0)
-
 
 class Interruption(StrictModel):
-    """Where a run had ended and went on later: at the checkpoint of `step`.
-
-    `cause` is the signal that it was saved at; ``None`` is an end without a word: what came after
-    that checkpoint is in no time here. `num_processes` is of before; times of day are in ISO 8601.
-    `code_changes` are name -> [before, after] of what differs in code and versions.
-    """
+    """Where a run had ended and went on later; what came after its checkpoint is in no time."""
 
     step: int = Field(ge=0)
+    """Step of the checkpoint that it went on from."""
     cause: StopSignal | None
+    """The signal that it was saved at; ``None`` is an end without a word."""
     saved_at: str
+    """When that was, in ISO 8601."""
     resumed_at: str
+    """When it went on, in ISO 8601."""
     num_processes: int = Field(ge=1)
+    """Processes before."""
     code_changes: dict[str, Annotated[list[Fact], Field(min_length=2, max_length=2)]] | None = None
+    """What differs in code and versions: name -> [before, after]."""
 
 
 class CheckpointCounts(StrictModel):
-    """How many checkpoints were saved, and how many could not be."""
+    """What became of the checkpoints."""
 
     saved: int = Field(0, ge=0)
+    """How many were saved."""
     failed: int = Field(0, ge=0)
+    """How many could not be."""
 
 
 class RunRecord(StrictModel):
     """One run of one seed, as ``record.json`` holds it.
 
-    `config` and `environment` stay open mappings, so that an older reader can still show them; of
-    what they hold, only that which readers rely on is checked. `config` is a `RunConfig` where this
-    package's own loop trained, else what its user gave; keys in `ignored` make no other
-    configuration. `metrics` are the last values of each, on the split that steers. A `seed` of
-    ``None`` was not told. Runs of one `invocation` are the seeds of one command. For
-    `stood_still_s` at least, nothing of a process ran while it trained and evaluated, though its
-    clocks did: of the process that stood longest.
+    Units are in the names of keys: ``_s`` seconds, ``_bytes``, ``_hz``, ``_j`` joules, ``_c``
+    degrees Celsius. Accuracies and utilisations are fractions. What was not measured is ``null``.
     """
 
-    schema_version: int = Field(SCHEMA_VERSION, ge=1)
+    schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
+    """Version of these keys; a later one may hold more, and other meanings."""
     run_id: Name
+    """Name of the run, and of its folder."""
     invocation: Name | None = None
+    """Name of the command; runs of one are its seeds."""
     status: Status
+    """How the run ended."""
     error: str | None = None
+    """Why it did not complete, in one line."""
     created_at: str
+    """When it began, in ISO 8601."""
     seed: int | None
+    """The seed; ``None`` was not told, and each such run is a sample of its own."""
     workload: WorkloadInfo | None = None
+    """What was trained, and by what loop; ``None`` is this package's own."""
     recipe: RecipeInfo | None = None
+    """The recipe that it started from."""
     config: dict[str, Any]
+    """What was asked for: the flags of this package's own loop, else what its user gave."""
     ignored: list[str] = Field(default_factory=list)
+    """Keys of `config` that make no other configuration."""
     tags: list[FreeName] = Field(default_factory=list)
+    """Names that its user gave it."""
     extra: dict[str, Any] = Field(default_factory=dict)
+    """Anything else that its user wants kept."""
     environment: Annotated[dict[str, Any], AfterValidator(partial(checked, shape=KnownEnvironment))]
+    """Versions, machine, processes, precision and commit, as they were found."""
     dataset: DatasetInfo | None = None
+    """The data that were used."""
     code: list[CodeInfo] = Field(default_factory=list)
+    """Code of the user's own that ran."""
     num_parameters: int | None = Field(None, ge=0)
+    """Trainable parameters."""
     num_epochs: float = Field(0.0, ge=0)
+    """Epochs trained."""
     num_steps: int = Field(0, ge=0)
+    """Optimizer steps made."""
     eval_points: list[EvalPoint] = Field(default_factory=list)
+    """All evaluations, in their order."""
     train_points: list[TrainPoint] = Field(default_factory=list)
+    """The training loss, by step."""
     metrics: dict[MetricName, float | None] = Field(default_factory=dict)
+    """The last value of each metric, on the split that steers."""
     target: Target | None = None
+    """What the run was to reach, and when it did."""
     phases_s: dict[PhaseName, float]
+    """What the time was spent on: phase -> seconds, which come to `wall_s`."""
     wall_s: float = Field(ge=0)
+    """Time from the process's start to the result [seconds]."""
     stood_still_s: float | None = Field(None, ge=0)
+    """How long at least a process did not run while it trained, though clocks did [seconds]."""
     canary: Canary | None = None
+    """The machine's own speed before and after."""
     link: Link | None = None
+    """What joins the processes."""
     interruptions: list[Interruption] = Field(default_factory=list)
+    """Where the run was broken off and went on."""
     checkpoints: CheckpointCounts = CheckpointCounts()
+    """How many checkpoints there were."""
     telemetry: Telemetry | None = None
+    """The machine while the run trained."""
     profile: Profile | None = None
+    """What was seen of profiled steps."""
     step_costs: StepCosts | None = None
+    """What a step is made of."""
     throughput: Throughput = Throughput()
+    """How fast it trained."""
     result: Result = Result()
+    """What it reached."""
 
     @model_validator(mode="after")
     def _check_config(self) -> Self:
         if not self.is_foreign:
-            checked(self.config, shape=KnownConfig)
+            checked(self.config, shape=KnownConfig, at="config: ")
             if self.eval_points and "eval_split" not in self.config:
                 raise ValueError("config: eval_split is missing, which its eval_points belong to")
         return self
@@ -315,18 +224,15 @@ class RunRecord(StrictModel):
         """One line: which run it is, how it ended and what it reached."""
         accuracy, speed = self.result.test_accuracy, self.throughput.samples_per_s
         ours = [] if self.is_foreign else map(self.config.get, ("model", "loss"))
-        named = self.recipe or self.workload
+        named, metric = self.recipe or self.workload, self.target and self.target.metric
+        reached = self.metrics.get(metric) if metric else None
         told = [
             *(named.name if named else None, *ours),
-            *(f"seed {self.seed}", self.status),
+            *(None if self.seed is None else f"seed {self.seed}", self.status),
             None if accuracy is None else f"test accuracy {100 * accuracy:.2f} %",
+            None if reached is None or accuracy is not None else f"{metric} {reached:.4g}",
             None if speed is None else f"{speed:,.0f} samples/s",
         ]
         return f"<RunRecord {self.run_id}: {', '.join(filter(None, told))}>"
 
     __str__ = __repr__
-
-
-def finite(value: float) -> float | None:
-    """`value`, or ``None`` where it is NaN or infinite and strict JSON has no word for it."""
-    return value if math.isfinite(value) else None

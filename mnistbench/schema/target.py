@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
-from mnistbench.schema.open_mappings import MetricName
+from mnistbench.schema.measurements import EvalPoint
+from mnistbench.schema.open_mappings import FreeName, MetricName
 from mnistbench.schema.strict_model import StrictModel
-
-if TYPE_CHECKING:
-    from mnistbench.schema.record import EvalPoint
 
 __all__ = ["LOWER_IS_BETTER", "Target", "is_lower_better", "point_at_target"]
 
@@ -26,18 +24,20 @@ def is_lower_better(metric: str) -> bool:
 
 
 class Target(StrictModel):
-    """What a run is to reach on `split`, and when it did.
-
-    `time_s` is the train clock of the first evaluation there [seconds], `steps` its step; ``None``
-    where it never was.
-    """
+    """What a run is to reach, and when it did; ``None`` where it never was there."""
 
     metric: MetricName
+    """Name of the metric: ``accuracy``, ``loss``, or one of an evaluation's `metrics`."""
     value: Annotated[float, Field(allow_inf_nan=False)]
+    """The value to reach."""
     higher_is_better: bool = True
-    split: str = "val"
+    """Whether it is reached from below."""
+    split: FreeName = "val"
+    """The split whose evaluations count."""
     time_s: float | None = Field(None, ge=0)
+    """The train clock of the first evaluation there [seconds]."""
     steps: int | None = Field(None, ge=0)
+    """Its step."""
 
     def is_reached_by(self, point: EvalPoint) -> bool:
         """Whether `point` is on its split and there; one whose loss is not finite never is."""

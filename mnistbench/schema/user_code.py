@@ -77,7 +77,7 @@ def read_code(config: RunConfig) -> list[UserCode]:
     Raises:
         InputError: a file cannot be read, or has more than 4 MiB.
     """
-    return [_read(component, reference) for component, reference in _own(config)]
+    return [read_source(component, reference) for component, reference in _own(config)]
 
 
 def copies_of(codes: Iterable[UserCode]) -> tuple[list[CodeInfo], dict[str, bytes]]:
@@ -111,7 +111,7 @@ def require_code(config: RunConfig) -> None:
         name = Path(place).name if is_file else place.partition(".")[0]
         if find_source(reference) if is_file else _files_of(name, search_path()):
             main, first = find_source(reference), attribute.partition(".")[0]
-            defined = names_of(_content(main, component)) if main and _is_own(main) else None
+            defined = names_of(_content(main, component)) if main and is_own_source(main) else None
             if defined is None or first in defined:
                 continue
             raise InputError(f"{component}: {place} has no {first}{did_you_mean(first, defined)}")
@@ -163,11 +163,11 @@ def _plain_name(path: str) -> str:
     return name if name[:1].isalnum() else f"x{name}"
 
 
-def _read(component: Component, reference: str) -> UserCode:
+def read_source(component: Component, reference: str) -> UserCode:
     info, main = CodeInfo(component=component, reference=reference), find_source(reference)
     if main is None or _PACKAGE in main.parents:
         return UserCode(info)
-    if not _is_own(main):
+    if not is_own_source(main):
         return UserCode(info.model_copy(update=_of_installed(main, component)))
     contents = {main: _content(main, component)}
     root = _root(reference, main)
@@ -179,7 +179,7 @@ def _read(component: Component, reference: str) -> UserCode:
         path = waiting.pop()
         contents.setdefault(path, _content(path, component))
         found = _imported(path, contents[path], search_path(*beside))
-        own = {one for one in found if not roots.isdisjoint(one.parents) and _is_own(one)}
+        own = {one for one in found if not roots.isdisjoint(one.parents) and is_own_source(one)}
         waiting += own - contents.keys()
     # an empty __init__.py says nothing: the hash of one file is what sha256sum says of it
     kept = {path: text for path, text in contents.items() if path == main or text.strip()}
@@ -235,7 +235,7 @@ def _imported(path: Path, source: bytes, search: list[str]) -> set[Path]:
     return found
 
 
-def _is_own(path: Path) -> bool:
+def is_own_source(path: Path) -> bool:
     """Whether `path` is neither installed nor Python's or ours."""
     return _INSTALLED.isdisjoint(path.parts) and not {*_STANDARD, _PACKAGE} & {*path.parents}
 

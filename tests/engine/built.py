@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 
 from mnistbench.engine import build
-from mnistbench.engine.run import Outcome, Run, TrainingState
+from mnistbench.engine.run import Run, TrainingOutcome, TrainingState
 from mnistbench.engine.setting import run_context, start_setting
 from mnistbench.engine.warm_up import warm_up
 from mnistbench.recorder.clock import Ledger
@@ -15,7 +15,7 @@ def built_run(config, *, warm=True):
     context = run_context(start_setting(config, ledger, held=ExitStack()), seed=config.seed)
     state = TrainingState(ledger=ledger, losses=context.no_losses(), timer=context.new_timer())
     parts = build.build_parts(context, ledger) if warm else build._build(context)
-    return Run(context, parts, state, Outcome())
+    return Run(context, parts, state, TrainingOutcome())
 
 
 def warmed_up(run):

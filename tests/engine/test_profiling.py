@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mnistbench.engine.profiling import profiled_steps
 from mnistbench.engine.run_seeds import train
 from mnistbench.recorder.hooks import Hook
+from mnistbench.recorder.profiling import profiled_steps
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from tests.workload.own_files import MY_NETS

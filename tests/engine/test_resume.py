@@ -281,7 +281,7 @@ def test_seeds_that_ended_are_taken_from_their_records(small_config, monkeypatch
     assert bits(records[1]) == bits(alone)
 
 
-@pytest.mark.parametrize("place", ["recording.save_record", "training_loop.probe_machine"])
+@pytest.mark.parametrize("place", ["recording.save_somewhere", "training_loop.probe_machine"])
 def test_a_signal_when_a_seed_is_done_is_not_lost(small_config, monkeypatch, tmp_path, place):
     sent, plain = [], importlib.import_module(f"mnistbench.engine.{place.split('.')[0]}")
     real = getattr(plain, place.split(".")[1])

@@ -22,7 +22,14 @@ from tests.engine.poisoned_train import poison
 DATA = DatasetInfo(
     name="mnist", source="local", sha256="0", num_train=300, num_val=100, num_test=1000
 )
-SETUP = Setup(device_name="Some CPU", num_processes=2, precision="fp32", lr_peak=0.02)
+SETUP = Setup(
+    device_name="Some CPU",
+    num_processes=2,
+    precision="fp32",
+    lr_peak=0.02,
+    steps_per_epoch=5,
+    global_batch_size=64,
+)
 
 
 def events(folder, name="mllog.txt"):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mnistbench.output.charts.picture import Key, Line, Panel, Picture, axis_over
 from mnistbench.schema.escaping import brief
-from mnistbench.schema.insight import Ceilings, StepCosts
+from mnistbench.schema.insight import Ceilings, StepWork
 
 __all__ = ["RooflinePoint", "roofline_picture"]
 
@@ -17,25 +17,25 @@ _ANY = 1e30
 
 
 class RooflinePoint(NamedTuple):
-    """A row: the costs of its step, and the machine that it ran on, as a reader knows it.
+    """A row: the work of its step, and the machine that it ran on, as a reader knows it.
 
     Its `place` among the rows of the page gives it its colour.
     """
 
     name: str
     machine: str
-    costs: StepCosts
+    work: StepWork
     place: int = 0
 
     @property
     def intensity(self) -> float:
         """Operations of a step for each byte that it moves."""
-        return self.costs.flops / self.costs.traffic_bytes
+        return self.work.flops / self.work.traffic_bytes
 
     @property
     def flops_per_s(self) -> float:
         """Operations per second that a step came to."""
-        return self.costs.flops / self.costs.step_s
+        return self.work.flops / self.work.step_s
 
 
 def roofline_picture(points: Sequence[RooflinePoint]) -> Picture | None:
@@ -58,22 +58,22 @@ def roofline_picture(points: Sequence[RooflinePoint]) -> Picture | None:
 
 def _has_a_place(point: RooflinePoint) -> bool:
     """Whether it has operations and bytes, at speeds that any machine could have."""
-    if not point.costs.flops or not point.costs.traffic_bytes:
+    if not point.work.flops or not point.work.traffic_bytes:
         return False
-    ceilings = point.costs.ceilings.model_dump().values()
+    ceilings = point.work.ceilings.model_dump().values()
     return all(1 / _ANY < x < _ANY for x in (point.intensity, point.flops_per_s, *ceilings))
 
 
 def _share(point: RooflinePoint) -> float:
     """What was reached of what memory and arithmetic allow at this intensity."""
-    ceilings = point.costs.ceilings
+    ceilings = point.work.ceilings
     roof = min(ceilings.matmul_flops_per_s, point.intensity * ceilings.copy_bytes_per_s)
     return point.flops_per_s / roof
 
 
 def _panel(points: Sequence[RooflinePoint]) -> Panel:
     machines: dict[Ceilings, list[str]] = {}
-    for machine, roof in {point.machine: point.costs.ceilings for point in points}.items():
+    for machine, roof in {point.machine: point.work.ceilings for point in points}.items():
         machines.setdefault(roof, []).append(machine)
     xs = [point.intensity for point in points]
     ridges = [roof.matmul_flops_per_s / roof.copy_bytes_per_s for roof in machines]

@@ -13,7 +13,7 @@ from mnistbench.output.charts.stacked_bars import Stack, step_picture
 from mnistbench.output.page.parts import Section, Table
 from mnistbench.output.page.report_data import ReportRow, Subject
 from mnistbench.output.profile_table import operator_rows, profile_line
-from mnistbench.schema.insight import StepCosts, Telemetry
+from mnistbench.schema.insight import StepCosts, StepWork, Telemetry
 from mnistbench.schema.record import RunRecord
 
 __all__ = ["profile_section", "step_section", "telemetry_section"]
@@ -28,8 +28,9 @@ def step_section(subject: Subject) -> Section | None:
         return None
     costs = {name: run.step_costs for name, run in middle.items() if run.step_costs}
     machines = {row.name: str(identify(row.runs)["device"]) for row in subject.rows}
+    works = {name: work for name, cost in costs.items() if (work := cost.work)}
     roofline = roofline_picture(
-        [RooflinePoint(k, machines[k], cost, subject.places[k]) for k, cost in costs.items()]
+        [RooflinePoint(k, machines[k], work, subject.places[k]) for k, work in works.items()]
     )
     return Section(
         key="steps",
@@ -44,7 +45,7 @@ def step_section(subject: Subject) -> Section | None:
         notes=[
             "of several seeds, the run of the median step is shown",
             *{
-                machines[name]: _ceilings_note(machines[name], cost) for name, cost in costs.items()
+                machines[name]: _ceilings_note(machines[name], work) for name, work in works.items()
             }.values(),
         ],
     )
@@ -61,8 +62,8 @@ def _stack(name: str, costs: StepCosts) -> Stack:
         "loader": costs.loader_s,
         "communication": costs.communication_s or 0.0,
         "calls": costs.overhead_s or 0.0,
-        "arithmetic": costs.arithmetic_s,
-        "memory traffic": costs.traffic_s,
+        "arithmetic": costs.arithmetic_s or 0.0,
+        "memory traffic": costs.traffic_s or 0.0,
     }
     rest = max(0.0, costs.step_s - sum(parts.values()))
     shown = {part: 1000 * value for part, value in (parts | {"other": rest}).items()}
@@ -70,9 +71,7 @@ def _stack(name: str, costs: StepCosts) -> Stack:
 
 
 def _cost_cells(name: str, costs: StepCosts) -> dict[str, str]:
-    speed = costs.flops / costs.step_s
-    intensity = costs.flops / costs.traffic_bytes if costs.traffic_bytes else None
-    return {
+    cells = {
         "run": name,
         "step ms": ms(costs.step_s),
         "loader ms": ms(costs.loader_s),
@@ -80,14 +79,20 @@ def _cost_cells(name: str, costs: StepCosts) -> dict[str, str]:
         "calls ms": ms(costs.overhead_s),
         "arithmetic ms": ms(costs.arithmetic_s),
         "traffic ms": ms(costs.traffic_s),
+    }
+    if not (work := costs.work):
+        return cells | dict.fromkeys(("flop/byte", "Gflop/s", "of peak %"), NOT_MEASURED)
+    speed = work.flops / work.step_s
+    intensity = work.flops / work.traffic_bytes if work.traffic_bytes else None
+    return cells | {
         "flop/byte": NOT_MEASURED if intensity is None else f"{intensity:,.3g}",
         "Gflop/s": f"{speed / 1e9:,.3g}",
-        "of peak %": _share(speed / costs.ceilings.matmul_flops_per_s),
+        "of peak %": _share(speed / work.ceilings.matmul_flops_per_s),
     }
 
 
-def _ceilings_note(machine: str, costs: StepCosts) -> str:
-    top = costs.ceilings
+def _ceilings_note(machine: str, work: StepWork) -> str:
+    top = work.ceilings
     return (
         f"ceilings of {machine}: {top.matmul_flops_per_s / 1e9:,.3g} Gflop/s, "
         f"{top.copy_bytes_per_s / 1e9:,.3g} GB/s, {top.cached_copy_bytes_per_s / 1e9:,.3g} GB/s in "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from mnistbench.analysis.comparability import order_caveat
+from mnistbench.analysis.comparability import said_beside
 from mnistbench.analysis.differences import conditions
 from mnistbench.analysis.metrics import METRICS, MetricName
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
@@ -67,7 +67,7 @@ def _best(
     scored_anew: bool = False,
 ) -> list[str]:
     """The answer of each set of rows that may be compared in a metric, the largest sets first."""
-    needs = [need for need in METRICS[name].needs if not scored_anew or need != "target_accuracy"]
+    needs = [need for need in METRICS[name].needs if not scored_anew or need != "target"]
     sets = by_conditions(rows, needs)
     if len(sets) == 1:
         return _verdict(sets[0], name, target, what=what)
@@ -127,7 +127,7 @@ def _verdict(
     if not behind:
         return [f"{text}."]
     worse = metric.word(-1 if metric.higher_is_better else 1)
-    turn = any(order_caveat(as_one(best.runs, row.runs), metric) for row in rows if row != best)
+    turn = any(said_beside(as_one(best.runs, row.runs), metric) for row in rows if row != best)
     caveat = " (not run in balanced turn)" if turn else ""
     return [f"{text}. {_others(found, len(rows))} {worse}{caveat}."]
 

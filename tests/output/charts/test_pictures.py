@@ -156,15 +156,15 @@ def test_speeds_need_two_points_in_a_series():
 
 def test_a_roofline_has_a_point_for_each_row_and_a_roof_for_each_machine():
     faster = {"ceilings": COSTS.ceilings.model_copy(update={"matmul_flops_per_s": 1e13})}
-    gpu = RooflinePoint("two", "gpu", COSTS.model_copy(update=faster), 8)
-    points = [RooflinePoint("one", "cpu", COSTS), gpu]
+    gpu = RooflinePoint("two", "gpu", COSTS.model_copy(update=faster).work, 8)
+    points = [RooflinePoint("one", "cpu", COSTS.work), gpu]
     picture = roofline_picture(points)
     assert {"one", "two", "cpu", "gpu", "Gflop/s"} <= set(words_of(picture))
     assert "one 62 %" in picture.alt
     seen = re.findall('class="series (c.)" data-row="(.*?)"', svg_text(picture))
     assert seen == [("c0", "one"), ("c1", "two")]
     empty = COSTS.model_copy(update={"flops": 0})
-    assert roofline_picture([RooflinePoint("one", "cpu", empty)]) is None
+    assert roofline_picture([RooflinePoint("one", "cpu", empty.work)]) is None
 
 
 def points(record, **changes):

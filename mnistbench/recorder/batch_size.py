@@ -1,0 +1,90 @@
+"""How many samples a batch has: the leading size of the first array that is found in it."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from mnistbench.schema.errors import InputError
+
+__all__ = ["batch_counter", "leading_size", "whole"]
+
+_DEEPEST = 8
+"""Levels of lists and mappings inside each other."""
+
+
+def leading_size(batch: Any, *, levels: int = _DEEPEST) -> int | None:
+    """The first size of the first tensor or array with one, in whatever holds it.
+
+    Tuples, lists, mappings and dataclasses are searched in their order. ``None`` where there is no
+    such array.
+    """
+    shape = _shape_of(batch)
+    if shape:
+        return shape[0] if isinstance(shape[0], int) else None
+    if not levels or shape is not None:
+        return None
+    for part in _parts_of(batch):
+        if (size := leading_size(part, levels=levels - 1)) is not None:
+            return size
+    return None
+
+
+def _shape_of(value: Any) -> tuple[int, ...] | None:
+    """Its sizes where it has some; a nested tensor refuses to tell them."""
+    try:
+        return tuple(value.shape)
+    except (AttributeError, RuntimeError, TypeError):
+        return None
+
+
+def _parts_of(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return value
+    if isinstance(value, Mapping):
+        return value.values()
+    if is_dataclass(value) and not isinstance(value, type):
+        return (getattr(value, field.name, None) for field in fields(value))
+    return ()
+
+
+def batch_counter(num_samples: int | Callable[[Any], int] | None) -> Callable[[Any], int]:
+    """What counts the samples of a batch: `num_samples`, that function, or `leading_size`.
+
+    Raises:
+        InputError: it is no whole number from 0 on and no function; or later, what it gives is not.
+    """
+    if num_samples is None:
+        return _counted
+    if callable(num_samples):
+        count = num_samples
+        return lambda batch: whole(count(batch), field="num_samples")
+    constant = whole(num_samples, field="num_samples")
+    return lambda _batch: constant
+
+
+def _counted(batch: Any) -> int:
+    size = leading_size(batch)
+    if size is None:
+        raise InputError(
+            f"num_samples: a batch of type {type(batch).__name__} holds no array with a size; "
+            "give their number, or a function of the batch that counts them"
+        )
+    return size
+
+
+def whole(value: Any, *, field: str, lowest: int = 0) -> int:
+    """`value`, if it is a whole number from `lowest` on; tensors and arrays of one are.
+
+    Raises:
+        InputError: it is not.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = lowest - 1
+    if number < lowest or isinstance(value, bool):
+        raise InputError(f"{field}: should be a whole number from {lowest} on (got {value!r})")
+    return number

@@ -1,0 +1,212 @@
+"""The record of a loop that is not ours: a function of what was told, noted and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from mnistbench.recorder.code_identity import versions_of
+from mnistbench.recorder.environment import describe_machine
+from mnistbench.recorder.loop_settings import LoopSettings
+from mnistbench.recorder.processes import Tally
+from mnistbench.recorder.run_log import Outcome, throughput_of
+from mnistbench.recorder.script_identity import FRAMEWORKS, Script
+from mnistbench.recorder.step_counting import StepCounter
+from mnistbench.schema.record import EvalPoint, Result, RunRecord, Throughput, WorkloadInfo
+from mnistbench.schema.target import Target, point_at_target
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["loop_record", "tally_of", "together"]
+
+
+def tally_of(steps: StepCounter, outcome: Outcome) -> Tally:
+    """What this process counted; not to be called before the device was waited for."""
+    log, first_step_s = steps.log, steps.first_step_s
+    durations_s = log.timer.durations_s() or [first_step_s or 0.0]
+    of_steps = throughput_of(durations_s, num_samples=0, train_s=1.0)
+    return Tally(
+        num_steps=log.step,
+        num_samples=steps.num_samples,
+        first_samples=steps.first_samples,
+        step_size=steps.step_size,
+        train_s=log.ledger.train_s(),
+        first_step_s=first_step_s,
+        step_s_p50=of_steps.step_s_p50,
+        step_s_p95=of_steps.step_s_p95,
+        stood_still_s=log.ledger.stood_still_s,
+        num_pauses=steps.num_pauses,
+        status=outcome.status,
+        error=outcome.error,
+    )
+
+
+def together(tallies: Sequence[Tally | None]) -> Tally:
+    """All processes as one, whose status is ``failed`` where one is missing or does not fit.
+
+    The slowest clock counts. Those that paused less often than others were waiting for these, and
+    their clocks are left out.
+    """
+    known = [tally for tally in tallies if tally is not None]
+    main = known[0]
+    if len(tallies) == 1:
+        return main
+    most_pauses = max(tally.num_pauses for tally in known)
+    slowest = max((t for t in known if t.num_pauses == most_pauses), key=lambda t: t.train_s)
+    error = main.error or _disagreement(tallies, main)
+    return replace(
+        slowest,
+        num_processes=len(tallies),
+        num_steps=main.num_steps,
+        num_samples=_sum([tally.num_samples if tally else None for tally in tallies]),
+        first_samples=sum(tally.first_samples for tally in known),
+        step_size=_sum([tally.step_size if tally else None for tally in tallies]),
+        stood_still_s=max(tally.stood_still_s for tally in known),
+        status="failed" if error and main.status == "completed" else main.status,
+        error=error,
+    )
+
+
+def _disagreement(tallies: Sequence[Tally | None], main: Tally) -> str | None:
+    for index, tally in enumerate(tallies):
+        if tally is None:
+            return (
+                f"process {index} did not tell what it counted; call mnistbench.record in every "
+                "process, and end each"
+            )
+        if tally.status != "completed":
+            return f"process {index}: {tally.error or tally.status}"
+        if tally.num_steps != main.num_steps:
+            return (
+                f"process {index} made {tally.num_steps} steps, and the main one {main.num_steps}"
+            )
+    return None
+
+
+def _sum(numbers: Sequence[int | None]) -> int | None:
+    return None if None in numbers else sum(filter(None, numbers))
+
+
+def loop_record(
+    settings: LoopSettings, script: Script, steps: StepCounter, outcome: Outcome, counted: Tally
+) -> RunRecord:
+    """The record; `counted` is of all processes. The clock stops here."""
+    points = _of_all(steps, counted)
+    target = _reached(settings.target, points)
+    wall_s = steps.log.ledger.close()
+    return RunRecord(
+        run_id=settings.run_id,
+        status=counted.status,
+        error=counted.error,
+        created_at=settings.created_at.isoformat(timespec="milliseconds"),
+        seed=settings.seed,
+        workload=WorkloadInfo(name=settings.name, framework=script.framework()),
+        config=settings.config,
+        ignored=settings.ignored,
+        tags=settings.tags,
+        extra=settings.extra,
+        environment=_environment(script, steps.device, counted),
+        code=script.code,
+        num_epochs=steps.num_epochs or 0.0,
+        num_steps=counted.num_steps,
+        eval_points=points,
+        metrics=_last_values(points, target),
+        target=target,
+        phases_s=dict(steps.log.ledger.phases_s),
+        wall_s=wall_s,
+        stood_still_s=counted.stood_still_s,
+        canary=outcome.canary,
+        telemetry=outcome.telemetry,
+        profile=outcome.profile,
+        step_costs=outcome.step_costs,
+        throughput=_throughput(counted),
+        result=_result(points, target),
+    )
+
+
+def _of_all(steps: StepCounter, counted: Tally) -> list[EvalPoint]:
+    """Evaluations, with the samples of all processes: each has the same share at each step.
+
+    Where those of others are not known, each is taken to have as many.
+    """
+    mine = steps.num_samples
+    every = counted.num_samples or (mine or 0) * counted.num_processes
+    if not mine or mine == every:
+        return steps.log.eval_points
+    return [
+        replace(point, samples_seen=round(point.samples_seen * every / mine))
+        for point in steps.log.eval_points
+    ]
+
+
+def _reached(target: Target | None, points: Sequence[EvalPoint]) -> Target | None:
+    """`target` on the split where its metric was evaluated, and when it was reached there."""
+    if target is None:
+        return None
+    splits = [point.split for point in points if point.value_of(target.metric) is not None]
+    if splits and "val" not in splits:
+        split = next((split for split in splits if split != "train"), splits[0])
+        target = target.model_copy(update={"split": split})
+    at = point_at_target(points, target)
+    if at is None:
+        return target
+    return target.model_copy(update={"time_s": at.train_s, "steps": at.step})
+
+
+def _last_values(points: Sequence[EvalPoint], target: Target | None) -> dict[str, float | None]:
+    """The last value of each metric, on the split of the target, else the first but ``train``."""
+    splits = [point.split for point in points]
+    steering = target.split if target else next((s for s in splits if s != "train"), None)
+    values: dict[str, float | None] = {}
+    for point in points:
+        if point.split == steering:
+            known = {"accuracy": point.accuracy, "loss": point.loss}
+            values |= {name: value for name, value in known.items() if value is not None}
+            values |= point.metrics
+    return values
+
+
+def _result(points: Sequence[EvalPoint], target: Target | None) -> Result:
+    last = {point.split: point for point in points}
+    of_accuracy = target if target and target.metric == "accuracy" else None
+    test, val = last.get("test"), last.get("val")
+    return Result(
+        test_accuracy=test.accuracy if test else None,
+        test_loss=test.loss if test else None,
+        val_accuracy=val.accuracy if val else None,
+        target_accuracy=of_accuracy.value if of_accuracy else None,
+        time_to_accuracy_s=of_accuracy.time_s if of_accuracy else None,
+        steps_to_accuracy=of_accuracy.steps if of_accuracy else None,
+    )
+
+
+def _throughput(counted: Tally) -> Throughput:
+    """From the second step on, where there is one."""
+    first_s = counted.first_step_s
+    if first_s is None:
+        return Throughput()
+    is_alone = counted.num_samples == counted.first_samples or counted.train_s <= first_s
+    train_s = first_s if is_alone else counted.train_s - first_s
+    samples = counted.num_samples
+    if samples is not None and not is_alone:
+        samples -= counted.first_samples
+    return Throughput(
+        from_step=1 if is_alone else 2,
+        first_step_s=first_s,
+        samples_per_s=samples / train_s if samples and train_s else None,
+        step_s_p50=counted.step_s_p50,
+        step_s_p95=counted.step_s_p95,
+    )
+
+
+def _environment(script: Script, device: torch.device | None, counted: Tally) -> dict[str, Any]:
+    return {
+        "versions": versions_of(FRAMEWORKS),
+        **describe_machine(device),
+        **script.revision,
+        "num_processes": counted.num_processes,
+        "mixed_precision": None,
+        "global_batch_size": counted.step_size or None,
+    }
