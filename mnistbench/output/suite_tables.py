@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from mnistbench.analysis.free_metrics import evaluated_names, last_value, metric_named
 from mnistbench.analysis.grouping import identify, run_name
-from mnistbench.analysis.metrics import METRICS, MetricName, told_target
-from mnistbench.analysis.number_text import NOT_MEASURED
-from mnistbench.analysis.number_text import goal as goal_text
+from mnistbench.analysis.metrics import METRICS
+from mnistbench.analysis.number_text import NOT_MEASURED, goal
+from mnistbench.analysis.scoring import told_target
 from mnistbench.analysis.stability import is_unstable, mark_notes, time_mark
 from mnistbench.output.charts.figure import plot_curves
 from mnistbench.output.number_format import counted_text, level_text
@@ -23,7 +24,6 @@ from mnistbench.output.tables import render_table
 from mnistbench.schema.escaping import markdown
 from mnistbench.schema.files import write_whole
 from mnistbench.schema.record import DATA_WAIT, RunRecord
-from mnistbench.schema.target import is_lower_better
 from mnistbench.stats.readings import Reading
 
 __all__ = ["Section", "SuiteReport", "add_runs", "run_info"]
@@ -35,13 +35,16 @@ class Section:
 
     title: str
     is_last: bool = False
-    rows: list[Mapping[str, str]] = field(default_factory=list)
+    rows: list[Mapping[str, str | None]] = field(default_factory=list)
     figures: list[Mapping[str, Any]] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)
     pictures: dict[str, list[RunRecord]] = field(default_factory=dict)
 
-    def add(self, row: Mapping[str, str], **figures: Any) -> None:
-        """Add a row of cells and the figures that the JSON report gives for it."""
+    def add(self, row: Mapping[str, str | None], **figures: Any) -> None:
+        """Add a row of cells and the figures that the JSON report gives for it.
+
+        A cell of ``None`` does not apply.
+        """
         self.rows.append(row)
         self.figures.append(figures)
 
@@ -50,9 +53,10 @@ class Section:
         self.notes[text] = None
 
     def table(self) -> list[dict[str, str]]:
-        """The rows, each with every column."""
-        columns = dict.fromkeys(name for row in self.rows for name in row)
-        return [{name: row.get(name, NOT_MEASURED) for name in columns} for row in self.rows]
+        """The rows, with the columns that apply to one of them at least."""
+        columns = dict.fromkeys(k for row in self.rows for k in row)
+        told = [k for k in columns if any(row.get(k) is not None for row in self.rows)]
+        return [{k: row.get(k) or NOT_MEASURED for k in told} for row in self.rows]
 
 
 class SuiteReport:
@@ -94,30 +98,30 @@ def add_runs(report: SuiteReport, name: str, records: Sequence[RunRecord]) -> No
     Runs without a target are in no row of the second, those without evaluations in none of the
     third.
     """
-    row = identify(records)
-    head = {"benchmark": name} | ({"dataset": row["dataset"]} if row["dataset"] else {})
-    ends = {"n": str(len(records))}
-    ends |= {} if row["status"] == "completed" else {"status": row["status"]}
-    speed = {"device": row["device"]} | _cells(
-        records, {"samples/s": "samples_per_s", "step ms p50": "step_s_p50"}
-    )
-    goal = {"target": target_text(records[0])} | _cells(
-        records, {"s to target": "time_to_accuracy_s", "steps": "steps_to_accuracy"}
-    )
+    row, target, info = identify(records), told_target(records), run_info(records)
+    head = {"benchmark": name, "dataset": row["dataset"]}
+    status = None if row["status"] == "completed" else row["status"]
+    ends = {"n": str(len(records)), "status": status}
+    speeds = {"samples/s": "samples_per_s", "step ms p50": "step_s_p50"}
+    times = {"s to target": "time_to_accuracy_s", "steps": "steps_to_accuracy"}
     found = {
-        "throughput": speed | _data_wait(records),
-        "time to target": goal if goal["target"] != NOT_MEASURED else {},
+        "throughput": {
+            "device": row["device"],
+            "waits for data": _data_wait_text(records),
+            **_cells(records, speeds),
+        },
+        "time to target": {"target": goal(target)} | _cells(records, times) if target else {},
         "convergence": _curve(records),
     }
-    marked = mark_notes([records])
     for title, cells in found.items():
         if cells:
             section = report.section(title)
-            section.add({**head, **cells, **ends}, **{"benchmark": name} | run_info(records))
-            for note in (*_NOTES[title], *(marked if title != "convergence" else ())):
+            section.add({**head, **cells, **ends}, benchmark=name, **info)
+            for note in (*_NOTES[title], *(mark_notes([records]) if title in _TIMED else ())):
                 section.note(note)
 
 
+_TIMED = ("throughput", "time to target")
 _NOTES = {
     "throughput": ("mean ± half the width of the 95 % interval over n runs",),
     "time to target": (
@@ -130,24 +134,17 @@ _NOTES = {
 
 def run_info(records: Sequence[RunRecord]) -> dict[str, Any]:
     """What ``extra_info`` says of runs that differ in their seed: the estimate of each metric."""
-    first, row = records[0], identify(records)
-
-    def estimate(name: MetricName) -> float | None:
-        return METRICS[name].of(records).value
-
+    first, row, target = records[0], identify(records), told_target(records)
+    evaluated = [n for n in evaluated_names(records) if last_value(first, n) is not None]
+    told = ("samples_per_s", "test_accuracy", "time_to_accuracy_s")
     return {
         "recipe": first.recipe.name if first.recipe else None,
-        "model": None if first.is_foreign else first.config["model"],
-        "loss": None if first.is_foreign else first.config["loss"],
         "name": run_name(first),
-        "dataset": row["dataset"],
-        "device": row["device"],
-        "samples_per_s": estimate("samples_per_s"),
-        "test_accuracy": estimate("test_accuracy"),
-        "time_to_accuracy_s": estimate("time_to_accuracy_s"),
-        "target_accuracy": told_target(records),
-        "target": target_text(first),
-        "metrics": first.metrics,
+        **{name: row[name] for name in ("model", "loss", "dataset", "device")},
+        **{name: METRICS[name].of(records).value for name in told},
+        "metrics": {name: metric_named(name, records).of(records).value for name in evaluated},
+        "target": goal(target) if target else None,
+        "target_accuracy": target.value if target and target.metric == "accuracy" else None,
         "global_batch_size": row["global_batch_size"],
         "num_steps": first.num_steps,
         "unstable_runs": sum(map(is_unstable, records)),
@@ -155,60 +152,41 @@ def run_info(records: Sequence[RunRecord]) -> dict[str, Any]:
     }
 
 
-def target_text(record: RunRecord) -> str:
-    """The target of a run, such as ``97 %`` or ``perplexity ≤ 30``; a dash where it has none."""
-    target, accuracy = record.target, told_target([record])
-    if target is None or target.metric == "accuracy":
-        value = target.value if target else accuracy
-        return NOT_MEASURED if value is None else goal_text(value)
-    return f"{target.metric} {'≥' if target.higher_is_better else '≤'} {target.value:g}"
-
-
-def _cells(records: Sequence[RunRecord], columns: Mapping[str, MetricName]) -> dict[str, str]:
+def _cells(records: Sequence[RunRecord], columns: Mapping[str, str]) -> dict[str, str]:
     """Each metric of `records` with its spread, and the marks of what spoils a time."""
-    cells = {name: counted_text(METRICS[k].of(records), METRICS[k]) for name, k in columns.items()}
+    found = {name: metric_named(k, records) for name, k in columns.items()}
+    cells = {name: counted_text(metric.of(records), metric) for name, metric in found.items()}
     mark = time_mark(records)
-    timed = {name for name, k in columns.items() if METRICS[k].timed}
-    return {k: v + mark * (k in timed and v != NOT_MEASURED) for k, v in cells.items()}
+    return {k: v + mark * (found[k].timed and v != NOT_MEASURED) for k, v in cells.items()}
 
 
-def _data_wait(records: Sequence[RunRecord]) -> dict[str, str]:
+def _data_wait_text(records: Sequence[RunRecord]) -> str | None:
     """The median share of the train clock that waited for the loader, where that was told apart."""
     told = [r.phases_s[DATA_WAIT] / r.train_s for r in records if r.phases_s.get(DATA_WAIT)]
-    return {"waits for data": f"{100 * median(told):.0f} %"} if told else {}
+    return f"{100 * median(told):.0f} %" if told else None
 
 
 def _curve(records: Sequence[RunRecord]) -> dict[str, str]:
-    """The best and the last value of the metric that steers; empty where none was evaluated."""
+    """The best and the last value of the target's metric, by default of accuracy or the first.
+
+    Empty where none was evaluated.
+    """
     runs = [record for record in records if record.status == "completed"]
-    steering = [[p for p in r.eval_points if p.split == r.eval_split] for r in runs]
-    name, lower = _steering_metric(records[0])
+    target, names = told_target(records), evaluated_names(runs)
+    name = target.metric if target else "accuracy" if "accuracy" in names else "".join(names[:1])
+    steering = [[p for p in run.eval_points if p.split == run.eval_split] for run in runs]
     curves = [[v for p in its if (v := p.value_of(name)) is not None] for its in steering]
-    if not curves or not all(curves):
+    if name not in names or not all(curves):
         return {}
-    metric = METRICS["val_accuracy"]
-    if name != "accuracy":
-        metric = replace(metric, scale=1.0, digits=".4g")
+    metric = metric_named(name, runs)
 
     def text(values: Iterable[float]) -> str:
         return level_text(metric.level([Reading.of(value) for value in values]), metric)
 
-    what = f"{records[0].eval_split} {name}" + " %" * (name == "accuracy")
-    best = map(min if lower else max, curves)
+    best = map(max if metric.higher_is_better else min, curves)
+    split = "" if "/" in name else f"{runs[0].eval_split} "
+    what = f"{split}{name}{metric.unit}"
     return {"metric": what, "best": text(best), "last": text(curve[-1] for curve in curves)}
-
-
-def _steering_metric(record: RunRecord) -> tuple[str, bool]:
-    """The metric of the target, else accuracy, loss or the first that was evaluated.
-
-    And whether less of it is better.
-    """
-    if record.target:
-        return record.target.metric, not record.target.higher_is_better
-    point = next((p for p in record.eval_points if p.split == record.eval_split), None)
-    names = [n for n in ("accuracy", "loss") if point and point.value_of(n) is not None]
-    name = next(iter([*names, *(point.metrics if point else ())]), "accuracy")
-    return name, is_lower_better(name)
 
 
 def _markdown(section: Section) -> str:

@@ -127,7 +127,9 @@ def render_targets(
     """
     groups = [group for group in group_runs(records) if scored_at(group, targets)]
     if not groups:
-        raise InputError("targets: no run evaluated an accuracy; see report rules for their targets")
+        raise InputError(
+            "targets: no run evaluated an accuracy; see report rules for their targets"
+        )
     if table_format in {"json", "csv"}:
         return data_text(export_rows(groups, targets=targets), table_format)
     scored = [
