@@ -192,7 +192,7 @@ def _show(report: SuiteReport, terminal: Any, folder: str | None) -> None:
     for section in report.sections():
         terminal.section(section.title)
         terminal.write_line(render_table(section.table(), "table"))
-        for note in section.notes:
-            terminal.write_line(note)
+        for line in section.lines():
+            terminal.write_line(line)
     if folder and report.sections():
         terminal.write_line(f"\nreport: {report.write(Path(folder))}")

@@ -121,6 +121,7 @@ class TrainingBenchmark:
         self, several: Mapping[Any, Trainable], num_seeds: int, *, may_diverge: bool
     ) -> tuple[list[list[RunRecord]], str | None]:
         """The records of each, and in a line what is wrong, if anything is."""
+        __tracebackhide__ = True
         try:
             groups = self._in_turn(several, num_seeds)
         except (InputError, RunError) as error:
@@ -132,6 +133,7 @@ class TrainingBenchmark:
 
     def _in_turn(self, several: Mapping[Any, Trainable], num_seeds: int) -> list[list[RunRecord]]:
         """The records of each, made seed by seed."""
+        __tracebackhide__ = True
         _check(several, num_seeds)
         own = [one.num_seeds for one in several.values() if isinstance(one, RunConfig)]
         once = self.is_smoke or not self.benchmark.enabled
@@ -151,10 +153,12 @@ class TrainingBenchmark:
         usual: dict[str, Any] = {"dataset": self.dataset, "output_dir": self._new_folder()}
         usual |= {"max_steps": _SMOKE_STEPS} if self.is_smoke else {}
         given = {name: getattr(config, name) for name in config.model_fields_set}
+        usual |= {"dataset": "synthetic"} if "synthetic_train_size" in given else {}
         return measure(RunConfig(**usual | given | {"seed": config.seed + index, "num_seeds": 1}))
 
     def _recorded(self, train: Any, seed: int) -> list[RunRecord]:
         """The records that a function returns, else those that it left."""
+        __tracebackhide__ = True
         folder, given = self._new_folder(), {"seed": seed} if "seed" in _parameters(train) else {}
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("MNISTBENCH_OUTPUT_DIR", folder)

@@ -31,7 +31,10 @@ __all__ = ["Section", "SuiteReport", "add_runs", "run_info"]
 
 @dataclass
 class Section:
-    """A table, its notes, and the runs that its pictures are of; `is_last`: below all others."""
+    """A table, its notes, and the runs that its pictures and the marks on its times are of.
+
+    One that `is_last` stands below all others.
+    """
 
     title: str
     is_last: bool = False
@@ -39,6 +42,7 @@ class Section:
     figures: list[Mapping[str, Any]] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)
     pictures: dict[str, list[RunRecord]] = field(default_factory=dict)
+    marked: list[Sequence[RunRecord]] = field(default_factory=list)
 
     def add(self, row: Mapping[str, str | None], **figures: Any) -> None:
         """Add a row of cells and the figures that the JSON report gives for it.
@@ -51,6 +55,10 @@ class Section:
     def note(self, text: str) -> None:
         """Say `text` once below the table."""
         self.notes[text] = None
+
+    def lines(self) -> list[str]:
+        """The notes below the table."""
+        return [*self.notes, *mark_notes(self.marked)]
 
     def table(self) -> list[dict[str, str]]:
         """The rows, with the columns that apply to one of them at least."""
@@ -117,11 +125,11 @@ def add_runs(report: SuiteReport, name: str, records: Sequence[RunRecord]) -> No
         if cells:
             section = report.section(title)
             section.add({**head, **cells, **ends}, benchmark=name, **info)
-            for note in (*_NOTES[title], *(mark_notes([records]) if title in _TIMED else ())):
+            section.marked += [records] * (title != "convergence")
+            for note in _NOTES[title]:
                 section.note(note)
 
 
-_TIMED = ("throughput", "time to target")
 _NOTES = {
     "throughput": ("mean ± half the width of the 95 % interval over n runs",),
     "time to target": (
@@ -191,6 +199,6 @@ def _curve(records: Sequence[RunRecord]) -> dict[str, str]:
 
 def _markdown(section: Section) -> str:
     pictures = [f"\n![{name}]({name}.png)" for name in section.pictures]
-    notes = [f"\n{markdown(note)}" for note in section.notes]
+    notes = [f"\n{markdown(note)}" for note in section.lines()]
     table = render_table(section.table(), "markdown")
     return "\n".join([f"## {section.title}\n", table, *notes, *pictures, ""])
