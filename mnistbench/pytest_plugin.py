@@ -52,11 +52,8 @@ _BESIDE = "training_benchmark does not measure beside other tests"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options, in a group of their own."""
     group = parser.getgroup("mnistbench", "training benchmarks (mnistbench)")
-    try:
-        for flag, values in _OPTIONS.items():
-            group.addoption(flag, **values)
-    except (ValueError, argparse.ArgumentError) as error:
-        raise _clash(error) from None
+    for flag, values in _OPTIONS.items():
+        group.addoption(flag, **values)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -65,17 +62,13 @@ def pytest_load_initial_conftests() -> Generator[None]:
     try:
         yield
     except (ValueError, argparse.ArgumentError) as error:
-        if not any(flag in str(error) for flag in _OPTIONS):
-            raise
-        raise _clash(error) from None
-
-
-def _clash(error: Exception) -> pytest.UsageError:
-    flag = next((flag for flag in _OPTIONS if flag in str(error)), "an option")
-    return pytest.UsageError(
-        f"{flag}: this project and mnistbench's plug-in both add it; rename yours, or do without "
-        "the plug-in by -p no:mnistbench"
-    )
+        for flag in _OPTIONS:
+            if flag in str(error):
+                raise pytest.UsageError(
+                    f"{flag}: this project and mnistbench's plug-in both add it; rename yours, or "
+                    "do without the plug-in by -p no:mnistbench"
+                ) from None
+        raise
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
-from inspect import Parameter, signature
+from inspect import signature
 from itertools import chain
 from pathlib import Path
 from tempfile import mkdtemp
@@ -104,7 +104,15 @@ class TrainingBenchmark:
             pytest.fail(f"{_SELF}: is called once a test; give it several at once", pytrace=False)
         self._is_used = True
         several, is_listed = _several(trained), isinstance(trained, list | tuple)
-        groups, wrong = self._groups(several, num_seeds, may_diverge=may_diverge)
+        groups: list[list[RunRecord]] = []
+        try:
+            groups = self._in_turn(several, num_seeds)
+            wrong = _failure([*chain(*groups)], may_diverge=may_diverge)
+        except (InputError, RunError) as error:
+            wrong = str(error)
+        except BaseException:
+            self._use_up()
+            raise
         names = self._names(row_names(groups) if is_listed and groups else several)
         if tables and self.benchmark.enabled:
             for name, runs in zip(names, groups, strict=False):
@@ -117,34 +125,20 @@ class TrainingBenchmark:
             return dict(zip(several, groups, strict=True))
         return groups if is_listed else groups[0]
 
-    def _groups(
-        self, several: Mapping[Any, Trainable], num_seeds: int, *, may_diverge: bool
-    ) -> tuple[list[list[RunRecord]], str | None]:
-        """The records of each, and in a line what is wrong, if anything is."""
-        __tracebackhide__ = True
-        try:
-            groups = self._in_turn(several, num_seeds)
-        except (InputError, RunError) as error:
-            return [], str(error)
-        except BaseException:
-            self._use_up()
-            raise
-        return groups, _failure([*chain(*groups)], may_diverge=may_diverge)
-
     def _in_turn(self, several: Mapping[Any, Trainable], num_seeds: int) -> list[list[RunRecord]]:
         """The records of each, made seed by seed."""
         __tracebackhide__ = True
         _check(several, num_seeds)
         own = [one.num_seeds for one in several.values() if isinstance(one, RunConfig)]
         once = self.is_smoke or not self.benchmark.enabled
-        records: dict[Any, list[RunRecord]] = {name: [] for name in several}
+        groups: list[list[RunRecord]] = [[] for _ in several]
         for index in range(1 if once else max(num_seeds, *own, 1)):
-            for name, one in several.items():
+            for group, one in zip(groups, several.values(), strict=True):
                 train = self._measured if isinstance(one, RunConfig) else self._recorded
-                records[name] += train(one, index)
-        for runs in records.values():
+                group.extend(train(one, index))
+        for runs in groups:
             _check_same(runs)
-        return [*records.values()]
+        return groups
 
     def _measured(self, config: Any, index: int) -> list[RunRecord]:
         """What `config` leaves for one seed, with what it leaves open as pytest was told."""
@@ -159,11 +153,11 @@ class TrainingBenchmark:
     def _recorded(self, train: Any, seed: int) -> list[RunRecord]:
         """The records that a function returns, else those that it left."""
         __tracebackhide__ = True
-        folder, given = self._new_folder(), {"seed": seed} if "seed" in _parameters(train) else {}
+        folder = self._new_folder()
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("MNISTBENCH_OUTPUT_DIR", folder)
             patch.setenv("MNISTBENCH_SEED", str(seed))
-            returned = train(**given)
+            returned = train(**_arguments(train, seed))
         found = [returned] if isinstance(returned, RunRecord) else returned
         if isinstance(found, list | tuple) and found and isinstance(found[0], RunRecord):
             return [*found]
@@ -222,22 +216,28 @@ def _check(several: Mapping[Any, Any], num_seeds: Any) -> None:
         if isinstance(one, type) or not callable(one):
             what = f"the class {one.__name__}" if isinstance(one, type) else type(one).__name__
             raise InputError(f"takes a RunConfig(…) or a function that trains, not {what}")
-        needed = [n for n, has_default in _parameters(one).items() if not has_default]
-        if {*needed} - {"seed"}:
-            raise InputError(
-                f"{name_of(one)} needs {', '.join(needed)}; it may take seed and no more, give the "
-                "rest by functools.partial"
-            )
+        _arguments(one, 0)
 
 
-def _parameters(train: Callable[..., Any]) -> dict[str, bool]:
-    """The parameters of a function, and whether each can do without a value."""
+def _arguments(train: Callable[..., Any], seed: int) -> dict[str, int]:
+    """What a function is called with: `seed`, if it takes that.
+
+    Raises:
+        InputError: it needs something else.
+    """
     try:
-        known = signature(train).parameters.values()
+        known = signature(train)
     except (TypeError, ValueError):
         return {}  # one written in C may have none
-    rest = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
-    return {p.name: p.default is not p.empty for p in known if p.kind not in rest}
+    given = {"seed": seed} if "seed" in known.parameters else {}
+    try:
+        known.bind(**given)
+    except TypeError as error:
+        raise InputError(
+            f"{name_of(train)}: {error}; it is given seed and no more, the rest goes in by "
+            "functools.partial"
+        ) from None
+    return given
 
 
 def _check_same(runs: Sequence[RunRecord]) -> None:

@@ -126,7 +126,7 @@ WRONG = {
     "RunConfig(), 0": "num_seeds: should be 1 or more runs, not 0",
     "RunConfig(model='nets.py:Net')": "model: there is no file nets.py",
     "lambda: 3": "<lambda> left no record; train inside *, or return records, not int",
-    "lambda lr, seed=1: 3": "<lambda> needs lr; it may take seed and no more*",
+    "lambda lr, seed=1: 3": "<lambda>: missing a required argument: 'lr'; it is given seed*",
     "lambda seed: foreign_record(seed, config={'stamp': seed}), 2": (
         "2 configurations left records, which differ in stamp; *"
     ),
