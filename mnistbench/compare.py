@@ -6,42 +6,27 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from mnistbench.analysis.benchmarks import compare_benchmarks
 from mnistbench.analysis.comparison import (
-    after_looks,
     between,
-    compare_matches,
     compare_sets,
-    default_metrics,
 )
 from mnistbench.analysis.gates import Gate, Outcome, gated, judge, parse_gate
-from mnistbench.analysis.metrics import MetricName
-from mnistbench.analysis.number_text import numbered
-from mnistbench.analysis.pairing import against_first, side_labels
+from mnistbench.analysis.pairing import side_labels
 from mnistbench.analysis.rows import Comparison
-from mnistbench.analysis.settled import settled
 from mnistbench.analysis.splitting import split
-from mnistbench.cli import at_home, exit_on_input_error, say, show
-from mnistbench.compare_flags import CompareFlags
+from mnistbench.cli import exit_on_input_error, say, show
+from mnistbench.compare_flags import CompareFlags, short_names
 from mnistbench.flags import parse
 from mnistbench.output.comparison_table import gate_line, render_comparison
 from mnistbench.output.screen import Screen
 from mnistbench.schema.benchmark_json import BenchmarkFile, load_benchmarks
-from mnistbench.schema.disk_space import say_written
-from mnistbench.schema.errors import InputError, Terminated
-from mnistbench.schema.record import RunRecord
+from mnistbench.schema.errors import InputError
 from mnistbench.schema.record_sets import baseline_first, load_sets, path_names, require_apart
 from mnistbench.schema.store import load_records
 from mnistbench.schema.streams import progress
-
-if TYPE_CHECKING:
-    from mnistbench.launch.interleave import Side
 
 __all__ = ["main"]
 
@@ -52,8 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     with exit_on_input_error(argv):
         flags, train_flags = _parse(argv)
         gates = [parse_gate(text) for text in flags.fail_if]
-        if flags.interleave or flags.revisions:
-            comparison = _run_in_turn(flags, train_flags, gates)
+        if flags.makes_runs:
+            from mnistbench.compare_in_turn import run_in_turn
+
+            comparison = run_in_turn(flags, train_flags, gates)
         else:
             comparison = _stored(flags, gates)
         outcomes = judge(comparison, gates)
@@ -85,34 +72,47 @@ def _parse(argv: list[str]) -> tuple[CompareFlags, tuple[str, ...]]:
     cut = argv.index("--") if "--" in argv else len(argv)
     train_flags = tuple(argv[cut + 1 :])
     flags, _ = parse(CompareFlags, argv[:cut])
-    runs = flags.interleave or flags.revisions is not None
-    if flags.revisions and (flags.paths or flags.interleave or flags.baseline):
+    _refuse_contradictions(flags)
+    num_sides = len(flags.paths or flags.commands)
+    if num_sides < (0 if flags.revisions else 1 if flags.by else 2):
+        what = "commands" if "commands" in flags.model_fields_set else "paths (or --by KEY and one)"
+        raise InputError(f"compare: takes two or more {what}, not {num_sides}; see --help")
+    if train_flags and (flags.revisions is None or flags.command):
         raise InputError(
-            "revisions: are run in place of A and B; leave paths, --interleave and --baseline out"
+            "flags after -- are for --revisions without --command; other sides have theirs"
         )
-    for name in ("by", "strict"):
-        if getattr(flags, name) and runs:
-            raise InputError(f"{name}: is for stored records; leave it out where runs are made")
-    if len(flags.paths) < (0 if flags.revisions else 1 if flags.by else 2):
-        raise InputError(
-            f"compare: takes two or more paths (or --by KEY and one), not {len(flags.paths)}; "
-            "see --help"
-        )
-    if train_flags and not flags.revisions:
-        raise InputError("flags after -- are for --revisions; paths have their own")
     _refuse_set_here(train_flags)
-    for name in ("max_minutes", "min_effect", "output_dir", "seed"):
-        if getattr(flags, name) is not None and not runs:
-            raise InputError(f"{name}: has no effect without --interleave or --revisions")
-    return flags.model_copy(update={"paths": _paths(flags)}), train_flags
+    return _baseline_first(flags), train_flags
 
 
-def _paths(flags: CompareFlags) -> tuple[Path, ...]:
-    """The paths, that of the baseline first."""
+def _refuse_contradictions(flags: CompareFlags) -> None:
+    given = [name for name in type(flags).model_fields if getattr(flags, name) not in (None, ())]
+    runs = [name for name in ("revisions", "commands", "interleave") if getattr(flags, name)]
+    unfit = {*runs[1:], "paths"} | ({"baseline"} if flags.revisions else set())
+    if runs[:1] != ["interleave"] and runs and (more := [x for x in given if x in unfit]):
+        raise InputError(f"{runs[0]}: are all that is run; leave out {' and '.join(more)}")
+    if flags.command is not None and not flags.revisions:
+        raise InputError("command: is what --revisions runs; --commands runs two or more in turn")
+    if runs and (stored := "by" if flags.by else "strict" if flags.strict else None):
+        raise InputError(f"{stored}: is for stored records; leave it out where runs are made")
+    alone = [x for x in ("max_minutes", "min_effect", "output_dir", "seed") if x in given]
+    if alone and not runs:
+        raise InputError(
+            f"{alone[0]}: has no effect without --interleave, --commands or --revisions"
+        )
+
+
+def _baseline_first(flags: CompareFlags) -> CompareFlags:
+    """`flags`, with the path or the command first that is to be the baseline."""
     if flags.baseline is None or flags.by is not None:
-        return flags.paths
+        return flags
+    if flags.commands:
+        known = [*zip(short_names(flags.commands), flags.commands, strict=True)]
+        commands = baseline_first(flags.commands, known, flags.baseline)
+        return flags.model_copy(update={"commands": tuple(commands)})
     known = [*zip(path_names(flags.paths), map(os.path.realpath, flags.paths), strict=True)]
-    return tuple(baseline_first(flags.paths, known, flags.baseline))
+    paths = baseline_first(flags.paths, known, flags.baseline)
+    return flags.model_copy(update={"paths": tuple(paths)})
 
 
 def _refuse_set_here(train_flags: Sequence[str]) -> None:
@@ -143,7 +143,7 @@ def _stored(flags: CompareFlags, gates: Sequence[Gate]) -> Comparison:
     comparison = compare_sets(
         sides,
         by=flags.by,
-        metrics=_metrics([side.records for side in sides], flags, gates),
+        metrics=flags.metrics_of([side.records for side in sides], gates),
         target_accuracy=flags.target_accuracy,
         force=flags.force,
     )
@@ -172,84 +172,6 @@ def _benchmarks(path: Path) -> BenchmarkFile | None:
     if path.suffix in {".yaml", ".yml"} and path.is_file():
         raise InputError(f"{path}: a configuration has no figures; run it with --interleave")
     return None if path.is_dir() else load_benchmarks(path)
-
-
-def _metrics(
-    sides: Sequence[Sequence[RunRecord]], flags: CompareFlags, gates: Sequence[Gate]
-) -> tuple[MetricName, ...]:
-    names = flags.metrics or default_metrics(*sides, target_accuracy=flags.target_accuracy)
-    return (*names, *(gate.metric for gate in gates))
-
-
-def _run_in_turn(
-    flags: CompareFlags, train_flags: tuple[str, ...], gates: Sequence[Gate]
-) -> Comparison:
-    from mnistbench.launch.interleave import check_turns, run_interleaved
-    from mnistbench.launch.runs import RunFailedError
-
-    metric: MetricName = flags.metrics[0] if flags.metrics else "samples_per_s"
-    if "duration_s" in {*flags.metrics, *(gate.metric for gate in gates)}:
-        raise InputError("metrics: duration_s is what benchmark files hold; runs have wall_s")
-    minutes = 10.0 if flags.max_minutes is None else flags.max_minutes
-    began = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    output_dir = at_home("output_dir", flags.output_dir or Path("runs/compare") / began)
-    check_turns(output_dir, minutes)
-    names = flags.revisions or numbered(path_names(flags.paths))
-    labels = side_labels(names)
-
-    def why_to_end(sides: Sequence[Sequence[RunRecord]]) -> str | None:
-        return settled(
-            against_first(sides, labels),
-            metric=metric,
-            min_effect=flags.min_effect,
-            target_accuracy=flags.target_accuracy,
-            force=flags.force,
-        )
-
-    try:
-        with TemporaryDirectory() as folder:
-            sides = run_interleaved(
-                _sides(flags, train_flags, labels=labels, work_dir=Path(folder)),
-                output_dir=output_dir,
-                max_minutes=minutes,
-                first_seed=flags.seed or 0,
-                settled=why_to_end,
-            )
-    except RunFailedError as error:
-        say(f"error: {' '.join(str(error).split())}")
-        raise SystemExit(1) from None
-    except KeyboardInterrupt as stop:
-        terminated = isinstance(stop, Terminated)
-        say("terminated" if terminated else "interrupted")
-        raise SystemExit(143 if terminated else 130) from None
-    finally:
-        if next(output_dir.rglob("record.json"), None):
-            say_written("runs", output_dir)
-    found = compare_matches(
-        against_first(sides, labels),
-        metrics=_metrics(sides, flags, gates),
-        target_accuracy=flags.target_accuracy,
-        force=flags.force,
-    )
-    found = after_looks(found, metric)
-    ended = why_to_end(sides) or f"not settled within {minutes:g} min"
-    found = replace(found, notes=(ended, *found.notes))
-    return between(found, names, flags.revisions or flags.paths)
-
-
-def _sides(
-    flags: CompareFlags, train_flags: tuple[str, ...], *, labels: Sequence[str], work_dir: Path
-) -> list[Side]:
-    if flags.revisions is None:
-        from mnistbench.launch.interleave import Side
-        from mnistbench.launch.replay import arguments_of
-
-        arguments = [arguments_of(path, work_dir=work_dir) for path in flags.paths]
-        return [Side(name=x, arguments=its) for x, its in zip(labels, arguments, strict=True)]
-    from mnistbench.launch.revisions import side_at
-
-    at = partial(side_at, arguments=train_flags, repository=Path.cwd())
-    return [at(revision, name=x) for x, revision in zip(labels, flags.revisions, strict=True)]
 
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ from pydantic import Field
 from mnistbench.cli import exit_on_input_error, importing, read_config, show
 from mnistbench.component_findings import COMPONENT_FLAGS, Finding, State, component_findings
 from mnistbench.flags import CommandFlags, parse
-from mnistbench.launch.cell_runs import why_ended
 from mnistbench.launch.children import Child, end_all
 from mnistbench.launch.commands import child_environment, cpu_environment, torchrun_command
+from mnistbench.launch.runs import why_ended
 from mnistbench.recorder.caches import cache_lines
 from mnistbench.recorder.core_use import load_now
 from mnistbench.schema.errors import InputError

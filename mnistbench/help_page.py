@@ -48,6 +48,8 @@ def choices_of(field: FieldInfo) -> tuple[str, ...]:
             return mark.choices
     kind = kinds_of(field)[0]
     item = get_args(kind)[0] if get_origin(kind) is tuple else kind
+    if get_origin(item) in (Union, types.UnionType):  # these names, and any other text
+        item = get_args(item)[0]
     return get_args(item) if get_origin(item) is Literal else ()
 
 

@@ -198,7 +198,21 @@ def test_benchmark_files_are_told_by_what_they_hold(stored, capsys):
         (["a", "b", "--output-dir", "x"], "--output-dir: has no effect"),
         (["a", "b", "--interleave", "--min-effect", "2"], "(got 2); use a fraction: 0.02"),
         (["a", "b", "--interleave", "--metrics", "duration_s"], "duration_s is what benchmark"),
-        (["a", "b", "--revisions", "x", "y"], "leave paths, --interleave and --baseline out"),
+        (["a", "b", "--revisions", "x", "y"], "--revisions: are all that is run; leave out paths"),
+        (["--revisions", "x", "y", "--baseline", "y"], "leave out baseline"),
+        (["--revisions", "x", "y", "--commands", "a", "b"], "leave out commands"),
+        (["a", "--interleave", "--commands", "t", "u"], "leave out paths and interleave"),
+        (["--commands", "t"], "takes two or more commands, not 1"),
+        (["--commands"], "takes two or more commands, not 0"),
+        (["--commands", "t", "u", "--by", "lr"], "--by: is for stored records"),
+        (["--commands", "t", "u", "--baseline", "v"], "v is none of the sides: t, u"),
+        (["--commands", "t", "u", "--", "--lr", "1"], "flags after -- are for --revisions"),
+        (["--commands", "t {lr}", "u"], "--commands: {lr}: nothing has this name; known: {seed}"),
+        (["--commands", "t a.py", "u"], "side A: command: t: no such program"),
+        (["--command", "t"], "--command: is what --revisions runs"),
+        (["a", "b", "--command", "t"], "--command: is what --revisions runs"),
+        (["--revisions", "x", "y", "--command", "t", "--", "--lr", "1"], "without --command"),
+        (["--revisions", "x", "y", "--command", "t |"], "--command: | is for a shell"),
         (["a", "b", "--", "--lr", "0.1"], "flags after -- are for --revisions"),
         (["--revisions", "x", "y", "--", "--lr", "1", "--seed", "5"], "--seed after --"),
         (["--revisions", "x", "y", "--", "--num_seeds=5"], "--num-seeds after --"),
@@ -215,7 +229,7 @@ def test_bad_input_is_one_line(argv, says, stored, capsys):
     (stored / "cut.json").write_text(text[:-20])
     (stored / "nan.json").write_text(text.replace('"wall_s": 1.0', '"wall_s": NaN'))
     (stored / "deep.json").write_text("[" * 1_000_000)
-    (stored / "newer.json").write_text(text.replace('"schema_version": 1', '"schema_version": 99'))
+    (stored / "newer.json").write_text(text.replace('"schema_version": 2', '"schema_version": 99'))
     (stored / "config.yaml").write_text("lr: 0.1\n")
     out, err = refused(argv, capsys)
     assert out == ""

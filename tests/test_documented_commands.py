@@ -6,6 +6,7 @@ without being run.
 
 import re
 import shutil
+import subprocess
 from importlib.util import find_spec
 from itertools import starmap
 from pathlib import Path
@@ -19,11 +20,12 @@ from torch.distributed.run import get_args_parser
 from mnistbench.engine import run_seeds
 from mnistbench.output.tables import render_runs
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.store import load_records, save_record
+from mnistbench.schema.store import load_records, record_json, save_record
 from tests import documented_runners
 from tests.compare_runs import pairs
 from tests.documented import PAGES, ROOT, SECURITY, fences, flags, headings, links
 from tests.documented_runners import COMMANDS, HELPS, help_of_command, help_of_module, runner
+from tests.made_records import make_record
 from tests.made_sweep import make_sweep
 from tests.workload.own_files import working_directory
 
@@ -69,6 +71,13 @@ def prepared(tmp_path_factory):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(tiny | {"lr": number / 100}))
     own = next(fence for fence in fences(ROOT / "docs/your-own.md") if fence.language == "python")
     (folder / "my_nets.py").write_text("\n".join(own.lines))
+    written = next(f for f in fences(ROOT / "docs/records.md") if "  schema_version: 2," in f.lines)
+    (folder / "record.jq").write_text("\n".join(written.lines))
+    for text in (command.text for command in COMMANDS if command.text.startswith("jq -n")):
+        if shutil.which("jq"):
+            subprocess.run(["bash", "-c", text], cwd=folder, check=True)
+        else:  # what reads it is run all the same
+            (folder / text.rpartition(" > ")[2]).write_text(record_json(make_record()))
     return folder
 
 
@@ -182,4 +191,4 @@ def known_flags(pytestconfig):
     found |= {name for group in groups for option in group.options for name in option.names()}
     found |= set(re.findall(r'addoption\(\s*"(--[\w-]+)"', sources["conftest"]))
     of_gh = {"--repo", "--body-file", "--edit-last", "--create-if-none"}  # `gh pr comment`
-    return found | of_gh | {"--logdir"}
+    return found | of_gh | {"--logdir", "--argjson"}

@@ -188,8 +188,8 @@ def test_runs_in_turn_begin_with_the_seed_that_is_given(monkeypatch, tmp_path, c
         asked.append(arguments[arguments.index("--seed") + 1])
         return make_record(int(asked[-1]))
 
-    monkeypatch.setattr("mnistbench.launch.interleave.run_once", run_once)
-    monkeypatch.setattr("mnistbench.launch.interleave.check_arguments", lambda *_, **__: None)
+    monkeypatch.setattr("mnistbench.launch.runs.run_once", run_once)
+    monkeypatch.setattr("mnistbench.launch.runs.check_arguments", lambda *_, **__: None)
     argv = ["a.yaml", "b.yaml", "--interleave", "--seed", "5", "--max-minutes", "0.000001"]
     assert compare.main(argv) == 0
     assert asked == ["5", "5"]

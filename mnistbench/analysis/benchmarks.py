@@ -77,6 +77,7 @@ def _row(a: Benchmark, b: Benchmark) -> Row:
     return Row(
         name=a.fullname,
         metric="duration_s",
+        definition=METRICS["duration_s"],
         a=level_a,
         b=level_b,
         sample=sample,

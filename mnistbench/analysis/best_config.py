@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from mnistbench.analysis.comparability import machine_problem
 from mnistbench.analysis.differences import values_of
+from mnistbench.analysis.free_metrics import canonical, check_name, metric_named
 from mnistbench.analysis.grouping import full_names, group_runs
-from mnistbench.analysis.metrics import METRICS, Metric, MetricName
+from mnistbench.analysis.metrics import METRICS, Metric
 from mnistbench.analysis.pairing import as_one
-from mnistbench.analysis.repeats import num_lost, one_per_seed
+from mnistbench.analysis.repeats import by_seed, num_lost, one_per_seed
 from mnistbench.analysis.samples import sample_of
 from mnistbench.analysis.stability import spoiled, without_profiled
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.suggestions import did_you_mean
 from mnistbench.stats.rank_tests import Shift
 from mnistbench.stats.readings import Reading
 from mnistbench.stats.resampling import (
@@ -35,7 +35,7 @@ __all__ = ["Candidate", "Selection", "check_metric", "select"]
 
 _READ_ONCE = ("test_accuracy", "test_loss")
 _A_GRIDS = {
-    *("num_processes", "num_threads", "global_batch_size", "num_train"),
+    *("num_processes", "num_threads", "global_batch_size", "num_train", "from_step"),
     *("loss", "code of the loss"),
 }
 """What a grid may vary, though a comparison of two sides would ask for it."""
@@ -54,7 +54,7 @@ class Candidate:
     name: str
     runs: tuple[RunRecord, ...]
     readings: tuple[Reading, ...]
-    seeds: tuple[int, ...]
+    seeds: tuple[int | None, ...]
     score: float | None
     lost: int
     share: float | None = None
@@ -64,13 +64,14 @@ class Candidate:
 class Selection:
     """`candidates`, the best first, and what is known of the first against the second.
 
-    `change` is from the winner to the runner-up: a fraction, or for accuracies the difference.
+    `change` is from the winner to the runner-up: a fraction, or a difference.
     `redrawn`: shares are of resampled runs, and no probabilities.
     `why_unsure` says why no share of draws could be worked out, if so. `paired`: of the same seeds.
     `left_out` has a line on runs that had no part in it, if any.
     """
 
-    metric: MetricName
+    metric: str
+    definition: Metric
     candidates: tuple[Candidate, ...]
     change: Shift | None
     paired: bool
@@ -100,21 +101,20 @@ class Selection:
         return tuple(c for c in others if c.score == self.winner.score and not c.lost)
 
 
-def check_metric(name: str) -> MetricName:
-    """`name`, if runs may be chosen by it.
+def check_metric(name: str, *, free: bool = False) -> str:
+    """`name`, if runs may be chosen by it; where it is `free`, scripts may evaluate anything.
 
     Raises:
         InputError: unknown, or read from the test set, which is there to judge what was chosen.
     """
-    known = [metric for metric in METRICS if metric not in {*_READ_ONCE, "duration_s"}]
-    if name in _READ_ONCE:
+    known = canonical(name)
+    if known in _READ_ONCE:
         raise InputError(
             f"select: {name} is read once, after the choice, and cannot make it; use val_accuracy"
         )
-    if name not in known:
-        near = did_you_mean(name, known) or f"; use one of {', '.join(known)}"
-        raise InputError(f"select: unknown metric {name!r}{near}")
-    return name
+    if free and known not in METRICS:
+        return known
+    return check_name(name, field="select", unfit=(*_READ_ONCE, "duration_s"))
 
 
 def select(records: Sequence[RunRecord], metric: str) -> Selection:
@@ -127,21 +127,22 @@ def select(records: Sequence[RunRecord], metric: str) -> Selection:
         InputError: as `check_metric`; no run but profiled ones, nothing measured, runs that are
             not comparable in it, or times that are in no comparison (`spoiled`).
     """
-    name = check_metric(metric)
+    name = check_metric(metric, free=True)
     records, left_out = without_profiled(records, command="select")
-    _require_comparable(records, name)
+    its = metric_named(name, records, field="select")
+    _require_comparable(records, name, its)
     groups = group_runs(records, across_commits=True)
     found = [
-        _candidate(group, called, METRICS[name])
+        _candidate(group, called, its)
         for group, called in zip(groups, full_names(groups), strict=True)
     ]
-    ranked = sorted(found, key=partial(_place, higher_is_better=METRICS[name].higher_is_better))
-    _require_winner(ranked[0], name)
-    return replace(_drawn_again(ranked, name), left_out=tuple(left_out))
+    ranked = sorted(found, key=partial(_place, higher_is_better=its.higher_is_better))
+    _require_winner(ranked[0], name, its)
+    return replace(_drawn_again(ranked, name, its), left_out=tuple(left_out))
 
 
 def _candidate(group: Sequence[RunRecord], name: str, metric: Metric) -> Candidate:
-    runs = sorted(group, key=lambda record: (record.seed, record.created_at))
+    runs = sorted(group, key=by_seed)
     apart = one_per_seed(runs) if metric.independent == "seed" else runs
     measured = [(run.seed, reading) for run in apart for reading in metric.samples([run])]
     readings = tuple(reading for _, reading in measured)
@@ -162,8 +163,7 @@ def _place(candidate: Candidate, *, higher_is_better: bool) -> tuple[float, ...]
     return (*lacking, -score if higher_is_better else score, missed)
 
 
-def _require_comparable(records: Sequence[RunRecord], name: MetricName) -> None:
-    metric = METRICS[name]
+def _require_comparable(records: Sequence[RunRecord], name: str, metric: Metric) -> None:
     if not records:
         raise InputError("select: no run to choose from")
     if metric.timed and (why := spoiled(records)):
@@ -171,11 +171,8 @@ def _require_comparable(records: Sequence[RunRecord], name: MetricName) -> None:
             f"select: {name} means nothing where {why}; choose by val_accuracy or steps, or run "
             "those again, with --jobs 1"
         )
-    if metric.to_target and any(r.config.get("eval_split") == "test" for r in records):
-        raise InputError(
-            f"select: {name} of these runs was read on test, which is there to judge the choice; "
-            "sweep with --eval-split val and a --val-size"
-        )
+    if not metric.timed or metric.to_target:
+        _require_not_test(records, name)
     for key in (key for key in metric.needs if key not in _A_GRIDS):
         values = values_of(records, key)
         if len(values) > 1:
@@ -183,12 +180,23 @@ def _require_comparable(records: Sequence[RunRecord], name: MetricName) -> None:
             raise InputError(f"select: runs of different {key} ({which}) have no common rank")
 
 
-def _require_winner(first: Candidate, name: MetricName) -> None:
+def _require_not_test(records: Sequence[RunRecord], name: str) -> None:
+    if not any(record.eval_split == "test" for record in records) or name == "val_accuracy":
+        return
+    mend = "sweep with --eval-split val and a --val-size"
+    if any(record.is_foreign for record in records):
+        mend = 'choose on other data, evaluated with split="val"'
+    raise InputError(
+        f"select: {name} of these runs was read on test, which is there to judge the choice; {mend}"
+    )
+
+
+def _require_winner(first: Candidate, name: str, metric: Metric) -> None:
     if first.lost:
         raise InputError("select: every configuration has a run that diverged or failed")
     if not first.readings:
         mend = "sweep with --eval-split val and a --val-size"
-        if METRICS[name].to_target:
+        if metric.to_target:
             mend = "give a --target-accuracy"
         elif name != "val_accuracy":
             mend = "choose by val_accuracy"
@@ -200,11 +208,10 @@ def _require_winner(first: Candidate, name: MetricName) -> None:
         )
 
 
-def _drawn_again(ranked: Sequence[Candidate], name: MetricName) -> Selection:
+def _drawn_again(ranked: Sequence[Candidate], name: str, metric: Metric) -> Selection:
     """The selection, with shares and an interval if the runs are enough for it."""
-    metric = METRICS[name]
     entered = [c for c in ranked if c.readings and not c.lost]  # the first of them, by their place
-    paired = len({c.seeds for c in entered}) == 1
+    paired = len({c.seeds for c in entered}) == 1 and None not in entered[0].seeds
     why = _why_unsure(entered, metric, among=len(ranked)) or _moved(entered, metric)
     change = _change(entered, metric)
     if why is None:
@@ -218,6 +225,7 @@ def _drawn_again(ranked: Sequence[Candidate], name: MetricName) -> Selection:
             change = Shift(at, *ends)
     return Selection(
         metric=name,
+        definition=metric,
         candidates=(*entered, *ranked[len(entered) :]),
         change=change,
         paired=paired,

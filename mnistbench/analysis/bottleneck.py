@@ -10,14 +10,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Literal, NamedTuple
 
 from mnistbench.analysis.grouping import group_labels
 from mnistbench.analysis.stability import cores_taken
 from mnistbench.schema.insight import StepCosts
-from mnistbench.schema.record import RunRecord
+from mnistbench.schema.record import DATA_WAIT, RunRecord
 
-__all__ = ["LIMITS", "Bottleneck", "Limit", "limits", "limits_line", "limits_notes", "step_shares"]
+__all__ = [
+    "LIMITS",
+    "Bottleneck",
+    "Limit",
+    "data_wait_share",
+    "limits",
+    "limits_line",
+    "limits_notes",
+    "step_shares",
+]
 
 Limit = Literal[
     "loader-bound",
@@ -77,16 +87,29 @@ def limits_line(record: RunRecord) -> str | None:
     return f"{found.name}: {found.evidence}{advice}"
 
 
+def data_wait_share(record: RunRecord) -> float | None:
+    """The part of the train clock that a loop waited for its loader, where that was measured."""
+    waited_s = record.phases_s.get(DATA_WAIT)
+    return None if waited_s is None or not record.train_s else waited_s / record.train_s
+
+
 def limits_notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
-    """For each group with diagnosed runs, what limits most of them, and one of these in figures."""
+    """For each group with diagnosed runs, what limits most of them, and one of these in figures.
+
+    Of others whose waiting for data was measured, its mean share.
+    """
     lines = []
     for group, label in zip(groups, group_labels(groups), strict=True):
         found = [(line.partition(":")[0], line) for line in map(limits_line, group) if line]
+        which = f"{label}: " if len(groups) > 1 else ""
         if not found:
+            waits = [share for run in group if (share := data_wait_share(run)) is not None]
+            lines += (
+                [f"{which}waits for data: {100 * fmean(waits):.0f} % of training"] if waits else []
+            )
             continue
         (name, number), *_ = Counter(name for name, _ in found).most_common(1)
         said = next(line for limit, line in found if limit == name)
-        which = f"{label}: " if len(groups) > 1 else ""
         count = f" ({number} of {len(found)} runs)" if len(found) > 1 else ""
         lines.append(f"{which}{said}{count}")
     return lines
@@ -148,10 +171,12 @@ def _evidence(name: Limit, costs: StepCosts) -> str:
 
 
 def _advice(name: Limit, record: RunRecord) -> str | None:
-    """The flag that takes on the limit first, among those that are not set yet.
+    """The flag of ours that takes on the limit first, among those that are not set yet.
 
     No bf16 on CPUs: without kernels for it, which most lack, a step takes many times as long.
     """
+    if record.is_foreign:
+        return None
     config, floor = record.config, record.environment.get("loop_floor")
     on_cpu = record.environment.get("device_type") == "cpu"
     precision = record.environment.get("mixed_precision")

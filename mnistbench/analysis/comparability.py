@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from mnistbench.analysis.differences import conditions
-from mnistbench.analysis.metrics import Metric
+from mnistbench.analysis.differences import conditions, untold
+from mnistbench.analysis.metrics import Asked, Metric
 from mnistbench.analysis.repeats import num_lost, one_per_seed
 from mnistbench.analysis.samples import Match, Sample
 from mnistbench.analysis.stability import (
@@ -25,16 +25,16 @@ __all__ = [
     "machine_share",
     "mostly_unstable",
     "not_alike",
-    "order_caveat",
     "problem_of_b",
     "refusal",
+    "said_beside",
 ]
 
 
-def refusal(match: Match, sample: Sample, *, target_accuracy: float | None = None) -> str | None:
+def refusal(match: Match, sample: Sample, *, asked: Asked = None) -> str | None:
     """All that forbids a verdict on the metric of `sample`, if anything does."""
     metric = sample.metric
-    why = [not_alike(match, metric, target_accuracy=target_accuracy)]
+    why = [not_alike(match, metric, asked=asked)]
     why.append(None if metric.to_target else _survivors(match))
     why.append(machine_problem(match, sample) if metric.timed else None)
     return "; ".join(filter(None, why)) or None
@@ -47,11 +47,11 @@ def problem_of_b(match: Match, metric: Metric) -> str | None:
     return lost or (_spoiled(name, b) if metric.timed else None)
 
 
-def not_alike(match: Match, metric: Metric, *, target_accuracy: float | None = None) -> str | None:
+def not_alike(match: Match, metric: Metric, *, asked: Asked = None) -> str | None:
     """How A and B were not run alike, as `metric` needs it: more runs would not help."""
     if watched := _first(_excluded, match):
         return watched
-    differing = conditions(match.a, match.b, metric.needs, target_accuracy=target_accuracy)
+    differing = conditions(match.a, match.b, metric.needs, asked=asked)
     return f"different {', '.join(differing)}" if differing else None
 
 
@@ -68,8 +68,14 @@ def machine_problem(match: Match, sample: Sample) -> str | None:
     return _explained(match, sample)
 
 
-def order_caveat(match: Match, metric: Metric) -> str | None:
-    """What has to be said beside a verdict on times of runs that were not taken in turn."""
+def said_beside(match: Match, metric: Metric) -> str | None:
+    """What has to be said beside any verdict on `metric`, whatever the values."""
+    told = [_order(match, metric), *untold(match.a, match.b, metric.needs, match.names)]
+    return "; ".join(filter(None, told)) or None
+
+
+def _order(match: Match, metric: Metric) -> str | None:
+    """How the order of runs that were not taken in turn may have made times differ."""
     if match.pairs or not metric.timed:
         return None
     if match.order in {"A first", "B first"}:

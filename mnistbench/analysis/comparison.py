@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mnistbench.analysis.comparability import machine_share, order_caveat, problem_of_b, refusal
+from mnistbench.analysis.comparability import machine_share, problem_of_b, refusal, said_beside
 from mnistbench.analysis.differences import code_of, conditions, subject
-from mnistbench.analysis.metrics import METRICS, MetricName, target_of
+from mnistbench.analysis.free_metrics import canonical, evaluated_names, metric_named
+from mnistbench.analysis.metrics import METRICS, Asked, Metric, target_of
+from mnistbench.analysis.number_text import goal
 from mnistbench.analysis.pairing import Matches, match_groups, side_labels
-from mnistbench.analysis.repeats import one_per_seed
+from mnistbench.analysis.repeats import one_per_seed, seed_text
 from mnistbench.analysis.rows import Comparison, Row
 from mnistbench.analysis.samples import MOST_TESTED, Match, sample_of
 from mnistbench.analysis.splitting import field_of
@@ -35,7 +37,7 @@ def compare(
     a: Sequence[RunRecord],
     b: Sequence[RunRecord],
     *,
-    metrics: Sequence[MetricName] | None = None,
+    metrics: Sequence[str] | None = None,
     target_accuracy: float | None = None,
     force: bool = False,
 ) -> Comparison:
@@ -44,13 +46,14 @@ def compare(
     Args:
         a: what is compared against.
         b: what is judged.
-        metrics: the rows; by default `default_metrics`.
+        metrics: the rows, each as `metric_named` knows it; by default `default_metrics`.
         target_accuracy: scores times to accuracy in place of each run's own target.
         force: give verdicts also where the runs or the machine are not comparable, and ask B for
             nothing that only A has.
 
     Raises:
-        InputError: a side is empty but for profiled runs, or nothing on them belongs together.
+        InputError: a side is empty but for profiled runs, nothing on them belongs together, or a
+            metric is none of theirs.
     """
     return compare_sets(
         [RecordSet(name="A", records=a), RecordSet(name="B", records=b)],
@@ -63,7 +66,7 @@ def compare(
 def compare_sets(
     sides: Sequence[RecordSet],
     *,
-    metrics: Sequence[MetricName],
+    metrics: Sequence[str],
     by: str | None = None,
     target_accuracy: float | None = None,
     force: bool = False,
@@ -75,7 +78,8 @@ def compare_sets(
     Raises:
         InputError: as `compare`; or nothing in one set is as the first but for `by`.
     """
-    names, field = [side.name for side in sides], by and field_of(by)
+    names = [side.name for side in sides]
+    field = by and field_of(by, [record for side in sides for record in side.records])
     first, *others = zip(side_labels(names), sides, strict=True)
     matched = [
         match_groups(first[1].records, other.records, names=(first[0], label), by=field)
@@ -117,26 +121,27 @@ def _named_alike(matches: Sequence[Match]) -> list[Match]:
 def compare_matches(
     matches: Sequence[Match],
     *,
-    metrics: Sequence[MetricName],
-    target_accuracy: float | None = None,
+    metrics: Sequence[str],
+    target_accuracy: Asked = None,
     force: bool = False,
 ) -> Comparison:
     """Compare what `matches` brought together; all else as for `compare`."""
     matches = _named_alike(matches)
     rows: list[Row] = []
     notes: dict[str, dict[str, None]] = {}  # each with what it is said of
-    names = tuple(dict.fromkeys(metrics))
+    runs = [run for match in matches for run in (*match.a, *match.b)]
+    asked = {canonical(name): metric_named(name, runs) for name in metrics}
     for match in matches:
-        told = _notes(match, names, target_accuracy)
-        for name in names:
-            row = _measured(match, name, target_accuracy)
+        told = _notes(match, list(asked.values()), target_accuracy)
+        for name, metric in asked.items():
+            row = _measured(match, name, metric, target_accuracy)
             refused = _refused(row, match, target_accuracy)
             rows.append(row if force else refused)
             told += [f"forced: {refused.refusal}"] if force and refused.refusal else []
         for note in told:
             notes.setdefault(note, {})[match.name] = None
     places = {name: place for place, name in enumerate(dict.fromkeys(m.name for m in matches))}
-    rows.sort(key=lambda row: (places[row.name], names.index(row.metric)))
+    rows.sort(key=lambda row: (places[row.name], [*asked].index(row.metric)))
     lines = [
         line
         for note, said_of in notes.items()
@@ -147,21 +152,32 @@ def compare_matches(
 
 def default_metrics(
     *sides: Sequence[RunRecord], target_accuracy: float | None = None
-) -> tuple[MetricName, ...]:
-    """Speed and test accuracy, and between them the time to a target that all sides have."""
-    compared = ([record for record in side if not is_profiled(record)] for side in sides)
+) -> tuple[str, ...]:
+    """Speed and test accuracy, and between them the time to a target that all sides have.
+
+    Of other loops it is what all sides evaluated, if none left a test accuracy.
+    """
+    compared = [[record for record in side if not is_profiled(record)] for side in sides]
     timed = all(any(target_of(r, target_accuracy) for r in side) for side in compared)
-    return ("samples_per_s", *(("time_to_accuracy_s",) if timed else ()), "test_accuracy")
+    times = ["time_to_accuracy_s"] * timed
+    runs = [record for side in compared for record in side]
+    if not any(run.is_foreign for run in runs):
+        return ("samples_per_s", *times, "test_accuracy")
+    counted, tested = (METRICS[name].of(runs).n for name in ("samples_per_s", "test_accuracy"))
+    shared = set.intersection(*(set(evaluated_names(side)) for side in compared))
+    learnt = [name for name in evaluated_names(runs) if name in shared][:3]  # to fit a table
+    learnt = ["test_accuracy"] if tested else learnt
+    return ("samples_per_s" if counted else "step_s_p50", *times, *learnt)
 
 
-def after_looks(comparison: Comparison, looked_at: MetricName) -> Comparison:
+def after_looks(comparison: Comparison, looked_at: str) -> Comparison:
     """The same, judged as what it is if runs were added until `settled` ended it.
 
     Every p is multiplied by the correction of `look_factor` and intervals are widened by it, since
     each metric may have moved the end. Holm's adjustment leaves out the rows of `looked_at`, whose
     share of false verdicts the looks have already spent.
     """
-    return judged(replace(comparison, looked_at=looked_at))
+    return judged(replace(comparison, looked_at=canonical(looked_at)))
 
 
 def judged(comparison: Comparison) -> Comparison:
@@ -181,27 +197,28 @@ def judged(comparison: Comparison) -> Comparison:
     return replace(comparison, rows=tuple(rows))
 
 
-def _measured(match: Match, name: MetricName, target_accuracy: float | None) -> Row:
-    metric = METRICS[name]
-    targets = {target_of(record, target_accuracy) for record in (*match.a, *match.b)}
+def _measured(match: Match, name: str, metric: Metric, asked: Asked) -> Row:
+    told = [target_of(record, asked) for record in (*match.a, *match.b)]
+    shared = metric.to_target and len({target and goal(target) for target in told}) == 1
     return Row(
         name=match.name,
         metric=name,
+        definition=metric,
         names=match.names,
-        target_accuracy=targets.pop() if metric.to_target and len(targets) == 1 else None,
-        a=metric.of(match.a, target_accuracy),
-        b=metric.of(match.b, target_accuracy),
-        sample=sample_of(match, metric, target_accuracy),
-        caveat=order_caveat(match, metric),
+        target=told[0] if shared else None,
+        a=metric.of(match.a, asked),
+        b=metric.of(match.b, asked),
+        sample=sample_of(match, metric, asked),
+        caveat=said_beside(match, metric),
         machine=machine_share(match, metric),
     )
 
 
-def _refused(row: Row, match: Match, target_accuracy: float | None) -> Row:
+def _refused(row: Row, match: Match, asked: Asked) -> Row:
     if row.sample is None:
         return row
-    why = refusal(match, row.sample, target_accuracy=target_accuracy)
-    return replace(row, refusal=why, b_problem=problem_of_b(match, METRICS[row.metric]))
+    why = refusal(match, row.sample, asked=asked)
+    return replace(row, refusal=why, b_problem=problem_of_b(match, row.definition))
 
 
 def _tested(row: Row, factor: int) -> Row:
@@ -227,33 +244,33 @@ def _with_verdict(row: Row, *, alpha: float, family: int) -> Row:
         if why := sample.contradiction():
             return replace(row, reason=f"they differ, but {why}")
         if sign := sample.direction():
-            return replace(row, verdict=METRICS[row.metric].word(sign))
+            return replace(row, verdict=row.definition.word(sign))
     lacking, needed = sample.lacking(alpha / family), sample.runs_needed(alpha / family)
     more = max(lacking, (needed or 0) - sample.n)
     row = replace(row, more_runs=more, spread_known=needed is not None)
     if lacking:
         return replace(row, reason=f"n = {sample.n} is too few")
-    if METRICS[row.metric].to_target and sample.p_of_first() < alpha / family:
+    if row.definition.to_target and sample.p_of_first() < alpha / family:
         return replace(row, reason="the difference is inside the spacing of the evaluations")
     return replace(row, verdict="no difference seen")
 
 
-def _notes(match: Match, metrics: Sequence[MetricName], target_accuracy: float | None) -> list[str]:
+def _notes(match: Match, metrics: Sequence[Metric], asked: Asked) -> list[str]:
     """What has to be said of the runs of `match` below the table."""
     notes, (a, b) = [], match.names
-    needs = dict.fromkeys(name for metric in metrics for name in METRICS[metric].needs)
-    differing = conditions(match.a, match.b, needs, target_accuracy=target_accuracy)
+    needs = dict.fromkeys(name for metric in metrics for name in metric.needs)
+    differing = conditions(match.a, match.b, needs, asked=asked)
     if differing:
         text = ", ".join(f"{name} ({values})" for name, values in differing.items())
         notes.append(f"{a} and {b} differ in {text}")
-    about = subject(match.a, match.b, {*needs, match.by})
+    about = subject(match.a, match.b, needs, by=match.by)
     if about:
         notes.append(f"{b} differs in: " + ", ".join(f"{k} {v}" for k, v in about.items()))
     if max(len(match.a), len(match.b)) > MOST_TESTED:
         notes.append(f"of more than {MOST_TESTED:,} runs as many, evenly spaced, are tested")
     if match.pairs:
         notes.append(f"{a} and {b} were run in turn and are compared pair by pair")
-    by_seed = any(METRICS[metric].independent == "seed" for metric in metrics)
+    by_seed = any(metric.independent == "seed" for metric in metrics)
     for side, runs in ((a, match.a), (b, match.b)):
         notes += _side_notes(side, runs)
         repeats = len(runs) - len(one_per_seed(runs))
@@ -270,11 +287,11 @@ def _side_notes(side: str, runs: Sequence[RunRecord]) -> list[str]:
     commits = dict.fromkeys(map(code_of, runs))
     if len(commits) > 1:
         notes.append(f"several commits on side {side}: {', '.join(commits)}")
-    ended = [f"seed {r.seed} {r.status}" for r in runs if r.status != "completed"]
+    ended = [f"{seed_text(r)} {r.status}" for r in runs if r.status != "completed"]
     if ended:
         notes.append(
             f"{side}: {len(ended)} of {len(runs)} runs did not complete ({', '.join(ended)}); "
-            "they count at most in times and steps to accuracy"
+            "they count at most in times and steps to a target"
         )
     unstable = sum(map(is_unstable, runs))
     if unstable and 2 * unstable <= len(runs):

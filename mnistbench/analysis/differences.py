@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from mnistbench.analysis.number_text import NOT_MEASURED
+from mnistbench.analysis.number_text import NOT_MEASURED, goal
+from mnistbench.analysis.scoring import Asked, target_of
 from mnistbench.analysis.stability import code_change
 from mnistbench.schema.component import flat_arguments
 from mnistbench.schema.escaping import brief
@@ -23,6 +24,7 @@ __all__ = [
     "settings_of",
     "subject",
     "surroundings",
+    "untold",
     "values_of",
 ]
 
@@ -41,25 +43,51 @@ _MOST_SHOWN = 60
 _Reader: TypeAlias = Callable[[RunRecord], Any]
 
 
-def _configured(name: str) -> _Reader:
-    return lambda record: settings_of(record).get(name)
-
-
 def settings_of(record: RunRecord) -> dict[str, Any]:
-    """The configuration of `record`, in which each argument is a value of its own."""
-    return flat_arguments(as_left_to_the_run(record.config))
+    """The configuration of `record`, in which each argument is a value of its own.
+
+    Of another loop than ours it is without what is ignored and without seeds, and a name that
+    the record itself has for something else comes as ``config.NAME``.
+    """
+    if not record.is_foreign:
+        return flat_arguments(as_left_to_the_run(record.config))
+    flat = _flat(record.config, ignored={*record.ignored})
+    its = {k: v for k, v in flat.items() if not _is_seed(k, v, record)}
+    return {f"config.{k}" if k in _RESERVED else k: v for k, v in its.items()}
 
 
-def _found(name: str) -> _Reader:
-    return lambda record: record.environment.get(name)
+def _flat(values: Mapping[str, Any], *, ignored: Collection[str], at: str = "") -> dict[str, Any]:
+    """`values` of mappings in mappings by their path, such as ``optimizer.lr``."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        path = f"{at}{name}"
+        if path not in ignored:
+            nested = isinstance(value, Mapping) and value
+            flat |= _flat(value, ignored=ignored, at=f"{path}.") if nested else {path: value}
+    return flat
 
 
-def _version(name: str) -> _Reader:
-    return lambda record: _versions(record).get(name)
+def _is_seed(path: str, value: Any, record: RunRecord) -> bool:
+    name = path.rpartition(".")[2].lower()
+    return name == "seed" or (name.endswith("seed") and value == record.seed)
 
 
-def _source(name: str) -> _Reader:
-    return lambda record: sources(record.code).get(name)
+def _versions(record: RunRecord) -> Mapping[str, Any]:
+    return record.environment.get("versions") or {}
+
+
+def _in(told: Callable[[RunRecord], Mapping[str, Any]]) -> Callable[[str], _Reader]:
+    return lambda name: lambda record: told(record).get(name)
+
+
+_setting = _in(settings_of)
+_found = _in(lambda record: record.environment)
+_version = _in(_versions)
+_source = _in(lambda record: sources(record.code))
+
+
+def _workload(record: RunRecord) -> str | None:
+    return record.workload.name if record.workload and record.is_foreign else None
 
 
 def _commit(record: RunRecord) -> str | None:
@@ -67,8 +95,14 @@ def _commit(record: RunRecord) -> str | None:
     return str(commit)[:10] if commit else None
 
 
-def _code_of_loss(record: RunRecord) -> str | None:
-    return sources_text(code for code in record.code if code.component == "loss")
+def _target(record: RunRecord) -> str | None:
+    target = target_of(record)
+    return goal(target) if target else None
+
+
+def _ours(name: str) -> _Reader:
+    """A value of our own configuration; a key of that name in another's may be anything."""
+    return lambda record: None if record.is_foreign else record.config.get(name)
 
 
 _CONDITIONS: Mapping[str, _Reader] = {
@@ -76,19 +110,28 @@ _CONDITIONS: Mapping[str, _Reader] = {
     "data sha256": lambda record: record.dataset and record.dataset.sha256[:12],
     "num_train": lambda record: record.dataset and record.dataset.num_train,
     "num_val": lambda record: record.dataset and record.dataset.num_val,
-    "eval_split": _configured("eval_split"),
-    "target_accuracy": _configured("target_accuracy"),
-    "loss": _configured("loss"),
+    "eval_split": lambda record: record.eval_split,
+    "target": _target,
+    "loss": _ours("loss"),
     "code of the loss": lambda record: sources_text(
         c for c in record.code if c.component == "loss"
     ),
     "global_batch_size": _found("global_batch_size"),
+    "from_step": lambda record: record.throughput.from_step,
     **{name: _found(name) for name in _HARDWARE},
 }
 """What may have to agree before figures are compared; which of it, each metric says."""
+_SAID_BESIDE = {"from_step"}  # which forbids nothing
+_OF_DATA = {"data sha256", "num_train", "num_val"}
+_RESERVED = {*_HARDWARE, *_SOFTWARE, *CODE, "versions", "workload", "script"}
 
 _WATCHING = {"profile", "profile_steps", "profile_details"}
-_ELSEWHERE = {*SAME_RUN, *_CONDITIONS, *_WATCHING, "per_device_batch_size", "mixed_precision"}
+_ELSEWHERE = {
+    *SAME_RUN,
+    *_CONDITIONS,
+    *_WATCHING,
+    *("target_accuracy", "per_device_batch_size", "mixed_precision"),
+}
 """Configuration values that change nothing, or are known better as what they came to.
 
 Runs that were watched are compared with nothing.
@@ -99,26 +142,51 @@ def surroundings(record: RunRecord) -> dict[str, Any]:
     """All that `record` was run on and with, apart from its configuration and this code."""
     found = {name: read(record) for name, read in _CONDITIONS.items()}
     found |= {name: record.environment.get(name) for name in (*_SOFTWARE, "versions")}
-    return found | {"code": sources_text(record.code)}
+    found |= {"code": sources_text(record.code), "workload": _workload(record)}
+    if not record.is_foreign:
+        del found["target"]  # which its configuration says
+    return found
 
 
 def conditions(
-    a: Sequence[RunRecord],
-    b: Sequence[RunRecord],
-    needs: Collection[str],
-    *,
-    target_accuracy: float | None = None,
+    a: Sequence[RunRecord], b: Sequence[RunRecord], needs: Collection[str], *, asked: Asked = None
 ) -> dict[str, str]:
     """What of `needs`, which a metric names, does not agree: name -> ``A's against B's``.
 
-    Recorded targets do not matter where all are scored by `target_accuracy`, unless a run stopped
-    at its own.
+    Recorded targets do not matter where all are scored by what is `asked`, unless a run stopped at
+    its own. What a loop that is not ours leaves unsaid is not known to differ (`untold`).
     """
     runs = (*a, *b)
-    stopped = any(record.config.get("stop_at_target") for record in runs)
-    free = {"target_accuracy"} if target_accuracy is not None and not stopped else set()
-    found = _differing(a, b, {k: _CONDITIONS[k] for k in needs if k not in free})
+    stopped = any(map(_ours("stop_at_target"), runs))
+    free = {"target"} if asked is not None and not stopped else set()
+    readers = {k: _CONDITIONS[k] for k in needs if k not in free | _SAID_BESIDE}
+    found = _differing(a, b, readers, both=any(run.is_foreign for run in runs))
     return {name: f"{x} against {y}" for name, (x, y) in found.items()}
+
+
+def untold(
+    a: Sequence[RunRecord], b: Sequence[RunRecord], needs: Collection[str], names: tuple[str, str]
+) -> list[str]:
+    """What of `needs` only one of the sides tells, or tells otherwise without forbidding a verdict.
+
+    ``dataset not told of B``. Where all runs are ours nothing is left unsaid.
+    """
+    runs = (*a, *b)
+    if not any(run.is_foreign for run in runs):
+        return []
+    # without a target or a split a metric has no value, which is said
+    readers = {k: _CONDITIONS[k] for k in needs if k not in {"eval_split", "target"}}
+    found = _differing(a, b, readers)
+    if "dataset" in found:
+        found = {name: ends for name, ends in found.items() if name not in _OF_DATA}
+    lines = []
+    for place, side in enumerate(names):
+        lacking = ", ".join(k for k, ends in found.items() if ends[place] == NOT_MEASURED)
+        lines += [f"{lacking} not told of {side}"] if lacking else []
+    if "from_step" in found:
+        first, second = found["from_step"]
+        lines.append(f"speed from step {first} on in {names[0]}, {second} in {names[1]}")
+    return lines
 
 
 def values_of(records: Sequence[RunRecord], name: str) -> set[str]:
@@ -127,19 +195,27 @@ def values_of(records: Sequence[RunRecord], name: str) -> set[str]:
 
 
 def subject(
-    a: Sequence[RunRecord], b: Sequence[RunRecord], needs: Collection[str | None]
+    a: Sequence[RunRecord], b: Sequence[RunRecord], needs: Collection[str], *, by: str | None = None
 ) -> dict[str, str]:
-    """What B differs in beyond `needs`: the comparison's subject, as name -> ``B's for A's``."""
+    """What B differs in beyond `needs` and `by`: the comparison's subject, as B's for A's.
+
+    Of our loop and another's it is what both configurations say.
+    """
     runs = (*a, *b)
+    foreign = {run.is_foreign for run in runs}
     names = dict.fromkeys(key for record in runs for key in settings_of(record))
-    readers = {name: _configured(name) for name in names if name not in _ELSEWHERE}
-    readers |= {**_CONDITIONS, **{name: _found(name) for name in (*_SOFTWARE, *CODE)}}
-    readers |= {"git_commit": _commit}
+    elsewhere = set() if foreign == {True} else _ELSEWHERE
+    config = {name: _setting(name) for name in names if name not in elsewhere | {by}}
+    readers = {**_CONDITIONS, **{name: _found(name) for name in (*_SOFTWARE, *CODE)}}
+    readers |= {"git_commit": _commit, "workload": _workload}
     del readers["code of the loss"]  # which is said with the rest of its file
     own = [{name for record in side for name in sources(record.code)} for side in (a, b)]
     readers |= {f"{_SOURCE}{name}": _source(name) for name in sorted(own[0] & own[1])}
     readers |= {name: _version(name) for record in runs for name in _versions(record)}
-    found = _differing(a, b, {k: read for k, read in readers.items() if k not in needs})
+    said = {*needs, *_SAID_BESIDE, by}
+    readers = {name: read for name, read in readers.items() if name not in said}
+    both = len(foreign) > 1
+    found = _differing(a, b, config, both=both) | _differing(a, b, readers, both=both)
     return {name: f"{y} instead of {x}" for name, (x, y) in found.items()}
 
 
@@ -151,11 +227,22 @@ def code_of(record: RunRecord) -> str:
 
 
 def _differing(
-    a: Sequence[RunRecord], b: Sequence[RunRecord], readers: Mapping[str, _Reader]
+    a: Sequence[RunRecord],
+    b: Sequence[RunRecord],
+    readers: Mapping[str, _Reader],
+    *,
+    both: bool = False,
 ) -> dict[str, tuple[str, str]]:
-    """All that the runs of A, and those of B, have there, as text; what is the same is left out."""
-    both = {name: (_values(a, read), _values(b, read)) for name, read in readers.items()}
-    return {name: (_listed(x), _listed(y)) for name, (x, y) in both.items() if x != y}
+    """All that the runs of A, and those of B, have there, as text; what is the same is left out.
+
+    So is, where `both` have to tell, what one side does not.
+    """
+    found = {name: (_values(a, read), _values(b, read)) for name, read in readers.items()}
+    return {
+        name: (_listed(x), _listed(y))
+        for name, (x, y) in found.items()
+        if x != y and ((x and y) or not both)
+    }
 
 
 def _values(runs: Sequence[RunRecord], read: _Reader) -> set[str]:
@@ -166,13 +253,8 @@ def _listed(values: set[str]) -> str:
     return brief(", ".join(sorted(values)) or NOT_MEASURED, _MOST_SHOWN)
 
 
-def _versions(record: RunRecord) -> Mapping[str, Any]:
-    return record.environment.get("versions") or {}
-
-
 def identity(record: RunRecord) -> dict[str, Any]:
     """All that makes a run this run, apart from its seed and its outcome."""
-    config = {k: v for k, v in settings_of(record).items() if k not in SAME_RUN}
     environment = {k: record.environment.get(k) for k in (*SHOWN, *CODE, "launcher")}
     environment["git_commit"] = _commit(record)
     if change := code_change(record):
@@ -182,9 +264,21 @@ def identity(record: RunRecord) -> dict[str, Any]:
     hooks = record.profile.hooks if record.profile else []
     watched = {"hooks": ", ".join(hooks)} if hooks else {}
     own = {f"{_SOURCE}{name}": its for name, its in sources(record.code).items()}
-    told = not config.keys() <= {"eval_split", "target_accuracy"}
-    foreign = _foreign(record, told=told) if "model" not in config else {}
-    return config | foreign | environment | {**_versions(record)} | data | own | watched
+    return _told(record) | environment | {**_versions(record)} | data | own | watched
+
+
+def _told(record: RunRecord) -> dict[str, Any]:
+    """What `record` says that was to be run."""
+    config = settings_of(record)
+    if record.is_foreign:
+        scripts = (code.reference for code in record.code if code.component == "script")
+        target = target_of(record)
+        steered = {"target": goal(target), "target split": target.split} if target else {}
+        return config | {"workload": _workload(record), "script": next(scripts, None)} | steered
+    config = {k: v for k, v in config.items() if k not in SAME_RUN}
+    if "model" in config:
+        return config
+    return config | _unnamed(record, told=not config.keys() <= {"eval_split", "target_accuracy"})
 
 
 def is_source(name: str) -> bool:
@@ -192,7 +286,7 @@ def is_source(name: str) -> bool:
     return name.startswith(_SOURCE)
 
 
-def _foreign(record: RunRecord, *, told: bool) -> dict[str, Any]:
+def _unnamed(record: RunRecord, *, told: bool) -> dict[str, Any]:
     """What tells runs apart whose configuration names no model, or is not `told` at all.
 
     Where nothing tells, a run is like no other.

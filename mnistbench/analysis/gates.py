@@ -8,14 +8,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 from mnistbench.analysis.comparison_text import change_text, value_text
-from mnistbench.analysis.metrics import METRICS, MetricName
+from mnistbench.analysis.free_metrics import canonical
+from mnistbench.analysis.metrics import METRICS, Metric
 from mnistbench.analysis.rows import Comparison, Row
 from mnistbench.analysis.samples import Names, Sample
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.suggestions import did_you_mean, use_a_fraction
+from mnistbench.schema.suggestions import use_a_fraction
 from mnistbench.stats.rank_tests import holm
 from mnistbench.stats.sequential_test import ALPHA
 
@@ -28,7 +29,7 @@ _RELATIONS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
 }
 _GRAMMAR = re.compile(
-    r"\s*(?P<metric>[a-z0-9_]+)\s*(?P<relation><=|>=|<|>)"
+    r"\s*(?P<metric>[A-Za-z0-9_][A-Za-z0-9._+:/@-]*)\s*(?P<relation><=|>=|<|>)"
     r"\s*(?P<number>[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?)\s*(?P<percent>%?)\s*",
     re.IGNORECASE,
 )
@@ -46,7 +47,7 @@ class Gate:
     """`relative`: on the change of B against A, as a fraction; else on the estimate of B."""
 
     text: str
-    metric: MetricName
+    metric: str
     relation: str
     threshold: float
     relative: bool
@@ -76,46 +77,50 @@ def parse_gate(text: str) -> Gate:
     """Read ``METRIC < NUMBER`` or ``METRIC < NUMBER%``; the signs are < > <= >=.
 
     With % the number is the change of B against A, of accuracies in percentage points; without, it
-    is what B itself has, in the metric's own unit, of accuracies a fraction.
+    is what B itself has, in the metric's own unit, of accuracies a fraction. What is no metric of
+    the table is one that the runs evaluated, or refused by the comparison.
 
     Raises:
-        InputError: another grammar, an unknown metric, or a threshold that no value can meet.
+        InputError: another grammar, or a threshold that no value can meet.
     """
     found = _GRAMMAR.fullmatch(text)
     if found is None:
         raise InputError(
             f'fail_if: {text!r} is no gate; write METRIC < NUMBER or "samples_per_s < -5%"'
         )
-    name, number = found["metric"].lower(), float(found["number"])
-    if name not in METRICS:
-        near = did_you_mean(name, METRICS) or f"; use one of {', '.join(METRICS)}"
-        raise InputError(f"fail_if: unknown metric {name!r}{near}")
-    relative = bool(found["percent"])
-    metric = METRICS[cast("MetricName", name)]
+    name, number, relative = canonical(found["metric"]), float(found["number"]), found["percent"]
     if not math.isfinite(number):
         raise InputError(f"fail_if: {text!r} has no finite number")
+    if (metric := METRICS.get(name)) is not None:
+        said = f'"{name} {found["relation"]} '
+        _check_threshold(metric, number, relative=bool(relative), text=text, said=said)
+    return Gate(
+        text=f"{name} {found['relation']} {found['number']}{found['percent']}",
+        metric=name,
+        relation=found["relation"],
+        threshold=number / 100 if relative else number,
+        relative=bool(relative),
+    )
+
+
+def _check_threshold(
+    metric: Metric, number: float, *, relative: bool, text: str, said: str
+) -> None:
+    """Refuse what no value of a metric of the table can meet; `said` begins what was meant."""
     if not relative and number < 0:
         raise InputError(
-            f"fail_if: {text!r}: {name} is never below 0; did you mean "
-            f'"{name} {found["relation"]} {found["number"]}%"?'
+            f'fail_if: {text!r}: that is never below 0; did you mean {said}{number:+g}%"?'
         )
     if not relative and not metric.ratio and not 0 <= number <= 1:
         meant = use_a_fraction(number, 1) or ", such as 0.98"
         raise InputError(f"fail_if: {text!r}: an accuracy is a fraction from 0 to 1{meant}")
-    if relative and metric.unit == " %" and number > _MOST_POINTS:
+    if relative and not metric.ratio and number > _MOST_POINTS:
         raise InputError(
             f"fail_if: {text!r}: that is a change of {number:g} points; did you mean "
-            f'"{name} {found["relation"]} {number / 100:g}"?'
+            f'{said}{number / 100:g}"?'
         )
     if relative and metric.ratio and number <= -100:
         raise InputError(f"fail_if: {text!r}: nothing falls by more than 100 %")
-    return Gate(
-        text=f"{name} {found['relation']} {found['number']}{found['percent']}",
-        metric=cast("MetricName", name),
-        relation=found["relation"],
-        threshold=number / 100 if relative else number,
-        relative=relative,
-    )
 
 
 def judge(comparison: Comparison, gates: Sequence[Gate]) -> list[Outcome]:
@@ -128,7 +133,9 @@ def judge(comparison: Comparison, gates: Sequence[Gate]) -> list[Outcome]:
     """
     asked = [(gate, row) for gate in gates for row in comparison.rows if row.metric == gate.metric]
     tested = [
-        index for index, (gate, row) in enumerate(asked) if gate.relative and row.p is not None
+        index
+        for index, (gate, row) in enumerate(asked)
+        if gate.relative and row.p is not None and row.definition.change_unit
     ]
     p_values = [_p_beyond(*asked[index], comparison.look_factor) for index in tested]
     adjusted = dict(zip(tested, holm(p_values), strict=True))
@@ -155,9 +162,7 @@ def _with_gates(row: Row, of_row: Sequence[Outcome]) -> Row:
     surely = any(o.state == "fired" and o.gate.relative and not o.gate.beyond(0) for o in of_row)
     if not surely or not change or row.verdict not in {"no verdict", "no difference seen"}:
         return row
-    return replace(
-        row, verdict=METRICS[row.metric].word(change), reason="by its gate", more_runs=None
-    )
+    return replace(row, verdict=row.definition.word(change), reason="by its gate", more_runs=None)
 
 
 def _lacking(gate: Gate, names: Names, missing: Sequence[str]) -> Outcome:
@@ -201,6 +206,8 @@ def _relative(
 ) -> Outcome:
     sample, change = row.sample, _change(row)
     outcome = partial(Outcome, gate, row.name, row.names)
+    if not row.definition.change_unit:
+        return outcome("cannot be judged", f"{gate.metric} is not above 0 and has no change in %")
     if sample is None or p_adjusted is None or change is None:
         return outcome("cannot be judged", row.reason or "reached by neither side")
     factor = comparison.look_factor
@@ -234,12 +241,12 @@ def _more(gate: Gate, sample: Sample, change: float, *, counted: str) -> str:
 
 
 def _absolute(gate: Gate, row: Row) -> Outcome:
-    metric, b = METRICS[row.metric], row.names[1]
+    metric, b = row.definition, row.names[1]
     outcome = partial(Outcome, gate, row.name, row.names)
     missed = row.b.n > 0 and metric.to_target and row.b.value is None
     value = math.inf if missed else row.b.value
     if row.b_problem or value is None:
-        unknown = f"no target accuracy in {b}" if metric.to_target else f"not measured in {b}"
+        unknown = f"no target in {b}" if metric.to_target else f"not measured in {b}"
         return outcome("cannot be judged", row.b_problem or unknown)
     state: State = "fired" if gate.beyond(value) else "passed"
     why = f"{b} {value_text(row.b, metric)}"

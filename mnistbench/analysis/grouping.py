@@ -9,7 +9,7 @@ from typing import Any
 
 from mnistbench.analysis.differences import CODE, SHOWN, identity, is_source
 from mnistbench.analysis.metrics import METRICS, Level
-from mnistbench.analysis.number_text import numbered, setting_text, told_apart
+from mnistbench.analysis.number_text import NOT_MEASURED, numbered, setting_text, told_apart
 from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.analysis.stability import (
     is_profiled,
@@ -54,8 +54,10 @@ def group_runs(
 
 def identify(group: Sequence[RunRecord]) -> dict[str, Any]:
     """What was run, which runs it was, and how many epochs they trained if all trained as many."""
-    first, epochs = group[0], {run.num_epochs for run in counted(group)}
-    data, config, environment = first.dataset, first.config, first.environment
+    first = group[0]  # a loop that is not ours need not tell its epochs
+    epochs = {run.num_epochs or (None if run.is_foreign else 0.0) for run in counted(group)}
+    data, environment = first.dataset, first.environment
+    config = {} if first.is_foreign else first.config  # which may have any keys
     probed = [record for record in group if record.canary]
     told = [record for record in group if record.environment.get("measured_alone") is not None]
     watched = [record for record in group if record.stood_still_s is not None]
@@ -78,7 +80,7 @@ def identify(group: Sequence[RunRecord]) -> dict[str, Any]:
         "profiled_runs": sum(map(is_profiled, group)),
         "runs_that_stood_still": sum(map(stood_still, watched)) if watched else None,
         "n": len(group),
-        "num_seeds": len({record.seed for record in group}),
+        "num_seeds": len(one_per_seed(group)),
         "completed": sum(record.status == "completed" for record in group),
         "seeds": [record.seed for record in group],
         "status": _status(group),
@@ -93,7 +95,8 @@ def accuracy_by_epoch(group: Sequence[RunRecord]) -> dict[int, Level]:
         {
             int(point.epoch): Reading.of(point.accuracy)
             for point in record.eval_points
-            if point.split == record.config.get("eval_split") and point.epoch == int(point.epoch)
+            if point.split == record.eval_split and point.accuracy is not None
+            if point.epoch is not None and point.epoch == int(point.epoch)
         }
         for record in one_per_seed(counted(group))
     ]
@@ -124,7 +127,8 @@ def differences(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     named = _named(groups)
     apart = _apart(named)
     return [
-        ", ".join(f"{k} {setting_text(its.get(k))}" for k in apart[name]) for name, its in named
+        ", ".join(brief(f"{k} {setting_text(its.get(k))}", 2 * _LONGEST) for k in apart[name])
+        for name, its in named
     ]
 
 
@@ -160,7 +164,12 @@ def _apart(named: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, list[str]]:
 
 
 def run_name(record: RunRecord) -> str:
-    """The recipe, starred where it was changed; without one, the model and the loss, in short."""
+    """The recipe, starred where it was changed; without one, the model and the loss, in short.
+
+    Of a loop that is not ours it is the name that it was given.
+    """
+    if record.is_foreign and record.workload:
+        return record.workload.name
     if record.recipe is not None:
         return record.recipe.name + ("*" if record.recipe.changed else "")
     told = [short_name(str(record.config[k])) for k in ("model", "loss") if record.config.get(k)]
@@ -177,7 +186,7 @@ def _quotient(part: Any, whole: Any) -> float | None:
 def _loop(record: RunRecord) -> str | None:
     """The loop, how its steps were run, and the loader; ``None`` if the run does not say."""
     loop, floor = record.config.get("loop"), record.environment.get("loop_floor")
-    if loop is None:
+    if loop is None or record.is_foreign:
         return None
     mode = "" if floor in (None, loop) else f" {floor}"
     return f"{loop}{mode}/{record.config.get('loader')}"
@@ -186,9 +195,10 @@ def _loop(record: RunRecord) -> str | None:
 def _label(group: Sequence[RunRecord], name: str) -> str:
     """What was trained, on what, and over how many seeds."""
     first, n = group[0], len(counted(group))
-    data = first.dataset.name if first.dataset else "no data"
+    data = f" on {first.dataset.name if first.dataset else 'no data'}"
+    data = "" if first.is_foreign and not first.dataset else data
     size = f"{n} of {len(group)}" if n < len(group) else str(n)
-    what = f"{brief(name, _LONGEST)} on {data}" + ", profiled" * is_profiled(first)
+    what = f"{brief(name, _LONGEST)}{data}" + ", profiled" * is_profiled(first)
     return what + (f" (n = {size})" if len(group) > 1 else "")
 
 
@@ -209,8 +219,12 @@ def _key(record: RunRecord, *, across_commits: bool) -> str:
 
 def _hardware(record: RunRecord) -> str:
     environment = record.environment
-    device = environment.get("device_type", "unknown")
+    device = str(environment.get("device_type", NOT_MEASURED if record.is_foreign else "unknown"))
+    if device == NOT_MEASURED:
+        return device
+    count = environment.get("num_processes", 1)
     if device != "cpu":
-        return f"{environment.get('device_name', device)} × {environment.get('num_processes', 1)}"
-    threads = f" × {environment.get('num_threads')} threads"
-    return f"{device} × {environment.get('num_processes', 1)}{threads}"
+        return f"{environment.get('device_name', device)} × {count}"
+    threads = environment.get("num_threads")
+    untold = threads is None and record.is_foreign
+    return f"{device} × {count}" + ("" if untold else f" × {threads} threads")

@@ -13,20 +13,24 @@ from statistics import median
 from typing import Literal, NamedTuple
 
 from mnistbench.analysis.repeats import began_a_process, one_per_seed
-from mnistbench.analysis.scoring import end_s, reading_to_target
-from mnistbench.schema.record import Phase, RunRecord
+from mnistbench.analysis.scoring import Asked, end_s, reading_to_target, target_of, told_target
+from mnistbench.schema.record import TRAIN_CLOCK, Phase, RunRecord
 from mnistbench.stats.expected_time import expected_running_time
 from mnistbench.stats.intervals import mean_interval, median_interval
 from mnistbench.stats.readings import Level, Reading
 from mnistbench.stats.survival import median_reading
 
 __all__ = [
+    "DATA",
     "METRICS",
     "SHARED_PHASES",
+    "Asked",
     "Level",
     "Metric",
     "MetricName",
     "TargetScore",
+    "accuracy_metric",
+    "learnt",
     "score_target",
     "target_of",
     "told_target",
@@ -47,13 +51,16 @@ MetricName = Literal[
     "test_loss",
     "duration_s",
 ]
+"""Names of the table; any other is of something that runs evaluated (`metric_named`)."""
 
 SHARED_PHASES: tuple[Phase, ...] = ("import", "startup", "data")
 """What the seeds of one command spend together: it is in the ledger of the first of them."""
 
 _MACHINE = ("device_type", "device_name", "cpu_name", "num_processes", "num_threads")
-_DATA = ("dataset", "data sha256", "num_train")
-_TARGET = (*_DATA, "num_val", "eval_split", "target_accuracy")
+_SPEED = ("dataset", "from_step", *_MACHINE)
+DATA = ("dataset", "data sha256", "num_train")
+"""What must agree for what was learnt."""
+_TARGET = (*DATA, "num_val", "eval_split", "target")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +69,15 @@ class Metric:
 
     Attributes:
         label: what tables call it.
-        read: the figure of one run, given the target accuracy (``None``: the run's own); ``None``
-            where it was not measured.
+        read: the figure of one run, given the target that is asked for; ``None`` where it was not
+            measured.
         unit: what follows a number.
         scale: factor from a record's unit to `unit`.
         digits: format of a number in `unit`.
         higher_is_better: else lower is.
         ratio: changes are fractions; else differences.
+        change_unit: what follows a change: `` %``, `` points`` of a hundredth, or nothing.
+        worth_seeing: the change that a comparison should find, in the record's unit or a fraction.
         timed: depends on the machine's speed, and on what else it did.
         quality: is said to be higher or lower; all else faster or slower.
         to_target: may be censored.
@@ -79,19 +88,21 @@ class Metric:
     """
 
     label: str
-    read: Callable[[RunRecord, float | None], Reading | None]
+    read: Callable[[RunRecord, Asked], Reading | None]
     unit: str = ""
     scale: float = 1.0
     digits: str = ".2f"
     higher_is_better: bool = False
     ratio: bool = True
+    change_unit: Literal[" %", " points", ""] = " %"
+    worth_seeing: float = 0.05
     timed: bool = True
     quality: bool = False
     to_target: bool = False
     estimator: Literal["mean", "median", "survival median"] = "mean"
     spread: Literal["95 % interval", "range"] = "95 % interval"
     independent: Literal["run", "seed"] = "run"
-    needs: tuple[str, ...] = (*_DATA, *_MACHINE)
+    needs: tuple[str, ...] = (*DATA, *_MACHINE)
 
     def word(self, sign: float) -> Literal["faster", "slower", "higher", "lower"]:
         """What B is, if its figure is higher (`sign` above 0) or lower than A's."""
@@ -99,12 +110,16 @@ class Metric:
             return "higher" if sign > 0 else "lower"
         return "faster" if (sign > 0) == self.higher_is_better else "slower"
 
+    def change_text(self, change: float) -> str:
+        """A size of a change: ``5 %``, ``0.2 points``."""
+        return f"{(100 if self.change_unit else 1) * change:g}{self.change_unit}"
+
     def show(self, value: float) -> str:
         """`value`, which is in the record's unit, as a number in `unit`."""
         return f"{self.scale * value:{self.digits}}"
 
     def samples(
-        self, runs: Sequence[RunRecord], target: float | None = None, *, unfinished: bool = False
+        self, runs: Sequence[RunRecord], target: Asked = None, *, unfinished: bool = False
     ) -> tuple[Reading, ...]:
         """What `runs` of one configuration measured: a reading of each independent repetition.
 
@@ -118,7 +133,7 @@ class Metric:
         return tuple(reading for reading in found if reading is not None)
 
     def of(
-        self, runs: Sequence[RunRecord], target: float | None = None, *, unfinished: bool = False
+        self, runs: Sequence[RunRecord], target: Asked = None, *, unfinished: bool = False
     ) -> Level:
         """The estimate of what `runs` measured: the `level` of their `samples`."""
         return self.level(self.samples(runs, target, unfinished=unfinished))
@@ -137,28 +152,26 @@ class Metric:
         return Level(*interval(values), n, n)
 
 
-def target_of(record: RunRecord, target_accuracy: float | None) -> float | None:
-    """`target_accuracy`, or the one that `record` was run with."""
-    own = record.result.target_accuracy or record.config.get("target_accuracy")
-    return own if target_accuracy is None else target_accuracy
-
-
 def _of(value: Callable[[RunRecord], float | None]) -> Callable[..., Reading | None]:
-    def read(record: RunRecord, _target: float | None) -> Reading | None:
+    def read(record: RunRecord, _asked: Asked) -> Reading | None:
         found = value(record)
         return None if found is None else Reading.of(found)
 
     return read
 
 
-def _to_target(record: RunRecord, target: float | None, *, steps: bool = False) -> Reading | None:
-    target = target_of(record, target)
+def _to_target(record: RunRecord, asked: Asked, *, steps: bool = False) -> Reading | None:
+    target = target_of(record, asked)
     return None if target is None else reading_to_target(record, target, steps=steps)
+
+
+def _train_s(record: RunRecord) -> float | None:
+    return record.train_s if record.phases_s.keys() & {*TRAIN_CLOCK} else None
 
 
 def _train_eval_s(record: RunRecord) -> float | None:
     """The time that a speed record is told in."""
-    train_s, eval_s = record.phases_s.get("train"), record.phases_s.get("eval")
+    train_s, eval_s = _train_s(record), record.phases_s.get("eval")
     return None if train_s is None or eval_s is None else train_s + eval_s
 
 
@@ -166,40 +179,46 @@ def _shared_s(record: RunRecord) -> float:
     return sum(record.phases_s.get(phase, 0.0) for phase in SHARED_PHASES)
 
 
-_accuracy = partial(
+learnt = partial(
     Metric,
-    unit=" %",
-    scale=100,
-    higher_is_better=True,
-    ratio=False,
     timed=False,
     quality=True,
     estimator="median",
     spread="range",
     independent="seed",
 )
+"""A metric of what a run learnt, not of how long it took."""
+accuracy_metric = partial(
+    learnt,
+    unit=" %",
+    scale=100,
+    higher_is_better=True,
+    ratio=False,
+    change_unit=" points",
+    worth_seeing=0.002,
+)
 _ms = partial(Metric, unit=" ms", scale=1000, digits=".3f")
 _goal = partial(Metric, to_target=True, estimator="survival median", independent="seed")
 
-METRICS: Mapping[MetricName, Metric] = {
+METRICS: Mapping[str, Metric] = {
     "samples_per_s": Metric(
         label="samples/s",
         read=_of(lambda r: r.throughput.samples_per_s),
         digits=",.0f",
         higher_is_better=True,
-        needs=("dataset", *_MACHINE),
+        needs=_SPEED,
     ),
     "step_s_p50": _ms(
         label="step p50",
         read=_of(lambda r: r.throughput.step_s_p50),
-        needs=("dataset", "global_batch_size", *_MACHINE),
+        needs=("global_batch_size", *_SPEED),
     ),
     "step_s_p95": _ms(
         label="step p95",
         read=_of(lambda r: r.throughput.step_s_p95),
-        needs=("dataset", "global_batch_size", *_MACHINE),
+        needs=("global_batch_size", *_SPEED),
     ),
-    "train_s": Metric(label="train time", read=_of(lambda r: r.phases_s.get("train")), unit=" s"),
+    "train_s": Metric(label="train time", read=_of(_train_s), unit=" s"),
     "train_eval_s": Metric(
         label="train and eval time",
         read=_of(_train_eval_s),
@@ -225,22 +244,17 @@ METRICS: Mapping[MetricName, Metric] = {
         timed=False,
         needs=(*_TARGET, "global_batch_size"),
     ),
-    "test_accuracy": _accuracy(
-        label="test accuracy", read=_of(lambda r: r.result.test_accuracy), needs=_DATA
+    "test_accuracy": accuracy_metric(
+        label="test accuracy", read=_of(lambda r: r.result.test_accuracy), needs=DATA
     ),
-    "val_accuracy": _accuracy(
-        label="val accuracy", read=_of(lambda r: r.result.val_accuracy), needs=(*_DATA, "num_val")
+    "val_accuracy": accuracy_metric(
+        label="val accuracy", read=_of(lambda r: r.result.val_accuracy), needs=(*DATA, "num_val")
     ),
-    "test_loss": Metric(
+    "test_loss": learnt(
         label="test loss",
         read=_of(lambda r: r.result.test_loss),
         digits=".4g",
-        timed=False,
-        quality=True,
-        estimator="median",
-        spread="range",
-        independent="seed",
-        needs=(*_DATA, "loss", "code of the loss"),
+        needs=(*DATA, "loss", "code of the loss"),
     ),
     "duration_s": Metric(
         label="duration",
@@ -253,11 +267,6 @@ METRICS: Mapping[MetricName, Metric] = {
 """Every metric; ``duration_s`` is of pytest-benchmark's files alone."""
 
 
-def told_target(group: Sequence[RunRecord]) -> float | None:
-    """The target accuracy that the runs of `group` were told, by the first whose result says it."""
-    return next((t for run in group if (t := run.result.target_accuracy) is not None), None)
-
-
 class TargetScore(NamedTuple):
     """How fast a group of runs got to one target: medians over seeds, and the expected time."""
 
@@ -266,20 +275,22 @@ class TargetScore(NamedTuple):
     expected_s: Level
 
 
-def score_target(group: Sequence[RunRecord], target: float) -> TargetScore:
-    """Median time and steps of `group` to `target`, and the expected time.
+def score_target(group: Sequence[RunRecord], asked: Asked) -> TargetScore:
+    """Median time and steps of `group` to what is `asked`, and the expected time.
 
     A diverged run counts in the medians as never there (see `at_risk`); the expected time charges
     it the seconds that it really took.
 
     Raises:
-        ValueError: `group` is empty.
+        ValueError: `group` is empty, or nothing is asked of its runs.
     """
-    group = one_per_seed(group)
-    times = [reading_to_target(record, target) for record in group]
-    spent_s = [t.value if t.reached else end_s(r) for t, r in zip(times, group, strict=True)]
+    readings = [(_to_target(record, asked), end_s(record)) for record in one_per_seed(group)]
+    times = [(reading, ended_s) for reading, ended_s in readings if reading is not None]
     return TargetScore(
-        time_s=METRICS["time_to_accuracy_s"].of(group, target),
-        steps=METRICS["steps_to_accuracy"].of(group, target),
-        expected_s=expected_running_time(spent_s, [time.reached for time in times]),
+        time_s=METRICS["time_to_accuracy_s"].of(group, asked),
+        steps=METRICS["steps_to_accuracy"].of(group, asked),
+        expected_s=expected_running_time(
+            [time.value if time.reached else ended_s for time, ended_s in times],
+            [time.reached for time, _ in times],
+        ),
     )

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from mnistbench.schema.target import Target
+
 __all__ = [
     "NOT_MEASURED",
     "WALL_NOTE",
@@ -34,8 +36,15 @@ def ms(value_s: float | None) -> str:
     return NOT_MEASURED if value_s is None else f"{1000 * value_s:.3g}"
 
 
-def goal(target: float) -> str:
-    """A target accuracy as it was given: ``97 %``."""
+def goal(target: Target | float | None) -> str:
+    """A target as it was given, of an accuracy as ``97 %``, else as ``perplexity ≤ 20``."""
+    if target is None:
+        return "target"
+    if isinstance(target, Target):
+        if target.metric != "accuracy" or not target.higher_is_better:
+            sign = "≥" if target.higher_is_better else "≤"
+            return f"{target.metric} {sign} {target.value:.10g}"
+        target = target.value
     return f"{100 * target:.10g} %"
 
 

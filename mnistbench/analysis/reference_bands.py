@@ -46,7 +46,9 @@ def check_against(record: RunRecord, reference: ReferenceCurve) -> list[str] | N
     it is suspiciously fast; a band wider than half of all accuracies tells nothing. ``None`` where
     none is left, or the run trains in another way, on other data or by code of the user's own.
     """
-    if record.code or record.dataset is None or record.dataset.sha256 != reference.sha256:
+    if record.code or record.is_foreign or record.dataset is None:
+        return None
+    if record.dataset.sha256 != reference.sha256:
         return None
     # what is told at once comes first: of thousands of runs most have no band
     if record.environment.get("global_batch_size") != reference.global_batch_size:
@@ -55,14 +57,14 @@ def check_against(record: RunRecord, reference: ReferenceCurve) -> list[str] | N
         return None
     curve = curve_of(record, reference.split)
     telling = [p for p in reference.points if p.high - p.low <= _TELLS_NOTHING]
-    shared = [(point, curve[point.step]) for point in telling if point.step in curve]
+    shared = [(band, curve[band.step].accuracy) for band in telling if band.step in curve]
     if not shared:
         return None
     return [
-        f"epoch {band.epoch:.4g} ({100 * point.accuracy:.2f} %, "
+        f"epoch {band.epoch:.4g} ({100 * accuracy:.2f} %, "
         f"band {100 * band.low:.2f}–{100 * band.high:.2f})"
-        for band, point in shared
-        if not band.low <= point.accuracy <= band.high
+        for band, accuracy in shared
+        if accuracy is not None and not band.low <= accuracy <= band.high
     ]
 
 
@@ -73,8 +75,8 @@ def check_group(
 
     ``seeds`` are those that left, ``first`` is where the first of them did.
     """
-    checked = {record.seed: _check(record, references) for record in one_per_seed(group)}
-    known = {seed: texts for seed, texts in checked.items() if texts is not None}
+    checked = [(record.seed, _check(record, references)) for record in one_per_seed(group)]
+    known = {seed: texts for seed, texts in checked if texts is not None}
     if not known:
         return None
     left = {seed: texts[0] for seed, texts in known.items() if texts}

@@ -6,17 +6,43 @@ from collections.abc import Sequence
 
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["began_a_process", "counted", "num_lost", "one_per_seed"]
+__all__ = [
+    "began_a_process",
+    "by_seed",
+    "counted",
+    "num_lost",
+    "one_per_seed",
+    "seed_of",
+    "seed_text",
+]
 
 
 def one_per_seed(runs: Sequence[RunRecord]) -> list[RunRecord]:
-    """Of each seed the newest run, before one that did not come to an end of its own."""
-    kept: dict[int, RunRecord] = {}
+    """Of each seed the newest run, before one that did not come to an end of its own.
+
+    A run whose seed was not told is of a seed of its own.
+    """
+    kept: dict[int | str, RunRecord] = {}
     for run in runs:
-        before = kept.get(run.seed)
+        before = kept.get(seed_of(run))
         if before is None or _rank(before) <= _rank(run):
-            kept[run.seed] = run
+            kept[seed_of(run)] = run
     return list(kept.values())
+
+
+def seed_of(run: RunRecord) -> int | str:
+    """What stands for the seed of `run`: its name, if no seed was told."""
+    return run.run_id if run.seed is None else run.seed
+
+
+def by_seed(run: RunRecord) -> tuple[bool, int, str]:
+    """What runs are sorted by: their seeds, if told, and when they began."""
+    return run.seed is None, run.seed or 0, run.created_at
+
+
+def seed_text(run: RunRecord) -> str:
+    """``seed 3``, or the run's name where no seed was told."""
+    return run.run_id if run.seed is None else f"seed {run.seed}"
 
 
 def counted(runs: Sequence[RunRecord]) -> list[RunRecord]:

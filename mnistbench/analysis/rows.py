@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mnistbench.analysis.metrics import Level, MetricName
+from mnistbench.analysis.metrics import Level, Metric
 from mnistbench.analysis.samples import A_AND_B, Names, Sample
+from mnistbench.schema.target import Target
 from mnistbench.stats.rank_tests import Shift
 from mnistbench.stats.sequential_test import look_factor
 
@@ -23,8 +24,9 @@ class Row:
     Attributes:
         name: what is compared, such as a recipe.
         metric: which figure of it.
+        definition: what that figure is.
         names: what sentences call A and B.
-        target_accuracy: what a time to accuracy is the time to; none if A and B differ in that.
+        target: what a time to a target is the time to; none if A and B differ in that.
         a: what A says of it.
         b: what B says of it.
         sample: the values; none where only medians are stored.
@@ -32,20 +34,21 @@ class Row:
         b_problem: why even the estimate of B alone tells nothing of B.
         caveat: what has to be said beside any verdict, as that the runs were not taken in turn.
         machine: what the machine alone may have changed of B's figures, as fractions.
-        change: from A to B as a fraction of A, for accuracies as a difference; with its interval.
+        change: from A to B as a fraction of A, or as a difference; with its interval.
         p: the chance of such a difference between equals, corrected for repeated looks.
         p_adjusted: `p` by Holm (1979) over the rows of the table.
         verdict: what B is against A.
         reason: why there is no verdict.
-        more_runs: how many more each side needs to see 5 %, or 0.2 points of accuracy.
+        more_runs: how many more each side needs to see what is worth it.
         spread_known: if not, `more_runs` is the least that any test needs.
         gates: the gates on this row, and what each says of it.
     """
 
     name: str
-    metric: MetricName
+    metric: str
+    definition: Metric
     names: Names = A_AND_B
-    target_accuracy: float | None = None
+    target: Target | None = None
     a: Level
     b: Level
     sample: Sample | None = None
@@ -61,6 +64,12 @@ class Row:
     more_runs: int | None = None
     spread_known: bool = False
     gates: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def target_accuracy(self) -> float | None:
+        """The target, if it is of the accuracy."""
+        is_accuracy = self.target is not None and self.target.metric == "accuracy"
+        return self.target.value if self.target and is_accuracy else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +91,7 @@ class Comparison:
     notes: tuple[str, ...]
     missing: Mapping[Names, tuple[str, ...]] = field(default_factory=dict)
     counted: Literal["seeds", "rounds"] = "seeds"
-    looked_at: MetricName | None = None
+    looked_at: str | None = None
     sides: tuple[str, ...] = ()
     about: str = ""
 

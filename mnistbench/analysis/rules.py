@@ -14,9 +14,10 @@ from statistics import fmean, median
 from typing import NamedTuple
 
 from mnistbench.analysis.metrics import score_target
-from mnistbench.analysis.repeats import one_per_seed
-from mnistbench.analysis.scoring import end_s, point_at_target
-from mnistbench.schema.record import EvalPoint, Phase, RunRecord
+from mnistbench.analysis.repeats import by_seed, one_per_seed, seed_text
+from mnistbench.analysis.scoring import Asked, end_s, target_of
+from mnistbench.schema.record import EvalPoint, Phase, RunRecord, Target
+from mnistbench.schema.target import point_at_target
 from mnistbench.stats.intervals import trimmed_mean
 from mnistbench.stats.rank_tests import beats_target
 
@@ -57,14 +58,17 @@ class RuleScore(NamedTuple):
     source: str = ""
 
 
-def score_rules(group: Sequence[RunRecord], target: float) -> list[RuleScore]:
-    """The score of `group`, seeds of one run, to `target` accuracy under each rule.
+def score_rules(group: Sequence[RunRecord], asked: Asked) -> list[RuleScore]:
+    """The score of `group`, seeds of one run, to a target under each rule; none without a target.
 
     Args:
         group: one run or more; of each seed the newest counts.
-        target: accuracy on the runs' eval split, a fraction in (0, 1].
+        asked: as of `target_of`.
     """
     runs = one_per_seed(group)
+    target = next(filter(None, (target_of(run, asked) for run in runs)), None)
+    if target is None:
+        return []
     scores = [rule(runs, target) for rule in RULES]
     return [score._replace(source=SOURCES.get(score.rule, "")) for score in scores]
 
@@ -75,7 +79,7 @@ def rule_notes(scores: Iterable[RuleScore]) -> list[str]:
     return [f"{rule}: {source}" for rule, source in told]
 
 
-def _mnistbench(group: Sequence[RunRecord], target: float) -> RuleScore:
+def _mnistbench(group: Sequence[RunRecord], target: Target) -> RuleScore:
     score = score_target(group, target).time_s
     remark = f"{score.reached} of {score.n} reached"
     if score.value is None:
@@ -90,7 +94,7 @@ def _mnistbench(group: Sequence[RunRecord], target: float) -> RuleScore:
     return RuleScore("mnistbench", "train", "Turnbull's median", time_s, score.n, remark)
 
 
-def _mlperf(group: Sequence[RunRecord], target: float) -> RuleScore:
+def _mlperf(group: Sequence[RunRecord], target: Target) -> RuleScore:
     """MLPerf Training.
 
     The clock starts before any part of the system touches the data, is never paused, and stops once
@@ -104,7 +108,7 @@ def _mlperf(group: Sequence[RunRecord], target: float) -> RuleScore:
     Not told by a record: whether the disk cache was flushed (section 6.1), and how long a run that
     was interrupted stood still.
     """
-    points = [_point(record, target) for record in group]
+    points = [point_at_target(record.eval_points, target) for record in group]
     times = [_since_data_s(r, p) if p else math.inf for r, p in zip(group, points, strict=True)]
     missed, n, time_s = points.count(None), len(group), None
     if n < _MLPERF_MIN_RUNS:
@@ -133,13 +137,14 @@ def _since_data_s(record: RunRecord, point: EvalPoint) -> float | None:
 def _mlperf_remark(group: Sequence[RunRecord], missed: int) -> str:
     n = len(group)
     told = [f"drops 1 miss of {n} as the slowest"] if missed else []
-    loaded = sum(not record.phases_s.get("data") for record in group)
+    ours = [record for record in group if not record.is_foreign]  # others do not tell it apart
+    loaded = sum(not record.phases_s.get("data") for record in ours)
     told += [f"{loaded} of {n} had their data from an earlier seed"] if loaded else []
     told += [f"it asks for {_MLPERF_RUNS} runs"] if n < _MLPERF_RUNS else []
     return "; ".join(told)
 
 
-def _algoperf(group: Sequence[RunRecord], target: float) -> RuleScore:
+def _algoperf(group: Sequence[RunRecord], target: Target) -> RuleScore:
     """AlgoPerf, self-tuning ruleset.
 
     The target is on the validation set; runs that were read on the test set have no score. The
@@ -148,11 +153,11 @@ def _algoperf(group: Sequence[RunRecord], target: float) -> RuleScore:
     before, in the phase ``compile``, which is added (a forward and backward pass on blank data is
     in it). A miss is infinite; of repeated runs, five, the median is taken: here, of the seeds.
     """
-    n, split = len(group), group[0].config.get("eval_split")
+    n, split = len(group), target.split
     score = RuleScore("AlgoPerf", "compile + train", "median", None, n, "")
     if split != "val":
         return score._replace(remark=f"its target is on validation; read on {split}")
-    found = [(record, _point(record, target)) for record in group]
+    found = [(record, point_at_target(record.eval_points, target)) for record in group]
     times = [p.train_s + r.phases_s.get("compile", 0.0) if p else math.inf for r, p in found]
     missed = times.count(math.inf)
     remark = f"{missed} of {n} missed" if missed else ""
@@ -162,7 +167,7 @@ def _algoperf(group: Sequence[RunRecord], target: float) -> RuleScore:
     return score._replace(time_s=time_s, remark=remark)
 
 
-def _dawnbench(group: Sequence[RunRecord], target: float) -> RuleScore:
+def _dawnbench(group: Sequence[RunRecord], target: Target) -> RuleScore:
     """DAWNBench.
 
     One run, from the start of the program: loading the data and building the model count;
@@ -170,9 +175,9 @@ def _dawnbench(group: Sequence[RunRecord], target: float) -> RuleScore:
     the sum of its checkpoints, not when each was saved: of a run with any, the phases up to
     training and the train clock are added up, and what is in no phase is left out.
     """
-    first = min(group, key=lambda record: record.seed)
-    point = _point(first, target)
-    told = [f"seed {first.seed}"]
+    first = min(group, key=by_seed)
+    point = point_at_target(first.eval_points, target)
+    told = [seed_text(first)]
     time_s = None
     if point is None:
         told[0] += " missed"
@@ -185,12 +190,12 @@ def _dawnbench(group: Sequence[RunRecord], target: float) -> RuleScore:
             time_s = point.wall_s - point.eval_s
         if not first.phases_s.get("import"):
             told.append("without the start of the program")
-        if first.config.get("eval_split") != "test":
-            told.append("read on val, theirs on test")
+        if target.split != "test":
+            told.append(f"read on {target.split}, theirs on test")
     return RuleScore("DAWNBench", "start + train", "the first run", time_s, 1, ", ".join(told))
 
 
-def _airbench(group: Sequence[RunRecord], target: float) -> RuleScore:
+def _airbench(group: Sequence[RunRecord], target: Target) -> RuleScore:
     """KellerJordan's airbench.
 
     The steps are fixed beforehand, and the mean accuracy on the test set at their end has to be at
@@ -203,14 +208,14 @@ def _airbench(group: Sequence[RunRecord], target: float) -> RuleScore:
     if void:
         return score
     ends = [_last(record, "test") for record in group]
-    accuracies = [point.accuracy for point in ends if point]
-    if len(accuracies) < n:
+    values = _values(ends, target)
+    if len(values) < n:
         return score._replace(remark="void: a run has no last evaluation on the test set")
-    remark = f"mean {100 * fmean(accuracies):.2f} % of {n}, theirs of {_AIRBENCH_RUNS}"
+    remark = f"{_mean_text(values, target)} of {n}, theirs of {_AIRBENCH_RUNS}"
     costs = [
         _eval_cost_s(record, point) for record, point in zip(group, ends, strict=True) if point
     ]
-    if fmean(accuracies) < target:
+    if _sign(target) * (fmean(values) - target.value) < 0:
         return score._replace(remark=f"missed: {remark}")
     if None in costs:
         return score._replace(remark=_NO_CLOCKS)
@@ -218,7 +223,7 @@ def _airbench(group: Sequence[RunRecord], target: float) -> RuleScore:
     return score._replace(time_s=time_s, remark=remark)
 
 
-def _modded_nanogpt(group: Sequence[RunRecord], target: float) -> RuleScore:
+def _modded_nanogpt(group: Sequence[RunRecord], target: Target) -> RuleScore:
     """KellerJordan's modded-nanogpt.
 
     The steps are fixed beforehand, and enough runs have to show that the mean on the validation set
@@ -229,21 +234,22 @@ def _modded_nanogpt(group: Sequence[RunRecord], target: float) -> RuleScore:
     score = RuleScore("modded-nanogpt", "train, all steps", "mean", None, n, void)
     if void:
         return score
-    split = str(group[0].config.get("eval_split"))
-    ends = [_last(record, split) for record in group]
-    if n < 2 or None in ends:
+    split = target.split
+    values = _values([_last(record, split) for record in group], target)
+    if n < 2 or len(values) < n:
         return score._replace(
             remark="needs 2 runs" if n < 2 else "void: a run has no last evaluation"
         )
-    test = beats_target([point.accuracy for point in ends if point], target)
-    remark = f"mean {100 * test.mean:.2f} %, p = {test.p_value:.2g}"
+    sign = _sign(target)
+    test = beats_target([sign * value for value in values], sign * target.value)
+    remark = f"{_mean_text(values, target)}, p = {test.p_value:.2g}"
     remark += "" if split == "val" else f", read on {split}, theirs on validation"
     if test.p_value >= _SIGNIFICANCE:
         return score._replace(remark=f"not shown: {remark}")
     return score._replace(time_s=fmean(map(end_s, group)), remark=remark)
 
 
-RULES: tuple[Callable[[Sequence[RunRecord], float], RuleScore], ...] = (
+RULES: tuple[Callable[[Sequence[RunRecord], Target], RuleScore], ...] = (
     _mnistbench,
     _mlperf,
     _algoperf,
@@ -254,8 +260,20 @@ RULES: tuple[Callable[[Sequence[RunRecord], float], RuleScore], ...] = (
 """The rules, in the order in which a table shows them."""
 
 
-def _point(record: RunRecord, target: float) -> EvalPoint | None:
-    return point_at_target(record.eval_points, target, split=str(record.config.get("eval_split")))
+def _sign(target: Target) -> int:
+    return 1 if target.higher_is_better else -1
+
+
+def _values(points: Iterable[EvalPoint | None], target: Target) -> list[float]:
+    """What is known of the target's metric at `points`."""
+    found = (point.value_of(target.metric) for point in points if point)
+    return [value for value in found if value is not None]
+
+
+def _mean_text(values: Sequence[float], target: Target) -> str:
+    if target.metric == "accuracy":
+        return f"mean {100 * fmean(values):.2f} %"
+    return f"mean {target.metric} {fmean(values):.4g}"
 
 
 def _not_fixed(group: Sequence[RunRecord]) -> str:
@@ -263,7 +281,7 @@ def _not_fixed(group: Sequence[RunRecord]) -> str:
     unfinished = sum(record.status != "completed" for record in group)
     if unfinished:
         return f"void: {unfinished} of {len(group)} did not complete"
-    stopped = any(record.config.get("stop_at_target") for record in group)
+    stopped = any(not r.is_foreign and r.config.get("stop_at_target") for r in group)
     uneven = len({record.num_steps for record in group}) > 1
     return "void: the steps were not fixed" if stopped or uneven else ""
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, TypeVar
 
-from mnistbench.analysis.metrics import Level, Metric
+from mnistbench.analysis.metrics import Asked, Level, Metric
+from mnistbench.analysis.repeats import one_per_seed
 from mnistbench.schema.record import RunRecord
 from mnistbench.stats.rank_tests import Shift, rank_test, seeds_needed, shift, shift_estimate
 from mnistbench.stats.readings import Reading
@@ -34,8 +35,6 @@ MOST_TESTED = 500
 So many tell 5 %, or 0.2 points, many times over.
 """
 
-_WORTH_SEEING_RATIO = 0.05
-_WORTH_SEEING_ACCURACY = 0.002
 _MOST_LOG_RATIO = 700.0
 """Just below what a float can hold."""
 _NOTHING = 1e-100
@@ -105,7 +104,7 @@ class Sample:
         sides = zip(self.names, (self.a, self.b), strict=True)
         missing = [side for side, values in sides if not values]
         if missing:
-            what = "no target accuracy" if self.metric.to_target else "not measured"
+            what = "no target" if self.metric.to_target else "not measured"
             return f"{what} in {' and '.join(missing)}"
         values = [reading.value for reading in (*self.a, *self.b)]
         if self.metric.ratio and not self.censored:
@@ -142,7 +141,7 @@ class Sample:
         return rank_test(self._scaled(self.a), self._scaled(self.b), paired=self.paired)
 
     def change(self, *, confidence: float = 0.95) -> Shift | None:
-        """From A to B as a fraction of A, or as a difference for accuracies, with its interval.
+        """From A to B as a fraction of A, or as a difference, with its interval.
 
         Of times to a target it is the ratio of medians, with all that the evaluations leave open in
         the interval, whose upper end is ``None`` where A may have been there at once; without one
@@ -190,16 +189,16 @@ class Sample:
     def runs_needed(self, alpha: float, *, change: float | None = None) -> int | None:
         """Runs each side needs to find `change` in nine of ten comparisons tested at `alpha`.
 
-        `change` is by default what is worth seeing: 5 %, or 0.2 points of accuracy. ``None`` where
+        `change` is by default what is worth seeing of the metric. ``None`` where
         the spread is not known: fewer than two values a side, or censored times; and where no
         number of runs would do, as the evaluations are further apart than that.
         """
         if self.censored or self.n < 2:
             return None
-        if self.metric.ratio:
-            size = math.log1p(abs(change or _WORTH_SEEING_RATIO))
-        else:
-            size = abs(change or _WORTH_SEEING_ACCURACY)
+        size = abs(change or self.metric.worth_seeing)
+        if not size:
+            return None
+        size = math.log1p(size) if self.metric.ratio else size
         if any((x.above or 0.0) * math.exp(size) < (x.at_most or 0.0) for x in self.levels):
             return None
         a, b = self._scaled(self.a), self._scaled(self.b)
@@ -257,20 +256,20 @@ def evenly_spaced(values: Sequence[T], most: int = MOST_TESTED) -> tuple[T, ...]
     return tuple(values) if n <= most else tuple(values[i * n // most] for i in range(most))
 
 
-def sample_of(match: Match, metric: Metric, target_accuracy: float | None) -> Sample:
+def sample_of(match: Match, metric: Metric, asked: Asked = None) -> Sample:
     """What the runs of `match` measured of `metric`; a pair that lacks one value is left out.
 
     Of each side no more than `MOST_TESTED` values, evenly spaced.
     """
     pairs = match.pairs
-    fewest = min((len({run.seed for run in side}) for side in zip(*pairs, strict=True)), default=0)
+    fewest = min((len(one_per_seed(side)) for side in zip(*pairs, strict=True)), default=0)
     if metric.independent == "seed" and fewest < len(pairs):
         pairs = ()  # a seed that either side ran again is no further pair
     if not pairs:
-        sides = (metric.samples(runs, target_accuracy) for runs in (match.a, match.b))
+        sides = (metric.samples(runs, asked) for runs in (match.a, match.b))
         a, b = map(evenly_spaced, sides)
         return Sample(metric=metric, a=a, b=b, paired=False, names=match.names)
-    read = [[metric.samples([run], target_accuracy) for run in pair] for pair in pairs]
+    read = [[metric.samples([run], asked) for run in pair] for pair in pairs]
     whole = evenly_spaced([(a[0], b[0]) for a, b in read if a and b])
     a, b = (tuple(pair[side] for pair in whole) for side in (0, 1))
     return Sample(metric=metric, a=a, b=b, paired=True, names=match.names)

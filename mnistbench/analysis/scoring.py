@@ -4,45 +4,54 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeAlias
 
-from mnistbench.schema.record import EvalPoint, RunRecord
+from mnistbench.schema.record import EvalPoint, RunRecord, Target
 from mnistbench.stats.readings import Reading
 
-__all__ = ["end_s", "fell_again", "point_at_target", "reading_to_target"]
+__all__ = ["Asked", "end_s", "fell_again", "reading_to_target", "target_of", "told_target"]
+
+Asked: TypeAlias = Target | float | None
+"""What runs are scored at: a target, an accuracy on their eval split, or what each was told."""
 
 
-def point_at_target(
-    eval_points: Sequence[EvalPoint], target_accuracy: float, *, split: str
-) -> EvalPoint | None:
-    """The first evaluation on `split` at or over `target_accuracy`, or ``None``.
+def target_of(record: RunRecord, asked: Asked = None) -> Target | None:
+    """What is `asked` of `record`: by default its own target, if it has one."""
+    if isinstance(asked, Target):
+        return asked
+    if asked is None and record.target is not None:
+        return record.target
+    accuracy = record.result.target_accuracy if asked is None else asked
+    if accuracy is None and not record.is_foreign:
+        accuracy = record.config.get("target_accuracy")
+    if accuracy is None:
+        return None
+    return Target(metric="accuracy", value=accuracy, split=record.eval_split or "val")
 
-    ``None`` means right-censored at the run's end: slower than the run was long, not missing.
-    """
-    at_target = (p for p in eval_points if p.split == split and _is_at(p, target_accuracy))
-    return next(at_target, None)
+
+def told_target(group: Sequence[RunRecord]) -> Target | None:
+    """The target that the runs of `group` were told, by the first that says one."""
+    return next(filter(None, map(target_of, group)), None)
 
 
 def end_s(record: RunRecord) -> float:
     """The train clock at the end of `record`'s run, whatever ended it."""
-    evaluated = [point.train_s for point in record.eval_points]
-    return max([record.phases_s.get("train", 0.0), *evaluated])
+    return max([record.train_s, *(point.train_s for point in record.eval_points)])
 
 
-def reading_to_target(record: RunRecord, target: float, *, steps: bool = False) -> Reading:
-    """Train-clock seconds, or optimizer `steps`, of one run to `target` on its eval split.
+def reading_to_target(record: RunRecord, target: Target, *, steps: bool = False) -> Reading:
+    """Train-clock seconds, or optimizer `steps`, of one run to `target`.
 
-    The run got there after its last evaluation below the target, and at the latest at the first at
-    it that the next one confirms: a single evaluation is noisy, and of many one is lucky. A run
-    that did not get there is right-censored at its end; one that diverged never would have. Where
-    no evaluation is kept, the record's own time to its target stands for all up to that.
+    The run got there after its last evaluation that missed it, and at the latest at the first at it
+    that the next one confirms: a single evaluation is noisy, and of many one is lucky. A run that
+    did not get there is right-censored at its end; one that diverged never would have. Where no
+    evaluation is kept, the record's own time to its target stands for all up to that.
     """
-    split = str(record.config.get("eval_split"))
-    points = [point for point in record.eval_points if point.split == split]
-    if not points and target <= (record.result.target_accuracy or 0.0):
-        own = record.result.steps_to_accuracy if steps else record.result.time_to_accuracy_s
-        if own is not None:
-            return Reading(0.0, float(own))
-    there = [_is_at(point, target) for point in points]
+    points = _points(record, target)
+    own = None if points else _own(record, target, steps=steps)
+    if own is not None:
+        return Reading(0.0, float(own))
+    there = [target.is_reached_by(point) for point in points]
     clock = [float(point.step) if steps else point.train_s for point in points]
     if True in there:
         first = there.index(True)
@@ -53,13 +62,32 @@ def reading_to_target(record: RunRecord, target: float, *, steps: bool = False) 
     return Reading(math.inf if record.status == "diverged" else end, math.inf)
 
 
-def fell_again(record: RunRecord, target: float) -> bool:
-    """Whether the evaluation after the first at `target` was below it."""
-    split = str(record.config.get("eval_split"))
-    there = [_is_at(p, target) for p in record.eval_points if p.split == split]
+def fell_again(record: RunRecord, asked: Asked = None) -> bool:
+    """Whether the evaluation after the first at its target missed it."""
+    target = target_of(record, asked)
+    there = [target.is_reached_by(p) for p in _points(record, target)] if target else []
     return True in there and not all(there[there.index(True) :][:2])
 
 
-def _is_at(point: EvalPoint, target: float) -> bool:
-    diverged = point.loss is None  # what is counted from such logits is no accuracy
-    return point.accuracy >= target and not diverged
+def _points(record: RunRecord, target: Target) -> list[EvalPoint]:
+    """The evaluations of what `target` is of; of other metrics there may be more."""
+    return [
+        p
+        for p in record.eval_points
+        if p.split == target.split
+        and (p.diverged or target.metric in p.metrics or p.value_of(target.metric) is not None)
+    ]
+
+
+def _own(record: RunRecord, target: Target, *, steps: bool) -> float | None:
+    """The time, or `steps`, that `record` itself says, if it was told no less than `target`."""
+    told = target_of(record)
+    if told is None or (told.metric, told.split) != (target.metric, target.split):
+        return None
+    ahead = told.value - target.value
+    if (ahead if target.higher_is_better else -ahead) < 0:
+        return None
+    result = record.result
+    if steps:
+        return told.steps if result.steps_to_accuracy is None else result.steps_to_accuracy
+    return told.time_s if result.time_to_accuracy_s is None else result.time_to_accuracy_s

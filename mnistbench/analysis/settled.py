@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mnistbench.analysis.comparability import not_alike
-from mnistbench.analysis.metrics import METRICS, MetricName
+from mnistbench.analysis.free_metrics import metric_named
+from mnistbench.analysis.metrics import Asked
 from mnistbench.analysis.samples import Match, Sample, sample_of
 from mnistbench.stats.sequential_test import ALPHA, is_due, look_factor
 
@@ -15,22 +16,23 @@ __all__ = ["settled"]
 def settled(
     matches: Sequence[Match],
     *,
-    metric: MetricName = "samples_per_s",
+    metric: str = "samples_per_s",
     min_effect: float | None = None,
-    target_accuracy: float | None = None,
+    target_accuracy: Asked = None,
     force: bool = False,
 ) -> str | None:
     """Why no more runs are needed, if it is time to look and `metric` is settled in all `matches`.
 
     That is when A and B differ, or when the whole interval of the change lies within `min_effect`,
-    a fraction of A (by default 0.02) or, for accuracies, a difference (0.002); or, at any time, if
+    a fraction of A (by default 0.02) or a difference (of accuracies 0.002); or, at any time, if
     there is nothing to test or, without `force`, they cannot be compared. Matches, which have one
     baseline, share the error of the test (Bonferroni).
     """
     reasons = []
+    its = metric_named(metric, [run for match in matches for run in (*match.a, *match.b)])
     for match in matches:
-        sample = sample_of(match, METRICS[metric], target_accuracy)
-        problem = not_alike(match, sample.metric, target_accuracy=target_accuracy)
+        sample = sample_of(match, its, target_accuracy)
+        problem = not_alike(match, its, asked=target_accuracy)
         reason = f"not comparable: {problem}" if problem and not force else None
         reason = reason or _settled(sample, min_effect, comparisons=len(matches))
         if reason is None:
@@ -53,9 +55,9 @@ def _settled(sample: Sample, min_effect: float | None, *, comparisons: int) -> s
     change = sample.change(confidence=1 - ALPHA / factor)
     if change is None or change.low is None or change.high is None:
         return None
-    effect = min_effect or (0.02 if metric.ratio else 0.002)
+    effect = min_effect or (0.02 if metric.ratio else metric.worth_seeing)
     if -effect < change.low and change.high < effect:
-        size = f"{100 * effect:g} {'%' if metric.ratio else 'points'}"
+        size = metric.change_text(effect)
         what = f"no difference in {metric.label} larger than {size} between {a} and {b}"
         return f"{settled_after}: {what}"
     return None

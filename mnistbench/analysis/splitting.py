@@ -17,10 +17,15 @@ from mnistbench.schema.training_fields import SAME_RUN
 
 __all__ = ["field_of", "split"]
 
-_FIELDS = {"precision": "mixed_precision", "device": "device_name", "commit": "git_commit"}
+_FIELDS = {
+    "precision": "mixed_precision",
+    "device": "device_name",
+    "commit": "git_commit",
+    "name": "workload",
+}
 """Short names of what a record says."""
 
-_NAME_THEMSELVES = {"recipe", "model", "loss", "optimizer", "dataset", "device_name"}
+_NAME_THEMSELVES = {"recipe", "model", "loss", "optimizer", "dataset", "device_name", "workload"}
 """Of these a value alone says what it is; of others the key does: ``lr 0.1``."""
 
 _MOST_NAMED = 12
@@ -28,9 +33,10 @@ _MOST_NAMED = 12
 _text = partial(setting_text, none="none")
 
 
-def field_of(key: str) -> str:
-    """The name that a record has for `key`."""
-    return _FIELDS.get(key, key)
+def field_of(key: str, records: Sequence[RunRecord] = ()) -> str:
+    """The name that `records` have for `key`."""
+    own = any(key in settings_of(record) for record in records)
+    return key if own else _FIELDS.get(key, key)
 
 
 def split(
@@ -45,7 +51,7 @@ def split(
         InputError: no record knows `key`, all have one value, or it tells no two configurations
             apart, as a seed; `baseline` is none of the values.
     """
-    field = field_of(key)
+    field = field_of(key, records)
     told = [_told(record) for record in records]
     sides: dict[str, list[RunRecord]] = defaultdict(list)
     values = {}
@@ -53,8 +59,11 @@ def split(
         text = _text(its.get(field))
         sides[text].append(record)
         values[text] = its.get(field)
-    if field in SAME_RUN or len(sides) < 2:
-        raise InputError(f"by: {_problem(key, told)}; {_varying(records, told)}")
+    alike = field in SAME_RUN and not all(record.is_foreign for record in records)
+    if alike or len(sides) < 2:
+        raise InputError(
+            f"by: {_problem(key, field, told, alike=alike)}; {_varying(records, told)}"
+        )
 
     def place(text: str) -> tuple[bool, float, str, str]:
         value = values[text]
@@ -83,10 +92,10 @@ def _told(record: RunRecord) -> dict[str, Any]:
     return {k: v for layer in layers for k, v in layer.items() if v is not None and k != "versions"}
 
 
-def _problem(key: str, told: Sequence[Mapping[str, Any]]) -> str:
+def _problem(key: str, field: str, told: Sequence[Mapping[str, Any]], *, alike: bool) -> str:
     """Why records are not split by `key`."""
-    field, known = field_of(key), {*_FIELDS, *(name for its in told for name in its)}
-    if field in SAME_RUN:
+    known = {*_FIELDS, *(name for its in told for name in its)}
+    if alike or field == "seed":
         return f"runs of one configuration may differ in {key}"
     if field not in known:
         near = did_you_mean(key, known).removeprefix("; ")

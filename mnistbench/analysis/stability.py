@@ -88,7 +88,7 @@ def stood_still(record: RunRecord) -> bool:
 
     A run that does not say how long is not called that.
     """
-    busy_s = sum(record.phases_s.get(phase, 0.0) for phase in ("train", "eval"))
+    busy_s = record.train_s + record.phases_s.get("eval", 0.0)
     return (record.stood_still_s or 0.0) > max(_LEAST_STILL_S, _STILL * busy_s)
 
 
@@ -118,7 +118,8 @@ def is_profiled(record: RunRecord) -> bool:
 
     Its times hold what that cost, and it is in no comparison.
     """
-    return record.profile is not None or bool(record.config.get("profile"))
+    asked = not record.is_foreign and record.config.get("profile")
+    return record.profile is not None or bool(asked)
 
 
 def without_profiled(
@@ -135,9 +136,10 @@ def without_profiled(
     if records and not kept:
         which = "the run" if len(records) == 1 else f"all {len(records)} runs"
         verb = "was" if len(records) == 1 else "were"
+        without = "profile=" if any(run.is_foreign for run in records) else "--profile"
         raise InputError(
             f"{command}: {which}{of} {verb} profiled, which costs time, and such runs are in no "
-            "comparison; run without --profile"
+            f"comparison; run without {without}"
         )
     number = len(records) - len(kept)
     line = f"{number} of {len(records)} runs{of} were profiled and are left out: that costs time"
@@ -223,7 +225,7 @@ def _times_median(run: RunRecord) -> float:
 
     It is 1 also where a mark, or that others took its cores, says why.
     """
-    train_s = run.phases_s.get("train", 0.0)
+    train_s = run.train_s - (run.throughput.first_step_s or 0.0)
     by_median_s = run.num_steps * (run.throughput.step_s_p50 or 0.0)
     if not by_median_s or train_s < max(_UNEVEN * by_median_s, by_median_s + _LEAST_STILL_S):
         return 1.0

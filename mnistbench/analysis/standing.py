@@ -8,7 +8,8 @@ from statistics import mode
 from typing import NamedTuple
 
 from mnistbench.analysis.comparison import compare_matches
-from mnistbench.analysis.metrics import METRICS, MetricName
+from mnistbench.analysis.free_metrics import metric_named
+from mnistbench.analysis.metrics import Asked, Metric
 from mnistbench.analysis.pairing import as_one
 from mnistbench.analysis.repeats import num_lost
 from mnistbench.schema.record import RunRecord
@@ -31,16 +32,14 @@ class Standing(NamedTuple):
     reason: str = ""
 
 
-def order(
-    groups: Sequence[Sequence[RunRecord]], name: MetricName, target: float | None = None
-) -> list[int]:
+def order(groups: Sequence[Sequence[RunRecord]], name: str, target: Asked = None) -> list[int]:
     """Places of `groups` that measured the metric, the best estimate first.
 
     Those that lost a run (diverged or failed) come after the others, as in a choice: what is left
     are survivors. Those of which less than half reached a target come last; there are none if no
     other did.
     """
-    metric = METRICS[name]
+    metric = _named(name, groups)
     levels = [metric.of(group, target) for group in groups]
     places = [place for place, level in enumerate(levels) if level.n]
     if all(levels[place].value is None for place in places):
@@ -56,7 +55,7 @@ def order(
 
 
 def standing(
-    groups: Sequence[Sequence[RunRecord]], name: MetricName, target: float | None = None
+    groups: Sequence[Sequence[RunRecord]], name: str, target: Asked = None
 ) -> Standing | None:
     """The best of `groups`, and those that a comparison with it does not find to be worse.
 
@@ -71,8 +70,13 @@ def standing(
         return Standing(best, (), 0)
     matches = [as_one(groups[best], groups[other]) for other in others]
     rows = compare_matches(matches, metrics=(name,), target_accuracy=target).rows
-    worse = METRICS[name].word(-1 if METRICS[name].higher_is_better else 1)
+    metric = _named(name, groups)
+    worse = metric.word(-1 if metric.higher_is_better else 1)
     near = (place for place, row in zip(others, rows, strict=True) if row.verdict != worse)
     reasons = [row.reason or "" for row in rows if row.verdict == "no verdict"]
     reason = mode(reasons) if len(reasons) == len(rows) else ""
     return Standing(best, tuple(near), len(others), reason)
+
+
+def _named(name: str, groups: Sequence[Sequence[RunRecord]]) -> Metric:
+    return metric_named(name, [run for group in groups for run in group])

@@ -12,8 +12,11 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from tempfile import TemporaryFile
 from time import monotonic
+
+import psutil
 
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.signals import Handler, kept_reactions, raise_stop
@@ -22,6 +25,11 @@ __all__ = ["Child", "end_all", "held_stops", "raised_stops", "run_child", "wait_
 
 _GRACE_S = 10.0
 """What children have to put themselves on record after SIGTERM, before SIGKILL."""
+
+_STARTED_BY = "MNISTBENCH_STARTED_BY"
+"""The variable by which all that a child starts is known: a mark of each child above it."""
+
+_MOST_PASSES = 3
 
 
 class Child:
@@ -32,6 +40,7 @@ class Child:
 
     Attributes:
         said: what it said on stderr, once it was ended.
+        mark: what its variables, and those of all that it starts, hold beside marks from above.
     """
 
     def __init__(
@@ -47,11 +56,14 @@ class Child:
             InputError: the program cannot be started.
         """
         self.said = ""
+        self.mark = token_hex(8)
+        variables = dict(os.environ if environment is None else environment)
+        variables[_STARTED_BY] = f"{variables.get(_STARTED_BY, '')} {self.mark}".strip()
         self._log = TemporaryFile()  # noqa: SIM115 - closed by `kill`
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
                 command,
-                env=environment,
+                env=variables,
                 cwd=work_dir,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -137,6 +149,23 @@ def end_all(children: Sequence[Child]) -> None:
     for child in children:
         child.wait(max(0.0, patience - monotonic()))
         child.kill()
+    marks = {child.mark for child in children}
+    for _ in range(_MOST_PASSES):  # one may start another before it is reached
+        left = [
+            process for process in psutil.process_iter() if not marks.isdisjoint(_above(process))
+        ]
+        for process in left:
+            with suppress(psutil.Error):
+                process.kill()
+        if not left:
+            break
+
+
+def _above(process: psutil.Process) -> list[str]:
+    """The marks of the children that `process` was started by, as far as it can be seen."""
+    with suppress(psutil.Error, OSError):
+        return process.environ().get(_STARTED_BY, "").split()
+    return []
 
 
 @contextmanager

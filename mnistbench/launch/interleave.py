@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
 from time import monotonic
+from typing import Protocol
 
-from mnistbench.launch.runs import RunFailedError, check_arguments, run_once
+from mnistbench.launch.runs import RunFailedError
 from mnistbench.recorder.core_use import load_now
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
@@ -21,21 +20,21 @@ from mnistbench.schema.streams import progress, say
 __all__ = ["Side", "check_turns", "run_interleaved"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Side:
+class Side(Protocol):
     """One of the things compared.
 
-    Attributes:
-        name: what messages call it.
-        arguments: flags of ``train``; seed and output folder are set by `run_interleaved`.
-        python: interpreter that runs it.
-        package_root: folder whose ``mnistbench`` it runs; none is that of this process.
+    Both methods raise `InputError` for what has to be mended, and `RunFailedError`.
     """
 
-    name: str
-    arguments: tuple[str, ...]
-    python: str = sys.executable
-    package_root: Path | None = None
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+
+    def check(self, seed: int) -> None:
+        """Find within seconds, without a run, what would stop `run`."""
+
+    def run(self, seed: int, folder: Path) -> RunRecord:
+        """Run it once; its record comes into `folder`, which its earlier runs share."""
 
 
 def run_interleaved(
@@ -67,7 +66,7 @@ def run_interleaved(
         KeyboardInterrupt: a signal came. In all these cases what was run stays in `output_dir`.
     """
     check_turns(output_dir, max_minutes)
-    _check_sides(sides, first_seed=first_seed)
+    _check_sides(sides, first_seed)
     if line := load_now():
         say(line)
     started = monotonic()
@@ -92,18 +91,14 @@ def run_interleaved(
             return found
 
 
-def _check_sides(sides: Sequence[Side], *, first_seed: int) -> None:
-    """Check their number and the flags of each, before any is run."""
+def _check_sides(sides: Sequence[Side], first_seed: int) -> None:
+    """Check their number and what each is told, before any is run."""
     if len(sides) > len(ascii_uppercase):
         raise InputError(f"interleave: at most {len(ascii_uppercase)} sides, not {len(sides)}")
-    progress("checking the flags of all sides")
+    progress("checking what all sides are told")
     for side in sides:
         with _naming(side):
-            check_arguments(
-                _arguments(side, seed=first_seed),
-                python=side.python,
-                package_root=side.package_root,
-            )
+            side.check(first_seed)
 
 
 def check_turns(output_dir: Path, max_minutes: float) -> None:
@@ -121,15 +116,10 @@ def check_turns(output_dir: Path, max_minutes: float) -> None:
 
 def _run(side: Side, *, seed: int, folder: Path) -> RunRecord:
     with _naming(side):
-        record = run_once(
-            _arguments(side, seed=seed),
-            output_dir=folder,
-            python=side.python,
-            package_root=side.package_root,
-        )
+        record = side.run(seed, folder)
         if record.status != "completed":
             why = f" ({record.error})" if record.error else ""
-            path = folder / record.run_id / "record.json"
+            path = next(folder.rglob(f"{record.run_id}/record.json"), folder)
             ended = "was " * (record.status == "interrupted") + record.status
             raise RunFailedError(f"the run with seed {seed} {ended}{why}: {path}")
     return record
@@ -138,10 +128,6 @@ def _run(side: Side, *, seed: int, folder: Path) -> RunRecord:
 def _has_changed(records: Sequence[RunRecord]) -> bool:
     """Whether the last run had other code of the user's own than the first."""
     return sources_text(records[-1].code) != sources_text(records[0].code)
-
-
-def _arguments(side: Side, *, seed: int) -> list[str]:
-    return [*side.arguments, "--seed", str(seed), "--num-seeds", "1"]  # the last of a flag wins
 
 
 def _out_of_time(elapsed_s: float, num_rounds: int, max_minutes: float, *, what: str) -> str | None:

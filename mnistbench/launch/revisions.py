@@ -3,9 +3,6 @@
 Both are kept in the user's cache folder and used again: ``mnistbench/revisions/<commit>``, and
 ``mnistbench/environments/<hash>``, a virtual environment, made only for a revision whose
 dependencies are not those of the repository as it stands. The last `_MOST_KEPT` of each stay.
-
-A checkout is a repository of its own, which reads the objects of the user's where they lie: in the
-user's, nothing is registered or written.
 """
 
 from __future__ import annotations
@@ -15,7 +12,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 import sysconfig
 import tomllib
@@ -25,16 +21,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mnistbench.launch.children import run_child
-from mnistbench.launch.interleave import Side
-from mnistbench.launch.runs import RunFailedError
+from mnistbench.launch.git import check_out, commit_of, git, is_checkout
+from mnistbench.launch.runs import RunFailedError, TrainSide
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import cache_folder, lock_file, own_alone
 from mnistbench.schema.streams import say
 
 __all__ = ["side_at"]
-
-_GIT_OVERRIDES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
-"""What git sets for its hooks; with these it would not look at the folder it is pointed to."""
 
 _MOST_KEPT = {"revisions": 8, "environments": 3}
 """Folders of each kind that stay in the cache, the last used: a checkout has some 10 MB."""
@@ -43,7 +36,7 @@ _in_use: list[int] = []
 """Descriptors of the markers of what this process runs, locked until it ends."""
 
 
-def side_at(revision: str, *, name: str, arguments: tuple[str, ...], repository: Path) -> Side:
+def side_at(revision: str, *, name: str, arguments: tuple[str, ...], repository: Path) -> TrainSide:
     """The side that runs `arguments` with the package as it was at `revision`.
 
     Args:
@@ -59,50 +52,18 @@ def side_at(revision: str, *, name: str, arguments: tuple[str, ...], repository:
             checkout that was changed by hand.
         RunFailedError: the revision's dependencies cannot be installed.
     """
-    top = Path(_git(repository, "rev-parse", "--show-toplevel"))
+    top = Path(git(repository, "rev-parse", "--show-toplevel"))
     if revision == ".":
         _require_package(top, revision)
-        return Side(name=name, arguments=arguments, package_root=top)
-    commit = _resolve(revision, top)
+        return TrainSide(name=name, arguments=arguments, package_root=top)
+    commit = commit_of(revision, top)
     tree = _checkout(commit, top)
     _require_package(tree, revision)
     needs = _requirements(tree)
     python = sys.executable
     if needs != _requirements(top):
         python = str(_environment(needs, tree) / "bin" / "python")
-    return Side(name=name, arguments=arguments, python=python, package_root=tree)
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    """What ``git`` run in `folder` prints; its complaint as an `InputError`."""
-    environment = {k: v for k, v in os.environ.items() if k not in _GIT_OVERRIDES}
-    try:
-        done = subprocess.run(  # noqa: S603 - our own arguments
-            ["git", "-C", str(folder), *arguments],  # noqa: S607 - the user's git
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise InputError("revisions: git is not installed; compare records instead") from None
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        says = next((line for line in lines if line.startswith("fatal: ")), lines[-1])
-        raise InputError(f"{folder}: {says.removeprefix('fatal: ')}")
-    return done.stdout.strip()
-
-
-def _resolve(revision: str, top: Path) -> str:
-    """The full hash of the commit that `revision` names."""
-    unknown = f"{revision!r}: names no commit in {top}; see git log, or git fetch"
-    if not revision or revision.startswith("-"):
-        raise InputError(unknown)
-    try:
-        return _git(top, "rev-parse", "--quiet", "--verify", f"{revision}^{{commit}}")
-    except InputError:
-        raise InputError(unknown) from None
+    return TrainSide(name=name, arguments=arguments, python=python, package_root=tree)
 
 
 def _require_package(root: Path, revision: str) -> None:
@@ -113,32 +74,13 @@ def _require_package(root: Path, revision: str) -> None:
 def _checkout(commit: str, top: Path) -> Path:
     """The files of `top` at `commit`, checked out now or before."""
     tree = _cache_folder() / "revisions" / commit
-
-    def build() -> None:
-        say(f"checking out {commit[:10]} in {tree}")
-        _git(top, "archive", f"--output={os.devnull}", commit)  # has a partial clone fetch it all
-        objects = top / _git(top, "rev-parse", "--git-path", "objects")
-        _git(top, "init", "--quiet", "--template=", str(tree))
-        (tree / ".git/objects/info").mkdir(exist_ok=True)
-        (tree / ".git/objects/info/alternates").write_text(f"{objects}\n", encoding="utf-8")
-        no_hooks = ("-c", f"core.hooksPath={os.devnull}")
-        _git(tree, *no_hooks, "checkout", "--quiet", "--detach", commit)
-
-    _make_once(tree, usable=lambda: _is_checkout(tree), build=build)
+    _make_once(tree, usable=lambda: is_checkout(tree), build=lambda: check_out(commit, top, tree))
     unchanged = (".", ":(exclude,glob)**/__pycache__/**")
-    if _git(tree, "rev-parse", "HEAD") != commit or _git(
+    if git(tree, "rev-parse", "HEAD") != commit or git(
         tree, "status", "--porcelain", "--", *unchanged
     ):
         raise InputError(f"{tree}: was changed after its checkout; remove this folder to renew it")
     return tree
-
-
-def _is_checkout(tree: Path) -> bool:
-    """Whether `tree` is a repository with its commit; not so once the user's has gone."""
-    with suppress(InputError):
-        _git(tree, "cat-file", "-e", "HEAD^{tree}")
-        return (tree / ".git").is_dir()
-    return False
 
 
 class _Requirements(NamedTuple):
@@ -241,8 +183,8 @@ def _remove_old(kind: Path) -> None:
 def _remove(folder: Path) -> None:
     if _is_worktree(folder):
         with suppress(InputError):
-            repository = _git(folder, "rev-parse", "--path-format=absolute", "--git-common-dir")
-            _git(Path(repository), "worktree", "remove", "-f", "-f", str(folder))
+            repository = git(folder, "rev-parse", "--path-format=absolute", "--git-common-dir")
+            git(Path(repository), "worktree", "remove", "-f", "-f", str(folder))
     if os.path.lexists(folder):
         shutil.rmtree(folder)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from mnistbench.launch.children import run_child
+from mnistbench.launch.children import Child, run_child
 from mnistbench.launch.commands import child_environment
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
@@ -17,16 +19,25 @@ from mnistbench.schema.store import load_record
 __all__ = [
     "PACKAGE_ROOT",
     "RunFailedError",
+    "TrainSide",
     "check_arguments",
     "last_words",
     "require_code",
     "run_once",
+    "why_ended",
 ]
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 """Folder of the package that this process runs."""
 
 _COMPLAINT = "mnistbench: error: "
+_KILLED = re.compile(r"Root Cause.*traceback\s*:\s*Signal (\d+)", re.DOTALL)
+_OF_A_LAUNCHER = re.compile(
+    r"^(?:[EW]\d{4} .*/elastic/"
+    r'|Traceback .*\n(?:  .*\n)*?  File ".*(?:bin/accelerate|accelerate/commands/launch\.py)")',
+    re.MULTILINE,
+)
+"""Where what a launcher says itself begins, once a process of it has failed."""
 
 
 class RunFailedError(RuntimeError):
@@ -89,12 +100,55 @@ def check_arguments(
         raise RunFailedError(says or f"flags could not be checked (exit status {status})")
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainSide:
+    """A side in turn (`mnistbench.launch.interleave`) that is a run of ``train``.
+
+    Attributes:
+        name: what messages call it.
+        arguments: flags of ``train``; seed and output folder are set for each run.
+        python: interpreter that runs it.
+        package_root: folder whose ``mnistbench`` it runs; none is that of this process.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    python: str = sys.executable
+    package_root: Path | None = None
+
+    def check(self, seed: int) -> None:
+        """Check the flags as `check_arguments` does."""
+        check_arguments(self._arguments(seed), python=self.python, package_root=self.package_root)
+
+    def run(self, seed: int, folder: Path) -> RunRecord:
+        """Run it as `run_once` does."""
+        return run_once(
+            self._arguments(seed),
+            output_dir=folder,
+            python=self.python,
+            package_root=self.package_root,
+        )
+
+    def _arguments(self, seed: int) -> list[str]:
+        return [*self.arguments, "--seed", str(seed), "--num-seeds", "1"]  # the last of a flag wins
+
+
 def last_words(said: str) -> str | None:
     """Why a run ended, from what it `said` on stderr: its complaint, else its last line, if any."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     complaints = [line for line in lines if line.startswith(_COMPLAINT)]
     last = (complaints or lines or [""])[-1]
     return last.removeprefix(_COMPLAINT) or None
+
+
+def why_ended(child: Child, *, what: str = "run") -> str:
+    """Why `child`, a `what` or a launcher of one, ended as it did, in one line."""
+    if killed := _KILLED.search(child.said):
+        return f"a process of the {what} was ended by signal {killed[1]}"
+    if child.status is not None and child.status < 0:
+        return f"the {what} was ended by signal {-child.status}"
+    said = last_words(_OF_A_LAUNCHER.split(child.said)[0])
+    return said or f"the {what} left no record (exit status {child.status})"
 
 
 def _train(

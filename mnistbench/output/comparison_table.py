@@ -6,10 +6,15 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from mnistbench.analysis.comparison_text import change_text, label_text, needed_text, number_text
+from mnistbench.analysis.comparison_text import (
+    change_text,
+    label_text,
+    needed_text,
+    number_text,
+    verdict_text,
+)
 from mnistbench.analysis.gates import Outcome
-from mnistbench.analysis.metrics import METRICS
-from mnistbench.analysis.number_text import NOT_MEASURED
+from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.rows import Comparison, Row
 from mnistbench.analysis.samples import A_AND_B, Names
 from mnistbench.output.number_format import counted_text
@@ -106,7 +111,7 @@ def _sentence(row: Row, names: Names, counted: str) -> str:
     a, b = names
     verdict, what = f"{row.verdict} between {a} and {b}", f"{label_text(row)} "
     if row.verdict in {"higher", "lower"}:
-        verdict, what = f"{b} has a {row.verdict} {what}than {a}", ""
+        verdict, what = f"{b} has a {verdict_text(row)} {what}than {a}", ""
     elif row.verdict in _DIFFERENT:
         verdict = f"{b} is {row.verdict} than {a}"
     why = f" ({'; '.join(_reasons(row))})" if _reasons(row) else ""
@@ -131,7 +136,7 @@ def _table_rows(comparison: Comparison, remarks: Sequence[str]) -> list[dict[str
     found: list[dict[str, str]] = []
     above = None
     for row in comparison.rows:
-        metric = METRICS[row.metric]
+        metric = row.definition
         a, b = (counted_text(x, metric) if x.n else NOT_MEASURED for x in (row.a, row.b))
         which = {"compared": called[row.name]} if len(names) > 1 else {}
         which |= {"metric": label_text(row) + metric.unit}
@@ -157,7 +162,7 @@ def _against(row: Row, remarks: Sequence[str], *, title: str) -> dict[str, str]:
     return {
         f"{title} (95 % interval)": change_text(row, prefix=""),
         "p": "<0.001" if p == "0.000" else p,
-        "verdict": row.verdict + f" [{marks}]" * bool(marks),
+        "verdict": verdict_text(row) + f" [{marks}]" * bool(marks),
         "more needed": needed_text(row),
     }
 
@@ -165,14 +170,17 @@ def _against(row: Row, remarks: Sequence[str], *, title: str) -> dict[str, str]:
 def _method(comparison: Comparison) -> list[str]:
     """What the figures mean."""
     tested = sum(row.p is not None for row in comparison.rows)
-    how = {METRICS[row.metric].estimator for row in comparison.rows if row.a.n or row.b.n}
+    how = {row.definition.estimator for row in comparison.rows if row.a.n or row.b.n}
     said = [text for name, text in _ESTIMATORS.items() if name in how]
     text = ", ".join(said).format(counted=comparison.counted)
     text += " of the rest" * (len(said) > 1 and "median" in how)
     several = any(row.names != A_AND_B for row in comparison.rows)
     lines = [f"{'figures' if several else 'A and B'} are {text}"] if said else []
     if comparison.looked_at:
-        label = METRICS[comparison.looked_at].label
+        label = next(
+            (r.definition.label for r in comparison.rows if r.metric == comparison.looked_at),
+            comparison.looked_at,
+        )
         over = f"the rows of {label} and, apart, the others" if several else "the other metrics"
         lines.append(
             f"runs were added to settle {label}: for the repeated tests every p is "
@@ -207,12 +215,13 @@ def _row_values(row: Row, sides: Sequence[str]) -> dict[str, Any]:
         **_names(row.names, sides),
         "metric": row.metric,
         "target_accuracy": row.target_accuracy,
-        "estimator": METRICS[row.metric].estimator,
-        "spread": METRICS[row.metric].spread,
+        "target": row.target and goal(row.target),
+        "estimator": row.definition.estimator,
+        "spread": row.definition.spread,
         "a": row.a._asdict(),
         "b": row.b._asdict(),
         "paired": row.sample is not None and row.sample.in_pairs,
-        "relative": METRICS[row.metric].ratio,
+        "relative": row.definition.ratio,
         **dict(zip(("change", "low", "high"), change, strict=True)),
         "p": row.p,
         "p_adjusted": row.p_adjusted,

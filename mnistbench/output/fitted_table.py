@@ -30,7 +30,7 @@ Rows = Sequence[Mapping[str, str]]
 _EXPECTED = {"reference": NOT_MEASURED, "n": "1", "status": "completed"}
 """Columns that are left out where every row says the same, expected thing."""
 
-_NAMES = ("recipe", "model", "loss")
+_NAMES = ("recipe", "run", "workload", "model", "loss")
 _SETTINGS = ("dataset", "target", "device", "batch", "precision", "loop")
 _SAID_ONCE = (*_SETTINGS, "epochs", "reference", "n", "status")
 """Columns that stand above the table where all rows have the same."""
@@ -47,8 +47,8 @@ _LEAST_FIRST = (
     *("more needed", "git_diff_sha256", "git_dirty", "code_sha256", "data sha256", "launcher"),
     *("start s", "aggregate", "clock", "source", "one process", "step ms", "wait", "wall s"),
     *("MiB", "GFLOP", _HEADS, _LONG_NAMES, "slowest process", "communication", "compute"),
-    *("epochs", "loop", "expected s", "steps", "× steps", "test acc %", "precision", "batch"),
-    *("device", "dataset", "p", "n", _SPREADS, _LONG_TEXTS),
+    *("epochs", "data wait %", "loop", "expected s", "steps", "× steps", "test acc %"),
+    *("precision", "batch", "device", "dataset", "p", "n", _SPREADS, _LONG_TEXTS),
 )
 """What a narrow terminal does without, the first of it first."""
 
@@ -87,7 +87,7 @@ def split_shared(rows: Rows) -> tuple[dict[str, str], list[dict[str, str]]]:
     rows = unexpected(rows)
     first = rows[0]
     same = [k for k in first if all(row[k] == first[k] for row in rows)]
-    named = _NAMES if len(rows) > 1 else _NAMES[2:]
+    named = _NAMES if len(rows) > 1 else _NAMES[-1:]
     gone = {k for k in same if first[k] == NOT_MEASURED or k in {*named, *_SAID_ONCE}}
     told = {k: first[k] for k in same if k in gone and first[k] != NOT_MEASURED}
     return (told, [_but(row, gone) for row in rows]) if gone < first.keys() else ({}, rows)

@@ -8,15 +8,17 @@ from typing import Any
 from pydantic import BaseModel
 
 from mnistbench.analysis.differences import code_of
-from mnistbench.analysis.metrics import METRICS
+from mnistbench.analysis.metrics import METRICS, Asked
 from mnistbench.analysis.number_text import NOT_MEASURED, count, goal, ms
 from mnistbench.analysis.scaling.analysis import Check, ScalingReport
 from mnistbench.analysis.scaling.model import StepModel
 from mnistbench.analysis.scaling.speedup import Measured, why_no_more
 from mnistbench.analysis.scaling.topology import Topology
 from mnistbench.analysis.stability import mark_notes, time_mark
-from mnistbench.output.number_format import MEDIAN_NOTE, counted_text, level_text, ratio_text
+from mnistbench.output.export import target_columns
+from mnistbench.output.number_format import counted_text, level_text, ratio_text
 from mnistbench.output.screen import WIDE, Screen
+from mnistbench.output.table_notes import MEDIAN_NOTE
 from mnistbench.output.tables import TableFormat, data_text
 
 __all__ = ["render_scaling", "scaling_notes", "speedup_cells", "verdict_lines"]
@@ -35,7 +37,7 @@ def render_scaling(
     """
     if table_format == "json":
         values = [
-            {"configuration": report.name, "target_accuracy": report.target}
+            {"configuration": report.name, **target_columns(report.target)}
             | {"verdicts": verdict_lines(report), "notes": scaling_notes(report)}
             | {"model": report.model and vars(report.model) | {"link": _data(report.model.link)}}
             | _rows(report)
@@ -44,7 +46,7 @@ def render_scaling(
         return data_text(values, "json")
     if table_format == "csv":
         rows = [
-            {"table": table, "configuration": report.name, "target_accuracy": report.target} | row
+            {"table": table, "configuration": report.name, **target_columns(report.target)} | row
             for report in reports
             for table, rows in _rows(report).items()
             for row in rows
@@ -61,7 +63,7 @@ def verdict_lines(report: ScalingReport) -> list[str]:
         speed, gain, topology = max(gains, key=lambda found: found[0].value)
         said = f"at best {ratio_text(speed)} × the samples/s of one process"
         if gain.time:
-            said += f", {ratio_text(gain.time)} × as fast to {goal(report.target)}"
+            said += f", {ratio_text(gain.time)} × as fast to {_goal(report.target)}"
         said += f": {topology.shape} at batch {topology.global_batch_size}, {gain.scaling} scaling"
     return [f"{report.name}: {said}", _model_line(report)]
 
@@ -75,7 +77,7 @@ def speedup_cells(report: ScalingReport) -> list[dict[str, str]]:
             "one process": f"{gain.base.shape}, {gain.base.global_batch_size}",
             "× samples/s": _marked(ratio_text(gain.speed), row.topology, gain.base),
             "efficiency %": _count(gain.efficiency and 100 * gain.efficiency),
-            f"× to {goal(report.target)}": _marked(ratio_text(gain.time), row.topology, gain.base),
+            f"× to {_goal(report.target)}": _marked(ratio_text(gain.time), row.topology, gain.base),
             "× steps": ratio_text(gain.steps),
             "why no more": why_no_more(row.topology, gain),
         }
@@ -94,7 +96,7 @@ def scaling_notes(report: ScalingReport) -> list[str]:
     links = [run.link.bandwidth_bytes_per_s for run in timed if run.link]
     lines = [
         "samples/s: means over runs, repeats of a seed too, ± half the width of the 95 % interval",
-        f"s and steps to {goal(report.target)}: medians over seeds {MEDIAN_NOTE}",
+        f"s and steps to {_goal(report.target)}: medians over seeds {MEDIAN_NOTE}",
         "strong: against one process with the same global batch; weak: with the same batch on each",
         *(_model_notes(report.model) if report.model else []),
     ]
@@ -177,14 +179,14 @@ def _lead(topology: Topology) -> dict[str, str]:
     }
 
 
-def _measured_cells(row: Measured, target: float) -> dict[str, str]:
+def _measured_cells(row: Measured, target: Asked) -> dict[str, str]:
     reached = NOT_MEASURED
     if row.time_s.n:
         reached = counted_text(row.time_s, METRICS["time_to_accuracy_s"])
     parts = row.split.model_dump() if row.split and row.topology.num_processes > 1 else {}
     return _lead(row.topology) | {
         "samples/s": _marked(level_text(row.samples_per_s, METRICS["samples_per_s"]), row.topology),
-        f"s to {goal(target)}": _marked(reached, row.topology),
+        f"s to {_goal(target)}": _marked(reached, row.topology),
         "steps": level_text(row.steps, METRICS["steps_to_accuracy"]),
         "step ms": ms(row.step_s),
         **{name: ms(parts.get(f"{name}_s")) for name in ("compute", "communication", "wait")},
@@ -199,6 +201,10 @@ def _check_cells(check: Check) -> dict[str, str]:
         "predicted": _count(check.predicted),
         "error %": NOT_MEASURED if check.error is None else f"{round(100 * check.error):+d}",
     }
+
+
+def _goal(target: Asked) -> str:
+    return "target" if target is None else goal(target)
 
 
 def _marked(text: str, *topologies: Topology) -> str:

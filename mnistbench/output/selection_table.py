@@ -13,11 +13,12 @@ from mnistbench.analysis.grouping import identify
 from mnistbench.analysis.metrics import METRICS, Metric, target_of
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.stability import mark_notes, time_mark
-from mnistbench.output.export import identities, level_columns
+from mnistbench.output.export import identities, level_columns, target_columns
 from mnistbench.output.fitted_table import unexpected
-from mnistbench.output.number_format import MEDIAN_NOTE, counted_text, level_text
+from mnistbench.output.number_format import counted_text, level_text
 from mnistbench.output.row_names import name_columns
 from mnistbench.output.screen import WIDE, Screen
+from mnistbench.output.table_notes import MEDIAN_NOTE
 from mnistbench.output.tables import TableFormat, data_text
 from mnistbench.schema.escaping import printable
 from mnistbench.schema.record import RunRecord
@@ -51,7 +52,7 @@ def render_selection(
     if table_format == "json":
         choice = _choice(chosen) | {"rows": _export(chosen), "notes": notes}
         return json.dumps(choice, indent=1, allow_nan=False)
-    names = name_columns([candidate.runs for candidate in chosen.candidates])
+    names = name_columns([c.runs for c in chosen.candidates], taken=("n", "status"))
     told = zip(chosen.candidates, names, strict=True)
     rows = unexpected([name | _cells(candidate, chosen) for candidate, name in told])
     screen = screen.in_format(table_format)
@@ -118,7 +119,7 @@ def _tuned_choice(tuned: Tuned) -> str:
     chosen, (best, *others) = tuned.chosen, (_settings_text(values) for values in tuned.values)
     behind = ""
     if chosen.change:
-        change = shift_text(chosen.change, METRICS[chosen.metric])
+        change = shift_text(chosen.change, chosen.definition)
         behind = f"; runner-up: {others[0]}, against the best {change}"
     return f"{best} ({_confidence_text(chosen)}){behind}"
 
@@ -144,13 +145,13 @@ def _choice(chosen: Selection) -> dict[str, Any]:
     change = chosen.change or (None, None, None)
     return {
         "metric": chosen.metric,
-        "target_accuracy": target_of(chosen.winner.runs[0], None),
+        **target_columns(target_of(chosen.winner.runs[0])),
         "winner": chosen.winner.name,
         "as_good": [candidate.name for candidate in chosen.as_good],
         "confidence": None if chosen.redrawn else chosen.winner.share,
         "why_unsure": chosen.why_unsure,
         "runner_up": chosen.candidates[1].name if chosen.change else None,
-        "relative": METRICS[chosen.metric].ratio,
+        "relative": chosen.definition.ratio,
         **dict(zip(("change", "low", "high"), change, strict=True)),
         "draws": chosen.draws,
         "paired": chosen.paired,
@@ -160,7 +161,7 @@ def _choice(chosen: Selection) -> dict[str, Any]:
 
 def _export(chosen: Selection) -> list[dict[str, Any]]:
     """A row of plain values for each candidate (`mnistbench.output.export`)."""
-    metric = METRICS[chosen.metric]
+    metric = chosen.definition
     uncensored = {} if metric.to_target else {"score_reached": None}
     rows = identities([candidate.runs for candidate in chosen.candidates])
     return [
@@ -178,7 +179,7 @@ def _cells(candidate: Candidate, chosen: Selection) -> dict[str, str]:
     share = candidate.share
     lost = f", {candidate.lost} lost" if candidate.lost else ""
     return {
-        _label(chosen): _score_text(candidate, METRICS[chosen.metric]),
+        _label(chosen): _score_text(candidate, chosen.definition),
         "best in %": NOT_MEASURED if share is None else _share_text(share).removesuffix(" %"),
         "n": f"{len(candidate.readings)}{lost}",
         "status": identify(candidate.runs)["status"],
@@ -187,7 +188,7 @@ def _cells(candidate: Candidate, chosen: Selection) -> dict[str, str]:
 
 def _label(chosen: Selection) -> str:
     """What was measured, with its unit."""
-    metric, target = METRICS[chosen.metric], target_of(chosen.winner.runs[0], None)
+    metric, target = chosen.definition, target_of(chosen.winner.runs[0])
     to = f" to {goal(target)}" if metric.to_target and target else ""
     return f"{metric.label}{to}{metric.unit}"
 
@@ -210,7 +211,7 @@ def _headlines(chosen: Selection) -> list[str]:
     lines = [f"{first} ({_confidence_text(chosen)})"]
     if chosen.change and not chosen.as_good:
         behind = chosen.candidates[1].name
-        change = shift_text(chosen.change, METRICS[chosen.metric])
+        change = shift_text(chosen.change, chosen.definition)
         lines.append(f"runner-up: {behind}, against the best {change}")
     if test.n:
         text = level_text(test, METRICS["test_accuracy"])
@@ -234,7 +235,7 @@ def _confidence_text(chosen: Selection) -> str:
 def _notes(chosen: Selection) -> list[str]:
     """What the figures mean, and what was left out."""
     groups = [candidate.runs for candidate in chosen.candidates]
-    metric, lines = METRICS[chosen.metric], [*chosen.left_out]
+    metric, lines = chosen.definition, [*chosen.left_out]
     if chosen.winner.share is not None:
         what = (
             "the probability that it is the best, where chance makes some look better than they are"

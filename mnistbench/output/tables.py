@@ -14,24 +14,24 @@ from mnistbench.analysis.grouping import (
     group_labels,
     group_runs,
 )
-from mnistbench.analysis.metrics import METRICS, score_target, told_target
+from mnistbench.analysis.metrics import METRICS, score_target
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
+from mnistbench.analysis.reported_metrics import free_metrics, scored_at
 from mnistbench.analysis.rules import rule_notes, score_rules
 from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.output.export import epoch_rows, export_rows, rule_rows
 from mnistbench.output.fitted_table import Rows, unexpected
 from mnistbench.output.number_format import (
-    RANGE_NOTE,
     level_text,
-    notes,
     run_cells,
     score_cells,
     target_cells,
-    target_notes,
+    told_columns,
     with_target_in_head,
 )
 from mnistbench.output.row_names import name_columns, split_names
 from mnistbench.output.screen import WIDE, Screen, plain_table
+from mnistbench.output.table_notes import RANGE_NOTE, notes, target_notes
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.escaping import csv_cell
 from mnistbench.schema.record import RunRecord
@@ -48,6 +48,7 @@ __all__ = [
     "run_lines",
 ]
 
+_TAKEN = ("dataset", "reached", "steps", "rule", "clock", "aggregate", "n", "remark")
 TableFormat = Literal["table", "markdown", "csv", "json"]
 
 
@@ -68,7 +69,7 @@ def render_runs(
     if table_format in {"json", "csv"}:
         return data_text(export_rows(groups, per_run=per_run, references=references), table_format)
     names, rows = summary_cells(records, references, per_run=per_run)
-    below = [*notes(groups, references), *limits_notes(groups)]
+    below = [*notes(groups, references), *_limits(groups)]
     return _table(rows, below, names=names, table_format=table_format, screen=screen)
 
 
@@ -83,22 +84,30 @@ def run_lines(
     cut = next((k + 1 for k, line in enumerate(lines) if not line.strip("- ")), 0)
     head = [*fitted.above.splitlines(), *lines[:cut]]
     left_out = fitted.below.partition(";")[0]  # the view that this is for has no --wide
-    below = fitted.told([*notes(groups, ()), *limits_notes(groups)])
+    below = fitted.told([*notes(groups, ()), *_limits(groups)])
     told = "\n".join(map(screen.text, below))
     return head, lines[cut:], screen.text(left_out).splitlines(), told.splitlines()
+
+
+def _limits(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
+    """What limits steps; of several rows that only wait for data a column says it."""
+    told = [g for g in groups if len(groups) == 1 or any(run.step_costs for run in g)]
+    return limits_notes(told) if told else []
 
 
 def summary_cells(
     records: Sequence[RunRecord], references: Sequence[ReferenceCurve], *, per_run: bool = False
 ) -> tuple[list[str], list[dict[str, str]]]:
     """The columns that name rows of the table of `render_runs`, and its rows."""
-    groups = group_runs(records)
-    named = name_columns(groups)
+    groups, runs = group_runs(records), [[record] for record in records]
+    metrics, rows_of = free_metrics(groups), runs if per_run else groups
+    cells = told_columns([run_cells(g, references, metrics=metrics) for g in rows_of], groups)
+    named = name_columns(groups, taken=cells[0])
     if per_run:
         of = {id(r): n for n, g in zip(named, groups, strict=True) for r in g}
-        named = [{"run": r.run_id, "seed": str(r.seed)} | of[id(r)] for r in records]
-        groups = [[record] for record in records]
-    rows = [name | run_cells(g, references) for name, g in zip(named, groups, strict=True)]
+        seeds = {id(r): NOT_MEASURED if r.seed is None else str(r.seed) for r in records}
+        named = [{"run": r.run_id, "seed": seeds[id(r)]} | of[id(r)] for r in records]
+    rows = [name | its for name, its in zip(named, cells, strict=True)]
     return list(named[0]), with_target_in_head(rows)
 
 
@@ -112,9 +121,14 @@ def render_targets(
     """The stored curves scored again: a row for each group and each of `targets`.
 
     Median time and steps to the target with their 95 % intervals, how many runs got there, and the
-    expected time with failures counted.
+    expected time with failures counted. Runs that evaluate no accuracy are left out.
+
+    Raises:
+        InputError: no run does.
     """
-    groups = group_runs(records)
+    groups = [group for group in group_runs(records) if scored_at(group, targets)]
+    if not groups:
+        raise InputError("targets: no run evaluated an accuracy; see `report rules`")
     if table_format in {"json", "csv"}:
         return data_text(export_rows(groups, targets=targets), table_format)
     scored = [
@@ -147,7 +161,7 @@ def render_rules(
     scored = [
         (group, name, target, score)
         for group, name in zip(groups, _leads(groups), strict=True)
-        for target in targets or filter(None, [told_target(group)])
+        for target in scored_at(group, targets)
         for score in score_rules(group, target)
     ]
     if not scored:
@@ -239,7 +253,7 @@ def _table(
 def _leads(groups: Sequence[Sequence[RunRecord]]) -> list[dict[str, str]]:
     """What each group is called, and its data."""
     data = (group[0].dataset for group in groups)
-    named = zip(name_columns(groups), data, strict=True)
+    named = zip(name_columns(groups, taken=_TAKEN), data, strict=True)
     return [name | {"dataset": its.name if its else NOT_MEASURED} for name, its in named]
 
 

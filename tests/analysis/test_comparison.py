@@ -125,7 +125,7 @@ def test_what_runs_of_one_configuration_may_differ_in_is_not_the_subject(make_pa
 
 def test_a_target_given_scores_runs_with_targets_of_their_own(make_pairs):
     a, b = make_pairs(8)
-    b = [r.model_copy(update={"config": r.config | {"target_accuracy": 0.5}}) for r in b]
+    b = [r.model_copy(update={"result": Result(target_accuracy=0.5)}) for r in b]
     table = compare(a, b, target_accuracy=0.94)
     time = row(table, "time_to_accuracy_s")
     assert time.target_accuracy == 0.94
@@ -133,7 +133,7 @@ def test_a_target_given_scores_runs_with_targets_of_their_own(make_pairs):
     assert time.a.at_most == pytest.approx(4.35)
     stopped = [r.model_copy(update={"config": r.config | {"stop_at_target": True}}) for r in b]
     refused = compare(a, stopped, target_accuracy=0.94)
-    assert row(refused, "time_to_accuracy_s").reason == "different target_accuracy"
+    assert row(refused, "time_to_accuracy_s").reason == "different target"
     assert row(refused, "samples_per_s").reason is None
 
 
@@ -141,7 +141,7 @@ def test_without_a_target_there_is_no_time_to_it(make_side):
     a, b = make_side([1e3] * 2, target=None), make_side([1e3] * 2, target=None, minute=5)
     assert default_metrics(a, b) == ("samples_per_s", "test_accuracy")
     time = row(compare(a, b, metrics=["time_to_accuracy_s"]), "time_to_accuracy_s")
-    assert time.reason == "no target accuracy in A and B"
+    assert time.reason == "no target in A and B"
 
 
 def test_runs_that_miss_the_target_are_censored_not_dropped(make_record):

@@ -8,12 +8,17 @@ from mnistbench.analysis.metrics import score_target
 from mnistbench.analysis.scoring import (
     end_s,
     fell_again,
-    point_at_target,
     reading_to_target,
+    target_of,
 )
-from mnistbench.schema.record import Result
+from mnistbench.schema.record import Result, Target
+from mnistbench.schema.target import point_at_target
 from mnistbench.stats.readings import Reading
 from mnistbench.stats.survival import kaplan_meier_median
+
+
+def _on(split, accuracy):
+    return Target(metric="accuracy", value=accuracy, split=split)
 
 
 @pytest.mark.parametrize(
@@ -21,14 +26,14 @@ from mnistbench.stats.survival import kaplan_meier_median
     [(0.5, (2.0, 10)), (0.90, (2.0, 10)), (0.9001, (4.0, 20)), (0.98, (6.0, 30)), (0.981, None)],
 )
 def test_it_is_the_first_point_at_or_over_the_target(make_record, target, expected):
-    point = point_at_target(make_record().eval_points, target, split="test")
+    point = point_at_target(make_record().eval_points, _on("test", target))
     assert (point and (point.train_s, point.step)) == expected
 
 
 def test_a_later_fall_changes_nothing_and_other_splits_do_not_count(make_record):
     points = make_record(accuracies=(0.99, 0.5)).eval_points
-    assert point_at_target(points, 0.98, split="test") is points[0]
-    assert point_at_target(points, 0.98, split="val") is None
+    assert point_at_target(points, _on("test", 0.98)) is points[0]
+    assert point_at_target(points, _on("val", 0.98)) is None
 
 
 @pytest.mark.parametrize(
@@ -43,7 +48,7 @@ def test_a_later_fall_changes_nothing_and_other_splits_do_not_count(make_record)
 )
 def test_without_evaluations_a_record_is_believed(make_record, own, steps, expected):
     record = make_record(eval_points=[], result=own)
-    reading = reading_to_target(record, 0.97, steps=steps)
+    reading = reading_to_target(record, target_of(record, 0.97), steps=steps)
     assert (reading.high if reading.reached else None) == expected
     assert reading.low == (6.0 if expected is None else 0.0)
 
@@ -56,7 +61,7 @@ def test_a_run_that_never_got_there_is_censored_at_its_end(make_record):
         make_record(2, (0.9,), status="diverged", phases_s=phases | {"train": 2.5}),
         make_record(3, eval_points=[], status="failed", phases_s={}),
     ]
-    assert [reading_to_target(record, 0.97) for record in group] == [
+    assert [reading_to_target(record, target_of(record, 0.97)) for record in group] == [
         Reading(4.0, 6.0),
         Reading(6.1, math.inf),
         Reading(math.inf, math.inf),
@@ -126,7 +131,7 @@ def test_the_first_at_the_target_counts_that_the_next_confirms(
     make_record, accuracies, expected, fell
 ):
     record = make_record(0, accuracies)
-    assert reading_to_target(record, 0.97) == expected
+    assert reading_to_target(record, target_of(record, 0.97)) == expected
     steps = tuple(5 * end for end in expected)
-    assert reading_to_target(record, 0.97, steps=True) == steps
+    assert reading_to_target(record, target_of(record, 0.97), steps=True) == steps
     assert fell_again(record, 0.97) == fell

@@ -21,12 +21,13 @@ def test_a_child_says_how_it_ended():
     assert run_child([sys.executable, "-c", code]) == (-signal.SIGABRT, "dying")
 
 
-def waiting(started, *, stubborn=False):
+def waiting(started, *, stubborn=False, apart=False):
     """A command of two processes that say so in `started` and then wait to be ended."""
     code = (
         "import os, pathlib, signal, subprocess, sys, time\n"
         f"if {stubborn}: signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "if len(sys.argv) > 2: subprocess.Popen([sys.executable, '-c', sys.argv[2], sys.argv[1]])\n"
+        "if len(sys.argv) > 2: subprocess.Popen([sys.executable, '-c', sys.argv[2], sys.argv[1]], "
+        f"start_new_session={apart})\n"
         "with open(sys.argv[1], 'a') as file: file.write(f'{os.getpid()}\\n')\n"
         "time.sleep(600)\n"
     )
@@ -87,6 +88,17 @@ def test_a_child_that_does_not_listen_is_killed(tmp_path, monkeypatch):
     processes = when_started(started, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Terminated):
         run_child(waiting(started, stubborn=True))
+    assert_gone(processes)
+
+
+def test_what_a_child_leaves_behind_in_a_session_of_its_own_is_ended(tmp_path, monkeypatch):
+    """As workers of torchrun are left by one that was killed."""
+    monkeypatch.setattr(children, "_GRACE_S", 0.1)
+    started = tmp_path / "started"
+    processes = when_started(
+        started, lambda: [p.kill() for p in processes if p.ppid() == os.getpid()]
+    )
+    run_child(waiting(started, apart=True))
     assert_gone(processes)
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from mnistbench.launch import interleave
-from mnistbench.launch.interleave import Side, run_interleaved
-from mnistbench.launch.runs import RunFailedError
+from mnistbench.launch import interleave, runs
+from mnistbench.launch.interleave import run_interleaved
+from mnistbench.launch.runs import RunFailedError, TrainSide
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord, Throughput
 from mnistbench.schema.store import find_records, load_record, save_record
@@ -60,8 +60,8 @@ def machine(monkeypatch):
             return record
 
     made = Machine()
-    monkeypatch.setattr(interleave, "run_once", made.run_once)
-    monkeypatch.setattr(interleave, "check_arguments", lambda *args, **options: None)
+    monkeypatch.setattr(runs, "run_once", made.run_once)
+    monkeypatch.setattr(runs, "check_arguments", lambda *args, **options: None)
     monkeypatch.setattr(interleave, "monotonic", lambda: made.now_s)
     return made
 
@@ -71,7 +71,7 @@ def compare(tmp_path, told):
     """Runs sides a and b; gives their records and what was told."""
 
     def run(*, settled=lambda sides: None, max_minutes=1000.0, output_dir=tmp_path / "out"):
-        a, b = (Side(name=name.upper(), arguments=(name,)) for name in "ab")
+        a, b = (TrainSide(name=name.upper(), arguments=(name,)) for name in "ab")
         of_a, of_b = run_interleaved(
             [a, b],
             output_dir=output_dir,
@@ -109,7 +109,7 @@ def test_a_round_in_which_a_file_changed_is_the_last_and_left_out(machine, compa
 
 def test_three_sides_are_run_to_and_fro(machine, tmp_path, told):
     machine.speeds["c"] = 5.0
-    sides = [Side(name=f"{name}.yaml", arguments=(name,)) for name in "abc"]
+    sides = [TrainSide(name=f"{name}.yaml", arguments=(name,)) for name in "abc"]
     found = run_interleaved(sides, output_dir=tmp_path, max_minutes=3.1, settled=lambda found: None)
     assert "".join(name for name, _ in machine.calls) == "abccba"
     assert [[record.run_id for record in side] for side in found][2] == ["c-0", "c-1"]
@@ -202,7 +202,7 @@ def test_a_wrong_flag_of_either_side_is_found_before_any_run(machine, compare, m
         if arguments[0] == "b":
             raise InputError("--lr: no number")
 
-    monkeypatch.setattr(interleave, "check_arguments", check)
+    monkeypatch.setattr(runs, "check_arguments", check)
     with pytest.raises(InputError, match="side B: --lr: no number"):
         compare()
     assert machine.calls == []
@@ -217,8 +217,8 @@ def test_what_was_run_before_an_interrupt_stays(machine, compare, tmp_path):
 
 
 def test_each_side_has_its_own_interpreter_and_code(machine, tmp_path):
-    a = Side(name="A", arguments=("a",), python="python-a", package_root=tmp_path / "a")
-    b = Side(name="B", arguments=("b",), python="python-b", package_root=tmp_path / "b")
+    a = TrainSide(name="A", arguments=("a",), python="python-a", package_root=tmp_path / "a")
+    b = TrainSide(name="B", arguments=("b",), python="python-b", package_root=tmp_path / "b")
     out = tmp_path / "out"
     (of_a, of_b) = run_interleaved([a, b], output_dir=out, max_minutes=1, settled=after(1))
     for record, side in ((of_a[0], a), (of_b[0], b)):
@@ -228,8 +228,8 @@ def test_each_side_has_its_own_interpreter_and_code(machine, tmp_path):
 @pytest.mark.processes
 def test_real_sides_run_with_their_own_flags_and_the_pairs_seed(tmp_path, monkeypatch, told):
     monkeypatch.chdir(tmp_path)
-    a = Side(name="A", arguments=(*TINY, "--seed", "7", "--num-seeds", "3"))
-    b = Side(name="B", arguments=(*TINY, "--lr", "0.5"))
+    a = TrainSide(name="A", arguments=(*TINY, "--seed", "7", "--num-seeds", "3"))
+    b = TrainSide(name="B", arguments=(*TINY, "--lr", "0.5"))
     (of_a,), (of_b,) = run_interleaved(
         [a, b], output_dir=tmp_path / "out", max_minutes=10, settled=after(1)
     )

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mnistbench.launch import revisions
+from mnistbench.launch import git as git_module
+from mnistbench.launch import revisions, script_revisions
 from mnistbench.launch.revisions import side_at
 from mnistbench.launch.runs import RunFailedError
 from mnistbench.schema.errors import InputError
@@ -63,7 +64,8 @@ def repository(tmp_path):
 @pytest.fixture(autouse=True)
 def told(monkeypatch):
     lines = []
-    monkeypatch.setattr(revisions, "say", lines.append)
+    for module in (revisions, git_module, script_revisions):
+        monkeypatch.setattr(module, "say", lines.append)
     return lines
 
 
@@ -358,3 +360,63 @@ def test_a_cache_that_cannot_be_written_is_refused(at, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(InputError, match="cannot be made"):
         at("HEAD")
+
+
+@pytest.fixture
+def scripts(repository, tmp_path, monkeypatch):
+    """Makes the sides of a command in the folder `sub` of the repository, which is no package."""
+    commit(repository, {"sub/train.py": "", "src/mine/__init__.py": "", ".gitignore": ".venv\n"})
+    write(repository, {"sub/.venv/python": ""})
+    monkeypatch.chdir(repository / "sub")
+    monkeypatch.setenv("PYTHONPATH", "theirs")
+    (tmp_path / "checkouts").mkdir()
+
+    def make(*revisions, command="python train.py"):
+        named = [*zip(revisions, "AB", strict=False)]
+        return script_revisions.script_sides(
+            named, command=command, checkouts=tmp_path / "checkouts"
+        )
+
+    return make
+
+
+def test_a_command_runs_in_the_same_folder_of_each_checkout(scripts, repository, cache, told):
+    write(repository, {"sub/train.py": "changed"})
+    a, b = scripts("HEAD", ".")
+    assert [(side.name, (side.work_dir / "train.py").read_text()) for side in (a, b)] == [
+        ("A", ""),
+        ("B", "changed"),
+    ]
+    assert b.work_dir == repository / "sub"
+    for side in (a, b):
+        tree = side.work_dir.parent
+        path = [str(tree / "src"), str(tree), "theirs"]
+        assert side.environment["PYTHONPATH"].split(os.pathsep) == path
+    assert not cache.exists()
+    assert len(told) == 1
+
+
+def test_what_a_script_leaves_in_its_checkout_is_gone_with_the_comparison(scripts):
+    """Each side has a checkout of its own, also of one commit."""
+    a, b = scripts("HEAD", "HEAD")
+    write(a.work_dir, {"model.pt": "", "train.py": "another"})
+    assert [path.name for path in b.work_dir.iterdir()] == ["train.py"]
+
+
+def test_a_program_that_only_the_working_tree_has_is_run_from_there(scripts, repository):
+    sides = scripts("HEAD", ".", command=".venv/python train.py")
+    program = str(repository / "sub/.venv/python")
+    assert [side.script.words[0] for side in sides] == [program, ".venv/python"]
+
+
+def test_other_dependencies_of_a_users_own_are_told(scripts, repository, told):
+    commit(repository, {"requirements-dev.txt": "torch"})
+    scripts("HEAD~1", "HEAD")
+    assert told[-1] == (
+        "requirements-dev.txt: not the same; each side runs with what is installed here"
+    )
+
+
+def test_a_folder_that_a_revision_does_not_have_is_refused(scripts):
+    with pytest.raises(InputError, match=r"^'HEAD~1': has no folder sub/ to run in"):
+        scripts("HEAD", "HEAD~1")

@@ -12,6 +12,7 @@ from mnistbench.analysis.scaling.grouping import common_target, group_by_configu
 from mnistbench.analysis.scaling.model import StepModel, fit_step
 from mnistbench.analysis.scaling.speedup import SCALINGS, Measured, Scaling, measure
 from mnistbench.analysis.scaling.topology import Topology
+from mnistbench.analysis.scoring import Asked
 from mnistbench.analysis.stability import without_profiled
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Link, RunRecord
@@ -45,7 +46,7 @@ class Forecast(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingReport:
-    """All that is known of one configuration's scaling; times are read at `target`, a fraction.
+    """All that is known of one configuration's scaling; times are read at `target`.
 
     The `model` of a step (``None`` where too little is known) is fitted on topologies with a core
     for each thread and as many threads as the most processes have. Those that were not `fitted` are
@@ -53,7 +54,7 @@ class ScalingReport:
     """
 
     name: str
-    target: float
+    target: Asked
     measured: tuple[Measured, ...]
     model: StepModel | None
     fitted: tuple[Check, ...]
@@ -90,7 +91,7 @@ def analyse_scaling(
 def _analyse(
     name: str,
     topologies: Sequence[Topology],
-    target: float,
+    target: Asked,
     *,
     fit_on: Sequence[int],
     unseen: Sequence[str],

@@ -8,7 +8,10 @@ from typing import Any
 
 from mnistbench.analysis.differences import CODE, identity
 from mnistbench.analysis.grouping import run_name
+from mnistbench.analysis.number_text import goal
+from mnistbench.analysis.repeats import by_seed
 from mnistbench.analysis.scaling.topology import Topology
+from mnistbench.analysis.scoring import Asked, target_of
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 
@@ -38,35 +41,44 @@ def group_by_configuration(records: Sequence[RunRecord]) -> dict[str, tuple[Topo
             f", and no configuration has 1 and more: {'; '.join(made)}" if len(counts) > 1 else ""
         )
         told = told if made else "no run got as far as training"
-        raise InputError(f"scaling: {told}; sweep each of them with --processes 1,2,4")
+        foreign = any(run.is_foreign for run in records)
+        mend = "run each of them on 1 process" if foreign else "sweep each of them with --processes"
+        raise InputError(f"scaling: {told}; {mend}{' and on more' if foreign else ' 1,2,4'}")
     return usable
 
 
-def common_target(topologies: Sequence[Topology], asked: float | None) -> float:
-    """The accuracy that times are read at: as `asked`, else as the runs were told, a fraction.
+def common_target(topologies: Sequence[Topology], asked: float | None) -> Asked:
+    """What times are read at: as `asked`, else as the runs were told, accuracies as fractions.
+
+    Runs of another loop than ours may have none.
 
     Raises:
         InputError: neither says one, or runs were told several.
     """
     if asked is not None:
         return asked
-    targets = {run.result.target_accuracy for topology in topologies for run in topology.runs}
-    told = sorted(target for target in targets if target is not None)
-    if len(told) != 1:
-        which = f"targets {', '.join(map(str, told))}" if told else "no target"
+    runs = [run for topology in topologies for run in topology.runs]
+    told = {goal(target): target for target in map(target_of, runs) if target}
+    if len(told) > 1 or not (told or runs[0].is_foreign):
+        which = f"targets {', '.join(sorted(told))}" if told else "no target"
         raise InputError(f"scaling: runs have {which}; give one, such as --target-accuracy 0.97")
-    return told[0]
+    target = next(iter(told.values()), None)
+    return target.value if target and target.metric == "accuracy" else target
 
 
 def _is_placed(run: RunRecord) -> bool:
     known = run.environment.get("num_processes") and run.environment.get("global_batch_size")
-    return bool(known and run.dataset and run.num_parameters)
+    return bool(known and (run.is_foreign or (run.dataset and run.num_parameters)))
 
 
 def _identity(run: RunRecord) -> dict[str, Any]:
     """All that makes a run's configuration, apart from what is scaled."""
     values = identity(run)
     free = set(_FREE)
+    if run.is_foreign:  # what a batch came to, its environment tells
+        free |= {"config.num_processes", "config.num_threads"}
+        free |= {name for name in values if name.endswith("batch_size")}
+        return {name: value for name, value in sorted(values.items()) if name not in free}
     if values.get("lr_scaling", "none") != "none":  # then it goes by the batch per device
         free -= {"per_device_batch_size"}
     if not values.get("stop_at_target"):
@@ -77,13 +89,14 @@ def _identity(run: RunRecord) -> dict[str, Any]:
 def _names(firsts: Sequence[RunRecord]) -> list[str]:
     """What was trained, and what sets it apart from the others."""
     found = [_identity(run) for run in firsts]
-    titled = {"model", "loss"} if all(run.recipe is None for run in firsts) else set()
+    unnamed = all(run.recipe is None and not run.is_foreign for run in firsts)
+    titled = {"model", "loss"} if unnamed else set()
     varying = [
         k
         for k in dict.fromkeys(k for v in found for k in v)
         if k not in titled and len({str(v.get(k)) for v in found}) > 1
     ]
-    titles = [f"{run_name(run)} on {run.dataset.name if run.dataset else ''}" for run in firsts]
+    titles = [run_name(run) + (f" on {run.dataset.name}" if run.dataset else "") for run in firsts]
     return [
         ", ".join([title, *(f"{key} {values.get(key)}" for key in varying)])
         for title, values in zip(titles, found, strict=True)
@@ -92,7 +105,7 @@ def _names(firsts: Sequence[RunRecord]) -> list[str]:
 
 def _topologies(runs: Sequence[RunRecord]) -> tuple[Topology, ...]:
     placed: dict[tuple[int, int, int, int, int], dict[str, RunRecord]] = {}
-    for run in sorted(runs, key=lambda run: (run.seed, run.created_at)):
+    for run in sorted(runs, key=by_seed):
         placed.setdefault(_place(run), {})[run.run_id] = run  # a copy of a record is no other run
     return tuple(Topology(*at, runs=tuple(placed[at].values())) for at in sorted(placed))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from mnistbench.analysis.metrics import METRICS, Level, MetricName
+from mnistbench.analysis.metrics import METRICS, Asked, Level
 from mnistbench.analysis.samples import Sample
 from mnistbench.analysis.scaling.topology import Topology
 from mnistbench.analysis.stability import is_unstable
@@ -79,7 +79,7 @@ def why_no_more(topology: Topology, gain: Speedup) -> str:
     return "; ".join(said)
 
 
-def measure(topology: Topology, others: Sequence[Topology], *, target: float) -> Measured:
+def measure(topology: Topology, others: Sequence[Topology], *, target: Asked) -> Measured:
     """What was measured of `topology`, compared with one process among `others`."""
     return Measured(
         topology=topology,
@@ -108,7 +108,7 @@ def _base(topology: Topology, others: Sequence[Topology], *, scaling: Scaling) -
     return max(same or alone, key=lambda t: t.num_threads, default=None)
 
 
-def _speedup(base: Topology, topology: Topology, *, scaling: Scaling, target: float) -> Speedup:
+def _speedup(base: Topology, topology: Topology, *, scaling: Scaling, target: Asked) -> Speedup:
     speeds = [[r.throughput.samples_per_s or 1.0 for r in t.timed] for t in (base, topology)]
     speed = ratio_interval(*speeds) if all(speeds) else None
     workers = topology.num_workers / base.num_workers
@@ -124,13 +124,14 @@ def _speedup(base: Topology, topology: Topology, *, scaling: Scaling, target: fl
 
 
 def _ratio(
-    base: Sequence[RunRecord], runs: Sequence[RunRecord], *, name: MetricName, target: float
+    base: Sequence[RunRecord], runs: Sequence[RunRecord], *, name: str, target: Asked
 ) -> Interval | None:
     """The median of `base` over that of `runs`, as a comparison has it, with its interval.
 
     Runs of one seed are on the same batches: the same seeds on both sides are pairs.
     """
-    paired = [run.seed for run in base] == [run.seed for run in runs]
+    seeds = [run.seed for run in base]
+    paired = seeds == [run.seed for run in runs] and None not in seeds
     a, b = (METRICS[name].samples(side, target) for side in (runs, base))
     if paired and a == b and all(reading.reached for reading in a):
         return Interval(1.0, 1.0, 1.0)  # of the same steps nothing is left open

@@ -7,6 +7,7 @@ from functools import cached_property
 from itertools import groupby
 from statistics import fmean
 
+from mnistbench.analysis.repeats import seed_of
 from mnistbench.analysis.stability import spoiled
 from mnistbench.schema.record import RunRecord, StepSplit
 
@@ -48,7 +49,7 @@ class Topology:
     @cached_property
     def per_seed(self) -> list[RunRecord]:
         """A run of each seed: the newest that came to an end, best one whose times count."""
-        return [max(same, key=_rank) for _, same in groupby(self.runs, key=lambda run: run.seed)]
+        return [max(same, key=_rank) for _, same in groupby(self.runs, key=seed_of)]
 
     @cached_property
     def alone(self) -> list[RunRecord]:

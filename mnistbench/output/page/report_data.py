@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 from mnistbench.analysis.differences import values_of
 from mnistbench.analysis.grouping import group_runs
-from mnistbench.analysis.metrics import MetricName, told_target
+from mnistbench.analysis.metrics import Asked
+from mnistbench.analysis.reported_metrics import scored_at
 from mnistbench.analysis.stability import is_profiled
 from mnistbench.analysis.standing import order
 from mnistbench.output.row_names import row_names
-from mnistbench.schema.record import RunRecord
+from mnistbench.schema.record import RunRecord, Target
 from mnistbench.schema.reference import ReferenceCurve
 
 __all__ = ["ReportOptions", "ReportRow", "Subject", "by_conditions"]
@@ -78,7 +79,7 @@ class Subject:
         if len(self.rows) <= most:
             return self
         places = list(range(len(self.rows)))
-        by: list[tuple[MetricName, float | None]] = [("val_accuracy", None)]
+        by: list[tuple[str, Asked]] = [("val_accuracy", None)]
         by += [("time_to_accuracy_s", target) for target in [*self.scored][:1]]
         for name, target in by:
             ranked = order([self.rows[place].runs for place in places], name, target)
@@ -95,15 +96,16 @@ class Subject:
         """Those whose times and speeds may be shown beside others': profiled runs are not."""
         return [row for row in self.rows if not any(map(is_profiled, row.runs))]
 
-    def targets(self, row: ReportRow) -> list[float]:
-        """The accuracies that `row` is scored at."""
-        own = told_target(row.runs)
-        return list(self.options.targets) or ([] if own is None else [own])
+    def targets(self, row: ReportRow) -> list[Target | float]:
+        """What `row` is scored at; when it was reached is another matter."""
+        untimed = {"time_s": None, "steps": None}
+        found = scored_at(row.runs, self.options.targets)
+        return [t.model_copy(update=untimed) if isinstance(t, Target) else t for t in found]
 
     @cached_property
-    def scored(self) -> dict[float, list[ReportRow]]:
+    def scored(self) -> dict[Target | float, list[ReportRow]]:
         """Each target, and the rows that are scored at it."""
-        found: dict[float, list[ReportRow]] = {}
+        found: dict[Target | float, list[ReportRow]] = {}
         for row in self.timed:
             for target in self.targets(row):
                 found.setdefault(target, []).append(row)

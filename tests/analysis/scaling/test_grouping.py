@@ -160,9 +160,10 @@ def test_the_target_is_the_one_asked_for_else_that_of_the_runs():
     records = make_sweep()
     assert common_target(topologies_of(records), 0.9) == 0.9
     assert common_target(topologies_of(records), None) == 0.97
-    none = [r.model_copy(update={"result": Result()}) for r in records]
+    told = {"result": Result(), "config": records[0].config | {"target_accuracy": None}}
+    none = [r.model_copy(update=told) for r in records]
     with pytest.raises(InputError, match=r"no target; give one, such as --target-accuracy 0\.97"):
         common_target(topologies_of(none), None)
     none[0] = none[0].model_copy(update={"result": Result(target_accuracy=0.9)})
-    with pytest.raises(InputError, match=r"targets 0\.9, 0\.97; give one"):
+    with pytest.raises(InputError, match=r"targets 90 %, 97 %; give one"):
         common_target(topologies_of([*none[:1], *records[1:]]), None)

@@ -6,7 +6,7 @@ import pytest
 
 from mnistbench.analysis.scaling.grouping import group_by_configuration
 from mnistbench.analysis.scaling.speedup import measure, why_no_more
-from mnistbench.analysis.scoring import reading_to_target
+from mnistbench.analysis.scoring import reading_to_target, target_of
 from mnistbench.schema.record import Link
 from tests.made_sweep import Truth, make_sweep, true_step_s
 
@@ -101,7 +101,7 @@ def test_a_ratio_has_no_interval_where_a_run_missed_the_target():
 def test_a_ratio_of_times_holds_what_the_evaluations_leave_open():
     records = make_sweep(processes=(1, 2), batches=(256,), seeds=range(6))
     value, low, high = gain_of(records, 2, 256).time
-    readings = [reading_to_target(run, 0.97) for run in records]
+    readings = [reading_to_target(run, target_of(run, 0.97)) for run in records]
     grain = min(1 - reading.low / reading.high for reading in readings)
     assert low < value < high
     assert high / low > 1 / (1 - grain)
