@@ -110,7 +110,7 @@ class LoopWatch:
             return
         durations_s = [steps.first_step_s, *steps.log.timer.durations_s()]
         outcome.profile = self._profilers.profile(durations_s, self._view.run_folder)
-        if outcome.status == "completed":
+        if outcome.status == "completed" and self._asked.profile:  # else nobody named steps
             outcome.error = self._profilers.error()
         if self._diagnoses:
             outcome.step_costs = self._step_costs(steps)
@@ -123,8 +123,8 @@ class LoopWatch:
             waited_s -= steps.first_wait_s
         number, trace = max(steps.num_counted - 1, 1), self._profilers.trace
         return StepCosts(
-            step_s=train_s / number,
-            loader_s=waited_s / number,
+            step_s=max(train_s, 1e-9) / number,  # another clock than the first step's
+            loader_s=max(waited_s, 0.0) / number,
             communication_s=trace.exchange_s if trace else None,
             num_steps=number,
         )
