@@ -140,7 +140,7 @@ class LoopRun:
             self._put_on_record(*status_of(error, self._endings.asked))
 
     def _end(self, status: Status, error: str | None) -> None:
-        self._endings.is_ending = True
+        self._endings.defer()
         try:
             self._put_on_record(status, error)
         finally:
@@ -156,18 +156,19 @@ class LoopRun:
             say(f"warning: the run is not on record ({_named(problem)})")
 
     def _stop_clocks(self) -> None:
-        ledger = self.steps.log.ledger
+        ledger, ended = self.steps.log.ledger, None
         if self._outcome.status == "completed":
             ledger.switch("other")
+        else:
+            ledger.synchronize = None  # a device that failed may never answer again
+            ended = KeyboardInterrupt()  # left by an error, nothing is probed any more
+        with suppress(KeyboardInterrupt):
             try:
-                self._watching.close()
+                self._watching.__exit__(type(ended) if ended else None, ended, None)
             except Exception as error:  # of a hook's
-                self._outcome.ended_by(error)
-            return
-        ledger.synchronize = None  # a device that failed may never answer again
-        ended = KeyboardInterrupt()
-        with suppress(KeyboardInterrupt):  # left by an error, nothing is probed any more
-            self._watching.__exit__(type(ended), ended, None)
+                if ended is None:
+                    self._outcome.ended_by(error)
+                say(f"warning: {_named(error)}")
 
     def _finish(self) -> None:
         steps, outcome, processes = self.steps, self._outcome, self._processes
