@@ -8,7 +8,7 @@ import pytest
 from mnistbench.analysis import stability
 from mnistbench.analysis.comparison import compare
 from mnistbench.analysis.gates import Outcome, gated, parse_gate
-from mnistbench.analysis.metrics import METRICS, METRICS, Level
+from mnistbench.analysis.metrics import METRICS, Level
 from mnistbench.analysis.rows import Comparison, Row
 from mnistbench.analysis.samples import A_AND_B, MOST_TESTED, Sample, evenly_spaced
 from mnistbench.output.charts import curve_pictures, figure
