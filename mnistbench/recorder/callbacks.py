@@ -58,7 +58,7 @@ class _Events:
         """`evaluated` notes metrics, `count` gives the samples of a batch."""
         super().__init__()
         self._steps, self._note, self._count = steps, evaluated, count
-        self._loop, self._step, self._pause = ExitStack(), ExitStack(), ExitStack()
+        self._loop, self._pause = ExitStack(), ExitStack()
         self._is_in_loop = False
         self._phase = ""
         self._num_samples = 0
@@ -69,18 +69,12 @@ class _Events:
 
     def _end_loop(self) -> None:
         self._is_in_loop = False
-        for stack in (self._pause, self._step, self._loop):
-            stack.close()
+        self._pause.close()
+        self._loop.close()
 
     def _begin_step(self) -> None:
         self._num_samples = 0
-        if self._steps.around_steps:
-            self._step.enter_context(self._steps.around_steps())
-
-    def _end_step(self, epoch: float | None) -> None:
-        self._step.close()
-        self._steps.passes = epoch
-        self._steps.count(self._num_samples)
+        self._steps.begin_step()
 
     def _charge(self, phase: str) -> None:
         """End a pause, and charge what comes to `phase`: ``train``, ``data_wait`` or a pause's."""
@@ -135,7 +129,7 @@ class TrainerEvents(_Events):
 
     def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
         """The weights were updated."""
-        self._end_step(state.epoch)
+        self._steps.end_step(self._num_samples, state.epoch)
         self._charge_next(control)
 
     def on_epoch_begin(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
@@ -236,7 +230,7 @@ class LightningEvents(_Events):
             num_batches = trainer.num_training_batches
             is_known = 0 < num_batches < float("inf")
             epochs = trainer.current_epoch + (index + 1) / num_batches if is_known else None
-            self._end_step(epochs)
+            self._steps.end_step(self._num_samples, epochs)
         self._charge(DATA_WAIT)
 
     def on_validation_start(self, trainer: Any, _module: Any) -> None:

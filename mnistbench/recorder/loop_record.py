@@ -98,6 +98,9 @@ def loop_record(
 ) -> RunRecord:
     """The record; `counted` is of all processes. The clock stops here."""
     steps.log.eval_points = points = _of_all(steps, counted)
+    if counted.status == "completed" and (lost := [p.step for p in points if p.diverged]):
+        error = f"the loss was not finite at step {lost[0]}"
+        counted = replace(counted, status="diverged", error=error)
     target = _where_evaluated(settings.target, points)
     return assemble_record(
         steps.log,
@@ -127,10 +130,12 @@ def _of_all(steps: StepCounter, counted: Tally) -> list[EvalPoint]:
 
     Where those of others are not known, each is taken to have as many.
     """
-    mine = steps.num_samples
-    every = counted.num_samples or (mine or 0) * counted.num_processes
-    if not mine or mine == every:
-        return steps.log.eval_points
+    shares = (
+        (steps.step_size, counted.step_size),
+        (steps.num_samples, counted.num_samples),
+        (1, counted.num_processes),
+    )
+    mine, every = next((mine, every) for mine, every in shares if mine and every)
     return [
         replace(point, samples_seen=round(point.samples_seen * every / mine))
         for point in steps.log.eval_points

@@ -88,6 +88,7 @@ class LoopRun:
     def leave(self, error: BaseException | None) -> None:
         """End the run, which was left by `error`, or by none; leave its record."""
         if self.is_open:
+            self.steps.end(is_left_by_error=error is not None)
             self._end(*status_of(error, self._endings.asked))
 
     def _prepare(self) -> None:
@@ -155,20 +156,19 @@ class LoopRun:
             say(f"warning: the run is not on record ({_named(problem)})")
 
     def _stop_clocks(self) -> None:
-        steps, ledger = self.steps, self.steps.log.ledger
+        ledger, ended = self.steps.log.ledger, None
         if self._outcome.status == "completed":
-            steps.settle()
             ledger.switch("other")
+        else:
+            ledger.synchronize = None  # a device that failed may never answer again
+            ended = KeyboardInterrupt()  # left by an error, nothing is probed any more
+        with suppress(KeyboardInterrupt):
             try:
-                self._watching.close()
+                self._watching.__exit__(type(ended) if ended else None, ended, None)
             except Exception as error:  # of a hook's
-                self._outcome.ended_by(error)
-            return
-        steps.drop()
-        ledger.synchronize = None  # a device that failed may never answer again
-        ended = KeyboardInterrupt()
-        with suppress(KeyboardInterrupt):  # left by an error, nothing is probed any more
-            self._watching.__exit__(type(ended), ended, None)
+                if ended is None:
+                    self._outcome.ended_by(error)
+                say(f"warning: {_named(error)}")
 
     def _finish(self) -> None:
         steps, outcome, processes = self.steps, self._outcome, self._processes
@@ -178,7 +178,8 @@ class LoopRun:
             processes.report(own)
             return
         is_cut = outcome.status != "completed"
-        self._watch.note(outcome, steps)
+        with suppress(RuntimeError):  # of a device that is not done with its steps
+            self._watch.note(outcome, steps)
         told = processes.collect(own, is_over=lambda: is_cut or self._endings.asked is not None)
         record = loop_record(self._settings, self._script, steps, outcome, together(told))
         self.record = saved(record, self.folder, quiet=self._quiet)

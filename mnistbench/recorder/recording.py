@@ -120,9 +120,7 @@ class Recording:
     @property
     def num_steps(self) -> int:
         """Steps made so far."""
-        steps = self._steps("num_steps", ended=True)
-        steps.settle()
-        return steps.log.step
+        return self._steps("num_steps", ended=True).num_made
 
     @property
     def eval_points(self) -> Sequence[EvalPoint]:
@@ -212,7 +210,7 @@ class Recording:
         """The same for time that is called `phase`, such as ``checkpoint``.
 
         Raises:
-            InputError: `phase` is no name in small letters, or one that the loop itself has.
+            InputError: `phase` is no name, or one that the loop itself has.
         """
         steps = self._steps("paused()")
         checked_name(phase, "phase", PhaseName)

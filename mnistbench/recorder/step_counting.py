@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from mnistbench.recorder.clock import Ledger, StepTimer
@@ -35,7 +35,6 @@ class StepCounter:
         device: what the first step was found to use.
         telemeter: what watches the machine, if anything does.
         around_steps: what surrounds each step, if anything does.
-        passes: over loaders, or what a trainer says; ``None`` once one did not tell its length.
     """
 
     def __init__(self, ledger: Ledger, *, at_begin: Callable[[], None]) -> None:
@@ -50,12 +49,13 @@ class StepCounter:
         self.device = used_device()
         self.telemeter: Telemeter | None = None
         self.around_steps: Around | None = None
-        self.passes: float | None = 0
         self._sizes: dict[int, int] = {}  # samples in a step -> how many steps
+        self._passes: float | None = 0.0  # over loaders; None once one did not tell its length
         self._batches, self._length = 0, 0  # of the pass that is under way
         self._at_begin: Callable[[], None] | None = at_begin
         self._where: str | None = None  # what is entered: steps, step or a phase that pauses them
-        self._left: int | None = None  # samples of a step that a loop was left in
+        self._left: int | None = None  # samples of a step whose batches were all given
+        self._in_step = ExitStack()
         self._is_behind = False  # the device may still work on a step
 
     @property
@@ -65,6 +65,11 @@ class StepCounter:
             return None
         most = max(self._sizes)
         return most if self._sizes[most] == max(self._sizes.values()) else None
+
+    @property
+    def num_made(self) -> int:
+        """Steps made so far, with one whose batches were all given."""
+        return self.log.step + (self._left is not None)
 
     def check(self, name: str) -> None:
         """Refuse `name` inside of another.
@@ -78,16 +83,16 @@ class StepCounter:
     @property
     def num_epochs(self) -> float | None:
         """Passes over loaders that tell how many batches they have; else ``None``."""
-        if self.passes is None:
+        if self._passes is None:
             return None
-        return self.passes + (min(self._batches / self._length, 1.0) if self._length else 0.0)
+        return self._passes + (min(self._batches / self._length, 1.0) if self._length else 0.0)
 
     def batches(
         self, loader: Iterable[Any], batches_per_step: int, count: Callable[[Any], int]
     ) -> Iterator[Any]:
         """The batches of `loader`, `batches_per_step` to a step, each counted by `count`."""
         self.check("steps()")
-        switch, in_step = self.log.ledger.switch, ExitStack()
+        switch = self.log.ledger.switch
         outer = self._begin("steps()", DATA_WAIT)
         self._begin_pass(loader)
         samples = num_batches = 0
@@ -98,24 +103,22 @@ class StepCounter:
                 self._batches += 1
                 switch("train", wait=False)
                 if num_batches == 1 and self.around_steps:
-                    in_step.enter_context(self.around_steps())
+                    self._in_step.enter_context(self.around_steps())
                 if num_batches == batches_per_step:
                     self._left = samples
                 yield batch
                 switch(DATA_WAIT, wait=False)
                 if num_batches == batches_per_step:
-                    in_step.close()
-                    self.count(samples)
+                    self.settle()
                     samples = num_batches = 0
             if num_batches:
-                in_step.close()
-                self.count(samples)
-            self._end_pass()
+                self._count(samples)
+            self._batches = self._length
         finally:
-            in_step.close()
+            self._in_step.close()
             if self._left is not None:
                 self.log.timer.pause()
-            self._where = None
+            self._end_pass()
             switch("train", wait=False)  # what is waited for are steps
             switch(outer)
 
@@ -127,27 +130,40 @@ class StepCounter:
             raise InputError(
                 f"number: step {number} comes after step {self.log.step}; steps go forward only"
             )
-        outer, self.passes = self._begin("step()", "train"), None
+        outer, self._passes = self._begin("step()", "train"), None
         try:
-            with self.around_steps() if self.around_steps else nullcontext():
-                yield
+            if self.around_steps:
+                self._in_step.enter_context(self.around_steps())
+            yield
             self._is_behind = True
-            self.count(num_samples, number=number)
+            self._count(num_samples, number=number)
         finally:
+            self._in_step.close()
             self._where = None
             self.log.ledger.switch(outer, wait=False)
 
     @contextmanager
     def followed(self) -> Iterator[None]:
-        """The loop of a trainer, whose callback switches the clocks and calls `count`."""
+        """The loop of a trainer, whose callback switches the clocks and tells of its steps."""
         self.check("a trainer's loop")
         outer = self._begin("steps()", DATA_WAIT)
         try:
             yield
         finally:
+            self._in_step.close()
             self._where = None
             self.log.ledger.switch("train", wait=False)  # what is waited for are steps
             self.log.ledger.switch(outer)
+
+    def begin_step(self) -> None:
+        """Begin a step of a loop that is followed."""
+        if self.around_steps:
+            self._in_step.enter_context(self.around_steps())
+
+    def end_step(self, samples: int, epoch: float | None) -> None:
+        """End it, after so many epochs, where that is known."""
+        self._passes = epoch
+        self._count(samples)
 
     @contextmanager
     def paused(self, phase: str, *, is_pause: bool = True) -> Iterator[None]:
@@ -175,18 +191,36 @@ class StepCounter:
                 timer.resume()
 
     def settle(self) -> None:
-        """Count the step that a loop was left in by ``break``: the loop has gone on from there."""
-        if self._left is not None and self._where is None:
-            self.log.timer.resume()
-            self.count(self._left)
+        """Count the step whose batches were all given, if one is: the loop has gone on from it.
 
-    def drop(self) -> None:
-        """Do not count the step that a loop was left in: something was raised in it."""
-        self._left = None
+        That is where the next batch is asked for, something is evaluated, or a loop was left by
+        ``break``. One that is left by an exception is never counted.
+        """
+        if self._left is not None:
+            if self._where is None:
+                self.log.timer.resume()
+            self._count(self._left)
 
-    def count(self, samples: int | None, *, number: int | None = None) -> None:
-        """End a step on so many samples, if they are known."""
+    def end(self, *, is_left_by_error: bool) -> None:
+        """Count the last step, unless an error was raised in it."""
+        if is_left_by_error:
+            self._left = None
+        self.settle()
+
+    def _begin(self, where: str, phase: str) -> str:
+        self.settle()
+        if self._at_begin:
+            at_begin, self._at_begin = self._at_begin, None
+            with self.log.ledger.phase("startup"):
+                at_begin()
+        self._where = where
+        self.log.timer.start()
+        return self.log.ledger.switch(phase, wait=False)
+
+    def _count(self, samples: int | None, *, number: int | None = None) -> None:
         log, self._left = self.log, None
+        if self.around_steps:
+            self._in_step.close()
         if self.telemeter:
             self.telemeter.sample()
         if self.num_counted:
@@ -203,16 +237,6 @@ class StepCounter:
             self.num_samples += samples
             self._sizes[samples] = self._sizes.get(samples, 0) + 1
 
-    def _begin(self, where: str, phase: str) -> str:
-        self.settle()
-        if self._at_begin:
-            at_begin, self._at_begin = self._at_begin, None
-            with self.log.ledger.phase("startup"):
-                at_begin()
-        self._where = where
-        self.log.timer.start()
-        return self.log.ledger.switch(phase, wait=False)
-
     def _end_first(self, samples: int) -> None:
         """The first step is a window by itself, after which it is known what device is used."""
         self.device = device = used_device()
@@ -226,17 +250,14 @@ class StepCounter:
         self.log.timer.start()
 
     def _begin_pass(self, loader: Any) -> None:
-        self._batches = self._length = 0
-        if self.passes is not None:
-            try:
-                self._length = len(loader)
-            except TypeError:
-                self.passes = None
+        try:
+            self._length = len(loader)
+        except TypeError:
+            self._length, self._passes = 0, None
 
     def _end_pass(self) -> None:
-        if self.passes is not None and self._length:
-            self.passes += 1
-        self._batches = 0
+        self._passes, self._where = self.num_epochs, None
+        self._batches = self._length = 0
 
 
 class LoaderSteps(Iterator[Any]):

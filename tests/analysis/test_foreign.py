@@ -285,6 +285,7 @@ def test_more_processes_are_compared_without_data_or_target():
     assert (report.name, report.target) == ("org/lm:small", None)
     (gain,) = report.measured[1].speedups
     assert (gain.scaling, round(gain.speed.value, 1)) == ("weak", 1.9)
+    assert (gain.time, gain.steps) == (None, None)
 
 
 _KEYS = st.sampled_from(
