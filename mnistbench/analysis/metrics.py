@@ -189,12 +189,7 @@ def _shared_s(record: RunRecord) -> float:
 
 
 learnt = partial(
-    Metric,
-    timed=False,
-    quality=True,
-    estimator="median",
-    spread="range",
-    independent="seed",
+    Metric, timed=False, quality=True, estimator="median", spread="range", independent="seed"
 )
 """A metric of what a run learnt, not of how long it took."""
 accuracy_metric = partial(

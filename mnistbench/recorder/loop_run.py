@@ -140,7 +140,7 @@ class LoopRun:
             self._put_on_record(*status_of(error, self._endings.asked))
 
     def _end(self, status: Status, error: str | None) -> None:
-        self._endings.is_ending = True
+        self._endings.defer()
         try:
             self._put_on_record(status, error)
         finally:

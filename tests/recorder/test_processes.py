@@ -13,7 +13,7 @@ import torch
 from torch import distributed
 
 import mnistbench
-from mnistbench.recorder import loop_run, processes
+from mnistbench.recorder import loop_run, processes, stop_signals
 from mnistbench.recorder.loop_record import together
 from mnistbench.recorder.processes import Processes, Tally
 from mnistbench.recorder.script_identity import Script
@@ -152,6 +152,30 @@ def stopped(where, folder):
             stop_at(number, "training")
             with suppress(KeyboardInterrupt):
                 stop_at(number, "caught")
+
+
+def forked(folder):
+    """A process whose own child, such as a loader's worker, is sent SIGTERM."""
+    os.environ["MNISTBENCH_OUTPUT_DIR"] = f"{folder}/runs"
+    loop_run.find_script = Script
+    stop_signals._PATIENCE_S = 0.05
+    with mnistbench.record("forked") as run:
+        for _ in run.steps(range(3), num_samples=1):
+            if not (child := os.fork()):
+                time.sleep(30)
+            os.kill(child, signal.SIGTERM)
+            assert os.waitpid(child, 0)[1] == signal.SIGTERM
+            time.sleep(0.2)
+
+
+@pytest.mark.processes
+def test_a_signal_to_a_child_ends_that_child_alone(tmp_path):
+    one = multiprocessing.get_context("fork").Process(target=forked, args=(tmp_path,))
+    one.start()
+    one.join(60)
+    assert one.exitcode == 0
+    (path,) = find_records([tmp_path / "runs"])
+    assert (load_record(path).status, load_record(path).num_steps) == ("completed", 3)
 
 
 @pytest.mark.processes
