@@ -246,7 +246,9 @@ def _absolute(gate: Gate, row: Row) -> Outcome:
     missed = row.b.n > 0 and metric.to_target and row.b.value is None
     value = math.inf if missed else row.b.value
     if row.b_problem or value is None:
-        unknown = f"no target in {b}" if metric.to_target else f"not measured in {b}"
+        unknown = (
+            f"no target that was evaluated in {b}" if metric.to_target else f"not measured in {b}"
+        )
         return outcome("cannot be judged", row.b_problem or unknown)
     state: State = "fired" if gate.beyond(value) else "passed"
     why = f"{b} {value_text(row.b, metric)}"
