@@ -8,6 +8,7 @@ import pytest
 
 import mnistbench.engine.run_seeds  # noqa: F401 - torch is imported once in a process
 from mnistbench.schema.store import find_records, load_record
+from tests.documented import ROOT, fences
 
 pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.processes  # pytest-benchmark asks git
@@ -168,6 +169,11 @@ COUNTED = """
 def test_counted(training_benchmark):
     assert len(training_benchmark(lambda seed: make_record(seed), num_seeds=3)) == 1
 """
+
+
+def test_the_suite_of_the_page_runs(run):
+    (fence,) = (f for f in fences(ROOT / "docs/your-suite.md") if f.language == "python")
+    run("\n".join(fence.lines), "-k", "my_loop").assert_outcomes(passed=1, deselected=2)
 
 
 @pytest.mark.parametrize(
