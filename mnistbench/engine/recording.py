@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from functools import partial
@@ -37,6 +38,7 @@ from mnistbench.workload.recipes import describe
 
 __all__ = ["put_on_record_at_once", "record_of", "save", "split_of"]
 
+_log = logging.getLogger(__name__)
 _LAST_WORDS_S = 1.0
 _MAX_TRAIN_POINTS = 200
 
@@ -115,7 +117,8 @@ def save(context: RunContext, record: RunRecord) -> RunRecord:
         return record
     keep = partial(keep_code, context.code, context.config, context.run_folder)
     cleaned = redacted if context.config.anonymize else str
-    return save_somewhere(record, context.run_folder, keep=keep, cleaned=cleaned)
+    folder = context.run_folder
+    return save_somewhere(record, folder, keep=keep, tell=_log.error, cleaned=cleaned)[0]
 
 
 def _workload(config: RunConfig) -> WorkloadInfo:

@@ -20,12 +20,12 @@ from mnistbench.engine.observed import Observed
 from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.engine.resume import Invocation
 from mnistbench.engine.stock_step import StockStep
-from mnistbench.engine.stop_signals import StopSignals
 from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import EventTimer, Ledger, StepTimer, Timer
 from mnistbench.recorder.environment import device_name
-from mnistbench.recorder.hooks import Hook
+from mnistbench.recorder.hooks import Hook, RunView
 from mnistbench.recorder.run_log import Outcome, RunLog
+from mnistbench.recorder.stop_signals import StopSignals
 from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
@@ -182,7 +182,7 @@ class Guards(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A run that was built: its four parts together, as hooks see it (`RunView`)."""
+    """A run that was built: its four parts together."""
 
     context: RunContext
     parts: BuiltParts
@@ -210,11 +210,6 @@ class Run(NamedTuple):
         return self.state.eval_points
 
     @property
-    def run_id(self) -> str:
-        """Its name."""
-        return self.context.run_id
-
-    @property
     def run_folder(self) -> Path:
         """Where all its files go."""
         return self.context.run_folder
@@ -230,19 +225,24 @@ class Run(NamedTuple):
         return self.context.batch_plan.steps_per_epoch
 
     @property
-    def global_batch_size(self) -> int:
-        """Samples in a step over all processes."""
-        return self.context.batch_plan.global_batch_size
-
-    @property
     def is_main_process(self) -> bool:
         """Whether this process writes the record."""
         return bool(self.context.accelerator.is_main_process)
 
-    @property
-    def process_index(self) -> int:
-        """This process's number among all."""
-        return int(self.context.accelerator.process_index)
+    def view(self) -> RunView:
+        """What hooks may read of it."""
+        context, plan = self.context, self.context.batch_plan
+        return RunView(
+            config=context.config,
+            log=self.state,
+            run_id=context.run_id,
+            run_folder=context.run_folder,
+            num_steps=plan.num_steps,
+            steps_per_epoch=plan.steps_per_epoch,
+            global_batch_size=plan.global_batch_size,
+            num_processes=context.accelerator.num_processes,
+            process_index=context.accelerator.process_index,
+        )
 
     def summary(self) -> str:
         """One line on what is about to be trained, where."""
@@ -251,7 +251,7 @@ class Run(NamedTuple):
         return (
             f"training {config.recipe or config.model}, seed {config.seed}, on "
             f"{data.name} ({data.source}): {self.parts.num_parameters:,} parameters, "
-            f"{self.num_steps:,} steps of {self.global_batch_size} samples, "
+            f"{self.num_steps:,} steps of {self.context.batch_plan.global_batch_size} samples, "
             f"{processes} process{'es' * (processes > 1)} on {device_name(device)} with "
             f"{threads} thread{'s' * (threads > 1)} each"
         )

@@ -37,14 +37,14 @@ from mnistbench.engine.run import (
 )
 from mnistbench.engine.run_hooks import RunHooks, build_hooks
 from mnistbench.engine.setting import run_context, start_setting
-from mnistbench.engine.stop_signals import deferred_signals, exit_now, obeyed_in_time
 from mnistbench.engine.training_loop import TrainingLoop
 from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import Ledger
 from mnistbench.recorder.code_identity import running_code
-from mnistbench.recorder.hooks import Hook
+from mnistbench.recorder.hooks import Hook, checked_hooks
 from mnistbench.recorder.own_code import keep_code
 from mnistbench.recorder.profiling import profiled_steps
+from mnistbench.recorder.stop_signals import deferred_signals, exit_now, obeyed_in_time
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_applies
@@ -79,8 +79,7 @@ def measure(config: RunConfig, *, hooks: Sequence[Hook] = ()) -> list[RunRecord]
     """
     if not isinstance(config, RunConfig):
         raise InputError(f"measure: takes a RunConfig(…), not {type(config).__name__}")
-    if wrong := next((one for one in hooks if not isinstance(one, Hook)), None):
-        raise InputError(f"hooks: takes a list of hooks, not {type(wrong).__name__}")
+    hooks = checked_hooks(hooks)
     given = {name: getattr(config, name) for name in config.model_fields_set}
     usual = RunConfig(**over_recipe({"recipe": config.recipe}))
     config = RunConfig(**over_recipe(given))

@@ -42,7 +42,7 @@ class TrainingLoop:
 
     def __init__(self, run: Run, *, hooks: Hooks, guards: Guards) -> None:
         """All that ends a run in order is in `guards`."""
-        self._run, self._hooks = run, hooks
+        self._run, self._hooks, self._view = run, hooks, run.view()
         self._writer, self._stops, self._watchdog = guards
         self._state, self._outcome, self._step = run.state, run.outcome, run.parts.step
         self._telemeter = run.context.telemeter
@@ -75,7 +75,7 @@ class TrainingLoop:
             RunError: a checkpoint could not be saved.
         """
         watching = self._state.watching(self._outcome, telemeter=self._telemeter, probe=self._probe)
-        with self._hooks.around("run", self._run), self._timed_exchanges(), watching:
+        with self._hooks.around("run", self._view), self._timed_exchanges(), watching:
             self._run.context.accelerator.wait_for_everyone()
             with closing(self._progress):
                 self._outcome.status = self._train()
@@ -94,7 +94,7 @@ class TrainingLoop:
         run, context = self._run, self._run.context
         batches = context.data.batches(context.batch_plan.after(run.step), run.config)
         while not self._is_over():
-            with self._hooks.around("epoch", run):
+            with self._hooks.around("epoch", self._view):
                 if not self._train_epoch(batches):
                     return "diverged"
         if "test" not in {run.config.eval_split, run.eval_points[-1].split}:
@@ -178,7 +178,7 @@ class TrainingLoop:
 
     def _train_hooked(self, batches: Iterator[Batch], end: int) -> Sequence[Tensor]:
         """The same with hooks around it, and these not in its time."""
-        with self._hooks.around("step", self._run):
+        with self._hooks.around("step", self._view):
             self._state.timer.start()
             return self._train_some(batches, end)
 
@@ -234,7 +234,7 @@ class TrainingLoop:
             return False
         is_saved = False
         try:
-            with self._hooks.around("checkpoint", run), state.ledger.phase("checkpoint"):
+            with self._hooks.around("checkpoint", self._view), state.ledger.phase("checkpoint"):
                 files = checkpoint_files(run, cause=cause)
                 is_saved = self._writer.save(state.step, files, go_on=at_end)
         finally:
@@ -243,7 +243,7 @@ class TrainingLoop:
         return is_saved
 
     def _evaluate(self, split: Literal["val", "test"]) -> Evaluation:
-        with self._hooks.around("eval", self._run):
+        with self._hooks.around("eval", self._view):
             return self._evaluate_unhooked(split)
 
     def _evaluate_unhooked(self, split: Literal["val", "test"]) -> Evaluation:

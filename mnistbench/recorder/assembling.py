@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
@@ -16,8 +15,6 @@ from mnistbench.schema.store import save_elsewhere, save_record
 from mnistbench.schema.target import Target, point_at_target
 
 __all__ = ["assemble_record", "save_somewhere"]
-
-_log = logging.getLogger(__name__)
 
 
 def assemble_record(
@@ -49,11 +46,13 @@ def save_somewhere(
     folder: Path,
     *,
     keep: Callable[[], None] = lambda: None,
+    tell: Callable[[str], None],
     cleaned: Callable[[str], str] = str,
-) -> RunRecord:
+) -> tuple[RunRecord, Path]:
     """Save what `keep` has to, and `record`, to `folder`, or where that fails, to a temporary one.
 
-    The run still counts then, and its record says so, in words that are `cleaned`; so does stderr.
+    The run still counts then: the user is told of it in a line, and the record says so in words
+    that are `cleaned`. Gives the record and its folder.
     """
     try:
         keep()
@@ -61,10 +60,11 @@ def save_somewhere(
     except InputError as error:
         said = f"not saved: {error}"
         with suppress(OSError, InputError):
-            said += f"; it is in {save_elsewhere(record)}"
-        _log.error(said)
-        return record.model_copy(update={"error": cleaned(said)})
-    return record
+            path = save_elsewhere(record)
+            folder, said = path.parent, f"{said}; it is in {path}"
+        tell(said)
+        record = record.model_copy(update={"error": cleaned(said)})
+    return record, folder
 
 
 def _last_values(points: list[EvalPoint]) -> dict[str, float | None]:

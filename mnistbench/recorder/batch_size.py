@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -21,33 +21,32 @@ def leading_size(batch: Any, *, levels: int = _DEEPEST) -> int | None:
     Tuples, lists, mappings and dataclasses are searched in their order. ``None`` where there is no
     such array.
     """
-    shape = _shape_of(batch)
-    if shape:
-        return shape[0] if isinstance(shape[0], int) else None
-    if not levels or shape is not None:
-        return None
-    for part in _parts_of(batch):
+    parts = _parts_of(batch)
+    if parts is None:
+        return _first_size(batch)
+    for part in parts if levels else ():
         if (size := leading_size(part, levels=levels - 1)) is not None:
             return size
     return None
 
 
-def _shape_of(value: Any) -> tuple[int, ...] | None:
-    """Its sizes where it has some; a nested tensor refuses to tell them."""
-    try:
-        return tuple(value.shape)
-    except (AttributeError, RuntimeError, TypeError):
-        return None
-
-
-def _parts_of(value: Any) -> Any:
+def _parts_of(value: Any) -> Iterable[Any] | None:
+    """What `value` holds; ``None`` where it is nothing that holds others."""
     if isinstance(value, tuple | list):
         return value
     if isinstance(value, Mapping):
         return value.values()
     if is_dataclass(value) and not isinstance(value, type):
         return (getattr(value, field.name, None) for field in fields(value))
-    return ()
+    return None
+
+
+def _first_size(value: Any) -> int | None:
+    try:
+        size = value.shape[0]
+    except (AttributeError, IndexError, RuntimeError, TypeError):  # as a nested tensor raises
+        return None
+    return size if isinstance(size, int) else None
 
 
 def batch_counter(num_samples: int | Callable[[Any], int] | None) -> Callable[[Any], int]:

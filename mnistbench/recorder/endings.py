@@ -7,13 +7,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from types import FrameType
-from typing import NoReturn
+from typing import Any
 
-from mnistbench.schema.errors import first_line
+from mnistbench.recorder.stop_signals import exit_now, obeyed_in_time
+from mnistbench.schema.errors import Terminated, first_line
 from mnistbench.schema.record import Status
-from mnistbench.schema.signals import ENDS, Handler, stop_error
+from mnistbench.schema.signals import ENDS, stop_error
 
 __all__ = ["Endings", "heard_endings", "status_of"]
 
@@ -25,20 +26,56 @@ class Endings:
 
     Attributes:
         asked: the signal that came; ``None`` while none did.
-        is_ending: the run ends already: signals are noted, and obeyed when it is on record.
     """
 
     def __init__(self) -> None:
         self.asked: signal.Signals | None = None
-        self.is_ending = False
-        self._pid = os.getpid()
+        self._is_ending, self._wakes = False, False
+        self._before: dict[int, Any] = {}
 
-    def note(self, number: int, _frame: FrameType | None) -> None:
-        """Raise where the process is, which leads out of the run; a forked child just ends."""
-        if os.getpid() != self._pid:
-            _end_by(number)
+    def take(self, *numbers: signal.Signals, instead_of: object) -> bool:
+        """Hear those of these signals that `instead_of` is called for; whether any is."""
+        if threading.current_thread() is threading.main_thread():
+            ours = [number for number in numbers if signal.getsignal(number) == instead_of]
+            self._before |= {n: signal.signal(n, self._note) for n in ours}
+        return bool(self._before)
+
+    def defer(self) -> None:
+        """The run ends already: from now on signals are noted, and obeyed when it is on record."""
+        self._is_ending = True
+        self.take(signal.SIGINT, instead_of=signal.default_int_handler)
+
+    def give_back(self) -> None:
+        """Let signals do what they did, but where the script has taken them meanwhile."""
+        for number, before in self._before.items():
+            if signal.getsignal(number) == self._note:
+                signal.signal(number, before)
+
+    @contextmanager
+    def obeyed(self, in_time: Callable[[KeyboardInterrupt], None]) -> Iterator[None]:
+        """End the process where Python does not hear of a signal in time, after `in_time`."""
+
+        def give_up(number: int) -> None:
+            if self.asked is None and signal.getsignal(number) == self._note:
+                in_time(stop_error(number))
+                exit_now(number)
+
+        descriptor = signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(descriptor)
+        self._wakes = descriptor == -1  # else asyncio is told of signals, as in a notebook
+        with obeyed_in_time(give_up) if self._wakes else nullcontext():
+            yield
+
+    def leave_to_parent(self) -> None:
+        """In a forked child, such as a loader's worker, signals are nothing of the run's."""
+        self.give_back()
+        if self._wakes:
+            signal.set_wakeup_fd(-1)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        """Raise where the process is, which leads out of the run."""
         self.asked = signal.Signals(number)
-        if not self.is_ending:
+        if not self._is_ending:
             raise stop_error(number)
 
 
@@ -47,7 +84,8 @@ def status_of(
 ) -> tuple[Status, str | None]:
     """How a run ended that was left by `error`, or by none, and what is said of it."""
     if asked is not None or isinstance(error, KeyboardInterrupt):
-        return "interrupted", f"stopped by {(asked or signal.SIGINT).name}"
+        number = asked or (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
+        return "interrupted", f"stopped by {number.name}"
     if error is None or (isinstance(error, SystemExit) and error.code in {None, 0}):
         return "completed", None
     if isinstance(error, GeneratorExit):
@@ -58,30 +96,52 @@ def status_of(
 
 
 @contextmanager
-def heard_endings(at_exit: Callable[[], None]) -> Iterator[Endings]:
+def heard_endings(
+    at_exit: Callable[[], None], *, in_time: Callable[[KeyboardInterrupt], None]
+) -> Iterator[Endings]:
     """Inside, signals that end a process raise; where it exits without leaving, call `at_exit`.
 
     A script that has handlers of its own keeps them. In the end the process ends by the signal that
-    came, as it would have without a record.
+    came, as it would have without a record. One that does not hear it for seconds, inside a
+    library, is ended once `in_time` was called, in another thread.
     """
-    endings, ours = Endings(), dict[int, Handler | int | None]()
+    endings = Endings()
     atexit.register(at_exit)
-    if threading.current_thread() is threading.main_thread():
-        ours = {n: found for n in ENDS if (found := signal.getsignal(n)) == signal.SIG_DFL}
-        for number in ours:
-            signal.signal(number, endings.note)
-    try:
+    with ExitStack() as leaving:
+        leaving.callback(atexit.unregister, at_exit)
+        leaving.callback(endings.give_back)
+        if endings.take(*ENDS, instead_of=signal.SIG_DFL):
+            leaving.enter_context(endings.obeyed(in_time))
+        _heard.append(endings)
+        leaving.callback(_heard.remove, endings)
         yield endings
-    finally:
-        atexit.unregister(at_exit)
-        for number, before in ours.items():
-            if signal.getsignal(number) == endings.note:
-                signal.signal(number, before)
+    if endings.asked == signal.SIGINT:
+        raise KeyboardInterrupt
     if endings.asked:
-        _end_by(endings.asked)
+        os.kill(os.getpid(), endings.asked)
 
 
-def _end_by(number: int) -> NoReturn:
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-    raise stop_error(number)  # another thread was given it
+_heard: list[Endings] = []
+_mask: set[int] = set()
+
+
+def _hold() -> None:
+    """Around a fork signals wait: a child that has our handlers would miss its own."""
+    if _heard:
+        _mask.update(signal.pthread_sigmask(signal.SIG_BLOCK, ENDS))
+
+
+def _let_go() -> None:
+    if _heard:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _mask)
+        _mask.clear()
+
+
+def _let_go_in_child() -> None:
+    for endings in _heard:
+        endings.leave_to_parent()
+    _let_go()
+    _heard.clear()
+
+
+os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_let_go_in_child)

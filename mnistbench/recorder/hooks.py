@@ -2,66 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 from mnistbench.recorder.clock import Ledger
+from mnistbench.recorder.run_log import RunLog
+from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import EvalPoint
 
-__all__ = ["Hook", "HookPoint", "Hooks", "RunView"]
+__all__ = ["Hook", "HookPoint", "Hooks", "RunView", "checked_hooks"]
 
 HookPoint = Literal["run", "epoch", "step", "eval", "checkpoint"]
 """What has a beginning and an end that hooks are told of."""
 
 
-class RunView(Protocol):
-    """What a hook may read of the run; how it is at that moment, on this process."""
+@dataclass(frozen=True, kw_only=True)
+class RunView:
+    """What a hook may read of the run; how it is at that moment, on this process.
 
-    @property
-    def config(self) -> Any:
-        """What was asked for: a `RunConfig`, or what the user of `mnistbench.record` gave."""
+    Attributes:
+        config: what was asked for: a `RunConfig`, or what the user of `mnistbench.record` gave.
+        log: clocks, steps and evaluations so far.
+        run_id: the run's name, which its folder has too.
+        run_folder: where its files go; made by whoever writes first.
+        num_steps: steps that it is to make; ``None`` of a loop that is not ours.
+        steps_per_epoch: steps in one pass over the training split, where that is known.
+        global_batch_size: samples in a step over all processes, where that is known.
+        num_processes: how many train.
+        process_index: this process's number among all, from 0.
+    """
+
+    config: Any
+    log: RunLog
+    run_id: str
+    run_folder: Path
+    num_steps: int | None = None
+    steps_per_epoch: int | None = None
+    global_batch_size: int | None = None
+    num_processes: int = 1
+    process_index: int = 0
 
     @property
     def ledger(self) -> Ledger:
         """The clocks; what hooks take is charged to ``profile``."""
+        return self.log.ledger
 
     @property
     def step(self) -> int:
         """Steps made so far."""
+        return self.log.step
 
     @property
     def eval_points(self) -> list[EvalPoint]:
         """Evaluations so far."""
-
-    @property
-    def run_id(self) -> str:
-        """The run's name, which its folder has too."""
-
-    @property
-    def run_folder(self) -> Path:
-        """Where its files go; made by whoever writes first."""
-
-    @property
-    def num_steps(self) -> int | None:
-        """Steps that it is to make; ``None`` where a loop that is not ours may make any number."""
-
-    @property
-    def steps_per_epoch(self) -> int | None:
-        """Steps in one pass over the training split, where that is known."""
-
-    @property
-    def global_batch_size(self) -> int | None:
-        """Samples in a step over all processes, where that is known."""
+        return self.log.eval_points
 
     @property
     def is_main_process(self) -> bool:
         """Whether this process is the one that writes the record."""
-
-    @property
-    def process_index(self) -> int:
-        """This process's number among all, from 0."""
+        return self.process_index == 0
 
 
 class Hook:
@@ -91,6 +93,21 @@ class Hook:
     def checkpoint(self, watched: RunView) -> AbstractContextManager[object]:
         """One save of a checkpoint."""
         return nullcontext(watched)
+
+
+def checked_hooks(hooks: Any) -> list[Hook]:
+    """`hooks`, one or several, if that is what they are.
+
+    Raises:
+        InputError: something is none.
+    """
+    given = list(hooks) if isinstance(hooks, Iterable) else [hooks]
+    for one in given:
+        if not isinstance(one, Hook):
+            name = one.__name__ if isinstance(one, type) else ""
+            what = f"the class {name}; write {name}()" if name else type(one).__name__
+            raise InputError(f"hooks: takes a list of hooks, not {what}")
+    return given
 
 
 _Enter = Callable[[RunView], AbstractContextManager[object]]

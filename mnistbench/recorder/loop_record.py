@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from mnistbench.recorder.assembling import assemble_record
 from mnistbench.recorder.code_identity import versions_of
 from mnistbench.recorder.environment import describe_machine
 from mnistbench.recorder.loop_settings import LoopSettings
@@ -13,8 +15,8 @@ from mnistbench.recorder.processes import Tally
 from mnistbench.recorder.run_log import Outcome, throughput_of
 from mnistbench.recorder.script_identity import FRAMEWORKS, Script
 from mnistbench.recorder.step_counting import StepCounter
-from mnistbench.schema.record import EvalPoint, Result, RunRecord, Throughput, WorkloadInfo
-from mnistbench.schema.target import Target, point_at_target
+from mnistbench.schema.record import EvalPoint, RunRecord, Throughput, WorkloadInfo
+from mnistbench.schema.target import Target
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +27,9 @@ __all__ = ["loop_record", "tally_of", "together"]
 def tally_of(steps: StepCounter, outcome: Outcome) -> Tally:
     """What this process counted; not to be called before the device was waited for."""
     log, first_step_s = steps.log, steps.first_step_s
-    durations_s = log.timer.durations_s() or [first_step_s or 0.0]
+    durations_s = [first_step_s or 0.0]
+    with suppress(RuntimeError):  # the device is not done with them, and was not waited for
+        durations_s = log.timer.durations_s() or durations_s
     of_steps = throughput_of(durations_s, num_samples=0, train_s=1.0)
     return Tally(
         num_steps=log.step,
@@ -93,13 +97,19 @@ def loop_record(
     settings: LoopSettings, script: Script, steps: StepCounter, outcome: Outcome, counted: Tally
 ) -> RunRecord:
     """The record; `counted` is of all processes. The clock stops here."""
-    points = _of_all(steps, counted)
-    target = _reached(settings.target, points)
-    wall_s = steps.log.ledger.close()
-    return RunRecord(
+    steps.log.eval_points = points = _of_all(steps, counted)
+    if counted.status == "completed" and (lost := [p.step for p in points if p.diverged]):
+        error = f"the loss was not finite at step {lost[0]}"
+        counted = replace(counted, status="diverged", error=error)
+    target = _where_evaluated(settings.target, points)
+    return assemble_record(
+        steps.log,
+        outcome,
+        target=target,
+        split=target.split if target else next(_splits(points), None),
         run_id=settings.run_id,
         status=counted.status,
-        error=counted.error,
+        error=counted.error or outcome.error,
         created_at=settings.created_at.isoformat(timespec="milliseconds"),
         seed=settings.seed,
         workload=WorkloadInfo(name=settings.name, framework=script.framework()),
@@ -110,19 +120,8 @@ def loop_record(
         environment=_environment(script, steps.device, counted),
         code=script.code,
         num_epochs=steps.num_epochs or 0.0,
-        num_steps=counted.num_steps,
-        eval_points=points,
-        metrics=_last_values(points, target),
-        target=target,
-        phases_s=dict(steps.log.ledger.phases_s),
-        wall_s=wall_s,
         stood_still_s=counted.stood_still_s,
-        canary=outcome.canary,
-        telemetry=outcome.telemetry,
-        profile=outcome.profile,
-        step_costs=outcome.step_costs,
         throughput=_throughput(counted),
-        result=_result(points, target),
     )
 
 
@@ -131,55 +130,31 @@ def _of_all(steps: StepCounter, counted: Tally) -> list[EvalPoint]:
 
     Where those of others are not known, each is taken to have as many.
     """
-    mine = steps.num_samples
-    every = counted.num_samples or (mine or 0) * counted.num_processes
-    if not mine or mine == every:
-        return steps.log.eval_points
+    shares = (
+        (steps.step_size, counted.step_size),
+        (steps.num_samples, counted.num_samples),
+        (1, counted.num_processes),
+    )
+    mine, every = next((mine, every) for mine, every in shares if mine and every)
     return [
         replace(point, samples_seen=round(point.samples_seen * every / mine))
         for point in steps.log.eval_points
     ]
 
 
-def _reached(target: Target | None, points: Sequence[EvalPoint]) -> Target | None:
-    """`target` on the split where its metric was evaluated, and when it was reached there."""
+def _where_evaluated(target: Target | None, points: Sequence[EvalPoint]) -> Target | None:
+    """`target` on the split where its metric was evaluated; ``val``, if it was there."""
     if target is None:
         return None
-    splits = [point.split for point in points if point.value_of(target.metric) is not None]
-    if splits and "val" not in splits:
-        split = next((split for split in splits if split != "train"), splits[0])
-        target = target.model_copy(update={"split": split})
-    at = point_at_target(points, target)
-    if at is None:
+    told = [point for point in points if point.value_of(target.metric) is not None]
+    if not told or any(point.split == target.split for point in told):
         return target
-    return target.model_copy(update={"time_s": at.train_s, "steps": at.step})
+    return target.model_copy(update={"split": next(_splits(told), told[0].split)})
 
 
-def _last_values(points: Sequence[EvalPoint], target: Target | None) -> dict[str, float | None]:
-    """The last value of each metric, on the split of the target, else the first but ``train``."""
-    splits = [point.split for point in points]
-    steering = target.split if target else next((s for s in splits if s != "train"), None)
-    values: dict[str, float | None] = {}
-    for point in points:
-        if point.split == steering:
-            known = {"accuracy": point.accuracy, "loss": point.loss}
-            values |= {name: value for name, value in known.items() if value is not None}
-            values |= point.metrics
-    return values
-
-
-def _result(points: Sequence[EvalPoint], target: Target | None) -> Result:
-    last = {point.split: point for point in points}
-    of_accuracy = target if target and target.metric == "accuracy" else None
-    test, val = last.get("test"), last.get("val")
-    return Result(
-        test_accuracy=test.accuracy if test else None,
-        test_loss=test.loss if test else None,
-        val_accuracy=val.accuracy if val else None,
-        target_accuracy=of_accuracy.value if of_accuracy else None,
-        time_to_accuracy_s=of_accuracy.time_s if of_accuracy else None,
-        steps_to_accuracy=of_accuracy.steps if of_accuracy else None,
-    )
+def _splits(points: Sequence[EvalPoint]) -> Iterator[str]:
+    """Splits that were evaluated, in their order, but ``train``."""
+    return (point.split for point in points if point.split != "train")
 
 
 def _throughput(counted: Tally) -> Throughput:

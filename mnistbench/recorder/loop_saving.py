@@ -6,10 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
+from mnistbench.recorder.assembling import save_somewhere
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
 from mnistbench.schema.record import DATA_WAIT, RunRecord
-from mnistbench.schema.store import save_elsewhere, save_record
 from mnistbench.schema.streams import say
 from mnistbench.schema.suggestions import did_you_mean
 
@@ -31,14 +31,7 @@ def writable_folder(run_folder: Path) -> Path:
 
 def saved(record: RunRecord, folder: Path, *, quiet: bool) -> RunRecord:
     """Write `record` to `folder`, or elsewhere; where neither goes, that is said, and no more."""
-    try:
-        save_record(record, folder)
-    except InputError as error:
-        told = f"warning: not saved: {error}"
-        with suppress(OSError, InputError):
-            folder = save_elsewhere(record).parent
-            told += f"; it is in {folder}"
-        say(told)
+    record, folder = save_somewhere(record, folder, tell=lambda said: say(f"warning: {said}"))
     if note := _target_note(record):
         say(note)
     if not quiet:

@@ -58,6 +58,11 @@ class LoopSettings:
         seed = "" if self.seed is None else f"-seed{self.seed}"
         return f"{self.created_at:%Y%m%d-%H%M%S}-{slug}{seed}-{self.token}"
 
+    @property
+    def run_folder(self) -> Path:
+        """Where its record goes."""
+        return self.output_dir / self.run_id
+
     @classmethod
     def of(cls, name: str, **told: Any) -> LoopSettings:
         """Check all that `mnistbench.record` is `told`.

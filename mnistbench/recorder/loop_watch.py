@@ -3,98 +3,49 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from mnistbench.recorder.clock import Ledger
-from mnistbench.recorder.hooks import Hook, HookPoint, Hooks
+from mnistbench.recorder.hooks import HookPoint, Hooks, RunView, checked_hooks
 from mnistbench.recorder.profiling import Profilers, check_profile, profiled_steps, profilers
-from mnistbench.recorder.run_log import Outcome, RunLog
+from mnistbench.recorder.run_log import Outcome
+from mnistbench.recorder.step_counting import StepCounter
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.insight import StepCosts
-from mnistbench.schema.record import DATA_WAIT, EvalPoint
+from mnistbench.schema.names import ProfileKind
+from mnistbench.schema.record import DATA_WAIT
 
-__all__ = ["LoopView", "LoopWatch"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoopView:
-    """What hooks may read of a loop that is not ours (`RunView`).
-
-    Attributes:
-        config: what its user gave.
-        log: clocks, steps and evaluations.
-        run_id: the run's name.
-        run_folder: where its files go.
-        num_processes: how many train.
-        process_index: this one's number among them.
-        num_steps: not known.
-        steps_per_epoch: not known.
-        global_batch_size: not known.
-    """
-
-    config: Mapping[str, Any]
-    log: RunLog
-    run_id: str
-    run_folder: Path
-    num_processes: int = 1
-    process_index: int = 0
-    num_steps: None = None
-    steps_per_epoch: None = None
-    global_batch_size: None = None
-
-    @property
-    def ledger(self) -> Ledger:
-        """The clocks."""
-        return self.log.ledger
-
-    @property
-    def step(self) -> int:
-        """Steps made so far."""
-        return self.log.step
-
-    @property
-    def eval_points(self) -> list[EvalPoint]:
-        """Evaluations so far."""
-        return self.log.eval_points
-
-    @property
-    def is_main_process(self) -> bool:
-        """Whether this process writes the record."""
-        return self.process_index == 0
+__all__ = ["LoopWatch"]
 
 
 class LoopWatch:
     """Hooks and profilers of one loop; nothing surrounds its steps where none was asked for."""
 
-    def __init__(
-        self, hooks: Collection[Hook], *, profile: Any, profile_steps: Any, diagnose: bool
-    ) -> None:
+    def __init__(self, hooks: Any, *, profile: Any, profile_steps: Any, diagnose: Any) -> None:
         """As `mnistbench.record` is told.
 
         Raises:
             InputError: one has to be mended.
         """
-        kinds = (profile,) if isinstance(profile, str) else tuple(profile or ())
-        self._asked = RunConfig(profile=kinds, profile_steps=profile_steps)
-        if profile_steps is not None and not kinds:
+        self._added = checked_hooks(hooks)
+        self._asked = RunConfig(profile=_kinds(profile), profile_steps=profile_steps)
+        if not isinstance(diagnose, bool):
+            raise InputError(f"diagnose: should be True or False (got {diagnose!r:.90})")
+        self._diagnoses = diagnose
+        if profile_steps is not None and not self._asked.profile:
             raise InputError("profile_steps: nothing is profiled; add profile=, such as 'torch'")
-        if wrong := next((one for one in hooks if not isinstance(one, Hook)), None):
-            raise InputError(f"hooks: takes a list of hooks, not {type(wrong).__name__}")
-        profiled_steps(self._asked, None)
         torch = sys.modules.get("torch")
         check_profile(self._asked, on_cuda=torch is not None and torch.cuda.is_available())
-        self._added, self._diagnoses = list(hooks), diagnose
+        profiled_steps(self._asked, None)
         self._hooks, self._profilers = Hooks([]), Profilers(self._asked)
-        self._entered = ExitStack()
-        self._view: LoopView | None = None
+        self._view: RunView | None = None
+        self._eval, self._in_eval = ExitStack(), False
 
-    def begin(self, view: LoopView) -> None:
-        """Enter what surrounds the run, right before its first step; the main process profiles."""
+    @contextmanager
+    def watching(self, view: RunView) -> Iterator[None]:
+        """Surround the run, from right before its first step; the main process profiles."""
         asked = self._asked
         if self._diagnoses and view.num_processes > 1 and "nvtx" not in asked.profile:
             kinds = dict.fromkeys((*asked.profile, "torch"))  # which sees exchanges
@@ -104,7 +55,8 @@ class LoopWatch:
             on_cuda = torch is not None and torch.cuda.is_initialized()
             self._profilers = profilers(asked, steps, on_cuda=on_cuda)
         self._view, self._hooks = view, Hooks([*self._profilers.hooks, *self._added])
-        self._entered.enter_context(self._hooks.around("run", view))
+        with self._hooks.around("run", view), self._eval:
+            yield
 
     @property
     def watches_steps(self) -> bool:
@@ -126,31 +78,64 @@ class LoopWatch:
         try:
             with self.around("step"):
                 log.timer.resume()
-                yield
-                log.timer.pause()
+                try:
+                    yield
+                finally:
+                    log.timer.pause()
         finally:
             log.timer.resume()
 
-    def end(self, *raised: Any) -> None:
-        """Leave what surrounds the run, at its end or at what was `raised` (as ``__exit__``)."""
-        self._entered.__exit__(*raised)
+    def begin_eval(self) -> None:
+        """An evaluation begins; the one before has ended."""
+        self.end_eval()
+        self._in_eval = True
+        self._eval.enter_context(self.around("eval"))
 
-    def note(self, outcome: Outcome, durations_s: Sequence[float]) -> None:
-        """Put what was watched, and what a step is made of, into `outcome`.
+    def end_eval(self) -> None:
+        """Its result is noted, or is not to come."""
+        self._in_eval = False
+        self._eval.close()
 
-        `durations_s` are of all steps; they hold the wait for the batch.
-        """
-        if self._view is None:
+    @contextmanager
+    def evaluated(self) -> Iterator[None]:
+        """A result is noted inside, of the evaluation under way or of one that nobody announced."""
+        if not self._in_eval:
+            self.begin_eval()
+        yield
+        self.end_eval()
+
+    def note(self, outcome: Outcome, steps: StepCounter) -> None:
+        """Put what was watched, and what a step is made of, into `outcome`."""
+        if self._view is None or steps.first_step_s is None:
             return
+        durations_s = [steps.first_step_s, *steps.log.timer.durations_s()]
         added = Hooks(self._added).watch_steps
         outcome.profile = self._profilers.profile(durations_s, self._view.run_folder, added=added)
-        if outcome.status == "completed" and outcome.error is None:
+        if outcome.status == "completed":
             outcome.error = self._profilers.error()
-        if self._diagnoses and durations_s:
-            trace, num_steps = self._profilers.trace, len(durations_s)
-            outcome.step_costs = StepCosts(
-                step_s=self._view.ledger.train_s() / num_steps,
-                loader_s=self._view.ledger.spent_s(DATA_WAIT) / num_steps,
-                communication_s=trace.exchange_s if trace else None,
-                num_steps=num_steps,
-            )
+        if self._diagnoses:
+            outcome.step_costs = self._step_costs(steps)
+
+    def _step_costs(self, steps: StepCounter) -> StepCosts:
+        """Means over the steps after the first, where there are some."""
+        train_s, waited_s = steps.log.ledger.train_s(), steps.log.ledger.spent_s(DATA_WAIT)
+        if steps.num_counted > 1:
+            train_s -= steps.first_step_s or 0.0
+            waited_s -= steps.first_wait_s
+        number, trace = max(steps.num_counted - 1, 1), self._profilers.trace
+        return StepCosts(
+            step_s=train_s / number,
+            loader_s=waited_s / number,
+            communication_s=trace.exchange_s if trace else None,
+            num_steps=number,
+        )
+
+
+def _kinds(profile: Any) -> tuple[str, ...]:
+    given = [profile] if isinstance(profile, str) or not isinstance(profile, Iterable) else profile
+    kinds = [kind for kind in given if kind is not None]
+    for kind in kinds:
+        if kind not in get_args(ProfileKind):
+            known = ", ".join(get_args(ProfileKind))
+            raise InputError(f"profile: should be one or more of {known} (got {kind!r:.90})")
+    return tuple(kinds)

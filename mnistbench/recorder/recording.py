@@ -5,33 +5,22 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from functools import partial
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from mnistbench.recorder.batch_size import batch_counter, whole
-from mnistbench.recorder.clock import Ledger, process_age_s
-from mnistbench.recorder.endings import Endings, heard_endings, status_of
+from mnistbench.recorder.clock import Ledger
 from mnistbench.recorder.evaluated_metrics import metric_values
-from mnistbench.recorder.loop_record import loop_record, tally_of, together
-from mnistbench.recorder.loop_saving import saved, writable_folder
+from mnistbench.recorder.hooks import Hook
+from mnistbench.recorder.loop_run import LoopRun
 from mnistbench.recorder.loop_settings import LoopSettings, checked_name
-from mnistbench.recorder.machine_probe import probe_machine
-from mnistbench.recorder.processes import Processes
-from mnistbench.recorder.run_log import Outcome
-from mnistbench.recorder.script_identity import Script, find_script
+from mnistbench.recorder.loop_watch import LoopWatch
 from mnistbench.recorder.step_counting import LoaderSteps, StepCounter
-from mnistbench.recorder.telemetry import Telemeter
-from mnistbench.recorder.used_device import used_device, waits_for
-from mnistbench.schema.errors import InputError, first_line
+from mnistbench.schema.errors import InputError
 from mnistbench.schema.open_mappings import FreeName, PhaseName
-from mnistbench.schema.record import CanaryReading, EvalPoint, RunRecord, Status
-from mnistbench.schema.streams import say
-
-if TYPE_CHECKING:
-    import torch
+from mnistbench.schema.record import EvalPoint, RunRecord
 
 __all__ = ["Recording", "record"]
 
@@ -47,6 +36,10 @@ def record(  # noqa: PLR0913 - what a user may tell of a run
     ignore: Iterable[str] = (),
     tags: Iterable[str] = (),
     extra: Mapping[str, Any] | None = None,
+    profile: str | Iterable[str] | None = None,
+    profile_steps: str | None = None,
+    diagnose: bool = False,
+    hooks: Iterable[Hook] = (),
     quiet: bool = True,
 ) -> Recording:
     """Record a training loop: ``with mnistbench.record("resnet18") as run``.
@@ -66,6 +59,16 @@ def record(  # noqa: PLR0913 - what a user may tell of a run
         ignore: keys of `config` that make no other configuration, such as ``log_dir``.
         tags: words to find the run by.
         extra: anything else to keep in the record.
+        profile: watch some steps of the main process: ``torch`` (operators), ``memory``,
+            ``sampling`` (Python's stack), ``nvtx``; files go to ``traces/`` in the run's folder.
+            Such a run is in no comparison.
+        profile_steps: which ones, as ``"A:B"``, counted from 0, without B. Default: 5:10 for
+            ``torch`` and ``memory``.
+        diagnose: say what a step is made of: waiting for data, exchange between processes, the
+            rest. Several processes are profiled for it by ``torch``.
+        hooks: are told of the run, its steps, evaluations and checkpoints, on every process
+            (`mnistbench.recorder.hooks.Hook`). An evaluation is from `Recording.evaluating` to
+            `Recording.evaluated`.
         quiet: print nothing at the end but warnings.
 
     Raises:
@@ -78,32 +81,20 @@ def record(  # noqa: PLR0913 - what a user may tell of a run
         "output_dir": output_dir,
     }
     told |= {"ignore": ignore, "tags": tags, "extra": extra, "higher_is_better": higher_is_better}
-    return Recording(LoopSettings.of(name, **told), quiet=quiet)
+    settings = LoopSettings.of(name, **told)
+    watch = LoopWatch(hooks, profile=profile, profile_steps=profile_steps, diagnose=diagnose)
+    return Recording(settings, watch, quiet=quiet)
 
 
 class Recording:
-    """A loop that is recorded; see `record`.
+    """A loop that is recorded; see `record`."""
 
-    Attributes:
-        record: what was written; ``None`` before the end, and on other processes than the main one.
-    """
+    _is_first = True  # of its process
 
-    _open: Recording | None = None  # of this process
-    _is_first = True
-
-    def __init__(self, settings: LoopSettings, *, quiet: bool) -> None:
+    def __init__(self, settings: LoopSettings, watch: LoopWatch, *, quiet: bool) -> None:
         """Nothing is recorded before it is entered."""
-        self._settings, self._quiet = settings, quiet
-        self._pid: int | None = None
-        self._endings = Endings()
-        self._leaving = ExitStack()
-        self._watching = ExitStack()
-        self._outcome = Outcome()
-        self._script = Script()
-        self._processes = Processes()
-        self._telemeter: Telemeter | None = None
-        self._run_folder = settings.output_dir / settings.run_id
-        self.record: RunRecord | None = None
+        self._settings, self._watch, self._quiet = settings, watch, quiet
+        self._run: LoopRun | None = None
 
     @property
     def seed(self) -> int | None:
@@ -118,39 +109,34 @@ class Recording:
     @property
     def run_folder(self) -> Path:
         """Where its files go; made by whoever writes first."""
-        return self._run_folder
+        return self._run.folder if self._run else self._settings.run_folder
 
     @property
     def ledger(self) -> Ledger:
         """The clocks."""
-        return self._entered("ledger").log.ledger
+        return self._steps("ledger").log.ledger
 
     @property
     def num_steps(self) -> int:
         """Steps made so far."""
-        steps = self._entered("num_steps")
-        steps.settle()
-        return steps.log.step
+        return self._steps("num_steps", ended=True).num_made
 
     @property
     def eval_points(self) -> Sequence[EvalPoint]:
         """Evaluations so far."""
-        return self._entered("eval_points").log.eval_points
+        return self._steps("eval_points", ended=True).log.eval_points
+
+    @property
+    def record(self) -> RunRecord | None:
+        """What was written; ``None`` before the end, and on other processes than the main one."""
+        return self._run.record if self._run else None
 
     def __enter__(self) -> Self:
-        before = Recording._open
-        if before is not None and before._pid == os.getpid():  # noqa: SLF001 - of this class
-            raise InputError(f"record: {before._settings.name!r} has not ended in this process")  # noqa: SLF001
-        if self._pid is not None:
+        if self._run is not None:
             raise InputError("record: this run was entered before; call mnistbench.record again")
-        _refuse_worker()
-        is_first, Recording._is_first, Recording._open = Recording._is_first, False, self
-        self._pid = os.getpid()
-        age_s = process_age_s() if is_first and _is_script() else 0.0
-        self._steps = StepCounter(Ledger(age_s=age_s), at_begin=self._begin)
-        self._endings = self._leaving.enter_context(heard_endings(self._exited))
-        with self.ledger.phase("startup"):
-            self._prepare()
+        is_first, Recording._is_first = Recording._is_first, False
+        knows_age = is_first and _is_script()
+        self._run = LoopRun(self._settings, self._watch, quiet=self._quiet, knows_age=knows_age)
         return self
 
     def __exit__(
@@ -159,8 +145,8 @@ class Recording:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._is_open():
-            self._end(*status_of(error, self._endings.asked))
+        if self._run is not None:
+            self._run.leave(error)
 
     def steps(
         self,
@@ -183,13 +169,14 @@ class Recording:
         Raises:
             InputError: an argument has to be mended, or another step is under way.
         """
-        steps = self._entered("steps()")
+        steps = self._steps("steps()")
         steps.check("steps()")
         number = whole(batches_per_step, field="batches_per_step", lowest=1)
         count = batch_counter(num_samples)
         if not isinstance(loader, Iterable) and not hasattr(loader, "__getitem__"):
             kind = type(loader).__name__
             raise InputError(f"steps: should be given a loader to iterate over (got {kind})")
+        self._watch.end_eval()
         return LoaderSteps(loader, steps.batches(loader, number, count))
 
     def step(
@@ -204,15 +191,17 @@ class Recording:
         Raises:
             InputError: an argument has to be mended, or another step is under way.
         """
-        steps = self._entered("step()")
+        steps = self._steps("step()")
         samples = None if num_samples is None else whole(num_samples, field="num_samples")
         step = None if number is None else whole(number, field="number", lowest=1)
+        self._watch.end_eval()
         return steps.one(samples, step)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Inside, the train clock pauses, and the time is ``eval``; a decorator as well."""
-        with self._entered("evaluating()").paused("eval"):
+        with self._steps("evaluating()").paused("eval"):
+            self._watch.begin_eval()
             yield
 
     @contextmanager
@@ -220,13 +209,14 @@ class Recording:
         """The same for time that is called `phase`, such as ``checkpoint``.
 
         Raises:
-            InputError: `phase` is no name in small letters, or one that the loop itself has.
+            InputError: `phase` is no name, or one that the loop itself has.
         """
-        steps = self._entered("paused()")
+        steps = self._steps("paused()")
         checked_name(phase, "phase", PhaseName)
         if phase in {"train", "data_wait", "import"}:
             raise InputError(f"phase: {phase} is what the loop itself is; choose another name")
-        with steps.paused(phase):
+        around = self._watch.around("checkpoint") if phase == "checkpoint" else nullcontext()
+        with around, steps.paused(phase):
             yield
 
     def evaluated(
@@ -249,10 +239,10 @@ class Recording:
         Raises:
             InputError: no step was made, it was evaluated before, or a metric is no number.
         """
-        steps = self._entered("evaluated()")
+        steps = self._steps("evaluated()")
         checked_name(split, "split", FreeName)
         number = None if num_samples is None else whole(num_samples, field="num_samples", lowest=1)
-        with steps.paused("eval"):
+        with steps.paused("eval", is_pause=False):
             values = metric_values(metrics)
         log = steps.log
         if not steps.num_counted:
@@ -266,115 +256,27 @@ class Recording:
                 f"evaluated: {split} was evaluated at step {log.step} already; give all its "
                 "metrics in one call"
             )
-        return log.evaluated(
-            values,
-            split=split,
-            samples_seen=steps.num_samples or 0,
-            epoch=steps.num_epochs,
-            num_samples=number,
-        )
+        with self._watch.evaluated():
+            return log.evaluated(
+                values,
+                split=split,
+                samples_seen=steps.num_samples or 0,
+                epoch=steps.num_epochs,
+                num_samples=number,
+            )
 
-    def _entered(self, what: str) -> StepCounter:
-        if self._pid is None:
+    def _steps(self, what: str, *, ended: bool = False) -> StepCounter:
+        """The steps of the run that is open, or if it may have `ended`, was."""
+        if self._run is None:
             raise InputError(
                 f"{what}: the run has not begun; use `with mnistbench.record(…) as run`"
             )
-        if not self._is_open():
-            raise InputError(f"{what}: the run has ended, or is of another process")
-        return self._steps
-
-    def _prepare(self) -> None:
-        """Find out what is to be known before anything is trained; no failure ends a run."""
-        self._processes.join()
-        if not self._processes.is_main:
-            return
-        if by_repr := self._settings.by_repr:
-            say(f"config: JSON cannot hold {', '.join(by_repr)}; the repr is kept")
-        self._telemeter = Telemeter(None)
-        try:
-            self._run_folder = writable_folder(self._run_folder)
-            self._script = find_script()
-        except Exception as error:
-            say(f"warning: the record will not tell the code ({first_line(error)})")
-
-    def _begin(self) -> None:
-        """Right before the first step."""
-        self._processes.join()
-        device = used_device()
-        if not self._processes.is_main:
-            self._telemeter = None
-        elif self._telemeter:
-            self._telemeter.trains_on(device)
-        watching = self._steps.log.watching(
-            self._outcome, telemeter=self._telemeter, probe=partial(_probe, device)
-        )
-        self._watching.enter_context(watching)
-
-    def _exited(self) -> None:
-        """At the end of a process that never left the run."""
-        if self._is_open():
-            self._end("interrupted", "the process ended inside the run")
-
-    def _is_open(self) -> bool:
-        return Recording._open is self and self._pid == os.getpid()
-
-    def _end(self, status: Status, error: str | None) -> None:
-        """Leave the record; whatever goes wrong with it is said, and ends nothing."""
-        self._endings.is_ending = True
-        self._outcome.status, self._outcome.error = status, error
-        try:
-            self._finish()
-        except Exception as problem:
-            kind = type(problem).__name__
-            say(f"warning: the run is not on record ({kind}: {first_line(problem)})")
-        finally:
-            Recording._open = None
-            self._leaving.close()
-
-    def _finish(self) -> None:
-        steps, outcome, processes = self._steps, self._outcome, self._processes
-        if outcome.status == "completed":
-            steps.settle()
-            steps.log.ledger.switch("other")
-            self._watching.close()
-        else:
-            steps.drop()
-            steps.log.ledger.synchronize = None  # a device that failed may never answer again
-            ended = RuntimeError()
-            with suppress(RuntimeError):  # nothing is probed after
-                if not self._watching.__exit__(RuntimeError, ended, None):
-                    raise ended
-        processes.join()
-        own = tally_of(steps, outcome)
-        if not processes.is_main:
-            processes.report(own)
-            return
-        is_over = outcome.status != "completed"
-        counted = together(
-            processes.collect(own, is_over=lambda: is_over or self._endings.asked is not None)
-        )
-        record = loop_record(self._settings, self._script, steps, outcome, counted)
-        self.record = saved(record, self._run_folder, quiet=self._quiet)
-
-
-def _probe(device: torch.device | None) -> CanaryReading | None:
-    """The machine's speed, by torch where the loop has it."""
-    if device is None or "torch" not in sys.modules:
-        return None
-    return probe_machine(device, synchronize=waits_for(device))
+        if not (ended or self._run.is_open):
+            raise InputError(f"{what}: the run has ended, or belongs to another process")
+        return self._run.steps
 
 
 def _is_script() -> bool:
     """Whether this process was started for what it runs: no notebook, no shell, no tests."""
     interactive = hasattr(sys, "ps1") or sys.flags.interactive or "ipykernel" in sys.modules
     return not (interactive or "_pytest" in sys.modules)
-
-
-def _refuse_worker() -> None:
-    """Raise where a loader's worker calls."""
-    data = sys.modules.get("torch.utils.data")
-    if data is not None and data.get_worker_info() is not None:
-        raise InputError(
-            "record: this is a worker of a DataLoader; record the process that trains, and keep "
-            'what starts it below `if __name__ == "__main__"`'
-        )

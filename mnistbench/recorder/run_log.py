@@ -24,6 +24,7 @@ from mnistbench.schema.record import (
     Throughput,
     finite,
 )
+from mnistbench.schema.target import is_loss
 
 __all__ = ["Outcome", "RunLog", "throughput_of"]
 
@@ -70,7 +71,7 @@ class RunLog:
     step: int = 0
     eval_points: list[EvalPoint] = field(default_factory=list)
 
-    def evaluated(  # noqa: PLR0913 - all of a point but what is known here
+    def evaluated(
         self,
         metrics: Mapping[str, float],
         *,
@@ -81,7 +82,7 @@ class RunLog:
     ) -> EvalPoint:
         """Note an evaluation after the steps made so far; its time is in the phase ``eval`` by now.
 
-        `metrics` may hold NaN and infinities: such are put down as ``None``, and one of the loss as
+        `metrics` may hold NaN and infinities: such are put down as ``None``, and one of a loss as
         a run that diverged. `train_s` is of the slowest process, by default of this one; `known`
         may have the point's ``epoch`` and ``num_samples``.
         """
@@ -96,7 +97,7 @@ class RunLog:
             loss=values.pop("loss", None),
             accuracy=values.pop("accuracy", None),
             metrics=values,
-            diverged=not math.isfinite(metrics.get("loss", 0.0)),
+            diverged=not all(math.isfinite(metrics[name]) for name in metrics if is_loss(name)),
             **known,
         )
         self.eval_points.append(point)

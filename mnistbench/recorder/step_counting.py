@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from mnistbench.recorder.clock import Ledger, StepTimer
 from mnistbench.recorder.run_log import RunLog
+from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.recorder.used_device import step_timer, used_device, waits_for
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import DATA_WAIT
@@ -28,9 +29,11 @@ class StepCounter:
         num_samples: samples in all steps so far; ``None`` where a step did not tell.
         num_counted: steps made here, which are fewer than ``log.step`` where a loop went on.
         first_step_s: how long the first one took, which compiles and warms up.
+        first_wait_s: how much of that it waited for the loader.
         first_samples: how many samples it had.
-        num_pauses: how often the train clock was stopped inside the loop.
+        num_pauses: how often the loop was stopped for something else.
         device: what the first step was found to use.
+        telemeter: what watches the machine, if anything does.
         around_steps: what surrounds each step, if anything does.
     """
 
@@ -40,16 +43,19 @@ class StepCounter:
         self.num_samples: int | None = 0
         self.num_counted = 0
         self.first_step_s: float | None = None
+        self.first_wait_s = 0.0
         self.first_samples = 0
         self.num_pauses = 0
         self.device = used_device()
+        self.telemeter: Telemeter | None = None
         self.around_steps: Around | None = None
         self._sizes: dict[int, int] = {}  # samples in a step -> how many steps
-        self._passes: int | None = 0  # over loaders; None once one did not tell its length
+        self._passes: float | None = 0.0  # over loaders; None once one did not tell its length
         self._batches, self._length = 0, 0  # of the pass that is under way
         self._at_begin: Callable[[], None] | None = at_begin
         self._where: str | None = None  # what is entered: steps, step or a phase that pauses them
-        self._left: int | None = None  # samples of a step that a loop was left in
+        self._left: int | None = None  # samples of a step whose batches were all given
+        self._in_step = ExitStack()
         self._is_behind = False  # the device may still work on a step
 
     @property
@@ -59,6 +65,11 @@ class StepCounter:
             return None
         most = max(self._sizes)
         return most if self._sizes[most] == max(self._sizes.values()) else None
+
+    @property
+    def num_made(self) -> int:
+        """Steps made so far, with one whose batches were all given."""
+        return self.log.step + (self._left is not None)
 
     def check(self, name: str) -> None:
         """Refuse `name` inside of another.
@@ -81,7 +92,7 @@ class StepCounter:
     ) -> Iterator[Any]:
         """The batches of `loader`, `batches_per_step` to a step, each counted by `count`."""
         self.check("steps()")
-        switch, in_step = self.log.ledger.switch, ExitStack()
+        switch = self.log.ledger.switch
         outer = self._begin("steps()", DATA_WAIT)
         self._begin_pass(loader)
         samples = num_batches = 0
@@ -92,24 +103,22 @@ class StepCounter:
                 self._batches += 1
                 switch("train", wait=False)
                 if num_batches == 1 and self.around_steps:
-                    in_step.enter_context(self.around_steps())
+                    self._in_step.enter_context(self.around_steps())
                 if num_batches == batches_per_step:
                     self._left = samples
                 yield batch
                 switch(DATA_WAIT, wait=False)
                 if num_batches == batches_per_step:
-                    in_step.close()
-                    self._count(samples)
+                    self.settle()
                     samples = num_batches = 0
             if num_batches:
-                in_step.close()
                 self._count(samples)
-            self._end_pass()
+            self._batches = self._length
         finally:
-            in_step.close()
+            self._in_step.close()
             if self._left is not None:
                 self.log.timer.pause()
-            self._where = None
+            self._end_pass()
             switch(outer)
 
     @contextmanager
@@ -122,23 +131,28 @@ class StepCounter:
             )
         outer, self._passes = self._begin("step()", "train"), None
         try:
-            with self.around_steps() if self.around_steps else nullcontext():
-                yield
+            if self.around_steps:
+                self._in_step.enter_context(self.around_steps())
+            yield
             self._is_behind = True
             self._count(num_samples, number=number)
         finally:
+            self._in_step.close()
             self._where = None
             self.log.ledger.switch(outer, wait=False)
 
     @contextmanager
-    def paused(self, phase: str) -> Iterator[None]:
-        """Charge what is inside to `phase`; the device is waited for before and after."""
+    def paused(self, phase: str, *, is_pause: bool = True) -> Iterator[None]:
+        """Charge what is inside to `phase`; the device is waited for before and after.
+
+        One that others may have to wait for is a pause.
+        """
         self.settle()
         ledger, timer, where = self.log.ledger, self.log.timer, self._where
         in_step = where in {"steps()", "step()"}
+        self.num_pauses += is_pause and bool(self.num_counted) and (in_step or where is None)
         if in_step:
             timer.pause()
-            self.num_pauses += 1
         elif self._is_behind:
             ledger.switch("train", wait=False)  # what is waited for are steps
         self._is_behind = False
@@ -153,14 +167,21 @@ class StepCounter:
                 timer.resume()
 
     def settle(self) -> None:
-        """Count the step that a loop was left in by ``break``: the loop has gone on from there."""
-        if self._left is not None and self._where is None:
-            self.log.timer.resume()
+        """Count the step whose batches were all given, if one is: the loop has gone on from it.
+
+        That is where the next batch is asked for, something is evaluated, or a loop was left by
+        ``break``. One that is left by an exception is never counted.
+        """
+        if self._left is not None:
+            if self._where is None:
+                self.log.timer.resume()
             self._count(self._left)
 
-    def drop(self) -> None:
-        """Do not count the step that a loop was left in: something was raised in it."""
-        self._left = None
+    def end(self, *, is_left_by_error: bool) -> None:
+        """Count the last step, unless an error was raised in it."""
+        if is_left_by_error:
+            self._left = None
+        self.settle()
 
     def _begin(self, where: str, phase: str) -> str:
         self.settle()
@@ -174,6 +195,10 @@ class StepCounter:
 
     def _count(self, samples: int | None, *, number: int | None = None) -> None:
         log, self._left = self.log, None
+        if self.around_steps:
+            self._in_step.close()
+        if self.telemeter:
+            self.telemeter.sample()
         if self.num_counted:
             log.timer.mark()
             if not self.num_counted % _MOST_EVENTS:
@@ -196,21 +221,19 @@ class StepCounter:
             wait()
         self.log.timer.mark()
         (self.first_step_s,), self.first_samples = self.log.timer.durations_s(), samples
+        self.first_wait_s = self.log.ledger.spent_s(DATA_WAIT)
         self.log.timer = step_timer(device)
         self.log.timer.start()
 
     def _begin_pass(self, loader: Any) -> None:
-        self._batches = self._length = 0
-        if self._passes is not None:
-            try:
-                self._length = len(loader)
-            except TypeError:
-                self._passes = None
+        try:
+            self._length = len(loader)
+        except TypeError:
+            self._length, self._passes = 0, None
 
     def _end_pass(self) -> None:
-        if self._passes is not None and self._length:
-            self._passes += 1
-        self._batches = 0
+        self._passes, self._where = self.num_epochs, None
+        self._batches = self._length = 0
 
 
 class LoaderSteps(Iterator[Any]):

@@ -11,16 +11,24 @@ from mnistbench.schema.measurements import EvalPoint
 from mnistbench.schema.open_mappings import FreeName, MetricName
 from mnistbench.schema.strict_model import StrictModel
 
-__all__ = ["LOWER_IS_BETTER", "Target", "is_lower_better", "point_at_target"]
+__all__ = ["LOWER_IS_BETTER", "Target", "is_loss", "is_lower_better", "point_at_target"]
 
 LOWER_IS_BETTER = frozenset({"loss", "perplexity", "error", "error_rate", "mae", "mse", "rmse"})
 """Last parts of metrics' names, such as ``val/loss``, of which less is better."""
 
 
+def is_loss(metric: str) -> bool:
+    """Whether `metric` is a loss by its name, such as ``val/loss``."""
+    return f"_{_last(metric)}".endswith("_loss")
+
+
 def is_lower_better(metric: str) -> bool:
     """Whether less of `metric` is better, by its name."""
-    last = metric.replace(":", "/").rpartition("/")[2].lower()
-    return last in LOWER_IS_BETTER or last.endswith("_loss")
+    return _last(metric) in LOWER_IS_BETTER or is_loss(metric)
+
+
+def _last(metric: str) -> str:
+    return metric.replace(":", "/").rpartition("/")[2].lower()
 
 
 class Target(StrictModel):

@@ -203,3 +203,27 @@ def test_events_that_the_device_has_not_come_to_are_kept_without_waiting():
     assert device.alive == 6
     device.done_ms = 99
     assert timer.durations_s() == [0.001] * 8
+
+
+def test_a_step_that_is_paused_takes_what_it_took_before_and_after(monkeypatch):
+    fake, device = FakeClock(monkeypatch), Device(0, 1, 3, 50, 54, 60, 61, 90, 92)
+    host, events = StepTimer(), EventTimer(device.event)
+    for timer in (host, events):
+        timer.start()
+        fake.now += 1
+        timer.mark()
+        fake.now += 2
+        timer.pause()
+        fake.now += 47
+        timer.resume()
+        fake.now += 4
+        timer.mark()
+        fake.now += 6
+        timer.start()  # of a step that was left, nothing goes into the next
+        fake.now += 1
+        timer.pause()
+        timer.start()
+        fake.now += 2
+        timer.mark()
+    assert host.durations_s() == [1, 6, 2]
+    assert events.durations_s() == [0.001, 0.006, 0.002]

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from mnistbench.engine import stop_signals
-from mnistbench.engine.stop_signals import deferred_signals, obeyed_in_time
+from mnistbench.recorder import stop_signals
+from mnistbench.recorder.stop_signals import deferred_signals, obeyed_in_time
 from mnistbench.schema.errors import Terminated
 from mnistbench.schema.signals import stop_error
 
