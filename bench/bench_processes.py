@@ -27,8 +27,8 @@ from mnistbench.engine.build import build_parts
 from mnistbench.engine.run import RunContext
 from mnistbench.engine.setting import run_context, start_setting
 from mnistbench.engine.stock_step import StockStep
-from mnistbench.launch.cells import Cell
 from mnistbench.launch.local_executor import LocalExecutor
+from mnistbench.launch.own_cells import RunCell
 from mnistbench.output.suite_tables import run_info
 from mnistbench.recorder.clock import Ledger
 from mnistbench.schema.config import RunConfig
@@ -86,7 +86,7 @@ def run(make_config):
 
     def make(num_processes: int, **values: object) -> RunRecord:
         config = make_config(**values)
-        cell = Cell(config=config, num_processes=num_processes)
+        cell = RunCell(config=config, num_processes=num_processes)
         (attempt,) = LocalExecutor().run([cell], folder=Path(mkdtemp(dir=config.output_dir)))
         assert attempt.record is not None, attempt.error
         assert attempt.record.environment["num_processes"] == num_processes

@@ -4,44 +4,29 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from mnistbench.analysis.benchmarks import compare_benchmarks
 from mnistbench.analysis.comparison import (
-    after_looks,
     between,
-    compare_matches,
     compare_sets,
-    default_metrics,
 )
-from mnistbench.analysis.free_metrics import check_name, metric_named
 from mnistbench.analysis.gates import Gate, Outcome, gated, judge, parse_gate
-from mnistbench.analysis.number_text import numbered
-from mnistbench.analysis.pairing import against_first, side_labels
+from mnistbench.analysis.pairing import side_labels
 from mnistbench.analysis.rows import Comparison
-from mnistbench.analysis.settled import settled
 from mnistbench.analysis.splitting import split
-from mnistbench.cli import at_home, exit_on_input_error, say, show
+from mnistbench.cli import exit_on_input_error, say, show
 from mnistbench.compare_flags import CompareFlags, short_names
 from mnistbench.flags import parse
 from mnistbench.output.comparison_table import gate_line, render_comparison
 from mnistbench.output.screen import Screen
 from mnistbench.schema.benchmark_json import BenchmarkFile, load_benchmarks
-from mnistbench.schema.disk_space import say_written
-from mnistbench.schema.errors import InputError, Terminated
-from mnistbench.schema.record import RunRecord
+from mnistbench.schema.errors import InputError
 from mnistbench.schema.record_sets import baseline_first, load_sets, path_names, require_apart
 from mnistbench.schema.store import load_records
 from mnistbench.schema.streams import progress
-
-if TYPE_CHECKING:
-    from mnistbench.launch.interleave import Side
 
 __all__ = ["main"]
 
@@ -53,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         flags, train_flags = _parse(argv)
         gates = [parse_gate(text) for text in flags.fail_if]
         if flags.makes_runs:
-            comparison = _run_in_turn(flags, train_flags, gates)
+            from mnistbench.compare_in_turn import run_in_turn
+
+            comparison = run_in_turn(flags, train_flags, gates)
         else:
             comparison = _stored(flags, gates)
         outcomes = judge(comparison, gates)
@@ -99,21 +86,20 @@ def _parse(argv: list[str]) -> tuple[CompareFlags, tuple[str, ...]]:
 
 
 def _refuse_contradictions(flags: CompareFlags) -> None:
-    given = [name for name in flags.given if getattr(flags, name) is not False]
-    others = ("paths", "interleave", "commands", "baseline")
-    if flags.revisions and (unfit := [name for name in others if name in given]):
-        raise InputError(f"revisions: are all that is run; leave out {' and '.join(unfit)}")
-    if flags.commands and (unfit := [name for name in others[:2] if name in given]):
-        raise InputError(f"commands: are all that is run; leave out {' and '.join(unfit)}")
+    given = [name for name in type(flags).model_fields if getattr(flags, name) not in (None, ())]
+    runs = [name for name in ("revisions", "commands", "interleave") if getattr(flags, name)]
+    unfit = {*runs[1:], "paths"} | ({"baseline"} if flags.revisions else set())
+    if runs[:1] != ["interleave"] and runs and (more := [x for x in given if x in unfit]):
+        raise InputError(f"{runs[0]}: are all that is run; leave out {' and '.join(more)}")
     if flags.command is not None and not flags.revisions:
         raise InputError("command: is what --revisions runs; --commands runs two or more in turn")
-    for name in given:
-        if name in {"by", "strict"} and flags.makes_runs:
-            raise InputError(f"{name}: is for stored records; leave it out where runs are made")
-        if name in {"max_minutes", "min_effect", "output_dir", "seed"} and not flags.makes_runs:
-            raise InputError(
-                f"{name}: has no effect without --interleave, --commands or --revisions"
-            )
+    if runs and (stored := "by" if flags.by else "strict" if flags.strict else None):
+        raise InputError(f"{stored}: is for stored records; leave it out where runs are made")
+    alone = [x for x in ("max_minutes", "min_effect", "output_dir", "seed") if x in given]
+    if alone and not runs:
+        raise InputError(
+            f"{alone[0]}: has no effect without --interleave, --commands or --revisions"
+        )
 
 
 def _baseline_first(flags: CompareFlags) -> CompareFlags:
@@ -157,7 +143,7 @@ def _stored(flags: CompareFlags, gates: Sequence[Gate]) -> Comparison:
     comparison = compare_sets(
         sides,
         by=flags.by,
-        metrics=_metrics([side.records for side in sides], flags, gates),
+        metrics=flags.metrics_of([side.records for side in sides], gates),
         target_accuracy=flags.target_accuracy,
         force=flags.force,
     )
@@ -186,110 +172,6 @@ def _benchmarks(path: Path) -> BenchmarkFile | None:
     if path.suffix in {".yaml", ".yml"} and path.is_file():
         raise InputError(f"{path}: a configuration has no figures; run it with --interleave")
     return None if path.is_dir() else load_benchmarks(path)
-
-
-def _metrics(
-    sides: Sequence[Sequence[RunRecord]], flags: CompareFlags, gates: Sequence[Gate]
-) -> tuple[str, ...]:
-    runs = [record for side in sides for record in side]
-    _check_metrics(flags, gates, partial(metric_named, records=runs))
-    names = flags.metrics or default_metrics(*sides, target_accuracy=flags.target_accuracy)
-    return (*names, *(gate.metric for gate in gates))
-
-
-def _check_metrics(
-    flags: CompareFlags, gates: Sequence[Gate], check: Callable[..., object] = check_name
-) -> None:
-    for name in flags.metrics:
-        check(name)
-    for gate in gates:
-        check(gate.metric, field="fail_if")
-
-
-def _settling(sides: Sequence[Sequence[RunRecord]], flags: CompareFlags) -> str:
-    """The metric that ends runs in turn: the first."""
-    return (flags.metrics or default_metrics(*sides))[0]
-
-
-def _run_in_turn(
-    flags: CompareFlags, train_flags: tuple[str, ...], gates: Sequence[Gate]
-) -> Comparison:
-    from mnistbench.launch.interleave import check_turns, run_interleaved
-    from mnistbench.launch.runs import RunFailedError
-
-    if not (flags.commands or flags.command):  # our own loop evaluates what is known before
-        _check_metrics(flags, gates)
-    if "duration_s" in {*flags.metrics, *(gate.metric for gate in gates)}:
-        raise InputError("metrics: duration_s is what benchmark files hold; runs have wall_s")
-    minutes = 10.0 if flags.max_minutes is None else flags.max_minutes
-    began = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    output_dir = at_home("output_dir", flags.output_dir or Path("runs/compare") / began)
-    check_turns(output_dir, minutes)
-    sources = flags.revisions or flags.commands or flags.paths
-    names = flags.revisions or short_names(flags.commands) or numbered(path_names(flags.paths))
-    labels = side_labels(names)
-
-    def why_to_end(sides: Sequence[Sequence[RunRecord]]) -> str | None:
-        return settled(
-            against_first(sides, labels),
-            metric=_settling(sides, flags),
-            min_effect=flags.min_effect,
-            target_accuracy=flags.target_accuracy,
-            force=flags.force,
-        )
-
-    try:
-        with TemporaryDirectory() as folder:
-            sides = run_interleaved(
-                _sides(flags, train_flags, labels=labels, work_dir=Path(folder)),
-                output_dir=output_dir,
-                max_minutes=minutes,
-                first_seed=flags.seed or 0,
-                settled=why_to_end,
-            )
-    except RunFailedError as error:
-        say(f"error: {' '.join(str(error).split())}")
-        raise SystemExit(1) from None
-    except KeyboardInterrupt as stop:
-        terminated = isinstance(stop, Terminated)
-        say("terminated" if terminated else "interrupted")
-        raise SystemExit(143 if terminated else 130) from None
-    finally:
-        if next(output_dir.rglob("record.json"), None):
-            say_written("runs", output_dir)
-    found = compare_matches(
-        against_first(sides, labels),
-        metrics=_metrics(sides, flags, gates),
-        target_accuracy=flags.target_accuracy,
-        force=flags.force,
-    )
-    found = after_looks(found, _settling(sides, flags))
-    ended = why_to_end(sides) or f"not settled within {minutes:g} min"
-    found = replace(found, notes=(ended, *found.notes))
-    return between(found, names, sources)
-
-
-def _sides(
-    flags: CompareFlags, train_flags: tuple[str, ...], *, labels: Sequence[str], work_dir: Path
-) -> Sequence[Side]:
-    if flags.commands:
-        from mnistbench.launch.scripts import Script, ScriptSide
-
-        scripts = [Script.parse(text, flag="commands") for text in flags.commands]
-        return [ScriptSide(name=x, script=its) for x, its in zip(labels, scripts, strict=True)]
-    if flags.revisions:
-        from mnistbench.launch import revisions, script_revisions
-
-        at = [*zip(flags.revisions, labels, strict=True)]
-        if flags.command is not None:
-            return script_revisions.script_sides(at, command=flags.command, checkouts=work_dir)
-        side = partial(revisions.side_at, arguments=train_flags, repository=Path.cwd())
-        return [side(revision, name=name) for revision, name in at]
-    from mnistbench.launch.replay import arguments_of
-    from mnistbench.launch.runs import TrainSide
-
-    arguments = [arguments_of(path, work_dir=work_dir) for path in flags.paths]
-    return [TrainSide(name=x, arguments=its) for x, its in zip(labels, arguments, strict=True)]
 
 
 if __name__ == "__main__":

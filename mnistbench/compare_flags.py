@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from mnistbench.analysis.comparison import default_metrics
+from mnistbench.analysis.free_metrics import check_name, metric_named
+from mnistbench.analysis.gates import Gate
 from mnistbench.analysis.metrics import MetricName
 from mnistbench.analysis.number_text import numbered
 from mnistbench.flags import POSITIONAL, REPEATED, CommandFlags, Fraction
 from mnistbench.output.comparison_table import ComparisonFormat
 from mnistbench.schema.escaping import brief
 from mnistbench.schema.open_mappings import MetricName as EvaluatedName
+from mnistbench.schema.record import RunRecord
 
 __all__ = ["CompareFlags", "short_names"]
 
@@ -90,11 +95,31 @@ class CompareFlags(CommandFlags):
         """Whether sides are run, rather than read."""
         return self.interleave or bool(self.revisions or self.commands)
 
-    @property
-    def given(self) -> list[str]:
-        """The flags that say something, in their order."""
-        told = ((name, getattr(self, name)) for name in type(self).model_fields)
-        return [x for x, value in told if x in self.model_fields_set and value not in (None, ())]
+    def metrics_of(
+        self, sides: Sequence[Sequence[RunRecord]], gates: Sequence[Gate]
+    ) -> tuple[str, ...]:
+        """What is compared of `sides`, with all that `gates` ask for.
+
+        Raises:
+            InputError: no run has one of them.
+        """
+        runs = [record for side in sides for record in side]
+        self.check_metrics(gates, partial(metric_named, records=runs))
+        names = self.metrics or default_metrics(*sides, target_accuracy=self.target_accuracy)
+        return (*names, *(gate.metric for gate in gates))
+
+    def check_metrics(
+        self, gates: Sequence[Gate], check: Callable[..., object] = check_name
+    ) -> None:
+        """Have `check` look at each name that is asked for.
+
+        Raises:
+            InputError: as `check`.
+        """
+        for name in self.metrics:
+            check(name)
+        for gate in gates:
+            check(gate.metric, field="fail_if")
 
 
 def short_names(commands: Sequence[str]) -> list[str]:

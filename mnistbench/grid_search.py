@@ -21,6 +21,7 @@ from mnistbench.launch.cells import Cell, Executor
 from mnistbench.launch.children import raised_stops
 from mnistbench.launch.grid import cells_of
 from mnistbench.launch.local_executor import LocalExecutor
+from mnistbench.launch.own_cells import RunCell
 from mnistbench.launch.sweep_folder import SweepFolder
 from mnistbench.launch.sweep_progress import Progress, names
 from mnistbench.launch.sweeping import Failure, run_sweep
@@ -95,8 +96,10 @@ def _list_of(field: FieldInfo) -> FieldInfo:
     return listed
 
 
-def check_flags(options: GridFlags, *, select: str | None) -> None:
+def check_flags(options: GridFlags, *, select: str | None, free: bool = False) -> None:
     """Check what does not depend on the grid; `select` is the metric that chooses, if any.
+
+    Where it is `free`, scripts may evaluate anything.
 
     Raises:
         InputError: as `check_metric`, or two flags contradict each other.
@@ -107,15 +110,15 @@ def check_flags(options: GridFlags, *, select: str | None) -> None:
         return
     from mnistbench.analysis.best_config import check_metric  # which costs numpy
 
-    metric = METRICS[check_metric(select)]
-    if metric.timed and options.executor == "local" and (options.jobs or 1) > 1:
+    metric = METRICS.get(check_metric(select, free=free))
+    if metric and metric.timed and options.executor == "local" and (options.jobs or 1) > 1:
         raise InputError(
             f"select: {select} depends on speed, and cells side by side spoil each "
             "other's; leave --jobs out"
         )
 
 
-def grid_of(axes: Mapping[str, Sequence[Any]], options: GridFlags) -> list[Cell]:
+def grid_of(axes: Mapping[str, Sequence[Any]], options: GridFlags) -> list[RunCell]:
     """The cells that `axes` span over the recipe and the file.
 
     Raises:

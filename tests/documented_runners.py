@@ -29,7 +29,7 @@ from mnistbench.schema.config import RunConfig
 from mnistbench.schema.names import TrackerName
 from mnistbench.schema.store import save_record
 from tests.compare_runs import pairs
-from tests.documented import ROOT, all_commands
+from tests.documented import ROOT, all_commands, fences
 from tests.made_records import make_record
 
 __all__ = ["COMMANDS", "HELPS", "help_of_command", "help_of_module", "runner"]
@@ -73,6 +73,8 @@ def runner(words: Sequence[str]) -> Callable[..., None] | None:
     for form, run in PARTLY.items():
         if all(word in words for word in form.split()):
             return run
+    if words[0] == "python" and words[1] in SCRIPTS:
+        return check_script
     if words[0] == "python" and words[1] == "-m":
         package, _, name = words[2].partition(".")
         known = {"mnistbench": RUN_COMMAND.get(name), "bench": run_module}
@@ -222,6 +224,12 @@ def run_jq(words, *, text, **_):
         assert f'"{key}"' in records
 
 
+def check_script(words, **_):
+    """Of a loop not ours, which tests/test_your_loop.py runs: here, it has to know the flags."""
+    text = SCRIPTS[words[1]]
+    assert [word for word in words if word.startswith("--") and f'"{word}"' not in text] == []
+
+
 def check_batch_job(words, **_):
     script, *argv = words[1:]
     _run(["bash", "-n", script])
@@ -302,6 +310,12 @@ def collect_suites():
     return json.loads(done.stdout.splitlines()[-1])
 
 
+_LOOP = next(f for f in fences(ROOT / "docs/your-loop.md") if f.language == "python")
+SCRIPTS = {
+    "train.py": "\n".join(_LOOP.lines),
+    **{f"docs/examples/{path.name}": path.read_text() for path in ROOT.glob("docs/examples/*.py")},
+}
+"""What stands in a page or lies in docs/examples."""
 RUN_COMMAND = {
     "train": run_train,
     "report": run_report,

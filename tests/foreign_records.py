@@ -27,7 +27,7 @@ def foreign_record(seed=0, values=(40.0, 25.0, 18.0), *, metric="perplexity", **
         for number, value in enumerate(values, start=1)
     ]
     written = {
-        "run_id": f"run-{changes.get('name', 'lm')}-{index}",
+        "run_id": f"run-lm-{index}",
         "status": "completed",
         "created_at": (_START + timedelta(minutes=index)).isoformat(),
         "seed": seed,
@@ -40,6 +40,6 @@ def foreign_record(seed=0, values=(40.0, 25.0, 18.0), *, metric="perplexity", **
         "target": PERPLEXITY if metric == "perplexity" else None,
         "phases_s": {"train": 4.0, "data_wait": 2.0 + index / 10, "eval": 1.0, "other": 1.0},
         "wall_s": 8.0 + index / 10,
-        "throughput": Throughput(samples_per_s=160 - index, step_s_p50=0.2, from_step=2),
+        "throughput": Throughput(samples_per_s=max(1, 160 - index), step_s_p50=0.2, from_step=2),
     }
     return RunRecord(**written | changes)

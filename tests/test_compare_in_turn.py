@@ -1,12 +1,17 @@
 """The door to comparisons of runs in turn: when they end, what is told, and what is left."""
 
+import sys
+
 import pytest
 
 from mnistbench import compare as door
+from mnistbench.compare_flags import short_names
 from mnistbench.launch import interleave, revisions
 from mnistbench.launch.runs import RunFailedError, TrainSide
 from mnistbench.schema.errors import Terminated
+from mnistbench.schema.store import find_records
 from tests.compare_runs import pairs, refused, store_pairs
+from tests.json_script import SCRIPT
 
 
 @pytest.fixture
@@ -160,3 +165,76 @@ def test_runs_that_fail_or_are_stopped_say_so(error, status, says, stored, run_i
         door.main(["--interleave", "a", "b"])
     assert stop.value.code == status
     assert capsys.readouterr().err == f"mnistbench: {says}\n"
+
+
+@pytest.mark.parametrize(
+    ("commands", "names"),
+    [
+        (["python a.py", "python b.py"], ["a.py", "b.py"]),
+        (["python t.py --lr 0.1 --x", "python t.py --lr 0.2 --x"], ["--lr 0.1", "--lr 0.2"]),
+        (["python t.py", "python t.py --fast"], ["python t.py", "--fast"]),
+        (["python t.py a a", "python t.py a"], ["a", "python t.py a"]),
+        (["python t.py", "python t.py"], ["python t.py #1", "python t.py #2"]),
+        (["a", "b", "a"], ["a #1", "b", "a #2"]),
+        (["t " + "x" * 90, "t y"], ["x" * 39 + "…", "y"]),
+        (["t"], ["t"]),
+        ([], []),
+    ],
+)
+def test_commands_are_called_by_what_differs(commands, names):
+    assert short_names(commands) == names
+
+
+@pytest.fixture
+def scripts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "1000")
+    (tmp_path / "train.py").write_text(SCRIPT)
+    return tmp_path
+
+
+@pytest.mark.processes
+def test_commands_run_in_turn_until_they_are_settled(scripts, capsys):
+    commands = [f"{sys.executable} train.py {rest}" for rest in ("100", "90 --constant")]
+    argv = ["--commands", *commands, "--baseline", "100", "--output-dir", "new", "--seed", "2"]
+    assert door.main([*argv, "--fail-if", "samples_per_s < -5%"]) == 1
+    out, err = capsys.readouterr()
+    assert f"A is {commands[0]}, B is {commands[1]}" in out
+    assert "B (90 --constant) is slower than A (100): samples/s -9.5 %" in out
+    assert "settled after 8 pairs: B is slower than A (samples/s)" in out
+    assert (
+        "B: each run evaluated the same, so all are one sample of it; have the command use" in out
+    )
+    assert "A: each run evaluated the same" not in out
+    assert "pair 1: A 102 samples/s, B 92" in err
+    for side in "AB":
+        names = {path.parent.parent.name for path in find_records([scripts / "new" / side])}
+        assert names == {f"seed-{seed}" for seed in range(2, 10)}
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("asked", [["--metrics", "f2"], ["--fail-if", "val_accuracy < 0.9"]])
+def test_a_metric_that_a_script_does_not_leave_is_one_line_after_a_round(asked, scripts, capsys):
+    command = f"{sys.executable} train.py 1"
+    with pytest.raises(SystemExit) as stop:
+        door.main(["--commands", command, command, "--output-dir", "new", *asked])
+    assert stop.value.code == 2
+    name = asked[1].split()[0]
+    says = f"error: side A: its record has no {name}; it has samples_per_s, train_s, wall_s, f1"
+    assert says in capsys.readouterr().err
+    assert len(find_records([scripts / "new"])) == 2
+
+
+@pytest.mark.processes
+def test_a_metric_of_the_scripts_own_is_settled_on(scripts, capsys):
+    commands = [f"{sys.executable} train.py 1 {rest}" for rest in ("", "--constant")]
+    assert door.main(["--commands", *commands, "--metrics", "val/f1", "--max-minutes", "0.05"]) == 0
+    assert "f1" in capsys.readouterr().out
+
+
+@pytest.mark.processes
+def test_a_script_that_fails_ends_the_comparison(scripts, capsys):
+    with pytest.raises(SystemExit) as stop:
+        door.main(["--commands", *(f"{sys.executable} train.py 1 {x}" for x in ("", "--fail"))])
+    assert stop.value.code == 1
+    assert "error: side B: the run with seed 0 failed: runs/compare/" in capsys.readouterr().err

@@ -18,9 +18,11 @@ from mnistbench.schema.record import (
     RecipeInfo,
     Result,
     RunRecord,
+    Target,
     Throughput,
 )
 from mnistbench.schema.store import record_json, save_record
+from tests.foreign_records import foreign_record
 
 ENVIRONMENT = {
     "versions": {"python": "3.11.0", "torch": "2.5.0"},
@@ -148,6 +150,41 @@ def test_any_value_of_a_record_is_shown_or_refused_in_one_line(folder, part, val
         left_out = err.startswith("mnistbench: 1 of 3 records could not be read")
         assert err.count("\n") == (status == 2 or left_out)
         assert err.startswith("mnistbench: error: ") == (status == 2)
+
+
+@pytest.mark.slow
+@given(
+    config=st.dictionaries(
+        st.text(max_size=4) | st.sampled_from(["n", "run", "target", "status", "model", "lr"]),
+        JSON,
+        max_size=4,
+    ),
+    metric=st.sampled_from(["loss", "accuracy", "val/f1:macro", "n", "samples_per_s"]),
+    values=st.lists(st.floats(0, 1), max_size=3),
+    target=st.none() | st.floats(-1, 2),
+    flags=st.sampled_from([*REPORTS, ("--html", "page.html"), ("--plot", "plot.svg")]),
+)
+@settings(max_examples=25)
+def test_any_configuration_and_metric_of_another_loop_is_shown_or_refused_in_one_line(
+    folder, config, metric, values, target, flags
+):
+    made = foreign_record(0, values, metric=metric, config=config).model_copy(
+        update={"target": None if target is None else Target(metric=metric, value=target)}
+    )
+    other = foreign_record(1, (0.5,), metric="loss", config=config | {"lr": 1})
+    for number, record in enumerate((made, other)):
+        (folder / "foreign" / str(number)).mkdir(parents=True, exist_ok=True)
+        (folder / "foreign" / str(number) / "record.json").write_text(record_json(record))
+    names = {"references", "page.html", "plot.svg"}
+    flags = [str(folder / flag) if flag in names else flag for flag in flags]
+    a, b = str(folder / "a"), str(folder / "foreign")
+    for door, argv in ((report, [*flags, a, b]), (report, [*flags, b]), (compare, [a, b])):
+        status, err = run(door, argv)
+        known = (" written to ", " could not be read ")
+        said = [line for line in err.splitlines() if not any(word in line for word in known)]
+        assert status in {0, 2}
+        assert len(said) == (status == 2)
+        assert "".join(said).startswith("mnistbench: error: ") == (status == 2)
 
 
 @pytest.mark.parametrize(

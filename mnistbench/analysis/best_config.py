@@ -13,7 +13,7 @@ from mnistbench.analysis.comparability import machine_problem
 from mnistbench.analysis.differences import values_of
 from mnistbench.analysis.free_metrics import canonical, check_name, metric_named
 from mnistbench.analysis.grouping import full_names, group_runs
-from mnistbench.analysis.metrics import Metric
+from mnistbench.analysis.metrics import METRICS, Metric
 from mnistbench.analysis.pairing import as_one
 from mnistbench.analysis.repeats import by_seed, num_lost, one_per_seed
 from mnistbench.analysis.samples import sample_of
@@ -112,9 +112,9 @@ def check_metric(name: str, *, free: bool = False) -> str:
         raise InputError(
             f"select: {name} is read once, after the choice, and cannot make it; use val_accuracy"
         )
-    if known == "duration_s" or not free:
-        known = check_name("" if known == "duration_s" else name, field="select")
-    return known
+    if free and known not in METRICS:
+        return known
+    return check_name(name, field="select", unfit=(*_READ_ONCE, "duration_s"))
 
 
 def select(records: Sequence[RunRecord], metric: str) -> Selection:

@@ -104,7 +104,9 @@ def limits_notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
         which = f"{label}: " if len(groups) > 1 else ""
         if not found:
             waits = [share for run in group if (share := data_wait_share(run)) is not None]
-            lines += [f"{which}waits for data: {fmean(waits):.0%} of training"] if waits else []
+            lines += (
+                [f"{which}waits for data: {100 * fmean(waits):.0f} % of training"] if waits else []
+            )
             continue
         (name, number), *_ = Counter(name for name, _ in found).most_common(1)
         said = next(line for limit, line in found if limit == name)

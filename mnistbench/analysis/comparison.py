@@ -32,9 +32,6 @@ __all__ = [
     "judged",
 ]
 
-_MOST_LEARNT = 3
-"""Metrics that a comparison shows of what its loops evaluated, unless it is asked for others."""
-
 
 def compare(
     a: Sequence[RunRecord],
@@ -55,8 +52,8 @@ def compare(
             nothing that only A has.
 
     Raises:
-        InputError: a side is empty but for profiled runs, nothing on them belongs together, or no
-            run measured a metric of that name.
+        InputError: a side is empty but for profiled runs, nothing on them belongs together, or a
+            metric is none of theirs.
     """
     return compare_sets(
         [RecordSet(name="A", records=a), RecordSet(name="B", records=b)],
@@ -158,21 +155,18 @@ def default_metrics(
 ) -> tuple[str, ...]:
     """Speed and test accuracy, and between them the time to a target that all sides have.
 
-    Where a loop that is not ours left no test accuracy it is what all sides evaluated, and where
-    none counted its samples the time of a step.
+    Of other loops it is what all sides evaluated, if none left a test accuracy.
     """
     compared = [[record for record in side if not is_profiled(record)] for side in sides]
     timed = all(any(target_of(r, target_accuracy) for r in side) for side in compared)
-    times = ("time_to_accuracy_s",) if timed else ()
+    times = ["time_to_accuracy_s"] * timed
     runs = [record for side in compared for record in side]
     if not any(run.is_foreign for run in runs):
         return ("samples_per_s", *times, "test_accuracy")
-    counted = any(METRICS["samples_per_s"].of(side).n for side in compared)
-    learnt: Sequence[str] = ["test_accuracy"]
-    if not any(METRICS["test_accuracy"].of(side).n for side in compared):
-        every = [set(evaluated_names(side)) for side in compared]
-        shared = [name for name in evaluated_names(runs) if all(name in its for its in every)]
-        learnt = shared[:_MOST_LEARNT]
+    counted, tested = (METRICS[name].of(runs).n for name in ("samples_per_s", "test_accuracy"))
+    shared = set.intersection(*(set(evaluated_names(side)) for side in compared))
+    learnt = [name for name in evaluated_names(runs) if name in shared][:3]  # to fit a table
+    learnt = ["test_accuracy"] if tested else learnt
     return ("samples_per_s" if counted else "step_s_p50", *times, *learnt)
 
 
@@ -297,7 +291,7 @@ def _side_notes(side: str, runs: Sequence[RunRecord]) -> list[str]:
     if ended:
         notes.append(
             f"{side}: {len(ended)} of {len(runs)} runs did not complete ({', '.join(ended)}); "
-            "they count at most in times and steps to accuracy"
+            "they count at most in times and steps to a target"
         )
     unstable = sum(map(is_unstable, runs))
     if unstable and 2 * unstable <= len(runs):

@@ -9,7 +9,15 @@ from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.rows import Row
 from mnistbench.stats.rank_tests import Shift
 
-__all__ = ["change_text", "label_text", "needed_text", "number_text", "shift_text", "value_text"]
+__all__ = [
+    "change_text",
+    "label_text",
+    "needed_text",
+    "number_text",
+    "shift_text",
+    "value_text",
+    "verdict_text",
+]
 
 
 def label_text(row: Row) -> str:
@@ -32,6 +40,18 @@ def value_text(level: Level, metric: Metric) -> str:
     return f"{metric.show(level.value)}{metric.unit} ({number})"
 
 
+def verdict_text(row: Row) -> str:
+    """The verdict; of figures other than accuracies also which way is better: ``lower (better)``.
+
+    Who reads of a loop that is not theirs need not know what it evaluated.
+    """
+    metric = row.definition
+    if row.verdict not in {"higher", "lower"} or metric.unit == " %":
+        return row.verdict
+    is_better = (row.verdict == "higher") == metric.higher_is_better
+    return f"{row.verdict} ({'better' if is_better else 'worse'})"
+
+
 def change_text(row: Row, *, prefix: str = "95 % interval ") -> str:
     """The change from A to B with its interval: ``-5.1 % (95 % interval -6.0 to -4.2)``."""
     if row.change is None:
@@ -43,7 +63,7 @@ def shift_text(change: Shift, metric: Metric, *, prefix: str = "95 % interval ")
     """A change of `metric` with its interval, where it has one; ∞ is an end without a bound."""
     estimate, low, high = (None if x is None else _signed(x, metric) for x in change)
     interval = f" ({prefix}{low or '-∞'} to {high or '∞'})" if low or high else ""
-    return f"{estimate}{metric.unit_of_change}{interval}"
+    return f"{estimate}{metric.change_unit}{interval}"
 
 
 def number_text(row: Row, counted: str) -> str:
@@ -79,4 +99,4 @@ def _signed(change: float, metric: Metric) -> str:
     if not math.isfinite(change):
         return NOT_MEASURED
     digits = ".1f" if metric.ratio else metric.digits
-    return f"{metric.scale_of_change * change:+{digits}}"
+    return f"{(100 if metric.change_unit else 1) * change:+{digits}}"

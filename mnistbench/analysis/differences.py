@@ -43,10 +43,6 @@ _MOST_SHOWN = 60
 _Reader: TypeAlias = Callable[[RunRecord], Any]
 
 
-def _setting(name: str) -> _Reader:
-    return lambda record: settings_of(record).get(name)
-
-
 def settings_of(record: RunRecord) -> dict[str, Any]:
     """The configuration of `record`, in which each argument is a value of its own.
 
@@ -76,16 +72,18 @@ def _is_seed(path: str, value: Any, record: RunRecord) -> bool:
     return name == "seed" or (name.endswith("seed") and value == record.seed)
 
 
-def _found(name: str) -> _Reader:
-    return lambda record: record.environment.get(name)
+def _versions(record: RunRecord) -> Mapping[str, Any]:
+    return record.environment.get("versions") or {}
 
 
-def _version(name: str) -> _Reader:
-    return lambda record: _versions(record).get(name)
+def _in(told: Callable[[RunRecord], Mapping[str, Any]]) -> Callable[[str], _Reader]:
+    return lambda name: lambda record: told(record).get(name)
 
 
-def _source(name: str) -> _Reader:
-    return lambda record: sources(record.code).get(name)
+_setting = _in(settings_of)
+_found = _in(lambda record: record.environment)
+_version = _in(_versions)
+_source = _in(lambda record: sources(record.code))
 
 
 def _workload(record: RunRecord) -> str | None:
@@ -123,11 +121,7 @@ _CONDITIONS: Mapping[str, _Reader] = {
     **{name: _found(name) for name in _HARDWARE},
 }
 """What may have to agree before figures are compared; which of it, each metric says."""
-
-_SAID_BESIDE = {"from_step"}
-"""Conditions that forbid nothing where they differ."""
-_SAID_ELSEWHERE = {"eval_split", "target"}
-"""Conditions without which a metric has no value."""
+_SAID_BESIDE = {"from_step"}  # which forbids nothing
 _OF_DATA = {"data sha256", "num_train", "num_val"}
 _RESERVED = {*_HARDWARE, *_SOFTWARE, *CODE, "versions", "workload", "script"}
 
@@ -180,14 +174,15 @@ def untold(
     runs = (*a, *b)
     if not any(run.is_foreign for run in runs):
         return []
-    readers = {k: _CONDITIONS[k] for k in needs if k not in _SAID_ELSEWHERE}
+    # without a target or a split a metric has no value, which is said
+    readers = {k: _CONDITIONS[k] for k in needs if k not in {"eval_split", "target"}}
     found = _differing(a, b, readers)
     if "dataset" in found:
         found = {name: ends for name, ends in found.items() if name not in _OF_DATA}
     lines = []
-    for side, place in zip(names, (0, 1), strict=True):
-        lacking = [k for k, ends in found.items() if ends[place] == NOT_MEASURED]
-        lines += [f"{', '.join(lacking)} not told of {side}"] if lacking else []
+    for place, side in enumerate(names):
+        lacking = ", ".join(k for k, ends in found.items() if ends[place] == NOT_MEASURED)
+        lines += [f"{lacking} not told of {side}"] if lacking else []
     if "from_step" in found:
         first, second = found["from_step"]
         lines.append(f"speed from step {first} on in {names[0]}, {second} in {names[1]}")
@@ -219,7 +214,8 @@ def subject(
     readers |= {name: _version(name) for record in runs for name in _versions(record)}
     said = {*needs, *_SAID_BESIDE, by}
     readers = {name: read for name, read in readers.items() if name not in said}
-    found = _differing(a, b, config, both=len(foreign) > 1) | _differing(a, b, readers)
+    both = len(foreign) > 1
+    found = _differing(a, b, config, both=both) | _differing(a, b, readers, both=both)
     return {name: f"{y} instead of {x}" for name, (x, y) in found.items()}
 
 
@@ -255,10 +251,6 @@ def _values(runs: Sequence[RunRecord], read: _Reader) -> set[str]:
 
 def _listed(values: set[str]) -> str:
     return brief(", ".join(sorted(values)) or NOT_MEASURED, _MOST_SHOWN)
-
-
-def _versions(record: RunRecord) -> Mapping[str, Any]:
-    return record.environment.get("versions") or {}
 
 
 def identity(record: RunRecord) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import median
 
 from mnistbench.analysis.metrics import (
@@ -73,18 +73,24 @@ def evaluated_names(records: Iterable[RunRecord]) -> list[str]:
     return list(names)
 
 
-def check_name(name: str, evaluated: Iterable[str] = _OURS, *, field: str = "metrics") -> str:
+def check_name(
+    name: str,
+    evaluated: Iterable[str] = _OURS,
+    *,
+    field: str = "metrics",
+    unfit: Collection[str] = (),
+) -> str:
     """`name` as the table has it, or one of what is `evaluated`, as by default our own loop does.
 
     Raises:
-        InputError: it is neither; the message begins with `field` and lists what there is.
+        InputError: it is neither, or `unfit`; the message begins with `field` and lists what fits.
     """
-    evaluated = list(evaluated)
     known = canonical(name)
-    if known in METRICS or name in evaluated:
+    fits = [*evaluated, *(metric for metric in METRICS if metric not in unfit)]
+    if known in fits:
         return known
-    near = did_you_mean(name, [*METRICS, *ALIASES, *evaluated])
-    listed = ", ".join([*evaluated, *(metric for metric in METRICS if metric != "duration_s")])
+    listed = ", ".join(metric for metric in fits if metric != "duration_s")
+    near = did_you_mean(name, [*fits, *ALIASES])
     raise InputError(f"{field}: unknown metric {name!r}{near or f'; use one of {listed}'}")
 
 
@@ -123,6 +129,7 @@ def metric_named(name: str, records: Sequence[RunRecord], *, field: str = "metri
         digits=".4g",
         higher_is_better=not is_lower_better(name) if told is None else told,
         ratio=ratio,
+        change_unit=" %" if ratio else "",
         worth_seeing=0.05 if ratio else 0.05 * abs(median(values)),
         needs=needs,
     )

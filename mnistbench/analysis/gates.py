@@ -135,7 +135,7 @@ def judge(comparison: Comparison, gates: Sequence[Gate]) -> list[Outcome]:
     tested = [
         index
         for index, (gate, row) in enumerate(asked)
-        if gate.relative and row.p is not None and row.definition.has_percent
+        if gate.relative and row.p is not None and row.definition.change_unit
     ]
     p_values = [_p_beyond(*asked[index], comparison.look_factor) for index in tested]
     adjusted = dict(zip(tested, holm(p_values), strict=True))
@@ -206,7 +206,7 @@ def _relative(
 ) -> Outcome:
     sample, change = row.sample, _change(row)
     outcome = partial(Outcome, gate, row.name, row.names)
-    if not row.definition.has_percent:
+    if not row.definition.change_unit:
         return outcome("cannot be judged", f"{gate.metric} is not above 0 and has no change in %")
     if sample is None or p_adjusted is None or change is None:
         return outcome("cannot be judged", row.reason or "reached by neither side")

@@ -9,7 +9,7 @@ from typing import Any
 
 from mnistbench.analysis.differences import CODE, SHOWN, identity, is_source
 from mnistbench.analysis.metrics import METRICS, Level
-from mnistbench.analysis.number_text import numbered, setting_text, told_apart
+from mnistbench.analysis.number_text import NOT_MEASURED, numbered, setting_text, told_apart
 from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.analysis.stability import (
     is_profiled,
@@ -54,7 +54,8 @@ def group_runs(
 
 def identify(group: Sequence[RunRecord]) -> dict[str, Any]:
     """What was run, which runs it was, and how many epochs they trained if all trained as many."""
-    first, epochs = group[0], {run.num_epochs for run in counted(group)}
+    first = group[0]  # a loop that is not ours need not tell its epochs
+    epochs = {run.num_epochs or (None if run.is_foreign else 0.0) for run in counted(group)}
     data, environment = first.dataset, first.environment
     config = {} if first.is_foreign else first.config  # which may have any keys
     probed = [record for record in group if record.canary]
@@ -126,7 +127,8 @@ def differences(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     named = _named(groups)
     apart = _apart(named)
     return [
-        ", ".join(f"{k} {setting_text(its.get(k))}" for k in apart[name]) for name, its in named
+        ", ".join(brief(f"{k} {setting_text(its.get(k))}", 2 * _LONGEST) for k in apart[name])
+        for name, its in named
     ]
 
 
@@ -217,8 +219,12 @@ def _key(record: RunRecord, *, across_commits: bool) -> str:
 
 def _hardware(record: RunRecord) -> str:
     environment = record.environment
-    device = environment.get("device_type", "unknown")
+    device = str(environment.get("device_type", NOT_MEASURED if record.is_foreign else "unknown"))
+    if device == NOT_MEASURED:
+        return device
+    count = environment.get("num_processes", 1)
     if device != "cpu":
-        return f"{environment.get('device_name', device)} × {environment.get('num_processes', 1)}"
-    threads = f" × {environment.get('num_threads')} threads"
-    return f"{device} × {environment.get('num_processes', 1)}{threads}"
+        return f"{environment.get('device_name', device)} × {count}"
+    threads = environment.get("num_threads")
+    untold = threads is None and record.is_foreign
+    return f"{device} × {count}" + ("" if untold else f" × {threads} threads")

@@ -76,6 +76,7 @@ class Metric:
         digits: format of a number in `unit`.
         higher_is_better: else lower is.
         ratio: changes are fractions; else differences.
+        change_unit: what follows a change: `` %``, `` points`` of a hundredth, or nothing.
         worth_seeing: the change that a comparison should find, in the record's unit or a fraction.
         timed: depends on the machine's speed, and on what else it did.
         quality: is said to be higher or lower; all else faster or slower.
@@ -93,6 +94,7 @@ class Metric:
     digits: str = ".2f"
     higher_is_better: bool = False
     ratio: bool = True
+    change_unit: Literal[" %", " points", ""] = " %"
     worth_seeing: float = 0.05
     timed: bool = True
     quality: bool = False
@@ -108,24 +110,9 @@ class Metric:
             return "higher" if sign > 0 else "lower"
         return "faster" if (sign > 0) == self.higher_is_better else "slower"
 
-    @property
-    def scale_of_change(self) -> float:
-        """Factor from a change to `unit_of_change`."""
-        return 100 if self.ratio else self.scale
-
-    @property
-    def unit_of_change(self) -> str:
-        """What follows the number of a change."""
-        return " %" if self.ratio else " points" if self.unit == " %" else self.unit
-
-    @property
-    def has_percent(self) -> bool:
-        """Whether a change of it can be said in %, or in percentage points."""
-        return self.ratio or self.unit == " %"
-
     def change_text(self, change: float) -> str:
         """A size of a change: ``5 %``, ``0.2 points``."""
-        return f"{self.scale_of_change * change:g}{self.unit_of_change}"
+        return f"{(100 if self.change_unit else 1) * change:g}{self.change_unit}"
 
     def show(self, value: float) -> str:
         """`value`, which is in the record's unit, as a number in `unit`."""
@@ -202,7 +189,13 @@ learnt = partial(
 )
 """A metric of what a run learnt, not of how long it took."""
 accuracy_metric = partial(
-    learnt, unit=" %", scale=100, higher_is_better=True, ratio=False, worth_seeing=0.002
+    learnt,
+    unit=" %",
+    scale=100,
+    higher_is_better=True,
+    ratio=False,
+    change_unit=" points",
+    worth_seeing=0.002,
 )
 _ms = partial(Metric, unit=" ms", scale=1000, digits=".3f")
 _goal = partial(Metric, to_target=True, estimator="survival median", independent="seed")

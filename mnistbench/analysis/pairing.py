@@ -11,18 +11,19 @@ from typing import NamedTuple
 
 from mnistbench.analysis.differences import settings_of, surroundings
 from mnistbench.analysis.grouping import differences, group_runs, run_name
+from mnistbench.analysis.metrics import SHARED_PHASES
 from mnistbench.analysis.number_text import numbered
 from mnistbench.analysis.samples import A_AND_B, Match, Names, Order, Pair
 from mnistbench.analysis.stability import without_profiled
 from mnistbench.schema.component import short_name
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.record import Phase, RunRecord
+from mnistbench.schema.record import RunRecord
 from mnistbench.schema.training_fields import SAME_RUN
 
 __all__ = ["Matches", "against_first", "as_one", "match_groups", "order_of", "side_labels"]
 
-_OF_THE_RUN: tuple[Phase, ...] = ("build", "compile", "train", "eval", "checkpoint", "profile")
-"""Phases that a run of one seed spends on itself, after it is said to have begun."""
+_NOT_OF_THE_RUN = {*SHARED_PHASES, "other"}
+"""Phases in which a run of one seed is not surely at work after it is said to have begun."""
 
 
 class Matches(NamedTuple):
@@ -85,7 +86,8 @@ def match_groups(
         return Matches([match], [], [], notes, names)
     called = dict(zip(map(id, left), _names(left, by), strict=True))
     called |= zip(map(id, right), _names(right, by), strict=True)
-    shared = set.intersection(*(set(settings_of(record)) for record in (*a, *b))) - {by or ""}
+    shared = set.intersection(*(set(settings_of(record)) for record in (*a, *b)))
+    shared = (shared | {"workload"}) - {by or ""}
     found: list[Match] = []
     keys: tuple[Callable[[RunRecord], str], ...] = (
         lambda record: _configuration(record, shared) + _around(record, by),
@@ -132,7 +134,8 @@ def order_of(a: Sequence[RunRecord], b: Sequence[RunRecord]) -> tuple[Order, tup
 
 
 def _length(record: RunRecord) -> timedelta:
-    return timedelta(seconds=sum(record.phases_s.get(phase, 0.0) for phase in _OF_THE_RUN))
+    own_s = (s for phase, s in record.phases_s.items() if phase not in _NOT_OF_THE_RUN)
+    return timedelta(seconds=sum(own_s))
 
 
 def _names(groups: Sequence[Sequence[RunRecord]], by: str | None) -> list[str]:
@@ -170,17 +173,15 @@ def _mend(runs: Sequence[RunRecord]) -> str:
 
 
 def _configuration(record: RunRecord, shared: set[str]) -> str:
-    values = {k: v for k, v in settings_of(record).items() if k in shared}
-    if record.is_foreign:
-        values["workload"] = run_name(record)
-    else:
-        values = {k: v for k, v in values.items() if k not in SAME_RUN}
+    known = {"workload": run_name(record)} if record.is_foreign else {}
+    free = set() if record.is_foreign else SAME_RUN
+    values = {k: v for k, v in (settings_of(record) | known).items() if k in shared - free}
     return json.dumps(values, sort_keys=True, default=str)
 
 
 def _name(record: RunRecord, by: str | None) -> str:
     """What was run, but for the value of `by`."""
-    if by == "recipe" and record.recipe:
+    if (by == "recipe" and record.recipe) or (by == "workload" and record.is_foreign):
         return ""
     value = str(settings_of(record).get(by)) if by else None
     left_out = value if value is None or record.is_foreign else short_name(value)

@@ -108,7 +108,7 @@ def _mlperf(group: Sequence[RunRecord], target: Target) -> RuleScore:
     Not told by a record: whether the disk cache was flushed (section 6.1), and how long a run that
     was interrupted stood still.
     """
-    points = [_point(record, target) for record in group]
+    points = [point_at_target(record.eval_points, target) for record in group]
     times = [_since_data_s(r, p) if p else math.inf for r, p in zip(group, points, strict=True)]
     missed, n, time_s = points.count(None), len(group), None
     if n < _MLPERF_MIN_RUNS:
@@ -137,7 +137,8 @@ def _since_data_s(record: RunRecord, point: EvalPoint) -> float | None:
 def _mlperf_remark(group: Sequence[RunRecord], missed: int) -> str:
     n = len(group)
     told = [f"drops 1 miss of {n} as the slowest"] if missed else []
-    loaded = sum(not record.phases_s.get("data") for record in group)
+    ours = [record for record in group if not record.is_foreign]  # others do not tell it apart
+    loaded = sum(not record.phases_s.get("data") for record in ours)
     told += [f"{loaded} of {n} had their data from an earlier seed"] if loaded else []
     told += [f"it asks for {_MLPERF_RUNS} runs"] if n < _MLPERF_RUNS else []
     return "; ".join(told)
@@ -156,7 +157,7 @@ def _algoperf(group: Sequence[RunRecord], target: Target) -> RuleScore:
     score = RuleScore("AlgoPerf", "compile + train", "median", None, n, "")
     if split != "val":
         return score._replace(remark=f"its target is on validation; read on {split}")
-    found = [(record, _point(record, target)) for record in group]
+    found = [(record, point_at_target(record.eval_points, target)) for record in group]
     times = [p.train_s + r.phases_s.get("compile", 0.0) if p else math.inf for r, p in found]
     missed = times.count(math.inf)
     remark = f"{missed} of {n} missed" if missed else ""
@@ -175,7 +176,7 @@ def _dawnbench(group: Sequence[RunRecord], target: Target) -> RuleScore:
     training and the train clock are added up, and what is in no phase is left out.
     """
     first = min(group, key=by_seed)
-    point = _point(first, target)
+    point = point_at_target(first.eval_points, target)
     told = [seed_text(first)]
     time_s = None
     if point is None:
@@ -259,10 +260,6 @@ RULES: tuple[Callable[[Sequence[RunRecord], Target], RuleScore], ...] = (
 """The rules, in the order in which a table shows them."""
 
 
-def _point(record: RunRecord, target: Target) -> EvalPoint | None:
-    return point_at_target(record.eval_points, target)
-
-
 def _sign(target: Target) -> int:
     return 1 if target.higher_is_better else -1
 
@@ -274,9 +271,9 @@ def _values(points: Iterable[EvalPoint | None], target: Target) -> list[float]:
 
 
 def _mean_text(values: Sequence[float], target: Target) -> str:
-    mean = fmean(values)
-    is_accuracy = target.metric == "accuracy"
-    return f"mean {100 * mean:.2f} %" if is_accuracy else f"mean {target.metric} {mean:.4g}"
+    if target.metric == "accuracy":
+        return f"mean {100 * fmean(values):.2f} %"
+    return f"mean {target.metric} {fmean(values):.4g}"
 
 
 def _not_fixed(group: Sequence[RunRecord]) -> str:

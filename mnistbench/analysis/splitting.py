@@ -17,7 +17,12 @@ from mnistbench.schema.training_fields import SAME_RUN
 
 __all__ = ["field_of", "split"]
 
-_FIELDS = {"precision": "mixed_precision", "device": "device_name", "commit": "git_commit"}
+_FIELDS = {
+    "precision": "mixed_precision",
+    "device": "device_name",
+    "commit": "git_commit",
+    "name": "workload",
+}
 """Short names of what a record says."""
 
 _NAME_THEMSELVES = {"recipe", "model", "loss", "optimizer", "dataset", "device_name", "workload"}
@@ -56,7 +61,9 @@ def split(
         values[text] = its.get(field)
     alike = field in SAME_RUN and not all(record.is_foreign for record in records)
     if alike or len(sides) < 2:
-        raise InputError(f"by: {_problem(key, told, alike=alike)}; {_varying(records, told)}")
+        raise InputError(
+            f"by: {_problem(key, field, told, alike=alike)}; {_varying(records, told)}"
+        )
 
     def place(text: str) -> tuple[bool, float, str, str]:
         value = values[text]
@@ -85,9 +92,9 @@ def _told(record: RunRecord) -> dict[str, Any]:
     return {k: v for layer in layers for k, v in layer.items() if v is not None and k != "versions"}
 
 
-def _problem(key: str, told: Sequence[Mapping[str, Any]], *, alike: bool) -> str:
+def _problem(key: str, field: str, told: Sequence[Mapping[str, Any]], *, alike: bool) -> str:
     """Why records are not split by `key`."""
-    field, known = field_of(key), {*_FIELDS, *(name for its in told for name in its)}
+    known = {*_FIELDS, *(name for its in told for name in its)}
     if alike or field == "seed":
         return f"runs of one configuration may differ in {key}"
     if field not in known:

@@ -5,94 +5,105 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, NamedTuple, Protocol
 
-from mnistbench.schema.component import flat_arguments, short_name
-from mnistbench.schema.config import RunConfig
+from mnistbench.launch.children import Child
+from mnistbench.schema.component import short_name
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.training_fields import BOOKKEEPING
-from mnistbench.workload.recipes import RECIPES
 
-__all__ = ["Attempt", "Cell", "Executor", "as_text", "attempt_folder"]
-
-_WHERE = BOOKKEEPING | {"num_seeds"}
-_KINDS = ("model", "loss", "optimizer", "lr_schedule", "augment")
-"""Fields whose values say by themselves what they are; they come first in a slug."""
-
-_ORDER = list(RunConfig.model_fields)
-_FIELDS = _ORDER[_ORDER.index("model") :] + _ORDER[: _ORDER.index("model")]
-"""How to train before what to train on, as it comes last in a slug, which may be cut short."""
+__all__ = ["Attempt", "Cell", "Executor", "as_text", "attempt_folder", "head_of"]
 
 _LONGEST_HEAD = 80
 _ODD = re.compile(r"[^A-Za-z0-9.+-]+")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One run of a sweep.
+class Cell(ABC):
+    """One run of a sweep: of this package's own loop (`RunCell`) or of a script (`ScriptCell`).
 
     Attributes:
-        config: its configuration, of one seed; where it writes is set when it is run.
         num_processes: how many processes run it, on one machine.
-        code: what `sources_text` says of the user's own components; the run refuses other code.
-        data: `content_digest` of a file or folder of the user's own data.
+        code: name and hash of each file of the user's own; the run refuses others.
     """
 
-    config: RunConfig
     num_processes: int = 1
     code: str | None = None
-    data: str | None = None
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """What decides the run, as JSON: values that differ from the defaults of `RunConfig`.
-
-        Fields that get a default in a later version thus leave a cell what it was.
-        """
-        given, default = (c.model_dump(mode="json") for c in (self.config, RunConfig()))
-        return {
-            name: value
-            for name, value in given.items()
-            if name not in _WHERE and value != default[name]
-        }
 
     @cached_property
     def id(self) -> str:
-        """Name of the cell's folder: its slug, and a hash of `values` and all else above."""
-        decides = {**self.values, "num_processes": self.num_processes}
-        decides |= {"code": self.code} if self.code else {}
-        decides |= {"data": self.data} if self.data else {}
-        text = json.dumps(decides, sort_keys=True, allow_nan=False)
+        """Name of the cell's folder: its slug, and a hash of all that decides the run."""
+        text = json.dumps(self._decides(), sort_keys=True, allow_nan=False)
         digest = hashlib.sha256(text.encode(), usedforsecurity=False).hexdigest()[:10]
         return f"{self.slug}-{digest}"
 
-    @cached_property
+    @abstractmethod
+    def _decides(self) -> dict[str, Any]: ...
+
+    @property
+    @abstractmethod
     def slug(self) -> str:
-        """What a person knows it by: recipe or model, what was changed in it, seed, processes."""
-        recipe = self.config.recipe
-        base = RunConfig(recipe=recipe, **(RECIPES[recipe].settings if recipe else {}))
-        plain = base.model_dump(mode="json")
-        changed = {
-            name: value
-            for name, value in flat_arguments(self.config.model_dump(mode="json")).items()
-            if name not in {*_WHERE, "recipe", "seed"} and value not in (None, plain.get(name))
-        }
-        if not recipe:
-            changed["model"] = self.config.model
-        kinds = [as_text(changed.pop(field)) for field in _KINDS if field in changed]
-        names = sorted(changed, key=lambda name: _FIELDS.index(name.partition(".")[0]))
-        settings = [f"{name.rpartition('.')[2]}-{as_text(changed[name])}" for name in names]
-        told = "-".join([*([recipe] if recipe else []), *kinds, *settings])
-        head = _ODD.sub("-", told).lstrip("-.")
-        if len(head) > _LONGEST_HEAD:
-            head = head[:_LONGEST_HEAD].rpartition("-")[0] or head[:_LONGEST_HEAD]
-        processes = f"-{self.num_processes}p" if self.num_processes > 1 else ""
-        return f"{head}-seed-{self.config.seed}{processes}"
+        """What a person knows it by; others may have the same."""
+
+    @property
+    @abstractmethod
+    def seed(self) -> int | None:
+        """Its seed; ``None`` where no seed is set."""
+
+    @property
+    @abstractmethod
+    def settings(self) -> Mapping[str, Any]:
+        """All settings that may tell it from other cells."""
+
+    @property
+    @abstractmethod
+    def planned(self) -> dict[str, Any]:
+        """What ``sweep.json`` says of it, as JSON, beside `id` and `code`."""
+
+    @property
+    def num_threads(self) -> int | None:
+        """CPU threads of each process, where the cell sets them itself."""
+        return None
+
+    @property
+    def anonymize(self) -> bool:
+        """Whether no file may name this machine or its user."""
+        return False
+
+    def placed(self) -> Cell:
+        """The same cell, for a process that works in another folder."""
+        return self
+
+    @abstractmethod
+    def start(
+        self,
+        folder: Path,
+        *,
+        num_threads: int | None = None,
+        shared_cores: bool = False,
+        work_dir: Path | None = None,
+    ) -> Child:
+        """Start it in a child process; end that by `end_all`, then ask `ended`.
+
+        Args:
+            folder: a new folder for it; a record comes to ``folder/<run_id>/record.json``.
+            num_threads: CPU threads of each process, unless the cell has its own. Default: the run
+                divides all cores over its processes.
+            shared_cores: put on record that other runs shared the cores.
+            work_dir: where it runs. Default: this process's working directory.
+
+        Raises:
+            InputError: `folder` cannot be written, or a child would run other code than planned.
+        """
+
+    @abstractmethod
+    def ended(self, child: Child, *, folder: Path) -> Attempt:
+        """What `child`, which has ended, left in `folder`."""
 
 
 class Attempt(NamedTuple):
@@ -135,6 +146,14 @@ class Executor(Protocol):
 def attempt_folder(folder: Path, cell: Cell) -> Path:
     """A name inside `folder` for one attempt at `cell`, new with every call; nothing is made."""
     return folder / f"{cell.id}-{token_hex(4)}"
+
+
+def head_of(words: Sequence[str]) -> str:
+    """The beginning of a slug, a file's name of at most 80 characters."""
+    head = _ODD.sub("-", "-".join(words)).lstrip("-.")
+    if len(head) > _LONGEST_HEAD:
+        head = head[:_LONGEST_HEAD].rpartition("-")[0] or head[:_LONGEST_HEAD]
+    return head
 
 
 def as_text(value: Any) -> str:

@@ -11,18 +11,24 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from mnistbench.analysis.number_text import setting_text
-from mnistbench.launch.cells import Cell
-from mnistbench.schema.component import ARGUMENTS_OF, flat_arguments, is_data_path, is_reference
+from mnistbench.launch.own_cells import RunCell
+from mnistbench.schema.component import (
+    ARGUMENTS_OF,
+    OWN_FIELDS,
+    flat_arguments,
+    is_data_path,
+    is_reference,
+)
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_batch, check_known_split
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import content_digest
 from mnistbench.schema.plain_yaml import yaml_value, yaml_word
-from mnistbench.schema.provenance import Component, sources_text
+from mnistbench.schema.provenance import sources_text
 from mnistbench.schema.user_code import code_of, require_code
 from mnistbench.schema.whole_number import whole_number
 
-__all__ = ["cells_of", "texts_of", "values_of"]
+__all__ = ["cells_of", "check_size", "range_of", "texts_of", "values_of"]
 
 _MOST_CELLS = 100_000
 _RANGE = re.compile(r"([0-9]{1,18})\.\.([0-9]{1,18})")
@@ -61,7 +67,7 @@ def values_of(name: str, text: str) -> tuple[Any, ...]:
         if not word:
             raise InputError(f"{name}: an empty value in {text!r}; separate values by one comma")
         if int in kinds and ".." in word:
-            values.extend(_range(name, word))
+            values.extend(range_of(name, word))
         else:
             values.append(_value(name, word, kinds))
     return tuple(dict.fromkeys(values))
@@ -71,7 +77,7 @@ def _argument_values(name: str, text: str) -> tuple[Any, ...]:
     shown, values = name.replace(".", ": "), list[Any]()
     for word in yaml_value(f"[{text}]", of=shown):
         is_range = isinstance(word, str) and _RANGE.fullmatch(word)
-        values += _range(shown, word) if is_range else [word]
+        values += range_of(shown, word) if is_range else [word]
     if not values:
         raise InputError(f"{shown}: has no value; separate values by one comma")
     return tuple({yaml_word(value): value for value in values}.values())
@@ -79,7 +85,7 @@ def _argument_values(name: str, text: str) -> tuple[Any, ...]:
 
 def cells_of(
     axes: Mapping[str, Sequence[Any]], *, read: Callable[[Mapping[str, Any]], RunConfig]
-) -> list[Cell]:
+) -> list[RunCell]:
     """Every combination of the values of `axes` as a cell, each once, seed after seed.
 
     Seeds are the outermost loop, so that on a machine that drifts what is compared runs in turn.
@@ -93,9 +99,9 @@ def cells_of(
         InputError: a combination contradicts itself, which names it, or there are too many.
     """
     num_cells = math.prod(map(len, axes.values()))
-    _check_size(num_cells)
+    check_size(num_cells)
     varied = [name for name, values in axes.items() if len(values) > 1]
-    cells: dict[str, Cell] = {}
+    cells: dict[str, RunCell] = {}
     read_once: dict[tuple[str, ...], dict[str, str | None]] = {}
     for combination in itertools.product(*axes.values()):
         where = {"processes": 1, **dict(zip(axes, combination, strict=True))}
@@ -103,15 +109,15 @@ def cells_of(
         try:
             config = read(given)
             _check_cell(config, num_processes)
-            named = tuple(getattr(config, component) for component in get_args(Component))
+            named = tuple(getattr(config, component) for component in OWN_FIELDS)
             if named not in read_once:
                 read_once[named] = _contents(config)
         except InputError as error:
             raise InputError(_named({name: where[name] for name in varied}, error)) from None
-        _check_size(num_cells * config.num_seeds)
-        base = Cell(config=config, num_processes=num_processes, **read_once[named])
+        check_size(num_cells * config.num_seeds)
+        base = RunCell(config=config, num_processes=num_processes, **read_once[named])
         cells.update((cell.id, cell) for cell in _one_per_seed(base))
-    return sorted(cells.values(), key=lambda cell: cell.config.seed)
+    return sorted(cells.values(), key=lambda cell: cell.seed)
 
 
 def _contents(config: RunConfig) -> dict[str, str | None]:
@@ -137,12 +143,13 @@ def _given(values: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> dict
     return given
 
 
-def _check_size(num_cells: int) -> None:
+def check_size(num_cells: int) -> None:
+    """Refuse more cells than a folder should have."""
     if num_cells > _MOST_CELLS:
         raise InputError(f"the grid has {num_cells:,} cells; at most {_MOST_CELLS:,}")
 
 
-def _one_per_seed(base: Cell) -> Iterator[Cell]:
+def _one_per_seed(base: RunCell) -> Iterator[RunCell]:
     config = base.config
     for seed in range(config.seed, config.seed + config.num_seeds):
         one = RunConfig(**config.model_dump() | {"seed": seed, "num_seeds": 1})
@@ -158,7 +165,8 @@ def _check_cell(config: RunConfig, num_processes: int) -> None:
     check_known_split(config, num_processes=num_processes)
 
 
-def _range(name: str, word: str) -> range:
+def range_of(name: str, word: str) -> range:
+    """The whole numbers of ``0..9``; `name` begins what is said of another word."""
     match = _RANGE.fullmatch(word)
     if match is None:
         raise InputError(f"{name}: {word!r} is no range; write it as 0..9")

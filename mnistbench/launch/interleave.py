@@ -21,27 +21,20 @@ __all__ = ["Side", "check_turns", "run_interleaved"]
 
 
 class Side(Protocol):
-    """One of the things compared: what messages call it, and how it is run."""
+    """One of the things compared.
+
+    Both methods raise `InputError` for what has to be mended, and `RunFailedError`.
+    """
 
     @property
     def name(self) -> str:
         """What messages call it."""
 
     def check(self, seed: int) -> None:
-        """Find within seconds, without a run, what has to be mended.
-
-        Raises:
-            InputError, RunFailedError: as `run`.
-        """
+        """Find within seconds, without a run, what would stop `run`."""
 
     def run(self, seed: int, folder: Path) -> RunRecord:
-        """Run it once; its record comes into `folder`, which its earlier runs share.
-
-        Raises:
-            InputError: what it was told has to be mended.
-            RunFailedError: it left no record.
-            KeyboardInterrupt: a signal came (`Terminated` for SIGTERM and SIGHUP).
-        """
+        """Run it once; its record comes into `folder`, which its earlier runs share."""
 
 
 def run_interleaved(

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mnistbench.launch.cell_runs import ended, start_cell
 from mnistbench.launch.cells import Attempt, Cell, attempt_folder
 from mnistbench.launch.children import Child, end_all, held_stops, raised_stops
 from mnistbench.recorder.limits import usable_cores
@@ -47,9 +46,7 @@ class LocalExecutor:
 
     def _start(self, cell: Cell, folder: Path) -> None:
         own = attempt_folder(folder, cell)
-        child = start_cell(
-            cell, folder=own, num_threads=self._num_threads(cell), shared_cores=self._jobs > 1
-        )
+        child = cell.start(own, num_threads=self._num_threads(cell), shared_cores=self._jobs > 1)
         self._running.append((cell, child, own))
 
     def _num_threads(self, cell: Cell) -> int | None:
@@ -68,4 +65,4 @@ class LocalExecutor:
             cell, child, own = first
             end_all([child])
             self._running.remove(first)
-            return ended(cell, child, folder=own)
+            return cell.ended(child, folder=own)

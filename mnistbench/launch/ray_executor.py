@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import chdir
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
@@ -203,20 +202,12 @@ def _submit(cell: Cell, request: Request) -> Any:
         scheduling_strategy="SPREAD",
     )
     return task.remote(
-        _placed(cell),
+        cell.placed(),
         request=request,
         told=told_workers(),
         version=__version__,
         work_dir=str(Path.cwd()),
     )
-
-
-def _placed(cell: Cell) -> Cell:
-    """`cell`, with its data where a process of another folder finds them."""
-    if cell.config.data_dir is None:
-        return cell
-    absolute = str(Path(cell.config.data_dir).expanduser().absolute())
-    return replace(cell, config=cell.config.model_copy(update={"data_dir": absolute}))
 
 
 def _attempt(cell: Cell, task: Any, folder: Path) -> Attempt:

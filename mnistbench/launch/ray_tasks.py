@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from mnistbench import __version__
-from mnistbench.launch.cell_runs import ended, start_cell
 from mnistbench.launch.cells import Attempt, Cell, attempt_folder
 from mnistbench.launch.children import end_all
 from mnistbench.recorder.launcher import this_launch
@@ -82,7 +81,7 @@ def request_of(cell: Cell, nodes: Sequence[Node], *, jobs: int | None) -> Reques
         share = min(node.num_cpus * cell.num_processes / node.num_gpus for node in with_gpu)
     elif jobs:
         share /= -(-jobs // len(nodes))
-    used = cell.num_processes * (cell.config.num_threads or share)
+    used = cell.num_processes * (cell.num_threads or share)
     num_cpus = min(used, share)
     return Request(
         num_cpus=float(int(num_cpus)) if num_cpus >= 1 else num_cpus,
@@ -125,9 +124,8 @@ def run_on_worker(
 
 def _run(cell: Cell, request: Request, folder: Path, *, work_dir: Path) -> Attempt:
     own, threads = attempt_folder(folder, cell), int(request.num_cpus) // cell.num_processes
-    child = start_cell(
-        cell,
-        folder=own,
+    child = cell.start(
+        own,
         num_threads=None if request.num_cpus >= usable_cores() else max(1, threads),
         shared_cores=not _has_the_machine(request),
         work_dir=work_dir if work_dir.is_dir() else None,
@@ -137,7 +135,7 @@ def _run(cell: Cell, request: Request, folder: Path, *, work_dir: Path) -> Attem
             time.sleep(_LOOK_S)  # a cancelled task is interrupted between calls only
     finally:
         end_all([child])
-    return ended(cell, child, folder=own)
+    return cell.ended(child, folder=own)
 
 
 def _has_the_machine(request: Request) -> bool:

@@ -10,11 +10,14 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Collection, Mapping
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from string import Formatter
 
+from mnistbench.launch import group_leader
 from mnistbench.launch.children import Child, wait_for
 from mnistbench.launch.runs import RunFailedError, last_words, why_ended
 from mnistbench.schema.errors import InputError
@@ -28,7 +31,6 @@ __all__ = [
     "Script",
     "ScriptSide",
     "record_left",
-    "run_script",
     "start_script",
 ]
 
@@ -49,8 +51,8 @@ class Script:
     words: tuple[str, ...]
 
     @classmethod
-    def parse(cls, text: str, *, names: Collection[str] = ("seed",), flag: str) -> Script:
-        """The command that `text` says as one would type it, for values of `names`.
+    def parse(cls, text: str, *, names: Collection[str] | None = ("seed",), flag: str) -> Script:
+        """The command that `text` says as one would type it, for values of `names`, or of any.
 
         Raises:
             InputError: it is empty, quotes or braces in it do not close, it needs a shell, or has a
@@ -73,7 +75,8 @@ class Script:
                 "sh -c '…', or what is meant as it stands into single quotes"
             )
         script = cls(tuple(words))
-        if unknown := sorted(script.placeholders(flag) - set(names)):
+        places = script.placeholders(flag)
+        if names is not None and (unknown := sorted(places - set(names))):
             known = ", ".join(f"{{{name}}}" for name in names)
             near = did_you_mean(unknown[0], names)
             raise InputError(
@@ -132,16 +135,10 @@ def start_script(
     work_dir: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Child:
-    """Start `script` with `values`, whose record is to come into `folder`; see `record_left`.
+    """Start `script` with `values`, whose record is to come into the new `folder`.
 
-    Who starts it ends it by `end_all`.
-
-    Args:
-        script: what to run.
-        values: name -> value of its placeholders; ``seed`` is told as a variable as well.
-        folder: a folder without records; made if it is not there.
-        work_dir: where it runs; none is this process's.
-        environment: variables in place of this process's own.
+    Who starts it ends it by `end_all` and asks `record_left`. ``seed`` is told as a variable, too.
+    It runs in `work_dir` with the variables of `environment`, by default this process's.
 
     Raises:
         InputError: the program cannot be started.
@@ -150,7 +147,9 @@ def start_script(
     told |= {SEED: str(values["seed"])} if "seed" in values else {}
     folder.mkdir(parents=True, exist_ok=True)
     variables = {**(os.environ if environment is None else environment), **told}
-    return Child(script.filled(values), environment=variables, work_dir=work_dir)
+    leader = [sys.executable, "-I", "-S", group_leader.__file__, str(os.getpid())]
+    command = [*leader, *script.filled(values)]
+    return Child(command, environment=variables, work_dir=work_dir)
 
 
 def record_left(script: Script, child: Child, *, folder: Path) -> RunRecord:
@@ -190,31 +189,6 @@ def record_left(script: Script, child: Child, *, folder: Path) -> RunRecord:
     raise RunFailedError(f"left no record: {why_ended(child, what='script')}")
 
 
-def run_script(
-    script: Script,
-    values: Mapping[str, object],
-    *,
-    folder: Path,
-    work_dir: Path | None = None,
-    environment: Mapping[str, str] | None = None,
-) -> RunRecord:
-    """Run `script` to its end and read its record; arguments as of `start_script`.
-
-    Returns:
-        The record, whatever its status: look at it.
-
-    Raises:
-        InputError, RunFailedError: as `record_left`.
-        KeyboardInterrupt: a signal came (`Terminated` for SIGTERM and SIGHUP); it was ended.
-    """
-    child = wait_for(
-        lambda: start_script(
-            script, values, folder=folder, work_dir=work_dir, environment=environment
-        )
-    )
-    return record_left(script, child, folder=folder)
-
-
 @dataclass(frozen=True, kw_only=True)
 class ScriptSide:
     """A side in turn (`mnistbench.launch.interleave`) that is a run of `script`.
@@ -236,11 +210,26 @@ class ScriptSide:
         self.script.check_program(self.work_dir)
 
     def run(self, seed: int, folder: Path) -> RunRecord:
-        """Run it as `run_script` does, in a folder of its own."""
-        return run_script(
-            self.script,
-            {"seed": seed},
-            folder=folder / f"seed-{seed}",
-            work_dir=self.work_dir,
-            environment=self.environment,
-        )
+        """Run it, in a folder of its own, and read the record that it leaves."""
+        own, values = folder / f"seed-{seed}", {"seed": seed}
+        start = partial(start_script, self.script, values, folder=own, work_dir=self.work_dir)
+        child = wait_for(partial(start, environment=self.environment))
+        return record_left(self.script, child, folder=own)
+
+
+def one_sample(runs: Sequence[RunRecord]) -> Sequence[RunRecord]:
+    """`runs` of one script, under one seed where they evaluated the same, whatever each was told.
+
+    A script that does not use its seed repeats one sample of its accuracy, though not of its time.
+    """
+    curves = [
+        [(p.step, p.split, p.loss, p.accuracy, p.metrics) for p in run.eval_points] for run in runs
+    ]
+    if (
+        not runs[0].is_foreign
+        or len(runs) < 2
+        or not any(curves)
+        or curves.count(curves[0]) < len(curves)
+    ):
+        return runs
+    return [run.model_copy(update={"seed": runs[0].seed or 0}) for run in runs]

@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import Field
 
 from mnistbench.launch.cells import Cell
-from mnistbench.recorder.redaction import redacted, values_redacted
+from mnistbench.recorder.redaction import redacted
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable, lock_file, no_link, write_whole
 from mnistbench.schema.record import RunRecord
@@ -42,12 +42,13 @@ _MAX_PLAN_BYTES = 256 * 2**20
 class PlannedCell(StrictModel):
     """A cell as ``sweep.json`` names it: values that differ from the defaults of `RunConfig`.
 
-    `code` tells the contents of the user's own components.
+    Of a script they are its command and the values in it. `code` tells the contents of the user's
+    own files.
     """
 
     id: str
     values: dict[str, Any]
-    num_processes: int = Field(ge=1)
+    num_processes: int = Field(1, ge=1)
     code: str | None = None
 
 
@@ -157,18 +158,9 @@ class SweepFolder:
         before = SweepPlan.load(path) if path.exists() else SweepPlan()
         planned = {cell.id: cell for cell in before.cells}
         for cell in cells:
-            values = values_redacted(cell.values) if cell.config.anonymize else cell.values
-            planned.setdefault(
-                cell.id,
-                PlannedCell(
-                    id=cell.id,
-                    values=values,
-                    num_processes=cell.num_processes,
-                    code=cell.code,
-                ),
-            )
+            planned.setdefault(cell.id, PlannedCell(id=cell.id, code=cell.code, **cell.planned))
         asked = dict(grid)
-        if any(cell.config.anonymize for cell in cells):
+        if any(cell.anonymize for cell in cells):
             asked = {name: redacted(text) for name, text in grid.items() if name != "data_dir"}
         grids = [*before.grids, *([asked] if asked not in before.grids else [])]
         plan = SweepPlan(grids=grids, cells=list(planned.values()))
@@ -184,8 +176,8 @@ class SweepFolder:
         cell_id, _, _ = folder.name.rpartition("-")
         target = self._path / "cells" / cell_id
         with _one_line(self._path):
-            for path in sorted(no_link(folder).glob("*/record.json")):
-                is_ours = not (path.is_symlink() or path.parent.is_symlink())
+            for path in (found := sorted(no_link(folder).glob("*/record.json"))):
+                is_ours = not (path.is_symlink() or path.parent.is_symlink()) and len(found) == 1
                 if is_ours and not os.path.lexists(target / "record.json") and _is_done(path):
                     target.parent.mkdir(exist_ok=True)
                     path.parent.rename(target)

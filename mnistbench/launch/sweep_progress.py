@@ -8,10 +8,12 @@ from typing import Any
 
 from mnistbench.launch.cells import Cell, as_text
 from mnistbench.recorder.core_use import load_now
-from mnistbench.schema.component import flat_arguments
 from mnistbench.schema.record import RunRecord
 
 __all__ = ["Progress", "duration", "names", "time_left_s"]
+
+
+_MOST_METRICS = 2  # in a line
 
 
 class Progress:
@@ -72,10 +74,7 @@ class Progress:
 
 def names(cells: Sequence[Cell]) -> dict[str, str]:
     """What tells each of `cells` from the others, by its id; of one alone, its slug."""
-    values = [
-        {**flat_arguments(cell.config.model_dump(mode="json")), "processes": cell.num_processes}
-        for cell in cells
-    ]
+    values = [cell.settings for cell in cells]
     known = dict.fromkeys(name for one in values for name in one)
     varying = [name for name in known if len({str(one.get(name)) for one in values}) > 1]
     return {
@@ -103,7 +102,10 @@ def _reached(record: RunRecord) -> str:
     result = record.result
     accuracy = result.test_accuracy if result.val_accuracy is None else result.val_accuracy
     split = "test" if result.val_accuracy is None else "val"
-    return "–" if accuracy is None else f"{100 * accuracy:.2f} % on {split}"
+    if accuracy is not None:
+        return f"{100 * accuracy:.2f} % on {split}"
+    told = [f"{name} {value:.4g}" for name, value in record.metrics.items() if value is not None]
+    return ", ".join(told[:_MOST_METRICS]) or "–"
 
 
 def duration(seconds: float) -> str:

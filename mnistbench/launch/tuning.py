@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from mnistbench.analysis.number_text import numbered
-from mnistbench.launch.cells import Cell, as_text
+from mnistbench.launch.cells import as_text
+from mnistbench.launch.own_cells import RunCell
 from mnistbench.schema.component import ARGUMENTS_OF, is_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import APPLIES_TO, is_read
@@ -45,7 +46,7 @@ class Contender:
     """
 
     name: str
-    cells: tuple[Cell, ...]
+    cells: tuple[RunCell, ...]
     denser: bool = False
 
     @property
@@ -81,7 +82,7 @@ def compared(axes: Axes, asked: str | None) -> str:
     return asked or (several or typed or COMPARED)[0]
 
 
-def contenders(axes: Axes, *, by: str, grid: Callable[[Axes], list[Cell]]) -> list[Contender]:
+def contenders(axes: Axes, *, by: str, grid: Callable[[Axes], list[RunCell]]) -> list[Contender]:
     """A contender for each value of the field `by`, tried in as many configurations as the others.
 
     An argument that only some read is left out for others, which get more learning rates within
@@ -162,7 +163,7 @@ def _check_val(config: RunConfig) -> None:
         )
 
 
-def _defaults(axes: Axes, cells: Sequence[Cell]) -> dict[str, Sequence[Any]]:
+def _defaults(axes: Axes, cells: Sequence[RunCell]) -> dict[str, Sequence[Any]]:
     """Learning rates and seeds, where none are given."""
     config, seeds = cells[0].config, sorted({cell.config.seed for cell in cells})
     more: dict[str, Sequence[Any]] = {}
@@ -180,7 +181,7 @@ def _defaults(axes: Axes, cells: Sequence[Cell]) -> dict[str, Sequence[Any]]:
     return more
 
 
-def _denser(cells: Sequence[Cell], by: str, most: int) -> list[float]:
+def _denser(cells: Sequence[RunCell], by: str, most: int) -> list[float]:
     """As many learning rates, between the ends of those of `cells`, as make `most` cells."""
     rates = sorted({cell.config.lr for cell in cells})
     num, rest = divmod(most * len(rates), len(cells))

@@ -6,7 +6,13 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from mnistbench.analysis.comparison_text import change_text, label_text, needed_text, number_text
+from mnistbench.analysis.comparison_text import (
+    change_text,
+    label_text,
+    needed_text,
+    number_text,
+    verdict_text,
+)
 from mnistbench.analysis.gates import Outcome
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.rows import Comparison, Row
@@ -105,7 +111,7 @@ def _sentence(row: Row, names: Names, counted: str) -> str:
     a, b = names
     verdict, what = f"{row.verdict} between {a} and {b}", f"{label_text(row)} "
     if row.verdict in {"higher", "lower"}:
-        verdict, what = f"{b} has a {row.verdict} {what}than {a}", ""
+        verdict, what = f"{b} has a {verdict_text(row)} {what}than {a}", ""
     elif row.verdict in _DIFFERENT:
         verdict = f"{b} is {row.verdict} than {a}"
     why = f" ({'; '.join(_reasons(row))})" if _reasons(row) else ""
@@ -156,7 +162,7 @@ def _against(row: Row, remarks: Sequence[str], *, title: str) -> dict[str, str]:
     return {
         f"{title} (95 % interval)": change_text(row, prefix=""),
         "p": "<0.001" if p == "0.000" else p,
-        "verdict": row.verdict + f" [{marks}]" * bool(marks),
+        "verdict": verdict_text(row) + f" [{marks}]" * bool(marks),
         "more needed": needed_text(row),
     }
 

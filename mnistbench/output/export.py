@@ -68,7 +68,7 @@ def export_rows(
     *,
     per_run: bool = False,
     references: Sequence[ReferenceCurve] = (),
-    targets: Sequence[float] = (),
+    targets: Sequence[Asked] = (),
 ) -> list[Row]:
     """A row for each of `groups`, runs of one configuration or, with `per_run`, one run each.
 
@@ -79,7 +79,7 @@ def export_rows(
     return [
         row | figures(group, references=references, target=target, metrics=metrics)
         for row, group in zip(identities(groups, per_run=per_run), groups, strict=True)
-        for target in targets or [told_target(group)]
+        for target in (targets or [told_target(group)])
     ]
 
 

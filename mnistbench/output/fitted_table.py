@@ -47,18 +47,8 @@ _LEAST_FIRST = (
     *("more needed", "git_diff_sha256", "git_dirty", "code_sha256", "data sha256", "launcher"),
     *("start s", "aggregate", "clock", "source", "one process", "step ms", "wait", "wall s"),
     *("MiB", "GFLOP", _HEADS, _LONG_NAMES, "slowest process", "communication", "compute"),
-    *(
-        "epochs",
-        "data wait %",
-        "loop",
-        "expected s",
-        "steps",
-        "× steps",
-        "test acc %",
-        "precision",
-        "batch",
-    ),
-    *("device", "dataset", "p", "n", _SPREADS, _LONG_TEXTS),
+    *("epochs", "data wait %", "loop", "expected s", "steps", "× steps", "test acc %"),
+    *("precision", "batch", "device", "dataset", "p", "n", _SPREADS, _LONG_TEXTS),
 )
 """What a narrow terminal does without, the first of it first."""
 

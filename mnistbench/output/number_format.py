@@ -1,4 +1,4 @@
-"""Figures as the text of a table's cells, and the notes below it."""
+"""Figures as the text of a table's cells."""
 
 from __future__ import annotations
 
@@ -9,37 +9,31 @@ from typing import Any
 
 from mnistbench.analysis.bottleneck import data_wait_share
 from mnistbench.analysis.grouping import identify
-from mnistbench.analysis.metrics import METRICS, Asked, Metric, TargetScore, told_target
-from mnistbench.analysis.number_text import NOT_MEASURED, WALL_NOTE, count, goal, seconds
-from mnistbench.analysis.reference_bands import check_group, unchecked_notes
-from mnistbench.analysis.repeats import counted, one_per_seed, seed_of
+from mnistbench.analysis.metrics import METRICS, Metric, TargetScore, told_target
+from mnistbench.analysis.number_text import NOT_MEASURED, count, goal, seconds
+from mnistbench.analysis.reference_bands import check_group
+from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.analysis.rules import RuleScore
-from mnistbench.analysis.scoring import fell_again
-from mnistbench.analysis.stability import mark_notes, time_mark
+from mnistbench.analysis.stability import time_mark
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
 from mnistbench.stats.intervals import Interval
 from mnistbench.stats.readings import Level
 
 __all__ = [
-    "MEDIAN_NOTE",
-    "RANGE_NOTE",
     "batch_text",
     "counted_text",
     "level_text",
     "median_text",
-    "notes",
     "ratio_text",
     "run_cells",
     "score_cells",
     "target_cells",
-    "target_notes",
     "told_columns",
+    "wait_text",
     "with_target_in_head",
 ]
 
-RANGE_NOTE = "an accuracy is the median over seeds (smallest–largest)"
-MEDIAN_NOTE = "(95 % interval; – where so few runs give none)"
 _TIME = "time to target s"
 
 
@@ -72,9 +66,9 @@ def run_cells(
         "precision": row["precision"] or NOT_MEASURED,
         "loop": row["loop"] or NOT_MEASURED,
         "samples/s": marked(figure("samples_per_s")),
-        "data wait %": _wait_text(counted(group)),
+        "data wait %": wait_text(counted(group)),
         "epochs": count(row["epochs"]) if row["epochs"] else NOT_MEASURED,
-        **{name + metric.unit: figure(name, metric) for name, metric in metrics.items()},
+        **{metric.label + metric.unit: figure(name, metric) for name, metric in metrics.items()},
         "val acc %": figure("val_accuracy"),
         "test acc %": figure("test_accuracy"),
         _TIME: marked(_target_text(group)),
@@ -204,30 +198,8 @@ def ratio_text(ratio: Interval | None) -> str:
     return median_text(Level(*ratio, n=0, reached=0), lambda x: f"{x:.2f}")
 
 
-def notes(groups: Sequence[Sequence[RunRecord]], references: Sequence[ReferenceCurve]) -> list[str]:
-    """The lines below the main table, each of them once."""
-    lines = [
-        f"* {record.recipe.name} changed in: {', '.join(record.recipe.changed)}"
-        for group in groups
-        for record in group
-        if record.recipe and record.recipe.changed
-    ]
-    if any(len(group) > 1 for group in groups):
-        lines += ["± is half the width of the 95 % interval of the mean over n runs", RANGE_NOTE]
-    lines.append(WALL_NOTE)
-    lines += target_notes([(g, told_target(g)) for g in groups])
-    lines += _left_out(groups)
-    resumed = sum(bool(record.interruptions) for group in groups for record in group)
-    if resumed:
-        lines.append(f"runs interrupted that went on: {resumed}; time between does not count")
-    lines += mark_notes(groups)
-    firsts = [group[0] for group in groups]
-    lines += [_protocol(r) for r in firsts if sum(p.split == "test" for p in r.eval_points) > 1]
-    lines += unchecked_notes(groups, references)
-    return list(dict.fromkeys(lines))
-
-
-def _wait_text(runs: Sequence[RunRecord]) -> str:
+def wait_text(runs: Sequence[RunRecord]) -> str:
+    """The mean share of training that `runs` waited for their loader [%], if that was measured."""
     shares = [share for run in runs if (share := data_wait_share(run)) is not None]
     return f"{100 * fmean(shares):.0f}" if shares else NOT_MEASURED
 
@@ -242,56 +214,6 @@ def _count_text(row: Mapping[str, Any]) -> str:
     n, completed, seeds = row["n"], row["completed"] or row["n"], row["num_seeds"]
     runs = str(n) if completed == n else f"{completed} of {n}"
     return runs if seeds == n else f"{runs} ({seeds} seed{'s' * (seeds > 1)})"
-
-
-def target_notes(scored: Sequence[tuple[Sequence[RunRecord], Asked]]) -> list[str]:
-    """What times of groups to their targets are, and how sharply evaluations let them be known."""
-    asked = [(group, target) for group, target in scored if target is not None]
-    metric = METRICS["time_to_accuracy_s"]
-    levels = [metric.of(group, target) for group, target in asked]
-    grains = [1 - (level.above or 0.0) / level.at_most for level in levels if level.at_most]
-    if not grains:
-        return []
-    widest = f"up to {100 * max(grains):.0f} % of it here"
-    known = f"a time to a target is known to the spacing of its evaluations, {widest}"
-    lines = [f"{known}; ≤: the first evaluation was there already"]
-    if any(level.n > 1 for level in levels):
-        lines.append(f"time to target of several seeds is their median {MEDIAN_NOTE}")
-    fell = {id(run) for group, target in asked for run in group if fell_again(run, target)}
-    if fell:
-        count = f"{len(fell)} of {len({id(run) for group, _ in asked for run in group})} runs"
-        lines.append(
-            f"{count} fell below a target again: the first of two evaluations in a row at the "
-            "target counts"
-        )
-    return lines
-
-
-def _left_out(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
-    """Runs that some figures are not of."""
-    lines = []
-    unfinished = sum(len(group) - len(counted(group)) for group in groups)
-    if unfinished:
-        count = "1 run" if unfinished == 1 else f"{unfinished} runs"
-        lines.append(f"in the time to target only: {count} that did not complete")
-    repeats = sum(len(group) - len(one_per_seed(group)) for group in groups)
-    if repeats:
-        apart = 100 * max(map(_repeat_spread, groups))
-        spread = f"; test accuracies of repeats are up to {apart:.2f} points apart" * (apart > 0)
-        lines.append(
-            f"repeats of a seed ({repeats}) count in times and speeds, not in accuracies and times "
-            f"to a target, which are of each seed's newest run{spread}"
-        )
-    return lines
-
-
-def _repeat_spread(group: Sequence[RunRecord]) -> float:
-    """How far apart the test accuracies of one seed's runs are, at most."""
-    found: dict[int | str, list[float]] = {}
-    for run in group:
-        if run.result.test_accuracy is not None and run.status == "completed":
-            found.setdefault(seed_of(run), []).append(run.result.test_accuracy)
-    return max((max(values) - min(values) for values in found.values()), default=0.0)
 
 
 def _lr_text(row: Mapping[str, Any]) -> str:
@@ -311,10 +233,3 @@ def _reference_text(check: Mapping[str, Any] | None) -> str:
     return (
         f"{check['left']} of {check['checked']} left, seed {check['seeds'][0]} at {check['first']}"
     )
-
-
-def _protocol(record: RunRecord) -> str:
-    changed = set(record.recipe.changed) if record.recipe else {"eval_split"}
-    if changed & {"eval_split", "eval_every_steps"}:
-        return "the test set was read while training"
-    return "the test set was read after each epoch, as the recipe's source did"

@@ -16,8 +16,8 @@ from tabulate import tabulate
 
 from mnistbench import __version__
 from mnistbench.analysis.comparison import compare
+from mnistbench.analysis.free_metrics import check_name, evaluated_names
 from mnistbench.analysis.grouping import group_runs
-from mnistbench.analysis.metrics import METRICS, MetricName
 from mnistbench.analysis.reference_bands import packaged_references
 from mnistbench.output.charts.figure import curves_figure, plot_curves
 from mnistbench.output.comparison_table import comparison_values, render_comparison
@@ -32,7 +32,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.escaping import brief
 from mnistbench.schema.files import write_whole
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -139,7 +138,7 @@ def summary(records: Iterable[RunRecord], *, per_run: bool = False) -> Summary:
 
 
 def plot(records: Iterable[RunRecord], path: _Path | None = None) -> Figure:
-    """Accuracy and loss of `records` by epoch, as ``report --plot`` draws them.
+    """What `records` evaluated, and their loss, by epoch, as ``report --plot`` draws them.
 
     A notebook shows the figure; it is written to `path`, a .png or .svg file, as well.
 
@@ -156,7 +155,7 @@ def compare_records(
     a: Iterable[RunRecord],
     b: Iterable[RunRecord],
     *,
-    metrics: MetricName | Sequence[MetricName] | None = None,
+    metrics: str | Sequence[str] | None = None,
     target_accuracy: float | None = None,
 ) -> Verdicts:
     """Whether `b` is faster or better than `a`, as ``mnistbench compare`` tells it.
@@ -164,22 +163,20 @@ def compare_records(
     Args:
         a: what is compared against.
         b: what is judged.
-        metrics: one or more, a row each; by default speed, time to a target that both have, test
-            accuracy.
+        metrics: one or more, a row each, also of what runs evaluated; by default speed, time to a
+            target that both have, and what was learnt.
         target_accuracy: runs are timed to it [fraction]; by default each to its own.
 
     Raises:
         InputError: `a` and `b` have nothing in common, a side is empty, or a value is wrong.
     """
+    found = [_some(side, "compare_records") for side in (a, b)]
+    evaluated = evaluated_names([record for side in found for record in side])
     metrics = (metrics,) if isinstance(metrics, str) else metrics
-    for name in metrics or ():
-        if name not in METRICS:
-            near = did_you_mean(name, METRICS) or f"; use one of {', '.join(METRICS)}"
-            raise InputError(f"metrics: unknown name {name!r}{near}")
+    names = metrics and [check_name(name, evaluated) for name in metrics]
     if target_accuracy is not None and not 0 < target_accuracy <= 1:
         raise InputError(f"target_accuracy: should be a fraction in (0, 1], not {target_accuracy}")
-    sides = (_some(side, "compare_records") for side in (a, b))
-    comparison = compare(*sides, metrics=metrics, target_accuracy=target_accuracy)
+    comparison = compare(*found, metrics=names, target_accuracy=target_accuracy)
     values = comparison_values(comparison, ())
     rows = Verdicts(values["rows"])
     rows.headlines, rows.notes = tuple(values["headlines"]), tuple(values["notes"])

@@ -6,15 +6,20 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from mnistbench.analysis.differences import settings_of
+from mnistbench.analysis.number_text import setting_text
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import is_read
+from mnistbench.schema.escaping import brief
 from mnistbench.schema.plain_yaml import yaml_word
+from mnistbench.schema.provenance import sources_text
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.training_fields import BOOKKEEPING, as_left_to_the_run
 from mnistbench.workload.recipes import over_recipe
 
-__all__ = ["rerun_commands", "rerun_flags", "start_notes"]
+__all__ = ["how_made", "rerun_commands", "rerun_flags", "start_notes"]
 
+_LONGEST = 60  # letters of a value
 _HOST, _PORT, _RANK = "HOST", "29500", "RANK"
 _RENDEZVOUS = ("--rdzv-backend", "c10d", "--rdzv-endpoint", f"{_HOST}:{_PORT}")
 _MAIN_PROCESS = (
@@ -43,8 +48,26 @@ def rerun_commands(group: Sequence[RunRecord]) -> list[str]:
     start = [*_start(record), *rerun_flags(config)]
     return [
         shlex.join([*start, "--seed", str(first), *["--num-seeds", str(number)] * (number > 1)])
-        for first, number in _rows_of_seeds(run.seed for run in group)
+        for first, number in _rows_of_seeds(run.seed for run in group if run.seed is not None)
     ]
+
+
+def how_made(group: Sequence[RunRecord]) -> str:
+    """By what `group`, runs of a loop that is not ours, were made, as far as they say it."""
+    record = group[0]
+    scripts = [code for code in record.code if code.component == "script"]
+    config = ", ".join(
+        f"{k} {brief(setting_text(v), _LONGEST)}" for k, v in settings_of(record).items()
+    )
+    seeds = ", ".join(str(run.seed) for run in group if run.seed is not None)
+    told = {
+        "loop": record.workload and record.workload.framework,
+        "script": ", ".join(code.reference for code in scripts),
+        "code": sources_text(scripts),
+        "configuration": config,
+        "seeds": seeds,
+    }
+    return "; ".join(f"{name}: {text}" for name, text in told.items() if text)
 
 
 def start_notes(commands: Iterable[str]) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from mnistbench.analysis.differences import settings_of
 from mnistbench.analysis.grouping import differences, identify, run_name, settings_apart
 from mnistbench.analysis.number_text import numbered, setting_text, told_apart
 from mnistbench.schema.component import short_name
@@ -17,10 +18,14 @@ _MOST_COLUMNS = 6
 _SHORT = {"global_batch_size": "batch"}
 
 
-def name_columns(groups: Sequence[Sequence[RunRecord]]) -> list[dict[str, str]]:
-    """The recipe, or short model and loss, of each group, and the settings that set groups apart.
+def name_columns(
+    groups: Sequence[Sequence[RunRecord]], *, taken: Collection[str] = ()
+) -> list[dict[str, str]]:
+    """What each group is called, and the settings that set groups apart: no two the same.
 
-    No two the same. Where such settings are many, they are in one column.
+    The name is the recipe, or short model and loss, or of other loops the workload's. Where such
+    settings are many, they are in one column. A setting of another loop, which may be called as a
+    column that is `taken`, is ``config.NAME``.
     """
     firsts = [group[0] for group in groups]
     told, foreign = ("model", "loss"), [r.is_foreign for r in firsts]
@@ -31,12 +36,15 @@ def name_columns(groups: Sequence[Sequence[RunRecord]]) -> list[dict[str, str]]:
     apart = settings_apart(groups)
     if len(apart[0]) > _MOST_COLUMNS:
         apart = [{"differs in": text} for text in differences(groups)]
+    given = {key for record in firsts if record.is_foreign for key in settings_of(record)}
+    clash = given.intersection([*taken, head])
+    heads = {k: f"config.{k}" if k in clash else _SHORT.get(k, k) for k in apart[0]}
     named = [
         {k: short_name(str(r.config[k])) for k in told} if bare else {head: run_name(r)}
         for r in firsts
     ]
     rows = [
-        name | {_SHORT.get(k, k): v for k, v in settings.items()}
+        name | {heads[k]: v for k, v in settings.items()}
         for name, settings in zip(named, apart, strict=True)
     ]
     for name, texts in _seen(groups).items():

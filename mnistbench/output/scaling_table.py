@@ -16,8 +16,9 @@ from mnistbench.analysis.scaling.speedup import Measured, why_no_more
 from mnistbench.analysis.scaling.topology import Topology
 from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.output.export import target_columns
-from mnistbench.output.number_format import MEDIAN_NOTE, counted_text, level_text, ratio_text
+from mnistbench.output.number_format import counted_text, level_text, ratio_text
 from mnistbench.output.screen import WIDE, Screen
+from mnistbench.output.table_notes import MEDIAN_NOTE
 from mnistbench.output.tables import TableFormat, data_text
 
 __all__ = ["render_scaling", "scaling_notes", "speedup_cells", "verdict_lines"]

@@ -15,9 +15,10 @@ from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.output.export import identities, level_columns, target_columns
 from mnistbench.output.fitted_table import unexpected
-from mnistbench.output.number_format import MEDIAN_NOTE, counted_text, level_text
+from mnistbench.output.number_format import counted_text, level_text
 from mnistbench.output.row_names import name_columns
 from mnistbench.output.screen import WIDE, Screen
+from mnistbench.output.table_notes import MEDIAN_NOTE
 from mnistbench.output.tables import TableFormat, data_text
 from mnistbench.schema.escaping import printable
 from mnistbench.schema.record import RunRecord
@@ -51,7 +52,7 @@ def render_selection(
     if table_format == "json":
         choice = _choice(chosen) | {"rows": _export(chosen), "notes": notes}
         return json.dumps(choice, indent=1, allow_nan=False)
-    names = name_columns([candidate.runs for candidate in chosen.candidates])
+    names = name_columns([c.runs for c in chosen.candidates], taken=("n", "status"))
     told = zip(chosen.candidates, names, strict=True)
     rows = unexpected([name | _cells(candidate, chosen) for candidate, name in told])
     screen = screen.in_format(table_format)

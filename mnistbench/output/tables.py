@@ -22,18 +22,16 @@ from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.output.export import epoch_rows, export_rows, rule_rows
 from mnistbench.output.fitted_table import Rows, unexpected
 from mnistbench.output.number_format import (
-    RANGE_NOTE,
     level_text,
-    notes,
     run_cells,
     score_cells,
     target_cells,
-    target_notes,
     told_columns,
     with_target_in_head,
 )
 from mnistbench.output.row_names import name_columns, split_names
 from mnistbench.output.screen import WIDE, Screen, plain_table
+from mnistbench.output.table_notes import RANGE_NOTE, notes, target_notes
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.escaping import csv_cell
 from mnistbench.schema.record import RunRecord
@@ -50,6 +48,7 @@ __all__ = [
     "run_lines",
 ]
 
+_TAKEN = ("dataset", "reached", "steps", "rule", "clock", "aggregate", "n", "remark")
 TableFormat = Literal["table", "markdown", "csv", "json"]
 
 
@@ -70,7 +69,7 @@ def render_runs(
     if table_format in {"json", "csv"}:
         return data_text(export_rows(groups, per_run=per_run, references=references), table_format)
     names, rows = summary_cells(records, references, per_run=per_run)
-    below = [*notes(groups, references), *limits_notes(groups)]
+    below = [*notes(groups, references), *_limits(groups)]
     return _table(rows, below, names=names, table_format=table_format, screen=screen)
 
 
@@ -85,27 +84,29 @@ def run_lines(
     cut = next((k + 1 for k, line in enumerate(lines) if not line.strip("- ")), 0)
     head = [*fitted.above.splitlines(), *lines[:cut]]
     left_out = fitted.below.partition(";")[0]  # the view that this is for has no --wide
-    below = fitted.told([*notes(groups, ()), *limits_notes(groups)])
+    below = fitted.told([*notes(groups, ()), *_limits(groups)])
     told = "\n".join(map(screen.text, below))
     return head, lines[cut:], screen.text(left_out).splitlines(), told.splitlines()
+
+
+def _limits(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
+    """What limits steps; of several rows that only wait for data a column says it."""
+    told = [g for g in groups if len(groups) == 1 or any(run.step_costs for run in g)]
+    return limits_notes(told) if told else []
 
 
 def summary_cells(
     records: Sequence[RunRecord], references: Sequence[ReferenceCurve], *, per_run: bool = False
 ) -> tuple[list[str], list[dict[str, str]]]:
     """The columns that name rows of the table of `render_runs`, and its rows."""
-    groups = group_runs(records)
-    named = name_columns(groups)
-    metrics = free_metrics(groups)
+    groups, runs = group_runs(records), [[record] for record in records]
+    metrics, rows_of = free_metrics(groups), runs if per_run else groups
+    cells = told_columns([run_cells(g, references, metrics=metrics) for g in rows_of], groups)
+    named = name_columns(groups, taken=cells[0])
     if per_run:
         of = {id(r): n for n, g in zip(named, groups, strict=True) for r in g}
         seeds = {id(r): NOT_MEASURED if r.seed is None else str(r.seed) for r in records}
         named = [{"run": r.run_id, "seed": seeds[id(r)]} | of[id(r)] for r in records]
-        groups = [[record] for record in records]
-    cells = told_columns([run_cells(g, references, metrics=metrics) for g in groups], groups)
-    if any(record.is_foreign for record in records):  # whose settings may be called anything
-        clash = cells[0].keys() - {"target"}
-        named = [{f"config.{k}" if k in clash else k: v for k, v in n.items()} for n in named]
     rows = [name | its for name, its in zip(named, cells, strict=True)]
     return list(named[0]), with_target_in_head(rows)
 
@@ -127,9 +128,7 @@ def render_targets(
     """
     groups = [group for group in group_runs(records) if scored_at(group, targets)]
     if not groups:
-        raise InputError(
-            "targets: no run evaluated an accuracy; see report rules for their targets"
-        )
+        raise InputError("targets: no run evaluated an accuracy; see `report rules`")
     if table_format in {"json", "csv"}:
         return data_text(export_rows(groups, targets=targets), table_format)
     scored = [
@@ -254,7 +253,7 @@ def _table(
 def _leads(groups: Sequence[Sequence[RunRecord]]) -> list[dict[str, str]]:
     """What each group is called, and its data."""
     data = (group[0].dataset for group in groups)
-    named = zip(name_columns(groups), data, strict=True)
+    named = zip(name_columns(groups, taken=_TAKEN), data, strict=True)
     return [name | {"dataset": its.name if its else NOT_MEASURED} for name, its in named]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -22,12 +23,14 @@ from mnistbench.schema.suggestions import did_you_mean, use_a_fraction
 from mnistbench.schema.target import Target, is_lower_better
 from mnistbench.schema.whole_number import whole_number
 
-__all__ = ["OUTPUT_DIR", "SEED", "LoopSettings", "checked_name"]
+__all__ = ["OUTPUT_DIR", "SEED", "VALUES", "LoopSettings", "checked_name"]
 
 OUTPUT_DIR = "MNISTBENCH_OUTPUT_DIR"
 """The variable by which who starts a script says where its record goes; an argument is less."""
 SEED = "MNISTBENCH_SEED"
 """The same of its seed, of which an argument is more."""
+VALUES = "MNISTBENCH_VALUES"
+"""The same of what a sweep varies, as a JSON object: `config` gets the names that it lacks."""
 
 _LONGEST_IN_ID = 60
 
@@ -70,7 +73,7 @@ class LoopSettings:
         Raises:
             InputError: the first that has to be mended.
         """
-        config, by_repr = plain_values(told["config"] or {}, field="config")
+        config, by_repr = plain_values(_config(told["config"] or {}), field="config")
         extra, more = plain_values(told["extra"] or {}, field="extra")
         return cls(
             name=checked_name(name, "name", FreeName),
@@ -116,6 +119,17 @@ def _ignored(names: Any, config: Mapping[str, Any]) -> list[str]:
             near = did_you_mean(name, config)
             raise InputError(f"ignore: config has no key {name!r:.90}{near}")
     return ignored
+
+
+def _config(config: Any) -> Any:
+    """`config`, and what a sweep varies, so that records of one tell their cells apart."""
+    try:
+        varied = json.loads(os.environ.get(VALUES) or "{}")
+    except ValueError:
+        varied = None
+    if not isinstance(varied, dict):
+        raise InputError(f"{VALUES}: should be a JSON object; unset it")
+    return {**varied, **config} if isinstance(config, Mapping) else config
 
 
 def _seed(seed: Any) -> int | None:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from mnistbench.recorder.batch_size import batch_counter, whole
+from mnistbench.recorder.callbacks import LightningEvents, TrainerEvents
 from mnistbench.recorder.clock import Ledger
 from mnistbench.recorder.evaluated_metrics import metric_values
 from mnistbench.recorder.hooks import Hook
@@ -264,6 +265,30 @@ class Recording:
                 epoch=steps.num_epochs,
                 num_samples=number,
             )
+
+    def trainer_callback(self, *, num_samples: int | Callable[[Any], int] | None = None) -> Any:
+        """What records Hugging Face's Trainer: ``Trainer(callbacks=[run.trainer_callback()])``.
+
+        Args:
+            num_samples: as for `steps`; a batch is what the model is called with, by name.
+
+        Raises:
+            InputError: transformers cannot be imported.
+        """
+        steps = self._steps("trainer_callback()")
+        return TrainerEvents.callback(steps, self.evaluated, batch_counter(num_samples))
+
+    def lightning_callback(self, *, num_samples: int | Callable[[Any], int] | None = None) -> Any:
+        """What records Lightning: ``Trainer(callbacks=[run.lightning_callback()])``.
+
+        Args:
+            num_samples: as for `steps`.
+
+        Raises:
+            InputError: neither lightning nor pytorch_lightning can be imported.
+        """
+        steps = self._steps("lightning_callback()")
+        return LightningEvents.callback(steps, self.evaluated, batch_counter(num_samples))
 
     def _steps(self, what: str, *, ended: bool = False) -> StepCounter:
         """The steps of the run that is open, or if it may have `ended`, was."""

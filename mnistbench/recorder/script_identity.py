@@ -99,7 +99,7 @@ def _of_caller() -> tuple[str, Path | None]:
 def _own_file(name: str | None) -> Path | None:
     if not name or not name.endswith(".py"):
         return None
-    path = Path(name).absolute()
+    path = Path(name).resolve()  # it may be ../train.py
     tools = Path(sysconfig.get_path("scripts"))
     return path if path.is_file() and is_own_source(path) and tools not in path.parents else None
 

@@ -119,6 +119,7 @@ class StepCounter:
             if self._left is not None:
                 self.log.timer.pause()
             self._end_pass()
+            switch("train", wait=False)  # what is waited for are steps
             switch(outer)
 
     @contextmanager
@@ -140,6 +141,29 @@ class StepCounter:
             self._in_step.close()
             self._where = None
             self.log.ledger.switch(outer, wait=False)
+
+    @contextmanager
+    def followed(self) -> Iterator[None]:
+        """The loop of a trainer, whose callback switches the clocks and tells of its steps."""
+        self.check("a trainer's loop")
+        outer = self._begin("steps()", DATA_WAIT)
+        try:
+            yield
+        finally:
+            self._in_step.close()
+            self._where = None
+            self.log.ledger.switch("train", wait=False)  # what is waited for are steps
+            self.log.ledger.switch(outer)
+
+    def begin_step(self) -> None:
+        """Begin a step of a loop that is followed."""
+        if self.around_steps:
+            self._in_step.enter_context(self.around_steps())
+
+    def end_step(self, samples: int, epoch: float | None) -> None:
+        """End it, after so many epochs, where that is known."""
+        self._passes = epoch
+        self._count(samples)
 
     @contextmanager
     def paused(self, phase: str, *, is_pause: bool = True) -> Iterator[None]:

@@ -1,15 +1,15 @@
 """What tests of sweeps share: cells, records of them, and an executor that needs no process."""
 
-from mnistbench.launch.cell_runs import ended, start_cell
-from mnistbench.launch.cells import Attempt, Cell, attempt_folder
+from mnistbench.launch.cells import Attempt, attempt_folder
 from mnistbench.launch.children import wait_for
+from mnistbench.launch.own_cells import RunCell
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.store import save_record
 from tests.made_records import make_record
 
 
 def make_cells(n):
-    return [Cell(config=RunConfig(seed=seed)) for seed in range(n)]
+    return [RunCell(config=RunConfig(seed=seed)) for seed in range(n)]
 
 
 def record_of(cell, status="completed", **changes):
@@ -28,7 +28,7 @@ def leave(folder, cell, status="completed", **changes):
 
 def run_cell(cell, *, folder, **values):
     """Run `cell` for real, in `folder`; gives what it came to."""
-    return ended(cell, wait_for(lambda: start_cell(cell, folder=folder, **values)), folder=folder)
+    return cell.ended(wait_for(lambda: cell.start(folder, **values)), folder=folder)
 
 
 class Scripted:

@@ -9,14 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from mnistbench.launch.cells import Cell, attempt_folder
+from mnistbench.launch.cells import attempt_folder
+from mnistbench.launch.own_cells import RunCell
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import Name
 from mnistbench.workload.recipes import RECIPES
 
 
 def cell(num_processes=1, **values):
-    return Cell(config=RunConfig(**values), num_processes=num_processes)
+    return RunCell(config=RunConfig(**values), num_processes=num_processes)
 
 
 def test_an_identity_does_not_change_from_release_to_release():
@@ -88,7 +89,7 @@ def test_an_identity_is_a_name_and_short_enough_for_a_folder(arguments, **values
     TypeAdapter(Name).validate_python(one.id)
     assert len(one.id) < 150
     assert json.loads(json.dumps(one.values)) == one.values
-    assert Cell(config=RunConfig(**one.values), num_processes=64).id == one.id
+    assert RunCell(config=RunConfig(**one.values), num_processes=64).id == one.id
 
 
 def test_each_attempt_has_a_folder_of_its_own(tmp_path):

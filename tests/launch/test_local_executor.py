@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from mnistbench.launch import local_executor
-from mnistbench.launch.cells import Cell
 from mnistbench.launch.local_executor import LocalExecutor
+from mnistbench.launch.own_cells import RunCell
 from mnistbench.recorder.limits import usable_cores
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError, Terminated
@@ -50,7 +50,7 @@ def test_a_record_lies_where_the_sweep_takes_it_from(stand_in, tmp_path):
 def test_side_by_side_cells_divide_the_cores_and_say_so(stand_in, tmp_path, monkeypatch):
     monkeypatch.setattr(local_executor, "usable_cores", lambda: 8)
     stand_in.does(0.3)
-    own = Cell(config=RunConfig(num_threads=3))
+    own = RunCell(config=RunConfig(num_threads=3))
     attempts = run([*make_cells(4), own], tmp_path / "scratch", jobs=3)
     assert {attempt.cell.id for attempt in attempts} == {cell.id for cell in [*make_cells(4), own]}
     for attempt in attempts:

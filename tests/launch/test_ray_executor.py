@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from mnistbench.launch import ray_executor
-from mnistbench.launch.cells import Cell
+from mnistbench.launch.own_cells import RunCell
 from mnistbench.launch.ray_executor import RayExecutor
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
@@ -21,7 +21,7 @@ from mnistbench.schema.store import find_records, load_record
 from tests.conftest import SMALL
 
 WAIT_S = 90
-CELL = Cell(config=RunConfig())
+CELL = RunCell(config=RunConfig())
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from mnistbench import __version__
 from mnistbench.launch import ray_tasks
-from mnistbench.launch.cells import Attempt, Cell
+from mnistbench.launch.cells import Attempt
+from mnistbench.launch.own_cells import RunCell
 from mnistbench.launch.ray_tasks import (
     Node,
     Request,
@@ -27,7 +28,7 @@ def nodes(*sizes):
 
 
 def cell(num_processes=1, num_threads=None):
-    return Cell(config=RunConfig(num_threads=num_threads), num_processes=num_processes)
+    return RunCell(config=RunConfig(num_threads=num_threads), num_processes=num_processes)
 
 
 @pytest.mark.parametrize(

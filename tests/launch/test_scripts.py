@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from mnistbench.launch.runs import RunFailedError
-from mnistbench.launch.scripts import Script, run_script
+from mnistbench.launch.scripts import Script, ScriptSide
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.store import record_json
 from tests.made_records import make_record
@@ -106,7 +106,7 @@ def run(tmp_path):
 
     def use(does, python=sys.executable):
         script = Script.parse(f"{python} train.py {does} '{{seed}} x'", flag="command")
-        return run_script(script, {"seed": 4}, folder=tmp_path / "new", work_dir=tmp_path)
+        return ScriptSide(name="A", script=script, work_dir=tmp_path).run(4, tmp_path / "new")
 
     return use
 
@@ -126,7 +126,7 @@ def test_the_one_record_is_read(run):
         (
             "3,a",
             RunFailedError,
-            r"failed after its record, with exit status 3 \(4 4 x\): .*/new/a/record",
+            r"failed after its record, with exit status 3 \(4 4 x\): .*/new/seed-4/a/record",
         ),
     ],
 )

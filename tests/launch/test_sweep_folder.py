@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mnistbench.launch.cells import Cell
+from mnistbench.launch.own_cells import RunCell
 from mnistbench.launch.sweep_folder import SweepFolder
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
@@ -202,7 +202,7 @@ def test_the_plan_of_anonymous_cells_names_nobody(folder, tmp_path, monkeypatch)
     )
     asked = {"data_dir": "/home/ada/data", "config": "/home/ada/c.yaml", "seed": "0"}
     for _ in range(2):
-        with folder.opened([Cell(config=config)], grid=asked):
+        with folder.opened([RunCell(config=config)], grid=asked):
             text = (tmp_path / "sweep" / "sweep.json").read_text()
     assert "ada" not in text
     assert json.loads(text)["grids"] == [{"config": "…/c.yaml", "seed": "0"}]

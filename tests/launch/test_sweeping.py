@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnistbench.launch.cells import Cell
+from mnistbench.launch.own_cells import RunCell
 from mnistbench.launch.sweep_folder import SweepFolder
 from mnistbench.launch.sweep_progress import Progress, names, time_left_s
 from mnistbench.launch.sweeping import run_sweep
@@ -48,7 +48,7 @@ def test_every_cell_is_run_once_and_told(sweep):
 
 def test_cells_are_told_by_what_tells_them_apart():
     cells = [
-        Cell(config=RunConfig(lr=lr, augment=augment), num_processes=processes)
+        RunCell(config=RunConfig(lr=lr, augment=augment), num_processes=processes)
         for lr, augment, processes in [(0.1, (), 1), (0.1, ("shift", "rotate"), 2)]
     ]
     assert list(names(cells).values()) == [

@@ -141,9 +141,9 @@ def test_a_page_is_written_and_its_path_given(tmp_path):
         (lambda runs: compare_records(runs, []), "compare_records: there is no record"),
         (
             lambda runs: compare_records(runs, runs, metrics=["speed"]),
-            "metrics: unknown name 'speed'; did you mean samples_per_s?",
+            "metrics: unknown metric 'speed'; did you mean samples_per_s?",
         ),
-        (lambda runs: compare_records(runs, runs, metrics="x"), "unknown name 'x'; use one of"),
+        (lambda runs: compare_records(runs, runs, metrics="x"), "unknown metric 'x'; use one of"),
         (lambda runs: summary("runs"), "summary: takes records, not str; load_records reads"),
         (lambda runs: plot([*runs, 3]), "plot: takes records, not int"),
         (

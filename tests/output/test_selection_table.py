@@ -188,7 +188,7 @@ def test_nothing_is_chosen_by_test(metric):
 
 def test_an_unknown_metric_names_the_known_ones():
     with pytest.raises(
-        InputError, match=r"unknown metric 'beauty'; use one of samples_per_s, .*"
+        InputError, match=r"unknown metric 'beauty'; use one of accuracy, loss, samples_per_s, .*"
     ) as e:
         check_metric("beauty")
     assert "test" not in str(e.value)
@@ -228,7 +228,7 @@ def test_spoiled_times_choose_nothing_but_steps_and_accuracies_do(make_cell, cha
     [
         ("val_accuracy", {"dataset": ("name", "kmnist")}, "dataset (kmnist, mnist)"),
         ("val_accuracy", {"dataset": ("num_val", 100)}, "num_val (0, 100)"),
-        ("steps_to_accuracy", {"config": ("target_accuracy", 0.9)}, "target_accuracy (0.9, 0.97)"),
+        ("steps_to_accuracy", {"result": ("target_accuracy", 0.9)}, "target (90 %, 97 %)"),
         ("samples_per_s", {"environment": ("cpu_name", "old")}, "cpu_name (new, old)"),
     ],
 )
@@ -236,7 +236,7 @@ def test_what_has_no_common_rank_is_named(make_cell, metric, changes, named):
     records = grid(make_cell, CLEAR, environment={"cpu_name": "new"})
     for part, (key, value) in changes.items():
         old = getattr(records[-1], part)
-        kinds = {"dataset": DatasetInfo, "config": dict, "environment": dict}
+        kinds = {"dataset": DatasetInfo, "result": Result, "environment": dict}
         values = old if isinstance(old, dict) else old.model_dump()
         records[-1] = records[-1].model_copy(update={part: kinds[part](**values | {key: value})})
     with pytest.raises(InputError) as error:

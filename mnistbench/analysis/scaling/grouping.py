@@ -41,7 +41,9 @@ def group_by_configuration(records: Sequence[RunRecord]) -> dict[str, tuple[Topo
             f", and no configuration has 1 and more: {'; '.join(made)}" if len(counts) > 1 else ""
         )
         told = told if made else "no run got as far as training"
-        raise InputError(f"scaling: {told}; sweep each of them with --processes 1,2,4")
+        foreign = any(run.is_foreign for run in records)
+        mend = "run each of them on 1 process" if foreign else "sweep each of them with --processes"
+        raise InputError(f"scaling: {told}; {mend}{' and on more' if foreign else ' 1,2,4'}")
     return usable
 
 

@@ -1,8 +1,9 @@
-"""Accuracy and loss by epoch: one panel for a few groups, or one for each."""
+"""What was evaluated, and the training loss, by epoch: a panel for few groups, or one for each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from operator import sub
 from statistics import median
@@ -12,12 +13,11 @@ from mnistbench.analysis.grouping import group_labels, group_runs
 from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.output.charts.curves import (
     Curve,
-    accuracy_curve,
     lines_of,
-    loss_curve,
     thinned,
 )
-from mnistbench.output.charts.picture import Key, Line, Panel, Picture, Scale, axis_over
+from mnistbench.output.charts.picture import Key, Line, Panel, Picture, axis_over
+from mnistbench.output.charts.quantities import Quantity, quantities_of
 from mnistbench.output.charts.shapes import FEW
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
@@ -27,7 +27,7 @@ __all__ = ["curve_pictures", "curves_together"]
 _COLUMNS = 3
 
 _MOST_LINES = 48
-"""Rows that are drawn, those that end highest: more could not be told apart."""
+"""Rows that are drawn, those that end best: more could not be told apart."""
 
 _MOST_CHAPTERS = 6
 _PALE_POINTS = 16
@@ -41,16 +41,6 @@ _BAND = (
 _THIN = "Thin lines are single runs of a row that was not always evaluated at the same steps."
 _PALE = "Pale lines are the other rows of this picture."
 _BY_ERROR = "The axis is logarithmic in the error, 100 % less the accuracy."
-
-
-class _Quantity(NamedTuple):
-    """What is drawn against epochs."""
-
-    name: str
-    title: str
-    label: str
-    scale: Scale
-    read: Callable[[RunRecord], Curve]
 
 
 class _Row(NamedTuple):
@@ -74,27 +64,17 @@ class _Course(NamedTuple):
         return median(values[-1] for _, values in self.curves)
 
 
-def _quantities(groups: Sequence[Sequence[RunRecord]]) -> tuple[_Quantity, _Quantity]:
-    """Accuracy, on the split that the runs were evaluated on, and training loss."""
-    splits = {str(record.config.get("eval_split")) for group in groups for record in group}
-    accuracy = f"{' / '.join(sorted(splits))} accuracy"
-    return (
-        _Quantity("accuracy", f"{accuracy} by epoch", f"{accuracy} (%)", "error", accuracy_curve),
-        _Quantity("loss", "training loss by epoch", "training loss", "log", loss_curve),
-    )
-
-
 def curve_pictures(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) -> list[Picture]:
-    """Pictures of accuracy and of training loss of the `groups` called `names`.
+    """Pictures of what the `groups` called `names` evaluated, and of their training loss.
 
     Up to seven groups are drawn together; more get a panel each, those of one recipe or model in a
     picture of their own where there are few of these.
     """
     rows, note = _highest(groups, names)
-    chapters = _chapters(rows)
+    chapters, quantities = _chapters(rows), quantities_of(groups)
     found = []
     for number, (chapter, members) in enumerate(chapters.items(), start=1):
-        for quantity in _quantities(groups):
+        for quantity in quantities:
             drawn = _courses(quantity, members)
             if drawn:
                 name = quantity.name + (f"-{number}" if len(chapters) > 1 else "")
@@ -105,10 +85,10 @@ def curve_pictures(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) 
 
 
 def curves_together(records: Sequence[RunRecord], *, accuracy_only: bool = False) -> Picture:
-    """Accuracy by epoch and, unless `accuracy_only`, training loss, each in one panel.
+    """What was evaluated and, unless `accuracy_only`, training loss, each in one panel.
 
     More than seven lines are told apart by dashes and markers as well; of more than 48 those that
-    end highest are drawn.
+    end best are drawn.
 
     Raises:
         InputError: no run was evaluated.
@@ -117,14 +97,21 @@ def curves_together(records: Sequence[RunRecord], *, accuracy_only: bool = False
     if not groups:
         raise InputError("no run with an evaluation to draw")
     rows, note = _highest(groups, group_labels(groups))
-    shown = _quantities(groups)[: 1 if accuracy_only else 2]
-    drawn = [_courses(quantity, rows) for quantity in shown]
-    panels = list(map(_panel, shown, drawn))
-    epochs = [end for panel in panels for end in (panel.x.low, panel.x.high)]
-    x = axis_over(f"epoch. {note}" if note else "epoch", epochs, at_most=10, whole=True)
+    read = [(quantity, _courses(quantity, rows)) for quantity in quantities_of(groups)]
+    found = [(quantity, courses) for quantity, courses in read if courses]
+    if not found:
+        raise InputError("no run with an evaluation to draw")
+    panels = [_panel(*one) for one in found[: 1 if accuracy_only else None]]
+    places = [end for panel in panels for end in (panel.x.low, panel.x.high)]
+    by = found[0][0].by
+    x = axis_over(f"{by}. {note}" if note else by, places, at_most=10, whole=True)
     panels = [replace(panel, x=x) for panel in panels]
-    keys = _keys(shown[0], drawn[0], ends=" ends at ")
-    return Picture(name="curves", title="", caption="", alt="", panels=panels, keys=keys)
+    keys: dict[str, Key] = {}
+    for quantity, courses in [found[0], *((q._replace(form=""), its) for q, its in found[1:])]:
+        keys = {key.row: key for key in _keys(quantity, courses, ends=" ends at ")} | keys
+    return Picture(
+        name="curves", title="", caption="", alt="", panels=panels, keys=[*keys.values()]
+    )
 
 
 def _highest(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) -> tuple[list[_Row], str]:
@@ -138,14 +125,17 @@ def _highest(groups: Sequence[Sequence[RunRecord]], names: Sequence[str]) -> tup
     ]
     if len(rows) <= _MOST_LINES:
         return rows, ""
-    accuracy, _ = _quantities(groups)
-    ends = {course.row.place: course.end for course in _courses(accuracy, rows)}
-    ranked = sorted(rows, key=lambda row: -ends.get(row.place, 0.0))[:_MOST_LINES]
-    note = f"The {_MOST_LINES} rows that end highest, of {len(rows)}."
+    first, *_ = quantities_of(groups)
+    ends = {course.row.place: course.end for course in _courses(first, rows)}
+    worst = math.inf if first.falls else -math.inf
+    ranked = sorted(rows, key=lambda row: ends.get(row.place, worst), reverse=not first.falls)
+    ranked = ranked[:_MOST_LINES]
+    end = "lowest" if first.falls else "highest"
+    note = f"The {_MOST_LINES} rows that end {end}, of {len(rows)}."
     return sorted(ranked, key=lambda row: row.place), note
 
 
-def _courses(quantity: _Quantity, rows: Sequence[_Row]) -> list[_Course]:
+def _courses(quantity: Quantity, rows: Sequence[_Row]) -> list[_Course]:
     """How `quantity` went in those of the `rows` in which it was measured."""
     read = [(row, [curve for curve in map(quantity.read, row.runs) if curve[0]]) for row in rows]
     return [_Course(row, curves) for row, curves in read if curves]
@@ -162,7 +152,7 @@ def _chapters(rows: Sequence[_Row]) -> dict[str, Sequence[_Row]]:
     return {**found} if 1 < len(found) <= min(_MOST_CHAPTERS, len(rows) // 2) else {"": rows}
 
 
-def _picture(quantity: _Quantity, drawn: Sequence[_Course], chapter: str) -> Picture:
+def _picture(quantity: Quantity, drawn: Sequence[_Course], chapter: str) -> Picture:
     few = len(drawn) <= FEW
     title = f"{chapter.strip()}: {quantity.title}" if chapter else quantity.title
     which = ", ".join(course.row.called for course in drawn) if few else f"{len(drawn)} rows"
@@ -179,16 +169,21 @@ def _picture(quantity: _Quantity, drawn: Sequence[_Course], chapter: str) -> Pic
     )
 
 
-def _panel(quantity: _Quantity, drawn: Sequence[_Course], *, small: bool = False) -> Panel:
+def _panel(quantity: Quantity, drawn: Sequence[_Course], *, small: bool = False) -> Panel:
     """All courses on the same axes; in a `small` panel with fewer points and ticks, unmarked."""
     lines = [line for course in drawn for line in _lines(course, small=small)]
     lines.sort(key=lambda line: min(map(sub, line.low, line.high), default=0.0))  # wide bands below
     values = [y for line in lines for y in (*line.ys, *line.low, *line.high)]
     across, up = (4, 5) if small else (8, 9)
-    epochs = [x for line in lines for x in line.xs]
+    places = [x for line in lines for x in line.xs]
+    ends = [min(places), max(places)]
+    lines += [
+        Line(xs=ends, ys=[y, y], kind="dashed", told=f"target: {text}")
+        for y, text in quantity.goals.items()
+    ]
     return Panel(
-        x=axis_over("epoch", epochs, at_most=across, whole=True),
-        y=axis_over(quantity.label, values, scale=quantity.scale, at_most=up),
+        x=axis_over(quantity.by, places, at_most=across, whole=True),
+        y=axis_over(quantity.label, [*values, *quantity.goals], scale=quantity.scale, at_most=up),
         marks=lines,
     )
 
@@ -201,11 +196,11 @@ def _lines(course: _Course, *, small: bool) -> list[Line]:
     return lines_of(curves, points=_POINTS, row=row.name, look=row.place, marks=_MARKS)
 
 
-def _keys(quantity: _Quantity, drawn: Sequence[_Course], *, ends: str = ": ") -> list[Key]:
-    """The legend: names, and those of accuracies with where they end."""
+def _keys(quantity: Quantity, drawn: Sequence[_Course], *, ends: str = ": ") -> list[Key]:
+    """The legend: names, and those of what was evaluated with where they end."""
     return [
         Key(
-            text=row.called + (f"{ends}{course.end:.2f} %" if quantity.scale == "error" else ""),
+            text=row.called + (ends + quantity.form.format(course.end) if quantity.form else ""),
             row=row.name,
             look=row.place,
         )
@@ -217,19 +212,19 @@ def _keys(quantity: _Quantity, drawn: Sequence[_Course], *, ends: str = ": ") ->
 def _apart(panel: Panel, drawn: Sequence[_Course]) -> list[Panel]:
     """A panel for each row, with the axes of the `panel` of all."""
     return [
-        replace(panel, marks=[m for m in panel.marks if m.row == row.name], title=row.called)
+        replace(panel, marks=[m for m in panel.marks if m.row in {row.name, ""}], title=row.called)
         for row, _ in drawn
     ]
 
 
 def _behind(panel: Panel) -> list[Line]:
     """The first line of each row, pale."""
-    first = {mark.row: mark for mark in reversed(panel.marks) if isinstance(mark, Line)}
+    first = {m.row: m for m in reversed(panel.marks) if isinstance(m, Line) and m.row}
     thin = [(row, thinned((list(m.xs), list(m.ys)), _PALE_POINTS)) for row, m in first.items()]
     return [Line(xs=xs, ys=ys, row=row, kind="pale") for row, (xs, ys) in thin]
 
 
-def _notes(quantity: _Quantity, drawn: Sequence[_Course], panel: Panel) -> Iterable[str]:
+def _notes(quantity: Quantity, drawn: Sequence[_Course], panel: Panel) -> Iterable[str]:
     """How its lines are to be read."""
     lines = [mark for mark in panel.marks if isinstance(mark, Line)]
     several = {len(course.curves) > 1 for course in drawn}
@@ -243,13 +238,16 @@ def _notes(quantity: _Quantity, drawn: Sequence[_Course], panel: Panel) -> Itera
         yield _THIN
     if quantity.scale == "error":
         yield _BY_ERROR
-        if len(drawn) <= FEW:
-            yield "Behind each name is the accuracy at its end."
+    if quantity.goals:
+        yield f"The dashed line is the target: {', '.join(quantity.goals.values())}."
+    if quantity.form and len(drawn) <= FEW:
+        what = "accuracy" if quantity.scale == "error" else "value"
+        yield f"Behind each name is the {what} at its end."
 
 
-def _ends(quantity: _Quantity, drawn: Sequence[_Course]) -> str:
+def _ends(quantity: Quantity, drawn: Sequence[_Course]) -> str:
     """The lowest and highest end of the rows, for those who do not see them."""
-    if quantity.scale != "error":
+    if not quantity.form:
         return ""
-    low, high = (end(course.end for course in drawn) for end in (min, max))
-    return f" They end at {low:.2f} %" + (f" to {high:.2f} %." if high > low else ".")
+    low, high = (quantity.form.format(end(course.end for course in drawn)) for end in (min, max))
+    return f" They end at {low}" + (f" to {high}." if high != low else ".")

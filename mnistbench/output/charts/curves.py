@@ -1,38 +1,53 @@
-"""Curves of runs by epoch, and the lines that several runs are drawn as."""
+"""Curves of runs by epoch or step, and the lines that several runs are drawn as."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Any, TypeAlias
 
 from mnistbench.output.charts.picture import Line
-from mnistbench.schema.record import RunRecord
+from mnistbench.schema.record import EvalPoint, RunRecord, TrainPoint
 from mnistbench.stats.intervals import median_interval
 
-__all__ = ["Curve", "accuracy_curve", "lines_of", "loss_curve", "thinned"]
+__all__ = ["Curve", "evaluated_curve", "lines_of", "loss_curve", "shared_axis", "thinned"]
 
 _BAND_RUNS = 3
 _FEWEST_SHARED = 2
 _LOSS_WINDOWS = 100
 
 Curve: TypeAlias = tuple[list[float], list[float]]
-"""Epochs, and the values there."""
+"""Epochs or steps, and the values there."""
 
 
-def accuracy_curve(record: RunRecord) -> Curve:
-    """The accuracy on the run's eval split [%]."""
-    points = [p for p in record.eval_points if p.split == record.config.get("eval_split")]
-    return [p.epoch for p in points], [100 * p.accuracy for p in points]
+def evaluated_curve(record: RunRecord, metric: str, by: str) -> Curve:
+    """What was evaluated of `metric` on the run's eval split; an accuracy in %."""
+    scale = 100 if metric == "accuracy" else 1
+    points = [
+        (_place(point, by), scale * value)
+        for point in record.eval_points
+        if point.split == record.eval_split and (value := point.value_of(metric)) is not None
+    ]
+    return [x for x, _ in points], [y for _, y in points]
 
 
-def loss_curve(record: RunRecord) -> Curve:
+def loss_curve(record: RunRecord, by: str) -> Curve:
     """The training loss as means over at most a hundred windows; batch noise would hide it."""
-    points = [(p.epoch, p.loss) for p in record.train_points if p.loss is not None]
+    points = [(_place(p, by), p.loss) for p in record.train_points if p.loss is not None]
     window = -(-len(points) // _LOSS_WINDOWS) or 1
     parts = [points[start : start + window] for start in range(0, len(points), window)]
-    epochs = [part[-1][0] for part in parts]
-    return epochs, [sum(loss for _, loss in part) / len(part) for part in parts]
+    places = [part[-1][0] for part in parts]
+    return places, [sum(loss for _, loss in part) / len(part) for part in parts]
+
+
+def shared_axis(records: Iterable[RunRecord]) -> str:
+    """What all points of all `records` tell: their epoch, or else their step."""
+    told = all(point.epoch is not None for record in records for point in record.eval_points)
+    return "epoch" if told else "step"
+
+
+def _place(point: EvalPoint | TrainPoint, by: str) -> float:
+    return float(point.step if by == "step" or point.epoch is None else point.epoch)
 
 
 def lines_of(curves: Sequence[Curve], *, points: int, **marked: Any) -> list[Line]:

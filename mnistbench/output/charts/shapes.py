@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 from xml.etree.ElementTree import Element
+from zlib import crc32
 
 from mnistbench.schema.escaping import printable
 
@@ -43,6 +45,7 @@ _PARTS: Mapping[str, tuple[int | None, float]] = {
     "build": (_PINK, 0.5),
     "compile": (_GREEN, 1.0),
     "train": (_BLUE, 1.0),
+    "data_wait": (_BLUE, 0.5),
     "eval": (_ORANGE, 1.0),
     "checkpoint": (_RED, 1.0),
     "profile": (_BLACK, 1.0),
@@ -53,7 +56,10 @@ _PARTS: Mapping[str, tuple[int | None, float]] = {
     "communication": (_GREEN, 1.0),
     "other": (None, 1.0),
 }
-"""Colour and opacity of each part of a bar, the same in every picture; without a number pale."""
+"""Colour and opacity of each part of a bar, the same in every picture; without a number pale.
+
+Parts that a user named have a colour by their name.
+"""
 
 
 def group(kind: str, shapes: Iterable[Element], *, row: str = "", **data: str) -> Element:
@@ -108,11 +114,12 @@ def text(
 
 def part(name: str, at: Point, size: Point) -> Element:
     """A rectangle in the colour of a part of a bar; `at` is the middle of its left side."""
-    colour, opacity = _PARTS.get(name, (None, 1.0))
+    colour, opacity = _PARTS.get(name, (crc32(name.encode()) % FEW, 0.75))
     (left, middle), (width, height) = at, size
     top, bottom, right = middle - height / 2, middle + height / 2, left + width
     edge = [(left, top), (right, top), (right, bottom), (left, bottom)]
-    kind = f"part p-{name.replace(' ', '-')} " + ("pale" if colour is None else f"c{colour}")
+    colour_class = "pale" if colour is None else f"c{colour}"
+    kind = f"part p-{re.sub(r'[^a-z0-9]+', '-', name.lower())} {colour_class}"
     return area(edge, kind, opacity=opacity)
 
 

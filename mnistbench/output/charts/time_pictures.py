@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import count
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from mnistbench.output.charts.picture import (
     first_rows,
     rows_axis,
 )
+from mnistbench.schema.record import Target
 from mnistbench.stats.readings import Level
 
 __all__ = ["TimedRow", "time_picture"]
@@ -39,19 +41,26 @@ class TimedRow(NamedTuple):
     place: int = 0
 
 
-def time_picture(rows: Sequence[TimedRow], target: float) -> Picture | None:
-    """The picture of `rows`, as ordered, at a `target` accuracy; ``None`` if no row got there."""
+def time_picture(rows: Sequence[TimedRow], target: Target | float) -> Picture | None:
+    """The picture of `rows`, as ordered, at a `target`; ``None`` if no row got there."""
     if not any(row.time_s.reached for row in rows):
         return None
     drawn, told = first_rows(rows)
     dots = list(map(_dot, count(), drawn))
     return Picture(
-        name=f"time-to-{target * 100:.10g}".replace(".", "-"),
+        name=_file_name(target),
         title=f"Train time to {goal(target)}",
         caption=_caption(rows) + told,
         alt=f"Median train seconds to {goal(target)}: {_told(drawn)}.",
         panels=[Panel(x=_axis(rows), y=rows_axis(len(drawn)), marks=dots)],
     )
+
+
+def _file_name(target: Target | float) -> str:
+    value = target.value if isinstance(target, Target) else target
+    if not isinstance(target, Target) or target.metric == "accuracy":
+        return f"time-to-{value * 100:.10g}".replace(".", "-")
+    return "time-to-" + re.sub(r"[^A-Za-z0-9]+", "-", f"{target.metric}-{value:.10g}").strip("-")
 
 
 def _caption(rows: Sequence[TimedRow]) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from mnistbench.analysis.comparability import said_beside
 from mnistbench.analysis.differences import conditions
-from mnistbench.analysis.metrics import METRICS, MetricName
+from mnistbench.analysis.free_metrics import metric_named
+from mnistbench.analysis.metrics import METRICS, Asked, Metric
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.pairing import as_one
+from mnistbench.analysis.reported_metrics import free_metrics
 from mnistbench.analysis.stability import spoiled, time_mark
 from mnistbench.analysis.standing import Standing, standing
 from mnistbench.output.number_format import level_text
@@ -26,7 +29,8 @@ def title(subject: Subject) -> str:
     rows, runs = len(subject.rows), len(subject.records)
     data = _known(record.dataset.name if record.dataset else None for record in subject.records)
     what = subject.rows[0].name if rows == 1 else f"{rows:,} configurations"
-    return f"{what} on {data}, {runs:,} run{'s' * (runs > 1)}"
+    where = "" if data == NOT_MEASURED else f" on {data}"
+    return f"{what}{where}, {runs:,} run{'s' * (runs > 1)}"
 
 
 def facts(subject: Subject) -> dict[str, str]:
@@ -54,31 +58,35 @@ def answers(subject: Subject) -> list[str]:
         said += _best(alone, "time_to_accuracy_s", target, what=what, scored_anew=anew)
     completed = [row for row in subject.timed if any(r.status == "completed" for r in row.runs)]
     split = "test" if all(METRICS["test_accuracy"].of(row.runs).n for row in completed) else "val"
-    name: MetricName = "test_accuracy" if split == "test" else "val_accuracy"
-    return said + _best(completed, name, None, what=f"Highest {split} accuracy")
+    said += _best(completed, f"{split}_accuracy", None, what=f"Highest {split} accuracy")
+    for name, metric in [*free_metrics([row.runs for row in completed]).items()][:1]:
+        its = [row for row in completed if metric.of(row.runs).n]
+        end = "Highest" if metric.higher_is_better else "Lowest"
+        said += _best(its, name, None, what=f"{end} {metric.label}")
+    return said
 
 
 def _best(
     rows: Sequence[ReportRow],
-    name: MetricName,
-    target: float | None,
+    name: str,
+    target: Asked,
     *,
     what: str,
     scored_anew: bool = False,
 ) -> list[str]:
     """The answer of each set of rows that may be compared in a metric, the largest sets first."""
-    needs = [need for need in METRICS[name].needs if not scored_anew or need != "target"]
+    metric = metric_named(name, [run for row in rows for run in row.runs])
+    needs = [need for need in metric.needs if not scored_anew or need != "target"]
     sets = by_conditions(rows, needs)
     if len(sets) == 1:
-        return _verdict(sets[0], name, target, what=what)
+        return _verdict(sets[0], (name, metric), target, what=what)
     said = []
     for place, found in enumerate(sets[:_NAMED]):
         if len(found) > 1:
             other = sets[0 if place else 1][0]
             where = _condition(found[0], other, needs)
-            said += _verdict(
-                found, name, target, what=f"{what} of the {len(found)} rows with {where}"
-            )
+            which = f"{what} of the {len(found)} rows with {where}"
+            said += _verdict(found, (name, metric), target, what=which)
     alone = len(rows) - sum(len(found) for found in sets[:_NAMED] if len(found) > 1)
     if alone:
         differing = "; ".join(need for need in needs if _varies(sets, need))
@@ -99,36 +107,44 @@ def _condition(row: ReportRow, other: ReportRow, needs: Sequence[str]) -> str:
 def _alone(row: ReportRow, subject: Subject) -> list[str]:
     said = []
     for target in subject.targets(row):
-        level = METRICS["time_to_accuracy_s"].of(row.runs, target)
+        metric = METRICS["time_to_accuracy_s"]
+        level = metric.of(row.runs, target)
         count = f"{level.reached} of {level.n} runs reached {goal(target)}"
-        said.append(f"{_told(row, 'time_to_accuracy_s', target)}; {count}.")
+        said.append(f"{_told(row, metric, target)}; {count}.")
     return said
 
 
 def _verdict(
-    rows: Sequence[ReportRow], name: MetricName, target: float | None, *, what: str
+    rows: Sequence[ReportRow], named: tuple[str, Metric], target: Asked, *, what: str
 ) -> list[str]:
     """Which row is the best, if a comparison finds all others worse."""
-    found = standing([row.runs for row in rows], name, target)
+    metric = named[1]
+    found = standing([row.runs for row in rows], named[0], target)
     if found is None or not found.tested:
         return []
-    metric, best = METRICS[name], rows[found.best]
-    text = f"{what}: {_told(best, name, target)}"
+    best = rows[found.best]
+    text = f"{what}: {_told(best, metric, target)}"
     if found.reason:
         others = "the other row" if found.tested == 1 else f"the {found.tested} others"
         return [f"{text}. There is no verdict on {others}: {found.reason}."]
     near, behind = [rows[place] for place in found.near], found.tested - len(found.near)
     if len(near) == 1:
-        text += f", tied with {_told(near[0], name, target)}"
+        text += f", tied with {_told(near[0], metric, target)}"
     elif near:
-        named = [row.name for row in near[:_NAMED]]
+        first = [row.name for row in near[:_NAMED]]
         more = [f"{len(near) - _NAMED} more"] if len(near) > _NAMED else []
-        text += f", tied with {len(near)} others: {'; '.join([*named, *more])}"
+        text += f", tied with {len(near)} others: {'; '.join([*first, *more])}"
     if not behind:
         return [f"{text}."]
     worse = metric.word(-1 if metric.higher_is_better else 1)
-    turn = any(said_beside(as_one(best.runs, row.runs), metric) for row in rows if row != best)
-    caveat = " (not run in balanced turn)" if turn else ""
+    matches = (as_one(best.runs, row.runs) for row in rows if row != best)
+    beside = "; ".join(said_beside(match, metric) or "" for match in matches)
+    caveats = {
+        "not run in balanced turn": re.search("balanced|in turn", beside),
+        "some do not tell all of their conditions": "not told of" in beside,
+    }
+    why = [text for text, holds in caveats.items() if holds]
+    caveat = f" ({'; '.join(why)})" if why else ""
     return [f"{text}. {_others(found, len(rows))} {worse}{caveat}."]
 
 
@@ -143,9 +159,8 @@ def _others(found: Standing, rows: int) -> str:
     return f"The other {behind} are" if found.near else f"All {behind} others are"
 
 
-def _told(row: ReportRow, name: MetricName, target: float | None) -> str:
+def _told(row: ReportRow, metric: Metric, target: Asked) -> str:
     """A row with its figure: ``simple-cnn at 0.61 s (0.58–0.64)``."""
-    metric = METRICS[name]
     figure, space, spread = level_text(metric.of(row.runs, target), metric).partition(" (")
     if not any(map(str.isdigit, figure)):
         return f"{row.name} ({figure})"

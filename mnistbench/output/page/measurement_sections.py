@@ -9,8 +9,9 @@ from statistics import fmean
 
 from mnistbench.analysis.grouping import identify
 from mnistbench.analysis.metrics import METRICS, SHARED_PHASES, score_target
-from mnistbench.analysis.number_text import goal
+from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.repeats import began_a_process, counted
+from mnistbench.analysis.reported_metrics import free_metrics
 from mnistbench.analysis.scaling.analysis import ScalingReport, analyse_scaling
 from mnistbench.analysis.scaling.speedup import Measured, Speedup
 from mnistbench.analysis.stability import is_profiled, mark_notes, time_mark
@@ -21,17 +22,18 @@ from mnistbench.output.charts.stacked_bars import Stack, ledger_picture
 from mnistbench.output.charts.time_pictures import TimedRow, time_picture
 from mnistbench.output.fitted_table import split_shared
 from mnistbench.output.number_format import (
-    notes,
     run_cells,
     target_cells,
-    target_notes,
+    told_columns,
+    wait_text,
     with_target_in_head,
 )
 from mnistbench.output.page.parts import Section, Table
 from mnistbench.output.page.report_data import ReportRow, Subject
 from mnistbench.output.scaling_table import scaling_notes, speedup_cells, verdict_lines
+from mnistbench.output.table_notes import notes, target_notes
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.record import PHASES, Phase, RunRecord
+from mnistbench.schema.record import DATA_WAIT, PHASES, RunRecord, Target
 
 __all__ = [
     "curve_section",
@@ -45,7 +47,10 @@ __all__ = [
 
 def summary_section(subject: Subject) -> Section:
     """The main table: a row for each group."""
-    cells = [run_cells(row.runs, subject.options.references) for row in subject.rows]
+    groups = [row.runs for row in subject.rows]
+    metrics = free_metrics(groups)
+    found = [run_cells(runs, subject.options.references, metrics=metrics) for runs in groups]
+    cells = told_columns(found, groups)
     named = zip(subject.rows, cells, strict=True)
     rows = with_target_in_head([{"run": row.name} | its for row, its in named])
     if all("completed" in row["status"] for row in rows):  # then n says how many of how many
@@ -60,7 +65,7 @@ def summary_section(subject: Subject) -> Section:
         "with.",
         tables=[Table(rows=shown)],
         said=said,
-        notes=notes([row.runs for row in subject.rows], subject.options.references),
+        notes=notes(groups, subject.options.references),
     )
 
 
@@ -82,7 +87,7 @@ def time_section(subject: Subject) -> Section | None:
     )
     return Section(
         key="time",
-        title="Time to accuracy",
+        title="Time to accuracy" if _are_accuracies(scored) else "Time to target",
         lead="Seconds on the train clock until a row read the target, evaluations left out; "
         "runs that never got there count as slower than they were long.",
         pictures=[picture for picture in starmap(time_picture, timed) if picture],
@@ -103,6 +108,10 @@ def time_section(subject: Subject) -> Section | None:
     )
 
 
+def _are_accuracies(targets: Iterable[Target | float]) -> bool:
+    return not any(isinstance(t, Target) and t.metric != "accuracy" for t in targets)
+
+
 def curve_section(subject: Subject) -> Section | None:
     """Accuracy and loss by epoch; ``None`` where nothing was evaluated or trained."""
     rows = subject.rows
@@ -112,7 +121,9 @@ def curve_section(subject: Subject) -> Section | None:
     return Section(
         key="curves",
         title="Curves",
-        lead="How accuracy and training loss went, epoch by epoch.",
+        lead="How accuracy and training loss went, epoch by epoch."
+        if not any(run.is_foreign for run in subject.records)
+        else "How what was evaluated, and the training loss, went.",
         pictures=pictures,
     )
 
@@ -120,13 +131,13 @@ def curve_section(subject: Subject) -> Section | None:
 def ledger_section(subject: Subject) -> Section | None:
     """Where the wall clock went; ``None`` where no second was spent."""
     ledgers: dict[str, dict[str, float]] = {
-        row.name: {phase: _mean_s(phase, counted(row.runs)) for phase in PHASES}
+        row.name: {phase: _mean_s(phase, counted(row.runs)) for phase in _phases(subject)}
         for row in subject.timed
     }
     spent = {name: ledger for name, ledger in ledgers.items() if sum(ledger.values()) > 0}
     if not spent:
         return None
-    shown = [phase for phase in PHASES if any(round(s[phase], 2) for s in spent.values())]
+    shown = [phase for phase in _phases(subject) if any(round(s[phase], 2) for s in spent.values())]
     cells = [
         {"run": name}
         | {f"{phase} s": f"{ledger[phase]:.2f}" for phase in shown}
@@ -137,6 +148,11 @@ def ledger_section(subject: Subject) -> Section | None:
         key="ledger",
         title="Clock ledger",
         lead="What the seconds of a run went into, from its start to its result.",
+        said=[
+            f"{row.name} waits for data: {text} % of training."
+            for row in subject.timed
+            if (text := wait_text(counted(row.runs))) != NOT_MEASURED
+        ],
         pictures=[ledger_picture([Stack(name, ledger) for name, ledger in spent.items()])],
         tables=[Table(title="Mean seconds by phase", rows=cells)],
         notes=[
@@ -146,7 +162,16 @@ def ledger_section(subject: Subject) -> Section | None:
     )
 
 
-def _mean_s(phase: Phase, runs: Sequence[RunRecord]) -> float:
+def _phases(subject: Subject) -> list[str]:
+    """All phases: ours in their order, waiting for data with training, then others by name."""
+    named = {phase for row in subject.timed for run in row.runs for phase in run.phases_s}
+    at = PHASES.index("train") + 1
+    known = [*PHASES[:at], DATA_WAIT, *PHASES[at:]]
+    known = [phase for phase in known if phase in named or phase in PHASES]
+    return [*known[:-1], *sorted(named - {*known}), known[-1]]
+
+
+def _mean_s(phase: str, runs: Sequence[RunRecord]) -> float:
     """Mean seconds of a phase; of what the seeds of a command share, over the runs that had it."""
     if phase in SHARED_PHASES:
         runs = [run for run in runs if began_a_process(run)] or runs

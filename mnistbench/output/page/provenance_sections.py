@@ -17,7 +17,7 @@ from mnistbench.analysis.stability import (
 )
 from mnistbench.output.page.parts import Commands, Section, Table
 from mnistbench.output.page.report_data import ReportRow, Subject, by_conditions
-from mnistbench.output.rerun import rerun_commands, start_notes
+from mnistbench.output.rerun import how_made, rerun_commands, start_notes
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.provenance import sources_text
 from mnistbench.schema.record import DatasetInfo, RunRecord
@@ -79,6 +79,7 @@ _FACTS: Mapping[str, Callable[[RunRecord], Any]] = {
     "launcher": _found("launcher"),
     "platform": _found("platform"),
     "data": _data(lambda data: f"{data.name} ({data.source})"),
+    "loop": lambda record: record.workload and record.workload.framework,
     "data sha256": _data(lambda data: f"{data.sha256[:12]}…"),
     "images": _data(lambda d: f"{d.num_train:,} train, {d.num_val:,} val, {d.num_test:,} test"),
     "commit": code_of,
@@ -119,16 +120,21 @@ def rerun_section(subject: Subject) -> Section:
     """The commands that make each row again."""
     commands = [_commands(row) for row in subject.rows]
     told = start_notes(line for command in commands for line in command.lines)
+    ours = not all(row.runs[0].is_foreign for row in subject.rows)
     return Section(
         key="rerun",
-        title="Run it again",
-        lead="The command of each row, with what differs from the defaults or its recipe.",
+        title="Run it again" if ours else "How it was made",
+        lead="The command of each row, with what differs from the defaults or its recipe."
+        if ours
+        else "The loop, the script and the configuration of each row.",
         commands=commands,
-        notes=["data are looked for where they are by default, results go to runs", *told],
+        notes=["data are looked for where they are by default, results go to runs", *told] * ours,
     )
 
 
 def _commands(row: ReportRow) -> Commands:
+    if row.runs[0].is_foreign:
+        return Commands(name=row.name, lines=(), why_none=how_made(row.runs))
     try:
         return Commands(name=row.name, lines=rerun_commands(row.runs))
     except InputError as error:
@@ -140,7 +146,7 @@ def care_section(subject: Subject) -> Section | None:
     ended = [
         {
             "run": row.name,
-            "seed": str(run.seed),
+            "seed": NOT_MEASURED if run.seed is None else str(run.seed),
             "status": run.status,
             "why": run.error or NOT_MEASURED,
         }

@@ -69,7 +69,7 @@ def test_the_same_records_make_the_same_page(page):
 def test_one_run_without_anything_makes_a_page_of_what_there_is():
     bare = page_record(
         eval_points=[], train_points=[], status="failed", error="no", result=Result(),
-        throughput=Throughput(), dataset=None,
+        throughput=Throughput(), dataset=None, target=None,
     ).model_copy(update={"environment": {}, "phases_s": {}})  # fmt: skip
     page = render_page([bare])
     assert re.findall(r'<section id="([a-z]+)"', page) == [

@@ -8,8 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from mnistbench.launch import commands, runs
-from mnistbench.launch.cell_runs import ended
-from mnistbench.launch.cells import Cell
+from mnistbench.launch.own_cells import RunCell
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from tests.launch.stand_in import StandIn
@@ -63,7 +62,7 @@ def torchrun(said="", status=1, traceback=NONE):
     ],
 )
 def test_torchruns_report_becomes_one_line(tmp_path, child, error, refused):
-    attempt = ended(make_cells(1)[0], child, folder=tmp_path)
+    attempt = make_cells(1)[0].ended(child, folder=tmp_path)
     assert (attempt.record, attempt.error, attempt.refused) == (None, error, refused)
 
 
@@ -72,14 +71,14 @@ def test_a_record_that_cannot_be_read_is_an_error(tmp_path):
     leave(tmp_path, cell)
     (path,) = tmp_path.glob("*/*/record.json")
     path.write_text("{}")
-    attempt = ended(cell, SimpleNamespace(status=0, said=""), folder=path.parents[1])
+    attempt = cell.ended(SimpleNamespace(status=0, said=""), folder=path.parents[1])
     assert attempt.error == f"{path}: not a record: no schema_version"
 
 
 @pytest.mark.processes
 def test_several_real_processes_run_a_cell_and_leave_one_record(tmp_path, small_config):
     config = small_config(model="linear", max_steps=2, output_dir="nowhere", num_threads=None)
-    cell = Cell(config=config, num_processes=2)
+    cell = RunCell(config=config, num_processes=2)
     attempt = run_cell(cell, folder=tmp_path / "new", num_threads=1, shared_cores=True)
     record = attempt.record
     assert (record.status, record.num_steps, record.config["seed"]) == ("completed", 2, 0)
@@ -108,7 +107,7 @@ def test_several_processes_are_told_of_the_cpu_where_there_is_no_gpu(
 def test_values_reach_the_run_as_they_are(tmp_path):
     """Through a file: what a flag would refuse as unread is as the recipe has it."""
     values = {"optimizer": "adam", "momentum": 0.8, "lr": 1e-05, "augment": ("shift",)}
-    cell = Cell(
+    cell = RunCell(
         config=RunConfig(
             dataset="synthetic",
             synthetic_train_size=1100,
@@ -119,7 +118,7 @@ def test_values_reach_the_run_as_they_are(tmp_path):
         )
     )
     record = run_cell(cell, folder=tmp_path / "new").record
-    assert Cell(config=RunConfig(**record.config)).id == cell.id
+    assert RunCell(config=RunConfig(**record.config)).id == cell.id
 
 
 @pytest.mark.processes
@@ -133,7 +132,9 @@ def test_cells_run_this_code_though_other_code_lies_in_the_current_folder(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("raise SystemExit('of the current folder')")
     monkeypatch.chdir(tmp_path / "elsewhere")
-    attempt = run_cell(Cell(config=RunConfig(), num_processes=num_processes), folder=tmp_path / "x")
+    attempt = run_cell(
+        RunCell(config=RunConfig(), num_processes=num_processes), folder=tmp_path / "x"
+    )
     assert attempt.error is None
     assert attempt.record.run_id.startswith("run-")
 
@@ -143,7 +144,7 @@ def test_no_cell_runs_other_code_than_this(tmp_path, monkeypatch):
     runs.require_code.cache_clear()
     monkeypatch.setattr(runs, "PACKAGE_ROOT", tmp_path)
     with pytest.raises(InputError, match=r"would run .* instead"):
-        run_cell(Cell(config=RunConfig()), folder=tmp_path / "new")
+        run_cell(RunCell(config=RunConfig()), folder=tmp_path / "new")
     assert list(tmp_path.iterdir()) == []
 
 

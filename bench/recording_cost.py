@@ -1,0 +1,122 @@
+"""What `mnistbench.record` costs a loop: pairs of windows beside each other, with and without it.
+
+``python -m bench.recording_cost [--pairs N] [--steps N] [--output DIR]`` trains a small network by
+steps of about 2 ms on one thread. The two windows of a pair come in an order that alternates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+
+from mnistbench import record
+from mnistbench.output.tables import render_table
+from mnistbench.schema.files import write_whole
+from mnistbench.stats.intervals import median_interval
+
+_BATCH = 256
+_STEP_S = 0.002
+_HEAD = "# What recording costs a loop\n"
+_CLOCKS = {"clock": time.perf_counter, "processor": time.process_time}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=250, help="of a window")
+    parser.add_argument("--output", type=Path, help="folder for recording.md and recording.json")
+    asked = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    batches, step = _loop(asked.steps)
+    with tempfile.TemporaryDirectory() as folder:
+        found = [
+            _pair(batches, step, folder, recorded_first=bool(n % 2)) for n in range(asked.pairs)
+        ]
+    text = render_table([_row(name, found, asked.steps) for name in _CLOCKS], "markdown")
+    text += (
+        f"\n\nmedians over {asked.pairs} pairs of windows of {asked.steps} steps (95 % interval)"
+    )
+    print(text)
+    if asked.output:
+        write_whole(asked.output / "recording.md", f"{_HEAD}\n{text}\n")
+        write_whole(asked.output / "recording.json", json.dumps(found, indent=1) + "\n")
+    return 0
+
+
+def _loop(num_steps: int) -> tuple[list[list[Tensor]], Callable[[list[Tensor]], None]]:
+    """Batches of a window, and a step that takes about `_STEP_S` here: its width is fitted."""
+    torch.manual_seed(0)
+    batches = [[torch.randn(_BATCH, 64), torch.randint(10, (_BATCH,))] for _ in range(num_steps)]
+    width = 64
+    while True:
+        step = _step_of(width)
+        _window(batches[:50], step)
+        if _window(batches[:50], step)["clock"] / 50 > 0.9 * _STEP_S:
+            return batches, step
+        width += width // 4
+
+
+def _step_of(width: int) -> Callable[[list[Tensor]], None]:
+    """One update of a network whose hidden layers have `width` units."""
+    model = nn.Sequential(nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 10))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+
+    def step(batch: list[Tensor]) -> None:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(batch[0]), batch[1]).backward()
+        optimizer.step()
+
+    return step
+
+
+def _pair(
+    batches: list[list[Tensor]],
+    step: Callable[[list[Tensor]], None],
+    folder: str,
+    *,
+    recorded_first: bool,
+) -> dict[str, dict[str, float]]:
+    """Seconds of a window without a recorder and of one with it, by each clock."""
+    pair = {}
+    for is_recorded in (recorded_first, not recorded_first):
+        recorder = record("cost", output_dir=folder) if is_recorded else nullcontext()
+        with recorder as run:
+            told = run.steps(batches) if run else batches
+            pair["recorded" if run else "plain"] = _window(told, step)
+    return pair
+
+
+def _window(
+    batches: Iterable[list[Tensor]], step: Callable[[list[Tensor]], None]
+) -> dict[str, float]:
+    before = {name: clock() for name, clock in _CLOCKS.items()}
+    for batch in batches:
+        step(batch)
+    return {name: clock() - before[name] for name, clock in _CLOCKS.items()}
+
+
+def _row(name: str, found: Sequence[dict[str, dict[str, float]]], steps: int) -> dict[str, str]:
+    ratios = [pair["recorded"][name] / pair["plain"][name] for pair in found]
+    middle, low, high = median_interval(ratios)
+    ends = f" ({low:.4f}–{high:.4f})" if low and high else ""
+    more = median(pair["recorded"][name] - pair["plain"][name] for pair in found)
+    return {
+        "seconds by": "the clock" if name == "clock" else "the processor, all threads",
+        "ms per step": f"{median(pair['plain'][name] for pair in found) / steps * 1e3:.3f}",
+        "times as long with recording": f"{middle:.4f}{ends}",
+        "µs more per step": f"{more / steps * 1e6:.1f}",
+        "n": str(len(found)),
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
