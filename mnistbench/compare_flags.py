@@ -38,9 +38,8 @@ class CompareFlags(CommandFlags):
     }
     notes: ClassVar = (
         "With --revisions, flags of `mnistbench train` follow a bare --; both sides run code of "
-        "your own as it is in this folder. With --command each side runs its own checkout, without "
-        "what git ignores there, and with the libraries that are installed: name data by paths "
-        "outside of it. Commands are read by no shell; {seed} and MNISTBENCH_SEED count up."
+        "your own as it is in this folder. With --command, each side runs its checkout, without "
+        "what git ignores: name data by paths outside of it. No shell reads commands."
     )
 
     paths: Annotated[tuple[Path, ...], POSITIONAL] = ()
@@ -73,13 +72,12 @@ class CompareFlags(CommandFlags):
     interleave: bool = False
     """Run the sides, or .yaml configurations, in turn until the first metric is settled."""
     revisions: tuple[str, str] | None = None
-    """Run two git revisions of this checkout in turn instead: `mnistbench train`, or --command of
-    your own repository. `.` is the working tree."""
+    """Run two git revisions of this checkout in turn instead; . is the working tree."""
     commands: tuple[str, ...] = ()
     """Run two or more commands of your own in turn, each in quotes, such as "python train.py --seed
-    {seed}". Each leaves one record by mnistbench.record."""
+    {seed}". Each leaves a record by mnistbench.record."""
     command: str | None = None
-    """What --revisions runs in this folder of each checkout."""
+    """What --revisions runs, in this folder of each checkout, in place of `mnistbench train`."""
     max_minutes: float | None = None
     """Time limit [minutes]. Default: 10."""
     min_effect: float | None = Field(None, gt=0, lt=1)

@@ -27,6 +27,7 @@ from mnistbench.schema.disk_space import say_written
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.record_sets import path_names
+from mnistbench.schema.suggestions import did_you_mean
 
 __all__ = ["run_in_turn"]
 
@@ -95,8 +96,9 @@ def _require_metrics(
         measured = [x for x, its in METRICS.items() if its.samples(runs, flags.target_accuracy)]
         for name in asked:
             if canonical(name) not in measured and last_value(runs[0], name) is None:
-                has = ", ".join([*measured, *evaluated_names(runs)])
-                raise InputError(f"side {label}: its record has no {name}; it has {has}")
+                has = [*measured, *evaluated_names(runs)]
+                mend = did_you_mean(name, has) or f"; it has {', '.join(has)}"
+                raise InputError(f"side {label}: its record has no {name}{mend}")
 
 
 def _run(

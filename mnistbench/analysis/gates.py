@@ -91,7 +91,7 @@ def parse_gate(text: str) -> Gate:
     name, number, relative = canonical(found["metric"]), float(found["number"]), found["percent"]
     if not math.isfinite(number):
         raise InputError(f"fail_if: {text!r} has no finite number")
-    if (metric := METRICS.get(name)) is not None:
+    if metric := METRICS.get("test_accuracy" if name == "accuracy" else name):
         said = f'"{name} {found["relation"]} '
         _check_threshold(metric, number, relative=bool(relative), text=text, said=said)
     return Gate(

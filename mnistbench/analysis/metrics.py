@@ -110,6 +110,15 @@ class Metric:
             return "higher" if sign > 0 else "lower"
         return "faster" if (sign > 0) == self.higher_is_better else "slower"
 
+    def with_sense(self, word: str) -> str:
+        """A `word` on figures other than accuracies with which way is better: ``lower (better)``.
+
+        Who reads of a loop that is not theirs need not know what it evaluated.
+        """
+        if word not in {"higher", "lower"} or self.unit == " %":
+            return word
+        return f"{word} ({'better' if (word == 'higher') == self.higher_is_better else 'worse'})"
+
     def change_text(self, change: float) -> str:
         """A size of a change: ``5 %``, ``0.2 points``."""
         return f"{(100 if self.change_unit else 1) * change:g}{self.change_unit}"
@@ -180,12 +189,7 @@ def _shared_s(record: RunRecord) -> float:
 
 
 learnt = partial(
-    Metric,
-    timed=False,
-    quality=True,
-    estimator="median",
-    spread="range",
-    independent="seed",
+    Metric, timed=False, quality=True, estimator="median", spread="range", independent="seed"
 )
 """A metric of what a run learnt, not of how long it took."""
 accuracy_metric = partial(
@@ -197,7 +201,7 @@ accuracy_metric = partial(
     change_unit=" points",
     worth_seeing=0.002,
 )
-_ms = partial(Metric, unit=" ms", scale=1000, digits=".3f")
+_step = partial(Metric, unit=" ms", scale=1000, digits=".3f", needs=("global_batch_size", *_SPEED))
 _goal = partial(Metric, to_target=True, estimator="survival median", independent="seed")
 
 METRICS: Mapping[str, Metric] = {
@@ -208,16 +212,8 @@ METRICS: Mapping[str, Metric] = {
         higher_is_better=True,
         needs=_SPEED,
     ),
-    "step_s_p50": _ms(
-        label="step p50",
-        read=_of(lambda r: r.throughput.step_s_p50),
-        needs=("global_batch_size", *_SPEED),
-    ),
-    "step_s_p95": _ms(
-        label="step p95",
-        read=_of(lambda r: r.throughput.step_s_p95),
-        needs=("global_batch_size", *_SPEED),
-    ),
+    "step_s_p50": _step(label="step p50", read=_of(lambda r: r.throughput.step_s_p50)),
+    "step_s_p95": _step(label="step p95", read=_of(lambda r: r.throughput.step_s_p95)),
     "train_s": Metric(label="train time", read=_of(_train_s), unit=" s"),
     "train_eval_s": Metric(
         label="train and eval time",

@@ -86,6 +86,7 @@ def test_whatever_is_no_gate_is_one_line(text):
         ("test_accuracy < 98%", 'a change of 98 points; did you mean "test_accuracy < 0.98"?'),
         ("test_accuracy < 98", "a fraction from 0 to 1"),
         ("test_accuracy < 98", "is a fraction from 0 to 1; use a fraction: 0.98"),
+        ("accuracy < 98", "is a fraction from 0 to 1; use a fraction: 0.98"),
     ],
 )
 def test_a_wrong_gate_says_what_is_wrong(text, says):
