@@ -14,6 +14,7 @@ pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.processes  # pytest-benchmark asks git
 
 HEAD = """
+from functools import partial
 import pytest
 import mnistbench
 from mnistbench import RunConfig
@@ -54,8 +55,11 @@ def test_several(training_benchmark):
     assert {name: len(found) for name, found in runs.items()} == {"lm": 2, "f1": 2}
 
 def test_list(training_benchmark):
-    one, other = (lambda rate=rate: foreign_record(config={"lr": rate}) for rate in (0.1, 0.2))
-    assert len(training_benchmark([one, other])) == 2
+    def loop(rate, seed):  # what is imported by then differs
+        versions = {"versions": {"torch": str(seed)}}
+        return foreign_record(seed, config={"lr": rate}, environment=versions)
+    runs = training_benchmark([partial(loop, rate) for rate in (0.1, 0.2)], num_seeds=2)
+    assert [len(its) for its in runs] == [2, 2]
 """
 
 
@@ -129,8 +133,9 @@ WRONG = {
     "lambda: 3": "<lambda> left no record; train inside *, or return records, not int",
     "lambda lr, seed=1: 3": "<lambda>: missing a required argument: 'lr'; it is given seed*",
     "lambda seed: foreign_record(seed, config={'stamp': seed}), 2": (
-        "2 configurations left records, which differ in stamp; *"
+        "records of one function differ in stamp; give each configuration a function*"
     ),
+    "lambda: [foreign_record(name=name) for name in 'ab']": "records of * are of a, b; *",
     "lambda seed: make_record(seed, status='diverged', error='nan at 3'), 2": (
         "of 2 runs 2 diverged: run-simple-cnn-0: nan at 3"
     ),
