@@ -18,7 +18,6 @@ from mnistbench.analysis.number_text import numbered
 from mnistbench.flags import POSITIONAL, REPEATED, CommandFlags, Fraction
 from mnistbench.output.comparison_table import ComparisonFormat
 from mnistbench.schema.escaping import brief
-from mnistbench.schema.open_mappings import MetricName as EvaluatedName
 from mnistbench.schema.record import RunRecord
 
 __all__ = ["CompareFlags", "short_names"]
@@ -54,7 +53,7 @@ class CompareFlags(CommandFlags):
     """Give verdicts even if hardware or data differ, or a side lacks some configurations."""
     strict: bool = False
     """Exit with status 2 if a record in a folder cannot be read; otherwise it is left out."""
-    metrics: tuple[MetricName | EvaluatedName, ...] = ()
+    metrics: tuple[MetricName | str, ...] = ()
     """Metrics to compare; also any that the runs evaluated, by its name. Default: samples_per_s,
     time_to_accuracy_s (if a target is set), test_accuracy."""
     target_accuracy: Fraction | None = None

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from mnistbench.analysis.grouping import group_runs, settings_apart
+from mnistbench.analysis.grouping import group_runs, run_name, settings_apart
 from mnistbench.output.row_names import row_names
 from mnistbench.output.suite_tables import SuiteReport, add_runs, run_info
 from mnistbench.schema.config import RunConfig
@@ -246,12 +246,15 @@ def _check_same(runs: Sequence[RunRecord]) -> None:
     Raises:
         InputError: they are of several.
     """
-    groups = group_runs(runs, across_commits=True)
-    if len(groups) > 1:
-        apart = ", ".join(settings_apart(groups)[0])
+    apart = settings_apart(group_runs(runs, across_commits=True))[0]
+    names = dict.fromkeys(map(run_name, runs))
+    # what a process has imported by then, which the environment tells, differs from run to run
+    told = [k for k in apart if any(k.partition(".")[0] in run.config for run in runs)]
+    if told or len(names) > 1:
+        differ = "differ in " + ", ".join(told) if told else "are of " + ", ".join(names)
         raise InputError(
-            f"{len(groups)} configurations left records, which differ in {apart or 'their names'}; "
-            "give each a function of its own, or name what does not matter by record(ignore=…)"
+            f"records of one function {differ}; give each configuration a function of its own, or "
+            "name what does not matter by record(ignore=…)"
         )
 
 

@@ -8,11 +8,13 @@ import pytest
 
 import mnistbench.engine.run_seeds  # noqa: F401 - torch is imported once in a process
 from mnistbench.schema.store import find_records, load_record
+from tests.documented import ROOT, fences
 
 pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.processes  # pytest-benchmark asks git
 
 HEAD = """
+from functools import partial
 import pytest
 import mnistbench
 from mnistbench import RunConfig
@@ -53,8 +55,11 @@ def test_several(training_benchmark):
     assert {name: len(found) for name, found in runs.items()} == {"lm": 2, "f1": 2}
 
 def test_list(training_benchmark):
-    one, other = (lambda rate=rate: foreign_record(config={"lr": rate}) for rate in (0.1, 0.2))
-    assert len(training_benchmark([one, other])) == 2
+    def loop(rate, seed):  # what is imported by then differs
+        versions = {"versions": {"torch": str(seed)}}
+        return foreign_record(seed, config={"lr": rate}, environment=versions)
+    runs = training_benchmark([partial(loop, rate) for rate in (0.1, 0.2)], num_seeds=2)
+    assert [len(its) for its in runs] == [2, 2]
 """
 
 
@@ -128,8 +133,9 @@ WRONG = {
     "lambda: 3": "<lambda> left no record; train inside *, or return records, not int",
     "lambda lr, seed=1: 3": "<lambda>: missing a required argument: 'lr'; it is given seed*",
     "lambda seed: foreign_record(seed, config={'stamp': seed}), 2": (
-        "2 configurations left records, which differ in stamp; *"
+        "records of one function differ in stamp; give each configuration a function*"
     ),
+    "lambda: [foreign_record(name=name) for name in 'ab']": "records of * are of a, b; *",
     "lambda seed: make_record(seed, status='diverged', error='nan at 3'), 2": (
         "of 2 runs 2 diverged: run-simple-cnn-0: nan at 3"
     ),
@@ -168,6 +174,11 @@ COUNTED = """
 def test_counted(training_benchmark):
     assert len(training_benchmark(lambda seed: make_record(seed), num_seeds=3)) == 1
 """
+
+
+def test_the_suite_of_the_page_runs(run):
+    (fence,) = (f for f in fences(ROOT / "docs/your-suite.md") if f.language == "python")
+    run("\n".join(fence.lines), "-k", "my_loop").assert_outcomes(passed=1, deselected=2)
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,12 @@ def test_a_run_that_misses_a_target_is_censored_and_a_diverged_one_never_there()
     assert not METRICS["steps_to_accuracy"].of([foreign_record(eval_points=points)]).reached
 
 
+def test_a_target_that_is_asked_for_is_no_time_where_it_was_never_evaluated():
+    runs = side((40.0, 18.0))
+    found = row(compare(runs, runs, target_accuracy=0.9), "time_to_accuracy_s")
+    assert (found.a.n, found.reason) == (0, "no target that was evaluated in A and B")
+
+
 def test_evaluations_of_other_metrics_do_not_bound_a_time():
     record = foreign_record(values=(40.0, 18.0))
     between = replace(record.eval_points[0], step=15, train_s=3.0, metrics={"f1": 0.5})
