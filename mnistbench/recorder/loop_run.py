@@ -13,7 +13,7 @@ from mnistbench.recorder.clock import Ledger, process_age_s
 from mnistbench.recorder.endings import Endings, heard_endings, status_of
 from mnistbench.recorder.hooks import RunView
 from mnistbench.recorder.loop_record import loop_record, tally_of, together
-from mnistbench.recorder.loop_saving import saved, writable_folder
+from mnistbench.recorder.loop_saving import saved, tell, writable_folder
 from mnistbench.recorder.loop_settings import LoopSettings
 from mnistbench.recorder.loop_watch import LoopWatch
 from mnistbench.recorder.machine_probe import probe_machine
@@ -25,7 +25,6 @@ from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.recorder.used_device import used_device, waits_for
 from mnistbench.schema.errors import InputError, first_line
 from mnistbench.schema.record import CanaryReading, RunRecord, Status
-from mnistbench.schema.streams import say
 
 if TYPE_CHECKING:
     import torch
@@ -96,13 +95,13 @@ class LoopRun:
         if not self._processes.is_main:
             return
         if by_repr := self._settings.by_repr:
-            say(f"config: JSON cannot hold {', '.join(by_repr)}; the repr is kept")
+            tell(f"config: JSON cannot hold {', '.join(by_repr)}; the repr is kept")
         try:
             self.folder = writable_folder(self.folder)
             self.steps.telemeter = Telemeter(None)
             self._script = find_script()
         except Exception as error:
-            say(f"warning: the record will not tell all ({_named(error)})")
+            tell(f"warning: the record will not tell all ({_named(error)})")
 
     def _begin(self) -> None:
         """Right before the first step."""
@@ -153,7 +152,7 @@ class LoopRun:
             self._stop_clocks()
             self._finish()
         except Exception as problem:
-            say(f"warning: the run is not on record ({_named(problem)})")
+            tell(f"warning: the run is not on record ({_named(problem)})")
 
     def _stop_clocks(self) -> None:
         ledger, ended = self.steps.log.ledger, None
@@ -168,7 +167,7 @@ class LoopRun:
             except Exception as error:  # of a hook's
                 if ended is None:
                     self._outcome.ended_by(error)
-                say(f"warning: {_named(error)}")
+                tell(f"warning: {_named(error)}")
 
     def _finish(self) -> None:
         steps, outcome, processes = self.steps, self._outcome, self._processes

@@ -115,7 +115,7 @@ class Recording:
     @property
     def ledger(self) -> Ledger:
         """The clocks."""
-        return self._steps("ledger").log.ledger
+        return self._steps("ledger", ended=True).log.ledger
 
     @property
     def num_steps(self) -> int:
