@@ -43,6 +43,7 @@ PLACEHOLDERS = {
     "R": "0",
     "RUNS": "runs",
     "A:B": "2:3",
+    "my_suites/": "bench/",
 }
 """What stands in for the words that a reader fills in."""
 
