@@ -190,5 +190,7 @@ def known_flags(pytestconfig):
     groups = [*pytestconfig._parser._groups, pytestconfig._parser._anonymous]
     found |= {name for group in groups for option in group.options for name in option.names()}
     found |= set(re.findall(r'addoption\(\s*"(--[\w-]+)"', sources["conftest"]))
+    plugin = (ROOT / "mnistbench" / "pytest_plugin.py").read_text()  # which pytest may not know yet
+    found |= set(re.findall(r'^    "(--bench-[\w-]+)": ', plugin, re.MULTILINE))
     of_gh = {"--repo", "--body-file", "--edit-last", "--create-if-none"}  # `gh pr comment`
     return found | of_gh | {"--logdir", "--argjson"}

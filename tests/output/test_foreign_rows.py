@@ -188,3 +188,9 @@ def test_comparisons_and_choices_are_of_any_metric():
     )
     assert chosen["rows"][0]["lr"] == 0.1
     assert chosen["target_metric"] == "perplexity"
+
+
+def test_metrics_whose_names_differ_in_marks_alone_have_files_of_their_own(tmp_path):
+    both = [foreign_record(metric=name, name=name) for name in ("val/f1", "val:f1")]
+    written = {path.name for path in save_pictures(both, tmp_path)}
+    assert {"val-f1-1.png", "val-f1-2.png"} <= written

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mnistbench.analysis.number_text import numbered
 from mnistbench.output.charts.figure import drawn
 from mnistbench.output.charts.svg import svg_text
 from mnistbench.output.page import diagnostics_sections as diagnostics
@@ -94,9 +95,12 @@ def save_pictures(
     if not pictures:
         raise InputError(f"{folder}: no run has anything to draw")
     written = []
-    for picture in pictures:
+    names = numbered(
+        picture.name for picture in pictures
+    )  # two metrics may differ in a slash alone
+    for picture, name in zip(pictures, names, strict=True):
         for kind in ("png", "svg"):
-            path = folder / f"{picture.name}.{kind}"
+            path = folder / f"{name.replace(' #', '-')}.{kind}"
             write_whole(path, drawn(picture, kind), named=True)
             written.append(path)
     return written
