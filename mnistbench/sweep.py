@@ -42,8 +42,8 @@ _OF_SCRIPTS = {
     "values": FieldInfo(
         annotation=tuple[dict[str, Any], ...],
         default=(),
-        description="""Values of each name in --command, and of seed, which MNISTBENCH_SEED tells the
-        script.""",
+        description="""Values of each name in --command, and of seed, which MNISTBENCH_SEED tells
+        the script.""",
     ),
 }
 
@@ -56,7 +56,7 @@ class _Options(GridFlags):
     --loss-args q=0.5,0.7 are two of an argument, for losses of your own. A script of your own that
     records its run (mnistbench.record) is swept by its command:
 
-      mnistbench sweep --command "python train.py --lr {lr}" --values lr=0.01,0.1 seed=0..4
+      mnistbench sweep --command "python train.py {lr}" --values lr=0.1,1 seed=0..4
 
     The same command continues a sweep that was stopped; other values add to it.
     """
