@@ -37,14 +37,13 @@ _OF_SCRIPTS = {
     "command": FieldInfo(
         annotation=str | None,
         default=None,
-        description="""Command of a script of your own, with {lr} where a value of lr stands.
-        No shell reads it. MNISTBENCH_SEED tells the script its seed.""",
+        description="""Command of a script of your own, with {lr} where a value of lr stands.""",
     ),
     "values": FieldInfo(
         annotation=tuple[dict[str, Any], ...],
         default=(),
-        description="""Values of each name in --command, and of seed: lr=0.01,0.1 seed=0..4. A value
-        with a comma stands in quotes or brackets.""",
+        description="""Values of each name in --command, and of seed, which MNISTBENCH_SEED tells
+        the script.""",
     ),
 }
 
@@ -57,7 +56,7 @@ class _Options(GridFlags):
     --loss-args q=0.5,0.7 are two of an argument, for losses of your own. A script of your own that
     records its run (mnistbench.record) is swept by its command:
 
-      mnistbench sweep --command "python train.py --lr {lr}" --values lr=0.01,0.1 seed=0..4
+      mnistbench sweep --command "python train.py {lr}" --values lr=0.1,1 seed=0..4
 
     The same command continues a sweep that was stopped; other values add to it.
     """
@@ -69,7 +68,7 @@ class _Options(GridFlags):
         "Your script": "command",
         "Processes": "processes",
     }
-    common: ClassVar = GridFlags.common | _OF_SCRIPTS.keys()
+    common: ClassVar = GridFlags.common - {"ray_address", "wide"} | _OF_SCRIPTS.keys()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
