@@ -75,6 +75,16 @@ def test_a_grid_is_run_once_and_goes_on(sweep):
     assert len(started()) == 4
 
 
+def test_what_names_a_secret_is_in_no_plan_name_or_line(sweep):
+    """What the record says of it is the recorder's: tests/recorder/test_recording.py."""
+    argv = ("--command", f"{PYTHON} train.py t={{hf_token}}", "--values", "hf_token=abc123,b")
+    status, _, told = sweep(*argv)
+    assert (status, ["t=abc123"] in [words[1:] for words in started()]) == (0, True)
+    files = [path for path in Path("runs").rglob("*") if path.is_file()]
+    texts = [path.read_text() for path in files if path.name == "sweep.json"]
+    assert "abc123" not in " ".join([*texts, *map(str, files), *told])
+
+
 def test_words_arrive_as_they_are_and_runs_side_by_side_are_marked(sweep):
     values = ("x='a b','\"',-1,[1,2]", "seed=3")
     status, _, _ = sweep(
