@@ -42,17 +42,15 @@ class LoopRun:
     """
 
     _open: LoopRun | None = None  # of this process
+    _is_first = True  # of its process, whose age counts
 
-    def __init__(
-        self, settings: LoopSettings, watch: LoopWatch, *, quiet: bool, knows_age: bool
-    ) -> None:
+    def __init__(self, settings: LoopSettings, watch: LoopWatch, *, quiet: bool) -> None:
         """Begin the clocks, and find out what is to be known before anything is trained.
 
         Args:
             settings: what was told of the run.
             watch: hooks and profilers.
             quiet: say nothing at the end.
-            knows_age: the process was started for this run, and its age counts.
 
         Raises:
             InputError: another run is open, or this is a worker of a loader.
@@ -62,9 +60,9 @@ class LoopRun:
             name = before.folder.name
             raise InputError(f"record: the run {name} has not ended in this process; end it first")
         _refuse_worker()
-        self.steps = StepCounter(
-            Ledger(age_s=process_age_s() if knows_age else 0.0), at_begin=self._begin
-        )
+        age_s = process_age_s() if LoopRun._is_first and _is_script() else 0.0
+        LoopRun._is_first = False
+        self.steps = StepCounter(Ledger(age_s=age_s), at_begin=self._begin)
         self.folder: Path = settings.run_folder
         self.record: RunRecord | None = None
         self._settings, self._watch = settings, watch
@@ -189,6 +187,12 @@ def _probe(device: torch.device | None) -> CanaryReading | None:
     if device is None or "torch" not in sys.modules:
         return None
     return probe_machine(device, synchronize=waits_for(device))
+
+
+def _is_script() -> bool:
+    """Whether this process was started for what it runs: no notebook, no shell, no tests."""
+    interactive = hasattr(sys, "ps1") or sys.flags.interactive or "ipykernel" in sys.modules
+    return not (interactive or "_pytest" in sys.modules)
 
 
 def _named(error: Exception) -> str:

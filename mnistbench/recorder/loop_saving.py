@@ -71,7 +71,7 @@ def _summary(record: RunRecord, folder: Path) -> str:
         told.append(f"{speed} from step {throughput.from_step} on")
     if record.train_s:
         share = record.phases_s.get(DATA_WAIT, 0.0) / record.train_s
-        told.append(f"waits for data: {share:.0%} of training")
+        told.append(f"waits for data: {100 * share:.0f} % of training")
     if target is not None:
         reached = "not reached" if target.time_s is None else f"after {target.time_s:.1f} s"
         told.append(f"{target.metric} {target.value:g} {reached}")
