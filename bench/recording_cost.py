@@ -36,14 +36,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="folder for recording.md and recording.json")
     asked = parser.parse_args(argv)
     torch.set_num_threads(1)
-    batches, step = _loop(asked.steps)
+    batches, step = _loop(asked.steps + 2)
     with tempfile.TemporaryDirectory() as folder:
         found = [
             _pair(batches, step, folder, recorded_first=bool(n % 2)) for n in range(asked.pairs)
         ]
+        host_us = median(_host_us(batches[0], folder) for _ in range(7))
+    once_s = median(pair["recorded"]["once"] - pair["plain"]["once"] for pair in found)
     text = render_table([_row(name, found, asked.steps) for name in _CLOCKS], "markdown")
     text += (
-        f"\n\nmedians over {asked.pairs} pairs of windows of {asked.steps} steps (95 % interval)"
+        f"\n\nmedians over {asked.pairs} pairs of windows of {asked.steps} steps (95 % interval); "
+        f"before the first step and after the last, {once_s:.2f} s more a run; in a loop that does "
+        f"nothing, {host_us:.1f} µs of the processor a step"
     )
     print(text)
     if asked.output:
@@ -59,8 +63,7 @@ def _loop(num_steps: int) -> tuple[list[list[Tensor]], Callable[[list[Tensor]], 
     width = 64
     while True:
         step = _step_of(width)
-        _window(batches[:50], step)
-        if _window(batches[:50], step)["clock"] / 50 > 0.9 * _STEP_S:
+        if _window(batches[:52], step)["processor"] / 50 > 0.9 * _STEP_S:
             return batches, step
         width += width // 4
 
@@ -88,20 +91,38 @@ def _pair(
     """Seconds of a window without a recorder and of one with it, by each clock."""
     pair = {}
     for is_recorded in (recorded_first, not recorded_first):
+        began = time.perf_counter()
         recorder = record("cost", output_dir=folder) if is_recorded else nullcontext()
         with recorder as run:
-            told = run.steps(batches) if run else batches
-            pair["recorded" if run else "plain"] = _window(told, step)
+            window = _window(run.steps(batches) if run else batches, step)
+        window["once"] = time.perf_counter() - began - window["clock"]
+        pair["recorded" if run else "plain"] = window
     return pair
 
 
 def _window(
     batches: Iterable[list[Tensor]], step: Callable[[list[Tensor]], None]
 ) -> dict[str, float]:
+    """Seconds from the third step on: around the first, a recording looks at the machine."""
+    rest = iter(batches)
+    for _ in range(2):
+        step(next(rest))
     before = {name: clock() for name, clock in _CLOCKS.items()}
-    for batch in batches:
+    for batch in rest:
         step(batch)
     return {name: clock() - before[name] for name, clock in _CLOCKS.items()}
+
+
+def _host_us(batch: list[Tensor], folder: str) -> float:
+    """Processor time of the recorder alone [µs a step]: its loop has no body."""
+    num_steps = 20_000
+    with record("cost", output_dir=folder) as run:
+        rest = iter(run.steps([batch] * (num_steps + 2)))
+        next(rest), next(rest)
+        before = time.process_time()
+        for _ in rest:
+            pass
+        return (time.process_time() - before) / num_steps * 1e6
 
 
 def _row(name: str, found: Sequence[dict[str, dict[str, float]]], steps: int) -> dict[str, str]:
@@ -111,7 +132,7 @@ def _row(name: str, found: Sequence[dict[str, dict[str, float]]], steps: int) ->
     more = median(pair["recorded"][name] - pair["plain"][name] for pair in found)
     return {
         "seconds by": "the clock" if name == "clock" else "the processor, all threads",
-        "ms per step": f"{median(pair['plain'][name] for pair in found) / steps * 1e3:.3f}",
+        "ms per step": f"{median(pair['plain'][name] for pair in found) / steps * 1e3:.2f}",
         "times as long with recording": f"{middle:.4f}{ends}",
         "µs more per step": f"{more / steps * 1e6:.1f}",
         "n": str(len(found)),
