@@ -65,8 +65,10 @@ def batch_counter(num_samples: int | Callable[[Any], int] | None) -> Callable[[A
 
 
 def _counted(batch: Any) -> int:
-    size = leading_size(batch)
-    if size is None:
+    # what most loaders give is found at once: between two steps the search is not in any cache
+    first = batch[0] if type(batch) in {tuple, list} and batch else batch
+    size = _first_size(first) if hasattr(first, "shape") else None
+    if size is None and (size := leading_size(batch)) is None:
         raise InputError(
             f"num_samples: a batch of type {type(batch).__name__} holds no array with a size; "
             "give their number, or a function of the batch that counts them"

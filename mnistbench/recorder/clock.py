@@ -167,7 +167,10 @@ class StepTimer:
     def mark(self, num_steps: int = 1) -> None:
         """End a step, or `num_steps` made as one, which count as equally long."""
         now = time.perf_counter()
-        self._durations_s.extend(itertools.repeat((now - self._last) / num_steps, num_steps))
+        if num_steps == 1:
+            self._durations_s.append(now - self._last)
+        else:
+            self._durations_s.extend(itertools.repeat((now - self._last) / num_steps, num_steps))
         self._last = now
 
     def pause(self) -> None:

@@ -266,6 +266,9 @@ class LoaderSteps(Iterator[Any]):
     def __init__(self, loader: Any, batches: Iterator[Any]) -> None:
         self._loader, self._batches = loader, batches
 
+    def __iter__(self) -> Iterator[Any]:
+        return self._batches  # a loop then takes its batches without a call in between
+
     def __next__(self) -> Any:
         return next(self._batches)
 
