@@ -32,7 +32,7 @@ from tests.compare_runs import pairs
 from tests.documented import ROOT, all_commands, fences
 from tests.made_records import make_record
 
-__all__ = ["COMMANDS", "HELPS", "help_of_command", "help_of_module", "runner"]
+__all__ = ["COMMANDS", "HELPS", "SCRIPTS", "help_of_command", "help_of_module", "runner"]
 
 HELPS = [
     *((command, []) for command in (train, report, compare, sweep, tune, doctor, record_schema)),
