@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from bench.run_clock import CLOCK
-from bench.suite_format import HEADLINE, accuracy_after, run_info, shares, shares_text
+from bench.suite_format import HEADLINE, accuracy_after, shares, shares_text
 from mnistbench.workload.recipes import RECIPES
 
 SEEDS = {"smoke": 1, "quick": 1, "full": 6}
@@ -115,22 +114,22 @@ def measured(budget, chosen, make_config, train_in_turn):
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
-@pytest.mark.benchmark(group="article claims", timer=CLOCK)
-def bench_claim(benchmark, measured, report, *, claim):
+@pytest.mark.benchmark(group="article claims")
+def bench_claim(training_benchmark, measured, report, *, claim):
     said = CLAIMS[claim]
     records, *others = (measured[key] for key in said.runs())
     values = [accuracy_after(record, said.epoch) for record in records]
     for other in others:
         against = [accuracy_after(record, said.epoch) for record in other]
         values = [difference(*pair) for pair in zip(values, against, strict=True)]
-    CLOCK.replay(benchmark, [record.phases_s["train"] for record in records])
+    training_benchmark(lambda: records, tables=False, may_diverge=True)
     dataset = records[0].dataset.name
     verdict = judge(said, values) if dataset == "mnist" else f"none: measured on {dataset}"
     section = report.section("article claims")
     tabulate_claim(section, said, dataset=dataset, values=values, verdict=verdict)
     if not said.changes:
         section.pictures.setdefault("article-claims", []).extend(records)
-    benchmark.extra_info |= run_info(records) | {"claim": said.text, "verdict": verdict}
+    training_benchmark.benchmark.extra_info |= {"claim": said.text, "verdict": verdict}
 
 
 def difference(value: float | None, other: float | None) -> float | None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench.run_clock import CLOCK
-from bench.suite_format import interval_text, mark, ratio, run_info
+from bench.suite_format import interval_text, mark, ratio
+from mnistbench.output.suite_tables import run_info
+from mnistbench.training_benchmark import CLOCK
 from mnistbench.workload.recipes import RECIPES
 
 ROUNDS = {"smoke": 1, "quick": 3, "full": 20}

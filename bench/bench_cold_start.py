@@ -20,7 +20,6 @@ from statistics import median
 
 import pytest
 
-from bench.run_clock import CLOCK
 from bench.suite_format import interval_text, ratio
 from mnistbench.launch.children import run_child
 from mnistbench.launch.commands import cpu_environment
@@ -28,6 +27,7 @@ from mnistbench.launch.runs import RunFailedError
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import find_records, load_record
+from mnistbench.training_benchmark import CLOCK
 
 IMPORTS = "import torch, torchvision, accelerate"
 PYTHON, LAUNCHED = "python -m mnistbench.train", "accelerate launch -m mnistbench.train"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import pytest
 
 from bench.loss_runs import LOSSES, SETTINGS, learning_rate
-from bench.run_clock import CLOCK
 from bench.suite_format import (
     HEADLINE,
     accuracy_after,
@@ -19,7 +18,6 @@ from bench.suite_format import (
     mark,
     mean_error,
     reached_text,
-    run_info,
     shares,
     shares_text,
     targets_rows,
@@ -56,18 +54,18 @@ def measured(budget, chosen, make_config, train_in_turn):
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("model", SETTINGS)
-@pytest.mark.benchmark(group="convergence per loss", timer=CLOCK)
-def bench_loss(benchmark, measured, report, *, model, loss):
+@pytest.mark.benchmark(group="convergence per loss")
+def bench_loss(training_benchmark, measured, report, *, model, loss):
     if (model, loss) not in measured:
         pytest.skip("a larger budget's")
     records, lr = measured[model, loss], learning_rate(model, loss)
-    CLOCK.replay(benchmark, [record.phases_s["train"] for record in records])
+    training_benchmark(lambda: records, tables=False, may_diverge=True)
     head = {"model": model, "loss": loss, "lr": f"{lr:g}"}
     section = report.section("convergence per loss")
     tabulate_curves(section, head, records)
     section.pictures.setdefault(f"convergence-{model}", []).extend(records)
     targets_rows(report, "convergence per loss", head, records=records)
-    benchmark.extra_info |= run_info(records) | {"lr": lr}
+    training_benchmark.benchmark.extra_info |= {"lr": lr}
 
 
 def tabulate_curves(section, head, records):

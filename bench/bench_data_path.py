@@ -15,9 +15,9 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from bench.run_clock import CLOCK
 from bench.suite_format import interval_text, ratio
 from mnistbench.engine.data import streaming_batches
+from mnistbench.training_benchmark import CLOCK
 from mnistbench.workload.batches import (
     BatchPlan,
     Preprocess,

@@ -19,11 +19,11 @@ import torch
 from bench.hand_written import train_by_hand
 from bench.loss_agreement import loss_differences
 from bench.plain_loops import train_bare, train_like_the_articles
-from bench.run_clock import CLOCK
 from bench.suite_format import interval_text, ratio
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.engine.run_seeds import train
 from mnistbench.schema.config import RunConfig
+from mnistbench.training_benchmark import CLOCK
 from mnistbench.workload.recipes import RECIPES
 
 ARTICLE, BARE = "articles' loop", "bare PyTorch, resident"

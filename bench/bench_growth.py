@@ -14,8 +14,7 @@ from statistics import linear_regression
 import pytest
 
 from bench.child_memory import peak_memory
-from bench.run_clock import CLOCK
-from bench.suite_format import interval_text, mark, ratio, run_info
+from bench.suite_format import interval_text, mark, ratio
 from mnistbench.engine.run_seeds import train
 
 RESIDENT, MAPPED = "resident", "mapped"
@@ -171,12 +170,12 @@ def tabulate_slopes(section, peaks):
         )
 
 
-@pytest.mark.benchmark(group="growth", timer=CLOCK)
-def bench_cell(benchmark, measured, cell):
+@pytest.mark.benchmark(group="growth")
+def bench_cell(training_benchmark, measured, cell):
     rounds, peaks = measured
     records = [taken[cell] for taken in rounds]
-    CLOCK.replay(benchmark, [record.phases_s["train"] for record in records])
-    benchmark.extra_info |= run_info(records) | {
+    training_benchmark(lambda: records, tables=False)
+    training_benchmark.benchmark.extra_info |= {
         "num_images": cell.num_images,
         "loader": cell.loader,
         "own_peak_bytes": peaks[cell].own_bytes,

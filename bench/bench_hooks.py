@@ -14,11 +14,12 @@ from unittest.mock import patch
 
 import pytest
 
-from bench.run_clock import CLOCK
-from bench.suite_format import interval_text, mark, ratio, run_info
+from bench.suite_format import interval_text, mark, ratio
 from mnistbench.engine.run_seeds import train
 from mnistbench.engine.training_loop import TrainingLoop
+from mnistbench.output.suite_tables import run_info
 from mnistbench.recorder.hooks import Hook
+from mnistbench.training_benchmark import CLOCK
 
 WINDOW_STEPS = {"smoke": 5, "quick": 40, "full": 60}
 PAIRS = {"smoke": 2, "quick": 30, "full": 120}
@@ -120,8 +121,8 @@ def bench_step(benchmark, measured):
 
 
 @pytest.mark.parametrize("profiler", PROFILERS)
-@pytest.mark.benchmark(group="profilers", timer=CLOCK)
-def bench_profiler(benchmark, budget, make_config, report, profiler):
+@pytest.mark.benchmark(group="profilers")
+def bench_profiler(training_benchmark, budget, make_config, report, profiler):
     steps = max(4 * WINDOW_STEPS[budget], 20)
     records = [
         train(make_config(model="simple-cnn", max_steps=steps, seed=seed, **PROFILERS[profiler]))[0]
@@ -143,5 +144,4 @@ def bench_profiler(benchmark, budget, make_config, report, profiler):
         slowdowns=slowdowns,
     )
     section.note("the median profiled step by the median of the run's others, medians over runs")
-    CLOCK.replay(benchmark, [record.phases_s["train"] for record in records])
-    benchmark.extra_info |= run_info(records)
+    training_benchmark(lambda: records, tables=False)

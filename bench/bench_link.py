@@ -19,8 +19,7 @@ from statistics import median
 import pytest
 
 from bench.network_link import network_link, why_no_latency, why_no_links
-from bench.run_clock import CLOCK
-from bench.suite_format import interval_text, mark, ratio, run_info
+from bench.suite_format import interval_text, mark, ratio
 from mnistbench.analysis.scaling.model import ring_s
 from mnistbench.launch.children import run_child
 from mnistbench.launch.runs import RunFailedError
@@ -190,11 +189,11 @@ def predicted_s(record: RunRecord) -> float:
     return ring_s(record.link, record.environment["num_processes"], num_bytes=num_bytes)
 
 
-@pytest.mark.benchmark(group="link", timer=CLOCK)
-def bench_cell(benchmark, measured, cell):
+@pytest.mark.benchmark(group="link")
+def bench_cell(training_benchmark, measured, cell):
     records = measured[cell]
-    CLOCK.replay(benchmark, [record.phases_s["train"] for record in records])
-    benchmark.extra_info |= run_info(records) | {
+    training_benchmark(lambda: records, tables=False)
+    training_benchmark.benchmark.extra_info |= {
         "megabits_per_s": cell.megabits_per_s,
         "delay_ms": cell.delay_ms,
         "measured_bytes_per_s": median(

@@ -19,9 +19,9 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from bench.run_clock import CLOCK
 from bench.suite_format import interval_text, ratio
 from mnistbench.schema.config import RunConfig
+from mnistbench.training_benchmark import CLOCK
 from mnistbench.workload.batches import (
     Batch,
     BatchPlan,

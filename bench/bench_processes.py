@@ -20,8 +20,7 @@ import pytest
 import torch
 from torch import distributed
 
-from bench.run_clock import CLOCK
-from bench.suite_format import HEADLINE, interval_text, mark, ratio, reached_text, run_info
+from bench.suite_format import HEADLINE, interval_text, mark, ratio, reached_text
 from mnistbench.analysis.metrics import score_target
 from mnistbench.analysis.number_text import seconds
 from mnistbench.engine.build import build_parts
@@ -30,9 +29,11 @@ from mnistbench.engine.setting import run_context, start_setting
 from mnistbench.engine.stock_step import StockStep
 from mnistbench.launch.local_executor import LocalExecutor
 from mnistbench.launch.own_cells import RunCell
+from mnistbench.output.suite_tables import run_info
 from mnistbench.recorder.clock import Ledger
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import RunRecord
+from mnistbench.training_benchmark import CLOCK
 from mnistbench.workload.batches import Batch
 
 PARITY_STEPS = {"smoke": 20, "quick": 200, "full": 200}

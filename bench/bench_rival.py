@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from bench.plain_loops import published_run
-from bench.run_clock import CLOCK
 from bench.suite_format import interval_text, ratio, shares, shares_text
 from mnistbench.analysis.number_text import seconds
 from mnistbench.engine.run_seeds import train
+from mnistbench.training_benchmark import CLOCK
 from mnistbench.workload.recipes import RECIPES
 
 PUBLISHED, OURS = "fast-cnn", "speedrun-99"

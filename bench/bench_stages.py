@@ -15,8 +15,7 @@ import pytest
 import torch
 
 from bench.loss_agreement import LOOSE, loss_differences
-from bench.run_clock import CLOCK
-from bench.suite_format import interval_text, mark, ratio, run_info
+from bench.suite_format import interval_text, mark, ratio
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.engine.run_seeds import train
 from mnistbench.schema.record import RunRecord
@@ -194,8 +193,8 @@ def faster(taken: Mapping[str, RunRecord], name: str, base: str | None) -> float
     return taken[base].phases_s["train"] / taken[name].phases_s["train"]
 
 
-@pytest.mark.benchmark(group="stages", timer=CLOCK)
-def bench_stage(benchmark, measured, *, network, stage):
+@pytest.mark.benchmark(group="stages")
+def bench_stage(training_benchmark, measured, *, network, stage):
     records = [taken[stage] for taken in measured[network]]
-    CLOCK.replay(benchmark, [record.phases_s["train"] for record in records])
-    benchmark.extra_info |= run_info(records) | {"stage": stage}
+    training_benchmark(lambda: records, tables=False)
+    training_benchmark.benchmark.extra_info |= {"stage": stage}

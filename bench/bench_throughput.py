@@ -17,8 +17,7 @@ from statistics import median
 import pytest
 import torch
 
-from bench.run_clock import CLOCK
-from bench.suite_format import interval_text, mark, ratio, run_info
+from bench.suite_format import interval_text, mark, ratio
 from mnistbench.cli import config_yaml
 from mnistbench.engine.run_seeds import train
 from mnistbench.launch.children import run_child
@@ -193,11 +192,11 @@ def tabulate_cell(section, cell, rounds, *, first):
     section.note("medians over rounds in which all rows ran in turn (95 % interval from n = 6 on)")
 
 
-@pytest.mark.benchmark(group="throughput", timer=CLOCK)
-def bench_cell(benchmark, measured, cell):
+@pytest.mark.benchmark(group="throughput")
+def bench_cell(training_benchmark, measured, cell):
     records = [taken[cell] for taken in measured]
-    CLOCK.replay(benchmark, [record.phases_s["train"] for record in records])
-    benchmark.extra_info |= run_info(records) | {
+    training_benchmark(lambda: records, tables=False)
+    training_benchmark.benchmark.extra_info |= {
         "step_s_p50": median(record.throughput.step_s_p50 for record in records),
         "step_s_p95": median(record.throughput.step_s_p95 for record in records),
     }

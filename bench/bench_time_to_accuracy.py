@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.run_clock import CLOCK
-from bench.suite_format import HEADLINE, run_info, targets_rows
+from bench.suite_format import HEADLINE, targets_rows
 from mnistbench.analysis.reference_bands import check_against, packaged_references
 from mnistbench.workload.recipes import RECIPES
 
@@ -43,16 +42,15 @@ def measured(budget, chosen, make_config, train_in_turn):
     return train_in_turn(configs, num_seeds=SEEDS[budget])
 
 
-@pytest.mark.benchmark(group="time to accuracy", timer=CLOCK)
-def bench_recipe(benchmark, measured, report, *, recipe):
+@pytest.mark.benchmark(group="time to accuracy")
+def bench_recipe(training_benchmark, measured, report, *, recipe):
     records = measured[recipe]
     dataset = records[0].dataset.name
-    CLOCK.replay(benchmark, [record.phases_s["train"] for record in records])
+    training_benchmark(lambda: records, tables=False)
     head = {"recipe": recipe, "dataset": dataset, "epochs": f"{records[0].num_epochs:.3g}"}
     targets_rows(report, "time to accuracy", head, records=records)
     section = report.section("time to accuracy: seconds to target")
     section.pictures.setdefault("time-to-accuracy", []).extend(records)
-    benchmark.extra_info |= run_info(records)
     check_reference(section, recipe, records)
 
 

@@ -9,16 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.run_clock import CLOCK
-from bench.suite_format import (
-    counted_text,
-    interval_text,
-    mark,
-    ratio,
-    run_info,
-    shares,
-    shares_text,
-)
+from bench.suite_format import counted_text, interval_text, mark, ratio, shares, shares_text
 from mnistbench.analysis.number_text import NOT_MEASURED
 
 PLAIN = {
@@ -57,10 +48,10 @@ def measured(budget, chosen, make_config, train_in_turn):
 
 
 @pytest.mark.parametrize("trick", TRICKS)
-@pytest.mark.benchmark(group="tricks", timer=CLOCK)
-def bench_trick(benchmark, measured, report, *, trick):
+@pytest.mark.benchmark(group="tricks")
+def bench_trick(training_benchmark, measured, report, *, trick):
     records, plain = measured[trick], measured[NO_TRICK]
-    CLOCK.replay(benchmark, [record.phases_s["train"] for record in records])
+    training_benchmark(lambda: records, tables=False, may_diverge=True)
     section = report.section("tricks")
     accuracy = shares(
         record.result.test_accuracy for record in records if record.status == "completed"
@@ -93,4 +84,4 @@ def bench_trick(benchmark, measured, report, *, trick):
     )
     section.note("test %: median over n seeds (smallest–largest); adds: of pairs of one seed")
     section.note("train time: median of ratios of runs of one seed, with its 95 % interval")
-    benchmark.extra_info |= run_info(records) | {"trick": trick}
+    training_benchmark.benchmark.extra_info |= {"trick": trick}

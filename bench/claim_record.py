@@ -37,7 +37,7 @@ from mnistbench.cli import (
     show,
 )
 from mnistbench.flags import CommandFlags, parse
-from mnistbench.launch.runs import RunFailedError, run_once
+from mnistbench.launch.runs import RunFailedError, TrainSide
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
@@ -157,8 +157,8 @@ def _cold(config: RunConfig, seed: int, work_dir: Path) -> RunRecord:
     """
     path = work_dir / "config.yaml"
     path.write_text(config_yaml(config), encoding="utf-8")
-    arguments = ["--config", str(path), "--seed", str(seed)]
-    record = run_once(arguments, output_dir=work_dir / "cold")
+    cold = TrainSide(name="cold", arguments=("--config", str(path)))
+    record = cold.run(seed, work_dir / "cold")
     if record.status not in {"completed", "diverged"}:
         raise RunFailedError(f"cold run of seed {seed}: {record.status} ({record.error})")
     speed_runs([record])

@@ -5,59 +5,31 @@ from __future__ import annotations
 import functools
 import gc
 import math
-import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import psutil
 import pytest
 import torch
 
-from bench.suite_report import MACHINE, SuiteReport
 from mnistbench.analysis.stability import DRIFT_BOUND, drift
 from mnistbench.engine.run_seeds import train
-from mnistbench.output.tables import render_table
+from mnistbench.output.suite_tables import SuiteReport
+from mnistbench.pytest_plugin import bench_dataset, bench_folder, suite_report
 from mnistbench.recorder.environment import describe_environment, set_threads
 from mnistbench.recorder.machine_probe import probe_machine
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.errors import InputError
-from mnistbench.schema.files import check_writable
-from mnistbench.schema.names import DatasetName
 from mnistbench.schema.record import Canary, RunRecord
 from mnistbench.schema.store import load_records
 from mnistbench.workload import datasets
 from mnistbench.workload.generated import generate_digits
 
-_REPORT = pytest.StashKey[SuiteReport]()
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
 def pytest_addoption(parser):
-    parser.addoption(
-        "--bench-budget",
-        choices=("smoke", "quick", "full"),
-        default="quick",
-        help="how much to run: smoke proves that it runs, quick is minutes, full is for records",
-    )
-    parser.addoption(
-        "--bench-device",
-        choices=("auto", "cpu", "cuda"),
-        default="auto",
-        help="where to run; auto is the GPU where there is one",
-    )
-    parser.addoption(
-        "--bench-dataset",
-        choices=("auto", *get_args(DatasetName)),
-        default="auto",
-        help="what to train on; auto is MNIST where MNISTBENCH_DATA_DIR has it, else generated",
-    )
-    parser.addoption(
-        "--bench-report",
-        metavar="DIR",
-        help="write the tables as Markdown and JSON, pictures of the curves and all records here",
-    )
     parser.addoption(
         "--bench-from",
         metavar="DIR",
@@ -67,18 +39,6 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.option.randomly_reorganize = False  # tables have an order, also beside pytest-randomly
-    config.stash[_REPORT] = SuiteReport()
-    device = config.getoption("--bench-device")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise pytest.UsageError("--bench-device cuda: no CUDA device here; use cpu")
-    if device == "cpu":
-        os.environ["ACCELERATE_USE_CPU"] = "true"
-    folder = config.getoption("--bench-report")
-    if folder:
-        try:
-            check_writable(Path(folder), name="--bench-report")
-        except InputError as error:
-            raise pytest.UsageError(str(error)) from None
 
 
 def pytest_collection_finish():
@@ -94,12 +54,8 @@ def budget(request):
 
 @pytest.fixture(scope="session")
 def dataset(request):
-    """Real MNIST where it is found, else the generated set; every table names it."""
-    asked = request.config.getoption("--bench-dataset")
-    if asked != "auto":
-        return asked
-    folder = os.environ.get("MNISTBENCH_DATA_DIR")
-    return "mnist" if folder and (Path(folder) / "MNIST").is_dir() else "synthetic"
+    """Every table names it."""
+    return bench_dataset(request.config)
 
 
 @pytest.fixture(scope="session")
@@ -125,16 +81,14 @@ def _digits_are_drawn_once():
 
 @pytest.fixture(scope="session")
 def report(request) -> SuiteReport:
-    return request.config.stash[_REPORT]
+    return suite_report(request.config)
 
 
 @pytest.fixture(scope="session")
 def make_config(request, dataset, budget, tmp_path_factory) -> Callable[..., RunConfig]:
     """Makes a configuration with a folder of its own for its runs, below the report's if any."""
     sizes = {"val_size": 500} if budget == "smoke" else {}
-    asked = request.config.getoption("--bench-report")
-    runs = Path(asked) / "runs" if asked else tmp_path_factory.mktemp("runs")
-    runs.mkdir(parents=True, exist_ok=True)
+    runs = bench_folder(request.config, tmp_path_factory)
 
     def make(**values: Any) -> RunConfig:
         folder = tempfile.mkdtemp(prefix="runs-", dir=runs)
@@ -204,7 +158,7 @@ def watched_machine(request, report, device):
     yield
     canary = Canary(before=before, after=probe_machine(device, synchronize=wait))
     moved = drift(canary)
-    section = report.section(MACHINE)
+    section = report.section("machine", is_last=True)
     suite = request.path.stem.removeprefix("bench_")
     section.add(
         {
@@ -220,7 +174,7 @@ def watched_machine(request, report, device):
     )
     if moved > DRIFT_BOUND:
         for written in report.sections():
-            if written.title == MACHINE or written.title not in others:
+            if written.is_last or written.title not in others:
                 written.note(
                     f"† the machine's own speed moved by {100 * moved:.0f} % during suite {suite}: "
                     "compare no times across its rows"
@@ -265,19 +219,3 @@ def _strict(value: Any) -> Any:
     if isinstance(value, list):
         return [_strict(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_terminal_summary(terminalreporter, config):
-    result = yield  # pytest-benchmark's own tables stand above ours
-    report = config.stash[_REPORT]
-    for section in report.sections():
-        terminalreporter.section(section.title)
-        terminalreporter.write_line(render_table(section.rows, "table"))
-        for note in section.notes:
-            terminalreporter.write_line(note)
-    folder = config.getoption("--bench-report")
-    if folder and report.sections():
-        report.write(Path(folder))
-        terminalreporter.write_line(f"\nreport: {Path(folder) / 'report.md'}")
-    return result

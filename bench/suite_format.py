@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
-from bench.suite_report import Section, SuiteReport
 from mnistbench.analysis.grouping import accuracy_by_epoch
-from mnistbench.analysis.metrics import METRICS, Level, MetricName, score_target
+from mnistbench.analysis.metrics import METRICS, Level, score_target
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.number_text import seconds as seconds_text
 from mnistbench.analysis.stability import DRIFT_BOUND, is_unstable
 from mnistbench.output.number_format import level_text, median_text
+from mnistbench.output.suite_tables import Section, SuiteReport
 from mnistbench.schema.record import EvalPoint, RunRecord
 from mnistbench.stats.intervals import median_interval
 from mnistbench.stats.readings import Reading
@@ -27,7 +26,6 @@ __all__ = [
     "mean_error",
     "ratio",
     "reached_text",
-    "run_info",
     "shares",
     "shares_text",
     "targets_rows",
@@ -138,26 +136,3 @@ def targets_rows(
         )
         section.note("≤: half of the runs were there at their first evaluation")
     timed.note("seconds are of the train clock of the slowest process")
-
-
-def run_info(records: Sequence[RunRecord]) -> dict[str, Any]:
-    """What ``extra_info`` says of runs that differ in their seed: the estimate of each metric."""
-    first = records[0]
-
-    def estimate(name: MetricName) -> float | None:
-        return METRICS[name].level(METRICS[name].samples(records, HEADLINE)).value
-
-    return {
-        "recipe": first.recipe.name if first.recipe else None,
-        "model": first.config["model"],
-        "loss": first.config["loss"],
-        "dataset": first.dataset.name if first.dataset else None,
-        "samples_per_s": estimate("samples_per_s"),
-        "test_accuracy": estimate("test_accuracy"),
-        "time_to_accuracy_s": estimate("time_to_accuracy_s"),
-        "target_accuracy": HEADLINE,
-        "global_batch_size": first.environment["global_batch_size"],
-        "num_steps": first.num_steps,
-        "unstable_runs": sum(map(is_unstable, records)),
-        "run_ids": [record.run_id for record in records],
-    }

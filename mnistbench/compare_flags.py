@@ -18,7 +18,6 @@ from mnistbench.analysis.number_text import numbered
 from mnistbench.flags import POSITIONAL, REPEATED, CommandFlags, Fraction
 from mnistbench.output.comparison_table import ComparisonFormat
 from mnistbench.schema.escaping import brief
-from mnistbench.schema.open_mappings import MetricName as EvaluatedName
 from mnistbench.schema.record import RunRecord
 
 __all__ = ["CompareFlags", "short_names"]
@@ -38,9 +37,8 @@ class CompareFlags(CommandFlags):
     }
     notes: ClassVar = (
         "With --revisions, flags of `mnistbench train` follow a bare --; both sides run code of "
-        "your own as it is in this folder. With --command each side runs its own checkout, without "
-        "what git ignores there, and with the libraries that are installed: name data by paths "
-        "outside of it. Commands are read by no shell; {seed} and MNISTBENCH_SEED count up."
+        "your own as it is in this folder. With --command, each side runs its checkout, without "
+        "what git ignores: name data by paths outside of it. No shell reads commands."
     )
 
     paths: Annotated[tuple[Path, ...], POSITIONAL] = ()
@@ -55,7 +53,7 @@ class CompareFlags(CommandFlags):
     """Give verdicts even if hardware or data differ, or a side lacks some configurations."""
     strict: bool = False
     """Exit with status 2 if a record in a folder cannot be read; otherwise it is left out."""
-    metrics: tuple[MetricName | EvaluatedName, ...] = ()
+    metrics: tuple[MetricName | str, ...] = ()
     """Metrics to compare; also any that the runs evaluated, by its name. Default: samples_per_s,
     time_to_accuracy_s (if a target is set), test_accuracy."""
     target_accuracy: Fraction | None = None
@@ -73,13 +71,12 @@ class CompareFlags(CommandFlags):
     interleave: bool = False
     """Run the sides, or .yaml configurations, in turn until the first metric is settled."""
     revisions: tuple[str, str] | None = None
-    """Run two git revisions of this checkout in turn instead: `mnistbench train`, or --command of
-    your own repository. `.` is the working tree."""
+    """Run two git revisions of this checkout in turn instead; . is the working tree."""
     commands: tuple[str, ...] = ()
     """Run two or more commands of your own in turn, each in quotes, such as "python train.py --seed
-    {seed}". Each leaves one record by mnistbench.record."""
+    {seed}". Each leaves a record by mnistbench.record."""
     command: str | None = None
-    """What --revisions runs in this folder of each checkout."""
+    """What --revisions runs, in this folder of each checkout, in place of `mnistbench train`."""
     max_minutes: float | None = None
     """Time limit [minutes]. Default: 10."""
     min_effect: float | None = Field(None, gt=0, lt=1)

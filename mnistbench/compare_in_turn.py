@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -27,6 +27,7 @@ from mnistbench.schema.disk_space import say_written
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.record_sets import path_names
+from mnistbench.schema.suggestions import did_you_mean
 
 __all__ = ["run_in_turn"]
 
@@ -51,7 +52,9 @@ def run_in_turn(
         return (flags.metrics or default_metrics(*sides))[0]
 
     def why_to_end(sides: Sequence[Sequence[RunRecord]]) -> str | None:
-        _require_metrics(flags, gates, sides=zip(labels, sides, strict=True))
+        asked = (metric(sides), *flags.metrics, *(gate.metric for gate in gates))
+        for label, runs in zip(labels, sides, strict=True):
+            _require_metrics(label, runs, asked, target_accuracy=flags.target_accuracy)
         return settled(
             against_first([*map(one_sample, sides)], labels),
             metric=metric(sides),
@@ -81,22 +84,21 @@ def run_in_turn(
 
 
 def _require_metrics(
-    flags: CompareFlags, gates: Sequence[Gate], *, sides: Iterable[tuple[str, Sequence[RunRecord]]]
+    label: str, runs: Sequence[RunRecord], asked: Sequence[str], *, target_accuracy: float | None
 ) -> None:
-    """Check that scripts have left what is asked for, after the first round.
+    """Check that a script has left what is asked for, after the first round.
 
     Raises:
-        InputError: one has not; it has something else.
+        InputError: it has not; it has something else.
     """
-    asked = (*flags.metrics, *(gate.metric for gate in gates))
-    for label, runs in sides:
-        if len(runs) > 1 or not runs[0].is_foreign:
-            continue
-        measured = [x for x, its in METRICS.items() if its.samples(runs, flags.target_accuracy)]
-        for name in asked:
-            if canonical(name) not in measured and last_value(runs[0], name) is None:
-                has = ", ".join([*measured, *evaluated_names(runs)])
-                raise InputError(f"side {label}: its record has no {name}; it has {has}")
+    if len(runs) > 1 or not runs[0].is_foreign:
+        return
+    measured = [name for name, its in METRICS.items() if its.samples(runs, target_accuracy)]
+    for name in asked:
+        if canonical(name) not in measured and last_value(runs[0], name) is None:
+            has = [*measured, *evaluated_names(runs)]
+            mend = did_you_mean(name, has) or f"; it has {', '.join(has)}"
+            raise InputError(f"side {label}: its record has no {name}{mend}")
 
 
 def _run(

@@ -42,7 +42,7 @@ class Report(CommandFlags):
     wide: bool = False
     """Show all columns of tables, however wide the terminal is."""
     plot: Path | None = None
-    """Draw accuracy and loss by epoch to this .png or .svg file."""
+    """Draw what was evaluated, and loss, to this .png or .svg file."""
 
 
 class Epochs(Report):

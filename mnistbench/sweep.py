@@ -54,12 +54,12 @@ class _Options(GridFlags):
 
     The flags of `mnistbench train` take lists here, with spaces or commas. 0..9 is a range of
     whole numbers, none stands for the default, shift+rotate is one value of --augment, and
-    --loss-args q=0.5,0.7 are two of an argument, for losses of your own. The same command
-    continues a sweep that was stopped; other values add to it.
-
-    A script of your own that records its run (mnistbench.record) is swept by its command:
+    --loss-args q=0.5,0.7 are two of an argument, for losses of your own. A script of your own that
+    records its run (mnistbench.record) is swept by its command:
 
       mnistbench sweep --command "python train.py --lr {lr}" --values lr=0.01,0.1 seed=0..4
+
+    The same command continues a sweep that was stopped; other values add to it.
     """
 
     prog: ClassVar = "mnistbench sweep"

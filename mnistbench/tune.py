@@ -81,6 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv`; exit status 1 if a run failed."""
     argv = sys.argv[1:] if argv is None else argv
     with exit_on_input_error(argv):
+        if any(word.partition("=")[0] == "--command" for word in argv):
+            raise InputError(
+                "command: tune searches for this package's own loop; a script's settings are found "
+                "by mnistbench sweep --command … --select METRIC"
+            )
         options, typed = parse(_Options, argv, _fields())
         check_flags(options, select=options.select)
         grid = texts_of(typed)

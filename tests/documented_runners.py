@@ -30,6 +30,7 @@ from mnistbench.schema.names import TrackerName
 from mnistbench.schema.store import save_record
 from tests.compare_runs import pairs
 from tests.documented import ROOT, all_commands, fences
+from tests.launch.script_stand_in import write_script
 from tests.made_records import make_record
 
 __all__ = ["COMMANDS", "HELPS", "SCRIPTS", "help_of_command", "help_of_module", "runner"]
@@ -136,8 +137,12 @@ def _stored_pairs(sides, *, settled, **_):
     return found
 
 
-def run_sweep(words, *, text, **_):
+def run_sweep(words, *, text, request, monkeypatch):
     argv = arguments(words)
+    if "--command" in argv:  # of a script that a reader has; tests/test_sweep_commands.py runs one
+        folder = request.getfixturevalue("tmp_path")
+        write_script(folder)
+        monkeypatch.chdir(folder)
     assert sweep.main([*argv, "--dry-run"]) == 0
     if text in _FIRST_SWEEP.values():
         one_cell = [re.sub(r"(?<=\w)(,|\.\.).*", "", word) for word in argv]

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from mnistbench import compare as door
 from mnistbench.recorder import parent_death_signal
 from mnistbench.schema.store import record_json
 from tests.compare_runs import record
+from tests.json_script import SCRIPT
 
 pytestmark = [
     pytest.mark.processes,
@@ -103,3 +105,27 @@ def test_a_comparison_leaves_nothing_in_the_repository_also_after_a_kill(reposit
     assert not (repository / ".git" / "worktrees").exists()
     assert not half.exists()
     assert len([path for path in half.parent.iterdir() if path.is_dir()]) == 2
+
+
+def test_a_users_own_script_is_compared_at_two_revisions(tmp_path, monkeypatch, capsys):
+    """What it imports is as it was, too, and what it leaves lies in no revision's way."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    folder = tmp_path / "theirs"
+    git(tmp_path, "init", "--quiet", folder.name)
+    for path in (folder / "src" / "mine" / "__init__.py", folder / "sub" / "train.py"):
+        path.parent.mkdir(parents=True)
+    for factor in (1.0, 0.9):
+        (folder / "src" / "mine" / "__init__.py").write_text(f"factor = {factor}")
+        script = SCRIPT.replace("float(sys.argv[1])", "100 * __import__('mine').factor")
+        (folder / "sub" / "train.py").write_text(script + "\nPath('model.pt').touch()")
+        git(folder, "add", ".")
+        git(folder, "commit", "--quiet", "--message", "change")
+    monkeypatch.chdir(folder / "sub")
+    monkeypatch.setenv("COLUMNS", "1000")
+    command = f"{sys.executable} train.py"
+    argv = ["--revisions", "HEAD~1", "HEAD", "--command", command]
+    assert door.main([*argv, "--output-dir", str(tmp_path / "runs")]) == 0
+    assert "B (HEAD) is slower than A (HEAD~1): samples/s -9.7 %" in capsys.readouterr().out
+    assert git(folder, "status", "--porcelain") == ""
+    assert [path.name for path in Path().iterdir()] == ["train.py"]

@@ -21,7 +21,7 @@ HELPS = {
     "doctor": doctor,
     "schema": record_schema,
 }
-LONGEST = {"train": 40, "compare": 60}
+LONGEST = {"train": 40, "compare": 66}
 """Lines of the help at 80 columns; 50 of other commands."""
 
 NOT_USED = re.compile(r"\b(doors?|looks?|sights?|goes|told|None|True|False|none is|is none)\b")

@@ -87,7 +87,8 @@ def test_points_take_no_mapping_each_and_the_collector_is_left_as_it_was(make_re
 def test_rows_find_their_headlines_and_gates_without_a_look_at_each_other():
     level, n = Level(1.0, None, None, 1, 1), 200
     names = [CountedName(f"row {i}") for i in range(n)]
-    rows = tuple(Row(name=name, metric="samples_per_s", a=level, b=level) for name in names)
+    speed = {"metric": "samples_per_s", "definition": METRICS["samples_per_s"]}
+    rows = tuple(Row(name=name, a=level, b=level, **speed) for name in names)
     gate = parse_gate("samples_per_s < -5%")
     outcomes = [Outcome(gate, name, A_AND_B, state="passed", why="") for name in names]
     CountedName.compared = 0

@@ -10,7 +10,7 @@ import mnistbench
 
 NAMES = {
     *("RunConfig", "InputError", "measure", "load_records", "summary", "plot"),
-    *("compare_records", "write_page", "__version__"),
+    *("compare_records", "record", "write_page", "__version__"),
 }
 
 

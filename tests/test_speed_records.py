@@ -135,15 +135,15 @@ def claim(tmp_path, monkeypatch):
     """The command with make-believe runs; gives its exit status, and what was run."""
     made = {"cold": [], "warm": None, "accuracies": (0.991, 0.9912, 0.9908), "changes": {}}
 
-    def run_once(arguments, *, output_dir):
-        made["cold"].append(int(arguments[arguments.index("--seed") + 1]))
+    def run(_, seed, folder):
+        made["cold"].append(seed)
         return run_of(made["cold"][-1], **made["changes"])
 
     def warm(config, num_seeds, output_dir):
         made["warm"] = config
         return [run_of(config.seed + i, a) for i, a in enumerate(made["accuracies"][:num_seeds])]
 
-    monkeypatch.setattr(claim_record, "run_once", run_once)
+    monkeypatch.setattr(claim_record.TrainSide, "run", run)
     monkeypatch.setattr(claim_record, "_warm", warm)
 
     def call(*flags, recipe="simple-cnn", fixed=()):
@@ -197,10 +197,10 @@ def test_runs_that_read_the_test_set_early_are_found_before_the_warm_ones(claim,
 
 
 def test_a_cold_run_that_fails_leaves_nothing(claim, tmp_path, capsys, monkeypatch):
-    def fail(arguments, *, output_dir):
+    def fail(_, seed, folder):
         raise RunFailedError("out of memory")
 
-    monkeypatch.setattr(claim_record, "run_once", fail)
+    monkeypatch.setattr(claim_record.TrainSide, "run", fail)
     assert claim() == 1
     assert capsys.readouterr().err == "mnistbench: error: out of memory\n"
     assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,11 +14,13 @@ import pytest
 
 from mnistbench import sweep as command
 from mnistbench.schema.store import find_records, load_record
+from tests import warm_commands
 from tests.launch.script_stand_in import write_script
 
 pytestmark = pytest.mark.processes
 
-TRAIN = "python train.py lr={lr}"
+PYTHON = shlex.quote(sys.executable)
+TRAIN = f"{PYTHON} train.py lr={{lr}}"
 
 
 @pytest.fixture(autouse=True)
@@ -72,9 +75,21 @@ def test_a_grid_is_run_once_and_goes_on(sweep):
     assert len(started()) == 4
 
 
+def test_what_names_a_secret_is_in_no_plan_name_or_line(sweep):
+    """What the record says of it is the recorder's: tests/recorder/test_recording.py."""
+    argv = ("--command", f"{PYTHON} train.py t={{hf_token}}", "--values", "hf_token=abc123,b")
+    status, _, told = sweep(*argv)
+    assert (status, ["t=abc123"] in [words[1:] for words in started()]) == (0, True)
+    files = [path for path in Path("runs").rglob("*") if path.is_file()]
+    texts = [path.read_text() for path in files if path.name == "sweep.json"]
+    assert "abc123" not in " ".join([*texts, *map(str, files), *told])
+
+
 def test_words_arrive_as_they_are_and_runs_side_by_side_are_marked(sweep):
     values = ("x='a b','\"',-1,[1,2]", "seed=3")
-    status, _, _ = sweep("--command", "python train.py {x}", "--values", *values, "--jobs", "2")
+    status, _, _ = sweep(
+        "--command", f"{PYTHON} train.py {{x}}", "--values", *values, "--jobs", "2"
+    )
     assert status == 0
     assert sorted(words[1:] for words in started()) == [['"'], ["-1"], ["[1,2]"], ["a b"]]
     environments = [record.environment for record in kept()]
@@ -94,7 +109,7 @@ def test_words_arrive_as_they_are_and_runs_side_by_side_are_marked(sweep):
     ],
 )
 def test_a_script_that_leaves_no_record_of_the_cell_has_failed(sweep, word, says, num_tries):
-    argv = ("--command", "python train.py {x}", "--values", f"x={word},y=1", "seed=0")
+    argv = ("--command", f"{PYTHON} train.py {{x}}", "--values", f"x={word},y=1", "seed=0")
     status, out, told = sweep(*argv)
     assert (status, len(started()), len(kept())) == (1, num_tries + 1, 1)
     assert any(f"FAILED: {says}" in line for line in told)
@@ -103,7 +118,7 @@ def test_a_script_that_leaves_no_record_of_the_cell_has_failed(sweep, word, says
 
 
 def test_a_script_that_is_edited_while_a_sweep_runs_ends_it_in_one_line(sweep):
-    argv = ("--command", "python train.py edit={x}", "--values", "x=train.py,other.py")
+    argv = ("--command", f"{PYTHON} train.py edit={{x}}", "--values", "x=train.py,other.py")
     status, _, told = sweep(*argv)
     assert (status, len(kept())) == (2, 1)
     assert "was planned to run, and train.py " in told[-1]
@@ -138,19 +153,27 @@ def until(happened):
         time.sleep(0.01)
 
 
+def runs(pid):
+    """Whether it does; what ended may wait for an init that takes its time to look."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_scripts_and_what_they_start_end_with_a_sweep_and_are_run_again(sweep, number):
     """A shell between them, which knows nothing of parents, and a script that takes its time."""
-    does = "sh -c 'python train.py lr={lr} sleep=600; true'"
+    does = f"sh -c '{PYTHON} train.py lr={{lr}} sleep=600; true'"
     argv = ["--command", does, "--values", "lr=1,2", "--jobs", "2"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mnistbench", "sweep", *argv], stderr=subprocess.PIPE, text=True
-    )
+    words = [sys.executable, "-m", "mnistbench", "sweep", *argv]
+    with warm_commands.cold():  # without torch, as what records nothing here
+        process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     until(lambda: len(started()) == 2)
     os.kill(process.pid, number)
     assert process.communicate()[1].endswith("goes on\n") == (number == signal.SIGTERM)
     assert process.returncode == (143 if number == signal.SIGTERM else -number)
-    until(lambda: not any(psutil.pid_exists(pid) for pid, *_ in started()))
+    until(lambda: not any(runs(pid) for pid, *_ in started()))
     argv[1] = argv[1].replace("600", "0")
     assert sweep(*argv)[0] == 0
     assert [path.name for path in Path("runs/sweep").iterdir() if path.name == ".running"] == []

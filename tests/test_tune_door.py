@@ -184,15 +184,15 @@ def test_runs_in_turn_begin_with_the_seed_that_is_given(monkeypatch, tmp_path, c
     for name in ("a", "b"):
         Path(f"{name}.yaml").write_text("lr: 0.1\n")
 
-    def run_once(arguments, **_):
-        asked.append(arguments[arguments.index("--seed") + 1])
-        return make_record(int(asked[-1]))
+    def run(_, seed, folder):
+        asked.append(seed)
+        return make_record(seed)
 
-    monkeypatch.setattr("mnistbench.launch.runs.run_once", run_once)
-    monkeypatch.setattr("mnistbench.launch.runs.check_arguments", lambda *_, **__: None)
+    monkeypatch.setattr("mnistbench.launch.runs.TrainSide.run", run)
+    monkeypatch.setattr("mnistbench.launch.runs.TrainSide.check", lambda *_: None)
     argv = ["a.yaml", "b.yaml", "--interleave", "--seed", "5", "--max-minutes", "0.000001"]
     assert compare.main(argv) == 0
-    assert asked == ["5", "5"]
+    assert asked == [5, 5]
     with pytest.raises(SystemExit):
         compare.main(["a", "b", "--seed", "5"])
     assert "--seed: has no effect without --interleave" in capsys.readouterr().err

@@ -48,8 +48,7 @@ def compare(
         b: what is judged.
         metrics: the rows, each as `metric_named` knows it; by default `default_metrics`.
         target_accuracy: scores times to accuracy in place of each run's own target.
-        force: give verdicts also where the runs or the machine are not comparable, and ask B for
-            nothing that only A has.
+        force: judge also what is not comparable, and ask B for nothing that only A has.
 
     Raises:
         InputError: a side is empty but for profiled runs, nothing on them belongs together, or a
@@ -165,8 +164,9 @@ def default_metrics(
         return ("samples_per_s", *times, "test_accuracy")
     counted, tested = (METRICS[name].of(runs).n for name in ("samples_per_s", "test_accuracy"))
     shared = set.intersection(*(set(evaluated_names(side)) for side in compared))
-    learnt = [name for name in evaluated_names(runs) if name in shared][:3]  # to fit a table
-    learnt = ["test_accuracy"] if tested else learnt
+    steered = [run.target.metric for run in runs if run.target]
+    named = dict.fromkeys(["test_accuracy"] if tested else [*steered, *evaluated_names(runs)])
+    learnt = [name for name in named if tested or name in shared][:3]  # to fit a table
     return ("samples_per_s" if counted else "step_s_p50", *times, *learnt)
 
 

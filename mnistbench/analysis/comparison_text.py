@@ -41,15 +41,8 @@ def value_text(level: Level, metric: Metric) -> str:
 
 
 def verdict_text(row: Row) -> str:
-    """The verdict; of figures other than accuracies also which way is better: ``lower (better)``.
-
-    Who reads of a loop that is not theirs need not know what it evaluated.
-    """
-    metric = row.definition
-    if row.verdict not in {"higher", "lower"} or metric.unit == " %":
-        return row.verdict
-    is_better = (row.verdict == "higher") == metric.higher_is_better
-    return f"{row.verdict} ({'better' if is_better else 'worse'})"
+    """The verdict, of figures other than accuracies with which way is better."""
+    return row.definition.with_sense(row.verdict)
 
 
 def change_text(row: Row, *, prefix: str = "95 % interval ") -> str:

@@ -39,7 +39,6 @@ SHOWN = ("device_name", "num_processes", "num_threads", "mixed_precision")
 
 _SOURCE = "code of "
 _MOST_SHOWN = 60
-
 _Reader: TypeAlias = Callable[[RunRecord], Any]
 
 
@@ -122,7 +121,6 @@ _CONDITIONS: Mapping[str, _Reader] = {
 }
 """What may have to agree before figures are compared; which of it, each metric says."""
 _SAID_BESIDE = {"from_step"}  # which forbids nothing
-_OF_DATA = {"data sha256", "num_train", "num_val"}
 _RESERVED = {*_HARDWARE, *_SOFTWARE, *CODE, "versions", "workload", "script"}
 
 _WATCHING = {"profile", "profile_steps", "profile_details"}
@@ -178,7 +176,8 @@ def untold(
     readers = {k: _CONDITIONS[k] for k in needs if k not in {"eval_split", "target"}}
     found = _differing(a, b, readers)
     if "dataset" in found:
-        found = {name: ends for name, ends in found.items() if name not in _OF_DATA}
+        hidden = {"data sha256", "num_train", "num_val"}
+        found = {name: ends for name, ends in found.items() if name not in hidden}
     lines = []
     for place, side in enumerate(names):
         lacking = ", ".join(k for k, ends in found.items() if ends[place] == NOT_MEASURED)
@@ -261,10 +260,10 @@ def identity(record: RunRecord) -> dict[str, Any]:
         environment["git_commit"] = f"changed {change} ({record.run_id})"
     # not where the data came from: downloaded today, local tomorrow, the same bytes
     data = {"data sha256": record.dataset.sha256[:12]} if record.dataset else {}
-    hooks = record.profile.hooks if record.profile else []
-    watched = {"hooks": ", ".join(hooks)} if hooks else {}
+    hooks = ", ".join(record.profile.hooks if record.profile else [])
+    watched = {"hooks": hooks} if hooks else {}
     own = {f"{_SOURCE}{name}": its for name, its in sources(record.code).items()}
-    return _told(record) | environment | {**_versions(record)} | data | own | watched
+    return {**_told(record), **environment, **_versions(record), **data, **own, **watched}
 
 
 def _told(record: RunRecord) -> dict[str, Any]:

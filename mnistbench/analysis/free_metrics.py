@@ -5,28 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import median
 
-from mnistbench.analysis.metrics import (
-    DATA,
-    METRICS,
-    Asked,
-    Metric,
-    accuracy_metric,
-    learnt,
-)
+from mnistbench.analysis.metrics import DATA, METRICS, Asked, Metric, accuracy_metric, learnt
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.suggestions import did_you_mean
 from mnistbench.schema.target import is_lower_better
 from mnistbench.stats.readings import Reading
 
-__all__ = [
-    "ALIASES",
-    "canonical",
-    "check_name",
-    "evaluated_names",
-    "last_value",
-    "metric_named",
-]
+__all__ = ["ALIASES", "canonical", "check_name", "evaluated_names", "last_value", "metric_named"]
 
 ALIASES: Mapping[str, str] = {
     "time_to_target_s": "time_to_accuracy_s",

@@ -91,7 +91,7 @@ def parse_gate(text: str) -> Gate:
     name, number, relative = canonical(found["metric"]), float(found["number"]), found["percent"]
     if not math.isfinite(number):
         raise InputError(f"fail_if: {text!r} has no finite number")
-    if (metric := METRICS.get(name)) is not None:
+    if metric := METRICS.get("test_accuracy" if name == "accuracy" else name):
         said = f'"{name} {found["relation"]} '
         _check_threshold(metric, number, relative=bool(relative), text=text, said=said)
     return Gate(
@@ -246,7 +246,9 @@ def _absolute(gate: Gate, row: Row) -> Outcome:
     missed = row.b.n > 0 and metric.to_target and row.b.value is None
     value = math.inf if missed else row.b.value
     if row.b_problem or value is None:
-        unknown = f"no target in {b}" if metric.to_target else f"not measured in {b}"
+        unknown = (
+            f"no target that was evaluated in {b}" if metric.to_target else f"not measured in {b}"
+        )
         return outcome("cannot be judged", row.b_problem or unknown)
     state: State = "fired" if gate.beyond(value) else "passed"
     why = f"{b} {value_text(row.b, metric)}"

@@ -11,12 +11,7 @@ from mnistbench.analysis.differences import CODE, SHOWN, identity, is_source
 from mnistbench.analysis.metrics import METRICS, Level
 from mnistbench.analysis.number_text import NOT_MEASURED, numbered, setting_text, told_apart
 from mnistbench.analysis.repeats import counted, one_per_seed
-from mnistbench.analysis.stability import (
-    is_profiled,
-    is_unstable,
-    ran_beside_others,
-    stood_still,
-)
+from mnistbench.analysis.stability import is_profiled, is_unstable, ran_beside_others, stood_still
 from mnistbench.schema.component import short_name
 from mnistbench.schema.escaping import brief
 from mnistbench.schema.record import RunRecord, finite

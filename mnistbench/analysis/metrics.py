@@ -13,7 +13,14 @@ from statistics import median
 from typing import Literal, NamedTuple
 
 from mnistbench.analysis.repeats import began_a_process, one_per_seed
-from mnistbench.analysis.scoring import Asked, end_s, reading_to_target, target_of, told_target
+from mnistbench.analysis.scoring import (
+    Asked,
+    end_s,
+    is_never_evaluated,
+    reading_to_target,
+    target_of,
+    told_target,
+)
 from mnistbench.schema.record import TRAIN_CLOCK, Phase, RunRecord
 from mnistbench.stats.expected_time import expected_running_time
 from mnistbench.stats.intervals import mean_interval, median_interval
@@ -53,6 +60,7 @@ MetricName = Literal[
 ]
 """Names of the table; any other is of something that runs evaluated (`metric_named`)."""
 
+_NO_LEVEL = Level(None, None, None, 0, 0)
 SHARED_PHASES: tuple[Phase, ...] = ("import", "startup", "data")
 """What the seeds of one command spend together: it is in the ledger of the first of them."""
 
@@ -110,6 +118,15 @@ class Metric:
             return "higher" if sign > 0 else "lower"
         return "faster" if (sign > 0) == self.higher_is_better else "slower"
 
+    def with_sense(self, word: str) -> str:
+        """A `word` on figures other than accuracies with which way is better: ``lower (better)``.
+
+        Who reads of a loop that is not theirs need not know what it evaluated.
+        """
+        if word not in {"higher", "lower"} or self.unit == " %":
+            return word
+        return f"{word} ({'better' if (word == 'higher') == self.higher_is_better else 'worse'})"
+
     def change_text(self, change: float) -> str:
         """A size of a change: ``5 %``, ``0.2 points``."""
         return f"{(100 if self.change_unit else 1) * change:g}{self.change_unit}"
@@ -141,7 +158,7 @@ class Metric:
     def level(self, readings: Sequence[Reading]) -> Level:
         """The estimate of `readings`, by this metric's estimator, with its spread."""
         if not readings:
-            return Level(None, None, None, 0, 0)
+            return _NO_LEVEL
         if self.to_target:
             return median_reading(readings)
         values, n = [reading.value for reading in readings], len(readings)
@@ -162,7 +179,9 @@ def _of(value: Callable[[RunRecord], float | None]) -> Callable[..., Reading | N
 
 def _to_target(record: RunRecord, asked: Asked, *, steps: bool = False) -> Reading | None:
     target = target_of(record, asked)
-    return None if target is None else reading_to_target(record, target, steps=steps)
+    if target is None or (asked is not None and is_never_evaluated(record, target)):
+        return None
+    return reading_to_target(record, target, steps=steps)
 
 
 def _train_s(record: RunRecord) -> float | None:
@@ -180,12 +199,7 @@ def _shared_s(record: RunRecord) -> float:
 
 
 learnt = partial(
-    Metric,
-    timed=False,
-    quality=True,
-    estimator="median",
-    spread="range",
-    independent="seed",
+    Metric, timed=False, quality=True, estimator="median", spread="range", independent="seed"
 )
 """A metric of what a run learnt, not of how long it took."""
 accuracy_metric = partial(
@@ -197,7 +211,7 @@ accuracy_metric = partial(
     change_unit=" points",
     worth_seeing=0.002,
 )
-_ms = partial(Metric, unit=" ms", scale=1000, digits=".3f")
+_step = partial(Metric, unit=" ms", scale=1000, digits=".3f", needs=("global_batch_size", *_SPEED))
 _goal = partial(Metric, to_target=True, estimator="survival median", independent="seed")
 
 METRICS: Mapping[str, Metric] = {
@@ -208,16 +222,8 @@ METRICS: Mapping[str, Metric] = {
         higher_is_better=True,
         needs=_SPEED,
     ),
-    "step_s_p50": _ms(
-        label="step p50",
-        read=_of(lambda r: r.throughput.step_s_p50),
-        needs=("global_batch_size", *_SPEED),
-    ),
-    "step_s_p95": _ms(
-        label="step p95",
-        read=_of(lambda r: r.throughput.step_s_p95),
-        needs=("global_batch_size", *_SPEED),
-    ),
+    "step_s_p50": _step(label="step p50", read=_of(lambda r: r.throughput.step_s_p50)),
+    "step_s_p95": _step(label="step p95", read=_of(lambda r: r.throughput.step_s_p95)),
     "train_s": Metric(label="train time", read=_of(_train_s), unit=" s"),
     "train_eval_s": Metric(
         label="train and eval time",
@@ -280,17 +286,11 @@ def score_target(group: Sequence[RunRecord], asked: Asked) -> TargetScore:
 
     A diverged run counts in the medians as never there (see `at_risk`); the expected time charges
     it the seconds that it really took.
-
-    Raises:
-        ValueError: `group` is empty, or nothing is asked of its runs.
     """
-    readings = [(_to_target(record, asked), end_s(record)) for record in one_per_seed(group)]
-    times = [(reading, ended_s) for reading, ended_s in readings if reading is not None]
+    found = [(_to_target(record, asked), end_s(record)) for record in one_per_seed(group)]
+    spent = [(t.value if t.reached else ended_s, t.reached) for t, ended_s in found if t]
     return TargetScore(
         time_s=METRICS["time_to_accuracy_s"].of(group, asked),
         steps=METRICS["steps_to_accuracy"].of(group, asked),
-        expected_s=expected_running_time(
-            [time.value if time.reached else ended_s for time, ended_s in times],
-            [time.reached for time, _ in times],
-        ),
+        expected_s=expected_running_time(*zip(*spent, strict=True)) if spent else _NO_LEVEL,
     )

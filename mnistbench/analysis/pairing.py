@@ -57,11 +57,7 @@ def as_one(a: Sequence[RunRecord], b: Sequence[RunRecord], *, names: Names = A_A
 
 
 def match_groups(
-    a: Sequence[RunRecord],
-    b: Sequence[RunRecord],
-    *,
-    names: Names = A_AND_B,
-    by: str | None = None,
+    a: Sequence[RunRecord], b: Sequence[RunRecord], *, names: Names = A_AND_B, by: str | None = None
 ) -> Matches:
     """The groups of `a` and `b` that belong together, and what is left out.
 

@@ -104,7 +104,7 @@ class Sample:
         sides = zip(self.names, (self.a, self.b), strict=True)
         missing = [side for side, values in sides if not values]
         if missing:
-            what = "no target" if self.metric.to_target else "not measured"
+            what = "no target that was evaluated" if self.metric.to_target else "not measured"
             return f"{what} in {' and '.join(missing)}"
         values = [reading.value for reading in (*self.a, *self.b)]
         if self.metric.ratio and not self.censored:

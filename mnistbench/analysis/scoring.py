@@ -9,7 +9,15 @@ from typing import TypeAlias
 from mnistbench.schema.record import EvalPoint, RunRecord, Target
 from mnistbench.stats.readings import Reading
 
-__all__ = ["Asked", "end_s", "fell_again", "reading_to_target", "target_of", "told_target"]
+__all__ = [
+    "Asked",
+    "end_s",
+    "fell_again",
+    "is_never_evaluated",
+    "reading_to_target",
+    "target_of",
+    "told_target",
+]
 
 Asked: TypeAlias = Target | float | None
 """What runs are scored at: a target, an accuracy on their eval split, or what each was told."""
@@ -60,6 +68,12 @@ def reading_to_target(record: RunRecord, target: Target, *, steps: bool = False)
         return Reading(clock[first - 1] if first else 0.0, clock[confirmed])
     end = record.num_steps if steps else end_s(record)
     return Reading(math.inf if record.status == "diverged" else end, math.inf)
+
+
+def is_never_evaluated(record: RunRecord, target: Target) -> bool:
+    """Whether a loop that is not ours evaluated, but never what `target` is of."""
+    values = (point.value_of(target.metric) for point in record.eval_points)
+    return record.is_foreign and bool(record.eval_points) and not any(x is not None for x in values)
 
 
 def fell_again(record: RunRecord, asked: Asked = None) -> bool:

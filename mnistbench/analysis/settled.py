@@ -50,7 +50,7 @@ def _settled(sample: Sample, min_effect: float | None, *, comparisons: int) -> s
     factor = comparisons * look_factor(sample.n)
     settled_after = f"settled after {sample.n} pairs"
     if factor * sample.p_value() < ALPHA and sample.direction():
-        word = metric.word(sample.direction())
+        word = metric.with_sense(metric.word(sample.direction()))
         return f"{settled_after}: {b} is {word} than {a} ({metric.label})"
     change = sample.change(confidence=1 - ALPHA / factor)
     if change is None or change.low is None or change.high is None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from accelerate import Accelerator
 
 from mnistbench.engine.run import RunContext
@@ -15,7 +13,7 @@ from mnistbench.recorder.profiling import Profilers, check_profile, profilers
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 
-__all__ = ["RunHooks", "build_hooks", "check_hooks"]
+__all__ = ["build_hooks", "check_hooks"]
 
 
 def check_hooks(config: RunConfig, accelerator: Accelerator) -> None:
@@ -30,27 +28,15 @@ def check_hooks(config: RunConfig, accelerator: Accelerator) -> None:
     check_trackers(config)
 
 
-class RunHooks(NamedTuple):
-    """The hooks of one run.
+def build_hooks(context: RunContext, *, precision: str, steps: range) -> tuple[Hooks, Profilers]:
+    """The hooks of a run, `steps` of which are to be profiled, and those of them that profile.
 
-    Attributes:
-        hooks: all of them: those that its configuration asks for, then those added in Python.
-        profilers: the first of them, which watch some steps.
-        added: names of those from Python that surround steps.
-    """
-
-    hooks: Hooks
-    profilers: Profilers
-    added: list[str]
-
-
-def build_hooks(context: RunContext, *, precision: str, steps: range) -> RunHooks:
-    """The hooks of a run, `steps` of which are to be profiled.
-
-    `precision` is the coarsest in which it multiplies, in MLPerf's words.
+    They are those that its configuration asks for, then those added in Python. `precision` is the
+    coarsest in which it multiplies, in MLPerf's words.
     """
     config, accelerator = context.config, context.accelerator
-    profiling = profilers(config, steps, on_cuda=accelerator.device.type == "cuda")
+    on_cuda = accelerator.device.type == "cuda"
+    profiling = profilers(config, steps, on_cuda=on_cuda, added=context.hooks)
     hooks: list[Hook] = [*profiling.hooks]
     if config.log_with:
         hooks.append(Trackers(config, accelerator))
@@ -64,5 +50,4 @@ def build_hooks(context: RunContext, *, precision: str, steps: range) -> RunHook
             global_batch_size=context.batch_plan.global_batch_size,
         )
         hooks.append(MlLog(context.data.info, setup))
-    added = Hooks(context.hooks).watch_steps
-    return RunHooks(Hooks([*hooks, *context.hooks]), profiling, added)
+    return Hooks([*hooks, *context.hooks]), profiling

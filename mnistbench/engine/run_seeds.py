@@ -35,7 +35,7 @@ from mnistbench.engine.run import (
     TrainingOutcome,
     TrainingState,
 )
-from mnistbench.engine.run_hooks import RunHooks, build_hooks
+from mnistbench.engine.run_hooks import build_hooks
 from mnistbench.engine.setting import run_context, start_setting
 from mnistbench.engine.training_loop import TrainingLoop
 from mnistbench.engine.watchdog import Watchdog
@@ -43,7 +43,7 @@ from mnistbench.recorder.clock import Ledger
 from mnistbench.recorder.code_identity import running_code
 from mnistbench.recorder.hooks import Hook, checked_hooks
 from mnistbench.recorder.own_code import keep_code
-from mnistbench.recorder.profiling import profiled_steps
+from mnistbench.recorder.profiling import Profilers, profiled_steps
 from mnistbench.recorder.stop_signals import deferred_signals, exit_now, obeyed_in_time
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
@@ -201,14 +201,14 @@ def _train_built(run: Run, *, steps: range, guards: Guards) -> None:
     """Train `run` from where it is, `steps` of it profiled; how it went is in its outcome."""
     context, parts, state, outcome = run
     precision = coarsest_precision(parts.observed) if parts.observed else "fp32"
-    hooks = build_hooks(context, precision=precision, steps=steps)
+    hooks, profiling = build_hooks(context, precision=precision, steps=steps)
     if run.is_main_process:
         _log.info(run.summary())
     if (telemeter := context.telemeter) and telemeter.is_new:
         for line in telemeter.load():
             _log.warning(line)
     try:
-        TrainingLoop(run, hooks=hooks.hooks, guards=guards)()
+        TrainingLoop(run, hooks=hooks, guards=guards)()
         if run.config.diagnose and outcome.status == "completed" and not outcome.stop_signal:
             if run.is_main_process:
                 _log.info("measuring the parts of a step", extra=PASSING)
@@ -216,8 +216,8 @@ def _train_built(run: Run, *, steps: range, guards: Guards) -> None:
     finally:
         failed = isinstance(sys.exception(), Exception)  # its device may never answer again
         durations_s = [] if failed else state.timer.durations_s()
-        outcome.profile = hooks.profilers.profile(durations_s, run.run_folder, added=hooks.added)
-    outcome.error = _what_is_wrong(run, hooks)
+        outcome.profile = profiling.profile(durations_s, run.run_folder)
+    outcome.error = _what_is_wrong(run, profiling)
 
 
 def _built(context: RunContext, ledger: Ledger) -> BuiltParts:
@@ -261,12 +261,12 @@ def _go_on(run: Run, writer: CheckpointWriter, saved: SavedRun) -> None:
             _log.warning(f"it goes on under other code: {code_text(changes)}")
 
 
-def _what_is_wrong(run: Run, hooks: RunHooks) -> str | None:
+def _what_is_wrong(run: Run, profiling: Profilers) -> str | None:
     """Why a run diverged, in words, or what is wrong with the profile of one that did not."""
     outcome = run.outcome
     if outcome.status == "completed":
         last = run.state.interruptions[-1].step if run.state.interruptions else 0
-        return hooks.profilers.error(went_on_from=last)
+        return profiling.error(went_on_from=last)
     if outcome.bad_step is not None:
         return f"the loss or a weight was not finite at step {outcome.bad_step}"
     bad = [point for point in run.eval_points[-1:] if point.loss is None]

@@ -52,13 +52,13 @@ class Cell(ABC):
 
     @property
     @abstractmethod
-    def seed(self) -> int | None:
-        """Its seed; ``None`` where no seed is set."""
+    def settings(self) -> Mapping[str, Any]:
+        """All settings that may tell it from other cells, ``seed`` among them if one is set."""
 
     @property
-    @abstractmethod
-    def settings(self) -> Mapping[str, Any]:
-        """All settings that may tell it from other cells."""
+    def seed(self) -> int | None:
+        """Its seed; ``None`` where no seed is set."""
+        return self.settings.get("seed")
 
     @property
     @abstractmethod
@@ -69,11 +69,6 @@ class Cell(ABC):
     def num_threads(self) -> int | None:
         """CPU threads of each process, where the cell sets them itself."""
         return None
-
-    @property
-    def anonymize(self) -> bool:
-        """Whether no file may name this machine or its user."""
-        return False
 
     def placed(self) -> Cell:
         """The same cell, for a process that works in another folder."""

@@ -117,7 +117,7 @@ def cells_of(
         check_size(num_cells * config.num_seeds)
         base = RunCell(config=config, num_processes=num_processes, **read_once[named])
         cells.update((cell.id, cell) for cell in _one_per_seed(base))
-    return sorted(cells.values(), key=lambda cell: cell.seed)
+    return sorted(cells.values(), key=lambda cell: cell.config.seed)
 
 
 def _contents(config: RunConfig) -> dict[str, str | None]:

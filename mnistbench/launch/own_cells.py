@@ -31,6 +31,7 @@ from mnistbench.workload.recipes import RECIPES
 __all__ = ["RunCell"]
 
 _NO_VALUES = BOOKKEEPING | {"num_seeds"}
+_NOT_IN_SLUG = _NO_VALUES | {"recipe", "seed", "processes"}
 _KINDS = ("model", "loss", "optimizer", "lr_schedule", "augment")
 """Fields whose values say by themselves what they are; they come first in a slug."""
 
@@ -55,19 +56,9 @@ class RunCell(Cell):
     data: str | None = None
 
     @property
-    def seed(self) -> int:
-        """Its seed."""
-        return self.config.seed
-
-    @property
     def num_threads(self) -> int | None:
         """CPU threads of each process, where the cell sets them itself."""
         return self.config.num_threads
-
-    @property
-    def anonymize(self) -> bool:
-        """Whether no file may name this machine or its user."""
-        return self.config.anonymize
 
     @property
     def values(self) -> dict[str, Any]:
@@ -82,7 +73,7 @@ class RunCell(Cell):
             if name not in _NO_VALUES and value != default[name]
         }
 
-    @property
+    @cached_property
     def settings(self) -> dict[str, Any]:
         """The whole configuration, and the processes."""
         values = flat_arguments(self.config.model_dump(mode="json"))
@@ -91,7 +82,7 @@ class RunCell(Cell):
     @property
     def planned(self) -> dict[str, Any]:
         """What ``sweep.json`` says of it."""
-        values = values_redacted(self.values) if self.anonymize else self.values
+        values = values_redacted(self.values) if self.config.anonymize else self.values
         return {"values": values, "num_processes": self.num_processes}
 
     def _decides(self) -> dict[str, Any]:
@@ -107,8 +98,8 @@ class RunCell(Cell):
         plain = base.model_dump(mode="json")
         changed = {
             name: value
-            for name, value in flat_arguments(self.config.model_dump(mode="json")).items()
-            if name not in {*_NO_VALUES, "recipe", "seed"} and value not in (None, plain.get(name))
+            for name, value in self.settings.items()
+            if name not in _NOT_IN_SLUG and value not in (None, plain.get(name))
         }
         if not recipe:
             changed["model"] = self.config.model
@@ -139,7 +130,7 @@ class RunCell(Cell):
         config_file = folder.absolute() / "cell.yaml"
         write_whole(config_file, yaml_text(self.config.model_dump(mode="json", exclude=_WHERE)))
         arguments = ["--config", str(config_file), "--output-dir", str(folder.absolute())]
-        arguments += ["--quiet"]
+        arguments.append("--quiet")
         if self.config.data_dir is not None:
             arguments += ["--data-dir", self.config.data_dir]
         if num_threads is not None and self.num_threads is None:

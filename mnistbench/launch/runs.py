@@ -6,7 +6,6 @@ import functools
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +19,8 @@ __all__ = [
     "PACKAGE_ROOT",
     "RunFailedError",
     "TrainSide",
-    "check_arguments",
     "last_words",
     "require_code",
-    "run_once",
     "why_ended",
 ]
 
@@ -44,71 +41,19 @@ class RunFailedError(RuntimeError):
     """A child process did not do what it was started for: one line for the user, exit status 1."""
 
 
-def run_once(
-    arguments: Sequence[str],
-    *,
-    output_dir: Path,
-    python: str = sys.executable,
-    package_root: Path | None = None,
-) -> RunRecord:
-    """Run ``python -m mnistbench.train`` once in a child process and read the record it left.
+@dataclass(frozen=True, kw_only=True)
+class TrainSide:
+    """A run of ``python -m mnistbench.train`` in a child process, for any seed.
 
     Relative paths among `arguments` mean what they mean to the caller: the child works in the same
     folder, whatever code it runs.
 
-    Args:
-        arguments: flags of ``train`` for one run (one seed); its output folder is set here.
-        output_dir: gets the run's folder, as ``output_dir/<run_id>/record.json``.
-        python: interpreter to run.
-        package_root: folder whose ``mnistbench`` the child must run, checked before it does, so
-            that an installed package cannot stand in; none is that of this process.
-
-    Returns:
-        The record, whatever its status: look at it.
-
-    Raises:
-        InputError: the child refused its input (its own line), or would run other code.
-        RunFailedError: it left no record; its last line says why.
-        KeyboardInterrupt: a signal came (`Terminated` for SIGTERM and SIGHUP); the child has ended,
-            and what it had measured may be on record as ``interrupted``.
-    """
-    before = set(_records(output_dir))
-    status, says = _train(
-        [*arguments, "--output-dir", str(output_dir.absolute()), "--quiet"],
-        python=python,
-        package_root=package_root,
-    )
-    new = [path for path in _records(output_dir) if path not in before]
-    if len(new) > 1:
-        raise InputError(f"num_seeds: one run at a time is compared, not {len(new)}")
-    if not new:
-        raise RunFailedError(says or f"the run left no record (exit status {status})")
-    return load_record(new[0])
-
-
-def check_arguments(
-    arguments: Sequence[str], *, python: str = sys.executable, package_root: Path | None = None
-) -> None:
-    """Check within a second, without a run, that `run_once` would accept these.
-
-    Raises:
-        InputError: as `run_once`.
-        RunFailedError: the code does not even read its flags.
-    """
-    status, says = _train([*arguments, "--print-config"], python=python, package_root=package_root)
-    if status:
-        raise RunFailedError(says or f"flags could not be checked (exit status {status})")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainSide:
-    """A side in turn (`mnistbench.launch.interleave`) that is a run of ``train``.
-
     Attributes:
-        name: what messages call it.
+        name: what messages call it where it is one of several that run in turn.
         arguments: flags of ``train``; seed and output folder are set for each run.
         python: interpreter that runs it.
-        package_root: folder whose ``mnistbench`` it runs; none is that of this process.
+        package_root: folder whose ``mnistbench`` the child must run, checked before it does, so
+            that an installed package cannot stand in; none is that of this process.
     """
 
     name: str
@@ -117,20 +62,49 @@ class TrainSide:
     package_root: Path | None = None
 
     def check(self, seed: int) -> None:
-        """Check the flags as `check_arguments` does."""
-        check_arguments(self._arguments(seed), python=self.python, package_root=self.package_root)
+        """Check within a second, without a run, that `run` would accept the flags.
+
+        Raises:
+            InputError: as `run`.
+            RunFailedError: the code does not even read its flags.
+        """
+        status, says = self._train(seed, "--print-config")
+        if status:
+            raise RunFailedError(says or f"flags could not be checked (exit status {status})")
 
     def run(self, seed: int, folder: Path) -> RunRecord:
-        """Run it as `run_once` does."""
-        return run_once(
-            self._arguments(seed),
-            output_dir=folder,
-            python=self.python,
-            package_root=self.package_root,
-        )
+        """Run it and read the record that it left, as ``folder/<run_id>/record.json``.
 
-    def _arguments(self, seed: int) -> list[str]:
-        return [*self.arguments, "--seed", str(seed), "--num-seeds", "1"]  # the last of a flag wins
+        Returns:
+            The record, whatever its status: look at it.
+
+        Raises:
+            InputError: the child refused its input (its own line), or would run other code.
+            RunFailedError: it left no record; its last line says why.
+            KeyboardInterrupt: a signal came (`Terminated` for SIGTERM and SIGHUP); the child has
+                ended, and what it had measured may be on record as ``interrupted``.
+        """
+        before = {*folder.glob("*/record.json")}
+        status, says = self._train(seed, "--output-dir", str(folder.absolute()), "--quiet")
+        new = sorted({*folder.glob("*/record.json")} - before)
+        if len(new) > 1:
+            raise InputError(f"num_seeds: one run at a time is compared, not {len(new)}")
+        if not new:
+            raise RunFailedError(says or f"the run left no record (exit status {status})")
+        return load_record(new[0])
+
+    def _train(self, seed: int, *more: str) -> tuple[int, str | None]:
+        """Exit status and last line on stderr of one call of the command."""
+        require_code(self.python, self.package_root)
+        flags = [*self.arguments, "--seed", str(seed), "--num-seeds", "1", *more]  # the last wins
+        status, said = run_child(
+            [self.python, "-m", "mnistbench.train", *flags],
+            environment=child_environment(self.package_root),
+        )
+        says = last_words(said)
+        if status == 2:
+            raise InputError(says or f"{self.python}: refused its input without a word")
+        return status, says
 
 
 def last_words(said: str) -> str | None:
@@ -149,20 +123,6 @@ def why_ended(child: Child, *, what: str = "run") -> str:
         return f"the {what} was ended by signal {-child.status}"
     said = last_words(_OF_A_LAUNCHER.split(child.said)[0])
     return said or f"the {what} left no record (exit status {child.status})"
-
-
-def _train(
-    arguments: Sequence[str], *, python: str, package_root: Path | None
-) -> tuple[int, str | None]:
-    """Exit status and last line on stderr of one call of the command."""
-    require_code(python, package_root)
-    status, said = run_child(
-        [python, "-m", "mnistbench.train", *arguments], environment=child_environment(package_root)
-    )
-    says = last_words(said)
-    if status == 2:
-        raise InputError(says or f"{python}: refused its input without a word")
-    return status, says
 
 
 @functools.cache
@@ -194,7 +154,3 @@ def require_code(python: str = sys.executable, package_root: Path | None = None)
             f"{root}: {python} would run {found.parent} instead; use an environment "
             "whose installed mnistbench does not come first"
         )
-
-
-def _records(output_dir: Path) -> list[Path]:
-    return sorted(output_dir.glob("*/record.json"))

@@ -54,11 +54,6 @@ class ScriptCell(Cell):
     script: Script
     values: Mapping[str, str]
 
-    @property
-    def seed(self) -> int | None:
-        """Its seed; ``None`` where no seed is set."""
-        return int(self.values["seed"]) if "seed" in self.values else None
-
     @cached_property
     def settings(self) -> dict[str, Any]:
         """Its values, those of secrets left out."""
@@ -95,8 +90,8 @@ class ScriptCell(Cell):
         now = _code_of(self.script.filled(self.values), _source) if work_dir is None else self.code
         if now != self.code:
             raise InputError(
-                f"command: {self.code} was planned to run, and {now} is here now; the same command "
-                "goes on with that"
+                f"command: {self.code} was planned to run, and {now or 'none'} is here now; the "
+                "same command goes on with that"
             )
         told = {name: value for name, value in self._typed().items() if name != "seed"}
         environment = {**os.environ, VALUES: json.dumps(told)}
@@ -174,9 +169,13 @@ def _values_of(name: str, text: str) -> list[str]:
             raise InputError(f"values: {name}: an empty value in {text!r}; write '' for none")
         is_range = ".." in word and not is_quoted and (name == "seed" or word[0].isdigit())
         found += map(str, range_of(f"values: {name}", word)) if is_range else [word]
-    if name == "seed" and (odd := [one for one in found if whole_number(one) is None]):
-        raise InputError(f"values: seed: should be a whole number (got {odd[0]!r})")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(map(_seed, found) if name == "seed" else found))
+
+
+def _seed(text: str) -> str:
+    if (number := whole_number(text)) is None:
+        raise InputError(f"values: seed: should be a whole number (got {text!r})")
+    return str(number)  # without a 0 before it
 
 
 def _words_of(name: str, text: str) -> Iterator[tuple[str, bool]]:

@@ -50,7 +50,7 @@ def script_sides(
     if other := sorted({name for one in declared for name, _ in one ^ declared[0]}):
         say(f"{', '.join(other)}: not the same; each side runs with what is installed here")
     named = zip(trees, (name for _, name in revisions), strict=True)
-    return [_script_side(name, script, tree=tree, here=here) for tree, name in named]
+    return [_script_side(name, script, here=here, trees=(top, tree)) for tree, name in named]
 
 
 def _declared(root: Path) -> set[tuple[str, bytes]]:
@@ -59,16 +59,30 @@ def _declared(root: Path) -> set[tuple[str, bytes]]:
     return {(path.name, path.read_bytes()) for kind in kinds for path in root.glob(kind)}
 
 
-def _script_side(name: str, script: Script, *, tree: Path, here: str) -> ScriptSide:
-    """The side in the folder `here` of `tree`.
+def _script_side(name: str, script: Script, *, here: str, trees: tuple[Path, Path]) -> ScriptSide:
+    """The side in the folder `here` of the second of `trees`; the first is the working tree.
 
-    Packages in `tree` or its ``src`` come before installed ones. A program that only the working
-    tree has, such as ``.venv/bin/python``, is run from there.
+    What the command and PYTHONPATH name in the working tree by whole paths is taken from there
+    only where the other tree has no such file, as of data and ``.venv`` that git ignores. Packages
+    in the top folder or its ``src`` come before installed ones.
     """
+    top, tree = trees
     program, *others = script.words
     if "/" in program and not (tree / here / program).exists() and Path(program).exists():
-        script = Script((str(Path(program).absolute()), *others))
+        program = str(Path(program).absolute())
+    words = [_moved(word, top, tree) for word in (program, *others)]
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     packages = [str(root) for root in (tree / "src", tree) if any(root.glob("*/__init__.py"))]
-    path = os.pathsep.join(filter(None, [*packages, os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [*packages, *(_moved(x, top, tree) for x in given)]))
     environment = git_environment() | ({"PYTHONPATH": path} if path else {})
-    return ScriptSide(name=name, script=script, work_dir=tree / here, environment=environment)
+    return ScriptSide(
+        name=name, script=Script(tuple(words)), work_dir=tree / here, environment=environment
+    )
+
+
+def _moved(path: str, top: Path, tree: Path) -> str:
+    """`path` in `tree`, where it is one in `top` that is in `tree` as well."""
+    if not Path(path).is_relative_to(top):
+        return path
+    moved = tree / Path(path).relative_to(top)
+    return str(moved) if moved.exists() else path

@@ -122,8 +122,9 @@ class Script:
                 mend = f'"python {name}", in quotes' if name.endswith(".py") else f"chmod +x {name}"
                 why = f"is no program; write {mend}"
             raise InputError(f"{flag}: {name}: {why}")
-        file = others[0] if others and _PYTHON.fullmatch(Path(name).name) else ""
-        if file.endswith(".py") and "{" not in file and not (here / file).is_file():
+        file = next((word for word in others if not word.startswith("-")), "")
+        is_run = file.endswith(".py") and _PYTHON.fullmatch(Path(name).name)
+        if is_run and "{" not in file and not (here / file).is_file():
             raise InputError(f"{flag}: {file}: does not exist" + f" in {work_dir}" * bool(work_dir))
 
 
@@ -183,7 +184,7 @@ def record_left(script: Script, child: Child, *, folder: Path) -> RunRecord:
     if _NO_PACKAGE in child.said:
         where = shutil.which(script.words[0]) or script.words[0]
         raise RunFailedError(
-            f"{where} has no mnistbench; install it there, or write the path of an interpreter "
+            f"{where} runs a Python without mnistbench; install it there, or write the path of one "
             "that has it"
         )
     raise RunFailedError(f"left no record: {why_ended(child, what='script')}")

@@ -160,7 +160,7 @@ class SweepFolder:
         for cell in cells:
             planned.setdefault(cell.id, PlannedCell(id=cell.id, code=cell.code, **cell.planned))
         asked = dict(grid)
-        if any(cell.anonymize for cell in cells):
+        if any(cell.settings.get("anonymize") is True for cell in cells):
             asked = {name: redacted(text) for name, text in grid.items() if name != "data_dir"}
         grids = [*before.grids, *([asked] if asked not in before.grids else [])]
         plan = SweepPlan(grids=grids, cells=list(planned.values()))

@@ -187,7 +187,9 @@ def _measured_cells(row: Measured, target: Asked) -> dict[str, str]:
     return _lead(row.topology) | {
         "samples/s": _marked(level_text(row.samples_per_s, METRICS["samples_per_s"]), row.topology),
         f"s to {_goal(target)}": _marked(reached, row.topology),
-        "steps": level_text(row.steps, METRICS["steps_to_accuracy"]),
+        "steps": level_text(row.steps, METRICS["steps_to_accuracy"])
+        if row.steps.n
+        else NOT_MEASURED,
         "step ms": ms(row.step_s),
         **{name: ms(parts.get(f"{name}_s")) for name in ("compute", "communication", "wait")},
         "slowest process": str(parts.get("slowest_process", NOT_MEASURED)),

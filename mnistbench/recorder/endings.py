@@ -7,10 +7,9 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager, nullcontext
 from types import FrameType
-from typing import NoReturn
+from typing import Any
 
 from mnistbench.recorder.stop_signals import exit_now, obeyed_in_time
 from mnistbench.schema.errors import Terminated, first_line
@@ -27,20 +26,56 @@ class Endings:
 
     Attributes:
         asked: the signal that came; ``None`` while none did.
-        is_ending: the run ends already: signals are noted, and obeyed when it is on record.
     """
 
     def __init__(self) -> None:
         self.asked: signal.Signals | None = None
-        self.is_ending = False
-        self._pid = os.getpid()
+        self._is_ending, self._wakes = False, False
+        self._before: dict[int, Any] = {}
 
-    def note(self, number: int, _frame: FrameType | None) -> None:
-        """Raise where the process is, which leads out of the run; a forked child just ends."""
-        if os.getpid() != self._pid:
-            _end_by(number)
+    def take(self, *numbers: signal.Signals, instead_of: object) -> bool:
+        """Hear those of these signals that `instead_of` is called for; whether any is."""
+        if threading.current_thread() is threading.main_thread():
+            ours = [number for number in numbers if signal.getsignal(number) == instead_of]
+            self._before |= {n: signal.signal(n, self._note) for n in ours}
+        return bool(self._before)
+
+    def defer(self) -> None:
+        """The run ends already: from now on signals are noted, and obeyed when it is on record."""
+        self._is_ending = True
+        self.take(signal.SIGINT, instead_of=signal.default_int_handler)
+
+    def give_back(self) -> None:
+        """Let signals do what they did, but where the script has taken them meanwhile."""
+        for number, before in self._before.items():
+            if signal.getsignal(number) == self._note:
+                signal.signal(number, before)
+
+    @contextmanager
+    def obeyed(self, in_time: Callable[[KeyboardInterrupt], None]) -> Iterator[None]:
+        """End the process where Python does not hear of a signal in time, after `in_time`."""
+
+        def give_up(number: int) -> None:
+            if self.asked is None and signal.getsignal(number) == self._note:
+                in_time(stop_error(number))
+                exit_now(number)
+
+        descriptor = signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(descriptor)
+        self._wakes = descriptor == -1  # else asyncio is told of signals, as in a notebook
+        with obeyed_in_time(give_up) if self._wakes else nullcontext():
+            yield
+
+    def leave_to_parent(self) -> None:
+        """In a forked child, such as a loader's worker, signals are nothing of the run's."""
+        self.give_back()
+        if self._wakes:
+            signal.set_wakeup_fd(-1)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        """Raise where the process is, which leads out of the run."""
         self.asked = signal.Signals(number)
-        if not self.is_ending:
+        if not self._is_ending:
             raise stop_error(number)
 
 
@@ -70,41 +105,43 @@ def heard_endings(
     came, as it would have without a record. One that does not hear it for seconds, inside a
     library, is ended once `in_time` was called, in another thread.
     """
-    endings, ours, waking = Endings(), list[signal.Signals](), ExitStack()
+    endings = Endings()
     atexit.register(at_exit)
-    if threading.current_thread() is threading.main_thread():
-        ours = [number for number in ENDS if signal.getsignal(number) == signal.SIG_DFL]
-        for number in ours:
-            signal.signal(number, endings.note)
-        if ours and not _is_woken():
-            waking.enter_context(obeyed_in_time(partial(_give_up, endings, in_time)))
-    try:
-        with waking:
-            yield endings
-    finally:
-        atexit.unregister(at_exit)
-        for number in ours:
-            if signal.getsignal(number) == endings.note:
-                signal.signal(number, signal.SIG_DFL)
+    with ExitStack() as leaving:
+        leaving.callback(atexit.unregister, at_exit)
+        leaving.callback(endings.give_back)
+        if endings.take(*ENDS, instead_of=signal.SIG_DFL):
+            leaving.enter_context(endings.obeyed(in_time))
+        _heard.append(endings)
+        leaving.callback(_heard.remove, endings)
+        yield endings
+    if endings.asked == signal.SIGINT:
+        raise KeyboardInterrupt
     if endings.asked:
-        _end_by(endings.asked)
+        os.kill(os.getpid(), endings.asked)
 
 
-def _is_woken() -> bool:
-    """Whether something else has signals told to it, such as asyncio in a notebook."""
-    descriptor = signal.set_wakeup_fd(-1)
-    signal.set_wakeup_fd(descriptor)
-    return descriptor != -1
+_heard: list[Endings] = []
+_mask: set[int] = set()
 
 
-def _give_up(endings: Endings, in_time: Callable[[KeyboardInterrupt], None], number: int) -> None:
-    """End the process, unless Python has heard the signal, or the script takes it itself."""
-    if endings.asked is None and signal.getsignal(number) == endings.note:
-        in_time(stop_error(number))
-        exit_now(number)
+def _hold() -> None:
+    """Around a fork signals wait: a child that has our handlers would miss its own."""
+    if _heard:
+        _mask.update(signal.pthread_sigmask(signal.SIG_BLOCK, ENDS))
 
 
-def _end_by(number: int) -> NoReturn:
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-    raise stop_error(number)  # another thread was given it
+def _let_go() -> None:
+    if _heard:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _mask)
+        _mask.clear()
+
+
+def _let_go_in_child() -> None:
+    for endings in _heard:
+        endings.leave_to_parent()
+    _let_go()
+    _heard.clear()
+
+
+os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_let_go_in_child)

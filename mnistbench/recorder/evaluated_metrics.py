@@ -46,4 +46,7 @@ def _number(name: str, value: Any) -> float:
         shape = getattr(value, "shape", None)
         got = f"{type(value).__name__} of shape {tuple(shape)}" if shape else repr(value)[:90]
         raise InputError(f"{name}: should be a number (got {got})")
-    return float(number)
+    try:
+        return float(number)
+    except OverflowError:
+        raise InputError(f"{name}: is larger than any float") from None

@@ -130,10 +130,12 @@ def _of_all(steps: StepCounter, counted: Tally) -> list[EvalPoint]:
 
     Where those of others are not known, each is taken to have as many.
     """
-    mine = steps.num_samples
-    every = counted.num_samples or (mine or 0) * counted.num_processes
-    if not mine or mine == every:
-        return steps.log.eval_points
+    shares = (
+        (steps.step_size, counted.step_size),
+        (steps.num_samples, counted.num_samples),
+        (1, counted.num_processes),
+    )
+    mine, every = next((mine, every) for mine, every in shares if mine and every)
     return [
         replace(point, samples_seen=round(point.samples_seen * every / mine))
         for point in steps.log.eval_points

@@ -13,7 +13,7 @@ from mnistbench.recorder.clock import Ledger, process_age_s
 from mnistbench.recorder.endings import Endings, heard_endings, status_of
 from mnistbench.recorder.hooks import RunView
 from mnistbench.recorder.loop_record import loop_record, tally_of, together
-from mnistbench.recorder.loop_saving import saved, writable_folder
+from mnistbench.recorder.loop_saving import saved, tell, writable_folder
 from mnistbench.recorder.loop_settings import LoopSettings
 from mnistbench.recorder.loop_watch import LoopWatch
 from mnistbench.recorder.machine_probe import probe_machine
@@ -25,7 +25,6 @@ from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.recorder.used_device import used_device, waits_for
 from mnistbench.schema.errors import InputError, first_line
 from mnistbench.schema.record import CanaryReading, RunRecord, Status
-from mnistbench.schema.streams import say
 
 if TYPE_CHECKING:
     import torch
@@ -43,17 +42,15 @@ class LoopRun:
     """
 
     _open: LoopRun | None = None  # of this process
+    _is_first = True  # of its process, whose age counts
 
-    def __init__(
-        self, settings: LoopSettings, watch: LoopWatch, *, quiet: bool, knows_age: bool
-    ) -> None:
+    def __init__(self, settings: LoopSettings, watch: LoopWatch, *, quiet: bool) -> None:
         """Begin the clocks, and find out what is to be known before anything is trained.
 
         Args:
             settings: what was told of the run.
             watch: hooks and profilers.
             quiet: say nothing at the end.
-            knows_age: the process was started for this run, and its age counts.
 
         Raises:
             InputError: another run is open, or this is a worker of a loader.
@@ -63,9 +60,9 @@ class LoopRun:
             name = before.folder.name
             raise InputError(f"record: the run {name} has not ended in this process; end it first")
         _refuse_worker()
-        self.steps = StepCounter(
-            Ledger(age_s=process_age_s() if knows_age else 0.0), at_begin=self._begin
-        )
+        age_s = process_age_s() if LoopRun._is_first and _is_script() else 0.0
+        LoopRun._is_first = False
+        self.steps = StepCounter(Ledger(age_s=age_s), at_begin=self._begin)
         self.folder: Path = settings.run_folder
         self.record: RunRecord | None = None
         self._settings, self._watch = settings, watch
@@ -96,13 +93,13 @@ class LoopRun:
         if not self._processes.is_main:
             return
         if by_repr := self._settings.by_repr:
-            say(f"config: JSON cannot hold {', '.join(by_repr)}; the repr is kept")
+            tell(f"config: JSON cannot hold {', '.join(by_repr)}; the repr is kept")
         try:
             self.folder = writable_folder(self.folder)
             self.steps.telemeter = Telemeter(None)
             self._script = find_script()
         except Exception as error:
-            say(f"warning: the record will not tell all ({_named(error)})")
+            tell(f"warning: the record will not tell all ({_named(error)})")
 
     def _begin(self) -> None:
         """Right before the first step."""
@@ -140,7 +137,7 @@ class LoopRun:
             self._put_on_record(*status_of(error, self._endings.asked))
 
     def _end(self, status: Status, error: str | None) -> None:
-        self._endings.is_ending = True
+        self._endings.defer()
         try:
             self._put_on_record(status, error)
         finally:
@@ -153,21 +150,22 @@ class LoopRun:
             self._stop_clocks()
             self._finish()
         except Exception as problem:
-            say(f"warning: the run is not on record ({_named(problem)})")
+            tell(f"warning: the run is not on record ({_named(problem)})")
 
     def _stop_clocks(self) -> None:
-        ledger = self.steps.log.ledger
+        ledger, ended = self.steps.log.ledger, None
         if self._outcome.status == "completed":
             ledger.switch("other")
+        else:
+            ledger.synchronize = None  # a device that failed may never answer again
+            ended = KeyboardInterrupt()  # left by an error, nothing is probed any more
+        with suppress(KeyboardInterrupt):
             try:
-                self._watching.close()
+                self._watching.__exit__(type(ended) if ended else None, ended, None)
             except Exception as error:  # of a hook's
-                self._outcome.ended_by(error)
-            return
-        ledger.synchronize = None  # a device that failed may never answer again
-        ended = KeyboardInterrupt()
-        with suppress(KeyboardInterrupt):  # left by an error, nothing is probed any more
-            self._watching.__exit__(type(ended), ended, None)
+                if ended is None:
+                    self._outcome.ended_by(error)
+                tell(f"warning: {_named(error)}")
 
     def _finish(self) -> None:
         steps, outcome, processes = self.steps, self._outcome, self._processes
@@ -189,6 +187,12 @@ def _probe(device: torch.device | None) -> CanaryReading | None:
     if device is None or "torch" not in sys.modules:
         return None
     return probe_machine(device, synchronize=waits_for(device))
+
+
+def _is_script() -> bool:
+    """Whether this process was started for what it runs: no notebook, no shell, no tests."""
+    interactive = hasattr(sys, "ps1") or sys.flags.interactive or "ipykernel" in sys.modules
+    return not (interactive or "_pytest" in sys.modules)
 
 
 def _named(error: Exception) -> str:

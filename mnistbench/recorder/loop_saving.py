@@ -13,7 +13,13 @@ from mnistbench.schema.record import DATA_WAIT, RunRecord
 from mnistbench.schema.streams import say
 from mnistbench.schema.suggestions import did_you_mean
 
-__all__ = ["saved", "writable_folder"]
+__all__ = ["saved", "tell", "writable_folder"]
+
+
+def tell(line: str) -> None:
+    """`say` it, where anybody can hear it: a stderr that is closed or full ends no training."""
+    with suppress(OSError, ValueError):
+        say(line)
 
 
 def writable_folder(run_folder: Path) -> Path:
@@ -23,19 +29,19 @@ def writable_folder(run_folder: Path) -> Path:
     except InputError as error:
         with suppress(OSError):
             elsewhere = Path(mkdtemp(prefix="mnistbench-")) / run_folder.name
-            say(f"warning: {error}; the record will be in {elsewhere}")
+            tell(f"warning: {error}; the record will be in {elsewhere}")
             return elsewhere
-        say(f"warning: {error}; the run may not be on record")
+        tell(f"warning: {error}; the run may not be on record")
     return run_folder
 
 
 def saved(record: RunRecord, folder: Path, *, quiet: bool) -> RunRecord:
     """Write `record` to `folder`, or elsewhere; where neither goes, that is said, and no more."""
-    record, folder = save_somewhere(record, folder, tell=lambda said: say(f"warning: {said}"))
+    record, folder = save_somewhere(record, folder, tell=lambda said: tell(f"warning: {said}"))
     if note := _target_note(record):
-        say(note)
+        tell(note)
     if not quiet:
-        say(_summary(record, folder))
+        tell(_summary(record, folder))
     return record
 
 
@@ -65,7 +71,7 @@ def _summary(record: RunRecord, folder: Path) -> str:
         told.append(f"{speed} from step {throughput.from_step} on")
     if record.train_s:
         share = record.phases_s.get(DATA_WAIT, 0.0) / record.train_s
-        told.append(f"waits for data: {share:.0%} of training")
+        told.append(f"waits for data: {100 * share:.0f} % of training")
     if target is not None:
         reached = "not reached" if target.time_s is None else f"after {target.time_s:.1f} s"
         told.append(f"{target.metric} {target.value:g} {reached}")

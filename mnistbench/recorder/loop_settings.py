@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import numbers
 import os
 import re
 from collections.abc import Collection, Mapping
@@ -152,7 +153,7 @@ def _target(target: Any, higher_is_better: Any) -> Target | None:
         )
     ((metric, value),) = target.items()
     checked_name(metric, "target", MetricName)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value):
         raise InputError(f"target: {metric} should be a finite number (got {value!r:.90})")
     if metric == "accuracy" and not 0 < value <= 1:

@@ -46,14 +46,14 @@ class LoopWatch:
     @contextmanager
     def watching(self, view: RunView) -> Iterator[None]:
         """Surround the run, from right before its first step; the main process profiles."""
-        asked = self._asked
+        asked, torch = self._asked, sys.modules.get("torch")
         if self._diagnoses and view.num_processes > 1 and "nvtx" not in asked.profile:
             kinds = dict.fromkeys((*asked.profile, "torch"))  # which sees exchanges
             asked = asked.model_copy(update={"profile": tuple(kinds)})
-        if asked.profile and view.is_main_process:
-            torch, steps = sys.modules.get("torch"), profiled_steps(asked, None)
-            on_cuda = torch is not None and torch.cuda.is_initialized()
-            self._profilers = profilers(asked, steps, on_cuda=on_cuda)
+        if not view.is_main_process:
+            asked = RunConfig()
+        on_cuda, steps = torch and torch.cuda.is_initialized(), profiled_steps(asked, None)
+        self._profilers = profilers(asked, steps, on_cuda=bool(on_cuda), added=self._added)
         self._view, self._hooks = view, Hooks([*self._profilers.hooks, *self._added])
         with self._hooks.around("run", view), self._eval:
             yield
@@ -109,9 +109,8 @@ class LoopWatch:
         if self._view is None or steps.first_step_s is None:
             return
         durations_s = [steps.first_step_s, *steps.log.timer.durations_s()]
-        added = Hooks(self._added).watch_steps
-        outcome.profile = self._profilers.profile(durations_s, self._view.run_folder, added=added)
-        if outcome.status == "completed":
+        outcome.profile = self._profilers.profile(durations_s, self._view.run_folder)
+        if outcome.status == "completed" and self._asked.profile:  # else nobody named steps
             outcome.error = self._profilers.error()
         if self._diagnoses:
             outcome.step_costs = self._step_costs(steps)
@@ -124,8 +123,8 @@ class LoopWatch:
             waited_s -= steps.first_wait_s
         number, trace = max(steps.num_counted - 1, 1), self._profilers.trace
         return StepCosts(
-            step_s=train_s / number,
-            loader_s=waited_s / number,
+            step_s=max(train_s, 1e-9) / number,  # another clock than the first step's
+            loader_s=max(waited_s, 0.0) / number,
             communication_s=trace.exchange_s if trace else None,
             num_steps=number,
         )

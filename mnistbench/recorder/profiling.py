@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
+from mnistbench.recorder.hooks import Hook, Hooks
 from mnistbench.recorder.profilers import (
     TRACES,
     CudaMemory,
@@ -79,26 +80,25 @@ class Profilers(NamedTuple):
         steps: the steps that are watched, counted from 0.
         hooks: what watches them.
         trace: the one of `hooks` that is torch's profiler, if any is.
+        added: names of hooks from Python that surround steps.
     """
 
     config: RunConfig
     steps: range = range(0)
     hooks: Sequence[StepsHook] = ()
     trace: OperatorTrace | None = None
+    added: Sequence[str] = ()
 
-    def profile(
-        self, durations_s: Sequence[float], folder: Path, *, added: Sequence[str]
-    ) -> Profile | None:
+    def profile(self, durations_s: Sequence[float], folder: Path) -> Profile | None:
         """What was watched of a run that took `durations_s` for its steps; None if no step was.
 
-        `folder` is the run's: all that lies in its ``traces/`` is named. `added` are the names of
-        hooks from Python that surround steps.
+        `folder` is the run's: all that lies in its ``traces/`` is named.
         """
-        if not (self.hooks or added):
+        if not (self.hooks or self.added):
             return None
         return Profile(
             kinds=list(dict.fromkeys(self.config.profile)),
-            hooks=list(added),
+            hooks=list(self.added),
             first_step=self.steps.start if self.hooks else None,
             end_step=self.steps.stop if self.hooks else None,
             slowdown=_slowdown(durations_s, self.steps) if self.hooks else None,
@@ -118,8 +118,10 @@ class Profilers(NamedTuple):
         return f"profile_steps: not all of {asked} were profiled"
 
 
-def profilers(config: RunConfig, steps: range, *, on_cuda: bool) -> Profilers:
-    """The hooks that ``config.profile`` names, to watch `steps`."""
+def profilers(
+    config: RunConfig, steps: range, *, on_cuda: bool, added: Sequence[Hook]
+) -> Profilers:
+    """The hooks that ``config.profile`` names, to watch `steps`, beside those `added` in Python."""
     hooks: list[StepsHook] = []
     trace = None
     if not {"torch", "memory"}.isdisjoint(config.profile):
@@ -132,7 +134,7 @@ def profilers(config: RunConfig, steps: range, *, on_cuda: bool) -> Profilers:
         hooks.append(PythonSampling(steps))
     if "nvtx" in config.profile:
         hooks.append(NvtxRanges(steps))
-    return Profilers(config, steps, hooks, trace)
+    return Profilers(config, steps, hooks, trace, Hooks(added).watch_steps)
 
 
 def _slowdown(durations_s: Sequence[float], steps: range) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -90,8 +89,6 @@ def record(  # noqa: PLR0913 - what a user may tell of a run
 class Recording:
     """A loop that is recorded; see `record`."""
 
-    _is_first = True  # of its process
-
     def __init__(self, settings: LoopSettings, watch: LoopWatch, *, quiet: bool) -> None:
         """Nothing is recorded before it is entered."""
         self._settings, self._watch, self._quiet = settings, watch, quiet
@@ -115,7 +112,7 @@ class Recording:
     @property
     def ledger(self) -> Ledger:
         """The clocks."""
-        return self._steps("ledger").log.ledger
+        return self._steps("ledger", ended=True).log.ledger
 
     @property
     def num_steps(self) -> int:
@@ -135,9 +132,7 @@ class Recording:
     def __enter__(self) -> Self:
         if self._run is not None:
             raise InputError("record: this run was entered before; call mnistbench.record again")
-        is_first, Recording._is_first = Recording._is_first, False
-        knows_age = is_first and _is_script()
-        self._run = LoopRun(self._settings, self._watch, quiet=self._quiet, knows_age=knows_age)
+        self._run = LoopRun(self._settings, self._watch, quiet=self._quiet)
         return self
 
     def __exit__(
@@ -299,9 +294,3 @@ class Recording:
         if not (ended or self._run.is_open):
             raise InputError(f"{what}: the run has ended, or belongs to another process")
         return self._run.steps
-
-
-def _is_script() -> bool:
-    """Whether this process was started for what it runs: no notebook, no shell, no tests."""
-    interactive = hasattr(sys, "ps1") or sys.flags.interactive or "ipykernel" in sys.modules
-    return not (interactive or "_pytest" in sys.modules)

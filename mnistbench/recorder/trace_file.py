@@ -19,6 +19,8 @@ __all__ = ["exchange_s", "exported", "memory_timeline", "without_names"]
 
 _ON_HOST = ("gloo:", "mpi:", "ucc:")
 """How torch names exchanges that threads of the host make; on a GPU they are kernels of NCCL's."""
+_NO_WORK = ("c10d::", "autograd::engine::")
+"""What only starts an exchange, and what is around all that is called in backward."""
 _ON_DEVICE = {"kernel", "gpu_memcpy", "gpu_memset"}
 
 
@@ -96,7 +98,7 @@ def exchange_s(trace: Mapping[str, Any]) -> float | None:
     computing = [
         event
         for event in on_device or on_host
-        if "nccl" not in event["name"].lower() and not event["name"].startswith("c10d::")
+        if "nccl" not in event["name"].lower() and not event["name"].startswith(_NO_WORK)
     ]
     return (_covered_us([*exchanging, *computing]) - _covered_us(computing)) * 1e-6
 

@@ -141,7 +141,7 @@ def test_without_a_target_there_is_no_time_to_it(make_side):
     a, b = make_side([1e3] * 2, target=None), make_side([1e3] * 2, target=None, minute=5)
     assert default_metrics(a, b) == ("samples_per_s", "test_accuracy")
     time = row(compare(a, b, metrics=["time_to_accuracy_s"]), "time_to_accuracy_s")
-    assert time.reason == "no target in A and B"
+    assert time.reason == "no target that was evaluated in A and B"
 
 
 def test_runs_that_miss_the_target_are_censored_not_dropped(make_record):

@@ -73,6 +73,15 @@ def test_any_metric_that_was_evaluated_is_compared_by_its_name(
     assert found.caveat is None
 
 
+def test_the_metric_of_the_target_is_compared_before_others():
+    (point,) = foreign_record(values=(18.0,)).eval_points
+    point = replace(point, metrics={"a": 1.0, "b": 1.0, "c": 1.0} | point.metrics, loss=1.0)
+    runs = [foreign_record(eval_points=[point], throughput=Throughput(step_s_p50=0.1))]
+    names = default_metrics(runs, runs)
+    assert names[:3] == ("step_s_p50", "time_to_accuracy_s", "perplexity")
+    assert len(names) == 5
+
+
 def test_the_target_says_which_way_is_better():
     told = {"target": Target(metric="score", value=1.0, higher_is_better=False)}
     runs = side((3.0, 2.0), metric="score", **told)
@@ -99,6 +108,12 @@ def test_a_run_that_misses_a_target_is_censored_and_a_diverged_one_never_there()
     assert METRICS["time_to_accuracy_s"].of([missed]).value is None
     points = [replace(p, diverged=True) for p in foreign_record().eval_points]
     assert not METRICS["steps_to_accuracy"].of([foreign_record(eval_points=points)]).reached
+
+
+def test_a_target_that_is_asked_for_is_no_time_where_it_was_never_evaluated():
+    runs = side((40.0, 18.0))
+    found = row(compare(runs, runs, target_accuracy=0.9), "time_to_accuracy_s")
+    assert (found.a.n, found.reason) == (0, "no target that was evaluated in A and B")
 
 
 def test_evaluations_of_other_metrics_do_not_bound_a_time():
@@ -285,6 +300,7 @@ def test_more_processes_are_compared_without_data_or_target():
     assert (report.name, report.target) == ("org/lm:small", None)
     (gain,) = report.measured[1].speedups
     assert (gain.scaling, round(gain.speed.value, 1)) == ("weak", 1.9)
+    assert (gain.time, gain.steps) == (None, None)
 
 
 _KEYS = st.sampled_from(

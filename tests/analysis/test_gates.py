@@ -86,6 +86,7 @@ def test_whatever_is_no_gate_is_one_line(text):
         ("test_accuracy < 98%", 'a change of 98 points; did you mean "test_accuracy < 0.98"?'),
         ("test_accuracy < 98", "a fraction from 0 to 1"),
         ("test_accuracy < 98", "is a fraction from 0 to 1; use a fraction: 0.98"),
+        ("accuracy < 98", "is a fraction from 0 to 1; use a fraction: 0.98"),
     ],
 )
 def test_a_wrong_gate_says_what_is_wrong(text, says):
@@ -328,8 +329,8 @@ def test_a_target_that_only_a_reached_is_an_endless_increase(make_record):
         ("samples_per_s < -5%", {"environment": {"num_threads": 7}}, "different num_proc"),
         ("val_accuracy < -5%", {}, "not measured in A and B"),
         ("val_accuracy < 0.9", {}, "not measured in B"),
-        ("time_to_accuracy_s > 5", {"target": None}, "no target in B"),
-        ("time_to_accuracy_s > 5%", {"target": None}, "no target in B"),
+        ("time_to_accuracy_s > 5", {"target": None}, "no target that was evaluated in B"),
+        ("time_to_accuracy_s > 5%", {"target": None}, "no target that was evaluated in B"),
         ("duration_s > 5%", {}, "not measured"),
     ],
 )

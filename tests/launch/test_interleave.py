@@ -2,7 +2,7 @@
 
 import pytest
 
-from mnistbench.launch import interleave, runs
+from mnistbench.launch import interleave
 from mnistbench.launch.interleave import run_interleaved
 from mnistbench.launch.runs import RunFailedError, TrainSide
 from mnistbench.schema.errors import InputError
@@ -33,9 +33,8 @@ def machine(monkeypatch):
             self.now_s, self.run_s = 0.0, 30.0
             self.speeds = {"a": 20_100.4, "b": 19_300.0}
 
-        def run_once(self, arguments, *, output_dir, python, package_root):
-            side, *flags = arguments
-            seed = int(flags[flags.index("--seed") + 1])
+        def run(self, its, seed, folder):
+            (side,) = its.arguments
             self.calls.append((side, seed))
             self.now_s += self.run_s
             ending = self.endings.get((side, seed), "completed")
@@ -49,19 +48,19 @@ def machine(monkeypatch):
                 seed=seed,
                 recipe=None,
                 config={},
-                environment={"python": python, "root": str(package_root)},
+                environment={},
                 dataset=None,
                 phases_s={},
                 wall_s=self.run_s,
                 throughput=Throughput(samples_per_s=self.speeds[side]),
                 code=self.code.get((side, seed), []),
             )
-            save_record(record, output_dir / record.run_id)
+            save_record(record, folder / record.run_id)
             return record
 
     made = Machine()
-    monkeypatch.setattr(runs, "run_once", made.run_once)
-    monkeypatch.setattr(runs, "check_arguments", lambda *args, **options: None)
+    monkeypatch.setattr(TrainSide, "run", lambda *told: made.run(*told))  # noqa: PLW0108 - is bound
+    monkeypatch.setattr(TrainSide, "check", lambda *told: None)
     monkeypatch.setattr(interleave, "monotonic", lambda: made.now_s)
     return made
 
@@ -197,12 +196,12 @@ def test_an_error_names_its_side(machine, compare, error):
 
 
 def test_a_wrong_flag_of_either_side_is_found_before_any_run(machine, compare, monkeypatch):
-    def check(arguments, *, python, package_root):
-        assert arguments[1:] == ["--seed", "0", "--num-seeds", "1"]
-        if arguments[0] == "b":
+    def check(side, seed):
+        assert seed == 0
+        if side.arguments == ("b",):
             raise InputError("--lr: no number")
 
-    monkeypatch.setattr(runs, "check_arguments", check)
+    monkeypatch.setattr(TrainSide, "check", check)
     with pytest.raises(InputError, match="side B: --lr: no number"):
         compare()
     assert machine.calls == []
@@ -214,15 +213,6 @@ def test_what_was_run_before_an_interrupt_stays(machine, compare, tmp_path):
         compare()
     kept = [path.parent.name for path in find_records([tmp_path / "out"])]
     assert kept == ["a-0", "b-0", "b-1"]
-
-
-def test_each_side_has_its_own_interpreter_and_code(machine, tmp_path):
-    a = TrainSide(name="A", arguments=("a",), python="python-a", package_root=tmp_path / "a")
-    b = TrainSide(name="B", arguments=("b",), python="python-b", package_root=tmp_path / "b")
-    out = tmp_path / "out"
-    (of_a, of_b) = run_interleaved([a, b], output_dir=out, max_minutes=1, settled=after(1))
-    for record, side in ((of_a[0], a), (of_b[0], b)):
-        assert record.environment == {"python": side.python, "root": str(side.package_root)}
 
 
 @pytest.mark.processes

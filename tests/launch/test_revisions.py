@@ -409,6 +409,16 @@ def test_a_program_that_only_the_working_tree_has_is_run_from_there(scripts, rep
     assert [side.script.words[0] for side in sides] == [program, ".venv/python"]
 
 
+def test_whole_paths_into_the_repository_lead_into_the_checkout(scripts, repository, monkeypatch):
+    """But for what only the working tree has."""
+    monkeypatch.setenv("PYTHONPATH", f"{repository / 'sub'}{os.pathsep}/elsewhere")
+    there = [repository / "sub" / name for name in ("train.py", ".venv")]
+    (side,) = scripts("HEAD", command="python {} --data {}".format(*there))
+    assert side.script.words == ("python", str(side.work_dir / "train.py"), "--data", str(there[1]))
+    path = side.environment["PYTHONPATH"].split(os.pathsep)
+    assert path[-2:] == [str(side.work_dir), "/elsewhere"]
+
+
 def test_other_dependencies_of_a_users_own_are_told(scripts, repository, told):
     commit(repository, {"requirements-dev.txt": "torch"})
     scripts("HEAD~1", "HEAD")

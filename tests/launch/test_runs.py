@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mnistbench.launch.revisions import side_at
-from mnistbench.launch.runs import RunFailedError, check_arguments, run_once
+from mnistbench.launch.runs import RunFailedError, TrainSide
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import record_json
@@ -63,15 +63,17 @@ def package(tmp_path):
 
 @pytest.fixture
 def run(package, tmp_path):
-    return lambda does: (
-        run_once([does, RECORD], output_dir=tmp_path / "out", package_root=package).run_id
-    )
+    def use(does, **place):
+        side = TrainSide(name="A", arguments=(does, RECORD), **{"package_root": package} | place)
+        return side.run(0, tmp_path / "out").run_id
+
+    return use
 
 
 def test_a_real_run_leaves_its_record_also_where_its_target_was_missed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    arguments = [*TINY, "--seed", "3", "--target-accuracy", "1", "--require-target"]
-    record = run_once(arguments, output_dir=Path("out"))
+    arguments = (*TINY, "--target-accuracy", "1", "--require-target")
+    record = TrainSide(name="A", arguments=arguments).run(3, Path("out"))
     assert (record.status, record.seed, record.num_steps) == ("completed", 3, 5)
     assert record.result.time_to_accuracy_s is None
     assert (tmp_path / "out" / record.run_id / "record.json").is_file()
@@ -86,12 +88,7 @@ def test_a_revision_of_this_repository_really_runs_its_own_code(tmp_path, monkey
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     side = side_at("HEAD", name="A", arguments=TINY, repository=clone)
-    record = run_once(
-        side.arguments,
-        output_dir=Path("out"),
-        python=side.python,
-        package_root=side.package_root,
-    )
+    record = side.run(0, Path("out"))
     assert record.status == "completed"
     assert record.environment["git_commit"] == side.package_root.name
     assert record.environment["git_dirty"] is False
@@ -122,9 +119,9 @@ def test_several_records_are_not_one_run(run):
 
 def test_the_real_door_checks_flags_without_a_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    check_arguments(TINY)
+    TrainSide(name="A", arguments=TINY).check(0)
     with pytest.raises(InputError, match=r"^--lr: should be greater than 0 \(got -1"):
-        check_arguments([*TINY, "--lr=-1"])
+        TrainSide(name="A", arguments=(*TINY, "--lr=-1")).check(0)
     assert not list(tmp_path.iterdir())
 
 
@@ -139,9 +136,9 @@ def test_the_package_asked_for_runs_though_another_lies_in_the_current_folder(
     assert run("0,right") == "right"
 
 
-def test_a_folder_without_the_package_is_refused_where_another_would_run(tmp_path):
+def test_a_folder_without_the_package_is_refused_where_another_would_run(run, tmp_path):
     with pytest.raises(InputError, match=r"would run .* instead|cannot be imported"):
-        run_once([], output_dir=tmp_path / "out", package_root=tmp_path)
+        run("0", package_root=tmp_path)
 
 
 def test_a_package_that_does_not_import_is_refused_in_one_line(package, run):
@@ -151,7 +148,7 @@ def test_a_package_that_does_not_import_is_refused_in_one_line(package, run):
 
 
 @pytest.mark.parametrize("with_package", [True, False])
-def test_a_python_that_is_not_there_is_refused(package, tmp_path, with_package):
+def test_a_python_that_is_not_there_is_refused(run, package, tmp_path, with_package):
     root = package if with_package else None
     with pytest.raises(InputError, match="missing: cannot be started"):
-        run_once([], output_dir=tmp_path, python=str(tmp_path / "missing"), package_root=root)
+        run("0", python=str(tmp_path / "missing"), package_root=root)

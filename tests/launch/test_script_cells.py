@@ -101,6 +101,11 @@ def test_cells_are_known_by_script_values_and_seed_and_run_seed_by_seed():
     assert copy.deepcopy(found[0]).id == found[0].id
 
 
+def test_a_seed_is_a_number_however_it_is_spelled():
+    found = script_cells("python train.py", {"seed": "007,7,0..1"})
+    assert [(cell.seed, cell.values["seed"]) for cell in found] == [(0, "0"), (1, "1"), (7, "7")]
+
+
 def test_what_names_a_secret_is_in_no_name_or_plan():
     (cell,) = script_cells("python train.py {hf_token}", {"hf_token": "abc123"})
     assert "abc123" not in f"{cell.id} {cell.planned} {cell.settings}"

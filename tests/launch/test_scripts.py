@@ -93,7 +93,7 @@ def test_a_program_that_is_not_there_is_found_before_a_run(tmp_path):
         with pytest.raises(InputError, match=f"^command: {says}"):
             Script.parse(command, flag="command").check_program(tmp_path)
     with pytest.raises(InputError, match=r"^command: other\.py: does not exist in /"):
-        Script.parse("python3 other.py", flag="command").check_program(tmp_path)
+        Script.parse("python3 -u other.py", flag="command").check_program(tmp_path)
     for command in ("./fine.sh", "python train.py", "python x-{seed}.py", sys.executable, "sh"):
         Script.parse(command, flag="command").check_program(tmp_path)
 
@@ -137,5 +137,7 @@ def test_what_is_no_run_is_one_line(run, does, error, says):
 
 @pytest.mark.processes
 def test_an_interpreter_without_the_package_is_named(run):
-    with pytest.raises(RunFailedError, match=f"^{sys._base_executable} has no mnistbench; install"):
+    with pytest.raises(
+        RunFailedError, match=f"^{sys._base_executable} runs a Python without mnistbench; install"
+    ):
         run("import", python=f"{sys._base_executable} -I")

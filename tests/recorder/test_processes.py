@@ -1,8 +1,10 @@
 """Processes that train together, and what they make of what each counted."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -13,7 +15,7 @@ import torch
 from torch import distributed
 
 import mnistbench
-from mnistbench.recorder import loop_run, processes
+from mnistbench.recorder import loop_run, processes, stop_signals
 from mnistbench.recorder.loop_record import together
 from mnistbench.recorder.processes import Processes, Tally
 from mnistbench.recorder.script_identity import Script
@@ -132,13 +134,25 @@ def test_two_processes_leave_one_record(mode, tmp_path):
     assert record.throughput.samples_per_s > 72 / 0.2
 
 
+def never_returns():
+    """Wait inside a library, which no signal interrupts: for a mutex that this thread has."""
+    mutex, libc = ctypes.create_string_buffer(64), ctypes.CDLL(None)
+    for _ in range(2):
+        libc.pthread_mutex_lock(mutex)
+
+
 def stopped(where, folder):
     """A process that is sent SIGTERM while it trains, waits for its loader, or evaluates."""
     os.environ["MNISTBENCH_OUTPUT_DIR"] = f"{folder}/runs"
     loop_run.find_script = Script
 
+    stop_signals._PATIENCE_S = 0.05
+
     def stop_at(number, place):
         if (number, place) == (3, where):
+            if where == "deaf":
+                threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGTERM]).start()
+                never_returns()
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(30)
 
@@ -150,17 +164,42 @@ def stopped(where, folder):
     with mnistbench.record("stopped") as run:
         for number in run.steps(loader(), num_samples=2):
             stop_at(number, "training")
+            stop_at(number, "deaf")
             with suppress(KeyboardInterrupt):
                 stop_at(number, "caught")
 
 
+def forked(folder):
+    """A process whose own child, such as a loader's worker, is sent SIGTERM."""
+    os.environ["MNISTBENCH_OUTPUT_DIR"] = f"{folder}/runs"
+    loop_run.find_script = Script
+    stop_signals._PATIENCE_S = 0.05
+    with mnistbench.record("forked") as run:
+        for _ in run.steps(range(3), num_samples=1):
+            if not (child := os.fork()):
+                time.sleep(30)
+            os.kill(child, signal.SIGTERM)
+            assert os.waitpid(child, 0)[1] == signal.SIGTERM
+            time.sleep(0.2)
+
+
 @pytest.mark.processes
-@pytest.mark.parametrize("where", ["training", "waiting", "caught"])
+def test_a_signal_to_a_child_ends_that_child_alone(tmp_path):
+    one = multiprocessing.get_context("fork").Process(target=forked, args=(tmp_path,))
+    one.start()
+    one.join(60)
+    assert one.exitcode == 0
+    (path,) = find_records([tmp_path / "runs"])
+    assert (load_record(path).status, load_record(path).num_steps) == ("completed", 3)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("where", ["training", "waiting", "caught", "deaf"])
 def test_a_signal_leaves_a_record_and_ends_the_process_as_ever(where, tmp_path):
     one = multiprocessing.get_context("fork").Process(target=stopped, args=(where, tmp_path))
     one.start()
     one.join(60)
-    assert one.exitcode == -signal.SIGTERM
+    assert one.exitcode == {"deaf": 143}.get(where, -signal.SIGTERM)
     (path,) = find_records([tmp_path / "runs"])
     record = load_record(path)
     assert (record.status, record.error) == ("interrupted", "stopped by SIGTERM")

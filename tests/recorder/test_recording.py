@@ -10,6 +10,7 @@ import torch
 
 import mnistbench
 from mnistbench.recorder import loop_run
+from mnistbench.recorder.config_values import NOT_WRITTEN
 from mnistbench.recorder.script_identity import Script
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.store import find_records, load_record
@@ -256,6 +257,15 @@ def test_the_seed_is_of_the_argument_else_of_the_variable(monkeypatch):
     assert recorded(seed=2).seed == 2
     monkeypatch.setenv("MNISTBENCH_SEED", "x")
     with pytest.raises(InputError, match="MNISTBENCH_SEED: should be a whole number"):
+        mnistbench.record("net")
+
+
+def test_config_gets_what_a_sweep_varies_where_it_lacks_the_name(monkeypatch):
+    monkeypatch.setenv("MNISTBENCH_VALUES", '{"lr": 0.1, "width": 8, "hf_token": "abc"}')
+    config = recorded(config={"lr": "0.10"}).config
+    assert config == {"lr": "0.10", "width": 8, "hf_token": NOT_WRITTEN}
+    monkeypatch.setenv("MNISTBENCH_VALUES", "lr=0.1")
+    with pytest.raises(InputError, match="MNISTBENCH_VALUES: should be a JSON object; unset it"):
         mnistbench.record("net")
 
 

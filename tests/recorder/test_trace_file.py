@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from mnistbench.recorder.trace_file import exported, memory_timeline, without_names
+from mnistbench.recorder.trace_file import exchange_s, exported, memory_timeline, without_names
 
 
 def operator(name, ts, dur, tid=1):
@@ -50,6 +50,41 @@ def test_a_real_trace_becomes_a_table_whose_sums_are_what_is_held():
     )
     assert max(int(row["num_bytes"]) for row in rows) == 4000
     assert sum(int(row["num_bytes"]) for row in rows) == 0
+
+
+def event(name, ts, dur, cat="user_annotation"):
+    return {"ph": "X", "cat": cat, "name": name, "ts": ts, "dur": dur, "tid": 1}
+
+
+@pytest.mark.parametrize(
+    ("events", "seconds"),
+    [
+        ([event("aten::mm", 0, 100, "cpu_op")], None),
+        ([event("gloo:all_reduce", 0, 100)], 100e-6),
+        (  # half behind computing, of which the call that starts it is no part
+            [
+                event("gloo:all_reduce", 0, 100),
+                event("autograd::engine::evaluate_function: X", 0, 80, "cpu_op"),
+                event("c10d::allreduce_", 0, 10, "cpu_op"),
+                event("aten::mm", 10, 50, "cpu_op"),
+                event("aten::add", 20, 20, "cpu_op"),
+            ],
+            50e-6,
+        ),
+        (  # two at once are one; on a device, what the host does meanwhile is no computing
+            [
+                event("ncclDevKernel_AllReduce", 0, 100, "kernel"),
+                event("ncclDevKernel_AllGather", 50, 100, "kernel"),
+                event("sgemm", 120, 100, "kernel"),
+                event("aten::mm", 0, 500, "cpu_op"),
+            ],
+            120e-6,
+        ),
+    ],
+)
+def test_an_exchange_counts_where_nothing_is_computed(events, seconds):
+    trace = {"traceEvents": [*events, {"name": "no duration", "ts": 3}]}
+    assert exchange_s(trace) == (None if seconds is None else pytest.approx(seconds))
 
 
 def test_an_anonymous_trace_is_the_same_but_for_names(monkeypatch):

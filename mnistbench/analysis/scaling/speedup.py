@@ -133,9 +133,11 @@ def _ratio(
     seeds = [run.seed for run in base]
     paired = seeds == [run.seed for run in runs] and None not in seeds
     a, b = (METRICS[name].samples(side, target) for side in (runs, base))
+    if not a or not b:
+        return None
     if paired and a == b and all(reading.reached for reading in a):
         return Interval(1.0, 1.0, 1.0)  # of the same steps nothing is left open
-    change = Sample(METRICS[name], a, b, paired=paired).change() if a and b else None
+    change = Sample(METRICS[name], a, b, paired=paired).change()
     if change is None:
         return None
     low, high = (None if end is None else 1 + end for end in change[1:])

@@ -8,6 +8,7 @@ from statistics import fmean
 from mnistbench.analysis.bottleneck import limits_line
 from mnistbench.analysis.grouping import identify
 from mnistbench.analysis.number_text import NOT_MEASURED, ms
+from mnistbench.analysis.repeats import seed_text
 from mnistbench.output.charts.roofline import RooflinePoint, roofline_picture
 from mnistbench.output.charts.stacked_bars import Stack, step_picture
 from mnistbench.output.page.parts import Section, Table
@@ -103,7 +104,7 @@ def _ceilings_note(machine: str, work: StepWork) -> str:
 def profile_section(subject: Subject) -> Section | None:
     """What profiled runs spent their steps on; ``None`` where none was profiled."""
     profiled = [
-        (f"{row.name}, seed {run.seed}", run.run_id, run.profile)
+        (f"{row.name}, {seed_text(run)}", run.run_id, run.profile)
         for row in subject.rows
         for run in row.runs
         if run.profile
