@@ -33,7 +33,7 @@ from tests.documented import ROOT, all_commands, fences
 from tests.launch.script_stand_in import write_script
 from tests.made_records import make_record
 
-__all__ = ["COMMANDS", "HELPS", "help_of_command", "help_of_module", "runner"]
+__all__ = ["COMMANDS", "HELPS", "SCRIPTS", "help_of_command", "help_of_module", "runner"]
 
 HELPS = [
     *((command, []) for command in (train, report, compare, sweep, tune, doctor, record_schema)),

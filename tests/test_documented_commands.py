@@ -24,7 +24,14 @@ from mnistbench.schema.store import load_records, record_json, save_record
 from tests import documented_runners
 from tests.compare_runs import pairs
 from tests.documented import PAGES, ROOT, SECURITY, fences, flags, headings, links
-from tests.documented_runners import COMMANDS, HELPS, help_of_command, help_of_module, runner
+from tests.documented_runners import (
+    COMMANDS,
+    HELPS,
+    SCRIPTS,
+    help_of_command,
+    help_of_module,
+    runner,
+)
 from tests.made_records import make_record
 from tests.made_sweep import make_sweep
 from tests.workload.own_files import working_directory
@@ -44,7 +51,7 @@ def by_name(page):
 def prepared(tmp_path_factory):
     """A folder with what the commands of the pages take to be there."""
     folder = tmp_path_factory.mktemp("documented")
-    for name in ("launch_configs", "bench", "constraints.txt"):
+    for name in ("launch_configs", "bench", "constraints.txt", "docs"):
         (folder / name).symlink_to(ROOT / name)
     small = DATA | {"num_epochs": 2, "num_seeds": 2, "target_accuracy": 0.3}
     with pytest.MonkeyPatch.context() as patch:
@@ -69,6 +76,7 @@ def prepared(tmp_path_factory):
     names = ("a", "b", "run", "tuned/cross-entropy", "tuned/gce")
     for number, name in enumerate(names, start=1):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(tiny | {"lr": number / 100}))
+    (folder / "train.py").write_text(SCRIPTS["train.py"])
     own = next(fence for fence in fences(ROOT / "docs/your-own.md") if fence.language == "python")
     (folder / "my_nets.py").write_text("\n".join(own.lines))
     written = next(f for f in fences(ROOT / "docs/records.md") if "  schema_version: 2," in f.lines)
@@ -192,5 +200,6 @@ def known_flags(pytestconfig):
     found |= set(re.findall(r'addoption\(\s*"(--[\w-]+)"', sources["conftest"]))
     plugin = (ROOT / "mnistbench" / "pytest_plugin.py").read_text()  # which pytest may not know yet
     found |= set(re.findall(r'^    "(--bench-[\w-]+)": ', plugin, re.MULTILINE))
+    found |= set(re.findall(r'add_argument\("(--[\w-]+)"', "".join(SCRIPTS.values())))
     of_gh = {"--repo", "--body-file", "--edit-last", "--create-if-none"}  # `gh pr comment`
     return found | of_gh | {"--logdir", "--argjson"}
