@@ -25,6 +25,7 @@ from mnistbench.stats.intervals import median_interval
 
 _BATCH = 256
 _STEP_S = 0.002
+_WARM_UP = 20
 _HEAD = "# What recording costs a loop\n"
 _CLOCKS = {"clock": time.perf_counter, "processor": time.process_time}
 
@@ -32,11 +33,11 @@ _CLOCKS = {"clock": time.perf_counter, "processor": time.process_time}
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=40)
-    parser.add_argument("--steps", type=int, default=250, help="of a window")
+    parser.add_argument("--steps", type=int, default=300, help="of a window")
     parser.add_argument("--output", type=Path, help="folder for recording.md and recording.json")
     asked = parser.parse_args(argv)
     torch.set_num_threads(1)
-    batches, step = _loop(asked.steps + 2)
+    batches, step = _loop(asked.steps + _WARM_UP)
     with tempfile.TemporaryDirectory() as folder:
         found = [
             _pair(batches, step, folder, recorded_first=bool(n % 2)) for n in range(asked.pairs)
@@ -63,7 +64,7 @@ def _loop(num_steps: int) -> tuple[list[list[Tensor]], Callable[[list[Tensor]], 
     width = 64
     while True:
         step = _step_of(width)
-        if _window(batches[:52], step)["processor"] / 50 > 0.9 * _STEP_S:
+        if _window(batches[: 50 + _WARM_UP], step)["processor"] / 50 > 0.9 * _STEP_S:
             return batches, step
         width += width // 4
 
@@ -103,9 +104,9 @@ def _pair(
 def _window(
     batches: Iterable[list[Tensor]], step: Callable[[list[Tensor]], None]
 ) -> dict[str, float]:
-    """Seconds from the third step on: around the first, a recording looks at the machine."""
+    """Seconds without the first steps: a recording looks at the machine, and caches are cold."""
     rest = iter(batches)
-    for _ in range(2):
+    for _ in range(_WARM_UP):
         step(next(rest))
     before = {name: clock() for name, clock in _CLOCKS.items()}
     for batch in rest:
