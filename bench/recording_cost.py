@@ -7,7 +7,6 @@ steps of about 2 ms on one thread. The two windows of a pair come in an order th
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,14 +17,13 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
+from bench.publishing import publish
 from mnistbench import record
 from mnistbench.output.tables import render_table
-from mnistbench.schema.files import write_whole
 from mnistbench.stats.intervals import median_interval
 
 _BATCH = 256
 _STEP_S = 0.002
-_HEAD = "# What recording costs a loop\n"
 _CLOCKS = {"clock": time.perf_counter, "processor": time.process_time}
 
 
@@ -49,10 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"before the first step and after the last, {once_s:.2f} s more a run; in a loop that does "
         f"nothing, {host_us:.1f} µs of the processor a step"
     )
-    print(text)
-    if asked.output:
-        write_whole(asked.output / "recording.md", f"{_HEAD}\n{text}\n")
-        write_whole(asked.output / "recording.json", json.dumps(found, indent=1) + "\n")
+    publish(f"# What recording costs a loop\n\n{text}", asked.output, "recording", data=found)
     return 0
 
 
