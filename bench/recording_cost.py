@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.publishing import publish
+from bench.suite_format import interval_text
 from mnistbench import record
 from mnistbench.output.tables import render_table
-from mnistbench.stats.intervals import median_interval
 
 _BATCH = 256
 _STEP_S = 0.002
@@ -122,13 +122,11 @@ def _host_us(batch: list[Tensor], folder: str) -> float:
 
 def _row(name: str, found: Sequence[dict[str, dict[str, float]]], steps: int) -> dict[str, str]:
     ratios = [pair["recorded"][name] / pair["plain"][name] for pair in found]
-    middle, low, high = median_interval(ratios)
-    ends = f" ({low:.4f}–{high:.4f})" if low and high else ""
     more = median(pair["recorded"][name] - pair["plain"][name] for pair in found)
     return {
         "seconds by": "the clock" if name == "clock" else "the processor, all threads",
         "ms per step": f"{median(pair['plain'][name] for pair in found) / steps * 1e3:.2f}",
-        "times as long with recording": f"{middle:.4f}{ends}",
+        "times as long with recording": interval_text(ratios, "{:.4f}".format),
         "µs more per step": f"{more / steps * 1e6:.1f}",
         "n": str(len(found)),
     }
