@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import Literal, NamedTuple
 
 from mnistbench.analysis.grouping import group_labels
+from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.stability import cores_taken
 from mnistbench.schema.insight import StepCosts
 from mnistbench.schema.record import DATA_WAIT, RunRecord
@@ -22,7 +23,7 @@ __all__ = [
     "LIMITS",
     "Bottleneck",
     "Limit",
-    "data_wait_share",
+    "data_wait_text",
     "limits",
     "limits_line",
     "limits_notes",
@@ -87,10 +88,11 @@ def limits_line(record: RunRecord) -> str | None:
     return f"{found.name}: {found.evidence}{advice}"
 
 
-def data_wait_share(record: RunRecord) -> float | None:
-    """The part of the train clock that a loop waited for its loader, where that was measured."""
-    waited_s = record.phases_s.get(DATA_WAIT)
-    return None if waited_s is None or not record.train_s else waited_s / record.train_s
+def data_wait_text(runs: Sequence[RunRecord]) -> str:
+    """The mean share of the train clock that `runs` waited for their loader [%], if measured."""
+    told = [run for run in runs if DATA_WAIT in run.phases_s and run.train_s]
+    shares = [run.phases_s[DATA_WAIT] / run.train_s for run in told]
+    return f"{100 * fmean(shares):.0f}" if shares else NOT_MEASURED
 
 
 def limits_notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
@@ -103,10 +105,8 @@ def limits_notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
         found = [(line.partition(":")[0], line) for line in map(limits_line, group) if line]
         which = f"{label}: " if len(groups) > 1 else ""
         if not found:
-            waits = [share for run in group if (share := data_wait_share(run)) is not None]
-            lines += (
-                [f"{which}waits for data: {100 * fmean(waits):.0f} % of training"] if waits else []
-            )
+            waits = data_wait_text(group)
+            lines += [f"{which}waits for data: {waits} % of training"] * (waits != NOT_MEASURED)
             continue
         (name, number), *_ = Counter(name for name, _ in found).most_common(1)
         said = next(line for limit, line in found if limit == name)

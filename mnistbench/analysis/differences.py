@@ -100,8 +100,7 @@ def _target(record: RunRecord) -> str | None:
 
 
 def _ours(name: str) -> _Reader:
-    """A value of our own configuration; a key of that name in another's may be anything."""
-    return lambda record: None if record.is_foreign else record.config.get(name)
+    return lambda record: record.own_config.get(name)
 
 
 _CONDITIONS: Mapping[str, _Reader] = {

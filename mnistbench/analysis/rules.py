@@ -281,7 +281,7 @@ def _not_fixed(group: Sequence[RunRecord]) -> str:
     unfinished = sum(record.status != "completed" for record in group)
     if unfinished:
         return f"void: {unfinished} of {len(group)} did not complete"
-    stopped = any(not r.is_foreign and r.config.get("stop_at_target") for r in group)
+    stopped = any(record.own_config.get("stop_at_target") for record in group)
     uneven = len({record.num_steps for record in group}) > 1
     return "void: the steps were not fixed" if stopped or uneven else ""
 

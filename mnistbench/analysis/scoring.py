@@ -30,8 +30,8 @@ def target_of(record: RunRecord, asked: Asked = None) -> Target | None:
     if asked is None and record.target is not None:
         return record.target
     accuracy = record.result.target_accuracy if asked is None else asked
-    if accuracy is None and not record.is_foreign:
-        accuracy = record.config.get("target_accuracy")
+    if accuracy is None:
+        accuracy = record.own_config.get("target_accuracy")
     if accuracy is None:
         return None
     return Target(metric="accuracy", value=accuracy, split=record.eval_split or "val")

@@ -118,8 +118,7 @@ def is_profiled(record: RunRecord) -> bool:
 
     Its times hold what that cost, and it is in no comparison.
     """
-    asked = not record.is_foreign and record.config.get("profile")
-    return record.profile is not None or bool(asked)
+    return record.profile is not None or bool(record.own_config.get("profile"))
 
 
 def without_profiled(

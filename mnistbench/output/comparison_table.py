@@ -6,16 +6,17 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from mnistbench.analysis.comparison_text import (
+from mnistbench.analysis.gates import Outcome
+from mnistbench.analysis.number_text import NOT_MEASURED, goal
+from mnistbench.analysis.rows import (
+    Comparison,
+    Row,
     change_text,
     label_text,
     needed_text,
     number_text,
     verdict_text,
 )
-from mnistbench.analysis.gates import Outcome
-from mnistbench.analysis.number_text import NOT_MEASURED, goal
-from mnistbench.analysis.rows import Comparison, Row
 from mnistbench.analysis.samples import A_AND_B, Names
 from mnistbench.output.number_format import counted_text
 from mnistbench.output.row_names import split_names

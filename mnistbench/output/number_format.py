@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from statistics import fmean
 from types import MappingProxyType
 from typing import Any
 
-from mnistbench.analysis.bottleneck import data_wait_share
+from mnistbench.analysis.bottleneck import data_wait_text
 from mnistbench.analysis.grouping import identify
 from mnistbench.analysis.metrics import METRICS, Metric, TargetScore, told_target
 from mnistbench.analysis.number_text import NOT_MEASURED, count, goal, seconds
@@ -30,7 +29,6 @@ __all__ = [
     "score_cells",
     "target_cells",
     "told_columns",
-    "wait_text",
     "with_target_in_head",
 ]
 
@@ -66,7 +64,7 @@ def run_cells(
         "precision": row["precision"] or NOT_MEASURED,
         "loop": row["loop"] or NOT_MEASURED,
         "samples/s": marked(figure("samples_per_s")),
-        "data wait %": wait_text(counted(group)),
+        "data wait %": data_wait_text(counted(group)),
         "epochs": count(row["epochs"]) if row["epochs"] else NOT_MEASURED,
         **{metric.label + metric.unit: figure(name, metric) for name, metric in metrics.items()},
         "val acc %": figure("val_accuracy"),
@@ -196,12 +194,6 @@ def ratio_text(ratio: Interval | None) -> str:
     if ratio is None:
         return NOT_MEASURED
     return median_text(Level(*ratio, n=0, reached=0), lambda x: f"{x:.2f}")
-
-
-def wait_text(runs: Sequence[RunRecord]) -> str:
-    """The mean share of training that `runs` waited for their loader [%], if that was measured."""
-    shares = [share for run in runs if (share := data_wait_share(run)) is not None]
-    return f"{100 * fmean(shares):.0f}" if shares else NOT_MEASURED
 
 
 def _target_text(group: Sequence[RunRecord]) -> str:

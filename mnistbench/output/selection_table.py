@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mnistbench.analysis.best_config import Candidate, Selection, check_metric, select
-from mnistbench.analysis.comparison_text import shift_text
 from mnistbench.analysis.differences import code_of
 from mnistbench.analysis.grouping import identify
 from mnistbench.analysis.metrics import METRICS, Metric, target_of
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
+from mnistbench.analysis.rows import shift_text
 from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.output.export import identities, level_columns, target_columns
 from mnistbench.output.fitted_table import unexpected

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from mnistbench.analysis.bottleneck import limits_notes
+from mnistbench.analysis.free_metrics import free_metrics, scored_at
 from mnistbench.analysis.grouping import (
     accuracy_by_epoch,
     group_labels,
@@ -16,7 +17,6 @@ from mnistbench.analysis.grouping import (
 )
 from mnistbench.analysis.metrics import METRICS, score_target
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
-from mnistbench.analysis.reported_metrics import free_metrics, scored_at
 from mnistbench.analysis.rules import rule_notes, score_rules
 from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.output.export import epoch_rows, export_rows, rule_rows

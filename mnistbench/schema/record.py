@@ -207,6 +207,11 @@ class RunRecord(StrictModel):
         return self.workload is not None and self.workload.framework != "mnistbench"
 
     @property
+    def own_config(self) -> dict[str, Any]:
+        """The flags of this package's own loop; of another, whose keys may mean anything, none."""
+        return {} if self.is_foreign else self.config
+
+    @property
     def eval_split(self) -> str | None:
         """The split that its curve, and its target, are of."""
         if not self.is_foreign:
@@ -223,7 +228,7 @@ class RunRecord(StrictModel):
     def __repr__(self) -> str:
         """One line: which run it is, how it ended and what it reached."""
         accuracy, speed = self.result.test_accuracy, self.throughput.samples_per_s
-        ours = [] if self.is_foreign else map(self.config.get, ("model", "loss"))
+        ours = map(self.own_config.get, ("model", "loss"))
         named, metric = self.recipe or self.workload, self.target and self.target.metric
         reached = self.metrics.get(metric) if metric else None
         told = [

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from mnistbench.analysis.best_config import check_metric, select
 from mnistbench.analysis.bottleneck import limits_notes
 from mnistbench.analysis.comparison import compare, compare_sets, default_metrics
-from mnistbench.analysis.comparison_text import change_text, label_text, verdict_text
 from mnistbench.analysis.free_metrics import check_name, metric_named
 from mnistbench.analysis.gates import judge, parse_gate
 from mnistbench.analysis.grouping import (
@@ -22,6 +21,7 @@ from mnistbench.analysis.grouping import (
 from mnistbench.analysis.metrics import METRICS, score_target
 from mnistbench.analysis.pairing import as_one
 from mnistbench.analysis.reference_bands import check_group, packaged_references
+from mnistbench.analysis.rows import change_text, label_text, verdict_text
 from mnistbench.analysis.rules import score_rules
 from mnistbench.analysis.scaling.analysis import analyse_scaling
 from mnistbench.analysis.settled import settled

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Sequence
 
 from mnistbench.analysis.comparability import said_beside
 from mnistbench.analysis.differences import conditions
-from mnistbench.analysis.free_metrics import metric_named
+from mnistbench.analysis.free_metrics import free_metrics, metric_named
 from mnistbench.analysis.metrics import METRICS, Asked, Metric
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.pairing import as_one
-from mnistbench.analysis.reported_metrics import free_metrics
 from mnistbench.analysis.stability import spoiled, time_mark
 from mnistbench.analysis.standing import Standing, standing
 from mnistbench.output.number_format import level_text

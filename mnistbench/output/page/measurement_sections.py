@@ -7,11 +7,12 @@ from functools import partial
 from itertools import starmap
 from statistics import fmean
 
+from mnistbench.analysis.bottleneck import data_wait_text
+from mnistbench.analysis.free_metrics import free_metrics
 from mnistbench.analysis.grouping import identify
 from mnistbench.analysis.metrics import METRICS, SHARED_PHASES, score_target
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.repeats import began_a_process, counted
-from mnistbench.analysis.reported_metrics import free_metrics
 from mnistbench.analysis.scaling.analysis import ScalingReport, analyse_scaling
 from mnistbench.analysis.scaling.speedup import Measured, Speedup
 from mnistbench.analysis.stability import is_profiled, mark_notes, time_mark
@@ -25,7 +26,6 @@ from mnistbench.output.number_format import (
     run_cells,
     target_cells,
     told_columns,
-    wait_text,
     with_target_in_head,
 )
 from mnistbench.output.page.parts import Section, Table
@@ -151,7 +151,7 @@ def ledger_section(subject: Subject) -> Section | None:
         said=[
             f"{row.name} waits for data: {text} % of training."
             for row in subject.timed
-            if (text := wait_text(counted(row.runs))) != NOT_MEASURED
+            if (text := data_wait_text(counted(row.runs))) != NOT_MEASURED
         ],
         pictures=[ledger_picture([Stack(name, ledger) for name, ledger in spent.items()])],
         tables=[Table(title="Mean seconds by phase", rows=cells)],
