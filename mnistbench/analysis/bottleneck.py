@@ -19,17 +19,6 @@ from mnistbench.analysis.stability import cores_taken
 from mnistbench.schema.insight import StepCosts
 from mnistbench.schema.record import DATA_WAIT, RunRecord
 
-__all__ = [
-    "LIMITS",
-    "Bottleneck",
-    "Limit",
-    "data_wait_text",
-    "limits",
-    "limits_line",
-    "limits_notes",
-    "step_shares",
-]
-
 Limit = Literal[
     "loader-bound",
     "launch-bound",

@@ -14,20 +14,6 @@ from mnistbench.schema.provenance import sources, sources_text
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
 
-__all__ = [
-    "CODE",
-    "SHOWN",
-    "code_of",
-    "conditions",
-    "identity",
-    "is_source",
-    "settings_of",
-    "subject",
-    "surroundings",
-    "untold",
-    "values_of",
-]
-
 _HARDWARE = ("device_type", "device_name", "cpu_name", "num_processes", "num_threads")
 _SOFTWARE = ("mixed_precision", "launcher", "driver", "cuda", "cudnn")
 

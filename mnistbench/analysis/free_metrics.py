@@ -21,17 +21,6 @@ from mnistbench.schema.suggestions import did_you_mean
 from mnistbench.schema.target import is_lower_better
 from mnistbench.stats.readings import Reading
 
-__all__ = [
-    "ALIASES",
-    "canonical",
-    "check_name",
-    "evaluated_names",
-    "free_metrics",
-    "last_value",
-    "metric_named",
-    "scored_at",
-]
-
 ALIASES: Mapping[str, str] = {
     "time_to_target_s": "time_to_accuracy_s",
     "steps_to_target": "steps_to_accuracy",

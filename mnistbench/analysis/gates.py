@@ -19,8 +19,6 @@ from mnistbench.schema.suggestions import use_a_fraction
 from mnistbench.stats.rank_tests import holm
 from mnistbench.stats.sequential_test import ALPHA
 
-__all__ = ["Gate", "Outcome", "State", "gated", "judge", "parse_gate"]
-
 _RELATIONS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     ">": operator.gt,

@@ -17,17 +17,6 @@ from mnistbench.schema.escaping import brief
 from mnistbench.schema.record import RunRecord, finite
 from mnistbench.stats.readings import Reading
 
-__all__ = [
-    "accuracy_by_epoch",
-    "differences",
-    "full_names",
-    "group_labels",
-    "group_runs",
-    "identify",
-    "run_name",
-    "settings_apart",
-]
-
 _LONGEST = 60
 """Letters of a label's name and settings."""
 

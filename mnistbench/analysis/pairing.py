@@ -20,8 +20,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.training_fields import SAME_RUN
 
-__all__ = ["Matches", "against_first", "as_one", "match_groups", "order_of", "side_labels"]
-
 _NOT_OF_THE_RUN = {*SHARED_PHASES, "other"}
 """Phases in which a run of one seed is not surely at work after it is said to have begun."""
 

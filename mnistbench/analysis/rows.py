@@ -14,19 +14,6 @@ from mnistbench.schema.target import Target
 from mnistbench.stats.rank_tests import Shift
 from mnistbench.stats.sequential_test import look_factor
 
-__all__ = [
-    "Comparison",
-    "Row",
-    "Verdict",
-    "change_text",
-    "label_text",
-    "needed_text",
-    "number_text",
-    "shift_text",
-    "value_text",
-    "verdict_text",
-]
-
 Verdict = Literal["faster", "slower", "higher", "lower", "no difference seen", "no verdict"]
 
 

@@ -21,8 +21,6 @@ from mnistbench.schema.target import point_at_target
 from mnistbench.stats.intervals import trimmed_mean
 from mnistbench.stats.rank_tests import beats_target
 
-__all__ = ["RULES", "SOURCES", "RuleScore", "rule_notes", "score_rules"]
-
 _SIGNIFICANCE = 0.01
 _MLPERF_MIN_RUNS = 3
 _MLPERF_RUNS = 5

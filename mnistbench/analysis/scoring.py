@@ -9,16 +9,6 @@ from typing import TypeAlias
 from mnistbench.schema.record import EvalPoint, RunRecord, Target
 from mnistbench.stats.readings import Reading
 
-__all__ = [
-    "Asked",
-    "end_s",
-    "fell_again",
-    "is_never_evaluated",
-    "reading_to_target",
-    "target_of",
-    "told_target",
-]
-
 Asked: TypeAlias = Target | float | None
 """What runs are scored at: a target, an accuracy on their eval split, or what each was told."""
 

@@ -15,8 +15,6 @@ from mnistbench.schema.record_sets import RecordSet, baseline_first
 from mnistbench.schema.suggestions import did_you_mean
 from mnistbench.schema.training_fields import SAME_RUN
 
-__all__ = ["field_of", "split"]
-
 _FIELDS = {
     "precision": "mixed_precision",
     "device": "device_name",

@@ -11,23 +11,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.provenance import OWN_CODE
 from mnistbench.schema.record import Canary, Fact, RunRecord
 
-__all__ = [
-    "DRIFT_BOUND",
-    "code_change",
-    "code_text",
-    "cores_taken",
-    "drift",
-    "is_profiled",
-    "is_unstable",
-    "machine_change",
-    "mark_notes",
-    "ran_beside_others",
-    "spoiled",
-    "stood_still",
-    "time_mark",
-    "without_profiled",
-]
-
 DRIFT_BOUND = 0.25
 """Change of the machine's own speed beyond which a run's times are marked as unstable.
 

@@ -24,14 +24,6 @@ from mnistbench.output.screen import WIDE, Screen
 from mnistbench.schema.escaping import printable
 from mnistbench.schema.record import finite
 
-__all__ = [
-    "ComparisonFormat",
-    "comparison_values",
-    "gate_line",
-    "headlines",
-    "render_comparison",
-]
-
 ComparisonFormat = Literal["table", "markdown", "json"]
 
 

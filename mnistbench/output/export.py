@@ -25,17 +25,6 @@ from mnistbench.schema.provenance import sources_text
 from mnistbench.schema.record import RunRecord, Target
 from mnistbench.schema.reference import ReferenceCurve
 
-__all__ = [
-    "IDENTITY",
-    "epoch_rows",
-    "export_rows",
-    "figures",
-    "identities",
-    "level_columns",
-    "rule_rows",
-    "target_columns",
-]
-
 Runs: TypeAlias = Sequence[RunRecord]
 Row: TypeAlias = dict[str, Any]
 

@@ -19,19 +19,6 @@ from mnistbench.schema.reference import ReferenceCurve
 from mnistbench.stats.intervals import Interval
 from mnistbench.stats.readings import Level
 
-__all__ = [
-    "batch_text",
-    "counted_text",
-    "level_text",
-    "median_text",
-    "ratio_text",
-    "run_cells",
-    "score_cells",
-    "target_cells",
-    "told_columns",
-    "with_target_in_head",
-]
-
 _TIME = "time to target s"
 
 

@@ -37,16 +37,6 @@ if TYPE_CHECKING:
 
     from mnistbench.analysis.rows import Comparison
 
-__all__ = [
-    "PAGES",
-    "Summary",
-    "Verdicts",
-    "compare_records",
-    "load_records",
-    "plot",
-    "summary",
-    "write_page",
-]
 
 _Path: TypeAlias = str | PathLike[str]
 PAGES = (".html", ".htm")

@@ -21,8 +21,6 @@ from mnistbench.output.screen import WIDE, Screen
 from mnistbench.output.table_notes import MEDIAN_NOTE
 from mnistbench.output.tables import TableFormat, data_text
 
-__all__ = ["render_scaling", "scaling_notes", "speedup_cells", "verdict_lines"]
-
 _OTHER_LINK = 4.0  # readings of one vary by two to four
 _ELSEWHERE = {"topology", "base", "speedups"}
 _PLACE = ("num_processes", "num_threads", "global_batch_size", "num_machines", "num_cores")

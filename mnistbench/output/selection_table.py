@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mnistbench.analysis.best_config import Candidate, Selection, check_metric, select
+from mnistbench.analysis.best_config import Candidate, Selection, select
 from mnistbench.analysis.differences import code_of
 from mnistbench.analysis.grouping import identify
 from mnistbench.analysis.metrics import METRICS, Metric, target_of
@@ -22,8 +22,6 @@ from mnistbench.output.table_notes import MEDIAN_NOTE
 from mnistbench.output.tables import TableFormat, data_text
 from mnistbench.schema.escaping import printable
 from mnistbench.schema.record import RunRecord
-
-__all__ = ["Tuned", "check_metric", "render_selection", "render_tuned"]
 
 _SURE = 0.95
 _MOST_NAMED = 3

@@ -26,8 +26,6 @@ from mnistbench.schema.files import write_whole
 from mnistbench.schema.record import RunRecord
 from mnistbench.stats.readings import Reading
 
-__all__ = ["Section", "SuiteReport", "add_runs", "run_info"]
-
 
 @dataclass
 class Section:

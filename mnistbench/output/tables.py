@@ -37,17 +37,6 @@ from mnistbench.schema.escaping import csv_cell
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
 
-__all__ = [
-    "TableFormat",
-    "data_text",
-    "render_epochs",
-    "render_rules",
-    "render_runs",
-    "render_table",
-    "render_targets",
-    "run_lines",
-]
-
 _TAKEN = ("dataset", "reached", "steps", "rule", "clock", "aggregate", "n", "remark")
 TableFormat = Literal["table", "markdown", "csv", "json"]
 

@@ -49,30 +49,23 @@ from mnistbench.schema.provenance import (
 from mnistbench.schema.strict_model import StrictModel
 from mnistbench.schema.target import Target
 
-__all__ = [
+__all__ = [  # which others read from here
     "DATA_WAIT",
     "PHASES",
-    "SCHEMA_VERSION",
     "TRAIN_CLOCK",
     "Canary",
     "CanaryReading",
-    "CheckpointCounts",
     "CodeInfo",
     "Component",
     "DatasetInfo",
     "EvalPoint",
-    "Fact",
-    "Interruption",
     "Link",
     "Name",
     "Phase",
     "RecipeInfo",
     "Result",
-    "RunRecord",
     "Source",
-    "Status",
     "StepSplit",
-    "StopSignal",
     "Target",
     "Throughput",
     "TrainPoint",

@@ -11,8 +11,6 @@ from mnistbench.schema.measurements import EvalPoint
 from mnistbench.schema.open_mappings import FreeName, MetricName
 from mnistbench.schema.strict_model import StrictModel
 
-__all__ = ["LOWER_IS_BETTER", "Target", "is_loss", "is_lower_better", "point_at_target"]
-
 LOWER_IS_BETTER = frozenset({"loss", "perplexity", "error", "error_rate", "mae", "mse", "rmse"})
 """Last parts of metrics' names, such as ``val/loss``, of which less is better."""
 

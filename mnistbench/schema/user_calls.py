@@ -15,8 +15,6 @@ from mnistbench.schema.component import ARGUMENTS_OF
 from mnistbench.schema.errors import InputError, RunError, first_line
 from mnistbench.schema.suggestions import did_you_mean
 
-__all__ = ["built_with", "check_fits", "name_of", "raised_by_user", "takes", "user_errors"]
-
 _NOT_THE_USERS = {
     *(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
     Path(__file__).parents[1],

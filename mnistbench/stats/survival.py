@@ -15,15 +15,6 @@ from typing import NamedTuple, TypeAlias
 from mnistbench.stats.readings import Level, Reading
 from mnistbench.stats.turnbull import turnbull_median
 
-__all__ = [
-    "at_risk",
-    "check_times",
-    "kaplan_meier_median",
-    "log_rank",
-    "log_rank_excess",
-    "median_reading",
-]
-
 _RESAMPLES = 9999
 _MOST_SPLITS = 20_000
 _ROUNDING = 1e-9

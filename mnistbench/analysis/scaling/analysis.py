@@ -16,8 +16,6 @@ from mnistbench.analysis.stability import without_profiled
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Link, RunRecord
 
-__all__ = ["Check", "Forecast", "ScalingReport", "analyse_scaling"]
-
 _ENOUGH_COUNTS = 3  # of processes, to hold the largest out
 
 

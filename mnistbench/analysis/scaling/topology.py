@@ -19,8 +19,6 @@ from mnistbench.analysis.stability import spoiled
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord, StepSplit
 
-__all__ = ["Topology", "common_target", "group_by_configuration"]
-
 _SCALED = {"num_processes", "num_threads", "global_batch_size", "per_device_batch_size"}
 _FREE = _SCALED | {*CODE, "launcher"}
 """What runs of one configuration may differ in."""

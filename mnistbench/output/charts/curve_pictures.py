@@ -23,8 +23,6 @@ from mnistbench.output.charts.shapes import FEW
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["curve_pictures", "curves_together"]
-
 _COLUMNS = 3
 
 _MOST_LINES = 48

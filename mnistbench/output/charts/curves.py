@@ -16,8 +16,6 @@ from mnistbench.output.charts.picture import Line, Scale
 from mnistbench.schema.record import EvalPoint, RunRecord, TrainPoint
 from mnistbench.stats.intervals import median_interval
 
-__all__ = ["Curve", "Quantity", "lines_of", "quantities_of", "thinned"]
-
 _BAND_RUNS = 3
 _FEWEST_SHARED = 2
 _LOSS_WINDOWS = 100

@@ -17,8 +17,6 @@ from mnistbench.output.profile_table import operator_rows, profile_line
 from mnistbench.schema.insight import StepCosts, StepWork, Telemetry
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["profile_section", "step_section", "telemetry_section"]
-
 _MOST_PROFILES = 8
 
 

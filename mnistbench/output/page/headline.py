@@ -18,8 +18,6 @@ from mnistbench.output.number_format import level_text
 from mnistbench.output.page.report_data import ReportRow, Subject, by_conditions
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["answers", "facts", "title"]
-
 _NAMED = 3
 
 

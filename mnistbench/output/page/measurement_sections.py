@@ -35,15 +35,6 @@ from mnistbench.output.table_notes import notes, target_notes
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import DATA_WAIT, PHASES, RunRecord, Target
 
-__all__ = [
-    "curve_section",
-    "ledger_section",
-    "scaling_section",
-    "summary_section",
-    "throughput_section",
-    "time_section",
-]
-
 
 def summary_section(subject: Subject) -> Section:
     """The main table: a row for each group."""

@@ -22,8 +22,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.provenance import sources_text
 from mnistbench.schema.record import DatasetInfo, RunRecord
 
-__all__ = ["care_section", "environment_section", "rerun_section"]
-
 _MOST_NAMED = 4
 _MOST_ENDED = 50
 

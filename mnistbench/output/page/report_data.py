@@ -17,8 +17,6 @@ from mnistbench.output.row_names import row_names
 from mnistbench.schema.record import RunRecord, Target
 from mnistbench.schema.reference import ReferenceCurve
 
-__all__ = ["ReportOptions", "ReportRow", "Subject", "by_conditions"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions:
