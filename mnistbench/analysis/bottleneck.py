@@ -169,16 +169,16 @@ def _advice(name: Limit, record: RunRecord) -> str | None:
     config, floor = record.config, record.environment.get("loop_floor")
     on_cpu = record.environment.get("device_type") == "cpu"
     precision = record.environment.get("mixed_precision")
+    stock = floor == "stock" and config.get("loop") == "stock"
+    fast, larger = (stock, "--loop fast"), (True, _larger_batch(record))
+    bf16 = (not on_cpu and precision == "no", "--mixed-precision bf16")
     candidates: Mapping[Limit, list[tuple[bool, str]]] = {
-        "loader-bound": [
-            (config.get("loader") != "resident", "--loader resident"),
-            (True, _larger_batch(record)),
-        ],
+        "loader-bound": [(config.get("loader") != "resident", "--loader resident"), larger],
         "launch-bound": [
-            (floor == "stock" and config.get("loop") == "stock", "--loop fast"),
+            fast,
             (floor == "eager" and not on_cpu and config.get("cuda_graph") is False, "--cuda-graph"),
             (floor == "eager" and on_cpu, "--compile"),
-            (True, _larger_batch(record)),
+            larger,
         ],
         "compute-bound": [
             (on_cpu and _idle_cores(record) > 0, f"--num-threads {_usable_cores(record)}"),
@@ -186,18 +186,15 @@ def _advice(name: Limit, record: RunRecord) -> str | None:
                 on_cpu and floor != "stock" and config.get("matmul_precision") == "highest",
                 "--matmul-precision medium",
             ),
-            (not on_cpu and precision == "no", "--mixed-precision bf16"),
+            bf16,
             (not on_cpu, "more processes"),
         ],
         "memory-bound": [
-            (floor == "stock" and config.get("loop") == "stock", "--loop fast"),
+            fast,
             (floor == "eager" and (on_cpu or config.get("cuda_graph") is False), "--compile"),
-            (not on_cpu and precision == "no", "--mixed-precision bf16"),
+            bf16,
         ],
-        "communication-bound": [
-            (floor == "stock" and config.get("loop") == "stock", "--loop fast"),
-            (True, _larger_batch(record)),
-        ],
+        "communication-bound": [fast, larger],
         "host-noise": [(True, "again on a machine that is quiet")],
     }
     return next((flag for fits, flag in candidates[name] if fits), None)

@@ -57,17 +57,13 @@ def _is_seed(path: str, value: Any, record: RunRecord) -> bool:
     return name == "seed" or (name.endswith("seed") and value == record.seed)
 
 
-def _versions(record: RunRecord) -> Mapping[str, Any]:
-    return record.environment.get("versions") or {}
-
-
 def _in(told: Callable[[RunRecord], Mapping[str, Any]]) -> Callable[[str], _Reader]:
     return lambda name: lambda record: told(record).get(name)
 
 
 _setting = _in(settings_of)
 _found = _in(lambda record: record.environment)
-_version = _in(_versions)
+_version = _in(lambda record: record.versions)
 _source = _in(lambda record: sources(record.code))
 
 
@@ -195,7 +191,7 @@ def subject(
     del readers["code of the loss"]  # which is said with the rest of its file
     own = [{name for record in side for name in sources(record.code)} for side in (a, b)]
     readers |= {f"{_SOURCE}{name}": _source(name) for name in sorted(own[0] & own[1])}
-    readers |= {name: _version(name) for record in runs for name in _versions(record)}
+    readers |= {name: _version(name) for record in runs for name in record.versions}
     said = {*needs, *_SAID_BESIDE, by}
     readers = {name: read for name, read in readers.items() if name not in said}
     both = len(foreign) > 1
@@ -248,7 +244,7 @@ def identity(record: RunRecord) -> dict[str, Any]:
     hooks = ", ".join(record.profile.hooks if record.profile else [])
     watched = {"hooks": hooks} if hooks else {}
     own = {f"{_SOURCE}{name}": its for name, its in sources(record.code).items()}
-    return {**_told(record), **environment, **_versions(record), **data, **own, **watched}
+    return {**_told(record), **environment, **record.versions, **data, **own, **watched}
 
 
 def _told(record: RunRecord) -> dict[str, Any]:

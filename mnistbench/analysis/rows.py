@@ -65,12 +65,6 @@ class Row:
     spread_known: bool = False
     gates: tuple[tuple[str, str], ...] = ()
 
-    @property
-    def target_accuracy(self) -> float | None:
-        """The target, if it is of the accuracy."""
-        is_accuracy = self.target is not None and self.target.metric == "accuracy"
-        return self.target.value if self.target and is_accuracy else None
-
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:

@@ -79,10 +79,9 @@ def split(
 def _told(record: RunRecord) -> dict[str, Any]:
     """All that `record` says it ran; what really ran goes before what was asked for."""
     recipe = record.recipe and record.recipe.name + ("*" if record.recipe.changed else "")
-    versions = record.environment.get("versions") or {}
     layers: tuple[Mapping[str, Any], ...] = (
         record.environment,
-        versions,
+        record.versions,
         settings_of(record),
         surroundings(record),
         {"recipe": recipe, "git_commit": code_of(record)},
@@ -106,7 +105,7 @@ def _varying(records: Sequence[RunRecord], told: Sequence[Mapping[str, Any]]) ->
     """What the records can be split by."""
     names = dict.fromkeys(name for record in records for name in settings_of(record))
     names |= dict.fromkeys(("recipe", *surroundings(records[0]), "git_commit"))
-    names |= dict.fromkeys(n for r in records for n in r.environment.get("versions") or {})
+    names |= dict.fromkeys(n for r in records for n in r.versions)
     counts = {n: len({_text(its.get(n)) for its in told}) for n in names if n not in SAME_RUN}
     short = {field: key for key, field in _FIELDS.items()}
     many = [f"{short.get(n, n)} ({count} values)" for n, count in counts.items() if count > 1]

@@ -207,7 +207,7 @@ def _row_values(row: Row, sides: Sequence[str]) -> dict[str, Any]:
         "name": row.name,
         **_names(row.names, sides),
         "metric": row.metric,
-        "target_accuracy": row.target_accuracy,
+        "target_accuracy": row.target and row.target.accuracy,
         "target": row.target and goal(row.target),
         "estimator": row.definition.estimator,
         "spread": row.definition.spread,

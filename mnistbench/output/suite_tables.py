@@ -150,7 +150,7 @@ def run_info(records: Sequence[RunRecord]) -> dict[str, Any]:
         **{name: METRICS[name].of(records).value for name in told},
         "metrics": {name: metric_named(name, records).of(records).value for name in evaluated},
         "target": goal(target) if target else None,
-        "target_accuracy": target.value if target and target.metric == "accuracy" else None,
+        "target_accuracy": target and target.accuracy,
         "global_batch_size": row["global_batch_size"],
         "num_steps": first.num_steps,
         "unstable_runs": sum(map(is_unstable, records)),

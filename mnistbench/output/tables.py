@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from mnistbench.analysis.bottleneck import limits_notes
@@ -59,7 +59,8 @@ def render_runs(
         return data_text(export_rows(groups, per_run=per_run, references=references), table_format)
     names, rows = summary_cells(records, references, per_run=per_run)
     below = [*notes(groups, references), *_limits(groups)]
-    return _table(rows, below, names=names, table_format=table_format, screen=screen)
+    shown = screen.in_format(table_format)
+    return shown.table(unexpected(rows), names=names, notes=below)
 
 
 def run_lines(
@@ -129,7 +130,8 @@ def render_targets(
         name | {"target": goal(t)} | target_cells(s, mark=time_mark(g)) for g, name, t, s in scored
     ]
     below = [*target_notes([(g, t) for g, _, t, _ in scored]), *mark_notes(groups)]
-    return _table(rows, below, names=scored[0][1], table_format=table_format, screen=screen)
+    shown = screen.in_format(table_format)
+    return shown.table(unexpected(rows), names=scored[0][1], notes=below)
 
 
 def render_rules(
@@ -161,7 +163,8 @@ def render_rules(
         name | {"target": goal(t)} | score_cells(s, mark=time_mark(g)) for g, name, t, s in scored
     ]
     below = [*mark_notes(groups), *rule_notes(score for *_, score in scored)]
-    return _table(rows, below, names=scored[0][1], table_format=table_format, screen=screen)
+    shown = screen.in_format(table_format)
+    return shown.table(unexpected(rows), names=scored[0][1], notes=below)
 
 
 def render_epochs(
@@ -194,9 +197,9 @@ def render_epochs(
         for epoch in sorted({epoch for epoch, _ in found})
     ]
     below = [RANGE_NOTE] * any(level.n > 1 for level in found.values())
-    table = _table(rows, below, names=["epoch"], table_format=table_format, screen=screen)
-    screen = screen.in_format(table_format)
-    return screen.end.join([screen.text(f"all columns: {shared}"), table]) if shared else table
+    shown = screen.in_format(table_format)
+    table = shown.table(unexpected(rows), names=["epoch"], notes=below)
+    return shown.end.join([shown.text(f"all columns: {shared}"), table]) if shared else table
 
 
 def _split_labels(labels: Sequence[str]) -> tuple[str, list[str]]:
@@ -224,19 +227,6 @@ def data_text(values: Sequence[Mapping[str, Any]], table_format: TableFormat) ->
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().rstrip("\n")
-
-
-def _table(
-    rows: Rows,
-    below: Sequence[str],
-    *,
-    names: Collection[str],
-    table_format: TableFormat,
-    screen: Screen,
-) -> str:
-    """`rows` without the columns that need not be said, and the notes `below` them."""
-    screen = screen.in_format(table_format)
-    return screen.table(unexpected(rows), names=names, notes=below)
 
 
 def _leads(groups: Sequence[Sequence[RunRecord]]) -> list[dict[str, str]]:

@@ -205,6 +205,11 @@ class RunRecord(StrictModel):
         return {} if self.is_foreign else self.config
 
     @property
+    def versions(self) -> dict[str, Any]:
+        """Versions of libraries, by name; empty where they are not told."""
+        return self.environment.get("versions") or {}
+
+    @property
     def eval_split(self) -> str | None:
         """The split that its curve, and its target, are of."""
         if not self.is_foreign:

@@ -45,6 +45,11 @@ class Target(StrictModel):
     steps: int | None = Field(None, ge=0)
     """Its step."""
 
+    @property
+    def accuracy(self) -> float | None:
+        """The value, if it is of the accuracy."""
+        return self.value if self.metric == "accuracy" else None
+
     def is_reached_by(self, point: EvalPoint) -> bool:
         """Whether `point` is on its split and there; one whose loss is not finite never is."""
         value = point.value_of(self.metric)

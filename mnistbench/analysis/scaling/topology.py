@@ -140,7 +140,7 @@ def common_target(topologies: Sequence[Topology], asked: float | None) -> Asked:
         which = f"targets {', '.join(sorted(told))}" if told else "no target"
         raise InputError(f"scaling: runs have {which}; give one, such as --target-accuracy 0.97")
     target = next(iter(told.values()), None)
-    return target.value if target and target.metric == "accuracy" else target
+    return target and (target.accuracy or target)
 
 
 def _is_placed(run: RunRecord) -> bool:

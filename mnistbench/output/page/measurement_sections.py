@@ -100,7 +100,7 @@ def time_section(subject: Subject) -> Section | None:
 
 
 def _are_accuracies(targets: Iterable[Target | float]) -> bool:
-    return not any(isinstance(t, Target) and t.metric != "accuracy" for t in targets)
+    return not any(isinstance(t, Target) and t.accuracy is None for t in targets)
 
 
 def curve_section(subject: Subject) -> Section | None:
