@@ -169,8 +169,10 @@ def _advice(name: Limit, record: RunRecord) -> str | None:
     config, floor = record.config, record.environment.get("loop_floor")
     on_cpu = record.environment.get("device_type") == "cpu"
     precision = record.environment.get("mixed_precision")
-    stock = floor == "stock" and config.get("loop") == "stock"
-    fast, larger = (stock, "--loop fast"), (True, _larger_batch(record))
+    stock, size = floor == "stock", record.environment.get("global_batch_size")
+    fast = (stock and config.get("loop") == "stock", "--loop fast")
+    more = f"--global-batch-size {2 * size}" if isinstance(size, int) else "a larger batch"
+    larger = (True, more)
     bf16 = (not on_cpu and precision == "no", "--mixed-precision bf16")
     candidates: Mapping[Limit, list[tuple[bool, str]]] = {
         "loader-bound": [(config.get("loader") != "resident", "--loader resident"), larger],
@@ -183,7 +185,7 @@ def _advice(name: Limit, record: RunRecord) -> str | None:
         "compute-bound": [
             (on_cpu and _idle_cores(record) > 0, f"--num-threads {_usable_cores(record)}"),
             (
-                on_cpu and floor != "stock" and config.get("matmul_precision") == "highest",
+                on_cpu and not stock and config.get("matmul_precision") == "highest",
                 "--matmul-precision medium",
             ),
             bf16,
@@ -210,8 +212,3 @@ def _idle_cores(record: RunRecord) -> int:
     threads = record.environment.get("num_threads")
     alone = record.environment.get("num_processes") == 1
     return _usable_cores(record) - threads if alone and isinstance(threads, int) else 0
-
-
-def _larger_batch(record: RunRecord) -> str:
-    size = record.environment.get("global_batch_size")
-    return f"--global-batch-size {2 * size}" if isinstance(size, int) else "a larger batch"

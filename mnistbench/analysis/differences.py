@@ -76,11 +76,6 @@ def _commit(record: RunRecord) -> str | None:
     return str(commit)[:10] if commit else None
 
 
-def _target(record: RunRecord) -> str | None:
-    target = target_of(record)
-    return goal(target) if target else None
-
-
 def _ours(name: str) -> _Reader:
     return lambda record: record.own_config.get(name)
 
@@ -91,7 +86,7 @@ _CONDITIONS: Mapping[str, _Reader] = {
     "num_train": lambda record: record.dataset and record.dataset.num_train,
     "num_val": lambda record: record.dataset and record.dataset.num_val,
     "eval_split": lambda record: record.eval_split,
-    "target": _target,
+    "target": lambda record: goal(its) if (its := target_of(record)) else None,
     "loss": _ours("loss"),
     "code of the loss": lambda record: sources_text(
         c for c in record.code if c.component == "loss"

@@ -31,7 +31,7 @@ def run_cells(
     """A row of the main table, without its name, with `metrics` of any loop: column -> text."""
     row, target = identify(group), told_target(group)
     data = f"{row['dataset']} ({row['source']})" if row["dataset"] else NOT_MEASURED
-    mark = time_mark(group)
+    mark, time = time_mark(group), METRICS["time_to_accuracy_s"]
 
     def figure(name: str, metric: Metric | None = None) -> str:
         metric, runs = metric or METRICS[name], counted(group)
@@ -56,7 +56,7 @@ def run_cells(
         **{metric.label + metric.unit: figure(name, metric) for name, metric in metrics.items()},
         "val acc %": figure("val_accuracy"),
         "test acc %": figure("test_accuracy"),
-        _TIME: marked(_target_text(group)),
+        _TIME: marked(counted_text(time.of(group, target), time) if target else NOT_MEASURED),
         "wall s": marked(figure("wall_s")),
         "start s": marked(figure("cold_start_s")),
         "reference": _reference_text(check_group(group, references)),
@@ -181,11 +181,6 @@ def ratio_text(ratio: Interval | None) -> str:
     if ratio is None:
         return NOT_MEASURED
     return median_text(Level(*ratio, n=0, reached=0), lambda x: f"{x:.2f}")
-
-
-def _target_text(group: Sequence[RunRecord]) -> str:
-    metric, target = METRICS["time_to_accuracy_s"], told_target(group)
-    return NOT_MEASURED if target is None else counted_text(metric.of(group, target), metric)
 
 
 def _count_text(row: Mapping[str, Any]) -> str:

@@ -114,16 +114,12 @@ def _tuned_cells(tuned: Tuned, by: str) -> dict[str, str]:
 
 def _tuned_choice(tuned: Tuned) -> str:
     """The best, how sure that is, and the one behind it."""
-    chosen, (best, *others) = tuned.chosen, (_settings_text(values) for values in tuned.values)
-    behind = ""
+    told = (", ".join(f"{name} {text}" for name, text in its.items()) for its in tuned.values)
+    chosen, (best, *others), behind = tuned.chosen, told, ""
     if chosen.change:
         change = shift_text(chosen.change, chosen.definition)
         behind = f"; runner-up: {others[0]}, against the best {change}"
     return f"{best} ({_confidence_text(chosen)}){behind}"
-
-
-def _settings_text(values: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {text}" for name, text in values.items())
 
 
 def _tuned_export(tuned: Tuned, by: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from statistics import median
 from types import MappingProxyType
@@ -49,7 +49,8 @@ class Quantity(NamedTuple):
 def quantities_of(groups: Sequence[Sequence[RunRecord]]) -> list[Quantity]:
     """Accuracy and what else loops evaluated, on the split that steers, and training loss."""
     runs = [record for group in groups for record in group]
-    by = _shared_axis(runs)
+    told = all(point.epoch is not None for run in runs for point in run.eval_points)
+    by = "epoch" if told else "step"
     found = [_accuracy(runs, by)]
     found += [_evaluated(name, metric, runs, by) for name, metric in free_metrics(groups).items()]
     found = [one for one in found if one.name != "accuracy" or one is found[0]]
@@ -98,12 +99,6 @@ def _loss_curve(record: RunRecord, by: str) -> Curve:
     parts = [points[start : start + window] for start in range(0, len(points), window)]
     places = [part[-1][0] for part in parts]
     return places, [sum(loss for _, loss in part) / len(part) for part in parts]
-
-
-def _shared_axis(records: Iterable[RunRecord]) -> str:
-    """What all points of all `records` tell: their epoch, or else their step."""
-    told = all(point.epoch is not None for record in records for point in record.eval_points)
-    return "epoch" if told else "step"
 
 
 def _place(point: EvalPoint | TrainPoint, by: str) -> float:

@@ -86,13 +86,11 @@ def _best(
             said += _verdict(found, (name, metric), target, what=which)
     alone = len(rows) - sum(len(found) for found in sets[:_NAMED] if len(found) > 1)
     if alone:
-        differing = "; ".join(need for need in needs if _varies(sets, need))
+        first, *others = (found[0].runs for found in sets)
+        told = {need for its in others for need in conditions(its, first, needs)}
+        differing = "; ".join(need for need in needs if need in told)
         said.append(f"{what}: {alone} of {len(rows)} rows not compared, by {differing}.")
     return said
-
-
-def _varies(sets: Sequence[Sequence[ReportRow]], need: str) -> bool:
-    return any(conditions(found[0].runs, sets[0][0].runs, [need]) for found in sets[1:])
 
 
 def _condition(row: ReportRow, other: ReportRow, needs: Sequence[str]) -> str:

@@ -71,14 +71,14 @@ def time_section(subject: Subject) -> Section | None:
     }
     if not scored:
         return None
-    places = subject.places
+    places, others = subject.places, [t for t in scored if isinstance(t, Target) and not t.accuracy]
     timed = (
         ([TimedRow(r.name, s.time_s, time_mark(r.runs), places[r.name]) for r, s in rows], target)
         for target, rows in scored.items()
     )
     return Section(
         key="time",
-        title="Time to accuracy" if _are_accuracies(scored) else "Time to target",
+        title="Time to target" if others else "Time to accuracy",
         lead="Seconds on the train clock until a row read the target, evaluations left out; "
         "runs that never got there count as slower than they were long.",
         pictures=[picture for picture in starmap(time_picture, timed) if picture],
@@ -97,10 +97,6 @@ def time_section(subject: Subject) -> Section | None:
             *mark_notes([row.runs for row in subject.timed]),
         ],
     )
-
-
-def _are_accuracies(targets: Iterable[Target | float]) -> bool:
-    return not any(isinstance(t, Target) and t.accuracy is None for t in targets)
 
 
 def curve_section(subject: Subject) -> Section | None:
