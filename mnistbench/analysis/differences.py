@@ -29,13 +29,14 @@ _Reader: TypeAlias = Callable[[RunRecord], Any]
 
 
 def settings_of(record: RunRecord) -> dict[str, Any]:
-    """The configuration of `record`, in which each argument is a value of its own.
+    """All that makes the configuration of `record`, each argument a value of its own.
 
     Of another loop than ours it is without what is ignored and without seeds, and a name that
     the record itself has for something else comes as ``config.NAME``.
     """
     if not record.is_foreign:
-        return flat_arguments(as_left_to_the_run(record.config))
+        its = flat_arguments(as_left_to_the_run(record.config))
+        return {k: v for k, v in its.items() if k not in SAME_RUN}
     flat = _flat(record.config, ignored={*record.ignored})
     its = {k: v for k, v in flat.items() if not _is_seed(k, v, record)}
     return {f"config.{k}" if k in _RESERVED else k: v for k, v in its.items()}
@@ -101,7 +102,6 @@ _RESERVED = {*_HARDWARE, *_SOFTWARE, *CODE, "versions", "workload", "script"}
 
 _WATCHING = {"profile", "profile_steps", "profile_details"}
 _ELSEWHERE = {
-    *SAME_RUN,
     *_CONDITIONS,
     *_WATCHING,
     *("target_accuracy", "per_device_batch_size", "mixed_precision"),
@@ -250,7 +250,6 @@ def _told(record: RunRecord) -> dict[str, Any]:
         target = target_of(record)
         steered = {"target": goal(target), "target split": target.split} if target else {}
         return config | {"workload": _workload(record), "script": next(scripts, None)} | steered
-    config = {k: v for k, v in config.items() if k not in SAME_RUN}
     if "model" in config:
         return config
     return config | _unnamed(record, told=not config.keys() <= {"eval_split", "target_accuracy"})
