@@ -94,7 +94,7 @@ def test_a_time_to_a_target_of_any_metric_has_two_names():
     table = compare(a, b, metrics=["time_to_target_s", "time_to_accuracy_s", "steps_to_target"])
     assert [r.metric for r in table.rows] == ["time_to_accuracy_s", "steps_to_accuracy"]
     assert label_text(table.rows[0]) == "time to perplexity ≤ 20"
-    assert table.rows[0].target_accuracy is None
+    assert table.rows[0].target.accuracy is None
     assert [r.verdict for r in table.rows] == ["slower", "slower"]
     a, b = side((40.0, 18.0), n=20), side((40.0, 35.0, 30.0, 18.0), n=20, first=1)
     said = settled([as_one(a, b)], metric="steps_to_target")
