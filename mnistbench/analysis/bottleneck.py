@@ -79,7 +79,7 @@ def limits_line(record: RunRecord) -> str | None:
 
 def data_wait_text(runs: Sequence[RunRecord]) -> str:
     """The mean share of the train clock that `runs` waited for their loader [%], if measured."""
-    told = [run for run in runs if DATA_WAIT in run.phases_s and run.train_s]
+    told = [run for run in runs if DATA_WAIT in run.phases_s and run.num_steps and run.train_s]
     shares = [run.phases_s[DATA_WAIT] / run.train_s for run in told]
     return f"{100 * fmean(shares):.0f}" if shares else NOT_MEASURED
 
