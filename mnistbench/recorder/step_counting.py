@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from mnistbench.recorder.clock import Ledger, StepTimer
@@ -19,6 +20,13 @@ _MOST_EVENTS = 1000
 """Steps after which those that the device has made become numbers."""
 
 Around = Callable[[], AbstractContextManager[object]]
+
+
+@dataclass(eq=False)
+class _Pass:
+    """A pass over a loader, around which the clock is in the phase `outer`."""
+
+    outer: str
 
 
 class StepCounter:
@@ -52,6 +60,7 @@ class StepCounter:
         self._sizes: dict[int, int] = {}  # samples in a step -> how many steps
         self._passes: float | None = 0.0  # over loaders; None once one did not tell its length
         self._batches, self._length = 0, 0  # of the pass that is under way
+        self._pass: _Pass | None = None
         self._at_begin: Callable[[], None] | None = at_begin
         self._where: str | None = None  # what is entered: steps, step or a phase that pauses them
         self._left: int | None = None  # samples of a step whose batches were all given
@@ -91,9 +100,10 @@ class StepCounter:
         self, loader: Iterable[Any], batches_per_step: int, count: Callable[[Any], int]
     ) -> Iterator[Any]:
         """The batches of `loader`, `batches_per_step` to a step, each counted by `count`."""
+        self.end_pass()
         self.check("steps()")
         switch = self.log.ledger.switch
-        outer = self._begin("steps()", DATA_WAIT)
+        this = self._pass = _Pass(self._begin("steps()", DATA_WAIT))
         self._begin_pass(loader)
         samples = num_batches = 0
         try:
@@ -107,6 +117,8 @@ class StepCounter:
                 if num_batches == batches_per_step:
                     self._left = samples
                 yield batch
+                if self._pass is not this:
+                    raise InputError("steps(): another one began inside it; end that first")
                 switch(DATA_WAIT, wait=False)
                 if num_batches == batches_per_step:
                     self.settle()
@@ -115,12 +127,21 @@ class StepCounter:
                 self._count(samples)
             self._batches = self._length
         finally:
-            self._in_step.close()
-            if self._left is not None:
-                self.log.timer.pause()
-            self._end_pass()
-            switch("train", wait=False)  # what is waited for are steps
-            switch(outer)
+            if self._pass is this:
+                self.end_pass()
+
+    def end_pass(self) -> None:
+        """End the pass over a loader that is under way, if one is: another was begun or it ended."""
+        if self._pass is None or self._where != "steps()":
+            return
+        self._in_step.close()
+        if self._left is not None:
+            self.log.timer.pause()
+        self._passes, self._where = self.num_epochs, None
+        self._batches = self._length = 0
+        self.log.ledger.switch("train", wait=False)  # what is waited for are steps
+        self.log.ledger.switch(self._pass.outer)
+        self._pass = None
 
     @contextmanager
     def one(self, num_samples: int | None, number: int | None) -> Iterator[None]:
@@ -254,10 +275,6 @@ class StepCounter:
             self._length = len(loader)
         except TypeError:
             self._length, self._passes = 0, None
-
-    def _end_pass(self) -> None:
-        self._passes, self._where = self.num_epochs, None
-        self._batches = self._length = 0
 
 
 class LoaderSteps(Iterator[Any]):
