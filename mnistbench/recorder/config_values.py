@@ -104,7 +104,7 @@ def is_secret(name: str) -> bool:
 
 
 def without_secrets(text: str) -> str:
-    """`text` with … for secrets that it names: ``--hf-token x``, ``token='x'``, ``//user:x@host``."""
+    """`text` with … for secrets that it names: ``--hf-token x``, ``token='x'``, ``//me:x@host``."""
 
     def hidden(found: re.Match[str]) -> str:
         before, value = found.groups()

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from mnistbench.recorder.batch_size import counted, differing_sizes
 from mnistbench.recorder.clock import Ledger, StepTimer
 from mnistbench.recorder.run_log import RunLog
 from mnistbench.recorder.telemetry import Telemeter
@@ -39,6 +40,7 @@ class StepCounter:
         first_step_s: how long the first one took, which compiles and warms up.
         first_wait_s: how much of that it waited for the loader.
         first_samples: how many samples it had.
+        odd_sizes: what to say of a first batch whose number of samples is in doubt.
         num_pauses: how often the loop was stopped for something else.
         device: what the first step was found to use.
         telemeter: what watches the machine, if anything does.
@@ -53,6 +55,7 @@ class StepCounter:
         self.first_step_s: float | None = None
         self.first_wait_s = 0.0
         self.first_samples = 0
+        self.odd_sizes: str | None = None
         self.num_pauses = 0
         self.device = used_device()
         self.telemeter: Telemeter | None = None
@@ -110,6 +113,8 @@ class StepCounter:
             for batch in loader:
                 samples += count(batch)
                 num_batches += 1
+                if self._batches == self.num_counted == 0 and count is counted:
+                    self.odd_sizes = differing_sizes(batch)
                 self._batches += 1
                 switch("train", wait=False)
                 if num_batches == 1 and self.around_steps:
@@ -131,7 +136,7 @@ class StepCounter:
                 self.end_pass()
 
     def end_pass(self) -> None:
-        """End the pass over a loader that is under way, if one is: another was begun or it ended."""
+        """End the pass over a loader that is under way, if one is."""
         if self._pass is None or self._where != "steps()":
             return
         self._in_step.close()
