@@ -172,6 +172,8 @@ def _output_dir(output_dir: Any) -> Path:
         path = Path(os.environ.get(OUTPUT_DIR) or output_dir or "runs").expanduser().absolute()
     except (TypeError, RuntimeError):
         raise InputError(f"output_dir: should be a path (got {output_dir!r:.90})") from None
+    if "\0" in str(path):
+        raise InputError(f"output_dir: should be a path (got {output_dir!r:.90})")
     for one in (path, *path.parents):
         if os.access(one, os.F_OK):
             if one.is_dir():

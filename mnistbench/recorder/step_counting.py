@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+from mnistbench.recorder.batch_size import counted, differing_sizes
 from mnistbench.recorder.clock import Ledger, StepTimer
 from mnistbench.recorder.run_log import RunLog
 from mnistbench.recorder.telemetry import Telemeter
@@ -21,6 +23,13 @@ _MOST_EVENTS = 1000
 Around = Callable[[], AbstractContextManager[object]]
 
 
+@dataclass(eq=False)
+class _Pass:
+    """A pass over a loader, around which the clock is in the phase `outer`."""
+
+    outer: str
+
+
 class StepCounter:
     """Counts steps and samples, and switches the clocks between training and all else.
 
@@ -31,6 +40,7 @@ class StepCounter:
         first_step_s: how long the first one took, which compiles and warms up.
         first_wait_s: how much of that it waited for the loader.
         first_samples: how many samples it had.
+        odd_sizes: what to say of a first batch whose number of samples is in doubt.
         num_pauses: how often the loop was stopped for something else.
         device: what the first step was found to use.
         telemeter: what watches the machine, if anything does.
@@ -45,6 +55,7 @@ class StepCounter:
         self.first_step_s: float | None = None
         self.first_wait_s = 0.0
         self.first_samples = 0
+        self.odd_sizes: str | None = None
         self.num_pauses = 0
         self.device = used_device()
         self.telemeter: Telemeter | None = None
@@ -52,6 +63,7 @@ class StepCounter:
         self._sizes: dict[int, int] = {}  # samples in a step -> how many steps
         self._passes: float | None = 0.0  # over loaders; None once one did not tell its length
         self._batches, self._length = 0, 0  # of the pass that is under way
+        self._pass: _Pass | None = None
         self._at_begin: Callable[[], None] | None = at_begin
         self._where: str | None = None  # what is entered: steps, step or a phase that pauses them
         self._left: int | None = None  # samples of a step whose batches were all given
@@ -91,15 +103,18 @@ class StepCounter:
         self, loader: Iterable[Any], batches_per_step: int, count: Callable[[Any], int]
     ) -> Iterator[Any]:
         """The batches of `loader`, `batches_per_step` to a step, each counted by `count`."""
+        self.end_pass()
         self.check("steps()")
         switch = self.log.ledger.switch
-        outer = self._begin("steps()", DATA_WAIT)
+        this = self._pass = _Pass(self._begin("steps()", DATA_WAIT))
         self._begin_pass(loader)
         samples = num_batches = 0
         try:
             for batch in loader:
                 samples += count(batch)
                 num_batches += 1
+                if self._batches == self.num_counted == 0 and count is counted:
+                    self.odd_sizes = differing_sizes(batch)
                 self._batches += 1
                 switch("train", wait=False)
                 if num_batches == 1 and self.around_steps:
@@ -107,6 +122,8 @@ class StepCounter:
                 if num_batches == batches_per_step:
                     self._left = samples
                 yield batch
+                if self._pass is not this:
+                    raise InputError("steps(): another one began inside it; end that first")
                 switch(DATA_WAIT, wait=False)
                 if num_batches == batches_per_step:
                     self.settle()
@@ -115,12 +132,21 @@ class StepCounter:
                 self._count(samples)
             self._batches = self._length
         finally:
-            self._in_step.close()
-            if self._left is not None:
-                self.log.timer.pause()
-            self._end_pass()
-            switch("train", wait=False)  # what is waited for are steps
-            switch(outer)
+            if self._pass is this:
+                self.end_pass()
+
+    def end_pass(self) -> None:
+        """End the pass over a loader that is under way, if one is."""
+        if self._pass is None or self._where != "steps()":
+            return
+        self._in_step.close()
+        if self._left is not None:
+            self.log.timer.pause()
+        self._passes, self._where = self.num_epochs, None
+        self._batches = self._length = 0
+        self.log.ledger.switch("train", wait=False)  # what is waited for are steps
+        self.log.ledger.switch(self._pass.outer)
+        self._pass = None
 
     @contextmanager
     def one(self, num_samples: int | None, number: int | None) -> Iterator[None]:
@@ -254,10 +280,6 @@ class StepCounter:
             self._length = len(loader)
         except TypeError:
             self._length, self._passes = 0, None
-
-    def _end_pass(self) -> None:
-        self._passes, self._where = self.num_epochs, None
-        self._batches = self._length = 0
 
 
 class LoaderSteps(Iterator[Any]):
