@@ -40,7 +40,7 @@ def checkpoint_files(run: Run, *, cause: int = 0) -> dict[str, bytes]:
     `cause` is the number of the signal that the run ends at, if it does.
     """
     processes: list[bytes] = gather_object([_packed(_of_process(run))])
-    if not run.is_main_process:
+    if not run.context.accelerator.is_main_process:
         return {}
     everyone = {
         f"{index}.{name}": tensor

@@ -165,12 +165,8 @@ def streaming_batches(
 ) -> Iterator[Batch]:
     """The same batches read sample by sample from a torchvision data set by a DataLoader.
 
-    Args:
-        plan: the order.
-        dataset: ``dataset[i]`` is a PIL image, or a tensor ``[C, H, W]``, and a label.
-        device: where the batches go.
-        num_workers: worker processes of the DataLoader; 0 reads in this one.
-        timeout_s: how long a batch of theirs is waited for.
+    ``dataset[i]`` is a PIL image, or a tensor ``[C, H, W]``, and a label. A batch of the
+    `num_workers` processes is waited for `timeout_s`; without one, this process reads.
 
     Raises:
         RunError: a worker cannot start, fails, is lost or is silent.

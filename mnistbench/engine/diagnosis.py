@@ -26,7 +26,7 @@ from mnistbench.engine.unchanged import preserved_rng
 from mnistbench.recorder.clock import Timer
 from mnistbench.recorder.op_counter import Operation, count_ops, roofline_s
 from mnistbench.recorder.peak_rates import peak_rates
-from mnistbench.schema.insight import Ceilings, StepCosts
+from mnistbench.schema.insight import StepCosts
 from mnistbench.schema.record import finite
 from mnistbench.workload.batches import Batch
 
@@ -57,8 +57,9 @@ def diagnose(run: Run) -> StepCosts:
     """
     accelerator = run.context.accelerator
     number = decide_together(accelerator, lambda: _number_of_steps(run))
-    with run.ledger.phase("profile"), preserved_rng(accelerator.device):
-        ceilings = _ceilings(run)
+    with run.state.ledger.phase("profile"), preserved_rng(accelerator.device):
+        dtype = getattr(torch, run.parts.plan.autocast_dtype)
+        ceilings = peak_rates(accelerator.device, dtype, synchronize=run.state.ledger.synchronize)
         batch = next(_batches(run, number))
         few = _first_samples(batch)
         full = _time(run, _batches(run, number))
@@ -81,12 +82,6 @@ def diagnose(run: Run) -> StepCosts:
         ceilings=ceilings,
         num_steps=number,
     )
-
-
-def _ceilings(run: Run) -> Ceilings:
-    dtype = getattr(torch, run.parts.plan.autocast_dtype)
-    device = run.context.accelerator.device
-    return peak_rates(device, dtype, synchronize=run.ledger.synchronize)
 
 
 def _number_of_steps(run: Run) -> int:
@@ -112,7 +107,7 @@ def _time(
     within: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> _Times:
     """Train on `batches`, each call `within` a context: medians over those after settling."""
-    wait = run.ledger.synchronize or (lambda: None)
+    wait = run.state.ledger.synchronize or (lambda: None)
     per_call, source, found = run.parts.step.steps_per_call, iter(batches), list[_Times]()
     with _timed_exchanges(run) as exchanges:
         while True:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import torch
@@ -91,9 +90,9 @@ def start_accelerator(config: RunConfig) -> Accelerator:
 
 
 def _met(config: RunConfig, precision: str) -> Accelerator:
-    """Accelerate, once the processes have met."""
     try:
-        with exchange_errors(), _unwarned():
+        with exchange_errors(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")  # the run sets its own
             # cpu=True also makes several processes one group; without it each would train alone
             return Accelerator(
                 mixed_precision=precision,
@@ -111,20 +110,8 @@ def shards_weights(accelerator: Accelerator) -> bool:
     return bool(accelerator.distributed_type == DistributedType.FSDP)
 
 
-@contextmanager
-def _unwarned() -> Iterator[None]:
-    """Without Accelerate's remark on the threads that it sets; the run sets its own."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
-        yield
-
-
 def _check_devices() -> None:
-    """Refuse more processes than GPUs on this machine: NCCL gives none of them an answer.
-
-    Raises:
-        InputError: a GPU would be shared.
-    """
+    """Refuse more processes than GPUs on this machine: NCCL gives none of them an answer."""
     if uses_cpu() or not torch.cuda.is_available():
         return
     here, gpus = this_launch().local_world_size, torch.cuda.device_count()
@@ -136,12 +123,7 @@ def _check_devices() -> None:
 
 
 def _check_launch_choices(accelerator: Accelerator) -> None:
-    """Refuse what a launcher can switch on behind the back of the configuration.
-
-    Raises:
-        InputError: gradient accumulation, a compiler, or a way to share out a model that is
-            neither DDP nor FSDP2.
-    """
+    """Refuse what a launcher can switch on behind the back of the configuration."""
     if accelerator.gradient_accumulation_steps != 1:
         raise InputError(
             "ACCELERATE_GRADIENT_ACCUMULATION_STEPS: the launcher's accumulation would change the "

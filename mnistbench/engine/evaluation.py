@@ -63,13 +63,10 @@ class Evaluator:
     def __call__(
         self, images: Tensor, labels: Tensor, *, train_s: float, train_losses: Tensor
     ) -> Evaluation:
-        """Evaluate on `images` ``[N, C, H, W]`` and `labels` int64 ``[N]``.
+        """Evaluate on `images` ``[N, C, H, W]`` and `labels` int64 ``[N]``, on the device.
 
-        Args:
-            images: the whole split, on the device; `labels` likewise.
-            labels: see `images`.
-            train_s: this process's train clock [seconds].
-            train_losses: this process's weighted losses of the steps since the last evaluation.
+        `train_s` is this process's train clock, `train_losses` its weighted losses of the steps
+        since the last evaluation.
         """
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         # correct, loss sum, images, training loss sum; then each process's train clock in a slot

@@ -55,13 +55,7 @@ def describe_schedule(config: RunConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSchedule:
-    """Which steps of a run are evaluated.
-
-    Attributes:
-        config: of the run.
-        steps_per_epoch: in one pass over the training split.
-        num_steps: of the whole run.
-    """
+    """Which steps of a run of `num_steps` are evaluated."""
 
     config: RunConfig
     steps_per_epoch: int
@@ -86,7 +80,7 @@ class EvaluationSchedule:
         last = self._last_point(points)
         if last is None:
             return _FIRST_STEP
-        near = max(_FAR_ERRORS * (1 - self._target), _NEAR_ERROR)
+        near = max(_FAR_ERRORS * (1 - (self.config.target_accuracy or 1.0)), _NEAR_ERROR)
         spacing = _FAR_SPACING if 1 - (last.accuracy or 0.0) > near else SPACING
         return max(int(last.step / (1 - spacing)), last.step + 1)
 
@@ -95,10 +89,6 @@ class EvaluationSchedule:
         target, split = self.config.target, self.config.eval_split
         there = [target and target.is_reached_by(p) for p in points if p.split == split]
         return any(map(all, pairwise(there)))
-
-    @property
-    def _target(self) -> float:
-        return self.config.target_accuracy or 1.0
 
     def _last_step(self, points: Sequence[EvalPoint]) -> int:
         last = self._last_point(points)

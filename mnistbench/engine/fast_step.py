@@ -44,13 +44,7 @@ LossAndGradients = tuple[Tensor, Sequence[Tensor]]
 
 
 class FastStep:
-    """One optimizer update on one batch.
-
-    Attributes:
-        model: owns the weights; not wrapped for several processes.
-        plan: how full batches are run, as it came out.
-        allreduce: takes the mean of the processes' gradients.
-    """
+    """One optimizer update on one batch; `plan` is how full ones are run, as it came out."""
 
     def __init__(
         self,
@@ -138,7 +132,13 @@ class FastStep:
         if self.plan.mode == "compiled":
             self._compile(full)
         elif self.plan.mode == "graph":
-            self._capture(full)
+            self._graph = CapturedSteps(
+                partial(self.update, weight=full.weight),
+                warm_up=partial(self._update_alone, weight=full.weight),
+                example=self._blank(full),
+                num_steps=self.steps_per_call,
+                lr=self._lr,
+            )
 
     def rehearse(self, shards: Sequence[BatchShard]) -> Observed:
         """Train on blank data as the run will, with all processes; within `unchanged`.
@@ -248,15 +248,6 @@ class FastStep:
             group["lr"] = self._lr
             if "capturable" in group:
                 group["capturable"] = True
-
-    def _capture(self, full: BatchShard) -> None:
-        self._graph = CapturedSteps(
-            partial(self.update, weight=full.weight),
-            warm_up=partial(self._update_alone, weight=full.weight),
-            example=self._blank(full),
-            num_steps=self.steps_per_call,
-            lr=self._lr,
-        )
 
     def _apply(self, grads: Sequence[Tensor]) -> None:
         for weight, grad in zip(self._weights, grads, strict=True):

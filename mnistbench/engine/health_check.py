@@ -25,11 +25,8 @@ _MOST_STEPS = 10_000
 class HealthStatus(NamedTuple):
     """What all processes found together, the same on each.
 
-    Attributes:
-        bad_step: the first step of the window, from 1, after which a loss or weight was not finite
-            on any process; none if all are.
-        signal: the signal that asks for an end; 0 if none does.
-        same_weights: they add up to the same on all processes.
+    `bad_step` is the first of the window, from 1, after which a loss or weight was not finite on
+    any process; `signal` asks for an end, or is 0. `same_weights` add up alike on all processes.
     """
 
     bad_step: int | None
@@ -58,13 +55,10 @@ class HealthCheck:
     def check(
         self, losses: Tensor, weights: Iterable[Tensor], *, elapsed_s: float, signal: int
     ) -> HealthStatus:
-        """Check a window that took `elapsed_s`.
+        """Check a window that took this process `elapsed_s`.
 
-        Args:
-            losses: this process's, ``[n]``, in order; none after an evaluation.
-            weights: as they are now, of any shape.
-            elapsed_s: on this process.
-            signal: number of one that this process was sent, or 0.
+        Its `losses` ``[n]`` are in order, none after an evaluation; `signal` is what it was sent,
+        or 0.
         """
         sums = torch.stack([_share(weight).float().sum() for weight in weights])
         bad = _first_bad(losses, sums)

@@ -49,7 +49,6 @@ class Observed:
 
     Attributes:
         layer_dtypes: types of the factors in the network's products and convolutions, by name.
-        optimizer_implementation: how the optimizer's update ran.
         compiled: a frame was really compiled.
         cuda_graph: a captured graph was really replayed.
         fp32_matmul: what a float32 product keeps of its factors: ``ieee``, ``tf32`` or ``bf16``.
@@ -181,12 +180,7 @@ def _kept(numbers: Tensor, found: Tensor) -> str:
 
 
 class ObservedOperators(TorchDispatchMode):
-    """Inside, notes operators that reach the device, and the types of factors they multiply.
-
-    Attributes:
-        names: of the operators.
-        product_dtypes: types of matrices in products and convolutions, by name.
-    """
+    """Inside, notes operators that reach the device, and the types of factors they multiply."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -33,14 +33,7 @@ _FIRST_WITH_TF32 = (8, 0)
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
-    """What a plan is made for.
-
-    Attributes:
-        device: of this process.
-        num_processes: of the run.
-        mixed_precision: Accelerate's: ``no``, ``bf16``, ``fp16`` or ``fp8``.
-        is_sharded: each process holds a share of the weights only, as FSDP has it.
-    """
+    """What a plan is made for; `is_sharded` is FSDP's: processes share the weights out."""
 
     device: torch.device
     num_processes: int = 1
@@ -53,18 +46,15 @@ class ExecutionPlan:
     """How a run computes.
 
     Attributes:
-        mode: how steps are to be run.
-        fallback_reason: why that is less than the configuration has by default, if so.
+        fallback_reason: why `mode` is less than the configuration has by default, if so.
         compile: compile the step, or the stock loop's model.
         is_explicit: `mode` or `compile` was asked for: where it cannot be had, the run ends.
         autocast_dtype: what layers multiply in: ``float32``, ``bfloat16``, ``float16``, ``float8``.
-        uses_grad_scaler: the loss is scaled, as fp16 needs it.
         memory_format: of the features; ``chwn`` has the batch innermost.
         channels_last: convolutions' weights lie with the channels innermost.
         fused_optimizer: update all weights in one kernel; ``None`` is torch's own choice.
         own: which of ``model``, ``loss`` and ``optimizer`` the user brought. What they keep is not
             known; an optimizer's update is neither compiled nor captured.
-        steps_per_graph: steps in one CUDA graph.
         matmul_precision: torch's ``float32_matmul_precision``, for convolutions as well.
         deterministic: kernels with one order of additions only.
         gradient_exchange: how processes come to the same gradients.

@@ -25,10 +25,8 @@ _side_groups: dict[float, Any] = {}
 class CheckGroup:
     """Where processes tell each other, between windows of steps, how they are.
 
-    Attributes:
-        accelerator: knows the group that exchanges gradients.
-        side: gloo's group beside that one, if it is not gloo's itself.
-        timeout_s: longest wait for the others in `side` [seconds].
+    `side` is gloo's group beside the one that exchanges gradients, if that is not gloo's itself;
+    others are waited for there for `timeout_s`.
     """
 
     accelerator: Accelerator

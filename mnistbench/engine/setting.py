@@ -85,7 +85,13 @@ def _start_together(
     config: RunConfig, accelerator: Accelerator, ledger: Ledger, *, held: ExitStack
 ) -> Setting:
     code = _same_code(config, accelerator)
-    plan = decide_together(accelerator, lambda: resolve_plan(config, _hardware(accelerator)))
+    hardware = Hardware(
+        device=accelerator.device,
+        num_processes=accelerator.num_processes,
+        mixed_precision=accelerator.mixed_precision,
+        is_sharded=shards_weights(accelerator),
+    )
+    plan = decide_together(accelerator, lambda: resolve_plan(config, hardware))
     _check_here(config, accelerator)
     if accelerator.device.type != "cpu":
         ledger.synchronize = torch.accelerator.synchronize
@@ -155,15 +161,6 @@ def _check_graph(plan: ExecutionPlan, config: RunConfig, batch_plan: BatchPlan) 
             f"steps_per_graph: {plan.steps_per_graph} are more than the {shortest} of {name}; "
             f"use at most {shortest}"
         )
-
-
-def _hardware(accelerator: Accelerator) -> Hardware:
-    return Hardware(
-        device=accelerator.device,
-        num_processes=accelerator.num_processes,
-        mixed_precision=accelerator.mixed_precision,
-        is_sharded=shards_weights(accelerator),
-    )
 
 
 def _check_here(config: RunConfig, accelerator: Accelerator) -> None:

@@ -24,12 +24,7 @@ __all__ = ["StockStep"]
 
 
 class StockStep:
-    """One optimizer update on one batch.
-
-    Attributes:
-        model: as Accelerate prepared it.
-        plan: how it runs.
-    """
+    """One optimizer update on one batch; `model` is as Accelerate prepared it."""
 
     steps_per_call = 1
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from mnistbench.engine.checkpoint import checkpoint_files
 from mnistbench.engine.evaluation import Evaluation
@@ -20,7 +21,6 @@ from mnistbench.engine.process_group import check_group
 from mnistbench.engine.run import Guards, Run
 from mnistbench.recorder.hooks import Hooks
 from mnistbench.recorder.machine_probe import probe_machine
-from mnistbench.recorder.progress import Progress
 from mnistbench.schema.component import short_name
 from mnistbench.schema.errors import RunError
 from mnistbench.schema.record import CanaryReading, CheckpointCounts, EvalPoint, Status
@@ -53,13 +53,18 @@ class TrainingLoop:
             at_once=self._step.steps_per_call,
         )
         self._schedule = EvaluationSchedule(
-            config=config, steps_per_epoch=run.steps_per_epoch, num_steps=run.num_steps
+            config=config,
+            steps_per_epoch=run.context.batch_plan.steps_per_epoch,
+            num_steps=run.num_steps,
         )
         self._save_every = config.checkpoint_every_steps
-        self._progress = Progress(
-            num_steps=run.num_steps,
-            label=f"{config.recipe or short_name(config.model)} seed {config.seed}",
-            enabled=run.context.show_progress and accelerator.is_local_main_process,
+        is_shown = run.context.show_progress and accelerator.is_local_main_process
+        self._bar = tqdm(
+            total=run.num_steps,
+            desc=f"{config.recipe or short_name(config.model)} seed {config.seed}",
+            unit="step",
+            leave=False,
+            disable=None if is_shown else True,  # None: only where stderr is no terminal
         )
         self._window_s = 0.0
         self._is_sharded = run.parts.plan.gradient_exchange == "fsdp"
@@ -77,7 +82,7 @@ class TrainingLoop:
         watching = self._state.watching(self._outcome, telemeter=self._telemeter, probe=self._probe)
         with self._hooks.around("run", self._view), self._timed_exchanges(), watching:
             self._run.context.accelerator.wait_for_everyone()
-            with closing(self._progress):
+            with closing(self._bar):
                 self._outcome.status = self._train()
 
     def _timed_exchanges(self) -> ExitStack:
@@ -97,7 +102,7 @@ class TrainingLoop:
             with self._hooks.around("epoch", self._view):
                 if not self._train_epoch(batches):
                     return "diverged"
-        if "test" not in {run.config.eval_split, run.eval_points[-1].split}:
+        if "test" not in {run.config.eval_split, self._state.eval_points[-1].split}:
             self._evaluate("test")
         self._sync_health(_NO_LOSSES)
         if self._save_every or self._outcome.stop_signal:  # a command with more seeds can go on
@@ -108,11 +113,15 @@ class TrainingLoop:
         """Train to the end of the epoch, or if no hook asks, of the run; whether all is well."""
         run, end = self._run, self._run.num_steps
         if self._hooks.watch_epochs:
-            end = run.step + run.steps_per_epoch - run.step % run.steps_per_epoch
+            end = (
+                run.step
+                + run.context.batch_plan.steps_per_epoch
+                - run.step % run.context.batch_plan.steps_per_epoch
+            )
         while not self._is_over() and (run.step < end or self._is_to_evaluate()):
             if self._is_to_evaluate():
                 evaluation = self._evaluate(run.config.eval_split)
-                self._progress.show(run.step, self._shown(evaluation))
+                self._bar.set_postfix(self._shown(evaluation))
                 well = math.isfinite(evaluation.loss) and self._check_health(_NO_LOSSES)
             else:
                 losses = self._train_window(batches, self._window_end(end))
@@ -133,7 +142,7 @@ class TrainingLoop:
         return at_target or self._run.step == self._run.num_steps
 
     def _is_to_evaluate(self) -> bool:
-        return self._schedule.is_due(self._run.step, self._run.eval_points)
+        return self._schedule.is_due(self._run.step, self._state.eval_points)
 
     def _is_to_save(self) -> bool:
         every = self._save_every
@@ -142,13 +151,13 @@ class TrainingLoop:
     def _point_here(self) -> EvalPoint | None:
         """The evaluation on the split that steers, if there was one after this very step."""
         here = self._run.step, self._run.config.eval_split
-        return next((p for p in self._run.eval_points[-2:] if (p.step, p.split) == here), None)
+        return next((p for p in self._state.eval_points[-2:] if (p.step, p.split) == here), None)
 
     def _window_end(self, epoch_end: int) -> int:
         """The step up to which nothing but training is to do."""
         step, every = self._run.step, self._save_every or self._run.num_steps
         to_save = every * (step // every + 1)
-        to_evaluate = self._schedule.next_step(self._run.eval_points)
+        to_evaluate = self._schedule.next_step(self._state.eval_points)
         return min(to_evaluate, to_save, epoch_end, step + self._health.window_steps)
 
     def _train_window(self, batches: Iterator[Batch], end: int) -> Tensor:
@@ -162,9 +171,12 @@ class TrainingLoop:
                 for loss in train(batches, end):
                     losses[state.step - first] = loss
                     state.step += 1
-                self._progress.step(state.step)
+                self._show_step(state.step)
         self._window_s = state.ledger.spent_s("train") - began_s
         return losses
+
+    def _show_step(self, step: int) -> None:
+        self._bar.update(step - self._bar.n)
 
     def _train_some(self, batches: Iterator[Batch], end: int) -> Sequence[Tensor]:
         """Make the steps that are made as one, up to `end`; gives their losses."""
@@ -202,7 +214,7 @@ class TrainingLoop:
             saved = "saved" if is_saved else "not saved"
             said = f"after step {run.step:,} of {run.num_steps:,}, {saved}"
             outcome.stopped_together = True
-            raise stop_error(outcome.stop_signal, f"{said} in {run.run_folder}")
+            raise stop_error(outcome.stop_signal, f"{said} in {run.context.run_folder}")
         return True
 
     def _sync_health(self, losses: Tensor) -> None:
@@ -225,7 +237,7 @@ class TrainingLoop:
                 f"processes hold different weights after step {self._state.step:,}; an optimizer "
                 "that draws random numbers needs a torch.Generator of its own, seeded alike in all"
             )
-            raise RunError(said if self._run.is_main_process else "")
+            raise RunError(said if self._run.context.accelerator.is_main_process else "")
 
     def _save(self, *, cause: int = 0, at_end: bool = False) -> bool:
         """Save a checkpoint, if one can be; one at the end may fail, as nothing depends on it."""

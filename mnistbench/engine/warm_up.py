@@ -62,11 +62,7 @@ def _why_not_compiled(error: Exception) -> str:
 
 
 def _fall_back(context: RunContext, step: Step, reason: str) -> None:
-    """Run as all processes can.
-
-    Raises:
-        InputError: the mode was asked for.
-    """
+    """Run as all processes can, unless the mode was asked for."""
     if not context.plan.is_explicit:
         step.fall_back(reason)
         return

@@ -23,14 +23,10 @@ _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 class CoreTimes(NamedTuple):
-    """Processor time so far [seconds], as counters that only grow.
+    """Processor time so far [seconds], read at `at_s`: of our processes, and of each core.
 
-    Attributes:
-        at_s: when they were read, on the monotonic clock.
-        ours_s: of this run's processes on this machine, those included that ended meanwhile.
-        busy_s: of each core, whoever kept it busy; time stolen by a hypervisor counts.
-        cores: those that ours may run on, as places in `busy_s`.
-        usable: how many ours may use at once; ``None`` for all of them.
+    `cores` are those that ours may run on, as places in `busy_s`, of which they may use `usable` at
+    once, or all.
     """
 
     at_s: float
@@ -123,7 +119,7 @@ def _our_processes() -> Iterator[psutil.Process]:
 
 
 def _affinity(process: psutil.Process) -> list[int]:
-    """Cores that `process` may run on; none where the system does not tell."""
+    """None where the system does not tell."""
     return process.cpu_affinity() if hasattr(process, "cpu_affinity") else []
 
 

@@ -22,11 +22,7 @@ _LONGEST = 500  # letters of an error
 
 
 class Endings:
-    """What asked this process to end.
-
-    Attributes:
-        asked: the signal that came; ``None`` while none did.
-    """
+    """What asked this process to end: the signal that is `asked`, ``None`` while none came."""
 
     def __init__(self) -> None:
         self.asked: signal.Signals | None = None

@@ -25,14 +25,10 @@ class RunView:
 
     Attributes:
         config: what was asked for: a `RunConfig`, or what the user of `mnistbench.record` gave.
-        log: clocks, steps and evaluations so far.
-        run_id: the run's name, which its folder has too.
         run_folder: where its files go; made by whoever writes first.
-        num_steps: steps that it is to make; ``None`` of a loop that is not ours.
-        steps_per_epoch: steps in one pass over the training split, where that is known.
+        num_steps: steps that it is to make; ``None`` of a loop that is not ours, as is the next.
+        steps_per_epoch: steps in one pass over the training split.
         global_batch_size: samples in a step over all processes, where that is known.
-        num_processes: how many train.
-        process_index: this process's number among all, from 0.
     """
 
     config: Any

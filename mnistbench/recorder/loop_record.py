@@ -126,20 +126,11 @@ def loop_record(
 
 
 def _of_all(steps: StepCounter, counted: Tally) -> list[EvalPoint]:
-    """Evaluations, with the samples of all processes: each has the same share at each step.
-
-    Where those of others are not known, each is taken to have as many.
-    """
-    shares = (
-        (steps.step_size, counted.step_size),
-        (steps.num_samples, counted.num_samples),
-        (1, counted.num_processes),
-    )
-    mine, every = next((mine, every) for mine, every in shares if mine and every)
-    return [
-        replace(point, samples_seen=round(point.samples_seen * every / mine))
-        for point in steps.log.eval_points
-    ]
+    """Evaluations, with the samples of all processes; each has as many where that is not known."""
+    mine, every = steps.num_samples, counted.num_samples
+    share = every / mine if mine and every else counted.num_processes
+    points = steps.log.eval_points
+    return [replace(point, samples_seen=round(point.samples_seen * share)) for point in points]
 
 
 def _where_evaluated(target: Target | None, points: Sequence[EvalPoint]) -> Target | None:

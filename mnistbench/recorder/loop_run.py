@@ -47,11 +47,6 @@ class LoopRun:
     def __init__(self, settings: LoopSettings, watch: LoopWatch, *, quiet: bool) -> None:
         """Begin the clocks, and find out what is to be known before anything is trained.
 
-        Args:
-            settings: what was told of the run.
-            watch: hooks and profilers.
-            quiet: say nothing at the end.
-
         Raises:
             InputError: another run is open, or this is a worker of a loader.
         """

@@ -6,6 +6,7 @@ that became slower: another user, a lower clock, a throttled chip.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +18,7 @@ from mnistbench.schema.record import CanaryReading
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["probe_machine"]
+__all__ = ["probe_machine", "timed_s"]
 
 _SIDE, _LARGEST_SIDE = 512, 8192
 _MATMUL_REPEATS = 15
@@ -75,7 +76,7 @@ def _matmul_s(
 
     factor = torch.full((side, side), 1 / side, device=device)
     product = torch.empty_like(factor)
-    return _median_s(lambda: torch.matmul(factor, factor, out=product), wait, repeats=repeats)
+    return median(timed_s(lambda: torch.matmul(factor, factor, out=product), wait, repeats=repeats))
 
 
 def _copy_s(
@@ -88,17 +89,25 @@ def _copy_s(
     memory = torch.ones(2 * places, num_bytes, dtype=torch.uint8, device=device)
     pairs = list(zip(memory[::2], memory[1::2], strict=True))
     return median(
-        _median_s(partial(target.copy_, source), wait, repeats=repeats) for source, target in pairs
+        median(timed_s(partial(target.copy_, source), wait, repeats=repeats))
+        for source, target in pairs
     )
 
 
-def _median_s(work: Callable[[], object], wait: Callable[[], None], *, repeats: int) -> float:
+def timed_s(
+    work: Callable[[], object],
+    wait: Callable[[], None],
+    *,
+    repeats: int,
+    longest_s: float = math.inf,
+) -> list[float]:
+    """How long `work` takes each time, the first of all apart, until `longest_s` have passed."""
     work()
-    durations_s = []
-    for _ in range(repeats):
+    durations_s, began = list[float](), time.perf_counter()
+    while len(durations_s) < repeats and time.perf_counter() - began <= longest_s:
         wait()
         started = time.perf_counter()
         work()
         wait()
         durations_s.append(time.perf_counter() - started)
-    return median(durations_s)
+    return durations_s

@@ -36,14 +36,8 @@ _NOTHING: Metadata = {}
 class Setup:
     """What a run is made on, as its record's ``environment`` has it.
 
-    Attributes:
-        device_name: the model of one device.
-        num_processes: how many train, each on a device.
-        precision: the coarsest numbers that were multiplied: ``fp32``, ``tf32``, ``bfloat16``,
-            ``fp16`` or ``fp8``.
-        lr_peak: learning rate at the schedule's peak, scaled to the processes.
-        steps_per_epoch: steps in one pass over the training split.
-        global_batch_size: samples in a step over all processes.
+    `precision` is of the coarsest numbers that were multiplied: ``fp32``, ``tf32``, ``bfloat16``,
+    ``fp16`` or ``fp8``; `lr_peak` is scaled to the processes.
     """
 
     device_name: str
@@ -199,8 +193,7 @@ class MlLogWriter:
 
     A file that cannot be written is given up, in one warning.
 
-    Attributes:
-        last_ms: time of the last line [milliseconds since 1970].
+    `last_ms` is the time of the last line [milliseconds since 1970].
     """
 
     def __init__(self, folder: Path) -> None:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from mnistbench.recorder.environment import device_name
 from mnistbench.recorder.launcher import this_launch
+from mnistbench.recorder.machine_probe import timed_s
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import cache_folder, write_whole
 from mnistbench.schema.insight import Ceilings
@@ -86,17 +87,7 @@ def _copied_bytes_per_s(size: int, device: torch.device, wait: Callable[[], None
 
 
 def _best_s(work: Callable[[], object], wait: Callable[[], None]) -> float:
-    work()
-    best, began = float("inf"), time.perf_counter()
-    for _ in range(_REPEATS):
-        wait()
-        started = time.perf_counter()
-        work()
-        wait()
-        best = min(best, time.perf_counter() - started)
-        if time.perf_counter() - began > _LONGEST_S:
-            break
-    return best
+    return min(timed_s(work, wait, repeats=_REPEATS, longest_s=_LONGEST_S))
 
 
 def _kept_at(device: torch.device, dtype: torch.dtype) -> Path | None:

@@ -49,9 +49,7 @@ class Tally:
 class Processes:
     """Who trains together; this process alone until torch.distributed says otherwise.
 
-    Attributes:
-        index: the number of this process, from 0, which is the main one's.
-        count: how many there are.
+    `index` is the number of this process among `count`, from 0, which is the main one's.
     """
 
     def __init__(self) -> None:

@@ -74,35 +74,25 @@ def record(  # noqa: PLR0913 - what a user may tell of a run
     Raises:
         InputError: one of these has to be mended.
     """
-    told: dict[str, Any] = {
-        "config": config,
-        "seed": seed,
-        "target": target,
-        "output_dir": output_dir,
-    }
-    told |= {"ignore": ignore, "tags": tags, "extra": extra, "higher_is_better": higher_is_better}
-    settings = LoopSettings.of(name, **told)
+    told = {"config": config, "seed": seed, "target": target, "output_dir": output_dir}
+    more = {"ignore": ignore, "tags": tags, "extra": extra, "higher_is_better": higher_is_better}
+    settings = LoopSettings.of(name, **told, **more)
     watch = LoopWatch(hooks, profile=profile, profile_steps=profile_steps, diagnose=diagnose)
     return Recording(settings, watch, quiet=quiet)
 
 
 class Recording:
-    """A loop that is recorded; see `record`."""
+    """A loop that is recorded; see `record`.
+
+    `seed` is by the argument or by ``MNISTBENCH_SEED``, else ``None``; `run_id` is the run's name,
+    which its folder has too.
+    """
 
     def __init__(self, settings: LoopSettings, watch: LoopWatch, *, quiet: bool) -> None:
         """Nothing is recorded before it is entered."""
         self._settings, self._watch, self._quiet = settings, watch, quiet
+        self.seed, self.run_id = settings.seed, settings.run_id
         self._run: LoopRun | None = None
-
-    @property
-    def seed(self) -> int | None:
-        """The seed, by the argument or by ``MNISTBENCH_SEED``; ``None`` where neither says."""
-        return self._settings.seed
-
-    @property
-    def run_id(self) -> str:
-        """The run's name, which its folder has too."""
-        return self._settings.run_id
 
     @property
     def run_folder(self) -> Path:

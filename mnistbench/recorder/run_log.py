@@ -16,14 +16,7 @@ from typing import Any
 from mnistbench.recorder.clock import Ledger, Timer
 from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.schema.insight import Profile, StepCosts, Telemetry
-from mnistbench.schema.record import (
-    Canary,
-    CanaryReading,
-    EvalPoint,
-    Status,
-    Throughput,
-    finite,
-)
+from mnistbench.schema.record import Canary, CanaryReading, EvalPoint, Status, Throughput, finite
 from mnistbench.schema.target import is_loss
 
 __all__ = ["Outcome", "RunLog", "throughput_of"]
@@ -31,16 +24,7 @@ __all__ = ["Outcome", "RunLog", "throughput_of"]
 
 @dataclass(kw_only=True)
 class Outcome:
-    """How a run went, as far as it came.
-
-    Attributes:
-        status: how it ended.
-        error: what was wrong, in a line.
-        canary: speed of the machine before and after.
-        telemetry: what sensors saw.
-        step_costs: what a step is made of.
-        profile: what was watched of it.
-    """
+    """How a run went, as far as it came; fields are those of its record."""
 
     status: Status = "completed"
     error: str | None = None
@@ -57,14 +41,7 @@ class Outcome:
 
 @dataclass(kw_only=True)
 class RunLog:
-    """What changes while a run trains, on one process.
-
-    Attributes:
-        ledger: the clocks.
-        timer: durations of steps.
-        step: steps made.
-        eval_points: evaluations made.
-    """
+    """What changes while a run trains, on one process; `step` is how many were made."""
 
     ledger: Ledger
     timer: Timer

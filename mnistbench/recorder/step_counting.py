@@ -28,12 +28,10 @@ class StepCounter:
         log: clocks, durations of steps, evaluations.
         num_samples: samples in all steps so far; ``None`` where a step did not tell.
         num_counted: steps made here, which are fewer than ``log.step`` where a loop went on.
-        first_step_s: how long the first one took, which compiles and warms up.
-        first_wait_s: how much of that it waited for the loader.
-        first_samples: how many samples it had.
+        first_step_s: how long the first one took, which compiles and warms up; `first_wait_s` of
+            it for the loader.
         num_pauses: how often the loop was stopped for something else.
         device: what the first step was found to use.
-        telemeter: what watches the machine, if anything does.
         around_steps: what surrounds each step, if anything does.
     """
 
@@ -103,7 +101,7 @@ class StepCounter:
                 self._batches += 1
                 switch("train", wait=False)
                 if num_batches == 1 and self.around_steps:
-                    self._in_step.enter_context(self.around_steps())
+                    self.begin_step()
                 if num_batches == batches_per_step:
                     self._left = samples
                 yield batch
@@ -118,9 +116,9 @@ class StepCounter:
             self._in_step.close()
             if self._left is not None:
                 self.log.timer.pause()
-            self._end_pass()
-            switch("train", wait=False)  # what is waited for are steps
-            switch(outer)
+            self._passes = self.num_epochs
+            self._batches = self._length = 0
+            self._leave(outer)
 
     @contextmanager
     def one(self, num_samples: int | None, number: int | None) -> Iterator[None]:
@@ -132,8 +130,7 @@ class StepCounter:
             )
         outer, self._passes = self._begin("step()", "train"), None
         try:
-            if self.around_steps:
-                self._in_step.enter_context(self.around_steps())
+            self.begin_step()
             yield
             self._is_behind = True
             self._count(num_samples, number=number)
@@ -151,12 +148,10 @@ class StepCounter:
             yield
         finally:
             self._in_step.close()
-            self._where = None
-            self.log.ledger.switch("train", wait=False)  # what is waited for are steps
-            self.log.ledger.switch(outer)
+            self._leave(outer)
 
     def begin_step(self) -> None:
-        """Begin a step of a loop that is followed."""
+        """Enter what surrounds a step."""
         if self.around_steps:
             self._in_step.enter_context(self.around_steps())
 
@@ -255,9 +250,10 @@ class StepCounter:
         except TypeError:
             self._length, self._passes = 0, None
 
-    def _end_pass(self) -> None:
-        self._passes, self._where = self.num_epochs, None
-        self._batches = self._length = 0
+    def _leave(self, outer: str) -> None:
+        self._where = None
+        self.log.ledger.switch("train", wait=False)  # what is waited for are steps
+        self.log.ledger.switch(outer)
 
 
 class LoaderSteps(Iterator[Any]):

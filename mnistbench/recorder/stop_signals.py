@@ -29,11 +29,7 @@ terminal that closes sends SIGHUP, as does its shell."""
 
 
 class StopSignals:
-    """What signals have asked for.
-
-    Attributes:
-        asked: the number of the first that came; 0 while none has.
-    """
+    """What signals have asked for: the number of the first is in `asked`, 0 while none came."""
 
     def __init__(self, before: Mapping[int, Handler]) -> None:
         """`before` is what is called at a second one."""
