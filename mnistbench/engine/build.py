@@ -65,9 +65,6 @@ def _tried(context: RunContext) -> RunContext:
     """`context`, once the user's own components have made a step on made-up data, if there are any.
 
     A network that calls ``view`` cannot have channels last; it runs without.
-
-    Raises:
-        InputError: a run could not train with one.
     """
     plan, accelerator = context.plan, context.accelerator
     rest: MemoryFormat = "chwn" if plan.memory_format == "chwn" else "contiguous"

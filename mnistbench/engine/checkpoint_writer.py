@@ -94,17 +94,15 @@ class CheckpointWriter:
         else:
             return True
         main = self._accelerator.is_main_process
-        said = f"checkpoint of step {step} not saved: {failed}; {self._what_there_is()}"
+        kept = self._kept()
+        left = f"the last good one is {kept[-1]}" if kept else "there is none yet"
+        said = f"checkpoint of step {step} not saved: {failed}; {left}"
         if not (go_on or self._go_on):
             mend = "make room or choose another --output-dir, or --on-checkpoint-error continue"
             raise RunError(f"{said}; {mend}" if main else "")
         if main:
             _log.warning(said)
         return False
-
-    def _what_there_is(self) -> str:
-        kept = self._kept()
-        return f"the last good one is {kept[-1]}" if kept else "there is none yet"
 
     def _kept(self) -> list[Path]:
         return [path for path in checkpoints_of(self._run_folder) if path not in self._foreign]

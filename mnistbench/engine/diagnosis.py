@@ -26,6 +26,7 @@ from mnistbench.engine.unchanged import preserved_rng
 from mnistbench.recorder.clock import Timer
 from mnistbench.recorder.op_counter import Operation, count_ops, roofline_s
 from mnistbench.recorder.peak_rates import peak_rates
+from mnistbench.recorder.used_device import step_timer
 from mnistbench.schema.insight import StepCosts
 from mnistbench.schema.record import finite
 from mnistbench.workload.batches import Batch
@@ -61,7 +62,8 @@ def diagnose(run: Run) -> StepCosts:
         dtype = getattr(torch, run.parts.plan.autocast_dtype)
         ceilings = peak_rates(accelerator.device, dtype, synchronize=run.state.ledger.synchronize)
         batch = next(_batches(run, number))
-        few = _first_samples(batch)
+        part = batch.part._replace(indices=batch.part.indices[:_FEW_SAMPLES])
+        few = Batch(batch.images[:_FEW_SAMPLES], batch.labels[:_FEW_SAMPLES], part)
         full = _time(run, _batches(run, number))
         communication_s = _communication_s(run, full, number)
         overhead_s = _overhead_s(run, few, sum(roofline_s(_operations(run, few), ceilings)))
@@ -135,7 +137,7 @@ def _timed_exchanges(run: Run) -> Iterator[Timer | None]:
     if run.state.exchange_timer is None or not isinstance(step, FastStep):
         yield None
         return
-    timer = run.context.new_timer()
+    timer = step_timer(run.context.accelerator.device)
     with step.allreduce.timed(timer):
         yield timer
 
@@ -169,13 +171,6 @@ def _overhead_s(run: Run, batch: Batch, ideal_s: float) -> float | None:
     batches = itertools.repeat(batch, _SMALL_STEPS)
     times = _time(run, batches, within=partial(_without_exchange, run))
     return max(times.step_s - times.loader_s - times.exchange_s - ideal_s, 0.0)
-
-
-def _first_samples(batch: Batch) -> Batch:
-    """The same batch with no more than two samples."""
-    images, labels, part = batch
-    few = part._replace(indices=part.indices[:_FEW_SAMPLES])
-    return Batch(images[:_FEW_SAMPLES], labels[:_FEW_SAMPLES], few)
 
 
 def _operations(run: Run, batch: Batch) -> list[Operation]:

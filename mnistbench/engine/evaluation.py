@@ -71,7 +71,8 @@ class Evaluator:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         # correct, loss sum, images, training loss sum; then each process's train clock in a slot
         sums = torch.zeros(4 + world, dtype=widest_float(images.device), device=images.device)
-        self._share_buffers()
+        for buffer in self.model.buffers() if world > 1 else ():
+            broadcast(buffer)  # batch-norm statistics are the main one's, as DDP has it
         low, high = rank * len(images) // world, (rank + 1) * len(images) // world
         self._count(images[low:high], labels[low:high], sums)
         if self.in_step:
@@ -87,12 +88,6 @@ class Evaluator:
             train_s=max(clocks),
             train_loss=train_loss / world / max(len(train_losses), 1),
         )
-
-    def _share_buffers(self) -> None:
-        """Give all processes the main one's batch-norm statistics, as DDP does in each forward."""
-        if self.accelerator.num_processes > 1:
-            for buffer in self.model.buffers():
-                broadcast(buffer)
 
     def _count(self, images: Tensor, labels: Tensor, sums: Tensor) -> None:
         batches = (torch.split(tensor, self.eval_batch_size) for tensor in (images, labels))

@@ -28,14 +28,10 @@ So many percent the steps from the last miss to the hit are at most, of those to
 _FAR_SPACING = 0.2
 """The same far from the target, where evaluations would cost more than training, for nothing."""
 
-_FAR_ERRORS = 2.0
-"""Far is an error of more than so many times the target's."""
-
-_NEAR_ERROR = 0.01
-"""And of more than this: multiples of the error of a target near 1 tell nothing."""
+_FAR_ERRORS, _NEAR_ERROR = 2.0, 0.01
+"""Far is an error of more than so many times the target's, and of more than that."""
 
 _FIRST_STEP = round(1 / SPACING)
-"""The first step that is no more than `SPACING` past the one before."""
 
 ScheduleName = Literal["steps", "epoch", "target"]
 

@@ -9,19 +9,14 @@ import torch
 from torch import nn
 
 from mnistbench.engine.objective import Objective
-from mnistbench.engine.python_state import held_tensors, python_state
-from mnistbench.engine.unchanged import device_rng_state, preserved_rng
+from mnistbench.engine.unchanged import device_rng_state, held_tensors, preserved_rng, python_state
 from mnistbench.schema.errors import InputError, first_line
 
 __all__ = ["check_exact", "differs_by_process"]
 
 
 def check_exact(model: nn.Module, objective: Objective, counts: Sequence[int]) -> None:
-    """Refuse what `exact_parity` cannot promise; `counts` are processes, and pieces of each.
-
-    Raises:
-        InputError: sums in pairs, or layers whose work differs with the pieces, are in the way.
-    """
+    """Refuse what `exact_parity` cannot promise; `counts` are processes, and pieces of each."""
     if any(count & (count - 1) for count in counts):
         raise InputError(
             "exact_parity: needs powers of two, not "

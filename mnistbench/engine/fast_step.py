@@ -23,8 +23,7 @@ from mnistbench.engine.graph import CapturedSteps
 from mnistbench.engine.objective import Objective
 from mnistbench.engine.observed import Observed, ObservedOperators, compiled_graphs, observe
 from mnistbench.engine.plan import ExecutionPlan, eager
-from mnistbench.engine.python_state import nothing_changed
-from mnistbench.engine.unchanged import unchanged, zero_state
+from mnistbench.engine.unchanged import nothing_changed, unchanged, zero_state
 from mnistbench.workload.batches import (
     Batch,
     BatchShard,

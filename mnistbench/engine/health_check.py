@@ -67,14 +67,12 @@ class HealthCheck:
         first = every[:, 0].amin().item()
         _, asked, slowest_s, total = every.amax(dim=0).tolist()
         if len(losses):
-            self._pace(len(losses) / max(slowest_s, 1e-6))
+            # twice the steps at most: the first of a run is not as fast as others
+            in_window = int(len(losses) / max(slowest_s, 1e-6) * _WINDOW_S)
+            wanted = min(in_window, 2 * self.window_steps, _MOST_STEPS)
+            self.window_steps = max(wanted // self._at_once, 1) * self._at_once
         same = bool((every[:, 3] == total).all())
         return HealthStatus(None if math.isinf(first) else int(first), int(asked), same)
-
-    def _pace(self, steps_per_s: float) -> None:
-        """At most twice the steps at once: the first step of a run is not as fast as others."""
-        wanted = min(int(steps_per_s * _WINDOW_S), 2 * self.window_steps, _MOST_STEPS)
-        self.window_steps = max(wanted // self._at_once, 1) * self._at_once
 
 
 def _first_bad(losses: Tensor, sums: Tensor) -> float:

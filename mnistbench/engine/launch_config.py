@@ -57,11 +57,7 @@ class LaunchConfig(BaseModel):
         )
 
     def check_processes(self) -> str:
-        """How many processes each machine starts.
-
-        Raises:
-            InputError: other than `num_processes` would start, or they would not be one run.
-        """
+        """How many processes each machine starts; refuses what would not be one run of them."""
         kind = self.distributed_type.value
         if kind in {"MULTI_CPU", "NO"} and self.num_processes > 1:
             raise InputError(
@@ -86,11 +82,7 @@ class LaunchConfig(BaseModel):
         return found
 
     def check_devices(self) -> str:
-        """What they run on.
-
-        Raises:
-            InputError: this machine has fewer GPUs than processes.
-        """
+        """What they run on; refuses fewer GPUs on this machine than processes."""
         if self.use_cpu:
             return "CPU"
         wanted, found = self.num_processes // self.num_machines, torch.cuda.device_count()
@@ -112,11 +104,7 @@ class LaunchConfig(BaseModel):
         return [*launcher, "-m", module]
 
     def place(self) -> dict[str, str]:
-        """Variables that make one process of each machine a process of one run.
-
-        Raises:
-            InputError: it is not said where they meet.
-        """
+        """Variables that make one process of each machine a process of one run."""
         address, port = self.main_process_ip, self.main_process_port
         if address is None:
             raise InputError(
@@ -154,11 +142,7 @@ def read_launch_config(path: Path) -> LaunchConfig:
 
 
 def launch_defaults() -> str | None:
-    """What the user's own Accelerate configuration file says, if there is one.
-
-    Raises:
-        InputError: the file is there but Accelerate cannot read it.
-    """
+    """What the user's own Accelerate configuration file says, if there is one."""
     path = Path(default_config_file)
     if not os.access(path, os.F_OK):
         return None

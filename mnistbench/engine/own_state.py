@@ -57,11 +57,7 @@ def pack(value: object) -> dict[str, Tensor]:
 
 
 def unpack(tensors: Mapping[str, Tensor], device: torch.device) -> Any:
-    """What `pack` was given; tensors that were not on the CPU come to `device`.
-
-    Raises:
-        KeyError, TypeError, ValueError: it is nothing that `pack` gave.
-    """
+    """What `pack` was given; tensors that were not on the CPU come to `device`."""
 
     def value_of(tree: Any) -> Any:
         if not isinstance(tree, dict):
@@ -100,11 +96,7 @@ def kept(parts: BuiltParts) -> dict[str, Tensor]:
 
 
 def put_back(parts: BuiltParts, tensors: Mapping[str, Tensor], device: torch.device) -> None:
-    """Have all as it was when `kept` gave `tensors`.
-
-    Raises:
-        KeyError, TypeError, ValueError: it was something else.
-    """
+    """Have all as it was when `kept` gave `tensors`; other ones raise as Python does."""
     attributes, python = unpack(tensors, device)
     for one, saved in zip(_objects(parts), attributes, strict=True):
         for name, value in saved.items():

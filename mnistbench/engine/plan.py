@@ -100,8 +100,11 @@ def resolve_plan(config: RunConfig, hardware: Hardware) -> ExecutionPlan:
     """
     _check_tf32(config, hardware.device)
     why_stock = _why_stock(hardware)
-    if why_stock and config.loop == "fast":
-        _refuse_in_stock(config, why_stock)
+    # what changes results or was asked for, and what the stock loop does not have
+    asked = {"exact_parity": config.exact_parity, "cuda_graph": bool(config.cuda_graph)}
+    for name in asked if why_stock and config.loop == "fast" else ():
+        if asked[name]:
+            raise InputError(f"{name}: needs the fast loop, but {why_stock}; leave it out")
     stock = config.loop == "stock" or why_stock is not None
     mode, reason = ("stock", None) if stock else _fast_mode(config, hardware)
     fused = mode != "stock" and config.fused_optimizer and config.optimizer in _FUSED
@@ -138,14 +141,6 @@ def _why_stock(hardware: Hardware) -> str | None:
     if hardware.is_sharded:
         return "FSDP holds a share of the weights on each process"
     return None
-
-
-def _refuse_in_stock(config: RunConfig, why: str) -> None:
-    """Refuse what changes results or was asked for, and which the stock loop does not have."""
-    asked = {"exact_parity": config.exact_parity, "cuda_graph": bool(config.cuda_graph)}
-    for name, is_asked in asked.items():
-        if is_asked:
-            raise InputError(f"{name}: needs the fast loop, but {why}; leave it out")
 
 
 def _fast_mode(config: RunConfig, hardware: Hardware) -> tuple[ExecutionMode, str | None]:

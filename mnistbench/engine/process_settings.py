@@ -44,21 +44,16 @@ def applied(config: RunConfig, plan: ExecutionPlan) -> Iterator[None]:
         for operators in (cudnn.conv, cudnn.rnn):
             _set(operators, undone, fp32_precision="ieee" if is_whole else "tf32")
         if plan.deterministic:
-            _make_deterministic(undone)
+            # kernels that add in one order; cuBLAS reads a variable for it once, which stays set
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            _set(cudnn, undone, deterministic=True, benchmark=False)
+            were = torch.are_deterministic_algorithms_enabled()
+            undone.callback(torch.use_deterministic_algorithms, were)
+            torch.use_deterministic_algorithms(True)
         if fast:
             undone.callback(torch.set_flush_denormal, False)  # torch cannot tell what it was
             torch.set_flush_denormal(config.flush_denormals)
         yield
-
-
-def _make_deterministic(undone: ExitStack) -> None:
-    """Kernels that add in one order; cuBLAS reads a variable for it once, which stays set."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    _set(torch.backends.cudnn, undone, deterministic=True, benchmark=False)
-    undone.callback(
-        torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled()
-    )
-    torch.use_deterministic_algorithms(True)
 
 
 def _set(place: Any, undone: ExitStack, **values: Any) -> None:

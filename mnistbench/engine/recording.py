@@ -16,13 +16,11 @@ from mnistbench.engine.evaluation import widest_float
 from mnistbench.engine.evaluation_schedule import describe_schedule
 from mnistbench.engine.gradient_allreduce import pairwise_sum
 from mnistbench.engine.observed import Observed
-from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.engine.run import BuiltParts, RunContext, TrainingOutcome, TrainingState
-from mnistbench.recorder.assembling import assemble_record, save_somewhere
 from mnistbench.recorder.environment import describe_environment
 from mnistbench.recorder.own_code import keep_code, kept_as
 from mnistbench.recorder.redaction import redacted, values_redacted
-from mnistbench.recorder.run_log import throughput_of
+from mnistbench.recorder.run_log import assemble_record, save_somewhere, throughput_of
 from mnistbench.schema.component import short_name
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import (
@@ -158,15 +156,9 @@ def _how_it_computed(context: RunContext, parts: BuiltParts | None) -> dict[str,
     """The plan as it came out, then what was seen; all null of a run that was not warmed up."""
     plan = parts.plan if parts else context.plan
     observed = parts.observed if parts else None
-    planned = _planned(plan) | {"loop_floor_reason": _said(context, plan.fallback_reason)}
-    if observed is None:
-        return dict.fromkeys([*planned, *(field.name for field in fields(Observed))])
-    return planned | asdict(observed) | {"layer_dtypes": list(observed.layer_dtypes)}
-
-
-def _planned(plan: ExecutionPlan) -> dict[str, Any]:
-    return {
+    planned = {
         "loop_floor": plan.mode,
+        "loop_floor_reason": _said(context, plan.fallback_reason),
         "autocast_dtype": plan.autocast_dtype,
         "grad_scaler": plan.uses_grad_scaler,
         "memory_format": plan.memory_format,
@@ -174,6 +166,9 @@ def _planned(plan: ExecutionPlan) -> dict[str, Any]:
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
     }
+    if observed is None:
+        return dict.fromkeys([*planned, *(field.name for field in fields(Observed))])
+    return planned | asdict(observed) | {"layer_dtypes": list(observed.layer_dtypes)}
 
 
 def _throughput(context: RunContext, state: TrainingState, *, together: bool) -> Throughput:

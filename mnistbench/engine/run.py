@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +20,7 @@ from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.engine.resume import Invocation
 from mnistbench.engine.stock_step import StockStep
 from mnistbench.engine.watchdog import Watchdog
-from mnistbench.recorder.clock import EventTimer, StepTimer, Timer
+from mnistbench.recorder.clock import Timer
 from mnistbench.recorder.environment import device_name
 from mnistbench.recorder.hooks import Hook, RunView
 from mnistbench.recorder.run_log import Outcome, RunLog
@@ -89,16 +88,6 @@ class RunContext(Setting):
     run_folder: Path
     lr_factor: float
     saved: SavedRun | None
-
-    def no_losses(self) -> Tensor:
-        """Where the losses of all steps will be, on the device, written without a wait."""
-        return torch.zeros(self.batch_plan.num_steps, device=self.accelerator.device)
-
-    def new_timer(self) -> Timer:
-        """What times this device's steps."""
-        if self.accelerator.device.type == "cuda":
-            return EventTimer(partial(torch.cuda.Event, enable_timing=True))
-        return StepTimer()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,6 +45,7 @@ from mnistbench.recorder.hooks import Hook, checked_hooks
 from mnistbench.recorder.own_code import keep_code
 from mnistbench.recorder.profiling import Profilers, profiled_steps
 from mnistbench.recorder.stop_signals import deferred_signals, exit_now, obeyed_in_time
+from mnistbench.recorder.used_device import step_timer
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_applies
@@ -146,9 +147,10 @@ def _run(context: RunContext, ledger: Ledger, watchdog: Watchdog) -> tuple[RunRe
     config, accelerator, outcome = context.config, context.accelerator, TrainingOutcome()
     state = TrainingState(
         ledger=ledger,
-        losses=context.no_losses(),
-        timer=context.new_timer(),
-        exchange_timer=context.new_timer() if context.plan.exchange_has_time else None,
+        # on the device, written without a wait
+        losses=torch.zeros(context.batch_plan.num_steps, device=accelerator.device),
+        timer=step_timer(accelerator.device),
+        exchange_timer=step_timer(accelerator.device) if context.plan.exchange_has_time else None,
     )
     go_on = config.on_checkpoint_error == "continue"
     writer = CheckpointWriter(context.run_folder, accelerator, go_on=go_on)

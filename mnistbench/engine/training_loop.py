@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing, nullcontext
 from typing import Literal
 
 import torch
@@ -23,7 +23,7 @@ from mnistbench.recorder.hooks import Hooks
 from mnistbench.recorder.machine_probe import probe_machine
 from mnistbench.schema.component import short_name
 from mnistbench.schema.errors import RunError
-from mnistbench.schema.record import CanaryReading, CheckpointCounts, EvalPoint, Status
+from mnistbench.schema.record import CanaryReading, CheckpointCounts, Status
 from mnistbench.schema.signals import stop_error
 from mnistbench.workload.batches import Batch
 from mnistbench.workload.schedules import lr_at
@@ -80,16 +80,12 @@ class TrainingLoop:
             RunError: a checkpoint could not be saved.
         """
         watching = self._state.watching(self._outcome, telemeter=self._telemeter, probe=self._probe)
-        with self._hooks.around("run", self._view), self._timed_exchanges(), watching:
+        step, timer = self._step, self._state.exchange_timer
+        exchanges = step.allreduce.timed(timer) if isinstance(step, FastStep) else nullcontext()
+        with self._hooks.around("run", self._view), exchanges, watching:
             self._run.context.accelerator.wait_for_everyone()
             with closing(self._bar):
                 self._outcome.status = self._train()
-
-    def _timed_exchanges(self) -> ExitStack:
-        timed = ExitStack()
-        if isinstance(self._step, FastStep):
-            timed.enter_context(self._step.allreduce.timed(self._state.exchange_timer))
-        return timed
 
     def _probe(self) -> CanaryReading:
         device, ledger = self._run.context.accelerator.device, self._state.ledger
@@ -134,11 +130,12 @@ class TrainingLoop:
 
     def _is_over(self) -> bool:
         """Whether nothing is left to train, or the run is to stop where it is."""
-        config, here = self._run.config, self._point_here()
-        if here is None:
+        config, here = self._run.config, (self._run.step, self._run.config.eval_split)
+        last = next((p for p in self._state.eval_points[-2:] if (p.step, p.split) == here), None)
+        if last is None:  # it was not evaluated after this very step
             return False
         target = config.target if config.stop_at_target else None
-        at_target = target is not None and target.is_reached_by(here)
+        at_target = target is not None and target.is_reached_by(last)
         return at_target or self._run.step == self._run.num_steps
 
     def _is_to_evaluate(self) -> bool:
@@ -147,11 +144,6 @@ class TrainingLoop:
     def _is_to_save(self) -> bool:
         every = self._save_every
         return bool(every) and self._run.step % (every or 1) == 0 and not self._is_to_evaluate()
-
-    def _point_here(self) -> EvalPoint | None:
-        """The evaluation on the split that steers, if there was one after this very step."""
-        here = self._run.step, self._run.config.eval_split
-        return next((p for p in self._state.eval_points[-2:] if (p.step, p.split) == here), None)
 
     def _window_end(self, epoch_end: int) -> int:
         """The step up to which nothing but training is to do."""
@@ -255,28 +247,25 @@ class TrainingLoop:
         return is_saved
 
     def _evaluate(self, split: Literal["val", "test"]) -> Evaluation:
-        with self._hooks.around("eval", self._view):
-            return self._evaluate_unhooked(split)
-
-    def _evaluate_unhooked(self, split: Literal["val", "test"]) -> Evaluation:
         state, context = self._state, self._run.context
         images, labels = context.data.val if split == "val" else context.data.test
         since = state.eval_points[-1].step if state.eval_points else 0
-        with state.ledger.phase("eval"):
-            evaluation = self._run.parts.evaluator(
-                images,
-                labels,
-                train_s=state.ledger.spent_s("train"),
-                train_losses=state.losses[since : state.step],
+        with self._hooks.around("eval", self._view):
+            with state.ledger.phase("eval"):
+                evaluation = self._run.parts.evaluator(
+                    images,
+                    labels,
+                    train_s=state.ledger.spent_s("train"),
+                    train_losses=state.losses[since : state.step],
+                )
+            state.evaluated(
+                {"loss": evaluation.loss, "accuracy": evaluation.accuracy},
+                split=split,
+                samples_seen=context.batch_plan.samples_seen(state.step),
+                train_s=evaluation.train_s,
+                epoch=state.step / context.batch_plan.steps_per_epoch,
+                num_samples=evaluation.num_samples,
             )
-        state.evaluated(
-            {"loss": evaluation.loss, "accuracy": evaluation.accuracy},
-            split=split,
-            samples_seen=context.batch_plan.samples_seen(state.step),
-            train_s=evaluation.train_s,
-            epoch=state.step / context.batch_plan.steps_per_epoch,
-            num_samples=evaluation.num_samples,
-        )
         return evaluation
 
     def _shown(self, evaluation: Evaluation) -> dict[str, str]:

@@ -55,12 +55,14 @@ def code_identity(root: Path = _ROOT) -> dict[str, Fact]:
     commit = _git(root, "rev-parse", "HEAD") if in_git else None
     status = _git(root, "status", "--porcelain", "--", _PACKAGE) if in_git else None
     changes = _changes(root) if status and status.strip() else None
+    paths = (p for p in (root / _PACKAGE).rglob("*") if "__pycache__" not in p.parts)
+    files = (os.fsencode(path.relative_to(root)) for path in paths)
     told = commit is not None and status is not None and bool(changes) == bool(status.strip())
     return {
         "git_commit": None if commit is None else commit.decode().strip(),
         "git_dirty": None if status is None else bool(status.strip()),
         "git_diff_sha256": changes,
-        "code_sha256": None if told else _hash(root, _files(root)),
+        "code_sha256": None if told else _hash(root, files),
     }
 
 
@@ -106,12 +108,6 @@ def _changes(root: Path) -> str | None:
     if diff is None or names is None:
         return None
     return _hash(root, filter(None, names.split(b"\0")), beside=diff)
-
-
-def _files(root: Path) -> list[bytes]:
-    """The names of all files of the package, but for those that Python makes itself."""
-    paths = (root / _PACKAGE).rglob("*")
-    return [os.fsencode(p.relative_to(root)) for p in paths if "__pycache__" not in p.parts]
 
 
 def _hash(root: Path, names: Iterable[bytes], *, beside: bytes = b"") -> str | None:

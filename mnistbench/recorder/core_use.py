@@ -61,7 +61,7 @@ def read_core_times() -> CoreTimes | None:
     for process in ours:
         with suppress(psutil.Error, OSError):  # it has ended: whoever waits for it has its time
             ours_s += sum(process.cpu_times()[:4])  # user, system, and both of ended children
-            cores.update(_affinity(process))
+            cores.update(getattr(process, "cpu_affinity", list)())  # not told on every system
     known = frozenset(core for core in cores if core < len(busy_s))
     known = known or frozenset(range(len(busy_s)))
     return CoreTimes(time.monotonic(), ours_s, busy_s, known, usable_cores())
@@ -116,11 +116,6 @@ def _our_processes() -> Iterator[psutil.Process]:
         root = root.parent() or root
     yield root
     yield from root.children(recursive=True)
-
-
-def _affinity(process: psutil.Process) -> list[int]:
-    """None where the system does not tell."""
-    return process.cpu_affinity() if hasattr(process, "cpu_affinity") else []
 
 
 def _busy_s(times: object) -> float:

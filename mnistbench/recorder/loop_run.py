@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING
 from mnistbench.recorder.clock import Ledger, process_age_s
 from mnistbench.recorder.endings import Endings, heard_endings, status_of
 from mnistbench.recorder.hooks import RunView
-from mnistbench.recorder.loop_record import loop_record, tally_of, together
-from mnistbench.recorder.loop_saving import saved, tell, writable_folder
+from mnistbench.recorder.loop_record import (
+    loop_record,
+    saved,
+    tally_of,
+    tell,
+    together,
+    writable_folder,
+)
 from mnistbench.recorder.loop_settings import LoopSettings
 from mnistbench.recorder.loop_watch import LoopWatch
 from mnistbench.recorder.machine_probe import probe_machine
@@ -114,7 +120,7 @@ class LoopRun:
         )
         self._watching.enter_context(self._watch.watching(view))
         if self._watch.watches_steps:
-            steps.around_steps = self._watch.around_step
+            steps.around_steps = partial(self._watch.around_step, steps.log)
         self._watching.enter_context(
             steps.log.watching(
                 self._outcome, telemeter=steps.telemeter, probe=partial(_probe, device)

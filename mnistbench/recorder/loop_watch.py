@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from mnistbench.recorder.hooks import HookPoint, Hooks, RunView, checked_hooks
 from mnistbench.recorder.profiling import Profilers, check_profile, profiled_steps, profilers
-from mnistbench.recorder.run_log import Outcome
+from mnistbench.recorder.run_log import Outcome, RunLog
 from mnistbench.recorder.step_counting import StepCounter
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
@@ -68,22 +68,14 @@ class LoopWatch:
         return self._hooks.around(point, self._view) if self._view else nullcontext()
 
     @contextmanager
-    def around_step(self) -> Iterator[None]:
+    def around_step(self, log: RunLog) -> Iterator[None]:
         """What surrounds a step, whose time it is not in."""
-        if self._view is None:
-            yield
-            return
-        log = self._view.log
         log.timer.pause()
-        try:
-            with self.around("step"):
-                log.timer.resume()
-                try:
-                    yield
-                finally:
-                    log.timer.pause()
-        finally:
+        with self.around("step"):
             log.timer.resume()
+            yield
+            log.timer.pause()
+        log.timer.resume()
 
     def begin_eval(self) -> None:
         """An evaluation begins; the one before has ended."""

@@ -149,10 +149,7 @@ class MlLog(Hook):
             "opt_learning_rate_warmup_steps": config.lr_warmup_steps,
             **({} if decay is None else {"opt_weight_decay": decay}),
             "lowest_numerical_precision_in_linear": setup.precision,
-            "tensor_parallelism": 1,
-            "pipeline_parallelism": 1,
-            "context_parallelism": 1,
-            "expert_parallelism": 1,
+            **{f"{kind}_parallelism": 1 for kind in ("tensor", "pipeline", "context", "expert")},
         }
 
     def _seen(self, watched: RunView) -> Mapping[str, int]:
@@ -203,7 +200,11 @@ class MlLogWriter:
         self._file: FileIO | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = _new_file(folder)
+            lives = (f"mllog-{life}.txt" for life in itertools.count(2))
+            names = itertools.chain(["mllog.txt"], lives)
+            path = next(folder / name for name in names if not (folder / name).exists())
+            # without a buffer: a line is on its way, or is known not to be
+            self._file = FileIO(path, "x")
         except OSError as error:
             self._give_up(error)
 
@@ -267,12 +268,6 @@ class MlLogWriter:
     def _give_up(self, error: OSError) -> None:
         self.close()
         _log.warning(f"mllog: {error.strerror}; the run goes on without its event lines")
-
-
-def _new_file(folder: Path) -> FileIO:
-    names = itertools.chain(["mllog.txt"], (f"mllog-{life}.txt" for life in itertools.count(2)))
-    path = next(folder / name for name in names if not (folder / name).exists())
-    return FileIO(path, "x")  # without a buffer: a line is on its way, or is known not to be
 
 
 def _now_ms() -> int:

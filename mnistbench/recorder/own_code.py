@@ -46,7 +46,8 @@ def kept_as(
     infos, copies = copies_of(codes)
     if config.anonymize:
         infos = [i.model_copy(update={"reference": place_redacted(i.reference)}) for i in infos]
-        copies = {name: _anonymous(content) for name, content in copies.items()}
+        texts = {name: its.decode(errors="surrogateescape") for name, its in copies.items()}
+        copies = {n: redacted(t).encode(errors="surrogateescape") for n, t in texts.items()}
     return infos, copies
 
 
@@ -73,7 +74,3 @@ def keep_code(codes: Sequence[UserCode], config: RunConfig, run_folder: Path) ->
             write_whole(path, content)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({why(error)})") from None
-
-
-def _anonymous(source: bytes) -> bytes:
-    return redacted(source.decode(errors="surrogateescape")).encode(errors="surrogateescape")

@@ -12,10 +12,9 @@ from typing import Any, Self
 from mnistbench.recorder.batch_size import batch_counter, whole
 from mnistbench.recorder.callbacks import LightningEvents, TrainerEvents
 from mnistbench.recorder.clock import Ledger
-from mnistbench.recorder.evaluated_metrics import metric_values
 from mnistbench.recorder.hooks import Hook
 from mnistbench.recorder.loop_run import LoopRun
-from mnistbench.recorder.loop_settings import LoopSettings, checked_name
+from mnistbench.recorder.loop_settings import LoopSettings, checked_name, metric_values
 from mnistbench.recorder.loop_watch import LoopWatch
 from mnistbench.recorder.step_counting import LoaderSteps, StepCounter
 from mnistbench.schema.errors import InputError
@@ -254,8 +253,7 @@ class Recording:
     def trainer_callback(self, *, num_samples: int | Callable[[Any], int] | None = None) -> Any:
         """What records Hugging Face's Trainer: ``Trainer(callbacks=[run.trainer_callback()])``.
 
-        Args:
-            num_samples: as for `steps`; a batch is what the model is called with, by name.
+        `num_samples` is as for `steps`; a batch is what the model is called with, by name.
 
         Raises:
             InputError: transformers cannot be imported.
@@ -264,10 +262,7 @@ class Recording:
         return TrainerEvents.callback(steps, self.evaluated, batch_counter(num_samples))
 
     def lightning_callback(self, *, num_samples: int | Callable[[Any], int] | None = None) -> Any:
-        """What records Lightning: ``Trainer(callbacks=[run.lightning_callback()])``.
-
-        Args:
-            num_samples: as for `steps`.
+        """What records Lightning: ``Trainer(callbacks=[run.lightning_callback()])``; as the other.
 
         Raises:
             InputError: neither lightning nor pytorch_lightning can be imported.

@@ -92,7 +92,10 @@ class StepCounter:
         self.check("steps()")
         switch = self.log.ledger.switch
         outer = self._begin("steps()", DATA_WAIT)
-        self._begin_pass(loader)
+        try:
+            self._length = len(loader)  # type: ignore[arg-type]
+        except TypeError:
+            self._length, self._passes = 0, None
         samples = num_batches = 0
         try:
             for batch in loader:
@@ -243,12 +246,6 @@ class StepCounter:
         self.first_wait_s = self.log.ledger.spent_s(DATA_WAIT)
         self.log.timer = step_timer(device)
         self.log.timer.start()
-
-    def _begin_pass(self, loader: Any) -> None:
-        try:
-            self._length = len(loader)
-        except TypeError:
-            self._length, self._passes = 0, None
 
     def _leave(self, outer: str) -> None:
         self._where = None

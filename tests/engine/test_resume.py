@@ -14,8 +14,8 @@ from safetensors.torch import load, save
 from mnistbench.engine import run_seeds
 from mnistbench.engine.resume import new_invocation
 from mnistbench.engine.run_seeds import train
-from mnistbench.recorder.code_identity import running_code
 from mnistbench.engine.training_loop import TrainingLoop
+from mnistbench.recorder.code_identity import running_code
 from mnistbench.schema.checkpoint import FILES, checkpoints_of
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.sealed_folder import seal
