@@ -55,8 +55,7 @@ class CheckpointWriter:
         """Lock the folder of the run being resumed at `saved`, which is kept until two are newer.
 
         Raises:
-            InputError: another one goes on with it, and does not end in time; or it did after
-                `saved` was chosen.
+            InputError: another one goes on with it, or did after `saved` was chosen.
         """
         folder = self._run_folder
         try:
@@ -79,13 +78,11 @@ class CheckpointWriter:
         return False
 
     def save(self, step: int, files: Mapping[str, bytes], *, go_on: bool = False) -> bool:
-        """Save `files` as the checkpoint of `step`; every process must call this.
-
-        Returns whether it was saved.
+        """Save `files` as the checkpoint of `step`, if that can be; every process must call this.
 
         Raises:
-            RunError: it could not be saved, and training is not to go on (`go_on` is for this
-                once). Its text is empty but on the main process.
+            RunError: it cannot, and training is not to go on (`go_on` is for this once). Its text
+                is empty but on the main process.
         """
         try:
             decide_together(self._accelerator, lambda: self._write(step, files))

@@ -59,9 +59,8 @@ def start_accelerator(config: RunConfig) -> Accelerator:
     """Accelerate, with the processes that the launcher promised.
 
     Raises:
-        InputError: several processes were launched that would not know each other, the precision
-            does not fit the device, the batch not the processes, or the launcher asks for what
-            the configuration has to ask for.
+        InputError: processes would not know each other, the precision does not fit the device, the
+            batch not the processes, or the launcher asks for what the configuration has to.
         ProcessLostError: the processes did not meet in ``config.process_timeout_s``.
     """
     forget_empty()

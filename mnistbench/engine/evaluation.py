@@ -76,8 +76,11 @@ class Evaluator:
         low, high = rank * len(images) // world, (rank + 1) * len(images) // world
         self._count(images[low:high], labels[low:high], sums)
         if self.in_step:
-            largest = -(-len(images) // world)
-            self._keep_step(images, -(-largest // self.eval_batch_size), done=high - low)
+            # logits that nobody needs, where this process's shard had fewer batches
+            largest, size = -(-len(images) // world), self.eval_batch_size
+            with self._evaluating():
+                for _ in range(-(-largest // size) - -(-(high - low) // size)):
+                    self.logits(images[:1])
         sums[3] = train_losses.sum()
         sums[4 + rank] = train_s
         correct, loss, count, train_loss, *clocks = self.accelerator.reduce(sums, "sum").tolist()
@@ -100,12 +103,6 @@ class Evaluator:
                 sums[0] += (logits.argmax(dim=1) == expected).sum()
                 sums[1] += loss_fn(logits, expected) * len(batch)
                 sums[2] += len(batch)
-
-    def _keep_step(self, images: Tensor, num_batches: int, *, done: int) -> None:
-        """Ask for logits that nobody needs where this process's shard had fewer batches."""
-        with self._evaluating():
-            for _ in range(num_batches - -(-done // self.eval_batch_size)):
-                self.logits(images[:1])
 
     @contextmanager
     def _evaluating(self) -> Iterator[LossFn]:

@@ -21,8 +21,7 @@ __all__ = ["SPACING", "EvaluationSchedule", "describe_schedule", "schedule_name"
 SPACING = 0.05
 """Near the target, steps from an evaluation to the next as a share of those to the next.
 
-So many percent the steps from the last miss to the hit are at most, of those to the hit. These are
-45 evaluations for each tenfold of the steps: half as far apart would be twice as many.
+These are 45 evaluations for each tenfold of the steps.
 """
 
 _FAR_SPACING = 0.2

@@ -1,10 +1,8 @@
 """The fast training step: everything from pixels to new weights as one piece.
 
-Accelerate places the model and the processes; its per-step Python is not on the path. The whole
-update is written once and runs in one of three modes: replayed from a CUDA graph, compiled by
-inductor, or eagerly. All of them change the same tensors in place, so a batch that the mode was not
-made for (the smaller last one of an epoch) is run eagerly. Another mode, such as a hand-written
-kernel, is one more function of the same inputs.
+The update is written once and runs in one of three modes: replayed from a CUDA graph, compiled by
+inductor, or eagerly. All change the same tensors in place, so a batch that the mode was not made
+for (the smaller last one of an epoch) is run eagerly.
 """
 
 from __future__ import annotations

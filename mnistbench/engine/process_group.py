@@ -59,8 +59,7 @@ def check_group(accelerator: Accelerator, *, timeout_s: float) -> CheckGroup:
     """Where to tell each other; made once in a process's life, and every process must call this.
 
     NCCL neither ends a wait in words nor names who is silent, and needs the device for an answer:
-    beside it is a group of gloo's. That costs a millisecond a check; where gloo is all there is,
-    nothing.
+    beside it is a group of gloo's, at a millisecond a check.
     """
     if accelerator.num_processes == 1 or torch.distributed.get_backend() == "gloo":
         return CheckGroup(accelerator)
@@ -74,11 +73,8 @@ def check_group(accelerator: Accelerator, *, timeout_s: float) -> CheckGroup:
 def keep_alive_at_loss() -> None:
     """Have NCCL's watchdog leave this process alone: ours writes the record, then ends it.
 
-    0 is ``NoHandling`` in torch's ``ProcessGroupNCCL.hpp``. 1 and 3 (the default) throw in NCCL's
-    thread, which ends the process before it has said anything. 2 frees the device, but training
-    would go on with gradients that were never exchanged. Set, not only where it is missing:
-    torchrun gives its processes a 1. An error of CUDA is left to the main thread, which meets it
-    as well.
+    0 is ``NoHandling``: 1, which torchrun sets, and 3 (the default) end the process before it has
+    said anything; with 2 training would go on with gradients that were never exchanged.
     """
     os.environ["TORCH_NCCL_ASYNC_ERROR_HANDLING"] = "0"
     os.environ["TORCH_NCCL_RETHROW_CUDA_ERRORS"] = "0"

@@ -26,11 +26,10 @@ _KEEP_ALL = {_M_TRIM_THRESHOLD: 2**30, _M_TOP_PAD: 2**28, _M_MMAP_THRESHOLD: 2**
 def applied(config: RunConfig, plan: ExecutionPlan) -> Iterator[None]:
     """Set what `config` and `plan` ask of the process while inside.
 
-    ``matmul_precision`` holds for convolutions too, which torch runs in TF32 of itself: fp32 is
-    fp32 in both loops. For the fast loop, ``reuse_memory`` tells the GNU C library to keep freed
-    memory: features of some MiB are else given back to the system after every step, and each page
-    of them is fetched and zeroed anew; and ``flush_denormals`` keeps the calling thread, and those
-    it starts from then on, out of the processor's slow path for tiny numbers.
+    ``matmul_precision`` holds for convolutions too, which torch runs in TF32 of itself. For the
+    fast loop, ``reuse_memory`` has the GNU C library keep freed memory, whose pages are else given
+    back after every step and zeroed anew; and ``flush_denormals`` keeps the calling thread, and
+    those it starts from then on, out of the processor's slow path for tiny numbers.
     """
     fast = plan.loop == "fast"
     with ExitStack() as undone:

@@ -64,6 +64,7 @@ def record_of(
         train_points = _train_points(context, state, together=together)
         (stood_still_s,) = _slowest(context, [state.ledger.stood_still_s], together=together)
     config = context.config
+    made_of = ", ".join(short_name(name)[:60] for name in (config.model, config.loss))
     return assemble_record(
         state,
         outcome,
@@ -74,7 +75,7 @@ def record_of(
         invocation=context.invocation.id,
         created_at=context.created_at,
         seed=config.seed,
-        workload=_workload(config),
+        workload=WorkloadInfo(name=config.recipe or made_of, framework="mnistbench"),
         recipe=describe(config),
         config=_config(context),
         environment=_environment(context, parts),
@@ -117,11 +118,6 @@ def save(context: RunContext, record: RunRecord) -> RunRecord:
     cleaned = redacted if context.config.anonymize else str
     folder = context.run_folder
     return save_somewhere(record, folder, keep=keep, tell=_log.error, cleaned=cleaned)[0]
-
-
-def _workload(config: RunConfig) -> WorkloadInfo:
-    made_of = (short_name(name)[:60] for name in (config.model, config.loss))
-    return WorkloadInfo(name=config.recipe or ", ".join(made_of), framework="mnistbench")
 
 
 def _said(context: RunContext, text: str | None) -> str | None:

@@ -31,8 +31,7 @@ def check_hooks(config: RunConfig, accelerator: Accelerator) -> None:
 def build_hooks(context: RunContext, *, precision: str, steps: range) -> tuple[Hooks, Profilers]:
     """The hooks of a run, `steps` of which are to be profiled, and those of them that profile.
 
-    They are those that its configuration asks for, then those added in Python. `precision` is the
-    coarsest in which it multiplies, in MLPerf's words.
+    Those added in Python come last. `precision` is the coarsest number, in MLPerf's words.
     """
     config, accelerator = context.config, context.accelerator
     on_cuda = accelerator.device.type == "cuda"

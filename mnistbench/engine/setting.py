@@ -60,8 +60,7 @@ def start_setting(config: RunConfig, ledger: Ledger, *, held: ExitStack) -> Sett
     What a command has to itself while it trains is let go with `held`.
 
     Raises:
-        InputError: the input has to be mended.
-        ProcessLostError: the processes did not meet.
+        InputError, ProcessLostError: the input has to be mended; the processes did not meet.
     """
     check_precision(config)
     with ledger.phase("startup"):

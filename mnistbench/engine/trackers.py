@@ -65,11 +65,9 @@ class Trackers(Hook):
     goes along as scalars.
 
     Each run is one of the tracker's, called as its folder is, in the project ``mnistbench``; the
-    main process alone talks to it. TensorBoard's files are in ``tensorboard/`` in the run's folder,
-    those of wandb and dvclive lie there too; the others go where their own variables say
-    (``MLFLOW_TRACKING_URI``, ``TRACKIO_DIR``). Nobody is asked to log in: without it, as with
-    ``WANDB_MODE=offline``, a tracker works offline or the run does not begin. One that fails later,
-    or does not answer in time, is left out from then on, with one warning.
+    main process alone talks to it. Nobody is asked to log in: without it a tracker works offline or
+    the run does not begin. One that fails later, or does not answer in time, is left out from then
+    on, with one warning.
     """
 
     _proven: ClassVar[set[TrackerName]] = set()

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing, nullcontext
+from functools import partial
 from typing import Literal
 
 import torch
@@ -23,7 +24,7 @@ from mnistbench.recorder.hooks import Hooks
 from mnistbench.recorder.machine_probe import probe_machine
 from mnistbench.schema.component import short_name
 from mnistbench.schema.errors import RunError
-from mnistbench.schema.record import CanaryReading, CheckpointCounts, Status
+from mnistbench.schema.record import CheckpointCounts, Status
 from mnistbench.schema.signals import stop_error
 from mnistbench.workload.batches import Batch
 from mnistbench.workload.schedules import lr_at
@@ -79,17 +80,15 @@ class TrainingLoop:
                 after the same step.
             RunError: a checkpoint could not be saved.
         """
-        watching = self._state.watching(self._outcome, telemeter=self._telemeter, probe=self._probe)
+        device, wait = self._run.context.accelerator.device, self._state.ledger.synchronize
+        probe = partial(probe_machine, device, synchronize=wait)
+        watching = self._state.watching(self._outcome, telemeter=self._telemeter, probe=probe)
         step, timer = self._step, self._state.exchange_timer
         exchanges = step.allreduce.timed(timer) if isinstance(step, FastStep) else nullcontext()
         with self._hooks.around("run", self._view), exchanges, watching:
             self._run.context.accelerator.wait_for_everyone()
             with closing(self._bar):
                 self._outcome.status = self._train()
-
-    def _probe(self) -> CanaryReading:
-        device, ledger = self._run.context.accelerator.device, self._state.ledger
-        return probe_machine(device, synchronize=ledger.synchronize)
 
     def _train(self) -> Status:
         run, context = self._run, self._run.context

@@ -45,11 +45,9 @@ def code_identity(root: Path = _ROOT) -> dict[str, Fact]:
     """The commit, whether the package was changed on top of it, and a hash of these changes.
 
     `git_diff_sha256` is the first 12 digits of the SHA-256 of ``git diff HEAD`` of the package and
-    of its files that are neither tracked nor ignored, names and contents: the same for the same
-    code. It is ``None`` where nothing was changed, and where that cannot be told: git does not
-    answer within 5 s, or the changes are larger than 20 MiB. Where git does not tell all, as of an
-    installed package, `code_sha256` is of the files of the package. Nothing here raises, and git
-    writes nothing.
+    of its files that are neither tracked nor ignored. It is ``None`` where nothing was changed, and
+    where that cannot be told in 5 s and 20 MiB. Where git does not tell all, as of an installed
+    package, `code_sha256` is of the files of the package. Nothing here raises.
     """
     in_git = (root / ".git").exists()
     commit = _git(root, "rev-parse", "HEAD") if in_git else None

@@ -82,7 +82,10 @@ def _scalar(value: Any, path: str, by_repr: list[str]) -> Any:
     if (number := _number(value)) is not None:
         return number
     by_repr.append(path)
-    return _text(_repr(value))
+    try:
+        return _text(_ADDRESS.sub("", repr(value)))
+    except Exception:  # an object of the user's own may raise anything
+        return f"<{type(value).__name__}>"
 
 
 def is_secret(name: str) -> bool:
@@ -98,13 +101,6 @@ def _number(value: Any) -> int | float | None:
     number = value.item()
     is_number = isinstance(number, int | float) and math.isfinite(number)
     return number if is_number else None
-
-
-def _repr(value: Any) -> str:
-    try:
-        return _ADDRESS.sub("", repr(value))
-    except Exception:  # an object of the user's own may raise anything
-        return f"<{type(value).__name__}>"
 
 
 def _text(text: str) -> str:

@@ -48,9 +48,8 @@ def read_core_times() -> CoreTimes | None:
     """The counters as they are; ``None`` where the system does not tell them.
 
     Ours are this process and what it started; under a launcher of several processes per machine,
-    the launcher and all that it started. Only the cores that ours may run on are looked at
-    (affinity), since a neighbour on another takes nothing away. A quota of a container leaves the
-    affinity at all cores of the host; others then count from where they leave fewer than it gives.
+    the launcher and all that it started. Only the cores that ours may run on count (affinity);
+    under a container's quota, others from where they leave fewer than it gives.
     """
     try:
         ours = list(_our_processes())

@@ -35,11 +35,10 @@ _sizes: dict[torch.device, tuple[int, int]] = {}
 def probe_machine(device: torch.device, *, synchronize: Callable[[], None] | None) -> CanaryReading:
     """The median speed of a square matrix product in fp32 and of a copy.
 
-    On the CPU of 512 by 512, and of 4 MiB, which lives in the cache that neighbours share. That is
-    timed at eight places of memory, since on a virtual machine its speed depends on where it
-    happens to lie. Takes about 50 ms on two cores. On other devices these would time how fast work
-    is launched: there, sizes double until each takes a millisecond, to 8,192 by 8,192 and 256 MiB
-    at most; found once in a process. Draws no random number. `synchronize` waits for `device`.
+    On the CPU of 512 by 512, and of 4 MiB at eight places of memory: on a virtual machine its
+    speed depends on where it happens to lie: some 50 ms on two cores. On other devices, where these
+    would time how fast work is launched, sizes double until each takes a millisecond, to 8,192 by
+    8,192 and 256 MiB at most; once in a process. Draws no random number.
     """
     import torch
 

@@ -52,8 +52,7 @@ class MlLog(Hook):
     """Writes ``:::MLLOG`` lines to ``mllog.txt`` in the run's folder, on the main process.
 
     Format and keys are those of MLPerf's ``mllog`` (github.com/mlcommons/logging, ruleset 6.1.0),
-    whose parser reads the file. MNIST is no benchmark of MLPerf: this is for its tooling, not for a
-    submission, and its compliance checker knows no benchmark of such a name.
+    whose parser reads the file. MNIST is no benchmark of MLPerf: this is for its tooling alone.
 
     ``init`` is from the start of the process, or for a later seed of its run, to the first step;
     ``run`` is from there to the end of the last evaluation, ``block`` what is trained between two

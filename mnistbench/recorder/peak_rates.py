@@ -40,10 +40,9 @@ def peak_rates(
     A product of 1,536 by 1,536 on a CPU, 8,192 on others; a copy of 128 MiB (1 GiB) and one of 1
     MiB. Bytes read and bytes written both count. Takes about two seconds on two cores.
 
-    Measured the first time, then kept in the user's cache folder: a file for each device, type,
-    precision of fp32 products, number of threads and of local processes, and version of torch;
-    delete them to have it measured again. What was measured while others took the processor is
-    not kept.
+    Kept in the user's cache folder, a file for each device, type, precision of fp32 products,
+    number of threads and of local processes, and version of torch; but not what was measured while
+    others took the processor.
     """
     path = _kept_at(device, dtype)
     if path is not None and path.exists():

@@ -96,16 +96,13 @@ class Processes:
             waited_s = time.monotonic() - began
             missing = [i for i, tally in enumerate(tallies) if tally is None]
             for index in missing:
-                tallies[index] = self._tally_of(index)
+                if self._has(key := f"{index}/tally"):
+                    tallies[index] = Tally(**json.loads(self._store.get(key)))
             limits = [_PATIENCE_S if self._has(f"{i}/here") else _NO_SIGN_S for i in missing]
             if None not in tallies or waited_s > max(limits) or is_over():
                 break
             time.sleep(_EVERY_S)
         return tallies
-
-    def _tally_of(self, index: int) -> Tally | None:
-        key = f"{index}/tally"
-        return Tally(**json.loads(self._store.get(key))) if self._has(key) else None
 
     def _has(self, key: str) -> bool:
         try:
