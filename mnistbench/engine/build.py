@@ -101,10 +101,7 @@ def _try_own(context: RunContext, plan: ExecutionPlan) -> None:
 
 
 def _as_built(context: RunContext, warm: BuiltParts) -> BuiltParts:
-    """`warm`, with the user's own made anew: what that keeps, beside tensors, is not known.
-
-    A network or loss that is compiled or captured stays; it was seen to keep nothing.
-    """
+    """`warm`, with the user's own made anew, unless it was seen to keep nothing but tensors."""
     plan = warm.plan
     if not plan.own:
         return warm

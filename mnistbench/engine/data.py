@@ -211,11 +211,8 @@ def streaming_batches(
 
 
 def _begin_worker(_worker: int) -> None:
-    """Signals to a whole group are for the run's own process, with which its workers end.
-
-    What fails in a worker is told there, and not by the worker as well.
-    """
-    sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    """Signals to a whole group are for the run's own process, with which its workers end."""
+    sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - what fails is told there
     signal.set_wakeup_fd(-1)
     for number in STOPS:
         signal.signal(number, signal.SIG_IGN)

@@ -72,7 +72,10 @@ def start_accelerator(config: RunConfig) -> Accelerator:
     _check_devices()
     if uses_cpu():
         _refuse_fsdp("cpu")  # of which FSDP 1 ends in a traceback of Accelerate's
-    _forget_other_precision(precision)
+    # Accelerate keeps one precision per process
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:  # noqa: SLF001
+        AcceleratorState._reset_state()  # noqa: SLF001
+        GradientState._reset_state()  # noqa: SLF001
     if world_size > 1:
         keep_alive_at_loss()
     accelerator = _met(config, precision)
@@ -222,10 +225,3 @@ def _world_size() -> int:
 
 def _fsdp_is_asked_for() -> bool:
     return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
-
-
-def _forget_other_precision(precision: str) -> None:
-    """Accelerate keeps one precision per process; forget it where the next run wants another."""
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:  # noqa: SLF001
-        AcceleratorState._reset_state()  # noqa: SLF001
-        GradientState._reset_state()  # noqa: SLF001

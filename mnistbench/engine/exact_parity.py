@@ -34,11 +34,7 @@ def differs_by_process(model: nn.Module, objective: Objective) -> str | None:
             isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p > 0  # noqa: SLF001
         ):
             return f"{type(layer).__name__} goes by the process and its batch"
-    return _differs_by_call(model, objective)
-
-
-def _differs_by_call(model: nn.Module, objective: Objective) -> str | None:
-    """The same of what is no layer: random numbers, and what each call leaves for the next."""
+    # of what is no layer: random numbers, and what each call leaves for the next
     device = objective.blank.device
     images = objective.preprocess.apply(objective.blank.expand(2, -1, -1, -1), None)
     labels = torch.zeros(2, dtype=torch.int64, device=device)

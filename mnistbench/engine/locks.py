@@ -47,8 +47,6 @@ def unlock(descriptor: int) -> None:
 def invocation_lock(config: RunConfig) -> Iterator[None]:
     """Keep others from going on with runs of `config` in ``output_dir``: seeds would be run twice.
 
-    Who goes on needs them alone; who begins anew, and saves, stands beside others that do.
-
     Raises:
         InputError: `config` goes on, and another command has them and does not end in time.
     """

@@ -61,11 +61,7 @@ def worker_loss(error: Exception, *, waited_s: float = 0.0) -> str:
 
 @contextmanager
 def memory_errors(config: RunConfig, global_batch_size: int) -> Iterator[None]:
-    """Turn running out of memory inside into one line.
-
-    Raises:
-        RunError: as `smaller_batch` has it, or where a data worker was lost, as `worker_loss` has.
-    """
+    """Turn running out of memory inside, or a lost data worker, into a `RunError` of one line."""
     try:
         yield
     except (RuntimeError, MemoryError, OSError) as error:

@@ -158,8 +158,7 @@ def compiled_graphs() -> int:
 def fp32_precision(device: torch.device) -> tuple[str, str]:
     """What float32 products and convolutions keep of their factors on `device`, measured.
 
-    One plus a small power of two comes through whole, or is rounded to one: the finest that comes
-    through names the precision.
+    The finest power of two that comes through whole, added to one, names the precision.
     """
     numbers = (1 + torch.exp2(-torch.arange(1, 24).double())).float().to(device)
     factor = torch.zeros(_PROBE_SIDE, _PROBE_SIDE, device=device)

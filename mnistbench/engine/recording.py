@@ -197,9 +197,8 @@ def _slowest(context: RunContext, mine: Sequence[float], *, together: bool) -> l
 def _step_split(context: RunContext, state: TrainingState, *, together: bool) -> StepSplit | None:
     """Computing, exchange and wait, told apart without comparing clocks.
 
-    The process that comes last to an exchange waits for nobody: the shortest that any process saw
-    is the exchange itself, and what the others saw beyond that was waiting. ``None`` where the
-    exchange has no time of its own.
+    Who comes last to an exchange waits for nobody: the shortest that any process saw is exchange,
+    the rest was waiting. ``None`` where the exchange has no time of its own.
     """
     accelerator, durations = context.accelerator, state.timer.durations_s()
     exchanges = [0.0] * len(durations)

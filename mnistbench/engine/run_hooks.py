@@ -17,11 +17,7 @@ __all__ = ["build_hooks", "check_hooks"]
 
 
 def check_hooks(config: RunConfig, accelerator: Accelerator) -> None:
-    """Check that what is to watch the run is there.
-
-    Raises:
-        InputError: a library or a device is missing.
-    """
+    """Raise `InputError` where a library or a device that is to watch the run is missing."""
     check_profile(config, on_cuda=accelerator.device.type == "cuda")
     if config.diagnose and accelerator.mixed_precision == "fp8":
         raise InputError("diagnose: has no ceilings for fp8; use another --mixed-precision")

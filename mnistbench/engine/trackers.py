@@ -84,11 +84,7 @@ class Trackers(Hook):
 
     @contextmanager
     def run(self, watched: RunView) -> Iterator[None]:
-        """One run of each tracker.
-
-        Raises:
-            InputError: one cannot be started.
-        """
+        """One run of each tracker; `InputError` where one cannot be started."""
         decide_together(self._accelerator, lambda: self._start(watched))
         try:
             yield

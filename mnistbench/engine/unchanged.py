@@ -79,11 +79,7 @@ def preserved_rng(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def nothing_changed(*roots: object) -> Iterator[None]:
-    """Check that a step inside leaves Python's variables as they were: they would be constants.
-
-    Raises:
-        RuntimeError: it does not.
-    """
+    """Raise `RuntimeError` where a step inside changes Python's variables: to it they are constants."""
     before = python_state(*roots)
     yield
     if python_state(*roots) != before:

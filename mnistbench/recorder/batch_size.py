@@ -77,11 +77,7 @@ def _counted(batch: Any) -> int:
 
 
 def whole(value: Any, *, field: str, lowest: int = 0) -> int:
-    """`value`, if it is a whole number from `lowest` on; tensors and arrays of one are.
-
-    Raises:
-        InputError: it is not.
-    """
+    """`value`, if it is a whole number from `lowest` on, or an array of one; else `InputError`."""
     try:
         number = operator.index(value)
     except TypeError:

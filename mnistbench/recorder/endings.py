@@ -98,8 +98,8 @@ def heard_endings(
     """Inside, signals that end a process raise; where it exits without leaving, call `at_exit`.
 
     A script that has handlers of its own keeps them. In the end the process ends by the signal that
-    came, as it would have without a record. One that does not hear it for seconds, inside a
-    library, is ended once `in_time` was called, in another thread.
+    came. One that does not hear it for seconds, inside a library, is ended once `in_time` was
+    called, in another thread.
     """
     endings = Endings()
     atexit.register(at_exit)

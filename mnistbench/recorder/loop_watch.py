@@ -24,11 +24,7 @@ class LoopWatch:
     """Hooks and profilers of one loop; nothing surrounds its steps where none was asked for."""
 
     def __init__(self, hooks: Any, *, profile: Any, profile_steps: Any, diagnose: Any) -> None:
-        """As `mnistbench.record` is told.
-
-        Raises:
-            InputError: one has to be mended.
-        """
+        """As `mnistbench.record` is told; `InputError` where one has to be mended."""
         self._added = checked_hooks(hooks)
         self._asked = RunConfig(profile=_kinds(profile), profile_steps=profile_steps)
         if not isinstance(diagnose, bool):

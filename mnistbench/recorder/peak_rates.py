@@ -37,8 +37,7 @@ def peak_rates(
 ) -> Ceilings:
     """The best of a dozen matrix products of `dtype` and of copies [operations, bytes per second].
 
-    A product of 1,536 by 1,536 on a CPU, 8,192 on others; a copy of 128 MiB (1 GiB) and one of 1
-    MiB. Bytes read and bytes written both count. Takes about two seconds on two cores.
+    Bytes read and bytes written both count. Takes about two seconds on two cores.
 
     Kept in the user's cache folder, a file for each device, type, precision of fp32 products,
     number of threads and of local processes, and version of torch; but not what was measured while

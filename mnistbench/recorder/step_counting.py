@@ -70,11 +70,7 @@ class StepCounter:
         return self.log.step + (self._left is not None)
 
     def check(self, name: str) -> None:
-        """Refuse `name` inside of another.
-
-        Raises:
-            InputError: something is entered that cannot hold it.
-        """
+        """Raise `InputError` where something is entered that cannot hold `name`."""
         if self._where is not None:
             raise InputError(f"{name}: is inside {self._where}; end that first")
 

@@ -58,9 +58,8 @@ def without_names(trace: Any) -> Any:
 def memory_timeline(trace: Mapping[str, Any]) -> str:
     """Who holds memory when: the allocations of `trace` as CSV, one a row, in order of time.
 
-    Columns are the time since the first one [microseconds]; the device, ``cpu`` or ``cuda:0`` and
-    the like; the bytes taken or, below 0, given back; what torch holds on the device after it
-    [bytes]; and the innermost operator that it happened in, or nothing.
+    Columns are the time since the first one [microseconds]; the device; the bytes taken or, below
+    0, given back; what torch holds on it then; and the innermost operator that it happened in.
     """
     operators = [event for event in trace["traceEvents"] if event.get("cat") == "cpu_op"]
     memory = [event for event in trace["traceEvents"] if event.get("name") == "[memory]"]
