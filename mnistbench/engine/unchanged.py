@@ -79,7 +79,7 @@ def preserved_rng(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def nothing_changed(*roots: object) -> Iterator[None]:
-    """Raise `RuntimeError` where a step inside changes Python's variables: to it they are constants."""
+    """Raise `RuntimeError` where a step changes Python's variables: they would be constants."""
     before = python_state(*roots)
     yield
     if python_state(*roots) != before:
