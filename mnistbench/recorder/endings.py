@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
+from mnistbench.recorder.config_values import without_secrets
 from mnistbench.recorder.stop_signals import exit_now, obeyed_in_time
 from mnistbench.schema.errors import Terminated, first_line
 from mnistbench.schema.record import Status
@@ -87,7 +88,7 @@ def status_of(
     if isinstance(error, GeneratorExit):
         return "interrupted", "the generator that held the run was closed"
     what = "exit status" if isinstance(error, SystemExit) else type(error).__name__
-    said = first_line(error)
+    said = without_secrets(first_line(error))
     return "failed", (what if said == what else f"{what}: {said}")[:_LONGEST]
 
 

@@ -180,14 +180,19 @@ class LoopRun:
             self._watch.note(outcome, steps)
         told = processes.collect(own, is_over=lambda: is_cut or self._endings.asked is not None)
         record = loop_record(self._settings, self._script, steps, outcome, together(told))
+        if record.status == "failed" and not is_cut:
+            tell(f"warning: on record as failed: {record.error}")
         self.record = saved(record, self.folder, quiet=self._quiet)
 
 
 def _probe(device: torch.device | None) -> CanaryReading | None:
     """The machine's speed, by torch where the loop has it."""
-    if device is None or "torch" not in sys.modules:
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(device, torch.device):  # it was imported after the device
         return None
-    return probe_machine(device, synchronize=waits_for(device))
+    with suppress(RuntimeError):  # as of a device whose memory is full
+        return probe_machine(device, synchronize=waits_for(device))
+    return None
 
 
 def _is_script() -> bool:

@@ -34,6 +34,8 @@ VALUES = "MNISTBENCH_VALUES"
 """The same of what a sweep varies, as a JSON object: `config` gets the names that it lacks."""
 
 _LONGEST_IN_ID = 60
+_ROUNDING = 1e-5
+"""How far a mean of fractions in fp32 gets above 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +174,8 @@ def _output_dir(output_dir: Any) -> Path:
         path = Path(os.environ.get(OUTPUT_DIR) or output_dir or "runs").expanduser().absolute()
     except (TypeError, RuntimeError):
         raise InputError(f"output_dir: should be a path (got {output_dir!r:.90})") from None
+    if "\0" in str(path):
+        raise InputError(f"output_dir: should be a path (got {output_dir!r:.90})")
     for one in (path, *path.parents):
         if os.access(one, os.F_OK):
             if one.is_dir():
@@ -193,6 +197,8 @@ def metric_values(metrics: Mapping[str, Any]) -> dict[str, float]:
         for name, value in metrics.items()
     }
     accuracy = values.get("accuracy", 0.0)
+    if 1 < accuracy < 1 + _ROUNDING:
+        values["accuracy"] = accuracy = 1.0
     if not 0 <= accuracy <= 1 and accuracy == accuracy:  # noqa: PLR0124 - NaN is said otherwise
         raise InputError(
             f"accuracy: should be from 0 to 1 (got {accuracy:g}){use_a_fraction(accuracy, 1)}"

@@ -145,7 +145,7 @@ class Recording:
         What passes until the loader gives a batch is ``data_wait``, the loop's body is ``train``.
 
         Args:
-            loader: anything to iterate over; one pass.
+            loader: anything to iterate over; one pass, which the next call ends.
             batches_per_step: batches to a step of the optimizer; the last step of a pass may have
                 fewer.
             num_samples: samples in a batch, or a function of the batch that counts them. Default:
@@ -155,6 +155,7 @@ class Recording:
             InputError: an argument has to be mended, or another step is under way.
         """
         steps = self._steps("steps()")
+        steps.end_pass()
         steps.check("steps()")
         number = whole(batches_per_step, field="batches_per_step", lowest=1)
         count = batch_counter(num_samples)

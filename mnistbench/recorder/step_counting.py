@@ -50,6 +50,8 @@ class StepCounter:
         self._sizes: dict[int, int] = {}  # samples in a step -> how many steps
         self._passes: float | None = 0.0  # over loaders; None once one did not tell its length
         self._batches, self._length = 0, 0  # of the pass that is under way
+        self._pass: object = None  # the one over a loader that is under way
+        self._outer = "other"  # the phase around it
         self._at_begin: Callable[[], None] | None = at_begin
         self._where: str | None = None  # what is entered: steps, step or a phase that pauses them
         self._left: int | None = None  # samples of a step whose batches were all given
@@ -85,9 +87,11 @@ class StepCounter:
         self, loader: Iterable[Any], batches_per_step: int, count: Callable[[Any], int]
     ) -> Iterator[Any]:
         """The batches of `loader`, `batches_per_step` to a step, each counted by `count`."""
+        self.end_pass()
         self.check("steps()")
         switch = self.log.ledger.switch
-        outer = self._begin("steps()", DATA_WAIT)
+        this = self._pass = object()
+        self._outer = self._begin("steps()", DATA_WAIT)
         try:
             self._length = len(loader)  # type: ignore[arg-type]
         except TypeError:
@@ -104,6 +108,8 @@ class StepCounter:
                 if num_batches == batches_per_step:
                     self._left = samples
                 yield batch
+                if self._pass is not this:
+                    raise InputError("steps(): another one began inside it; end that first")
                 switch(DATA_WAIT, wait=False)
                 if num_batches == batches_per_step:
                     self.settle()
@@ -112,12 +118,20 @@ class StepCounter:
                 self._count(samples)
             self._batches = self._length
         finally:
-            self._in_step.close()
-            if self._left is not None:
-                self.log.timer.pause()
-            self._passes = self.num_epochs
-            self._batches = self._length = 0
-            self._leave(outer)
+            if self._pass is this:
+                self.end_pass()
+
+    def end_pass(self) -> None:
+        """End the pass over a loader that is under way, if one is."""
+        if self._pass is None or self._where != "steps()":
+            return
+        self._in_step.close()
+        if self._left is not None:
+            self.log.timer.pause()
+        self._passes = self.num_epochs
+        self._batches = self._length = 0
+        self._pass = None
+        self._leave(self._outer)
 
     @contextmanager
     def one(self, num_samples: int | None, number: int | None) -> Iterator[None]:
