@@ -26,8 +26,8 @@ class RunView:
     Attributes:
         config: what was asked for: a `RunConfig`, or what the user of `mnistbench.record` gave.
         run_folder: where its files go; made by whoever writes first.
-        num_steps: steps that it is to make; ``None`` of a loop that is not ours, as is the next.
-        steps_per_epoch: steps in one pass over the training split.
+        num_steps: steps that it is to make; ``None`` of a loop that is not ours.
+        steps_per_epoch: steps in one pass over the training split, where that is known.
         global_batch_size: samples in a step over all processes, where that is known.
     """
 
@@ -119,7 +119,7 @@ class Hooks:
     def __init__(self, hooks: Sequence[Hook]) -> None:
         """`hooks` in the order in which they are entered; they are left the other way round."""
         points: Sequence[HookPoint] = get_args(HookPoint)
-        changed = {  # by its class
+        changed = {  # what no subclass changes is not called
             point: [one for one in hooks if getattr(type(one), point) is not getattr(Hook, point)]
             for point in points
         }
