@@ -60,7 +60,12 @@ class LoopRun:
         if before is not None and before.is_open:
             name = before.folder.name
             raise InputError(f"record: the run {name} has not ended in this process; end it first")
-        _refuse_worker()
+        data = sys.modules.get("torch.utils.data")
+        if data is not None and data.get_worker_info() is not None:
+            raise InputError(
+                "record: this is a worker of a DataLoader; record the process that trains, and "
+                'keep what starts it below `if __name__ == "__main__"`'
+            )
         age_s = process_age_s() if LoopRun._is_first and _is_script() else 0.0
         LoopRun._is_first = False
         self.steps = StepCounter(Ledger(age_s=age_s), at_begin=self._begin)
@@ -203,13 +208,3 @@ def _is_script() -> bool:
 
 def _named(error: Exception) -> str:
     return f"{type(error).__name__}: {first_line(error)}"
-
-
-def _refuse_worker() -> None:
-    """Raise where a loader's worker calls."""
-    data = sys.modules.get("torch.utils.data")
-    if data is not None and data.get_worker_info() is not None:
-        raise InputError(
-            "record: this is a worker of a DataLoader; record the process that trains, and keep "
-            'what starts it below `if __name__ == "__main__"`'
-        )

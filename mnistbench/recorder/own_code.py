@@ -52,9 +52,7 @@ def kept_as(
 
 
 def keep_code(codes: Sequence[UserCode], config: RunConfig, run_folder: Path) -> None:
-    """Copy what was imported into the run's folder.
-
-    A copy of other code, from before the run went on, gets a part of its hash into its name.
+    """Copy what was imported into the run's folder; a copy of earlier code there is renamed.
 
     Raises:
         InputError: it cannot be written.
