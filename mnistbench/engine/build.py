@@ -32,8 +32,6 @@ from mnistbench.workload.losses import build_loss
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
 
-__all__ = ["build_parts"]
-
 _log = logging.getLogger(__name__)
 
 _WITH_SYNC_BATCH_NORM = {"cuda", "xpu", "hpu"}

@@ -28,8 +28,6 @@ from mnistbench.schema.provenance import OWN_CODE, sources_text
 from mnistbench.schema.record import Fact, Interruption, StopSignal
 from mnistbench.schema.training_fields import BOOKKEEPING
 
-__all__ = ["checkpoint_files", "restore"]
-
 Named = Mapping[str, Tensor]
 _OWN = "own."
 

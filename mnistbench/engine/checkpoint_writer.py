@@ -23,8 +23,6 @@ from mnistbench.schema.errors import InputError, RunError
 from mnistbench.schema.files import no_link, why
 from mnistbench.schema.sealed_folder import is_aside, seal
 
-__all__ = ["CheckpointWriter"]
-
 _log = logging.getLogger(__name__)
 _KEPT = 2
 

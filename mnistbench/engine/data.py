@@ -34,8 +34,6 @@ from mnistbench.schema.streams import PASSING
 from mnistbench.workload.batches import Batch, BatchPlan, mapped_batches, moved, resident_batches
 from mnistbench.workload.datasets import LoadedDataset, load_dataset, resolve_dataset
 
-__all__ = ["RunData", "place_data", "streaming_batches"]
-
 _log = logging.getLogger(__name__)
 
 

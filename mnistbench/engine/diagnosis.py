@@ -31,8 +31,6 @@ from mnistbench.schema.insight import StepCosts
 from mnistbench.schema.record import finite
 from mnistbench.workload.batches import Batch
 
-__all__ = ["diagnose"]
-
 _FEWEST, _MOST = 5, 200
 _ABOUT_S = 1.0
 _SETTLING = 3

@@ -22,16 +22,6 @@ from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_batch
 from mnistbench.schema.errors import InputError, RunError, SaidElsewhereError, first_line
 
-__all__ = [
-    "agree",
-    "check_precision",
-    "decide_together",
-    "shards_weights",
-    "share_from_main",
-    "start_accelerator",
-    "uses_cpu",
-]
-
 T = TypeVar("T")
 
 

@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from mnistbench.workload.losses import LossFn
 
-__all__ = ["Evaluation", "Evaluator", "widest_float"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:

@@ -16,8 +16,6 @@ from typing import Any, Literal
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import EvalPoint
 
-__all__ = ["SPACING", "EvaluationSchedule", "describe_schedule", "schedule_name"]
-
 SPACING = 0.05
 """Near the target, steps from an evaluation to the next as a share of those to the next.
 

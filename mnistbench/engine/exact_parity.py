@@ -12,8 +12,6 @@ from mnistbench.engine.objective import Objective
 from mnistbench.engine.unchanged import device_rng_state, held_tensors, preserved_rng, python_state
 from mnistbench.schema.errors import InputError, first_line
 
-__all__ = ["check_exact", "differs_by_process"]
-
 
 def check_exact(model: nn.Module, objective: Objective, counts: Sequence[int]) -> None:
     """Refuse what `exact_parity` cannot promise; `counts` are processes, and pieces of each."""

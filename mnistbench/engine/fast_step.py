@@ -33,9 +33,6 @@ from mnistbench.workload.batches import (
 from mnistbench.workload.functional_update import functional_update
 from mnistbench.workload.optimizers import set_lr
 
-__all__ = ["FastStep"]
-
-
 LossAndGradients = tuple[Tensor, Sequence[Tensor]]
 """A loss ``[]``, detached, and the gradient of it by each weight."""
 

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from mnistbench.recorder.clock import Timer
 
-__all__ = ["GradientAllReduce", "pairwise_sum"]
-
 T = TypeVar("T")
 
 

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from mnistbench.workload.batches import StepInputs
 
-__all__ = ["CapturedSteps"]
-
 _EAGER_STEPS = 3
 _NO_LOSS = -12_345.0
 

@@ -16,8 +16,6 @@ from torch import Tensor
 
 from mnistbench.engine.process_group import CheckGroup
 
-__all__ = ["HealthCheck", "HealthStatus"]
-
 _WINDOW_S = 0.5
 _MOST_STEPS = 10_000
 

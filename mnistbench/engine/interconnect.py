@@ -10,8 +10,6 @@ from accelerate import Accelerator
 from mnistbench.recorder.machine_probe import timed_s
 from mnistbench.schema.record import Link
 
-__all__ = ["interconnect_of", "measure_interconnect"]
-
 _REPEATS = 7
 _LONG_ENOUGH_S = 5e-3
 _FIRST_COUNT, _LAST_COUNT = 2**12, 2**22

@@ -22,8 +22,6 @@ from mnistbench.schema.errors import InputError, one_line
 from mnistbench.schema.plain_yaml import read_yaml
 from mnistbench.schema.strict_json import read_json
 
-__all__ = ["LaunchConfig", "launch_defaults", "read_launch_config"]
-
 _DEFAULT_PORT = 29_500
 _MAX_JSON_BYTES = 2**17
 

@@ -15,8 +15,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import cache_folder, lock_file
 from mnistbench.schema.training_fields import BOOKKEEPING
 
-__all__ = ["LOCK_S", "invocation_lock", "lock", "unlock"]
-
 LOCK_S = 15.0
 """A life of the run that was told to end has gone by then."""
 

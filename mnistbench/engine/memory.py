@@ -12,8 +12,6 @@ import torch
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import RunError, first_line
 
-__all__ = ["is_out_of_memory", "memory_errors", "smaller_batch", "worker_loss"]
-
 _SAYS = (
     *("not enough memory", "can't allocate memory", "cannot allocate memory"),  # the host
     "out of memory",  # CUDA, also in NCCL's last error

@@ -18,17 +18,6 @@ from mnistbench.engine.objective import Objective
 from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.schema.errors import InputError
 
-__all__ = [
-    "Observed",
-    "ObservedOperators",
-    "coarsest_precision",
-    "compiled_graphs",
-    "fp32_precision",
-    "layer_dtypes",
-    "observe",
-    "unearned_label",
-]
-
 Kernels = Literal["fused", "foreach", "for-loop", "compiled"]
 
 _PRODUCTS = frozenset(

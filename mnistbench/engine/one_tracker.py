@@ -20,8 +20,6 @@ from mnistbench.recorder.hooks import RunView
 from mnistbench.schema.errors import first_line
 from mnistbench.schema.names import TrackerName
 
-__all__ = ["PROJECT", "OneTracker"]
-
 PROJECT = "mnistbench"
 """What runs are found under in every tracker that has projects."""
 

@@ -21,8 +21,6 @@ from torch import Tensor, nn
 from mnistbench.engine.run import BuiltParts
 from mnistbench.schema.errors import InputError
 
-__all__ = ["kept", "optimizer_state", "pack", "put_back", "unpack"]
-
 _TREE = "tree"
 _PLAIN = (int, float, str, type(None))
 _MANY = {kind.__name__: kind for kind in (list, tuple, set, frozenset, dict, deque)}

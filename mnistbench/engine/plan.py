@@ -16,8 +16,6 @@ from mnistbench.schema.component import is_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 
-__all__ = ["ExecutionMode", "ExecutionPlan", "Hardware", "MemoryFormat", "eager", "resolve_plan"]
-
 ExecutionMode = Literal["graph", "compiled", "eager", "stock"]
 """How a step is run: replayed from a CUDA graph, compiled as one, call by call, by Accelerate."""
 

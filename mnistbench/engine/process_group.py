@@ -14,8 +14,6 @@ from torch import Tensor
 
 from mnistbench.engine.process_loss import any_process_lost
 
-__all__ = ["CheckGroup", "check_group", "keep_alive_at_loss", "leave_group"]
-
 _GRACE_S = 5.0
 _side_groups: dict[float, Any] = {}
 """By how long they wait [seconds]."""

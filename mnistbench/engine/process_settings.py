@@ -14,8 +14,6 @@ import torch
 from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.schema.config import RunConfig
 
-__all__ = ["applied"]
-
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h of the GNU C library
 # the library's own adjustment, which ends once a value is set, would have come to these
 _ADJUSTED = {_M_TRIM_THRESHOLD: 2**26, _M_TOP_PAD: 2**17, _M_MMAP_THRESHOLD: 2**25}

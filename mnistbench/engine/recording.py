@@ -34,8 +34,6 @@ from mnistbench.schema.record import (
 )
 from mnistbench.workload.recipes import describe
 
-__all__ = ["put_on_record_at_once", "record_of", "save", "split_of"]
-
 _log = logging.getLogger(__name__)
 _LAST_WORDS_S = 1.0
 _MAX_TRAIN_POINTS = 200

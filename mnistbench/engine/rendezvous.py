@@ -22,8 +22,6 @@ from torch.distributed.rendezvous import register_rendezvous_handler, rendezvous
 from mnistbench.recorder.launcher import this_launch
 from mnistbench.schema.errors import ProcessLostError, first_line
 
-__all__ = ["process_label", "rendezvous_kwargs", "unresponsive_processes"]
-
 Rendezvous = tuple[Any, int, int]
 """The store where processes leave word for each other, this one's index, and their number."""
 

@@ -37,8 +37,6 @@ from mnistbench.schema.store import RECORD_NAME, load_record
 from mnistbench.schema.training_fields import BOOKKEEPING
 from mnistbench.schema.user_code import CODE_FOLDER
 
-__all__ = ["Invocation", "ResumePoint", "check_same", "find_resume_point", "new_invocation"]
-
 _log = logging.getLogger(__name__)
 _PARITY = frozenset({"gradient_accumulation_steps"})
 """Fields that cut a step otherwise: the same curve but for batch norm and dropout."""

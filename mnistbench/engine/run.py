@@ -32,17 +32,6 @@ from mnistbench.schema.record import CheckpointCounts, Interruption, Link, RunRe
 from mnistbench.schema.user_code import UserCode
 from mnistbench.workload.batches import BatchPlan
 
-__all__ = [
-    "BuiltParts",
-    "Guards",
-    "Run",
-    "RunContext",
-    "Setting",
-    "Step",
-    "TrainingOutcome",
-    "TrainingState",
-]
-
 Step = FastStep | StockStep
 
 

@@ -13,8 +13,6 @@ from mnistbench.recorder.profiling import Profilers, check_profile, profilers
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 
-__all__ = ["build_hooks", "check_hooks"]
-
 
 def check_hooks(config: RunConfig, accelerator: Accelerator) -> None:
     """Raise `InputError` where a library or a device that is to watch the run is missing."""

@@ -56,8 +56,6 @@ from mnistbench.schema.signals import kept_reactions, stop_error
 from mnistbench.schema.streams import PASSING
 from mnistbench.workload.recipes import over_recipe
 
-__all__ = ["measure", "train"]
-
 _log = logging.getLogger(__name__)
 running_code()  # as it is imported here: on disk it may change before a run begins
 

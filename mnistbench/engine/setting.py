@@ -49,8 +49,6 @@ from mnistbench.workload.models import check_model
 from mnistbench.workload.own_components import check_own
 from mnistbench.workload.schedules import lr_factor
 
-__all__ = ["run_context", "start_setting"]
-
 _log = logging.getLogger(__name__)
 
 

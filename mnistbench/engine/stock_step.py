@@ -19,8 +19,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.workload.batches import Batch, BatchShard, MicroBatch, blank_inputs, microbatches
 from mnistbench.workload.optimizers import set_lr
 
-__all__ = ["StockStep"]
-
 
 class StockStep:
     """One optimizer update on one batch; `model` is as Accelerate prepared it."""

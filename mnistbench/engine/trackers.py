@@ -21,8 +21,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import TrackerName
 from mnistbench.schema.target import point_at_target
 
-__all__ = ["Trackers", "check_trackers"]
-
 _log = logging.getLogger(__name__)
 
 _START_S = 120.0

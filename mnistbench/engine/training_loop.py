@@ -29,8 +29,6 @@ from mnistbench.schema.signals import stop_error
 from mnistbench.workload.batches import Batch
 from mnistbench.workload.schedules import lr_at
 
-__all__ = ["TrainingLoop"]
-
 _NO_LOSSES = torch.zeros(0)
 
 

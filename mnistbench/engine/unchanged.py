@@ -16,17 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = [
-    "device_rng_state",
-    "held_tensors",
-    "nothing_changed",
-    "preserved_rng",
-    "python_state",
-    "set_device_rng_state",
-    "unchanged",
-    "zero_state",
-]
-
 _PLAIN = (int, float, str, bytes, type(None))
 _DATA = (*_PLAIN, dict, list, tuple, set, frozenset, deque)
 

@@ -13,8 +13,6 @@ from mnistbench.engine.process_loss import is_process_loss
 from mnistbench.engine.run import BuiltParts, RunContext, Step
 from mnistbench.schema.errors import InputError, RunError, first_line
 
-__all__ = ["warm_up"]
-
 
 def warm_up(context: RunContext, parts: BuiltParts) -> BuiltParts:
     """Run both shapes of an epoch, the full batch and the last one, before the clock runs.

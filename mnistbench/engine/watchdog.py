@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 
-__all__ = ["Watchdog"]
-
 
 class Watchdog:
     """Calls `give_up` from a thread when what it is armed for takes too long.

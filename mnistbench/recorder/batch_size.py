@@ -9,8 +9,6 @@ from typing import Any
 
 from mnistbench.schema.errors import InputError
 
-__all__ = ["batch_counter", "leading_size", "whole"]
-
 _DEEPEST = 8
 """Levels of lists and mappings inside each other."""
 

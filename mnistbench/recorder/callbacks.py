@@ -19,8 +19,6 @@ from mnistbench.recorder.step_counting import StepCounter
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import DATA_WAIT
 
-__all__ = ["LightningEvents", "TrainerEvents"]
-
 _NO_METRIC = re.compile(
     r"epoch|runtime|\w+_per_second|jit_compilation_time|model_preparation_time|mem_\w+"
 )

@@ -16,8 +16,6 @@ from threading import Timer
 
 from mnistbench.schema.record import Fact
 
-__all__ = ["code_identity", "running_code", "script_revision", "versions_of"]
-
 _PACKAGES = ("mnistbench", "torch", "torchvision", "accelerate", "numpy")
 _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGE = "mnistbench"

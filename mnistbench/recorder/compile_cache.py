@@ -19,8 +19,6 @@ from mnistbench.schema.disk_space import disk_use, size_text
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import cache_folder, own_alone, why
 
-__all__ = ["cache_lines", "keep_compiled"]
-
 _CPUINFO = Path("/proc/cpuinfo")
 _TELLS_CPUS_APART = ("cpu family", "model", "flags", "Features", "CPU ", "isa")
 _VARIABLE = "TORCHINDUCTOR_CACHE_DIR"

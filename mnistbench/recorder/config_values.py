@@ -17,8 +17,6 @@ from typing import Any
 
 from mnistbench.schema.errors import InputError
 
-__all__ = ["NOT_WRITTEN", "is_secret", "plain_values", "without_secrets"]
-
 NOT_WRITTEN = "not written: its key names a secret"
 """Stands for the value of a key such as ``api_key``."""
 

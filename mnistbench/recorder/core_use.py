@@ -13,8 +13,6 @@ import psutil
 from mnistbench.recorder.launcher import asked_threads, this_launch
 from mnistbench.recorder.limits import usable_cores
 
-__all__ = ["CoreTimes", "CoreUse", "core_use", "load_line", "load_now", "read_core_times"]
-
 _SHORTEST_S = 0.25
 """The kernel counts in ticks of 10 ms: over less than this, they say too little."""
 

@@ -17,8 +17,6 @@ from mnistbench.schema.errors import Terminated, first_line
 from mnistbench.schema.record import Status
 from mnistbench.schema.signals import ENDS, stop_error
 
-__all__ = ["Endings", "heard_endings", "status_of"]
-
 _LONGEST = 500  # letters of an error
 
 

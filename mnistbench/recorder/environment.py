@@ -18,8 +18,6 @@ from mnistbench.schema.errors import first_line
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["describe_environment", "describe_machine", "device_name", "set_threads"]
-
 
 def set_threads(num_threads: int | None) -> int:
     """Set torch's CPU threads for this process and return them.

@@ -13,8 +13,6 @@ from mnistbench.recorder.run_log import RunLog
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import EvalPoint
 
-__all__ = ["Hook", "HookPoint", "Hooks", "RunView", "checked_hooks"]
-
 HookPoint = Literal["run", "epoch", "step", "eval", "checkpoint"]
 """What has a beginning and an end that hooks are told of."""
 

@@ -10,16 +10,6 @@ from typing import Any, Protocol, TypeVar
 
 import psutil
 
-__all__ = [
-    "EnergyCounter",
-    "MemoryPeak",
-    "Sensor",
-    "Watch",
-    "clock_hz",
-    "temperature_c",
-    "try_read",
-]
-
 _T = TypeVar("_T")
 
 _CPU_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")

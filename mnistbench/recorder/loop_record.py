@@ -26,8 +26,6 @@ from mnistbench.schema.target import Target
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["loop_record", "saved", "tally_of", "tell", "together", "writable_folder"]
-
 
 def tally_of(steps: StepCounter, outcome: Outcome) -> Tally:
     """What this process counted; not to be called before the device was waited for."""

@@ -35,8 +35,6 @@ from mnistbench.schema.record import CanaryReading, RunRecord, Status
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["LoopRun"]
-
 
 class LoopRun:
     """What a process knows of its run. Whatever goes wrong here is said, and ends no training.

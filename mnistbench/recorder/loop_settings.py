@@ -24,8 +24,6 @@ from mnistbench.schema.suggestions import did_you_mean, use_a_fraction
 from mnistbench.schema.target import Target, is_lower_better
 from mnistbench.schema.whole_number import whole_number
 
-__all__ = ["OUTPUT_DIR", "SEED", "VALUES", "LoopSettings", "checked_name", "metric_values"]
-
 OUTPUT_DIR = "MNISTBENCH_OUTPUT_DIR"
 """The variable by which who starts a script says where its record goes; an argument is less."""
 SEED = "MNISTBENCH_SEED"

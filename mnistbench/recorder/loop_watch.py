@@ -17,8 +17,6 @@ from mnistbench.schema.insight import StepCosts
 from mnistbench.schema.names import ProfileKind
 from mnistbench.schema.record import DATA_WAIT
 
-__all__ = ["LoopWatch"]
-
 
 class LoopWatch:
     """Hooks and profilers of one loop; nothing surrounds its steps where none was asked for."""

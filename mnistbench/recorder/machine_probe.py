@@ -18,8 +18,6 @@ from mnistbench.schema.record import CanaryReading
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["probe_machine", "timed_s"]
-
 _SIDE, _LARGEST_SIDE = 512, 8192
 _MATMUL_REPEATS = 15
 _COPY_BYTES, _MOST_COPY_BYTES = 2**22, 2**28

@@ -20,8 +20,6 @@ from mnistbench.schema.component import is_reference, short_name
 from mnistbench.schema.record import DatasetInfo
 from mnistbench.schema.target import point_at_target
 
-__all__ = ["MlLog", "MlLogWriter", "Setup"]
-
 _log = logging.getLogger(__name__)
 
 Interval = Literal["init", "run", "block", "epoch", "eval"]

@@ -13,8 +13,6 @@ from torch.utils.flop_counter import flop_registry
 
 from mnistbench.schema.insight import Ceilings
 
-__all__ = ["CACHED_BYTES", "Operation", "count_ops", "roofline_s"]
-
 CACHED_BYTES = 2**22
 """Operators that touch less are taken to find it in the cache."""
 

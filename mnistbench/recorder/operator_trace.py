@@ -20,8 +20,6 @@ from mnistbench.recorder.trace_file import exchange_s, exported, memory_timeline
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.insight import OperatorTime
 
-__all__ = ["OperatorTrace"]
-
 _MOST_OPERATORS = 30
 
 

@@ -15,8 +15,6 @@ from mnistbench.schema.files import no_link, opened, why, write_whole
 from mnistbench.schema.provenance import CodeInfo, sources_text
 from mnistbench.schema.user_code import CODE_FOLDER, EXPECTED_CODE, UserCode, copies_of, read_code
 
-__all__ = ["code_as_imported", "keep_code", "kept_as"]
-
 _imported: dict[str, UserCode] = {}
 """By reference, what this process read before it imported it, which it does once."""
 

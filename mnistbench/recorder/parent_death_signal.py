@@ -7,8 +7,6 @@ import os
 import signal
 import sys
 
-__all__ = ["PARENT", "die_with_parent"]
-
 PARENT = "MNISTBENCH_PARENT_PID"
 """Variable by which a process names itself to those it starts, if its end is to be theirs."""
 

@@ -19,8 +19,6 @@ from mnistbench.schema.files import cache_folder, write_whole
 from mnistbench.schema.insight import Ceilings
 from mnistbench.schema.strict_json import read_json
 
-__all__ = ["peak_rates"]
-
 _SIDES = {"cpu": 1536}
 _GPU_SIDE = 8192
 _COPY_BYTES = {"cpu": 2**27}

@@ -17,8 +17,6 @@ from typing import Any
 from mnistbench.recorder.launcher import this_launch
 from mnistbench.schema.record import Status
 
-__all__ = ["Processes", "Tally"]
-
 _PATIENCE_S = 30.0
 """How long the main process waits for one that takes part."""
 _NO_SIGN_S = 3.0

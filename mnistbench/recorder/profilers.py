@@ -19,8 +19,6 @@ from mnistbench.recorder.launcher import this_launch
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import no_link, write_whole
 
-__all__ = ["TRACES", "CudaMemory", "NvtxRanges", "PythonSampling", "StepsHook", "write_trace"]
-
 TRACES = "traces"
 _log = logging.getLogger(__name__)
 

@@ -17,8 +17,6 @@ from mnistbench.schema.insight import Profile
 if TYPE_CHECKING:
     from mnistbench.recorder.operator_trace import OperatorTrace
 
-__all__ = ["Profilers", "check_profile", "profiled_steps", "profilers"]
-
 
 def profiled_steps(config: RunConfig, num_steps: int | None) -> range:
     """The steps that ``config.profile`` watches of a run of `num_steps`; empty without it.

@@ -21,8 +21,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.open_mappings import FreeName, PhaseName
 from mnistbench.schema.record import EvalPoint, RunRecord
 
-__all__ = ["Recording", "record"]
-
 
 def record(  # noqa: PLR0913 - what a user may tell of a run
     name: str,

@@ -31,8 +31,6 @@ from mnistbench.schema.record import (
 from mnistbench.schema.store import save_elsewhere, save_record
 from mnistbench.schema.target import Target, is_loss, point_at_target
 
-__all__ = ["Outcome", "RunLog", "assemble_record", "save_somewhere", "throughput_of"]
-
 
 @dataclass(kw_only=True)
 class Outcome:

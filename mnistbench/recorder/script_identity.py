@@ -16,8 +16,6 @@ from mnistbench.schema.record import Fact
 from mnistbench.schema.source_text import imports_of
 from mnistbench.schema.user_code import is_own_source, read_source
 
-__all__ = ["FRAMEWORKS", "Script", "find_script"]
-
 FRAMEWORKS = {
     "lightning": "lightning",
     "pytorch_lightning": "lightning",

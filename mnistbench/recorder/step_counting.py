@@ -13,8 +13,6 @@ from mnistbench.recorder.used_device import step_timer, used_device, waits_for
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import DATA_WAIT
 
-__all__ = ["LoaderSteps", "StepCounter"]
-
 _MOST_EVENTS = 1000
 """Steps after which those that the device has made become numbers."""
 

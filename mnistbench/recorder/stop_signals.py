@@ -15,8 +15,6 @@ from types import FrameType
 from mnistbench.recorder.launcher import this_launch
 from mnistbench.schema.signals import STOPS, Handler, kept_reactions
 
-__all__ = ["StopSignals", "deferred_signals", "exit_now", "obeyed_in_time"]
-
 _PATIENCE_S = 8.0
 """What a process has to finish its step and save; what it must be gone in is 10 s."""
 

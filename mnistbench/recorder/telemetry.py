@@ -24,8 +24,6 @@ from mnistbench.schema.insight import Telemetry
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Telemeter"]
-
 _EVERY_S = 0.5
 _BUSY = 0.1
 _MOST_OF_TIME = 0.01

@@ -15,8 +15,6 @@ from typing import Any
 
 from mnistbench.recorder.redaction import redacted
 
-__all__ = ["exchange_s", "exported", "memory_timeline", "without_names"]
-
 _ON_HOST = ("gloo:", "mpi:", "ucc:")
 """How torch names exchanges that threads of the host make; on a GPU they are kernels of NCCL's."""
 _NO_WORK = ("c10d::", "autograd::engine::")

@@ -14,8 +14,6 @@ from mnistbench.recorder.clock import EventTimer, StepTimer, Timer
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["step_timer", "used_device", "waits_for"]
-
 _ELSEWHERE = ("jax", "tensorflow", "cupy", "mlx")
 """Libraries that compute on devices of which nothing is known here."""
 
