@@ -208,7 +208,8 @@ def _crowded(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
 
 def _disagreeing(runs: Sequence[RunRecord]) -> list[str]:
     """Lines on runs of which one clock says another time than another, and nothing else why."""
-    gaps = [(run.wall_s - sum(run.phases_s.values()), run.wall_s) for run in runs]
+    told = [run for run in runs if run.phases_s]
+    gaps = [(run.wall_s - sum(run.phases_s.values()), run.wall_s) for run in told]
     apart_s = [gap for gap, wall_s in gaps if abs(gap) > max(_TICK_S, _STILL * wall_s)]
     most = max(map(_times_median, runs), default=1.0)
     lines = []

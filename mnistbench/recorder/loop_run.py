@@ -185,6 +185,8 @@ class LoopRun:
         record = loop_record(self._settings, self._script, steps, outcome, together(told))
         if record.status == "failed" and not is_cut:
             tell(f"warning: on record as failed: {record.error}")
+        if steps.odd_sizes:
+            tell(f"warning: {steps.odd_sizes}")
         self.record = saved(record, self.folder, quiet=self._quiet)
 
 

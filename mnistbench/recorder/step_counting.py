@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
+from mnistbench.recorder.batch_size import counted, differing_sizes
 from mnistbench.recorder.clock import Ledger, StepTimer
 from mnistbench.recorder.run_log import RunLog
 from mnistbench.recorder.telemetry import Telemeter
@@ -28,6 +29,7 @@ class StepCounter:
         num_counted: steps made here, which are fewer than ``log.step`` where a loop went on.
         first_step_s: how long the first one took, which compiles and warms up; `first_wait_s` of
             it for the loader.
+        odd_sizes: what to say of a first batch whose number of samples is in doubt.
         num_pauses: how often the loop was stopped for something else.
         device: what the first step was found to use.
         around_steps: what surrounds each step, if anything does.
@@ -41,6 +43,7 @@ class StepCounter:
         self.first_step_s: float | None = None
         self.first_wait_s = 0.0
         self.first_samples = 0
+        self.odd_sizes: str | None = None
         self.num_pauses = 0
         self.device = used_device()
         self.telemeter: Telemeter | None = None
@@ -99,6 +102,8 @@ class StepCounter:
             for batch in loader:
                 samples += count(batch)
                 num_batches += 1
+                if self._batches == self.num_counted == 0 and count is counted:
+                    self.odd_sizes = differing_sizes(batch)
                 self._batches += 1
                 switch("train", wait=False)
                 if num_batches == 1 and self.around_steps:

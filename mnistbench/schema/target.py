@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -31,6 +31,10 @@ def _last(metric: str) -> str:
     return metric.replace(":", "/").rpartition("/")[2].lower()
 
 
+def _is_higher_better(told: dict[str, Any]) -> bool:
+    return not is_lower_better(told.get("metric", ""))
+
+
 class Target(StrictModel):
     """What a run is to reach, and when it did; ``None`` where it never was there."""
 
@@ -38,8 +42,8 @@ class Target(StrictModel):
     """Name of the metric: ``accuracy``, ``loss``, or one of an evaluation's `metrics`."""
     value: Annotated[float, Field(allow_inf_nan=False)]
     """The value to reach."""
-    higher_is_better: bool = True
-    """Whether it is reached from below."""
+    higher_is_better: bool = Field(default_factory=_is_higher_better)
+    """Whether it is reached from below. Default: as the metric's name says."""
     split: FreeName = "val"
     """The split whose evaluations count."""
     time_s: float | None = Field(None, ge=0)

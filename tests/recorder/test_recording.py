@@ -110,6 +110,20 @@ def test_the_last_batches_of_a_pass_are_a_step(per_step, num_steps):
     assert run.record.throughput.samples_per_s > 0
 
 
+@pytest.mark.parametrize(("given", "num_lines"), [({}, 1), ({"num_samples": len}, 0)])
+def test_a_number_of_samples_that_is_in_doubt_is_said_once(given, num_lines, capfd):
+    batches = [{"mask": torch.ones(8, 8), "x": torch.zeros(4, 2)}] * 5
+    with mnistbench.record("net") as run:
+        for _ in range(2):
+            list(run.steps(batches, **given))
+    assert capfd.readouterr().err.count("8 samples are counted in a batch") == num_lines
+
+
+def test_an_accuracy_that_rounding_puts_above_one_is_one():
+    record = recorded(lambda run: run.evaluated(accuracy=1.0000001))
+    assert record.eval_points[0].accuracy == 1.0
+
+
 @pytest.mark.parametrize("per_step", [1, 2])
 def test_a_pass_that_is_begun_anew_before_its_end_is_ended_as_by_break(per_step):
     with mnistbench.record("net") as run:
