@@ -90,7 +90,7 @@ def limits_line(record: RunRecord) -> str | None:
 def data_wait_share(record: RunRecord) -> float | None:
     """The part of the train clock that a loop waited for its loader, where that was measured."""
     waited_s = record.phases_s.get(DATA_WAIT)
-    return None if waited_s is None or not record.train_s else waited_s / record.train_s
+    return None if waited_s is None or not record.num_steps else waited_s / record.train_s
 
 
 def limits_notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:

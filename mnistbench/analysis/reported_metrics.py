@@ -23,7 +23,8 @@ def free_metrics(groups: Sequence[Sequence[RunRecord]]) -> dict[str, Metric]:
     named = dict.fromkeys(run.target.metric for run in runs if run.target)
     named |= dict.fromkeys(evaluated_names(runs))
     known = [name for name in named if any(last_value(run, name) is not None for run in runs)]
-    if all(run.result.val_accuracy is not None or run.eval_split == "test" for run in runs):
+    told = [run for run in runs if last_value(run, "accuracy") is not None]
+    if all(run.result.val_accuracy is not None or run.eval_split == "test" for run in told):
         known = [name for name in known if name != "accuracy"]
     splits = "/".join(sorted({run.eval_split for run in runs if run.eval_split}))
     found = {name: metric_named(name, runs) for name in known[:_MOST]}

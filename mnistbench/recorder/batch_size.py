@@ -92,7 +92,7 @@ def counted(batch: Any) -> int:
     if size is None and (size := leading_size(batch)) is None:
         raise InputError(
             f"num_samples: a batch of type {type(batch).__name__} holds no array with a size; "
-            "give their number, or a function of the batch that counts them"
+            "write run.steps(loader, num_samples=64), or a function of the batch that counts them"
         )
     return size
 
