@@ -9,8 +9,6 @@ from typing import Any
 
 from mnistbench.schema.errors import InputError
 
-__all__ = ["batch_counter", "counted", "differing_sizes", "leading_size", "whole"]
-
 _DEEPEST = 8
 """Levels of lists and mappings inside each other."""
 
@@ -98,11 +96,7 @@ def counted(batch: Any) -> int:
 
 
 def whole(value: Any, *, field: str, lowest: int = 0) -> int:
-    """`value`, if it is a whole number from `lowest` on; tensors and arrays of one are.
-
-    Raises:
-        InputError: it is not.
-    """
+    """`value`, if it is a whole number from `lowest` on, or an array of one; else `InputError`."""
     try:
         number = operator.index(value)
     except TypeError:

@@ -17,8 +17,6 @@ from typing import Any
 
 from mnistbench.schema.errors import InputError
 
-__all__ = ["NOT_WRITTEN", "is_secret", "plain_values", "without_secrets"]
-
 NOT_WRITTEN = "not written: its key names a secret"
 """Stands for the value of a key such as ``api_key``."""
 
@@ -92,7 +90,10 @@ def _scalar(value: Any, path: str, by_repr: list[str]) -> Any:
     if (number := _number(value)) is not None:
         return number
     by_repr.append(path)
-    return _text(_repr(value))
+    try:
+        return _text(_ADDRESS.sub("", repr(value)))
+    except Exception:  # an object of the user's own may raise anything
+        return f"<{type(value).__name__}>"
 
 
 def is_secret(name: str) -> bool:
@@ -123,13 +124,6 @@ def _number(value: Any) -> int | float | None:
     number = value.item()
     is_number = isinstance(number, int | float) and math.isfinite(number)
     return number if is_number else None
-
-
-def _repr(value: Any) -> str:
-    try:
-        return _ADDRESS.sub("", repr(value))
-    except Exception:  # an object of the user's own may raise anything
-        return f"<{type(value).__name__}>"
 
 
 def _text(text: str) -> str:

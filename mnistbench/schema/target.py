@@ -11,8 +11,6 @@ from mnistbench.schema.measurements import EvalPoint
 from mnistbench.schema.open_mappings import FreeName, MetricName
 from mnistbench.schema.strict_model import StrictModel
 
-__all__ = ["LOWER_IS_BETTER", "Target", "is_loss", "is_lower_better", "point_at_target"]
-
 LOWER_IS_BETTER = frozenset({"loss", "perplexity", "error", "error_rate", "mae", "mse", "rmse"})
 """Last parts of metrics' names, such as ``val/loss``, of which less is better."""
 
@@ -50,6 +48,11 @@ class Target(StrictModel):
     """The train clock of the first evaluation there [seconds]."""
     steps: int | None = Field(None, ge=0)
     """Its step."""
+
+    @property
+    def accuracy(self) -> float | None:
+        """The value, if it is of the accuracy."""
+        return self.value if self.metric == "accuracy" else None
 
     def is_reached_by(self, point: EvalPoint) -> bool:
         """Whether `point` is on its split and there; one whose loss is not finite never is."""

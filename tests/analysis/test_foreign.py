@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from mnistbench.analysis.best_config import check_metric, select
 from mnistbench.analysis.bottleneck import limits_notes
 from mnistbench.analysis.comparison import compare, compare_sets, default_metrics
-from mnistbench.analysis.comparison_text import change_text, label_text, verdict_text
 from mnistbench.analysis.free_metrics import check_name, metric_named
 from mnistbench.analysis.gates import judge, parse_gate
 from mnistbench.analysis.grouping import (
@@ -22,6 +21,7 @@ from mnistbench.analysis.grouping import (
 from mnistbench.analysis.metrics import METRICS, score_target
 from mnistbench.analysis.pairing import as_one
 from mnistbench.analysis.reference_bands import check_group, packaged_references
+from mnistbench.analysis.rows import change_text, label_text, verdict_text
 from mnistbench.analysis.rules import score_rules
 from mnistbench.analysis.scaling.analysis import analyse_scaling
 from mnistbench.analysis.settled import settled
@@ -94,7 +94,7 @@ def test_a_time_to_a_target_of_any_metric_has_two_names():
     table = compare(a, b, metrics=["time_to_target_s", "time_to_accuracy_s", "steps_to_target"])
     assert [r.metric for r in table.rows] == ["time_to_accuracy_s", "steps_to_accuracy"]
     assert label_text(table.rows[0]) == "time to perplexity ≤ 20"
-    assert table.rows[0].target_accuracy is None
+    assert table.rows[0].target.accuracy is None
     assert [r.verdict for r in table.rows] == ["slower", "slower"]
     a, b = side((40.0, 18.0), n=20), side((40.0, 35.0, 30.0, 18.0), n=20, first=1)
     said = settled([as_one(a, b)], metric="steps_to_target")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mnistbench.analysis.scaling.grouping import common_target, group_by_configuration
+from mnistbench.analysis.scaling.topology import common_target, group_by_configuration
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Result
 from tests.made_sweep import make_run, make_sweep
