@@ -72,6 +72,10 @@ def _workload(record: RunRecord) -> str | None:
     return record.workload.name if record.workload and record.is_foreign else None
 
 
+def _framework(record: RunRecord) -> str | None:
+    return record.workload.framework if record.workload and record.is_foreign else None
+
+
 def _commit(record: RunRecord) -> str | None:
     commit = record.environment.get("git_commit")
     return str(commit)[:10] if commit else None
@@ -98,7 +102,7 @@ _CONDITIONS: Mapping[str, _Reader] = {
 }
 """What may have to agree before figures are compared; which of it, each metric says."""
 _SAID_BESIDE = {"from_step"}  # which forbids nothing
-_RESERVED = {*_HARDWARE, *_SOFTWARE, *CODE, "versions", "workload", "script"}
+_RESERVED = {*_HARDWARE, *_SOFTWARE, *CODE, "versions", "workload", "framework", "script"}
 
 _WATCHING = {"profile", "profile_steps", "profile_details"}
 _ELSEWHERE = {
@@ -182,7 +186,7 @@ def subject(
     elsewhere = set() if foreign == {True} else _ELSEWHERE
     config = {name: _setting(name) for name in names if name not in elsewhere | {by}}
     readers = {**_CONDITIONS, **{name: _found(name) for name in (*_SOFTWARE, *CODE)}}
-    readers |= {"git_commit": _commit, "workload": _workload}
+    readers |= {"git_commit": _commit, "workload": _workload, "framework": _framework}
     del readers["code of the loss"]  # which is said with the rest of its file
     own = [{name for record in side for name in sources(record.code)} for side in (a, b)]
     readers |= {f"{_SOURCE}{name}": _source(name) for name in sorted(own[0] & own[1])}
@@ -249,7 +253,9 @@ def _told(record: RunRecord) -> dict[str, Any]:
         scripts = (code.reference for code in record.code if code.component == "script")
         target = target_of(record)
         steered = {"target": goal(target), "target split": target.split} if target else {}
-        return config | {"workload": _workload(record), "script": next(scripts, None)} | steered
+        named = {"workload": _workload(record), "framework": _framework(record)}
+        device = {"device_type": record.environment.get("device_type")}
+        return config | named | device | {"script": next(scripts, None)} | steered
     if "model" in config:
         return config
     return config | _unnamed(record, told=not config.keys() <= {"eval_split", "target_accuracy"})

@@ -33,7 +33,21 @@ def group_runs(
     groups: dict[str, list[RunRecord]] = {}
     for record in records:
         groups.setdefault(_key(record, across_commits=across_commits), []).append(record)
-    return list(groups.values())
+    return [part for group in groups.values() for part in _by_batch(group)]
+
+
+def _by_batch(runs: list[RunRecord]) -> list[list[RunRecord]]:
+    """`runs` of a loop whose configuration need not tell the batch, by what its steps had.
+
+    Those that did not come to tell it, as failed ones, are with the first.
+    """
+    told = [run.environment.get("global_batch_size") for run in runs]
+    sizes = dict.fromkeys(size for size in told if size is not None)
+    if len(sizes) < 2 or not runs[0].is_foreign:
+        return [runs]
+    first = next(iter(sizes))
+    sized = [first if size is None else size for size in told]
+    return [[run for run, its in zip(runs, sized, strict=True) if its == size] for size in sizes]
 
 
 def identify(group: Sequence[RunRecord]) -> dict[str, Any]:
@@ -92,7 +106,7 @@ def accuracy_by_epoch(group: Sequence[RunRecord]) -> dict[int, Level]:
 def group_labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     """A short name for each group; those that would be told apart by nothing are numbered."""
     labels = [_label(group, name) for group, name in zip(groups, full_names(groups), strict=True)]
-    for key in ("device", "precision"):
+    for key in ("device", "precision", "global_batch_size"):
         labels = told_apart(labels, [setting_text(identify(group)[key]) for group in groups])
     return numbered(labels)
 
@@ -137,7 +151,7 @@ def _apart(named: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, list[str]]:
     for name, values in named:  # where one differs from another, one differs from the first
         one = first.setdefault(name, values)
         told = apart.setdefault(name, [])
-        known = {*SHOWN, *told}
+        known = {*SHOWN, "device_type", *told}
         told += [k for k in {**one, **values} if k not in known and values.get(k) != one.get(k)]
     contents = {(name, k, v) for name, its in named for k, v in its.items() if is_source(k)}
     seen = Counter((name, k) for name, k, _ in contents)

@@ -86,7 +86,10 @@ def status_of(
     if isinstance(error, GeneratorExit):
         return "interrupted", "the generator that held the run was closed"
     what = "exit status" if isinstance(error, SystemExit) else type(error).__name__
-    said = without_secrets(first_line(error))
+    try:
+        said = without_secrets(first_line(error))
+    except Exception:  # an exception of the user's own may raise anything
+        said = what
     return "failed", (what if said == what else f"{what}: {said}")[:_LONGEST]
 
 

@@ -236,6 +236,28 @@ def test_keys_that_mean_something_of_ours_are_the_users_own():
     )
 
 
+ON_CPU = {"device_type": "cpu", "num_processes": 1, "global_batch_size": 32}
+
+
+@pytest.mark.parametrize(
+    ("changes", "num_groups"),
+    [
+        ({}, 1),
+        ({"environment": ON_CPU | {"global_batch_size": 64}}, 2),
+        ({"environment": ON_CPU | {"global_batch_size": None}, "status": "failed"}, 1),
+        ({"environment": ON_CPU | {"device_type": "cuda"}}, 2),
+        ({"workload": WorkloadInfo(name="org/lm:small", framework="jax")}, 2),
+    ],
+)
+def test_runs_of_one_name_are_told_apart_by_what_ran(changes, num_groups):
+    runs = [foreign_record(0), foreign_record(1, **changes), foreign_record(2)]
+    groups = group_runs(runs)
+    assert len(groups) == num_groups
+    assert sum(map(len, groups)) == 3
+    assert groups[0][-1] is runs[2]
+    assert len(set(group_labels(groups))) == num_groups
+
+
 def test_scripts_of_one_name_are_told_apart_by_their_code():
     codes = [
         [CodeInfo(component="script", reference=f"{x}.py:__main__", sha256=x * 64)] for x in "ab"
