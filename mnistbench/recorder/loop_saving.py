@@ -51,7 +51,7 @@ def _note(record: RunRecord) -> str | None:
     if record.status not in {"completed", "diverged"}:
         return None
     if not record.num_steps:
-        return "steps: none was recorded; iterate over run.steps(loader), or use a trainer's callback"
+        return "steps: none was recorded; iterate over run.steps(loader), or use its callback"
     if target is None:
         return None
     names = {
