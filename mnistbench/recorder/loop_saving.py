@@ -51,7 +51,10 @@ def _note(record: RunRecord) -> str | None:
     if record.status not in {"completed", "diverged"}:
         return None
     if not record.num_steps:
-        return "steps: none was recorded; iterate over run.steps(loader), or use its callback"
+        return (
+            "steps: none was recorded; iterate over run.steps(loader), use run.step(), or give a "
+            "trainer run.trainer_callback() or run.lightning_callback()"
+        )
     if target is None:
         return None
     names = {
