@@ -157,8 +157,8 @@ def run_cells(
         )
         raise SystemExit(143 if terminated else 130) from None
     named = names(cells)
-    for failure in failures if options.quiet else ():
-        say(f"{named[failure.cell.id]} FAILED: {failure.error}")
+    for cell, error in failures if options.quiet else ():
+        say(f"{named[cell.id]} FAILED: {error}")
     return failures
 
 

@@ -86,7 +86,7 @@ class CpuRun:
         """Start it."""
         told = json.dumps(settings(setup, **values))
         self._process = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-m", "bench.gpu_check.one_run", told],
+            [sys.executable, "-m", "bench.gpu_check.curves", told],
             env=os.environ | {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""},
             stdout=subprocess.PIPE,
             text=True,
@@ -106,3 +106,13 @@ class CpuRun:
             raise RuntimeError(f"the run on the CPU ended with status {self._process.returncode}")
         found: dict[str, Any] = json.loads(said.splitlines()[-1])
         return found
+
+
+def main() -> None:
+    """A run in this process of the fields in ``sys.argv``, as JSON; prints its record."""
+    [record] = train(RunConfig(**json.loads(sys.argv[1])))
+    print(json.dumps(record.model_dump(mode="json")))
+
+
+if __name__ == "__main__":
+    main()

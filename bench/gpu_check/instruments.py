@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from bench.gpu_check.attempts import attempted
 from bench.gpu_check.curves import run
 from bench.gpu_check.findings import Finding, Setup
+from bench.gpu_check.results import attempted
 from mnistbench.recorder.machine_probe import probe_machine
 from mnistbench.recorder.peak_rates import peak_rates
 from mnistbench.schema.record import RunRecord

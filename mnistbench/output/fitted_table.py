@@ -14,17 +14,6 @@ from rich.cells import cell_len
 
 from mnistbench.analysis.number_text import NOT_MEASURED, WALL_NOTE
 
-__all__ = [
-    "WALL_NOTE",
-    "Fitted",
-    "Rows",
-    "fit",
-    "is_figure",
-    "split_shared",
-    "unexpected",
-    "wrapped",
-]
-
 Rows = Sequence[Mapping[str, str]]
 
 _EXPECTED = {"reference": NOT_MEASURED, "n": "1", "status": "completed"}

@@ -11,8 +11,6 @@ from mnistbench.schema.component import short_name
 from mnistbench.schema.escaping import brief
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["name_columns", "row_names", "split_names"]
-
 _LONGEST = 60
 _MOST_COLUMNS = 6
 _SHORT = {"global_batch_size": "batch"}
