@@ -17,11 +17,14 @@ from mnistbench.analysis.repeats import by_seed, seed_of
 from mnistbench.analysis.scoring import Asked, target_of
 from mnistbench.analysis.stability import spoiled
 from mnistbench.schema.errors import InputError
+from mnistbench.schema.escaping import brief
 from mnistbench.schema.record import RunRecord, StepSplit
 
 _SCALED = {"num_processes", "num_threads", "global_batch_size", "per_device_batch_size"}
 _FREE = _SCALED | {*CODE, "launcher"}
 """What runs of one configuration may differ in."""
+_LONGEST = 300
+"""Letters of the configurations that an error names."""
 _PARTS = ("compute_s", "communication_s", "wait_s", "skew_s")
 
 
@@ -114,9 +117,8 @@ def group_by_configuration(records: Sequence[RunRecord]) -> dict[str, tuple[Topo
     if not usable:
         counts = sorted({t.num_processes for some in made.values() for t in some})
         told = f"all runs are of {', '.join(map(str, counts))} process{'es' * (counts != [1])}"
-        told += (
-            f", and no configuration has 1 and more: {'; '.join(made)}" if len(counts) > 1 else ""
-        )
+        if len(counts) > 1:
+            told += f", and no configuration has 1 and more: {brief('; '.join(made), _LONGEST)}"
         told = told if made else "no run got as far as training"
         foreign = any(run.is_foreign for run in records)
         mend = "run each of them on 1 process" if foreign else "sweep each of them with --processes"
@@ -175,7 +177,7 @@ def _names(firsts: Sequence[RunRecord]) -> list[str]:
     ]
     titles = [run_name(run) + (f" on {run.dataset.name}" if run.dataset else "") for run in firsts]
     return [
-        ", ".join([title, *(f"{key} {values.get(key)}" for key in varying)])
+        ", ".join([title, *(f"{k} {values[k]}" for k in varying if values.get(k) is not None)])
         for title, values in zip(titles, found, strict=True)
     ]
 
