@@ -203,17 +203,24 @@ def writable_folder(run_folder: Path) -> Path:
 def saved(record: RunRecord, folder: Path, *, quiet: bool) -> RunRecord:
     """Write `record` to `folder`, or elsewhere; where neither goes, that is said, and no more."""
     record, folder = save_somewhere(record, folder, tell=lambda said: tell(f"warning: {said}"))
-    if note := _target_note(record):
+    if note := _note(record):
         tell(note)
     if not quiet:
         tell(_summary(record, folder))
     return record
 
 
-def _target_note(record: RunRecord) -> str | None:
-    """A line where a run ended whose target was never looked at."""
+def _note(record: RunRecord) -> str | None:
+    """A line where a run ended that made no step, or never evaluated its target."""
     target = record.target
-    if target is None or record.status not in {"completed", "diverged"}:
+    if record.status not in {"completed", "diverged"}:
+        return None
+    if not record.num_steps:
+        return (
+            "steps: none was recorded; iterate over run.steps(loader), use run.step(), or give a "
+            "trainer run.trainer_callback() or run.lightning_callback()"
+        )
+    if target is None:
         return None
     names = {
         name

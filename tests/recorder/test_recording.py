@@ -298,6 +298,13 @@ def test_a_target_that_was_never_evaluated_is_said_at_the_end(capsys):
     assert said.count("\n") == 1
 
 
+def test_a_run_without_a_step_is_said_at_the_end(capsys):
+    with mnistbench.record("net"):
+        pass
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("mnistbench: steps: none was recorded; iterate over run.steps(loader)")
+
+
 def test_who_asks_for_it_gets_one_line(capsys):
     recorded(lambda run: run.evaluated(accuracy=0.95), target={"accuracy": 0.9}, quiet=False)
     (line,) = capsys.readouterr().err.splitlines()
