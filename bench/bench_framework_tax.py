@@ -17,8 +17,7 @@ import pytest
 import torch
 
 from bench.hand_written import train_by_hand
-from bench.loss_agreement import loss_differences
-from bench.plain_loops import train_bare, train_like_the_articles
+from bench.plain_loops import loss_differences, train_bare, train_like_the_articles
 from bench.suite_format import interval_text, ratio
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.engine.run_seeds import train

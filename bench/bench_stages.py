@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.loss_agreement import LOOSE, loss_differences
+from bench.plain_loops import LOOSE, loss_differences
 from bench.suite_format import interval_text, mark, ratio
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.engine.run_seeds import train

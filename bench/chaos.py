@@ -18,7 +18,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -30,12 +29,11 @@ from tempfile import TemporaryDirectory
 import psutil
 import safetensors.torch
 
-from mnistbench.launch.commands import cpu_environment, torchrun_command
+from bench.gpu_check.commands import Started, records_in, torchrun, train_command
+from bench.publishing import publish
 from mnistbench.output.tables import render_table
 from mnistbench.schema.checkpoint import SavedRun, checkpoints_of, load_newest
-from mnistbench.schema.files import write_whole
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.store import find_records, load_record, load_records
 
 FLAGS = (
     *("--dataset", "synthetic", "--synthetic-train-size", "1900", "--val-size", "300"),
@@ -91,13 +89,11 @@ def main() -> None:
     parser.add_argument("--report", type=Path, help="folder for chaos.md")
     arguments = parser.parse_args()
     draw = random.Random(arguments.seed)  # noqa: S311 - not for secrets
-    started = time.monotonic()
+    began = time.monotonic()
     with TemporaryDirectory() as scratch:
         outcomes = list(chaos(arguments, draw, Path(scratch)))
-    text = "\n".join([*page(outcomes), f"{time.monotonic() - started:.0f} s", ""])
-    print(text)
-    if arguments.report:
-        write_whole(arguments.report / "chaos.md", text)
+    text = "\n".join([*page(outcomes), f"{time.monotonic() - began:.0f} s"])
+    publish(text, arguments.report, "chaos")
     wrong = any(o.differing or any(i.survivors for i in o.interruptions) for o in outcomes)
     sys.exit(1 if wrong else 0)
 
@@ -124,60 +120,28 @@ def chaos(arguments: argparse.Namespace, draw: random.Random, scratch: Path):
 
 def command(setup: str, folder: Path) -> list[str]:
     loop, num_processes, launcher, further = SETUPS[setup]
-    flags = [*FLAGS, *further, "--loop", loop, "--output-dir", str(folder)]
+    flags = [*FLAGS, *further, "--loop", loop]
     if launcher == "torchrun":
-        return torchrun_command("mnistbench.train", flags, num_processes=num_processes)
-    if launcher == "accelerate":
-        cli = "accelerate.commands.accelerate_cli"
-        return [sys.executable, "-m", cli, "launch", "--cpu", "-m", "mnistbench.train", *flags]
-    return [sys.executable, "-m", "mnistbench.train", *flags]
+        return torchrun(flags, folder, num_processes=num_processes)
+    python, *train = train_command(flags, folder)
+    cli = ["-m", "accelerate.commands.accelerate_cli", "launch", "--cpu"]
+    return [python, *(cli if launcher == "accelerate" else []), *train]
 
 
-class Life:
-    """One start of a run; what it says is in a file."""
-
-    def __init__(self, setup: str, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.said = folder / "stderr"
-        self.began = time.monotonic()
-        with self.said.open("w") as stderr:
-            self.process = subprocess.Popen(  # noqa: S603 - our own command
-                command(setup, folder),
-                env=cpu_environment(),
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
-                start_new_session=True,
-            )
-
-    def wait_until_it_trains(self) -> float:
-        """Seconds from the start until it trains, or has ended."""
-        while self.process.poll() is None and self.elapsed_s() < LONGEST_S:
-            if "mnistbench: training" in self.said.read_text():
-                break
-            time.sleep(0.01)
-        return self.elapsed_s()
-
-    def elapsed_s(self) -> float:
-        return time.monotonic() - self.began
-
-    def processes(self) -> list[psutil.Process]:
-        """The launcher and all that it has started."""
-        try:
-            launcher = psutil.Process(self.process.pid)
-            return [launcher, *launcher.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
+def started(setup: str, folder: Path) -> Started:
+    """One start of a run."""
+    return Started(command(setup, folder), folder=folder, device_type="cpu", in_session=True)
 
 
 def uninterrupted(setup: str, folder: Path) -> tuple[RunRecord, Path, float]:
     """The record and folder of a run to compare with, and how long it trained [seconds]."""
-    life = Life(setup, folder)
-    life.wait_until_it_trains()
+    life = started(setup, folder)
+    life.wait_until_it_trains(timeout_s=LONGEST_S)
     began = life.elapsed_s()
     if life.process.wait(LONGEST_S) != 0:
-        raise RuntimeError(f"{setup} fails by itself:\n{life.said.read_text()}")
-    (path,) = find_records([folder])
-    return load_record(path), path.parent, life.elapsed_s() - began
+        raise RuntimeError(f"{setup} fails by itself:\n{life.said()}")
+    elapsed_s, [record] = life.elapsed_s() - began, records_in(folder)
+    return record, folder / record.run_id, elapsed_s
 
 
 def interrupted(
@@ -186,23 +150,23 @@ def interrupted(
     """A run that is interrupted up to `count` times, and then goes to its end."""
     outcome = Outcome(setup)
     while len(outcome.interruptions) < count and not is_done(folder):
-        life = Life(setup, folder)
+        life = started(setup, folder)
         if draw.random() < STARTING_SHARE:
             time.sleep(3 * draw.random())
         else:
-            life.wait_until_it_trains()
+            life.wait_until_it_trains(timeout_s=LONGEST_S)
             time.sleep(0.5 * length_s * draw.random())
         if life.process.poll() is None:
             outcome.interruptions.append(strike(life, folder, draw))
         life.process.wait()
     if not is_done(folder):
-        life = Life(setup, folder)
+        life = started(setup, folder)
         if life.process.wait(LONGEST_S) != 0:
-            outcome.differing.append(f"it did not end well: {life.said.read_text()[-500:]}")
+            outcome.differing.append(f"it did not end well: {life.said()[-500:]}")
     return outcome
 
 
-def strike(life: Life, folder: Path, draw: random.Random) -> Interruption:
+def strike(life: Started, folder: Path, draw: random.Random) -> Interruption:
     """Send a signal: to the launcher or its group, or, if it kills, to any process of the run."""
     number, everyone = draw.choice(SIGNALS), life.processes()
     sent = time.monotonic()
@@ -232,15 +196,13 @@ def runs(folder: Path) -> list[Path]:
 
 
 def is_done(folder: Path) -> bool:
-    records = folder.glob("*/record.json")
-    return any(load_record(path).status == "completed" for path in records)
+    return any(record.status == "completed" for record in records_in(folder))
 
 
 def differences(reference: tuple[RunRecord, Path, float], folder: Path) -> list[str]:
     """What of the run in `folder` is not as in `reference`; nothing is what is hoped for."""
     expected, its_folder, _ = reference
-    records = load_records([folder], strict=True).records
-    done = [record for record in records if record.status == "completed"]
+    done = [record for record in records_in(folder) if record.status == "completed"]
     if len(done) != 1:
         return [f"{len(done)} runs were completed"]
     (record,) = done

@@ -43,8 +43,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["main"]
-
 _SET_HERE = {"recipe", "seed", "num_seeds", "output_dir"}
 
 
@@ -176,7 +174,7 @@ def _warm(config: RunConfig, num_seeds: int, output_dir: Path) -> list[RunRecord
 def _verdict(entry: RecordEntry) -> str:
     claim = entry.claim()
     word = "claimed" if claim.claimed else "not claimed"
-    warm = interval_text([run.train_s + run.eval_s for run in entry.runs], "{:.3f}".format)
+    warm = interval_text([run.time_s for run in entry.runs], "{:.3f}".format)
     cold = interval_text([run.wall_s for run in entry.cold_runs], "{:.2f}".format)
     return (
         f"{entry.recipe.name} to {goal(entry.target)}: {word}; {claim.reason}; "

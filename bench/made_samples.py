@@ -125,7 +125,12 @@ def gate_state(random: Random, n: int, *, noise: float, change: float) -> str:
     a, b = (tuple(map(Reading.of, side)) for side in speeds.tolist())
     sample = Sample(metric, a, b, paired=True)
     row = rows.Row(
-        name="", metric="samples_per_s", a=metric.level(a), b=metric.level(b), sample=sample
+        name="",
+        metric="samples_per_s",
+        definition=metric,
+        a=metric.level(a),
+        b=metric.level(b),
+        sample=sample,
     )
     (outcome,) = judge(judged(rows.Comparison(rows=(row,), notes=())), [_GATE])
     return outcome.state

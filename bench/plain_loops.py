@@ -10,7 +10,7 @@ run is recipe ``fast-cnn`` in its authors' own order of work, timed as they time
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,8 @@ from mnistbench.workload.losses import build_loss
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
 
-__all__ = ["published_run", "train_bare", "train_like_the_articles"]
+LOOSE = 0.05
+"""Largest relative difference of losses where rounding alone moves the weights visibly."""
 
 
 def train_like_the_articles(
@@ -146,3 +147,33 @@ def _train_published(
         functional.cross_entropy(model(images), labels).backward()
         optimizer.step()
         schedule.step()
+
+
+def loss_differences(
+    losses: Mapping[str, Sequence[float]], *, base: str, loose: Collection[str] = ()
+) -> dict[str, float]:
+    """How far the losses of each loop are from those of `base`, relatively and at most.
+
+    To be read over the first steps, while rounding has not yet been multiplied by many updates.
+
+    Args:
+        losses: the loss of each step, by the name of the loop.
+        base: what all are held against.
+        loose: loops that may differ by `LOOSE` instead of rounding alone.
+
+    Raises:
+        AssertionError: a loop does other work; one that errs is not to be timed.
+    """
+    expected = torch.tensor(losses[base])
+    for name, curve in losses.items():
+        torch.testing.assert_close(
+            torch.tensor(curve),
+            expected,
+            rtol=LOOSE if name in loose else 1e-3,
+            atol=1e-4,
+            msg=lambda message, name=name: f"{name}: {message}",
+        )
+    return {
+        name: float(((torch.tensor(curve) - expected) / expected).abs().max())
+        for name, curve in losses.items()
+    }

@@ -18,9 +18,9 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from bench.publishing import publish
 from mnistbench import compare
 from mnistbench.output.tables import render_table
-from mnistbench.schema.files import write_whole
 
 _PLANTED = (0, 5)
 _SCRIPT = """
@@ -47,10 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 into = Path(folder) / f"{percent}-{repetition}"
                 found.setdefault(percent, []).append(_speed_row(into, percent))
     text = render_table([_row(percent, rows) for percent, rows in found.items()], "markdown")
-    print(text)
-    if asked.output:
-        write_whole(asked.output / "planted.md", f"# A slowdown planted in a script\n\n{text}\n")
-        write_whole(asked.output / "planted.json", json.dumps(found, indent=1) + "\n")
+    publish(f"# A slowdown planted in a script\n\n{text}", asked.output, "planted", data=found)
     return 0
 
 

@@ -22,17 +22,6 @@ from mnistbench.schema.record import Canary, DatasetInfo, RecipeInfo, RunRecord
 from mnistbench.schema.store import save_record
 from mnistbench.schema.strict_json import load_versioned
 
-__all__ = [
-    "FIRST_FRESH_SEED",
-    "FOLDER",
-    "ColdRun",
-    "RecordEntry",
-    "WarmRun",
-    "entry_of",
-    "find_entries",
-    "save_entry",
-]
-
 FOLDER = Path(__file__).parent / "records"
 
 FIRST_FRESH_SEED = 1000
@@ -47,15 +36,6 @@ _FOLDERS = {"data_dir": None, "output_dir": "runs"}
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
-
-
-class WarmRun(_Part):
-    """A seed in the process that ran them all: accuracy is a fraction, the clocks are seconds."""
-
-    seed: int = Field(ge=0)
-    test_accuracy: float | None = Field(ge=0, le=1)
-    train_s: float = Field(ge=0)
-    eval_s: float = Field(ge=0)
 
 
 class ColdRun(_Part):
@@ -88,7 +68,7 @@ class RecordEntry(_Part):
     config: dict[str, Any]
     dataset: DatasetInfo
     num_steps: int = Field(ge=1)
-    runs: list[WarmRun] = Field(min_length=1)
+    runs: list[SpeedRun] = Field(min_length=1)
     cold_runs: list[ColdRun] = Field(min_length=1)
     canary: Canary | None
     unstable_runs: int = Field(ge=0)
@@ -101,7 +81,7 @@ class RecordEntry(_Part):
 
     def claim(self) -> SpeedClaim:
         """What the seeds show."""
-        return judge_claim([SpeedRun(**run.model_dump()) for run in self.runs], self.target)
+        return judge_claim(self.runs, self.target)
 
     def folder_name(self) -> str:
         """Where it belongs: a folder for the device, in it one for the date and recipe."""
@@ -137,7 +117,7 @@ def entry_of(
         config={k: v for k, v in first.config.items() if k not in {"seed", "num_seeds", *_FOLDERS}},
         dataset=first.dataset,
         num_steps=first.num_steps,
-        runs=[WarmRun(**_rounded(run._asdict())) for run in runs],
+        runs=[SpeedRun(**_rounded(run.model_dump())) for run in runs],
         cold_runs=[_cold_run(record) for record in cold],
         canary=Canary(before=ends[0].before, after=ends[-1].after) if len(ends) == 2 else None,
         unstable_runs=sum(map(is_unstable, warm)),

@@ -13,8 +13,6 @@ from mnistbench.analysis.stability import DRIFT_BOUND
 from mnistbench.output.tables import render_table
 from mnistbench.schema.files import write_whole
 
-__all__ = ["render_history", "write_history"]
-
 _HEAD = f"""\
 # Speed records
 
@@ -89,7 +87,7 @@ def _row(folder: str, entry: RecordEntry) -> dict[str, str]:
         "recipe": entry.recipe.name + "*" * bool(entry.recipe.changed),
         "what changed": entry.what_changed,
         "target": f"{goal(entry.target)} on {entry.dataset.name}",
-        "warm s": interval_text([run.train_s + run.eval_s for run in entry.runs], _seconds) + mark,
+        "warm s": interval_text([run.time_s for run in entry.runs], _seconds) + mark,
         "cold s": interval_text(cold, _seconds) + f", n = {len(cold)}",
         "n": str(claim.n),
         "test acc %": _accuracy(claim.mean_accuracy, claim.sd_accuracy),

@@ -7,7 +7,6 @@ steps of about 2 ms on one thread. The two windows of a pair come in an order th
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,15 +17,14 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
+from bench.publishing import publish
+from bench.suite_format import interval_text
 from mnistbench import record
 from mnistbench.output.tables import render_table
-from mnistbench.schema.files import write_whole
-from mnistbench.stats.intervals import median_interval
 
 _BATCH = 256
 _STEP_S = 0.002
 _WARM_UP = 20
-_HEAD = "# What recording costs a loop\n"
 _CLOCKS = {"clock": time.perf_counter, "processor": time.process_time}
 
 
@@ -50,10 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"before the first step and after the last, {once_s:.2f} s more a run; in a loop that does "
         f"nothing, {host_us:.1f} µs of the processor a step"
     )
-    print(text)
-    if asked.output:
-        write_whole(asked.output / "recording.md", f"{_HEAD}\n{text}\n")
-        write_whole(asked.output / "recording.json", json.dumps(found, indent=1) + "\n")
+    publish(f"# What recording costs a loop\n\n{text}", asked.output, "recording", data=found)
     return 0
 
 
@@ -128,13 +123,11 @@ def _host_us(batch: list[Tensor], folder: str) -> float:
 
 def _row(name: str, found: Sequence[dict[str, dict[str, float]]], steps: int) -> dict[str, str]:
     ratios = [pair["recorded"][name] / pair["plain"][name] for pair in found]
-    middle, low, high = median_interval(ratios)
-    ends = f" ({low:.4f}–{high:.4f})" if low and high else ""
     more = median(pair["recorded"][name] - pair["plain"][name] for pair in found)
     return {
         "seconds by": "the clock" if name == "clock" else "the processor, all threads",
         "ms per step": f"{median(pair['plain'][name] for pair in found) / steps * 1e3:.2f}",
-        "times as long with recording": f"{middle:.4f}{ends}",
+        "times as long with recording": interval_text(ratios, "{:.4f}".format),
         "µs more per step": f"{more / steps * 1e6:.1f}",
         "n": str(len(found)),
     }

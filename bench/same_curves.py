@@ -23,6 +23,8 @@ RECORDED = ("model.safetensors", "optimizer.safetensors")
 
 
 def main() -> None:
+    from mnistbench.launch.git import check_out, commit_of  # of this code; children run either
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--against", required=True, help="a git revision")
     parser.add_argument("--steps", type=int, default=20)
@@ -38,7 +40,8 @@ def main() -> None:
     ]
     with TemporaryDirectory() as scratch:
         before, now = Path(scratch) / "before", Path(scratch) / "now"
-        tree = checked_out(arguments.against, Path(scratch) / "tree")
+        tree = Path(scratch) / "tree"
+        check_out(commit_of(arguments.against, REPOSITORY), REPOSITORY, tree)
         for code, runs in ((tree, before), (REPOSITORY, now)):
             train_at(code, runs, options)
         names = sorted({path.name for path in [*before.iterdir(), *now.iterdir()]})
@@ -46,19 +49,6 @@ def main() -> None:
     for name, said in found.items():
         print(f"{name:<32} {said or 'the same bits'}")
     sys.exit(any(found.values()))
-
-
-def checked_out(revision: str, tree: Path) -> Path:
-    """The files of `revision` in `tree`."""
-    tree.mkdir()
-    archive = subprocess.run(  # noqa: S603 - our own command
-        ["git", "archive", revision],  # noqa: S607
-        cwd=REPOSITORY,
-        check=True,
-        capture_output=True,
-    ).stdout
-    subprocess.run(["tar", "-x"], cwd=tree, input=archive, check=True)  # noqa: S607
-    return tree
 
 
 def train_at(code: Path, runs: Path, options: list[str]) -> None:

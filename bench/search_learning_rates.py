@@ -17,8 +17,14 @@ import json
 import tempfile
 from pathlib import Path
 
-from bench.learning_rates import RateSearch, TunedRates, load_rates
-from bench.loss_runs import LOSSES, SETTINGS, search_settings
+from bench.loss_runs import (
+    LOSSES,
+    SETTINGS,
+    RateSearch,
+    TunedRates,
+    load_rates,
+    search_settings,
+)
 from mnistbench.engine.run_seeds import train
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.files import write_whole

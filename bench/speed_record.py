@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import NamedTuple
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from mnistbench.analysis.grouping import differences, group_labels, group_runs
 from mnistbench.analysis.metrics import METRICS, Level
 from mnistbench.analysis.number_text import goal
@@ -20,23 +22,23 @@ from mnistbench.schema.record import RunRecord
 from mnistbench.stats.rank_tests import beats_target
 from mnistbench.stats.readings import Reading
 
-__all__ = ["SIGNIFICANCE", "SpeedClaim", "SpeedRun", "judge_claim", "speed_runs"]
-
 SIGNIFICANCE = 0.01
 """The one-sided p that a claim has to stay below."""
 
 
-class SpeedRun(NamedTuple):
+class SpeedRun(BaseModel):
     """One seed: its test accuracy, a fraction, or ``None`` where it ended before; and two clocks.
 
     `train_s` and `eval_s` are seconds of training and of all evaluation, without what is compiled
     and warmed up on blank data before.
     """
 
-    seed: int
-    test_accuracy: float | None
-    train_s: float
-    eval_s: float
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    seed: int = Field(ge=0)
+    test_accuracy: float | None = Field(ge=0, le=1)
+    train_s: float = Field(ge=0)
+    eval_s: float = Field(ge=0)
 
     @property
     def time_s(self) -> float:

@@ -10,7 +10,6 @@ step. From these are drawn 1,000 comparisons of the thing with itself, in turn a
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import tempfile
 import time
@@ -22,6 +21,7 @@ from statistics import median
 from typing import NamedTuple
 from unittest.mock import patch
 
+from bench.publishing import publish
 from mnistbench.analysis.comparison import compare
 from mnistbench.engine.run_seeds import train
 from mnistbench.engine.stock_step import StockStep
@@ -185,11 +185,8 @@ def write(turns: Sequence[Turn], rows: Sequence[dict[str, str]], num_steps: int)
         f"{environment['num_threads']} threads, torch {environment['versions']['torch']}. "
         f"The slowed runs made {100 * (ratio - 1):+.1f} % samples/s (median of turns).\n\n"
     )
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "validation.md").write_text(text + render_table(rows, "markdown") + "\n")
     speeds = [{name: r.throughput.samples_per_s for name, r in t._asdict().items()} for t in turns]
-    (RESULTS / "validation.json").write_text(json.dumps(speeds, indent=1) + "\n")
-    print(text + render_table(rows, "table"))
+    publish(text + render_table(rows, "markdown"), RESULTS, "validation", data=speeds)
 
 
 if __name__ == "__main__":

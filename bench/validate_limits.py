@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from bench.bench_link import Cell, run_on_machines
 from bench.network_link import why_no_links
+from bench.publishing import publish
 from mnistbench.analysis.bottleneck import LIMITS, Limit, limits, limits_line
 from mnistbench.engine import data
 from mnistbench.engine.run_seeds import train
@@ -131,8 +132,7 @@ def write(missing: str | None) -> None:
     text = ["# What was planted, and what was named\n", render_table(rows, "markdown"), how]
     if missing:
         text.append(f"\nNo slowed link here: {missing}.")
-    (RESULTS / "confusion.md").write_text("\n".join(text) + "\n", encoding="utf-8")
-    print("\n".join(text))
+    publish("\n".join(text), RESULTS, "confusion")
 
 
 def run(folder: Path, **values: object) -> RunRecord:

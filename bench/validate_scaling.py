@@ -16,6 +16,7 @@ from statistics import quantiles
 
 import numpy as np
 
+from bench.publishing import publish
 from mnistbench.analysis.scaling.model import StepModel, fit_step, ring_s
 from mnistbench.output.tables import render_table
 from mnistbench.schema.record import Link
@@ -146,8 +147,7 @@ def main() -> None:
     }
     text = "\n\n".join(f"{title}:\n\n{render_table(r, 'markdown')}" for title, r in tables.items())
     lead = "# The numbers of a scaling report, simulated\n\n`python -m bench.validate_scaling`"
-    (RESULTS / "validation.md").write_text(f"{lead}\n\n{text}\n")
-    print(text)
+    publish(f"{lead}\n\n{text}", RESULTS, "validation")
 
 
 if __name__ == "__main__":

@@ -7,20 +7,19 @@ every 14 steps, and reads the same curves as if they had been evaluated less oft
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.loss_runs import SETTINGS, learning_rate
+from bench.publishing import publish
 from bench.suite_format import HEADLINE
 from mnistbench.analysis.scoring import reading_to_target
 from mnistbench.engine.evaluation_schedule import EvaluationSchedule
 from mnistbench.engine.run_seeds import train
 from mnistbench.output.tables import render_table
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.files import write_whole
 from mnistbench.schema.record import EvalPoint, RunRecord
 from mnistbench.stats.survival import kaplan_meier_median, median_reading
 
@@ -38,10 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     records = _train(asked.seeds)
     found = [_read(records, name, thin) for name, thin in _SPACINGS.items()]
     text = render_table([_cells(one) for one in found], "markdown")
-    print(text)
-    if asked.output:
-        write_whole(asked.output / "spacing.md", f"{_HEAD}\n{text}\n")
-        write_whole(asked.output / "spacing.json", json.dumps(found, indent=1) + "\n")
+    publish(f"{_HEAD}\n{text}", asked.output, "spacing", data=found)
     return 0
 
 

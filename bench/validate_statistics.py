@@ -10,7 +10,6 @@ three standard errors of chance are allowed for.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from bench.made_samples import (
     read_between,
     sides,
 )
+from bench.publishing import publish
 from mnistbench.output.tables import render_table
 from mnistbench.stats.expected_time import expected_running_time
 from mnistbench.stats.intervals import mean_interval
@@ -261,11 +261,8 @@ def write(rows: list[Row], folder: Path, *, seconds: float) -> None:
         f"`python -m bench.validate_statistics`: {len(rows)} counts in {seconds:.0f} s, of which "
         f"{lost} do not hold.\n\n"
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "validation.md").write_text(text + render_table(cells, "markdown") + "\n")
     data = [row._asdict() | {"holds": row.holds} for row in rows]
-    (folder / "validation.json").write_text(json.dumps(data, indent=1) + "\n")
-    print(text + render_table(cells, "table"))
+    publish(text + render_table(cells, "markdown"), folder, "validation", data=data)
 
 
 def _bounds(row: Row) -> str:

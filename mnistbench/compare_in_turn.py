@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,7 +18,7 @@ from mnistbench.analysis.rows import Comparison
 from mnistbench.analysis.settled import settled
 from mnistbench.cli import at_home, say
 from mnistbench.compare_flags import CompareFlags, short_names
-from mnistbench.launch import interleave, revisions, script_revisions
+from mnistbench.launch import interleave, revisions
 from mnistbench.launch.replay import arguments_of
 from mnistbench.launch.runs import RunFailedError, TrainSide
 from mnistbench.launch.scripts import Script, ScriptSide, one_sample
@@ -28,8 +27,6 @@ from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.record_sets import path_names
 from mnistbench.schema.suggestions import did_you_mean
-
-__all__ = ["run_in_turn"]
 
 
 def run_in_turn(
@@ -113,7 +110,7 @@ def _run(
     output_dir = at_home("output_dir", flags.output_dir or Path("runs/compare") / began)
     interleave.check_turns(output_dir, minutes)
     try:
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory(prefix="mnistbench-") as folder:
             return interleave.run_interleaved(
                 _sides(flags, train_flags, labels=labels, work_dir=Path(folder)),
                 output_dir=output_dir,
@@ -142,8 +139,7 @@ def _sides(
     if flags.revisions:
         at = [*zip(flags.revisions, labels, strict=True)]
         if flags.command is not None:
-            return script_revisions.script_sides(at, command=flags.command, checkouts=work_dir)
-        side = partial(revisions.side_at, arguments=train_flags, repository=Path.cwd())
-        return [side(revision, name=name) for revision, name in at]
+            return revisions.script_sides(at, command=flags.command, checkouts=work_dir)
+        return revisions.train_sides(at, arguments=train_flags, checkouts=work_dir)
     arguments = [arguments_of(path, work_dir=work_dir) for path in flags.paths]
     return [TrainSide(name=x, arguments=its) for x, its in zip(labels, arguments, strict=True)]

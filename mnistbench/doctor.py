@@ -24,7 +24,7 @@ from mnistbench.flags import CommandFlags, parse
 from mnistbench.launch.children import Child, end_all
 from mnistbench.launch.commands import child_environment, cpu_environment, torchrun_command
 from mnistbench.launch.runs import why_ended
-from mnistbench.recorder.caches import cache_lines
+from mnistbench.recorder.compile_cache import cache_lines
 from mnistbench.recorder.core_use import load_now
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.escaping import printable
@@ -33,8 +33,6 @@ from mnistbench.schema.streams import progress
 
 if TYPE_CHECKING:
     from mnistbench.engine.launch_config import LaunchConfig
-
-__all__ = ["main"]
 
 _LAUNCH_TIMEOUT_S = 120
 _CHECK = "mnistbench.engine.connectivity_check"

@@ -31,16 +31,6 @@ from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord
 
-__all__ = [
-    "GridFlags",
-    "check_flags",
-    "grid_of",
-    "list_fields",
-    "plan_text",
-    "results",
-    "run_cells",
-]
-
 _NOT_LISTED = {"output_dir", "require_target", "resume"}
 
 
@@ -157,8 +147,8 @@ def run_cells(
         )
         raise SystemExit(143 if terminated else 130) from None
     named = names(cells)
-    for failure in failures if options.quiet else ():
-        say(f"{named[failure.cell.id]} FAILED: {failure.error}")
+    for cell, error in failures if options.quiet else ():
+        say(f"{named[cell.id]} FAILED: {error}")
     return failures
 
 

@@ -49,8 +49,6 @@ from mnistbench.schema.reference import ReferenceCurve, find_references, load_re
 from mnistbench.schema.store import Loaded, load_records
 from mnistbench.schema.streams import progress, written
 
-__all__ = ["main"]
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv`; exit status 1 if a sweep that was watched lacks runs."""

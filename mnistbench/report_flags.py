@@ -13,20 +13,6 @@ from mnistbench.flags import POSITIONAL, CommandFlags, Fraction
 from mnistbench.output.tables import TableFormat
 from mnistbench.schema.errors import InputError
 
-__all__ = [
-    "REPORTS",
-    "Epochs",
-    "Page",
-    "Report",
-    "Rules",
-    "Scaling",
-    "Summary",
-    "Targets",
-    "Watch",
-    "check_flags",
-    "which_report",
-]
-
 
 class Report(CommandFlags):
     """Show runs, in one way or another."""

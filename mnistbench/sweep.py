@@ -25,13 +25,10 @@ from mnistbench.launch.script_cells import script_cells
 from mnistbench.launch.sweep_folder import SweepFolder
 from mnistbench.output.screen import Screen
 from mnistbench.output.tables import render_runs
-from mnistbench.recorder.config_values import plain_values
+from mnistbench.recorder.config_values import plain_values, without_secrets
 from mnistbench.schema.disk_space import say_written
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
-
-__all__ = ["main"]
-
 
 _OF_SCRIPTS = {
     "command": FieldInfo(
@@ -107,7 +104,7 @@ def _planned(typed: dict[str, Any], options: GridFlags) -> tuple[Sequence[Cell],
             "into the command"
         )
     shown = plain_values(lists, field="values")[0]
-    return script_cells(command, lists), {"command": command, **shown}
+    return script_cells(command, lists), {"command": without_secrets(command), **shown}
 
 
 def _conclusion(records: Sequence[RunRecord], options: GridFlags) -> str:

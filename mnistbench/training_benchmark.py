@@ -18,15 +18,12 @@ from typing import Any, TypeAlias
 import pytest
 
 from mnistbench.analysis.grouping import group_runs, run_name, settings_apart
-from mnistbench.output.row_names import row_names
 from mnistbench.output.suite_tables import SuiteReport, add_runs, run_info
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError, RunError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import load_records, search
 from mnistbench.schema.user_calls import name_of
-
-__all__ = ["CLOCK", "RunClock", "TrainingBenchmark"]
 
 Trainable: TypeAlias = RunConfig | Callable[..., Any]
 _ALONE = object()
@@ -79,7 +76,7 @@ class TrainingBenchmark:
 
     def __call__(
         self,
-        trained: Trainable | Mapping[Any, Trainable] | Sequence[Trainable],
+        trained: Trainable | Mapping[Any, Trainable],
         num_seeds: int = 1,
         *,
         tables: bool = True,
@@ -89,21 +86,21 @@ class TrainingBenchmark:
 
         Args:
             trained: a `RunConfig`; a function that trains and leaves records by
-                `mnistbench.record`, or returns them; or several of either, in a mapping or a list,
-                which train in turn, seed by seed. A function that takes ``seed`` is given it.
+                `mnistbench.record`, or returns them; or several of either by name, which train
+                in turn, seed by seed. A function that takes ``seed`` is given it.
             num_seeds: how often each trains [runs], with seeds from 0, or a configuration's own,
                 on. Where pytest-benchmark is disabled, each trains once.
             tables: add rows to the tables of this package.
             may_diverge: a run that diverged is a result and no failure.
 
         Returns:
-            A list of records; of several a mapping, or a list, of such lists.
+            A list of records; of several, such a list by name.
         """
         __tracebackhide__ = True
         if self._is_used:
             pytest.fail(f"{_SELF}: is called once a test; give it several at once", pytrace=False)
         self._is_used = True
-        several, is_listed = _several(trained), isinstance(trained, list | tuple)
+        several = trained if isinstance(trained, Mapping) else {_ALONE: trained}
         groups: list[list[RunRecord]] = []
         try:
             groups = self._in_turn(several, num_seeds)
@@ -113,7 +110,7 @@ class TrainingBenchmark:
         except BaseException:
             self._use_up()
             raise
-        names = self._names(row_names(groups) if is_listed and groups else several)
+        names = self._names(several)
         if tables and self.benchmark.enabled:
             for name, runs in zip(names, groups, strict=False):
                 add_runs(self.report, name, runs)
@@ -121,9 +118,7 @@ class TrainingBenchmark:
             self._use_up()
             pytest.fail(f"{_SELF}: {wrong}", pytrace=False)
         self._replay(names, groups)
-        if isinstance(trained, Mapping):
-            return dict(zip(several, groups, strict=True))
-        return groups if is_listed else groups[0]
+        return dict(zip(several, groups, strict=True)) if several is trained else groups[0]
 
     def _in_turn(self, several: Mapping[Any, Trainable], num_seeds: int) -> list[list[RunRecord]]:
         """The records of each, made seed by seed."""
@@ -194,12 +189,6 @@ class TrainingBenchmark:
         self.benchmark.pedantic(lambda: None)
 
 
-def _several(trained: Any) -> Mapping[Any, Any]:
-    if isinstance(trained, Mapping):
-        return trained
-    return dict(enumerate(trained)) if isinstance(trained, list | tuple) else {_ALONE: trained}
-
-
 def _check(several: Mapping[Any, Any], num_seeds: Any) -> None:
     """Check what is to train, before any of it does.
 
@@ -215,7 +204,9 @@ def _check(several: Mapping[Any, Any], num_seeds: Any) -> None:
             continue
         if isinstance(one, type) or not callable(one):
             what = f"the class {one.__name__}" if isinstance(one, type) else type(one).__name__
-            raise InputError(f"takes a RunConfig(…) or a function that trains, not {what}")
+            raise InputError(
+                f"takes a RunConfig(…) or a function that trains, or a mapping of some, not {what}"
+            )
         _arguments(one, 0)
 
 

@@ -8,8 +8,7 @@ import torch
 
 from bench.bench_stages import NETWORKS, PLAIN, STAGES, ladder, stages_of
 from bench.hand_written import train_by_hand
-from bench.loss_agreement import loss_differences
-from bench.plain_loops import published_run, train_bare, train_like_the_articles
+from bench.plain_loops import loss_differences, published_run, train_bare, train_like_the_articles
 from mnistbench.engine.run_seeds import train
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import APPLIES_TO

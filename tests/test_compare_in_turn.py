@@ -139,14 +139,15 @@ def test_revisions_are_run_with_the_flags_after_the_dashes(
 ):
     asked = run_in_turn(0.9)
 
-    def side_at(revision, *, name, arguments, repository):
-        return TrainSide(name=f"{name} {revision} {repository.name}", arguments=arguments)
+    def train_sides(named, *, arguments, checkouts):
+        assert not [*checkouts.iterdir()]
+        return [TrainSide(name=f"{name} {at}", arguments=arguments) for at, name in named]
 
-    monkeypatch.setattr(revisions, "side_at", side_at)
+    monkeypatch.setattr(revisions, "train_sides", train_sides)
     argv = ["--revisions", "main", "HEAD~1", "--", "--recipe", "simple-cnn", "--quiet"]
     assert door.main(argv) == 0
-    assert asked["a"].name == f"A main {stored.name}"
-    assert asked["b"].name == f"B HEAD~1 {stored.name}"
+    assert asked["a"].name == "A main"
+    assert asked["b"].name == "B HEAD~1"
     assert asked["b"].arguments == ("--recipe", "simple-cnn", "--quiet")
     assert "A is main, B is HEAD~1" in capsys.readouterr().out
 

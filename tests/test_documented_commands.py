@@ -125,6 +125,7 @@ def test_a_command_does_what_its_page_says(command, monkeypatch, request, capsys
 
 
 @pytest.mark.slow
+@pytest.mark.processes  # jq, where this is the first to want the folder
 @pytest.mark.usefixtures("workplace")
 @pytest.mark.parametrize("page", PYTHON, ids=by_name)
 def test_python_in_a_page_runs(page, monkeypatch, capsys):

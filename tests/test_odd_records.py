@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bench.reference_curve import build_reference, save_reference
+from bench.make_references import build_reference, save_reference
 from mnistbench import compare, report
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import (

@@ -54,12 +54,12 @@ def test_several(training_benchmark):
     assert seeds == [0, 1]
     assert {name: len(found) for name, found in runs.items()} == {"lm": 2, "f1": 2}
 
-def test_list(training_benchmark):
+def test_rates(training_benchmark):
     def loop(rate, seed):  # what is imported by then differs
         versions = {"versions": {"torch": str(seed)}}
         return foreign_record(seed, config={"lr": rate}, environment=versions)
-    runs = training_benchmark([partial(loop, rate) for rate in (0.1, 0.2)], num_seeds=2)
-    assert [len(its) for its in runs] == [2, 2]
+    runs = training_benchmark({rate: partial(loop, rate) for rate in (0.1, 0.2)}, num_seeds=2)
+    assert [len(its) for its in runs.values()] == [2, 2]
 """
 
 
@@ -70,7 +70,7 @@ def test_runs_are_rounds_on_their_own_clocks_and_rows_of_three_tables(run, pytes
     told = {one["name"]: one for one in benchmarks}
     assert list(told) == [
         *("test_made[0.1]", "test_several[lm]", "test_several[f1]"),
-        *("test_list[org/lm:small, lr 0.1]", "test_list[org/lm:small, lr 0.2]"),
+        *("test_rates[0.1]", "test_rates[0.2]"),
     ]
     assert told["test_made[0.1]"]["group"] == "mine"
     assert told["test_made[0.1]"]["stats"]["data"] == [6.0, 6.0, 6.0]
@@ -125,8 +125,8 @@ def test_loop(training_benchmark):
 
 
 WRONG = {
-    "RunConfig": "takes a RunConfig(…) or a function that trains, not the class RunConfig",
-    "'simple-cnn'": "takes a RunConfig(…) or a function that trains, not str",
+    "RunConfig": "takes a RunConfig(…) or a function that trains, * not the class RunConfig",
+    "'simple-cnn'": "takes a RunConfig(…) or a function that trains, * not str",
     "{}": "there is nothing to train; give a RunConfig or a function",
     "RunConfig(), 0": "num_seeds: should be 1 or more runs, not 0",
     "RunConfig(model='nets.py:Net')": "model: there is no file nets.py",

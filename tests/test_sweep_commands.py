@@ -77,9 +77,10 @@ def test_a_grid_is_run_once_and_goes_on(sweep):
 
 def test_what_names_a_secret_is_in_no_plan_name_or_line(sweep):
     """What the record says of it is the recorder's: tests/recorder/test_recording.py."""
-    argv = ("--command", f"{PYTHON} train.py t={{hf_token}}", "--values", "hf_token=abc123,b")
-    status, _, told = sweep(*argv)
-    assert (status, ["t=abc123"] in [words[1:] for words in started()]) == (0, True)
+    command = f"{PYTHON} train.py t={{hf_token}} --key abc123"
+    status, _, told = sweep("--command", command, "--values", "hf_token=abc123,b")
+    asked = ["t=abc123", "--key", "abc123"]
+    assert (status, asked in [words[1:] for words in started()]) == (0, True)
     files = [path for path in Path("runs").rglob("*") if path.is_file()]
     texts = [path.read_text() for path in files if path.name == "sweep.json"]
     assert "abc123" not in " ".join([*texts, *map(str, files), *told])

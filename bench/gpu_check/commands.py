@@ -18,8 +18,6 @@ from mnistbench.launch.commands import cpu_environment, torchrun_command
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import RECORD_NAME, load_record
 
-__all__ = ["Ended", "Started", "environment", "records_in", "torchrun", "train_command"]
-
 _LOOK_EVERY_S = 0.05
 _SAYS_THAT_IT_TRAINS = "mnistbench: training"
 
@@ -42,15 +40,35 @@ class Ended(NamedTuple):
 class Started:
     """A command under way; what it says goes to a file."""
 
-    def __init__(self, command: Sequence[str], *, folder: Path, device_type: str) -> None:
-        """`folder` is made; its parent gets what the command says."""
+    def __init__(
+        self, command: Sequence[str], *, folder: Path, device_type: str, in_session: bool = False
+    ) -> None:
+        """`folder` is made; its parent gets what the command says.
+
+        With `in_session` it is a group of its own.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self._said_in = folder.with_name(f"{folder.name}-{time.monotonic_ns()}.log")
         self._began = time.monotonic()
         with self._said_in.open("w") as file:
-            self._process = subprocess.Popen(  # noqa: S603 - our own command
-                command, env=environment(device_type), stdout=file, stderr=file
+            self.process = subprocess.Popen(  # noqa: S603 - our own command
+                command,
+                env=environment(device_type),
+                stdout=file,
+                stderr=file,
+                start_new_session=in_session,
             )
+
+    def elapsed_s(self) -> float:
+        """Seconds since its start."""
+        return time.monotonic() - self._began
+
+    def processes(self) -> list[psutil.Process]:
+        """The command's own and all that it has started."""
+        with suppress(psutil.NoSuchProcess):
+            launcher = psutil.Process(self.process.pid)
+            return [launcher, *launcher.children(recursive=True)]
+        return []
 
     def said(self) -> str:
         return self._said_in.read_text(encoding="utf-8", errors="replace")
@@ -58,7 +76,7 @@ class Started:
     def wait_until_it_trains(self, *, timeout_s: float = 90) -> bool:
         """Whether it said so, and is still there."""
         until = time.monotonic() + timeout_s
-        while self._process.poll() is None and time.monotonic() < until:
+        while self.process.poll() is None and time.monotonic() < until:
             if _SAYS_THAT_IT_TRAINS in self.said():
                 return True
             time.sleep(_LOOK_EVERY_S)
@@ -68,9 +86,9 @@ class Started:
         """Send a signal: to the command itself, or to process `rank` of the run."""
         with suppress(psutil.NoSuchProcess, ProcessLookupError):
             if rank is None:
-                self._process.send_signal(number)
+                self.process.send_signal(number)
                 return
-            for worker in psutil.Process(self._process.pid).children(recursive=True):
+            for worker in self.processes()[1:]:
                 if _rank(worker) == rank:
                     worker.send_signal(number)
 
@@ -78,21 +96,19 @@ class Started:
         """Wait for the end of it, and kill it and its children when it does not come."""
         status: int | None
         try:
-            status = self._process.wait(timeout_s)
+            status = self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             status = None
             self.kill()
         said = self.said()
         errors = [line for line in said.splitlines() if line.startswith("mnistbench: error")]
-        return Ended(status, errors, said, time.monotonic() - self._began)
+        return Ended(status, errors, said, self.elapsed_s())
 
     def kill(self) -> None:
-        with suppress(psutil.NoSuchProcess):
-            ours = psutil.Process(self._process.pid)
-            for process in (*ours.children(recursive=True), ours):
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
-        self._process.wait()
+        for process in reversed(self.processes()):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.wait()
 
 
 def _rank(process: psutil.Process) -> int | None:

@@ -15,8 +15,6 @@ from mnistbench.engine.run_seeds import train
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["CpuRun", "apart", "losses", "run", "settings", "with_default_batch"]
-
 _NEVER = 2**31 - 1
 _WINDOW = 10
 _SMALL = {"dataset": "synthetic", "synthetic_train_size": 13_300, "val_size": 500}
@@ -86,7 +84,7 @@ class CpuRun:
         """Start it."""
         told = json.dumps(settings(setup, **values))
         self._process = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-m", "bench.gpu_check.one_run", told],
+            [sys.executable, "-m", "bench.gpu_check.curves", told],
             env=os.environ | {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""},
             stdout=subprocess.PIPE,
             text=True,
@@ -106,3 +104,13 @@ class CpuRun:
             raise RuntimeError(f"the run on the CPU ended with status {self._process.returncode}")
         found: dict[str, Any] = json.loads(said.splitlines()[-1])
         return found
+
+
+def main() -> None:
+    """A run in this process of the fields in ``sys.argv``, as JSON; prints its record."""
+    [record] = train(RunConfig(**json.loads(sys.argv[1])))
+    print(json.dumps(record.model_dump(mode="json")))
+
+
+if __name__ == "__main__":
+    main()

@@ -11,14 +11,12 @@ from typing import Any
 
 import torch
 
-from bench.gpu_check.attempts import attempted
 from bench.gpu_check.curves import run
 from bench.gpu_check.findings import Finding, Setup
+from bench.gpu_check.results import attempted
 from mnistbench.recorder.machine_probe import probe_machine
 from mnistbench.recorder.peak_rates import peak_rates
 from mnistbench.schema.record import RunRecord
-
-__all__ = ["check", "check_memory", "check_probe", "check_telemetry", "check_trace"]
 
 _LEAST_SHARE = 0.5
 """What the probe has to reach of the peak, to measure the card and not the launch of a kernel."""

@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from bench.gpu_check.attempts import attempted
 from bench.gpu_check.commands import Ended, Started, records_in, torchrun
 from bench.gpu_check.findings import Finding, Setup
+from bench.gpu_check.results import attempted
 from mnistbench.launch.commands import torchrun_command
 from mnistbench.schema.record import RunRecord
-
-__all__ = ["check", "check_killed", "check_nccl", "check_nccl_run"]
 
 _FLAGS = (
     *("--dataset", "synthetic", "--synthetic-train-size", "6900", "--val-size", "500"),

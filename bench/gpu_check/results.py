@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.gpu_check.findings import Finding, Outcome
 
-__all__ = ["Results", "exit_status", "markdown_table", "one_line", "section_text", "summary"]
+_log = logging.getLogger(__name__)
 
 _VERDICTS = {True: "holds", False: "**does not hold**", None: "–"}
 _LONGEST_CELL = 300
@@ -101,6 +102,15 @@ def one_line(error: BaseException) -> str:
     """An exception in one line."""
     first = next(filter(None, map(str.strip, str(error).splitlines())), "")
     return f"{type(error).__name__}: {first}"[:_LONGEST_CELL].rstrip(": ")
+
+
+def attempted(name: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """The findings of `check`; an exception is one that does not hold, its traceback is logged."""
+    try:
+        yield from check()
+    except Exception as error:
+        _log.exception(name)
+        yield Finding(check=name, expected="no exception", found=one_line(error), holds=False)
 
 
 def _text(value: Any) -> str:

@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.chaos import differences
-from bench.gpu_check.attempts import attempted
 from bench.gpu_check.commands import Started, records_in, train_command
 from bench.gpu_check.curves import apart, losses
 from bench.gpu_check.findings import Finding, Setup
+from bench.gpu_check.results import attempted
 from mnistbench.schema.record import RunRecord
-
-__all__ = ["Case", "cases", "check", "check_case"]
 
 _FLAGS = (
     *("--dataset", "synthetic", "--synthetic-train-size", "6900", "--val-size", "500"),

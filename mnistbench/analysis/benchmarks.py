@@ -16,8 +16,6 @@ from mnistbench.schema.benchmark_json import Benchmark, BenchmarkFile
 from mnistbench.schema.errors import InputError
 from mnistbench.stats.readings import Reading
 
-__all__ = ["compare_benchmarks"]
-
 _HARDWARE = ("device", "threads", "machine")
 _CONDITIONS = ("dataset", "global_batch_size", "num_steps", "target_accuracy")
 _APART = "not run in turn, and no probe tells how the machine changed"

@@ -31,8 +31,6 @@ from mnistbench.stats.resampling import (
     num_draws,
 )
 
-__all__ = ["Candidate", "Selection", "check_metric", "select"]
-
 _READ_ONCE = ("test_accuracy", "test_loss")
 _A_GRIDS = {
     *("num_processes", "num_threads", "global_batch_size", "num_train", "from_step"),

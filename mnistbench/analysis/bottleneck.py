@@ -14,20 +14,10 @@ from statistics import fmean
 from typing import Literal, NamedTuple
 
 from mnistbench.analysis.grouping import group_labels
+from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.stability import cores_taken
 from mnistbench.schema.insight import StepCosts
 from mnistbench.schema.record import DATA_WAIT, RunRecord
-
-__all__ = [
-    "LIMITS",
-    "Bottleneck",
-    "Limit",
-    "data_wait_share",
-    "limits",
-    "limits_line",
-    "limits_notes",
-    "step_shares",
-]
 
 Limit = Literal[
     "loader-bound",
@@ -87,10 +77,11 @@ def limits_line(record: RunRecord) -> str | None:
     return f"{found.name}: {found.evidence}{advice}"
 
 
-def data_wait_share(record: RunRecord) -> float | None:
-    """The part of the train clock that a loop waited for its loader, where that was measured."""
-    waited_s = record.phases_s.get(DATA_WAIT)
-    return None if waited_s is None or not record.train_s else waited_s / record.train_s
+def data_wait_text(runs: Sequence[RunRecord]) -> str:
+    """The mean share of the train clock that `runs` waited for their loader [%], if measured."""
+    told = [run for run in runs if DATA_WAIT in run.phases_s and run.num_steps and run.train_s]
+    shares = [run.phases_s[DATA_WAIT] / run.train_s for run in told]
+    return f"{100 * fmean(shares):.0f}" if shares else NOT_MEASURED
 
 
 def limits_notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
@@ -103,10 +94,8 @@ def limits_notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
         found = [(line.partition(":")[0], line) for line in map(limits_line, group) if line]
         which = f"{label}: " if len(groups) > 1 else ""
         if not found:
-            waits = [share for run in group if (share := data_wait_share(run)) is not None]
-            lines += (
-                [f"{which}waits for data: {100 * fmean(waits):.0f} % of training"] if waits else []
-            )
+            waits = data_wait_text(group)
+            lines += [f"{which}waits for data: {waits} % of training"] * (waits != NOT_MEASURED)
             continue
         (name, number), *_ = Counter(name for name, _ in found).most_common(1)
         said = next(line for limit, line in found if limit == name)
@@ -180,35 +169,34 @@ def _advice(name: Limit, record: RunRecord) -> str | None:
     config, floor = record.config, record.environment.get("loop_floor")
     on_cpu = record.environment.get("device_type") == "cpu"
     precision = record.environment.get("mixed_precision")
+    stock, size = floor == "stock", record.environment.get("global_batch_size")
+    fast = (stock and config.get("loop") == "stock", "--loop fast")
+    more = f"--global-batch-size {2 * size}" if isinstance(size, int) else "a larger batch"
+    larger = (True, more)
+    bf16 = (not on_cpu and precision == "no", "--mixed-precision bf16")
     candidates: Mapping[Limit, list[tuple[bool, str]]] = {
-        "loader-bound": [
-            (config.get("loader") != "resident", "--loader resident"),
-            (True, _larger_batch(record)),
-        ],
+        "loader-bound": [(config.get("loader") != "resident", "--loader resident"), larger],
         "launch-bound": [
-            (floor == "stock" and config.get("loop") == "stock", "--loop fast"),
+            fast,
             (floor == "eager" and not on_cpu and config.get("cuda_graph") is False, "--cuda-graph"),
             (floor == "eager" and on_cpu, "--compile"),
-            (True, _larger_batch(record)),
+            larger,
         ],
         "compute-bound": [
             (on_cpu and _idle_cores(record) > 0, f"--num-threads {_usable_cores(record)}"),
             (
-                on_cpu and floor != "stock" and config.get("matmul_precision") == "highest",
+                on_cpu and not stock and config.get("matmul_precision") == "highest",
                 "--matmul-precision medium",
             ),
-            (not on_cpu and precision == "no", "--mixed-precision bf16"),
+            bf16,
             (not on_cpu, "more processes"),
         ],
         "memory-bound": [
-            (floor == "stock" and config.get("loop") == "stock", "--loop fast"),
+            fast,
             (floor == "eager" and (on_cpu or config.get("cuda_graph") is False), "--compile"),
-            (not on_cpu and precision == "no", "--mixed-precision bf16"),
+            bf16,
         ],
-        "communication-bound": [
-            (floor == "stock" and config.get("loop") == "stock", "--loop fast"),
-            (True, _larger_batch(record)),
-        ],
+        "communication-bound": [fast, larger],
         "host-noise": [(True, "again on a machine that is quiet")],
     }
     return next((flag for fits, flag in candidates[name] if fits), None)
@@ -224,8 +212,3 @@ def _idle_cores(record: RunRecord) -> int:
     threads = record.environment.get("num_threads")
     alone = record.environment.get("num_processes") == 1
     return _usable_cores(record) - threads if alone and isinstance(threads, int) else 0
-
-
-def _larger_batch(record: RunRecord) -> str:
-    size = record.environment.get("global_batch_size")
-    return f"--global-batch-size {2 * size}" if isinstance(size, int) else "a larger batch"

@@ -20,16 +20,6 @@ from mnistbench.schema.provenance import sources_text
 from mnistbench.schema.record import RunRecord
 from mnistbench.stats.sequential_test import ALPHA
 
-__all__ = [
-    "machine_problem",
-    "machine_share",
-    "mostly_unstable",
-    "not_alike",
-    "problem_of_b",
-    "refusal",
-    "said_beside",
-]
-
 
 def refusal(match: Match, sample: Sample, *, asked: Asked = None) -> str | None:
     """All that forbids a verdict on the metric of `sample`, if anything does."""

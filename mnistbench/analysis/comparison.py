@@ -22,16 +22,6 @@ from mnistbench.schema.record_sets import RecordSet
 from mnistbench.stats.rank_tests import holm
 from mnistbench.stats.sequential_test import ALPHA
 
-__all__ = [
-    "after_looks",
-    "between",
-    "compare",
-    "compare_matches",
-    "compare_sets",
-    "default_metrics",
-    "judged",
-]
-
 
 def compare(
     a: Sequence[RunRecord],

@@ -14,20 +14,6 @@ from mnistbench.schema.provenance import sources, sources_text
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
 
-__all__ = [
-    "CODE",
-    "SHOWN",
-    "code_of",
-    "conditions",
-    "identity",
-    "is_source",
-    "settings_of",
-    "subject",
-    "surroundings",
-    "untold",
-    "values_of",
-]
-
 _HARDWARE = ("device_type", "device_name", "cpu_name", "num_processes", "num_threads")
 _SOFTWARE = ("mixed_precision", "launcher", "driver", "cuda", "cudnn")
 
@@ -43,13 +29,14 @@ _Reader: TypeAlias = Callable[[RunRecord], Any]
 
 
 def settings_of(record: RunRecord) -> dict[str, Any]:
-    """The configuration of `record`, in which each argument is a value of its own.
+    """All that makes the configuration of `record`, each argument a value of its own.
 
     Of another loop than ours it is without what is ignored and without seeds, and a name that
     the record itself has for something else comes as ``config.NAME``.
     """
     if not record.is_foreign:
-        return flat_arguments(as_left_to_the_run(record.config))
+        its = flat_arguments(as_left_to_the_run(record.config))
+        return {k: v for k, v in its.items() if k not in SAME_RUN}
     flat = _flat(record.config, ignored={*record.ignored})
     its = {k: v for k, v in flat.items() if not _is_seed(k, v, record)}
     return {f"config.{k}" if k in _RESERVED else k: v for k, v in its.items()}
@@ -71,17 +58,13 @@ def _is_seed(path: str, value: Any, record: RunRecord) -> bool:
     return name == "seed" or (name.endswith("seed") and value == record.seed)
 
 
-def _versions(record: RunRecord) -> Mapping[str, Any]:
-    return record.environment.get("versions") or {}
-
-
 def _in(told: Callable[[RunRecord], Mapping[str, Any]]) -> Callable[[str], _Reader]:
     return lambda name: lambda record: told(record).get(name)
 
 
 _setting = _in(settings_of)
 _found = _in(lambda record: record.environment)
-_version = _in(_versions)
+_version = _in(lambda record: record.versions)
 _source = _in(lambda record: sources(record.code))
 
 
@@ -89,19 +72,17 @@ def _workload(record: RunRecord) -> str | None:
     return record.workload.name if record.workload and record.is_foreign else None
 
 
+def _framework(record: RunRecord) -> str | None:
+    return record.workload.framework if record.workload and record.is_foreign else None
+
+
 def _commit(record: RunRecord) -> str | None:
     commit = record.environment.get("git_commit")
     return str(commit)[:10] if commit else None
 
 
-def _target(record: RunRecord) -> str | None:
-    target = target_of(record)
-    return goal(target) if target else None
-
-
 def _ours(name: str) -> _Reader:
-    """A value of our own configuration; a key of that name in another's may be anything."""
-    return lambda record: None if record.is_foreign else record.config.get(name)
+    return lambda record: record.own_config.get(name)
 
 
 _CONDITIONS: Mapping[str, _Reader] = {
@@ -110,7 +91,7 @@ _CONDITIONS: Mapping[str, _Reader] = {
     "num_train": lambda record: record.dataset and record.dataset.num_train,
     "num_val": lambda record: record.dataset and record.dataset.num_val,
     "eval_split": lambda record: record.eval_split,
-    "target": _target,
+    "target": lambda record: goal(its) if (its := target_of(record)) else None,
     "loss": _ours("loss"),
     "code of the loss": lambda record: sources_text(
         c for c in record.code if c.component == "loss"
@@ -121,11 +102,10 @@ _CONDITIONS: Mapping[str, _Reader] = {
 }
 """What may have to agree before figures are compared; which of it, each metric says."""
 _SAID_BESIDE = {"from_step"}  # which forbids nothing
-_RESERVED = {*_HARDWARE, *_SOFTWARE, *CODE, "versions", "workload", "script"}
+_RESERVED = {*_HARDWARE, *_SOFTWARE, *CODE, "versions", "workload", "framework", "script"}
 
 _WATCHING = {"profile", "profile_steps", "profile_details"}
 _ELSEWHERE = {
-    *SAME_RUN,
     *_CONDITIONS,
     *_WATCHING,
     *("target_accuracy", "per_device_batch_size", "mixed_precision"),
@@ -206,11 +186,11 @@ def subject(
     elsewhere = set() if foreign == {True} else _ELSEWHERE
     config = {name: _setting(name) for name in names if name not in elsewhere | {by}}
     readers = {**_CONDITIONS, **{name: _found(name) for name in (*_SOFTWARE, *CODE)}}
-    readers |= {"git_commit": _commit, "workload": _workload}
+    readers |= {"git_commit": _commit, "workload": _workload, "framework": _framework}
     del readers["code of the loss"]  # which is said with the rest of its file
     own = [{name for record in side for name in sources(record.code)} for side in (a, b)]
     readers |= {f"{_SOURCE}{name}": _source(name) for name in sorted(own[0] & own[1])}
-    readers |= {name: _version(name) for record in runs for name in _versions(record)}
+    readers |= {name: _version(name) for record in runs for name in record.versions}
     said = {*needs, *_SAID_BESIDE, by}
     readers = {name: read for name, read in readers.items() if name not in said}
     both = len(foreign) > 1
@@ -263,7 +243,7 @@ def identity(record: RunRecord) -> dict[str, Any]:
     hooks = ", ".join(record.profile.hooks if record.profile else [])
     watched = {"hooks": hooks} if hooks else {}
     own = {f"{_SOURCE}{name}": its for name, its in sources(record.code).items()}
-    return {**_told(record), **environment, **_versions(record), **data, **own, **watched}
+    return {**_told(record), **environment, **record.versions, **data, **own, **watched}
 
 
 def _told(record: RunRecord) -> dict[str, Any]:
@@ -273,8 +253,9 @@ def _told(record: RunRecord) -> dict[str, Any]:
         scripts = (code.reference for code in record.code if code.component == "script")
         target = target_of(record)
         steered = {"target": goal(target), "target split": target.split} if target else {}
-        return config | {"workload": _workload(record), "script": next(scripts, None)} | steered
-    config = {k: v for k, v in config.items() if k not in SAME_RUN}
+        named = {"workload": _workload(record), "framework": _framework(record)}
+        device = {"device_type": record.environment.get("device_type")}
+        return config | named | device | {"script": next(scripts, None)} | steered
     if "model" in config:
         return config
     return config | _unnamed(record, told=not config.keys() <= {"eval_split", "target_accuracy"})

@@ -1,18 +1,25 @@
-"""Metrics by name: a row of the table, or anything that runs evaluated."""
+"""Metrics by name: a row of the table, or anything that runs evaluated; which of it is shown."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 
-from mnistbench.analysis.metrics import DATA, METRICS, Asked, Metric, accuracy_metric, learnt
+from mnistbench.analysis.metrics import (
+    DATA,
+    METRICS,
+    Asked,
+    Metric,
+    accuracy_metric,
+    learnt,
+    told_target,
+)
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.record import RunRecord
+from mnistbench.schema.record import RunRecord, Target
 from mnistbench.schema.suggestions import did_you_mean
 from mnistbench.schema.target import is_lower_better
 from mnistbench.stats.readings import Reading
-
-__all__ = ["ALIASES", "canonical", "check_name", "evaluated_names", "last_value", "metric_named"]
 
 ALIASES: Mapping[str, str] = {
     "time_to_target_s": "time_to_accuracy_s",
@@ -21,6 +28,7 @@ ALIASES: Mapping[str, str] = {
 """Other names of rows of the table, whose targets may be of any metric."""
 
 _OURS = ("accuracy", "loss")
+_MOST_SHOWN = 4
 
 
 def canonical(name: str) -> str:
@@ -119,3 +127,34 @@ def metric_named(name: str, records: Sequence[RunRecord], *, field: str = "metri
         worth_seeing=0.05 if ratio else 0.05 * abs(median(values)),
         needs=needs,
     )
+
+
+def free_metrics(groups: Sequence[Sequence[RunRecord]]) -> dict[str, Metric]:
+    """What loops that are not ours evaluated, up to four metrics, those of targets first.
+
+    Each is labelled by its split. An accuracy on val or test is there already.
+    """
+    runs = [run for group in groups for run in group if run.is_foreign]
+    named = dict.fromkeys(run.target.metric for run in runs if run.target)
+    named |= dict.fromkeys(evaluated_names(runs))
+    known = [name for name in named if any(last_value(run, name) is not None for run in runs)]
+    told = [run for run in runs if last_value(run, "accuracy") is not None]
+    if all(run.result.val_accuracy is not None or run.eval_split == "test" for run in told):
+        known = [name for name in known if name != "accuracy"]
+    splits = "/".join(sorted({run.eval_split for run in runs if run.eval_split}))
+    found = {name: metric_named(name, runs) for name in known[:_MOST_SHOWN]}
+    return {
+        name: replace(
+            metric, label=name if name.startswith(f"{splits}/") else f"{splits} {name}".strip()
+        )
+        for name, metric in found.items()
+    }
+
+
+def scored_at(group: Sequence[RunRecord], targets: Sequence[float]) -> list[Target | float]:
+    """The accuracies `targets` of runs that evaluate one; without these their own target."""
+    if not targets:
+        return [*filter(None, [told_target(group)])]
+    points = (point for run in group for point in run.eval_points if point.split == run.eval_split)
+    known = not group[0].is_foreign or any(point.accuracy is not None for point in points)
+    return [*targets] if known else []

@@ -10,17 +10,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeAlias
 
-from mnistbench.analysis.comparison_text import change_text, value_text
 from mnistbench.analysis.free_metrics import canonical
 from mnistbench.analysis.metrics import METRICS, Metric
-from mnistbench.analysis.rows import Comparison, Row
+from mnistbench.analysis.rows import Comparison, Row, change_text, value_text
 from mnistbench.analysis.samples import Names, Sample
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.suggestions import use_a_fraction
 from mnistbench.stats.rank_tests import holm
 from mnistbench.stats.sequential_test import ALPHA
-
-__all__ = ["Gate", "Outcome", "State", "gated", "judge", "parse_gate"]
 
 _RELATIONS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,

@@ -17,17 +17,6 @@ from mnistbench.schema.escaping import brief
 from mnistbench.schema.record import RunRecord, finite
 from mnistbench.stats.readings import Reading
 
-__all__ = [
-    "accuracy_by_epoch",
-    "differences",
-    "full_names",
-    "group_labels",
-    "group_runs",
-    "identify",
-    "run_name",
-    "settings_apart",
-]
-
 _LONGEST = 60
 """Letters of a label's name and settings."""
 
@@ -44,7 +33,21 @@ def group_runs(
     groups: dict[str, list[RunRecord]] = {}
     for record in records:
         groups.setdefault(_key(record, across_commits=across_commits), []).append(record)
-    return list(groups.values())
+    return [part for group in groups.values() for part in _by_batch(group)]
+
+
+def _by_batch(runs: list[RunRecord]) -> list[list[RunRecord]]:
+    """`runs` of a loop whose configuration need not tell the batch, by what its steps had.
+
+    Those that did not come to tell it, as failed ones, are with the first.
+    """
+    told = [run.environment.get("global_batch_size") for run in runs]
+    sizes = dict.fromkeys(size for size in told if size is not None)
+    if len(sizes) < 2 or not runs[0].is_foreign:
+        return [runs]
+    first = next(iter(sizes))
+    sized = [first if size is None else size for size in told]
+    return [[run for run, its in zip(runs, sized, strict=True) if its == size] for size in sizes]
 
 
 def identify(group: Sequence[RunRecord]) -> dict[str, Any]:
@@ -52,7 +55,7 @@ def identify(group: Sequence[RunRecord]) -> dict[str, Any]:
     first = group[0]  # a loop that is not ours need not tell its epochs
     epochs = {run.num_epochs or (None if run.is_foreign else 0.0) for run in counted(group)}
     data, environment = first.dataset, first.environment
-    config = {} if first.is_foreign else first.config  # which may have any keys
+    config = first.own_config
     probed = [record for record in group if record.canary]
     told = [record for record in group if record.environment.get("measured_alone") is not None]
     watched = [record for record in group if record.stood_still_s is not None]
@@ -103,7 +106,7 @@ def accuracy_by_epoch(group: Sequence[RunRecord]) -> dict[int, Level]:
 def group_labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     """A short name for each group; those that would be told apart by nothing are numbered."""
     labels = [_label(group, name) for group, name in zip(groups, full_names(groups), strict=True)]
-    for key in ("device", "precision"):
+    for key in ("device", "precision", "global_batch_size"):
         labels = told_apart(labels, [setting_text(identify(group)[key]) for group in groups])
     return numbered(labels)
 
@@ -148,7 +151,7 @@ def _apart(named: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, list[str]]:
     for name, values in named:  # where one differs from another, one differs from the first
         one = first.setdefault(name, values)
         told = apart.setdefault(name, [])
-        known = {*SHOWN, *told}
+        known = {*SHOWN, "device_type", *told}
         told += [k for k in {**one, **values} if k not in known and values.get(k) != one.get(k)]
     contents = {(name, k, v) for name, its in named for k, v in its.items() if is_source(k)}
     seen = Counter((name, k) for name, k, _ in contents)
@@ -180,8 +183,8 @@ def _quotient(part: Any, whole: Any) -> float | None:
 
 def _loop(record: RunRecord) -> str | None:
     """The loop, how its steps were run, and the loader; ``None`` if the run does not say."""
-    loop, floor = record.config.get("loop"), record.environment.get("loop_floor")
-    if loop is None or record.is_foreign:
+    loop, floor = record.own_config.get("loop"), record.environment.get("loop_floor")
+    if loop is None:
         return None
     mode = "" if floor in (None, loop) else f" {floor}"
     return f"{loop}{mode}/{record.config.get('loader')}"
@@ -190,8 +193,7 @@ def _loop(record: RunRecord) -> str | None:
 def _label(group: Sequence[RunRecord], name: str) -> str:
     """What was trained, on what, and over how many seeds."""
     first, n = group[0], len(counted(group))
-    data = f" on {first.dataset.name if first.dataset else 'no data'}"
-    data = "" if first.is_foreign and not first.dataset else data
+    data = f" on {first.dataset.name}" if first.dataset else " on no data" * (not first.is_foreign)
     size = f"{n} of {len(group)}" if n < len(group) else str(n)
     what = f"{brief(name, _LONGEST)}{data}" + ", profiled" * is_profiled(first)
     return what + (f" (n = {size})" if len(group) > 1 else "")
@@ -214,10 +216,12 @@ def _key(record: RunRecord, *, across_commits: bool) -> str:
 
 def _hardware(record: RunRecord) -> str:
     environment = record.environment
-    device = str(environment.get("device_type", NOT_MEASURED if record.is_foreign else "unknown"))
-    if device == NOT_MEASURED:
-        return device
-    count = environment.get("num_processes", 1)
+    device, count = (
+        str(environment.get("device_type", "unknown")),
+        environment.get("num_processes", 1),
+    )
+    if record.is_foreign and "device_type" not in environment:
+        return NOT_MEASURED
     if device != "cpu":
         return f"{environment.get('device_name', device)} × {count}"
     threads = environment.get("num_threads")

@@ -8,18 +8,6 @@ from typing import Any
 
 from mnistbench.schema.target import Target
 
-__all__ = [
-    "NOT_MEASURED",
-    "WALL_NOTE",
-    "count",
-    "goal",
-    "ms",
-    "numbered",
-    "seconds",
-    "setting_text",
-    "told_apart",
-]
-
 NOT_MEASURED = "–"
 WALL_NOTE = (
     "wall s leaves out start s: import, startup and data, which the seeds of a command share"

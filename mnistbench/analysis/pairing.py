@@ -18,9 +18,6 @@ from mnistbench.analysis.stability import without_profiled
 from mnistbench.schema.component import short_name
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.training_fields import SAME_RUN
-
-__all__ = ["Matches", "against_first", "as_one", "match_groups", "order_of", "side_labels"]
 
 _NOT_OF_THE_RUN = {*SHARED_PHASES, "other"}
 """Phases in which a run of one seed is not surely at work after it is said to have begun."""
@@ -170,8 +167,7 @@ def _mend(runs: Sequence[RunRecord]) -> str:
 
 def _configuration(record: RunRecord, shared: set[str]) -> str:
     known = {"workload": run_name(record)} if record.is_foreign else {}
-    free = set() if record.is_foreign else SAME_RUN
-    values = {k: v for k, v in (settings_of(record) | known).items() if k in shared - free}
+    values = {k: v for k, v in (settings_of(record) | known).items() if k in shared}
     return json.dumps(values, sort_keys=True, default=str)
 
 

@@ -15,15 +15,6 @@ from mnistbench.schema.record import EvalPoint, RecipeInfo, RunRecord
 from mnistbench.schema.reference import ReferenceCurve, load_reference
 from mnistbench.schema.training_fields import curve_settings
 
-__all__ = [
-    "check_against",
-    "check_group",
-    "curve_of",
-    "packaged_references",
-    "terms_of",
-    "unchecked_notes",
-]
-
 _TELLS_NOTHING = 0.5
 """A band wider than this passes right and wrong alike, as where seeds leave chance by luck."""
 

@@ -6,16 +6,6 @@ from collections.abc import Sequence
 
 from mnistbench.schema.record import RunRecord
 
-__all__ = [
-    "began_a_process",
-    "by_seed",
-    "counted",
-    "num_lost",
-    "one_per_seed",
-    "seed_of",
-    "seed_text",
-]
-
 
 def one_per_seed(runs: Sequence[RunRecord]) -> list[RunRecord]:
     """Of each seed the newest run, before one that did not come to an end of its own.

@@ -21,8 +21,6 @@ from mnistbench.schema.target import point_at_target
 from mnistbench.stats.intervals import trimmed_mean
 from mnistbench.stats.rank_tests import beats_target
 
-__all__ = ["RULES", "SOURCES", "RuleScore", "rule_notes", "score_rules"]
-
 _SIGNIFICANCE = 0.01
 _MLPERF_MIN_RUNS = 3
 _MLPERF_RUNS = 5
@@ -281,7 +279,7 @@ def _not_fixed(group: Sequence[RunRecord]) -> str:
     unfinished = sum(record.status != "completed" for record in group)
     if unfinished:
         return f"void: {unfinished} of {len(group)} did not complete"
-    stopped = any(not r.is_foreign and r.config.get("stop_at_target") for r in group)
+    stopped = any(record.own_config.get("stop_at_target") for record in group)
     uneven = len({record.num_steps for record in group}) > 1
     return "void: the steps were not fixed" if stopped or uneven else ""
 

@@ -14,19 +14,6 @@ from mnistbench.stats.rank_tests import Shift, rank_test, seeds_needed, shift, s
 from mnistbench.stats.readings import Reading
 from mnistbench.stats.survival import at_risk, log_rank, log_rank_excess
 
-__all__ = [
-    "A_AND_B",
-    "MOST_TESTED",
-    "Match",
-    "Names",
-    "Order",
-    "Pair",
-    "Sample",
-    "evenly_spaced",
-    "ratio_of_levels",
-    "sample_of",
-]
-
 T = TypeVar("T")
 
 MOST_TESTED = 500

@@ -9,16 +9,6 @@ from typing import TypeAlias
 from mnistbench.schema.record import EvalPoint, RunRecord, Target
 from mnistbench.stats.readings import Reading
 
-__all__ = [
-    "Asked",
-    "end_s",
-    "fell_again",
-    "is_never_evaluated",
-    "reading_to_target",
-    "target_of",
-    "told_target",
-]
-
 Asked: TypeAlias = Target | float | None
 """What runs are scored at: a target, an accuracy on their eval split, or what each was told."""
 
@@ -30,8 +20,8 @@ def target_of(record: RunRecord, asked: Asked = None) -> Target | None:
     if asked is None and record.target is not None:
         return record.target
     accuracy = record.result.target_accuracy if asked is None else asked
-    if accuracy is None and not record.is_foreign:
-        accuracy = record.config.get("target_accuracy")
+    if accuracy is None:
+        accuracy = record.own_config.get("target_accuracy")
     if accuracy is None:
         return None
     return Target(metric="accuracy", value=accuracy, split=record.eval_split or "val")

@@ -10,8 +10,6 @@ from mnistbench.analysis.metrics import Asked
 from mnistbench.analysis.samples import Match, Sample, sample_of
 from mnistbench.stats.sequential_test import ALPHA, is_due, look_factor
 
-__all__ = ["settled"]
-
 
 def settled(
     matches: Sequence[Match],

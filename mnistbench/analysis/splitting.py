@@ -15,8 +15,6 @@ from mnistbench.schema.record_sets import RecordSet, baseline_first
 from mnistbench.schema.suggestions import did_you_mean
 from mnistbench.schema.training_fields import SAME_RUN
 
-__all__ = ["field_of", "split"]
-
 _FIELDS = {
     "precision": "mixed_precision",
     "device": "device_name",
@@ -59,11 +57,8 @@ def split(
         text = _text(its.get(field))
         sides[text].append(record)
         values[text] = its.get(field)
-    alike = field in SAME_RUN and not all(record.is_foreign for record in records)
-    if alike or len(sides) < 2:
-        raise InputError(
-            f"by: {_problem(key, field, told, alike=alike)}; {_varying(records, told)}"
-        )
+    if len(sides) < 2:
+        raise InputError(f"by: {_problem(key, field, told)}; {_varying(records, told)}")
 
     def place(text: str) -> tuple[bool, float, str, str]:
         value = values[text]
@@ -81,10 +76,9 @@ def split(
 def _told(record: RunRecord) -> dict[str, Any]:
     """All that `record` says it ran; what really ran goes before what was asked for."""
     recipe = record.recipe and record.recipe.name + ("*" if record.recipe.changed else "")
-    versions = record.environment.get("versions") or {}
     layers: tuple[Mapping[str, Any], ...] = (
         record.environment,
-        versions,
+        record.versions,
         settings_of(record),
         surroundings(record),
         {"recipe": recipe, "git_commit": code_of(record)},
@@ -92,10 +86,10 @@ def _told(record: RunRecord) -> dict[str, Any]:
     return {k: v for layer in layers for k, v in layer.items() if v is not None and k != "versions"}
 
 
-def _problem(key: str, field: str, told: Sequence[Mapping[str, Any]], *, alike: bool) -> str:
+def _problem(key: str, field: str, told: Sequence[Mapping[str, Any]]) -> str:
     """Why records are not split by `key`."""
     known = {*_FIELDS, *(name for its in told for name in its)}
-    if alike or field == "seed":
+    if field in SAME_RUN - known:
         return f"runs of one configuration may differ in {key}"
     if field not in known:
         near = did_you_mean(key, known).removeprefix("; ")
@@ -108,8 +102,8 @@ def _varying(records: Sequence[RunRecord], told: Sequence[Mapping[str, Any]]) ->
     """What the records can be split by."""
     names = dict.fromkeys(name for record in records for name in settings_of(record))
     names |= dict.fromkeys(("recipe", *surroundings(records[0]), "git_commit"))
-    names |= dict.fromkeys(n for r in records for n in r.environment.get("versions") or {})
-    counts = {n: len({_text(its.get(n)) for its in told}) for n in names if n not in SAME_RUN}
+    names |= dict.fromkeys(n for r in records for n in r.versions)
+    counts = {n: len({_text(its.get(n)) for its in told}) for n in names}
     short = {field: key for key, field in _FIELDS.items()}
     many = [f"{short.get(n, n)} ({count} values)" for n, count in counts.items() if count > 1]
     more = [f"{len(many) - _MOST_NAMED} more"] if len(many) > _MOST_NAMED else []

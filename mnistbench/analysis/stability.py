@@ -11,23 +11,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.provenance import OWN_CODE
 from mnistbench.schema.record import Canary, Fact, RunRecord
 
-__all__ = [
-    "DRIFT_BOUND",
-    "code_change",
-    "code_text",
-    "cores_taken",
-    "drift",
-    "is_profiled",
-    "is_unstable",
-    "machine_change",
-    "mark_notes",
-    "ran_beside_others",
-    "spoiled",
-    "stood_still",
-    "time_mark",
-    "without_profiled",
-]
-
 DRIFT_BOUND = 0.25
 """Change of the machine's own speed beyond which a run's times are marked as unstable.
 
@@ -118,8 +101,7 @@ def is_profiled(record: RunRecord) -> bool:
 
     Its times hold what that cost, and it is in no comparison.
     """
-    asked = not record.is_foreign and record.config.get("profile")
-    return record.profile is not None or bool(asked)
+    return record.profile is not None or bool(record.own_config.get("profile"))
 
 
 def without_profiled(
@@ -208,7 +190,8 @@ def _crowded(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
 
 def _disagreeing(runs: Sequence[RunRecord]) -> list[str]:
     """Lines on runs of which one clock says another time than another, and nothing else why."""
-    gaps = [(run.wall_s - sum(run.phases_s.values()), run.wall_s) for run in runs]
+    told = [run for run in runs if run.phases_s]
+    gaps = [(run.wall_s - sum(run.phases_s.values()), run.wall_s) for run in told]
     apart_s = [gap for gap, wall_s in gaps if abs(gap) > max(_TICK_S, _STILL * wall_s)]
     most = max(map(_times_median, runs), default=1.0)
     lines = []

@@ -14,8 +14,6 @@ from mnistbench.analysis.pairing import as_one
 from mnistbench.analysis.repeats import num_lost
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["Standing", "order", "standing"]
-
 _MOST_TESTED = 50
 
 

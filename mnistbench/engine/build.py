@@ -32,8 +32,6 @@ from mnistbench.workload.losses import build_loss
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
 
-__all__ = ["build_parts"]
-
 _log = logging.getLogger(__name__)
 
 _WITH_SYNC_BATCH_NORM = {"cuda", "xpu", "hpu"}
@@ -65,9 +63,6 @@ def _tried(context: RunContext) -> RunContext:
     """`context`, once the user's own components have made a step on made-up data, if there are any.
 
     A network that calls ``view`` cannot have channels last; it runs without.
-
-    Raises:
-        InputError: a run could not train with one.
     """
     plan, accelerator = context.plan, context.accelerator
     rest: MemoryFormat = "chwn" if plan.memory_format == "chwn" else "contiguous"
@@ -104,10 +99,7 @@ def _try_own(context: RunContext, plan: ExecutionPlan) -> None:
 
 
 def _as_built(context: RunContext, warm: BuiltParts) -> BuiltParts:
-    """`warm`, with the user's own made anew: what that keeps, beside tensors, is not known.
-
-    A network or loss that is compiled or captured stays; it was seen to keep nothing.
-    """
+    """`warm`, with the user's own made anew, unless it was seen to keep nothing but tensors."""
     plan = warm.plan
     if not plan.own:
         return warm

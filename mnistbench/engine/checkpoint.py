@@ -28,8 +28,6 @@ from mnistbench.schema.provenance import OWN_CODE, sources_text
 from mnistbench.schema.record import Fact, Interruption, StopSignal
 from mnistbench.schema.training_fields import BOOKKEEPING
 
-__all__ = ["checkpoint_files", "restore"]
-
 Named = Mapping[str, Tensor]
 _OWN = "own."
 
@@ -40,7 +38,7 @@ def checkpoint_files(run: Run, *, cause: int = 0) -> dict[str, bytes]:
     `cause` is the number of the signal that the run ends at, if it does.
     """
     processes: list[bytes] = gather_object([_packed(_of_process(run))])
-    if not run.is_main_process:
+    if not run.context.accelerator.is_main_process:
         return {}
     everyone = {
         f"{index}.{name}": tensor

@@ -23,8 +23,6 @@ from mnistbench.schema.errors import InputError, RunError
 from mnistbench.schema.files import no_link, why
 from mnistbench.schema.sealed_folder import is_aside, seal
 
-__all__ = ["CheckpointWriter"]
-
 _log = logging.getLogger(__name__)
 _KEPT = 2
 
@@ -55,8 +53,7 @@ class CheckpointWriter:
         """Lock the folder of the run being resumed at `saved`, which is kept until two are newer.
 
         Raises:
-            InputError: another one goes on with it, and does not end in time; or it did after
-                `saved` was chosen.
+            InputError: another one goes on with it, or did after `saved` was chosen.
         """
         folder = self._run_folder
         try:
@@ -79,13 +76,11 @@ class CheckpointWriter:
         return False
 
     def save(self, step: int, files: Mapping[str, bytes], *, go_on: bool = False) -> bool:
-        """Save `files` as the checkpoint of `step`; every process must call this.
-
-        Returns whether it was saved.
+        """Save `files` as the checkpoint of `step`, if that can be; every process must call this.
 
         Raises:
-            RunError: it could not be saved, and training is not to go on (`go_on` is for this
-                once). Its text is empty but on the main process.
+            RunError: it cannot, and training is not to go on (`go_on` is for this once). Its text
+                is empty but on the main process.
         """
         try:
             decide_together(self._accelerator, lambda: self._write(step, files))
@@ -94,17 +89,15 @@ class CheckpointWriter:
         else:
             return True
         main = self._accelerator.is_main_process
-        said = f"checkpoint of step {step} not saved: {failed}; {self._what_there_is()}"
+        kept = self._kept()
+        left = f"the last good one is {kept[-1]}" if kept else "there is none yet"
+        said = f"checkpoint of step {step} not saved: {failed}; {left}"
         if not (go_on or self._go_on):
             mend = "make room or choose another --output-dir, or --on-checkpoint-error continue"
             raise RunError(f"{said}; {mend}" if main else "")
         if main:
             _log.warning(said)
         return False
-
-    def _what_there_is(self) -> str:
-        kept = self._kept()
-        return f"the last good one is {kept[-1]}" if kept else "there is none yet"
 
     def _kept(self) -> list[Path]:
         return [path for path in checkpoints_of(self._run_folder) if path not in self._foreign]

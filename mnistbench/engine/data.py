@@ -34,8 +34,6 @@ from mnistbench.schema.streams import PASSING
 from mnistbench.workload.batches import Batch, BatchPlan, mapped_batches, moved, resident_batches
 from mnistbench.workload.datasets import LoadedDataset, load_dataset, resolve_dataset
 
-__all__ = ["RunData", "place_data", "streaming_batches"]
-
 _log = logging.getLogger(__name__)
 
 
@@ -165,12 +163,8 @@ def streaming_batches(
 ) -> Iterator[Batch]:
     """The same batches read sample by sample from a torchvision data set by a DataLoader.
 
-    Args:
-        plan: the order.
-        dataset: ``dataset[i]`` is a PIL image, or a tensor ``[C, H, W]``, and a label.
-        device: where the batches go.
-        num_workers: worker processes of the DataLoader; 0 reads in this one.
-        timeout_s: how long a batch of theirs is waited for.
+    ``dataset[i]`` is a PIL image, or a tensor ``[C, H, W]``, and a label. A batch of the
+    `num_workers` processes is waited for `timeout_s`; without one, this process reads.
 
     Raises:
         RunError: a worker cannot start, fails, is lost or is silent.
@@ -215,11 +209,8 @@ def streaming_batches(
 
 
 def _begin_worker(_worker: int) -> None:
-    """Signals to a whole group are for the run's own process, with which its workers end.
-
-    What fails in a worker is told there, and not by the worker as well.
-    """
-    sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    """Signals to a whole group are for the run's own process, with which its workers end."""
+    sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - what fails is told there
     signal.set_wakeup_fd(-1)
     for number in STOPS:
         signal.signal(number, signal.SIG_IGN)

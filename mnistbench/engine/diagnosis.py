@@ -26,11 +26,10 @@ from mnistbench.engine.unchanged import preserved_rng
 from mnistbench.recorder.clock import Timer
 from mnistbench.recorder.op_counter import Operation, count_ops, roofline_s
 from mnistbench.recorder.peak_rates import peak_rates
-from mnistbench.schema.insight import Ceilings, StepCosts
+from mnistbench.recorder.used_device import step_timer
+from mnistbench.schema.insight import StepCosts
 from mnistbench.schema.record import finite
 from mnistbench.workload.batches import Batch
-
-__all__ = ["diagnose"]
 
 _FEWEST, _MOST = 5, 200
 _ABOUT_S = 1.0
@@ -57,10 +56,12 @@ def diagnose(run: Run) -> StepCosts:
     """
     accelerator = run.context.accelerator
     number = decide_together(accelerator, lambda: _number_of_steps(run))
-    with run.ledger.phase("profile"), preserved_rng(accelerator.device):
-        ceilings = _ceilings(run)
+    with run.state.ledger.phase("profile"), preserved_rng(accelerator.device):
+        dtype = getattr(torch, run.parts.plan.autocast_dtype)
+        ceilings = peak_rates(accelerator.device, dtype, synchronize=run.state.ledger.synchronize)
         batch = next(_batches(run, number))
-        few = _first_samples(batch)
+        part = batch.part._replace(indices=batch.part.indices[:_FEW_SAMPLES])
+        few = Batch(batch.images[:_FEW_SAMPLES], batch.labels[:_FEW_SAMPLES], part)
         full = _time(run, _batches(run, number))
         communication_s = _communication_s(run, full, number)
         overhead_s = _overhead_s(run, few, sum(roofline_s(_operations(run, few), ceilings)))
@@ -81,12 +82,6 @@ def diagnose(run: Run) -> StepCosts:
         ceilings=ceilings,
         num_steps=number,
     )
-
-
-def _ceilings(run: Run) -> Ceilings:
-    dtype = getattr(torch, run.parts.plan.autocast_dtype)
-    device = run.context.accelerator.device
-    return peak_rates(device, dtype, synchronize=run.ledger.synchronize)
 
 
 def _number_of_steps(run: Run) -> int:
@@ -112,7 +107,7 @@ def _time(
     within: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> _Times:
     """Train on `batches`, each call `within` a context: medians over those after settling."""
-    wait = run.ledger.synchronize or (lambda: None)
+    wait = run.state.ledger.synchronize or (lambda: None)
     per_call, source, found = run.parts.step.steps_per_call, iter(batches), list[_Times]()
     with _timed_exchanges(run) as exchanges:
         while True:
@@ -140,7 +135,7 @@ def _timed_exchanges(run: Run) -> Iterator[Timer | None]:
     if run.state.exchange_timer is None or not isinstance(step, FastStep):
         yield None
         return
-    timer = run.context.new_timer()
+    timer = step_timer(run.context.accelerator.device)
     with step.allreduce.timed(timer):
         yield timer
 
@@ -174,13 +169,6 @@ def _overhead_s(run: Run, batch: Batch, ideal_s: float) -> float | None:
     batches = itertools.repeat(batch, _SMALL_STEPS)
     times = _time(run, batches, within=partial(_without_exchange, run))
     return max(times.step_s - times.loader_s - times.exchange_s - ideal_s, 0.0)
-
-
-def _first_samples(batch: Batch) -> Batch:
-    """The same batch with no more than two samples."""
-    images, labels, part = batch
-    few = part._replace(indices=part.indices[:_FEW_SAMPLES])
-    return Batch(images[:_FEW_SAMPLES], labels[:_FEW_SAMPLES], few)
 
 
 def _operations(run: Run, batch: Batch) -> list[Operation]:

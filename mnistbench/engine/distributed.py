@@ -5,8 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import torch
@@ -22,16 +21,6 @@ from mnistbench.recorder.launcher import LAUNCH_HINT, forget_empty, stand_alone,
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_batch
 from mnistbench.schema.errors import InputError, RunError, SaidElsewhereError, first_line
-
-__all__ = [
-    "agree",
-    "check_precision",
-    "decide_together",
-    "shards_weights",
-    "share_from_main",
-    "start_accelerator",
-    "uses_cpu",
-]
 
 T = TypeVar("T")
 
@@ -60,9 +49,8 @@ def start_accelerator(config: RunConfig) -> Accelerator:
     """Accelerate, with the processes that the launcher promised.
 
     Raises:
-        InputError: several processes were launched that would not know each other, the precision
-            does not fit the device, the batch not the processes, or the launcher asks for what
-            the configuration has to ask for.
+        InputError: processes would not know each other, the precision does not fit the device, the
+            batch not the processes, or the launcher asks for what the configuration has to.
         ProcessLostError: the processes did not meet in ``config.process_timeout_s``.
     """
     forget_empty()
@@ -74,7 +62,10 @@ def start_accelerator(config: RunConfig) -> Accelerator:
     _check_devices()
     if uses_cpu():
         _refuse_fsdp("cpu")  # of which FSDP 1 ends in a traceback of Accelerate's
-    _forget_other_precision(precision)
+    # Accelerate keeps one precision per process
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:  # noqa: SLF001
+        AcceleratorState._reset_state()  # noqa: SLF001
+        GradientState._reset_state()  # noqa: SLF001
     if world_size > 1:
         keep_alive_at_loss()
     accelerator = _met(config, precision)
@@ -91,9 +82,9 @@ def start_accelerator(config: RunConfig) -> Accelerator:
 
 
 def _met(config: RunConfig, precision: str) -> Accelerator:
-    """Accelerate, once the processes have met."""
     try:
-        with exchange_errors(), _unwarned():
+        with exchange_errors(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")  # the run sets its own
             # cpu=True also makes several processes one group; without it each would train alone
             return Accelerator(
                 mixed_precision=precision,
@@ -111,20 +102,8 @@ def shards_weights(accelerator: Accelerator) -> bool:
     return bool(accelerator.distributed_type == DistributedType.FSDP)
 
 
-@contextmanager
-def _unwarned() -> Iterator[None]:
-    """Without Accelerate's remark on the threads that it sets; the run sets its own."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
-        yield
-
-
 def _check_devices() -> None:
-    """Refuse more processes than GPUs on this machine: NCCL gives none of them an answer.
-
-    Raises:
-        InputError: a GPU would be shared.
-    """
+    """Refuse more processes than GPUs on this machine: NCCL gives none of them an answer."""
     if uses_cpu() or not torch.cuda.is_available():
         return
     here, gpus = this_launch().local_world_size, torch.cuda.device_count()
@@ -136,12 +115,7 @@ def _check_devices() -> None:
 
 
 def _check_launch_choices(accelerator: Accelerator) -> None:
-    """Refuse what a launcher can switch on behind the back of the configuration.
-
-    Raises:
-        InputError: gradient accumulation, a compiler, or a way to share out a model that is
-            neither DDP nor FSDP2.
-    """
+    """Refuse what a launcher can switch on behind the back of the configuration."""
     if accelerator.gradient_accumulation_steps != 1:
         raise InputError(
             "ACCELERATE_GRADIENT_ACCUMULATION_STEPS: the launcher's accumulation would change the "
@@ -241,10 +215,3 @@ def _world_size() -> int:
 
 def _fsdp_is_asked_for() -> bool:
     return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
-
-
-def _forget_other_precision(precision: str) -> None:
-    """Accelerate keeps one precision per process; forget it where the next run wants another."""
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:  # noqa: SLF001
-        AcceleratorState._reset_state()  # noqa: SLF001
-        GradientState._reset_state()  # noqa: SLF001

@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from mnistbench.workload.losses import LossFn
 
-__all__ = ["Evaluation", "Evaluator", "widest_float"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
@@ -63,23 +61,24 @@ class Evaluator:
     def __call__(
         self, images: Tensor, labels: Tensor, *, train_s: float, train_losses: Tensor
     ) -> Evaluation:
-        """Evaluate on `images` ``[N, C, H, W]`` and `labels` int64 ``[N]``.
+        """Evaluate on `images` ``[N, C, H, W]`` and `labels` int64 ``[N]``, on the device.
 
-        Args:
-            images: the whole split, on the device; `labels` likewise.
-            labels: see `images`.
-            train_s: this process's train clock [seconds].
-            train_losses: this process's weighted losses of the steps since the last evaluation.
+        `train_s` is this process's train clock, `train_losses` its weighted losses of the steps
+        since the last evaluation.
         """
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         # correct, loss sum, images, training loss sum; then each process's train clock in a slot
         sums = torch.zeros(4 + world, dtype=widest_float(images.device), device=images.device)
-        self._share_buffers()
+        for buffer in self.model.buffers() if world > 1 else ():
+            broadcast(buffer)  # batch-norm statistics are the main one's, as DDP has it
         low, high = rank * len(images) // world, (rank + 1) * len(images) // world
         self._count(images[low:high], labels[low:high], sums)
         if self.in_step:
-            largest = -(-len(images) // world)
-            self._keep_step(images, -(-largest // self.eval_batch_size), done=high - low)
+            # logits that nobody needs, where this process's shard had fewer batches
+            largest, size = -(-len(images) // world), self.eval_batch_size
+            with self._evaluating():
+                for _ in range(-(-largest // size) - -(-(high - low) // size)):
+                    self.logits(images[:1])
         sums[3] = train_losses.sum()
         sums[4 + rank] = train_s
         correct, loss, count, train_loss, *clocks = self.accelerator.reduce(sums, "sum").tolist()
@@ -90,12 +89,6 @@ class Evaluator:
             train_s=max(clocks),
             train_loss=train_loss / world / max(len(train_losses), 1),
         )
-
-    def _share_buffers(self) -> None:
-        """Give all processes the main one's batch-norm statistics, as DDP does in each forward."""
-        if self.accelerator.num_processes > 1:
-            for buffer in self.model.buffers():
-                broadcast(buffer)
 
     def _count(self, images: Tensor, labels: Tensor, sums: Tensor) -> None:
         batches = (torch.split(tensor, self.eval_batch_size) for tensor in (images, labels))
@@ -108,12 +101,6 @@ class Evaluator:
                 sums[0] += (logits.argmax(dim=1) == expected).sum()
                 sums[1] += loss_fn(logits, expected) * len(batch)
                 sums[2] += len(batch)
-
-    def _keep_step(self, images: Tensor, num_batches: int, *, done: int) -> None:
-        """Ask for logits that nobody needs where this process's shard had fewer batches."""
-        with self._evaluating():
-            for _ in range(num_batches - -(-done // self.eval_batch_size)):
-                self.logits(images[:1])
 
     @contextmanager
     def _evaluating(self) -> Iterator[LossFn]:

@@ -16,26 +16,19 @@ from typing import Any, Literal
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import EvalPoint
 
-__all__ = ["SPACING", "EvaluationSchedule", "describe_schedule", "schedule_name"]
-
 SPACING = 0.05
 """Near the target, steps from an evaluation to the next as a share of those to the next.
 
-So many percent the steps from the last miss to the hit are at most, of those to the hit. These are
-45 evaluations for each tenfold of the steps: half as far apart would be twice as many.
+These are 45 evaluations for each tenfold of the steps.
 """
 
 _FAR_SPACING = 0.2
 """The same far from the target, where evaluations would cost more than training, for nothing."""
 
-_FAR_ERRORS = 2.0
-"""Far is an error of more than so many times the target's."""
-
-_NEAR_ERROR = 0.01
-"""And of more than this: multiples of the error of a target near 1 tell nothing."""
+_FAR_ERRORS, _NEAR_ERROR = 2.0, 0.01
+"""Far is an error of more than so many times the target's, and of more than that."""
 
 _FIRST_STEP = round(1 / SPACING)
-"""The first step that is no more than `SPACING` past the one before."""
 
 ScheduleName = Literal["steps", "epoch", "target"]
 
@@ -55,13 +48,7 @@ def describe_schedule(config: RunConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSchedule:
-    """Which steps of a run are evaluated.
-
-    Attributes:
-        config: of the run.
-        steps_per_epoch: in one pass over the training split.
-        num_steps: of the whole run.
-    """
+    """Which steps of a run of `num_steps` are evaluated."""
 
     config: RunConfig
     steps_per_epoch: int
@@ -86,7 +73,7 @@ class EvaluationSchedule:
         last = self._last_point(points)
         if last is None:
             return _FIRST_STEP
-        near = max(_FAR_ERRORS * (1 - self._target), _NEAR_ERROR)
+        near = max(_FAR_ERRORS * (1 - (self.config.target_accuracy or 1.0)), _NEAR_ERROR)
         spacing = _FAR_SPACING if 1 - (last.accuracy or 0.0) > near else SPACING
         return max(int(last.step / (1 - spacing)), last.step + 1)
 
@@ -95,10 +82,6 @@ class EvaluationSchedule:
         target, split = self.config.target, self.config.eval_split
         there = [target and target.is_reached_by(p) for p in points if p.split == split]
         return any(map(all, pairwise(there)))
-
-    @property
-    def _target(self) -> float:
-        return self.config.target_accuracy or 1.0
 
     def _last_step(self, points: Sequence[EvalPoint]) -> int:
         last = self._last_point(points)

@@ -9,19 +9,12 @@ import torch
 from torch import nn
 
 from mnistbench.engine.objective import Objective
-from mnistbench.engine.python_state import held_tensors, python_state
-from mnistbench.engine.unchanged import device_rng_state, preserved_rng
+from mnistbench.engine.unchanged import device_rng_state, held_tensors, preserved_rng, python_state
 from mnistbench.schema.errors import InputError, first_line
-
-__all__ = ["check_exact", "differs_by_process"]
 
 
 def check_exact(model: nn.Module, objective: Objective, counts: Sequence[int]) -> None:
-    """Refuse what `exact_parity` cannot promise; `counts` are processes, and pieces of each.
-
-    Raises:
-        InputError: sums in pairs, or layers whose work differs with the pieces, are in the way.
-    """
+    """Refuse what `exact_parity` cannot promise; `counts` are processes, and pieces of each."""
     if any(count & (count - 1) for count in counts):
         raise InputError(
             "exact_parity: needs powers of two, not "
@@ -39,11 +32,7 @@ def differs_by_process(model: nn.Module, objective: Objective) -> str | None:
             isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p > 0  # noqa: SLF001
         ):
             return f"{type(layer).__name__} goes by the process and its batch"
-    return _differs_by_call(model, objective)
-
-
-def _differs_by_call(model: nn.Module, objective: Objective) -> str | None:
-    """The same of what is no layer: random numbers, and what each call leaves for the next."""
+    # of what is no layer: random numbers, and what each call leaves for the next
     device = objective.blank.device
     images = objective.preprocess.apply(objective.blank.expand(2, -1, -1, -1), None)
     labels = torch.zeros(2, dtype=torch.int64, device=device)

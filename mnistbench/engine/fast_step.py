@@ -1,10 +1,8 @@
 """The fast training step: everything from pixels to new weights as one piece.
 
-Accelerate places the model and the processes; its per-step Python is not on the path. The whole
-update is written once and runs in one of three modes: replayed from a CUDA graph, compiled by
-inductor, or eagerly. All of them change the same tensors in place, so a batch that the mode was not
-made for (the smaller last one of an epoch) is run eagerly. Another mode, such as a hand-written
-kernel, is one more function of the same inputs.
+The update is written once and runs in one of three modes: replayed from a CUDA graph, compiled by
+inductor, or eagerly. All change the same tensors in place, so a batch that the mode was not made
+for (the smaller last one of an epoch) is run eagerly.
 """
 
 from __future__ import annotations
@@ -23,8 +21,7 @@ from mnistbench.engine.graph import CapturedSteps
 from mnistbench.engine.objective import Objective
 from mnistbench.engine.observed import Observed, ObservedOperators, compiled_graphs, observe
 from mnistbench.engine.plan import ExecutionPlan, eager
-from mnistbench.engine.python_state import nothing_changed
-from mnistbench.engine.unchanged import unchanged, zero_state
+from mnistbench.engine.unchanged import nothing_changed, unchanged, zero_state
 from mnistbench.workload.batches import (
     Batch,
     BatchShard,
@@ -36,21 +33,12 @@ from mnistbench.workload.batches import (
 from mnistbench.workload.functional_update import functional_update
 from mnistbench.workload.optimizers import set_lr
 
-__all__ = ["FastStep"]
-
-
 LossAndGradients = tuple[Tensor, Sequence[Tensor]]
 """A loss ``[]``, detached, and the gradient of it by each weight."""
 
 
 class FastStep:
-    """One optimizer update on one batch.
-
-    Attributes:
-        model: owns the weights; not wrapped for several processes.
-        plan: how full batches are run, as it came out.
-        allreduce: takes the mean of the processes' gradients.
-    """
+    """One optimizer update on one batch; `plan` is how full ones are run, as it came out."""
 
     def __init__(
         self,
@@ -138,7 +126,13 @@ class FastStep:
         if self.plan.mode == "compiled":
             self._compile(full)
         elif self.plan.mode == "graph":
-            self._capture(full)
+            self._graph = CapturedSteps(
+                partial(self.update, weight=full.weight),
+                warm_up=partial(self._update_alone, weight=full.weight),
+                example=self._blank(full),
+                num_steps=self.steps_per_call,
+                lr=self._lr,
+            )
 
     def rehearse(self, shards: Sequence[BatchShard]) -> Observed:
         """Train on blank data as the run will, with all processes; within `unchanged`.
@@ -248,15 +242,6 @@ class FastStep:
             group["lr"] = self._lr
             if "capturable" in group:
                 group["capturable"] = True
-
-    def _capture(self, full: BatchShard) -> None:
-        self._graph = CapturedSteps(
-            partial(self.update, weight=full.weight),
-            warm_up=partial(self._update_alone, weight=full.weight),
-            example=self._blank(full),
-            num_steps=self.steps_per_call,
-            lr=self._lr,
-        )
 
     def _apply(self, grads: Sequence[Tensor]) -> None:
         for weight, grad in zip(self._weights, grads, strict=True):

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from mnistbench.recorder.clock import Timer
 
-__all__ = ["GradientAllReduce", "pairwise_sum"]
-
 T = TypeVar("T")
 
 
@@ -67,9 +65,6 @@ def pairwise_sum(terms: Iterable[T], add: Callable[[T, T], T]) -> T:
 
     Each run of 2^n terms that begins at a multiple of 2^n is summed by itself first. So terms that
     one process adds, and terms that several do before they add their sums, give the same bits.
-
-    Raises:
-        IndexError: there are no terms.
     """
     sums: list[tuple[int, T]] = []  # of 2^n terms each, with falling n
     for term in terms:

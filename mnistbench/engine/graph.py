@@ -9,8 +9,6 @@ from torch import Tensor
 
 from mnistbench.workload.batches import StepInputs
 
-__all__ = ["CapturedSteps"]
-
 _EAGER_STEPS = 3
 _NO_LOSS = -12_345.0
 
@@ -27,10 +25,9 @@ class CapturedSteps:
         num_steps: int,
         lr: Tensor,
     ) -> None:
-        """Capture ``update(*inputs)``, which trains at the rate that `lr` ``[]`` holds.
+        """Capture ``update(*inputs)`` of shapes like `example`, at the rate that `lr` ``[]`` holds.
 
-        `example` has the shapes of every step to come. `warm_up` is `update` without an exchange
-        between processes: it runs a few times first, so that nothing waits for another process.
+        `warm_up`, which runs a few times first, is `update` without an exchange.
 
         Raises:
             RuntimeError: something cannot be captured; the current stream is as it was.

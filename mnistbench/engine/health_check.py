@@ -16,8 +16,6 @@ from torch import Tensor
 
 from mnistbench.engine.process_group import CheckGroup
 
-__all__ = ["HealthCheck", "HealthStatus"]
-
 _WINDOW_S = 0.5
 _MOST_STEPS = 10_000
 
@@ -25,11 +23,8 @@ _MOST_STEPS = 10_000
 class HealthStatus(NamedTuple):
     """What all processes found together, the same on each.
 
-    Attributes:
-        bad_step: the first step of the window, from 1, after which a loss or weight was not finite
-            on any process; none if all are.
-        signal: the signal that asks for an end; 0 if none does.
-        same_weights: they add up to the same on all processes.
+    `bad_step` is the first of the window, from 1, after which a loss or weight was not finite on
+    any process; `signal` asks for an end, or is 0. `same_weights` add up alike on all processes.
     """
 
     bad_step: int | None
@@ -58,13 +53,10 @@ class HealthCheck:
     def check(
         self, losses: Tensor, weights: Iterable[Tensor], *, elapsed_s: float, signal: int
     ) -> HealthStatus:
-        """Check a window that took `elapsed_s`.
+        """Check a window that took this process `elapsed_s`.
 
-        Args:
-            losses: this process's, ``[n]``, in order; none after an evaluation.
-            weights: as they are now, of any shape.
-            elapsed_s: on this process.
-            signal: number of one that this process was sent, or 0.
+        Its `losses` ``[n]`` are in order, none after an evaluation; `signal` is what it was sent,
+        or 0.
         """
         sums = torch.stack([_share(weight).float().sum() for weight in weights])
         bad = _first_bad(losses, sums)
@@ -73,14 +65,12 @@ class HealthCheck:
         first = every[:, 0].amin().item()
         _, asked, slowest_s, total = every.amax(dim=0).tolist()
         if len(losses):
-            self._pace(len(losses) / max(slowest_s, 1e-6))
+            # twice the steps at most: the first of a run is not as fast as others
+            in_window = int(len(losses) / max(slowest_s, 1e-6) * _WINDOW_S)
+            wanted = min(in_window, 2 * self.window_steps, _MOST_STEPS)
+            self.window_steps = max(wanted // self._at_once, 1) * self._at_once
         same = bool((every[:, 3] == total).all())
         return HealthStatus(None if math.isinf(first) else int(first), int(asked), same)
-
-    def _pace(self, steps_per_s: float) -> None:
-        """At most twice the steps at once: the first step of a run is not as fast as others."""
-        wanted = min(int(steps_per_s * _WINDOW_S), 2 * self.window_steps, _MOST_STEPS)
-        self.window_steps = max(wanted // self._at_once, 1) * self._at_once
 
 
 def _first_bad(losses: Tensor, sums: Tensor) -> float:

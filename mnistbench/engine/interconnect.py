@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from statistics import median
 
 import torch
 from accelerate import Accelerator
 
+from mnistbench.recorder.machine_probe import timed_s
 from mnistbench.schema.record import Link
-
-__all__ = ["interconnect_of", "measure_interconnect"]
 
 _REPEATS = 7
 _LONG_ENOUGH_S = 5e-3
@@ -50,19 +48,10 @@ def interconnect_of(short_s: float, long_s: float, *, num_bytes: int, num_proces
 def _all_reduce_s(accelerator: Accelerator, count: int) -> float:
     """Median seconds of an all-reduce of `count` float32, as the last to come to each finds it."""
     numbers = torch.zeros(count, device=accelerator.device)
-    torch.distributed.all_reduce(numbers)  # the first makes connections and buffers
-    durations = []
-    for _ in range(_REPEATS):
-        _wait_for_device(accelerator)
-        began = time.perf_counter()
-        torch.distributed.all_reduce(numbers)
-        _wait_for_device(accelerator)
-        durations.append(time.perf_counter() - began)
-    shortest = torch.tensor(durations, device=accelerator.device)
+    on_cpu = accelerator.device.type == "cpu"
+    wait = (lambda: None) if on_cpu else torch.accelerator.synchronize
+    # the first, which is not timed, makes connections and buffers
+    took_s = timed_s(lambda: torch.distributed.all_reduce(numbers), wait, repeats=_REPEATS)
+    shortest = torch.tensor(took_s, device=accelerator.device)
     torch.distributed.all_reduce(shortest, torch.distributed.ReduceOp.MIN)
     return float(median(shortest.tolist()))
-
-
-def _wait_for_device(accelerator: Accelerator) -> None:
-    if accelerator.device.type != "cpu":
-        torch.accelerator.synchronize()

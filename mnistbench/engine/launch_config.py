@@ -22,8 +22,6 @@ from mnistbench.schema.errors import InputError, one_line
 from mnistbench.schema.plain_yaml import read_yaml
 from mnistbench.schema.strict_json import read_json
 
-__all__ = ["LaunchConfig", "launch_defaults", "read_launch_config"]
-
 _DEFAULT_PORT = 29_500
 _MAX_JSON_BYTES = 2**17
 
@@ -57,11 +55,7 @@ class LaunchConfig(BaseModel):
         )
 
     def check_processes(self) -> str:
-        """How many processes each machine starts.
-
-        Raises:
-            InputError: other than `num_processes` would start, or they would not be one run.
-        """
+        """How many processes each machine starts; refuses what would not be one run of them."""
         kind = self.distributed_type.value
         if kind in {"MULTI_CPU", "NO"} and self.num_processes > 1:
             raise InputError(
@@ -86,11 +80,7 @@ class LaunchConfig(BaseModel):
         return found
 
     def check_devices(self) -> str:
-        """What they run on.
-
-        Raises:
-            InputError: this machine has fewer GPUs than processes.
-        """
+        """What they run on; refuses fewer GPUs on this machine than processes."""
         if self.use_cpu:
             return "CPU"
         wanted, found = self.num_processes // self.num_machines, torch.cuda.device_count()
@@ -112,11 +102,7 @@ class LaunchConfig(BaseModel):
         return [*launcher, "-m", module]
 
     def place(self) -> dict[str, str]:
-        """Variables that make one process of each machine a process of one run.
-
-        Raises:
-            InputError: it is not said where they meet.
-        """
+        """Variables that make one process of each machine a process of one run."""
         address, port = self.main_process_ip, self.main_process_port
         if address is None:
             raise InputError(
@@ -154,11 +140,7 @@ def read_launch_config(path: Path) -> LaunchConfig:
 
 
 def launch_defaults() -> str | None:
-    """What the user's own Accelerate configuration file says, if there is one.
-
-    Raises:
-        InputError: the file is there but Accelerate cannot read it.
-    """
+    """What the user's own Accelerate configuration file says, if there is one."""
     path = Path(default_config_file)
     if not os.access(path, os.F_OK):
         return None

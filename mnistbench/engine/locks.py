@@ -15,8 +15,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import cache_folder, lock_file
 from mnistbench.schema.training_fields import BOOKKEEPING
 
-__all__ = ["LOCK_S", "invocation_lock", "lock", "unlock"]
-
 LOCK_S = 15.0
 """A life of the run that was told to end has gone by then."""
 
@@ -46,8 +44,6 @@ def unlock(descriptor: int) -> None:
 @contextmanager
 def invocation_lock(config: RunConfig) -> Iterator[None]:
     """Keep others from going on with runs of `config` in ``output_dir``: seeds would be run twice.
-
-    Who goes on needs them alone; who begins anew, and saves, stands beside others that do.
 
     Raises:
         InputError: `config` goes on, and another command has them and does not end in time.

@@ -12,8 +12,6 @@ import torch
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import RunError, first_line
 
-__all__ = ["is_out_of_memory", "memory_errors", "smaller_batch", "worker_loss"]
-
 _SAYS = (
     *("not enough memory", "can't allocate memory", "cannot allocate memory"),  # the host
     "out of memory",  # CUDA, also in NCCL's last error
@@ -61,11 +59,7 @@ def worker_loss(error: Exception, *, waited_s: float = 0.0) -> str:
 
 @contextmanager
 def memory_errors(config: RunConfig, global_batch_size: int) -> Iterator[None]:
-    """Turn running out of memory inside into one line.
-
-    Raises:
-        RunError: as `smaller_batch` has it, or where a data worker was lost, as `worker_loss` has.
-    """
+    """Turn running out of memory inside, or a lost data worker, into a `RunError` of one line."""
     try:
         yield
     except (RuntimeError, MemoryError, OSError) as error:

@@ -10,8 +10,6 @@ from torch import Tensor
 from mnistbench.workload.batches import Preprocess
 from mnistbench.workload.losses import LossFn
 
-__all__ = ["Objective"]
-
 
 class Objective(NamedTuple):
     """What a step minimises, from pixels to the loss.

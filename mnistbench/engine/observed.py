@@ -18,17 +18,6 @@ from mnistbench.engine.objective import Objective
 from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.schema.errors import InputError
 
-__all__ = [
-    "Observed",
-    "ObservedOperators",
-    "coarsest_precision",
-    "compiled_graphs",
-    "fp32_precision",
-    "layer_dtypes",
-    "observe",
-    "unearned_label",
-]
-
 Kernels = Literal["fused", "foreach", "for-loop", "compiled"]
 
 _PRODUCTS = frozenset(
@@ -49,7 +38,6 @@ class Observed:
 
     Attributes:
         layer_dtypes: types of the factors in the network's products and convolutions, by name.
-        optimizer_implementation: how the optimizer's update ran.
         compiled: a frame was really compiled.
         cuda_graph: a captured graph was really replayed.
         fp32_matmul: what a float32 product keeps of its factors: ``ieee``, ``tf32`` or ``bf16``.
@@ -159,8 +147,7 @@ def compiled_graphs() -> int:
 def fp32_precision(device: torch.device) -> tuple[str, str]:
     """What float32 products and convolutions keep of their factors on `device`, measured.
 
-    One plus a small power of two comes through whole, or is rounded to one: the finest that comes
-    through names the precision.
+    The finest power of two that comes through whole, added to one, names the precision.
     """
     numbers = (1 + torch.exp2(-torch.arange(1, 24).double())).float().to(device)
     factor = torch.zeros(_PROBE_SIDE, _PROBE_SIDE, device=device)
@@ -181,12 +168,7 @@ def _kept(numbers: Tensor, found: Tensor) -> str:
 
 
 class ObservedOperators(TorchDispatchMode):
-    """Inside, notes operators that reach the device, and the types of factors they multiply.
-
-    Attributes:
-        names: of the operators.
-        product_dtypes: types of matrices in products and convolutions, by name.
-    """
+    """Inside, notes operators that reach the device, and the types of factors they multiply."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

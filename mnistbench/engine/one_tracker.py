@@ -20,8 +20,6 @@ from mnistbench.recorder.hooks import RunView
 from mnistbench.schema.errors import first_line
 from mnistbench.schema.names import TrackerName
 
-__all__ = ["PROJECT", "OneTracker"]
-
 PROJECT = "mnistbench"
 """What runs are found under in every tracker that has projects."""
 
@@ -97,47 +95,22 @@ def _arguments(name: TrackerName, watched: RunView) -> dict[str, Any]:
     Scalars only: nothing is gathered of the machine, the code or what is printed, which would take
     time from the run. wandb and trackio go on in the run where one of that name was stopped.
     """
-    run_id, folder = watched.run_id, watched.run_folder
+    run_id, folder, anonymize = watched.run_id, watched.run_folder, watched.config.anonymize
     in_project: dict[TrackerName, dict[str, Any]] = {
         "tensorboard": {"run_name": "tensorboard", "logging_dir": str(folder)},
-        "wandb": {
-            "run_name": PROJECT,
-            "name": run_id,
-            "id": run_id,
-            "resume": "allow",
-            "dir": str(folder),
-            "settings": _wandb_settings(anonymize=watched.config.anonymize),
-        },
-        "trackio": {
-            "run_name": PROJECT,
-            "name": run_id,
-            "resume": "allow",
-            "embed": False,
-            "auto_log_gpu": False,
-            "auto_log_cpu": False,
-        },
-        "mlflow": {
-            "experiment_name": PROJECT,
-            "run_name": run_id,
-            "tags": _MLFLOW_NOBODY if watched.config.anonymize else None,
-        },
+        "wandb": {"run_name": PROJECT, "name": run_id, "id": run_id, "resume": "allow"}
+        | {"dir": str(folder), "settings": _wandb_settings(anonymize=anonymize)},
+        "trackio": {"run_name": PROJECT, "name": run_id, "resume": "allow"}
+        | _off("embed", "auto_log_gpu", "auto_log_cpu"),
+        "mlflow": {"experiment_name": PROJECT, "run_name": run_id}
+        | {"tags": _MLFLOW_NOBODY if anonymize else None},
         "comet_ml": {"run_name": PROJECT},
-        "aim": {
-            "run_name": run_id,
-            "logging_dir": str(folder.parent),
-            "experiment": PROJECT,
-            "system_tracking_interval": None,
-            "log_system_params": False,
-            "capture_terminal_logs": False,
-        },
-        "clearml": {
-            "run_name": PROJECT,
-            "task_name": run_id,
-            "auto_connect_arg_parser": False,
-            "auto_connect_frameworks": False,
-            "auto_connect_streams": False,
-            "auto_resource_monitoring": False,
-        },
+        "aim": {"run_name": run_id, "logging_dir": str(folder.parent), "experiment": PROJECT}
+        | {"system_tracking_interval": None}
+        | _off("log_system_params", "capture_terminal_logs"),
+        "clearml": {"run_name": PROJECT, "task_name": run_id}
+        | _off(*(f"auto_connect_{what}" for what in ("arg_parser", "frameworks", "streams")))
+        | _off("auto_resource_monitoring"),
         "dvclive": {"dir": str(folder / "dvclive"), "save_dvc_exp": False},
         "swanlab": {"run_name": PROJECT, "experiment_name": run_id},
     }
@@ -147,15 +120,14 @@ def _arguments(name: TrackerName, watched: RunView) -> dict[str, Any]:
 _MLFLOW_NOBODY = {"mlflow.user": "anonymous", "mlflow.source.name": PROJECT}
 
 
+def _off(*names: str) -> dict[str, Any]:
+    return dict.fromkeys(names, False)
+
+
 def _wandb_settings(*, anonymize: bool) -> dict[str, Any]:
-    scalars_only = {
-        "console": "off",
-        "disable_code": True,
-        "save_code": False,
-        "x_save_requirements": False,
-        "x_disable_stats": True,
-        "init_timeout": 60.0,
-        "finish_timeout": 20.0,  # of itself it would wait for its server without end
-    }
+    scalars_only = {"console": "off", "disable_code": True, "x_disable_stats": True}
+    scalars_only |= _off("save_code", "x_save_requirements")
+    # of itself it would wait for its server without end
+    scalars_only |= {"init_timeout": 60.0, "finish_timeout": 20.0}
     nameless = {"x_disable_meta": True, "x_disable_machine_info": True, "disable_git": True}
     return scalars_only | (nameless if anonymize else {})

@@ -21,8 +21,6 @@ from torch import Tensor, nn
 from mnistbench.engine.run import BuiltParts
 from mnistbench.schema.errors import InputError
 
-__all__ = ["kept", "optimizer_state", "pack", "put_back", "unpack"]
-
 _TREE = "tree"
 _PLAIN = (int, float, str, type(None))
 _MANY = {kind.__name__: kind for kind in (list, tuple, set, frozenset, dict, deque)}
@@ -57,11 +55,7 @@ def pack(value: object) -> dict[str, Tensor]:
 
 
 def unpack(tensors: Mapping[str, Tensor], device: torch.device) -> Any:
-    """What `pack` was given; tensors that were not on the CPU come to `device`.
-
-    Raises:
-        KeyError, TypeError, ValueError: it is nothing that `pack` gave.
-    """
+    """What `pack` was given; tensors that were not on the CPU come to `device`."""
 
     def value_of(tree: Any) -> Any:
         if not isinstance(tree, dict):
@@ -100,11 +94,7 @@ def kept(parts: BuiltParts) -> dict[str, Tensor]:
 
 
 def put_back(parts: BuiltParts, tensors: Mapping[str, Tensor], device: torch.device) -> None:
-    """Have all as it was when `kept` gave `tensors`.
-
-    Raises:
-        KeyError, TypeError, ValueError: it was something else.
-    """
+    """Have all as it was when `kept` gave `tensors`; other ones raise as Python does."""
     attributes, python = unpack(tensors, device)
     for one, saved in zip(_objects(parts), attributes, strict=True):
         for name, value in saved.items():

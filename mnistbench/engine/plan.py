@@ -16,8 +16,6 @@ from mnistbench.schema.component import is_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 
-__all__ = ["ExecutionMode", "ExecutionPlan", "Hardware", "MemoryFormat", "eager", "resolve_plan"]
-
 ExecutionMode = Literal["graph", "compiled", "eager", "stock"]
 """How a step is run: replayed from a CUDA graph, compiled as one, call by call, by Accelerate."""
 
@@ -33,14 +31,7 @@ _FIRST_WITH_TF32 = (8, 0)
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
-    """What a plan is made for.
-
-    Attributes:
-        device: of this process.
-        num_processes: of the run.
-        mixed_precision: Accelerate's: ``no``, ``bf16``, ``fp16`` or ``fp8``.
-        is_sharded: each process holds a share of the weights only, as FSDP has it.
-    """
+    """What a plan is made for; `is_sharded` is FSDP's: processes share the weights out."""
 
     device: torch.device
     num_processes: int = 1
@@ -53,18 +44,15 @@ class ExecutionPlan:
     """How a run computes.
 
     Attributes:
-        mode: how steps are to be run.
-        fallback_reason: why that is less than the configuration has by default, if so.
+        fallback_reason: why `mode` is less than the configuration has by default, if so.
         compile: compile the step, or the stock loop's model.
         is_explicit: `mode` or `compile` was asked for: where it cannot be had, the run ends.
         autocast_dtype: what layers multiply in: ``float32``, ``bfloat16``, ``float16``, ``float8``.
-        uses_grad_scaler: the loss is scaled, as fp16 needs it.
         memory_format: of the features; ``chwn`` has the batch innermost.
         channels_last: convolutions' weights lie with the channels innermost.
         fused_optimizer: update all weights in one kernel; ``None`` is torch's own choice.
         own: which of ``model``, ``loss`` and ``optimizer`` the user brought. What they keep is not
             known; an optimizer's update is neither compiled nor captured.
-        steps_per_graph: steps in one CUDA graph.
         matmul_precision: torch's ``float32_matmul_precision``, for convolutions as well.
         deterministic: kernels with one order of additions only.
         gradient_exchange: how processes come to the same gradients.
@@ -110,8 +98,11 @@ def resolve_plan(config: RunConfig, hardware: Hardware) -> ExecutionPlan:
     """
     _check_tf32(config, hardware.device)
     why_stock = _why_stock(hardware)
-    if why_stock and config.loop == "fast":
-        _refuse_in_stock(config, why_stock)
+    # what changes results or was asked for, and what the stock loop does not have
+    asked = {"exact_parity": config.exact_parity, "cuda_graph": bool(config.cuda_graph)}
+    for name in asked if why_stock and config.loop == "fast" else ():
+        if asked[name]:
+            raise InputError(f"{name}: needs the fast loop, but {why_stock}; leave it out")
     stock = config.loop == "stock" or why_stock is not None
     mode, reason = ("stock", None) if stock else _fast_mode(config, hardware)
     fused = mode != "stock" and config.fused_optimizer and config.optimizer in _FUSED
@@ -148,14 +139,6 @@ def _why_stock(hardware: Hardware) -> str | None:
     if hardware.is_sharded:
         return "FSDP holds a share of the weights on each process"
     return None
-
-
-def _refuse_in_stock(config: RunConfig, why: str) -> None:
-    """Refuse what changes results or was asked for, and which the stock loop does not have."""
-    asked = {"exact_parity": config.exact_parity, "cuda_graph": bool(config.cuda_graph)}
-    for name, is_asked in asked.items():
-        if is_asked:
-            raise InputError(f"{name}: needs the fast loop, but {why}; leave it out")
 
 
 def _fast_mode(config: RunConfig, hardware: Hardware) -> tuple[ExecutionMode, str | None]:

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from mnistbench.engine.process_loss import any_process_lost
 
-__all__ = ["CheckGroup", "check_group", "keep_alive_at_loss", "leave_group"]
-
 _GRACE_S = 5.0
 _side_groups: dict[float, Any] = {}
 """By how long they wait [seconds]."""
@@ -25,10 +23,8 @@ _side_groups: dict[float, Any] = {}
 class CheckGroup:
     """Where processes tell each other, between windows of steps, how they are.
 
-    Attributes:
-        accelerator: knows the group that exchanges gradients.
-        side: gloo's group beside that one, if it is not gloo's itself.
-        timeout_s: longest wait for the others in `side` [seconds].
+    `side` is gloo's group beside the one that exchanges gradients, if that is not gloo's itself;
+    others are waited for there for `timeout_s`.
     """
 
     accelerator: Accelerator
@@ -61,8 +57,7 @@ def check_group(accelerator: Accelerator, *, timeout_s: float) -> CheckGroup:
     """Where to tell each other; made once in a process's life, and every process must call this.
 
     NCCL neither ends a wait in words nor names who is silent, and needs the device for an answer:
-    beside it is a group of gloo's. That costs a millisecond a check; where gloo is all there is,
-    nothing.
+    beside it is a group of gloo's, at a millisecond a check.
     """
     if accelerator.num_processes == 1 or torch.distributed.get_backend() == "gloo":
         return CheckGroup(accelerator)
@@ -76,11 +71,8 @@ def check_group(accelerator: Accelerator, *, timeout_s: float) -> CheckGroup:
 def keep_alive_at_loss() -> None:
     """Have NCCL's watchdog leave this process alone: ours writes the record, then ends it.
 
-    0 is ``NoHandling`` in torch's ``ProcessGroupNCCL.hpp``. 1 and 3 (the default) throw in NCCL's
-    thread, which ends the process before it has said anything. 2 frees the device, but training
-    would go on with gradients that were never exchanged. Set, not only where it is missing:
-    torchrun gives its processes a 1. An error of CUDA is left to the main thread, which meets it
-    as well.
+    0 is ``NoHandling``: 1, which torchrun sets, and 3 (the default) end the process before it has
+    said anything; with 2 training would go on with gradients that were never exchanged.
     """
     os.environ["TORCH_NCCL_ASYNC_ERROR_HANDLING"] = "0"
     os.environ["TORCH_NCCL_RETHROW_CUDA_ERRORS"] = "0"

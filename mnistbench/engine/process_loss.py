@@ -17,15 +17,6 @@ from mnistbench.engine.rendezvous import process_label, unresponsive_processes
 from mnistbench.schema.errors import ProcessLostError, RunError, first_line
 from mnistbench.schema.signals import ENDS
 
-__all__ = [
-    "any_process_lost",
-    "end_unanswered",
-    "exchange_errors",
-    "is_compiler_error",
-    "is_process_loss",
-    "unanswered",
-]
-
 _log = logging.getLogger(__name__)
 _COMPILERS = ("torch._dynamo", "torch._inductor", "torch._functorch", "triton")
 _BACKEND_SAYS = re.compile(

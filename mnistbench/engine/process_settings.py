@@ -14,8 +14,6 @@ import torch
 from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.schema.config import RunConfig
 
-__all__ = ["applied"]
-
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h of the GNU C library
 # the library's own adjustment, which ends once a value is set, would have come to these
 _ADJUSTED = {_M_TRIM_THRESHOLD: 2**26, _M_TOP_PAD: 2**17, _M_MMAP_THRESHOLD: 2**25}
@@ -26,11 +24,10 @@ _KEEP_ALL = {_M_TRIM_THRESHOLD: 2**30, _M_TOP_PAD: 2**28, _M_MMAP_THRESHOLD: 2**
 def applied(config: RunConfig, plan: ExecutionPlan) -> Iterator[None]:
     """Set what `config` and `plan` ask of the process while inside.
 
-    ``matmul_precision`` holds for convolutions too, which torch runs in TF32 of itself: fp32 is
-    fp32 in both loops. For the fast loop, ``reuse_memory`` tells the GNU C library to keep freed
-    memory: features of some MiB are else given back to the system after every step, and each page
-    of them is fetched and zeroed anew; and ``flush_denormals`` keeps the calling thread, and those
-    it starts from then on, out of the processor's slow path for tiny numbers.
+    ``matmul_precision`` holds for convolutions too, which torch runs in TF32 of itself. For the
+    fast loop, ``reuse_memory`` has the GNU C library keep freed memory, whose pages are else given
+    back after every step and zeroed anew; and ``flush_denormals`` keeps the calling thread, and
+    those it starts from then on, out of the processor's slow path for tiny numbers.
     """
     fast = plan.loop == "fast"
     with ExitStack() as undone:
@@ -44,21 +41,16 @@ def applied(config: RunConfig, plan: ExecutionPlan) -> Iterator[None]:
         for operators in (cudnn.conv, cudnn.rnn):
             _set(operators, undone, fp32_precision="ieee" if is_whole else "tf32")
         if plan.deterministic:
-            _make_deterministic(undone)
+            # kernels that add in one order; cuBLAS reads a variable for it once, which stays set
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            _set(cudnn, undone, deterministic=True, benchmark=False)
+            were = torch.are_deterministic_algorithms_enabled()
+            undone.callback(torch.use_deterministic_algorithms, were)
+            torch.use_deterministic_algorithms(True)
         if fast:
             undone.callback(torch.set_flush_denormal, False)  # torch cannot tell what it was
             torch.set_flush_denormal(config.flush_denormals)
         yield
-
-
-def _make_deterministic(undone: ExitStack) -> None:
-    """Kernels that add in one order; cuBLAS reads a variable for it once, which stays set."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    _set(torch.backends.cudnn, undone, deterministic=True, benchmark=False)
-    undone.callback(
-        torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled()
-    )
-    torch.use_deterministic_algorithms(True)
 
 
 def _set(place: Any, undone: ExitStack, **values: Any) -> None:

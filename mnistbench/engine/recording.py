@@ -16,13 +16,11 @@ from mnistbench.engine.evaluation import widest_float
 from mnistbench.engine.evaluation_schedule import describe_schedule
 from mnistbench.engine.gradient_allreduce import pairwise_sum
 from mnistbench.engine.observed import Observed
-from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.engine.run import BuiltParts, RunContext, TrainingOutcome, TrainingState
-from mnistbench.recorder.assembling import assemble_record, save_somewhere
 from mnistbench.recorder.environment import describe_environment
 from mnistbench.recorder.own_code import keep_code, kept_as
 from mnistbench.recorder.redaction import redacted, values_redacted
-from mnistbench.recorder.run_log import throughput_of
+from mnistbench.recorder.run_log import assemble_record, save_somewhere, throughput_of
 from mnistbench.schema.component import short_name
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import (
@@ -35,8 +33,6 @@ from mnistbench.schema.record import (
     finite,
 )
 from mnistbench.workload.recipes import describe
-
-__all__ = ["put_on_record_at_once", "record_of", "save", "split_of"]
 
 _log = logging.getLogger(__name__)
 _LAST_WORDS_S = 1.0
@@ -66,6 +62,7 @@ def record_of(
         train_points = _train_points(context, state, together=together)
         (stood_still_s,) = _slowest(context, [state.ledger.stood_still_s], together=together)
     config = context.config
+    made_of = ", ".join(short_name(name)[:60] for name in (config.model, config.loss))
     return assemble_record(
         state,
         outcome,
@@ -76,7 +73,7 @@ def record_of(
         invocation=context.invocation.id,
         created_at=context.created_at,
         seed=config.seed,
-        workload=_workload(config),
+        workload=WorkloadInfo(name=config.recipe or made_of, framework="mnistbench"),
         recipe=describe(config),
         config=_config(context),
         environment=_environment(context, parts),
@@ -121,11 +118,6 @@ def save(context: RunContext, record: RunRecord) -> RunRecord:
     return save_somewhere(record, folder, keep=keep, tell=_log.error, cleaned=cleaned)[0]
 
 
-def _workload(config: RunConfig) -> WorkloadInfo:
-    made_of = (short_name(name)[:60] for name in (config.model, config.loss))
-    return WorkloadInfo(name=config.recipe or ", ".join(made_of), framework="mnistbench")
-
-
 def _said(context: RunContext, text: str | None) -> str | None:
     return redacted(text) if text and context.config.anonymize else text
 
@@ -158,15 +150,9 @@ def _how_it_computed(context: RunContext, parts: BuiltParts | None) -> dict[str,
     """The plan as it came out, then what was seen; all null of a run that was not warmed up."""
     plan = parts.plan if parts else context.plan
     observed = parts.observed if parts else None
-    planned = _planned(plan) | {"loop_floor_reason": _said(context, plan.fallback_reason)}
-    if observed is None:
-        return dict.fromkeys([*planned, *(field.name for field in fields(Observed))])
-    return planned | asdict(observed) | {"layer_dtypes": list(observed.layer_dtypes)}
-
-
-def _planned(plan: ExecutionPlan) -> dict[str, Any]:
-    return {
+    planned = {
         "loop_floor": plan.mode,
+        "loop_floor_reason": _said(context, plan.fallback_reason),
         "autocast_dtype": plan.autocast_dtype,
         "grad_scaler": plan.uses_grad_scaler,
         "memory_format": plan.memory_format,
@@ -174,6 +160,9 @@ def _planned(plan: ExecutionPlan) -> dict[str, Any]:
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
     }
+    if observed is None:
+        return dict.fromkeys([*planned, *(field.name for field in fields(Observed))])
+    return planned | asdict(observed) | {"layer_dtypes": list(observed.layer_dtypes)}
 
 
 def _throughput(context: RunContext, state: TrainingState, *, together: bool) -> Throughput:
@@ -206,9 +195,8 @@ def _slowest(context: RunContext, mine: Sequence[float], *, together: bool) -> l
 def _step_split(context: RunContext, state: TrainingState, *, together: bool) -> StepSplit | None:
     """Computing, exchange and wait, told apart without comparing clocks.
 
-    The process that comes last to an exchange waits for nobody: the shortest that any process saw
-    is the exchange itself, and what the others saw beyond that was waiting. ``None`` where the
-    exchange has no time of its own.
+    Who comes last to an exchange waits for nobody: the shortest that any process saw is exchange,
+    the rest was waiting. ``None`` where the exchange has no time of its own.
     """
     accelerator, durations = context.accelerator, state.timer.durations_s()
     exchanges = [0.0] * len(durations)

@@ -22,8 +22,6 @@ from torch.distributed.rendezvous import register_rendezvous_handler, rendezvous
 from mnistbench.recorder.launcher import this_launch
 from mnistbench.schema.errors import ProcessLostError, first_line
 
-__all__ = ["process_label", "rendezvous_kwargs", "unresponsive_processes"]
-
 Rendezvous = tuple[Any, int, int]
 """The store where processes leave word for each other, this one's index, and their number."""
 
@@ -100,7 +98,11 @@ def _meet(_url: str, timeout: timedelta, **_: Any) -> Iterator[Rendezvous]:
     thread.start()
     thread.join(timeout.total_seconds())
     if failed:
-        raise ProcessLostError(_why_refused(failed[0])) from failed[0]
+        said = f"{process_label()}: {first_line(failed[0])}"
+        if "EADDRINUSE" in said:
+            busy = f"port {this_launch().master[1]} of this machine is busy"
+            said = f"{process_label()}: {busy}; set MASTER_PORT to a free one"
+        raise ProcessLostError(said) from failed[0]
     if not came:
         why = _why_apart(timeout.total_seconds(), missing)
         over.set()
@@ -113,9 +115,7 @@ def _meet(_url: str, timeout: timedelta, **_: Any) -> Iterator[Rendezvous]:
 def _name_of_this_life(
     store: Any, rank: int, number: int, *, missing: set[int], over: threading.Event
 ) -> str | None:
-    """A name that process 0 draws and that all `number` have, as soon as all are here.
-
-    None as soon as the waiting is `over`.
+    """A name that process 0 draws and that all `number` have, as soon as all are here; or `over`.
 
     A launcher that starts its processes again keeps the store, and gloo, without a name of its own
     for each life, reads there where the processes listened that are dead. Process 0 takes those
@@ -145,15 +145,6 @@ def _name_of_this_life(
 
 def _word(store: Any, key: str) -> str:
     return str(store.get(key).decode()) if store.check([key]) else ""
-
-
-def _why_refused(error: Exception) -> str:
-    label = process_label()
-    said = first_line(error)
-    if "EADDRINUSE" in said:
-        port = this_launch().master[1]
-        return f"{label}: port {port} of this machine is busy; set MASTER_PORT to a free one"
-    return f"{label}: {said}"
 
 
 def _why_apart(waited_s: float, missing: set[int]) -> str:

@@ -37,8 +37,6 @@ from mnistbench.schema.store import RECORD_NAME, load_record
 from mnistbench.schema.training_fields import BOOKKEEPING
 from mnistbench.schema.user_code import CODE_FOLDER
 
-__all__ = ["Invocation", "ResumePoint", "check_same", "find_resume_point", "new_invocation"]
-
 _log = logging.getLogger(__name__)
 _PARITY = frozenset({"gradient_accumulation_steps"})
 """Fields that cut a step otherwise: the same curve but for batch norm and dropout."""
@@ -57,12 +55,9 @@ class Invocation(NamedTuple):
 
 
 class ResumePoint(NamedTuple):
-    """What there is of an invocation to go on with.
+    """What there is of an invocation to go on with: its id, and where its runs have their folders.
 
-    Attributes:
-        invocation: its id.
-        folder: where its runs have their folders.
-        seeds: by seed, the record of a run that has ended, or where it can go on.
+    `seeds` has the record of a run that has ended, or where it can go on.
     """
 
     invocation: str
@@ -93,7 +88,8 @@ def find_resume_point(config: RunConfig, *, code: str | None = None) -> ResumePo
             wanted = _launch_id(config)
             newest = _last_saved(folder, lambda state: state.invocation == wanted)
         elif config.resume == "latest":
-            newest = _latest(folder, config)
+            own = _last_saved(folder, lambda state: not _differing(state, config))
+            newest = own or next(map(_newest, _runs(folder)), None)
         else:
             newest = _named(Path(config.resume).expanduser(), newest_of_run=restarted)
         if newest is None:
@@ -150,12 +146,6 @@ def _last_saved(folder: Path, fits: Callable[[CheckpointState], bool]) -> SavedR
     return None
 
 
-def _latest(folder: Path, config: RunConfig) -> SavedRun | None:
-    """The last saved run of this configuration; if there is none, that of whatever is there."""
-    own = _last_saved(folder, lambda state: not _differing(state, config))
-    return own or next(map(_newest, _runs(folder)), None)
-
-
 def _newest(run_folder: Path) -> SavedRun:
     saved, skipped = load_newest(run_folder)
     for why in skipped if saved else ():
@@ -197,10 +187,8 @@ def _differing(state: CheckpointState, config: RunConfig) -> dict[str, tuple[Any
 def check_same(saved: SavedRun, found: Mapping[str, Any], *, parity: str | None) -> None:
     """Check that what came out otherwise than by the configuration is what it was.
 
-    Args:
-        saved: where to go on.
-        found: fields of `CheckpointState` and, where it holds it, `gradient_accumulation_steps`.
-        parity: why another number of processes or pieces would change the curve, if it would.
+    `found` has fields of `CheckpointState`, and `gradient_accumulation_steps`; `parity` is why
+    another number of processes or pieces would change the curve, if it would.
 
     Raises:
         InputError: something differs; the first differences are named.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +20,7 @@ from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.engine.resume import Invocation
 from mnistbench.engine.stock_step import StockStep
 from mnistbench.engine.watchdog import Watchdog
-from mnistbench.recorder.clock import EventTimer, Ledger, StepTimer, Timer
+from mnistbench.recorder.clock import Timer
 from mnistbench.recorder.environment import device_name
 from mnistbench.recorder.hooks import Hook, RunView
 from mnistbench.recorder.run_log import Outcome, RunLog
@@ -29,20 +28,9 @@ from mnistbench.recorder.stop_signals import StopSignals
 from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.record import CheckpointCounts, EvalPoint, Interruption, Link, RunRecord
+from mnistbench.schema.record import CheckpointCounts, Interruption, Link, RunRecord
 from mnistbench.schema.user_code import UserCode
 from mnistbench.workload.batches import BatchPlan
-
-__all__ = [
-    "BuiltParts",
-    "Guards",
-    "Run",
-    "RunContext",
-    "Setting",
-    "Step",
-    "TrainingOutcome",
-    "TrainingState",
-]
 
 Step = FastStep | StockStep
 
@@ -53,16 +41,11 @@ class Setting:
 
     Attributes:
         config: what was asked for; its ``output_dir`` is where an earlier command left its runs.
-        accelerator: device and processes.
-        plan: how each run computes.
         code: source of the user's own components, as it was imported.
-        data: the splits.
-        invocation: the command.
-        interconnect: latency and bandwidth between processes, where there are several.
-        telemeter: reads the machine's sensors, on the main process.
+        interconnect: between processes, where there are several.
+        telemeter: reads the machine's sensors, on the main process alone.
         found: by seed, the record of a run that has ended, or where it can go on.
         hooks: those that Python code adds.
-        show_progress: draw a progress bar, where there is a terminal.
     """
 
     config: RunConfig
@@ -83,10 +66,7 @@ class RunContext(Setting):
     """What a run is given, the same from its start to its end; ``config.seed`` is its seed.
 
     Attributes:
-        batch_plan: which samples each step trains on.
-        run_id: its name.
         created_at: when it began, in its first life [ISO 8601].
-        run_folder: where all its files go.
         lr_factor: by which ``config.lr`` is scaled.
         saved: the checkpoint that it goes on from, if any.
     """
@@ -98,16 +78,6 @@ class RunContext(Setting):
     lr_factor: float
     saved: SavedRun | None
 
-    def no_losses(self) -> Tensor:
-        """Where the losses of all steps will be, on the device, written without a wait."""
-        return torch.zeros(self.batch_plan.num_steps, device=self.accelerator.device)
-
-    def new_timer(self) -> Timer:
-        """What times this device's steps."""
-        if self.accelerator.device.type == "cuda":
-            return EventTimer(partial(torch.cuda.Event, enable_timing=True))
-        return StepTimer()
-
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltParts:
@@ -116,9 +86,6 @@ class BuiltParts:
     Attributes:
         model: owns the weights, without a wrapper for several processes.
         optimizer: torch's own.
-        step: trains on a batch.
-        evaluator: reads a split.
-        num_parameters: weights of the whole model.
         observed: what the warm-up saw run; ``None`` before it.
     """
 
@@ -139,11 +106,8 @@ class BuiltParts:
 class TrainingState(RunLog):
     """What changes while a run trains: with the tensors of its parts, what a checkpoint saves.
 
-    Attributes:
-        losses: this process's weighted losses, one for each step to be made.
-        exchange_timer: of exchanges, where they have a time of their own.
-        interruptions: where it stopped and went on.
-        counts: checkpoints saved, and not saved.
+    `losses` are this process's weighted ones, one for each step to be made; `exchange_timer` is
+    there where exchanges have a time of their own.
     """
 
     losses: Tensor
@@ -156,10 +120,8 @@ class TrainingState(RunLog):
 class TrainingOutcome(Outcome):
     """How a run went, as far as it came.
 
-    Attributes:
-        bad_step: the step at which a loss or weight was not finite, if any was.
-        stop_signal: number of the signal that ended it; 0 for none.
-        stopped_together: all processes ended at that signal after the same step.
+    `bad_step` is where a loss or weight was not finite, `stop_signal` what ended it, or 0;
+    `stopped_together`: all processes ended at that signal after the same step.
     """
 
     bad_step: int | None = None
@@ -168,13 +130,7 @@ class TrainingOutcome(Outcome):
 
 
 class Guards(NamedTuple):
-    """What keeps a run's state and ends it in order.
-
-    Attributes:
-        writer: saves checkpoints.
-        stops: says what signals ask for.
-        watchdog: ends what other processes, or the device, do not answer.
-    """
+    """What keeps a run's state and ends it in order."""
 
     writer: CheckpointWriter
     stops: StopSignals
@@ -195,39 +151,14 @@ class Run(NamedTuple):
         return self.context.config
 
     @property
-    def ledger(self) -> Ledger:
-        """The clocks."""
-        return self.state.ledger
-
-    @property
     def step(self) -> int:
         """Steps made so far."""
         return self.state.step
 
     @property
-    def eval_points(self) -> list[EvalPoint]:
-        """Evaluations so far."""
-        return self.state.eval_points
-
-    @property
-    def run_folder(self) -> Path:
-        """Where all its files go."""
-        return self.context.run_folder
-
-    @property
     def num_steps(self) -> int:
         """Steps that it is to make."""
         return self.context.batch_plan.num_steps
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Steps in one pass over the training split."""
-        return self.context.batch_plan.steps_per_epoch
-
-    @property
-    def is_main_process(self) -> bool:
-        """Whether this process writes the record."""
-        return bool(self.context.accelerator.is_main_process)
 
     def view(self) -> RunView:
         """What hooks may read of it."""

@@ -13,15 +13,9 @@ from mnistbench.recorder.profiling import Profilers, check_profile, profilers
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 
-__all__ = ["build_hooks", "check_hooks"]
-
 
 def check_hooks(config: RunConfig, accelerator: Accelerator) -> None:
-    """Check that what is to watch the run is there.
-
-    Raises:
-        InputError: a library or a device is missing.
-    """
+    """Raise `InputError` where a library or a device that is to watch the run is missing."""
     check_profile(config, on_cuda=accelerator.device.type == "cuda")
     if config.diagnose and accelerator.mixed_precision == "fp8":
         raise InputError("diagnose: has no ceilings for fp8; use another --mixed-precision")
@@ -31,8 +25,7 @@ def check_hooks(config: RunConfig, accelerator: Accelerator) -> None:
 def build_hooks(context: RunContext, *, precision: str, steps: range) -> tuple[Hooks, Profilers]:
     """The hooks of a run, `steps` of which are to be profiled, and those of them that profile.
 
-    They are those that its configuration asks for, then those added in Python. `precision` is the
-    coarsest in which it multiplies, in MLPerf's words.
+    Those added in Python come last. `precision` is the coarsest number, in MLPerf's words.
     """
     config, accelerator = context.config, context.accelerator
     on_cuda = accelerator.device.type == "cuda"

@@ -45,6 +45,7 @@ from mnistbench.recorder.hooks import Hook, checked_hooks
 from mnistbench.recorder.own_code import keep_code
 from mnistbench.recorder.profiling import Profilers, profiled_steps
 from mnistbench.recorder.stop_signals import deferred_signals, exit_now, obeyed_in_time
+from mnistbench.recorder.used_device import step_timer
 from mnistbench.schema.checkpoint import SavedRun
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import check_applies
@@ -54,8 +55,6 @@ from mnistbench.schema.record import RunRecord
 from mnistbench.schema.signals import kept_reactions, stop_error
 from mnistbench.schema.streams import PASSING
 from mnistbench.workload.recipes import over_recipe
-
-__all__ = ["measure", "train"]
 
 _log = logging.getLogger(__name__)
 running_code()  # as it is imported here: on disk it may change before a run begins
@@ -94,16 +93,11 @@ def train(
     show_progress: bool = False,
     hooks: Sequence[Hook] = (),
 ) -> list[RunRecord]:
-    """Run `config` as it is, once for each of its seeds; leave a folder with a record for each.
+    """Run `config` as it is, complete, once for each seed; leave a folder with a record for each.
 
-    Args:
-        config: what to run, complete.
-        ledger: a clock that already counts the start of the process; a new one by default.
-        show_progress: draw a progress bar on stderr, where that is a terminal.
-        hooks: are told of the moments of each run, on every process.
-
-    Returns:
-        The records, on every process; only the main process writes them to ``output_dir``.
+    `ledger` is a clock that already counts the start of the process. `show_progress` draws a bar on
+    stderr, where that is a terminal. The records are given on every process, and written by the
+    main one.
 
     Raises:
         InputError: the input has to be mended; nothing was trained or written.
@@ -151,9 +145,10 @@ def _run(context: RunContext, ledger: Ledger, watchdog: Watchdog) -> tuple[RunRe
     config, accelerator, outcome = context.config, context.accelerator, TrainingOutcome()
     state = TrainingState(
         ledger=ledger,
-        losses=context.no_losses(),
-        timer=context.new_timer(),
-        exchange_timer=context.new_timer() if context.plan.exchange_has_time else None,
+        # on the device, written without a wait
+        losses=torch.zeros(context.batch_plan.num_steps, device=accelerator.device),
+        timer=step_timer(accelerator.device),
+        exchange_timer=step_timer(accelerator.device) if context.plan.exchange_has_time else None,
     )
     go_on = config.on_checkpoint_error == "continue"
     writer = CheckpointWriter(context.run_folder, accelerator, go_on=go_on)
@@ -202,7 +197,7 @@ def _train_built(run: Run, *, steps: range, guards: Guards) -> None:
     context, parts, state, outcome = run
     precision = coarsest_precision(parts.observed) if parts.observed else "fp32"
     hooks, profiling = build_hooks(context, precision=precision, steps=steps)
-    if run.is_main_process:
+    if context.accelerator.is_main_process:
         _log.info(run.summary())
     if (telemeter := context.telemeter) and telemeter.is_new:
         for line in telemeter.load():
@@ -210,13 +205,13 @@ def _train_built(run: Run, *, steps: range, guards: Guards) -> None:
     try:
         TrainingLoop(run, hooks=hooks, guards=guards)()
         if run.config.diagnose and outcome.status == "completed" and not outcome.stop_signal:
-            if run.is_main_process:
+            if context.accelerator.is_main_process:
                 _log.info("measuring the parts of a step", extra=PASSING)
             outcome.step_costs = _diagnosis(run)
     finally:
         failed = isinstance(sys.exception(), Exception)  # its device may never answer again
         durations_s = [] if failed else state.timer.durations_s()
-        outcome.profile = profiling.profile(durations_s, run.run_folder)
+        outcome.profile = profiling.profile(durations_s, context.run_folder)
     outcome.error = _what_is_wrong(run, profiling)
 
 
@@ -232,11 +227,7 @@ def _built(context: RunContext, ledger: Ledger) -> BuiltParts:
 
 
 def _go_on(run: Run, writer: CheckpointWriter, saved: SavedRun) -> None:
-    """Bring the run to where `saved` was; all processes must call this.
-
-    Raises:
-        InputError: it is of another run (`check_same`), or does not fit this network.
-    """
+    """Bring the run to where `saved` was, if that is its own; all processes must call this."""
     context, accelerator = run.context, run.context.accelerator
     found = {
         "num_processes": context.batch_plan.num_processes,
@@ -256,7 +247,7 @@ def _go_on(run: Run, writer: CheckpointWriter, saved: SavedRun) -> None:
     except InputError as error:
         raise error if accelerator.is_main_process else SaidElsewhereError(str(error)) from None
     if accelerator.is_main_process:
-        _log.info(f"going on from step {run.step:,} of {run.run_folder}")
+        _log.info(f"going on from step {run.step:,} of {context.run_folder}")
         if changes := run.state.interruptions[-1].code_changes:
             _log.warning(f"it goes on under other code: {code_text(changes)}")
 
@@ -269,7 +260,7 @@ def _what_is_wrong(run: Run, profiling: Profilers) -> str | None:
         return profiling.error(went_on_from=last)
     if outcome.bad_step is not None:
         return f"the loss or a weight was not finite at step {outcome.bad_step}"
-    bad = [point for point in run.eval_points[-1:] if point.loss is None]
+    bad = [point for point in run.state.eval_points[-1:] if point.loss is None]
     return f"the {bad[0].split} loss was not finite after step {run.step}" if bad else None
 
 

@@ -49,8 +49,6 @@ from mnistbench.workload.models import check_model
 from mnistbench.workload.own_components import check_own
 from mnistbench.workload.schedules import lr_factor
 
-__all__ = ["run_context", "start_setting"]
-
 _log = logging.getLogger(__name__)
 
 
@@ -60,8 +58,7 @@ def start_setting(config: RunConfig, ledger: Ledger, *, held: ExitStack) -> Sett
     What a command has to itself while it trains is let go with `held`.
 
     Raises:
-        InputError: the input has to be mended.
-        ProcessLostError: the processes did not meet.
+        InputError, ProcessLostError: the input has to be mended; the processes did not meet.
     """
     check_precision(config)
     with ledger.phase("startup"):
@@ -85,7 +82,13 @@ def _start_together(
     config: RunConfig, accelerator: Accelerator, ledger: Ledger, *, held: ExitStack
 ) -> Setting:
     code = _same_code(config, accelerator)
-    plan = decide_together(accelerator, lambda: resolve_plan(config, _hardware(accelerator)))
+    hardware = Hardware(
+        device=accelerator.device,
+        num_processes=accelerator.num_processes,
+        mixed_precision=accelerator.mixed_precision,
+        is_sharded=shards_weights(accelerator),
+    )
+    plan = decide_together(accelerator, lambda: resolve_plan(config, hardware))
     _check_here(config, accelerator)
     if accelerator.device.type != "cpu":
         ledger.synchronize = torch.accelerator.synchronize
@@ -155,15 +158,6 @@ def _check_graph(plan: ExecutionPlan, config: RunConfig, batch_plan: BatchPlan) 
             f"steps_per_graph: {plan.steps_per_graph} are more than the {shortest} of {name}; "
             f"use at most {shortest}"
         )
-
-
-def _hardware(accelerator: Accelerator) -> Hardware:
-    return Hardware(
-        device=accelerator.device,
-        num_processes=accelerator.num_processes,
-        mixed_precision=accelerator.mixed_precision,
-        is_sharded=shards_weights(accelerator),
-    )
 
 
 def _check_here(config: RunConfig, accelerator: Accelerator) -> None:

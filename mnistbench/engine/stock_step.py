@@ -14,22 +14,14 @@ from torch import Tensor, nn
 from mnistbench.engine.objective import Objective
 from mnistbench.engine.observed import Observed, ObservedOperators, compiled_graphs, observe
 from mnistbench.engine.plan import ExecutionPlan
-from mnistbench.engine.python_state import nothing_changed
-from mnistbench.engine.unchanged import unchanged
+from mnistbench.engine.unchanged import nothing_changed, unchanged
 from mnistbench.schema.errors import InputError
 from mnistbench.workload.batches import Batch, BatchShard, MicroBatch, blank_inputs, microbatches
 from mnistbench.workload.optimizers import set_lr
 
-__all__ = ["StockStep"]
-
 
 class StockStep:
-    """One optimizer update on one batch.
-
-    Attributes:
-        model: as Accelerate prepared it.
-        plan: how it runs.
-    """
+    """One optimizer update on one batch; `model` is as Accelerate prepared it."""
 
     steps_per_call = 1
 
@@ -125,11 +117,7 @@ class StockStep:
         )
 
     def fall_back(self, reason: str) -> None:
-        """Nothing is below this loop.
-
-        Raises:
-            InputError: always: the compiler was asked for and failed with `reason`.
-        """
+        """Nothing is below this loop, whose compiler was asked for and failed with `reason`."""
         raise InputError(f"compile: {reason}; use --no-compile")
 
     def release(self) -> None:

@@ -21,8 +21,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import TrackerName
 from mnistbench.schema.target import point_at_target
 
-__all__ = ["Trackers", "check_trackers"]
-
 _log = logging.getLogger(__name__)
 
 _START_S = 120.0
@@ -65,11 +63,9 @@ class Trackers(Hook):
     goes along as scalars.
 
     Each run is one of the tracker's, called as its folder is, in the project ``mnistbench``; the
-    main process alone talks to it. TensorBoard's files are in ``tensorboard/`` in the run's folder,
-    those of wandb and dvclive lie there too; the others go where their own variables say
-    (``MLFLOW_TRACKING_URI``, ``TRACKIO_DIR``). Nobody is asked to log in: without it, as with
-    ``WANDB_MODE=offline``, a tracker works offline or the run does not begin. One that fails later,
-    or does not answer in time, is left out from then on, with one warning.
+    main process alone talks to it. Nobody is asked to log in: without it a tracker works offline or
+    the run does not begin. One that fails later, or does not answer in time, is left out from then
+    on, with one warning.
     """
 
     _proven: ClassVar[set[TrackerName]] = set()
@@ -86,11 +82,7 @@ class Trackers(Hook):
 
     @contextmanager
     def run(self, watched: RunView) -> Iterator[None]:
-        """One run of each tracker.
-
-        Raises:
-            InputError: one cannot be started.
-        """
+        """One run of each tracker; `InputError` where one cannot be started."""
         decide_together(self._accelerator, lambda: self._start(watched))
         try:
             yield

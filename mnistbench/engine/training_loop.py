@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing, nullcontext
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from mnistbench.engine.checkpoint import checkpoint_files
 from mnistbench.engine.evaluation import Evaluation
@@ -20,15 +22,12 @@ from mnistbench.engine.process_group import check_group
 from mnistbench.engine.run import Guards, Run
 from mnistbench.recorder.hooks import Hooks
 from mnistbench.recorder.machine_probe import probe_machine
-from mnistbench.recorder.progress import Progress
 from mnistbench.schema.component import short_name
 from mnistbench.schema.errors import RunError
-from mnistbench.schema.record import CanaryReading, CheckpointCounts, EvalPoint, Status
+from mnistbench.schema.record import CheckpointCounts, Status
 from mnistbench.schema.signals import stop_error
 from mnistbench.workload.batches import Batch
 from mnistbench.workload.schedules import lr_at
-
-__all__ = ["TrainingLoop"]
 
 _NO_LOSSES = torch.zeros(0)
 
@@ -53,13 +52,18 @@ class TrainingLoop:
             at_once=self._step.steps_per_call,
         )
         self._schedule = EvaluationSchedule(
-            config=config, steps_per_epoch=run.steps_per_epoch, num_steps=run.num_steps
+            config=config,
+            steps_per_epoch=run.context.batch_plan.steps_per_epoch,
+            num_steps=run.num_steps,
         )
         self._save_every = config.checkpoint_every_steps
-        self._progress = Progress(
-            num_steps=run.num_steps,
-            label=f"{config.recipe or short_name(config.model)} seed {config.seed}",
-            enabled=run.context.show_progress and accelerator.is_local_main_process,
+        is_shown = run.context.show_progress and accelerator.is_local_main_process
+        self._bar = tqdm(
+            total=run.num_steps,
+            desc=f"{config.recipe or short_name(config.model)} seed {config.seed}",
+            unit="step",
+            leave=False,
+            disable=None if is_shown else True,  # None: only where stderr is no terminal
         )
         self._window_s = 0.0
         self._is_sharded = run.parts.plan.gradient_exchange == "fsdp"
@@ -74,21 +78,15 @@ class TrainingLoop:
                 after the same step.
             RunError: a checkpoint could not be saved.
         """
-        watching = self._state.watching(self._outcome, telemeter=self._telemeter, probe=self._probe)
-        with self._hooks.around("run", self._view), self._timed_exchanges(), watching:
+        device, wait = self._run.context.accelerator.device, self._state.ledger.synchronize
+        probe = partial(probe_machine, device, synchronize=wait)
+        watching = self._state.watching(self._outcome, telemeter=self._telemeter, probe=probe)
+        step, timer = self._step, self._state.exchange_timer
+        exchanges = step.allreduce.timed(timer) if isinstance(step, FastStep) else nullcontext()
+        with self._hooks.around("run", self._view), exchanges, watching:
             self._run.context.accelerator.wait_for_everyone()
-            with closing(self._progress):
+            with closing(self._bar):
                 self._outcome.status = self._train()
-
-    def _timed_exchanges(self) -> ExitStack:
-        timed = ExitStack()
-        if isinstance(self._step, FastStep):
-            timed.enter_context(self._step.allreduce.timed(self._state.exchange_timer))
-        return timed
-
-    def _probe(self) -> CanaryReading:
-        device, ledger = self._run.context.accelerator.device, self._state.ledger
-        return probe_machine(device, synchronize=ledger.synchronize)
 
     def _train(self) -> Status:
         run, context = self._run, self._run.context
@@ -97,7 +95,7 @@ class TrainingLoop:
             with self._hooks.around("epoch", self._view):
                 if not self._train_epoch(batches):
                     return "diverged"
-        if "test" not in {run.config.eval_split, run.eval_points[-1].split}:
+        if "test" not in {run.config.eval_split, self._state.eval_points[-1].split}:
             self._evaluate("test")
         self._sync_health(_NO_LOSSES)
         if self._save_every or self._outcome.stop_signal:  # a command with more seeds can go on
@@ -108,11 +106,15 @@ class TrainingLoop:
         """Train to the end of the epoch, or if no hook asks, of the run; whether all is well."""
         run, end = self._run, self._run.num_steps
         if self._hooks.watch_epochs:
-            end = run.step + run.steps_per_epoch - run.step % run.steps_per_epoch
+            end = (
+                run.step
+                + run.context.batch_plan.steps_per_epoch
+                - run.step % run.context.batch_plan.steps_per_epoch
+            )
         while not self._is_over() and (run.step < end or self._is_to_evaluate()):
             if self._is_to_evaluate():
                 evaluation = self._evaluate(run.config.eval_split)
-                self._progress.show(run.step, self._shown(evaluation))
+                self._bar.set_postfix(self._shown(evaluation))
                 well = math.isfinite(evaluation.loss) and self._check_health(_NO_LOSSES)
             else:
                 losses = self._train_window(batches, self._window_end(end))
@@ -125,30 +127,26 @@ class TrainingLoop:
 
     def _is_over(self) -> bool:
         """Whether nothing is left to train, or the run is to stop where it is."""
-        config, here = self._run.config, self._point_here()
-        if here is None:
+        config, here = self._run.config, (self._run.step, self._run.config.eval_split)
+        last = next((p for p in self._state.eval_points[-2:] if (p.step, p.split) == here), None)
+        if last is None:  # it was not evaluated after this very step
             return False
         target = config.target if config.stop_at_target else None
-        at_target = target is not None and target.is_reached_by(here)
+        at_target = target is not None and target.is_reached_by(last)
         return at_target or self._run.step == self._run.num_steps
 
     def _is_to_evaluate(self) -> bool:
-        return self._schedule.is_due(self._run.step, self._run.eval_points)
+        return self._schedule.is_due(self._run.step, self._state.eval_points)
 
     def _is_to_save(self) -> bool:
         every = self._save_every
         return bool(every) and self._run.step % (every or 1) == 0 and not self._is_to_evaluate()
 
-    def _point_here(self) -> EvalPoint | None:
-        """The evaluation on the split that steers, if there was one after this very step."""
-        here = self._run.step, self._run.config.eval_split
-        return next((p for p in self._run.eval_points[-2:] if (p.step, p.split) == here), None)
-
     def _window_end(self, epoch_end: int) -> int:
         """The step up to which nothing but training is to do."""
         step, every = self._run.step, self._save_every or self._run.num_steps
         to_save = every * (step // every + 1)
-        to_evaluate = self._schedule.next_step(self._run.eval_points)
+        to_evaluate = self._schedule.next_step(self._state.eval_points)
         return min(to_evaluate, to_save, epoch_end, step + self._health.window_steps)
 
     def _train_window(self, batches: Iterator[Batch], end: int) -> Tensor:
@@ -162,9 +160,12 @@ class TrainingLoop:
                 for loss in train(batches, end):
                     losses[state.step - first] = loss
                     state.step += 1
-                self._progress.step(state.step)
+                self._show_step(state.step)
         self._window_s = state.ledger.spent_s("train") - began_s
         return losses
+
+    def _show_step(self, step: int) -> None:
+        self._bar.update(step - self._bar.n)
 
     def _train_some(self, batches: Iterator[Batch], end: int) -> Sequence[Tensor]:
         """Make the steps that are made as one, up to `end`; gives their losses."""
@@ -202,7 +203,7 @@ class TrainingLoop:
             saved = "saved" if is_saved else "not saved"
             said = f"after step {run.step:,} of {run.num_steps:,}, {saved}"
             outcome.stopped_together = True
-            raise stop_error(outcome.stop_signal, f"{said} in {run.run_folder}")
+            raise stop_error(outcome.stop_signal, f"{said} in {run.context.run_folder}")
         return True
 
     def _sync_health(self, losses: Tensor) -> None:
@@ -225,7 +226,7 @@ class TrainingLoop:
                 f"processes hold different weights after step {self._state.step:,}; an optimizer "
                 "that draws random numbers needs a torch.Generator of its own, seeded alike in all"
             )
-            raise RunError(said if self._run.is_main_process else "")
+            raise RunError(said if self._run.context.accelerator.is_main_process else "")
 
     def _save(self, *, cause: int = 0, at_end: bool = False) -> bool:
         """Save a checkpoint, if one can be; one at the end may fail, as nothing depends on it."""
@@ -243,28 +244,25 @@ class TrainingLoop:
         return is_saved
 
     def _evaluate(self, split: Literal["val", "test"]) -> Evaluation:
-        with self._hooks.around("eval", self._view):
-            return self._evaluate_unhooked(split)
-
-    def _evaluate_unhooked(self, split: Literal["val", "test"]) -> Evaluation:
         state, context = self._state, self._run.context
         images, labels = context.data.val if split == "val" else context.data.test
         since = state.eval_points[-1].step if state.eval_points else 0
-        with state.ledger.phase("eval"):
-            evaluation = self._run.parts.evaluator(
-                images,
-                labels,
-                train_s=state.ledger.spent_s("train"),
-                train_losses=state.losses[since : state.step],
+        with self._hooks.around("eval", self._view):
+            with state.ledger.phase("eval"):
+                evaluation = self._run.parts.evaluator(
+                    images,
+                    labels,
+                    train_s=state.ledger.spent_s("train"),
+                    train_losses=state.losses[since : state.step],
+                )
+            state.evaluated(
+                {"loss": evaluation.loss, "accuracy": evaluation.accuracy},
+                split=split,
+                samples_seen=context.batch_plan.samples_seen(state.step),
+                train_s=evaluation.train_s,
+                epoch=state.step / context.batch_plan.steps_per_epoch,
+                num_samples=evaluation.num_samples,
             )
-        state.evaluated(
-            {"loss": evaluation.loss, "accuracy": evaluation.accuracy},
-            split=split,
-            samples_seen=context.batch_plan.samples_seen(state.step),
-            train_s=evaluation.train_s,
-            epoch=state.step / context.batch_plan.steps_per_epoch,
-            num_samples=evaluation.num_samples,
-        )
         return evaluation
 
     def _shown(self, evaluation: Evaluation) -> dict[str, str]:

@@ -1,16 +1,23 @@
-"""Work that leaves no trace: in a network, in its optimizer, in generators of random numbers."""
+"""Work that leaves no trace: in a network, its optimizer, random numbers, Python's variables.
+
+What code keeps in variables of Python's, a compiled or captured step does not change.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gc
+import random
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from types import FunctionType, ModuleType
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mnistbench.engine.python_state import held_tensors
-
-__all__ = ["device_rng_state", "preserved_rng", "set_device_rng_state", "unchanged", "zero_state"]
+_PLAIN = (int, float, str, bytes, type(None))
+_DATA = (*_PLAIN, dict, list, tuple, set, frozenset, deque)
 
 
 @contextmanager
@@ -57,3 +64,64 @@ def preserved_rng(device: torch.device) -> Iterator[None]:
     devices = [] if device.type == "cpu" else [device]
     with torch.random.fork_rng(devices, device_type=device.type):
         yield
+
+
+@contextmanager
+def nothing_changed(*roots: object) -> Iterator[None]:
+    """Raise `RuntimeError` where a step changes Python's variables: they would be constants."""
+    before = python_state(*roots)
+    yield
+    if python_state(*roots) != before:
+        raise RuntimeError("each step of the model or the loss changes a variable of Python's")
+
+
+def python_state(*roots: object) -> list[object]:
+    """Numbers, texts and addresses of tensors in `roots`, in what these hold, and what they read.
+
+    The states of Python's and NumPy's random numbers are among them, and where tensors are on a
+    device, those of torch's on the host; values of tensors are not.
+    """
+    numpy = np.random.get_state()  # noqa: NPY002 users draw from it
+    found = list(_leaves(*roots, random.getstate(), numpy))
+    if any(isinstance(value, Tensor) and value.device.type != "cpu" for value in found):
+        found.append(torch.get_rng_state().numpy().tobytes())
+    return [id(value) if isinstance(value, Tensor) else value for value in found]
+
+
+def held_tensors(*roots: object) -> list[Tensor]:
+    """Tensors in `roots`, in what these hold, and in what their code reads; of views, none."""
+    found = (value for value in _leaves(*roots) if isinstance(value, Tensor))
+    return [tensor for tensor in found if tensor.is_contiguous()]
+
+
+def _leaves(*roots: object) -> Iterator[object]:
+    seen, left = set[int](), list(roots)
+    while left:
+        value = left.pop()
+        if isinstance(value, _PLAIN):
+            yield value
+        elif isinstance(value, np.ndarray):
+            yield value.tobytes()
+        elif id(value) not in seen and not isinstance(value, type | ModuleType):
+            seen.add(id(value))
+            if isinstance(value, Tensor):
+                yield value
+            else:
+                left += _read_by(value) if isinstance(value, FunctionType) else _held_by(value)
+
+
+def _held_by(value: object) -> Iterable[object]:
+    held = [getattr(value, "__dict__", None), *gc.get_referents(value)]
+    return [*held, type(value).forward] if isinstance(value, nn.Module) else held
+
+
+def _read_by(function: FunctionType) -> Iterable[object]:
+    """Variables around `function`; of its module's, data, and what the same module defines."""
+    module = function.__module__
+    if module.partition(".")[0] == "torch":
+        return ()
+    read = map(function.__globals__.get, function.__code__.co_names)
+    known = (
+        one for one in read if isinstance(one, _DATA) or getattr(one, "__module__", "") == module
+    )
+    return [*(function.__closure__ or ()), *known]

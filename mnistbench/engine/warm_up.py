@@ -13,8 +13,6 @@ from mnistbench.engine.process_loss import is_process_loss
 from mnistbench.engine.run import BuiltParts, RunContext, Step
 from mnistbench.schema.errors import InputError, RunError, first_line
 
-__all__ = ["warm_up"]
-
 
 def warm_up(context: RunContext, parts: BuiltParts) -> BuiltParts:
     """Run both shapes of an epoch, the full batch and the last one, before the clock runs.
@@ -62,11 +60,7 @@ def _why_not_compiled(error: Exception) -> str:
 
 
 def _fall_back(context: RunContext, step: Step, reason: str) -> None:
-    """Run as all processes can.
-
-    Raises:
-        InputError: the mode was asked for.
-    """
+    """Run as all processes can, unless the mode was asked for."""
     if not context.plan.is_explicit:
         step.fall_back(reason)
         return

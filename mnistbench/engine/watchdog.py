@@ -12,15 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 
-__all__ = ["Watchdog"]
-
 
 class Watchdog:
     """Calls `give_up` from a thread when what it is armed for takes too long.
 
-    A context: the thread is there while inside, and joined at its end. It would otherwise drop
-    what `give_up` holds, tensors among it, while the interpreter ends, which aborts the process.
-    Arming writes an attribute; the thread sleeps until the earliest moment that can be too late.
+    A context: the thread is there while inside, and joined at its end, for it holds tensors, whose
+    end aborts a process that is ending. It sleeps until the earliest moment that can be too late.
     """
 
     def __init__(self, timeout_s: float, give_up: Callable[[float], object]) -> None:

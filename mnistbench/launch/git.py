@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-from contextlib import suppress
 from pathlib import Path
 
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.streams import say
-
-__all__ = ["check_out", "commit_of", "git", "git_environment", "is_checkout"]
 
 _OVERRIDES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
 """What git sets for its hooks; with these it would not look at the folder it is pointed to."""
@@ -25,7 +22,7 @@ def git_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k not in _OVERRIDES}
 
 
-def git(folder: Path, *arguments: str) -> str:
+def git(*arguments: str, folder: Path = Path()) -> str:
     """What ``git`` run in `folder` prints; its complaint as an `InputError`."""
     try:
         done = subprocess.run(  # noqa: S603 - our own arguments
@@ -51,7 +48,7 @@ def commit_of(revision: str, top: Path) -> str:
     if not revision or revision.startswith("-"):
         raise InputError(unknown)
     try:
-        return git(top, "rev-parse", "--quiet", "--verify", f"{revision}^{{commit}}")
+        return git("rev-parse", "--quiet", "--verify", f"{revision}^{{commit}}", folder=top)
     except InputError:
         raise InputError(unknown) from None
 
@@ -59,18 +56,10 @@ def commit_of(revision: str, top: Path) -> str:
 def check_out(commit: str, top: Path, tree: Path) -> None:
     """Make `tree`, with the files of `top` at `commit`."""
     say(f"checking out {commit[:10]} in {tree}")
-    git(top, "archive", f"--output={os.devnull}", commit)  # has a partial clone fetch it all
-    objects = top / git(top, "rev-parse", "--git-path", "objects")
-    git(top, "init", "--quiet", "--template=", str(tree))
+    git("archive", f"--output={os.devnull}", commit, folder=top)  # has a partial clone fetch it all
+    objects = top / git("rev-parse", "--git-path", "objects", folder=top)
+    git("init", "--quiet", "--template=", str(tree))
     (tree / ".git/objects/info").mkdir(exist_ok=True)
     (tree / ".git/objects/info/alternates").write_text(f"{objects}\n", encoding="utf-8")
     no_hooks = ("-c", f"core.hooksPath={os.devnull}")
-    git(tree, *no_hooks, "checkout", "--quiet", "--detach", commit)
-
-
-def is_checkout(tree: Path) -> bool:
-    """Whether `tree` is a repository with its commit; not so once the user's has gone."""
-    with suppress(InputError):
-        git(tree, "cat-file", "-e", "HEAD^{tree}")
-        return (tree / ".git").is_dir()
-    return False
+    git(*no_hooks, "checkout", "--quiet", "--detach", commit, folder=tree)

@@ -21,7 +21,7 @@ from mnistbench.launch.children import Child
 from mnistbench.launch.grid import check_size, range_of
 from mnistbench.launch.runs import RunFailedError
 from mnistbench.launch.scripts import Script, record_left, start_script
-from mnistbench.recorder.config_values import plain_values
+from mnistbench.recorder.config_values import plain_values, without_secrets
 from mnistbench.recorder.limits import SHARED_CORES
 from mnistbench.recorder.loop_settings import VALUES
 from mnistbench.schema.errors import InputError
@@ -32,8 +32,6 @@ from mnistbench.schema.record import RunRecord
 from mnistbench.schema.suggestions import did_you_mean
 from mnistbench.schema.user_code import find_source, is_own_source, read_source
 from mnistbench.schema.whole_number import whole_number
-
-__all__ = ["ScriptCell", "script_cells"]
 
 _SETTINGS = (".sh", ".yaml", ".yml", ".toml")
 """Files that a script reads rather than writes: a change of one makes other runs."""
@@ -62,7 +60,8 @@ class ScriptCell(Cell):
     @property
     def planned(self) -> dict[str, Any]:
         """What ``sweep.json`` says of it."""
-        return {"values": {"command": shlex.join(self.script.words), **self.settings}}
+        command = without_secrets(shlex.join(self.script.words))
+        return {"values": {"command": command, **self.settings}}
 
     @cached_property
     def slug(self) -> str:

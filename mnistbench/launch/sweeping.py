@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from typing import NamedTuple
 
 from mnistbench.launch.cells import Attempt, Cell, Executor
 from mnistbench.launch.sweep_folder import SweepFolder
 from mnistbench.launch.sweep_progress import Progress
 from mnistbench.schema.errors import InputError
 
-__all__ = ["Failure", "run_sweep"]
-
-
-class Failure(NamedTuple):
-    """A cell that was tried as often as asked for, and why it is not done."""
-
-    cell: Cell
-    error: str
+Failure = tuple[Cell, str]
+"""A cell that was tried as often as asked for, and why it is not done."""
 
 
 def run_sweep(
@@ -65,7 +58,7 @@ def run_sweep(
                     waiting.append(attempt.cell)
                 else:
                     progress.failed(attempt.cell, _why(attempt))
-                    failures.append(Failure(attempt.cell, _why(attempt)))
+                    failures.append((attempt.cell, _why(attempt)))
     return failures
 
 
@@ -77,7 +70,7 @@ def _not_done(cells: Sequence[Cell], folder: SweepFolder) -> tuple[list[Cell], l
             if folder.load(cell) is None:
                 waiting.append(cell)
         except InputError as error:
-            failures.append(Failure(cell, str(error)))
+            failures.append((cell, str(error)))
     return waiting, failures
 
 

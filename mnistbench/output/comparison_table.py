@@ -6,30 +6,23 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from mnistbench.analysis.comparison_text import (
+from mnistbench.analysis.gates import Outcome
+from mnistbench.analysis.number_text import NOT_MEASURED, goal
+from mnistbench.analysis.rows import (
+    Comparison,
+    Row,
     change_text,
     label_text,
     needed_text,
     number_text,
     verdict_text,
 )
-from mnistbench.analysis.gates import Outcome
-from mnistbench.analysis.number_text import NOT_MEASURED, goal
-from mnistbench.analysis.rows import Comparison, Row
 from mnistbench.analysis.samples import A_AND_B, Names
 from mnistbench.output.number_format import counted_text
 from mnistbench.output.row_names import split_names
 from mnistbench.output.screen import WIDE, Screen
 from mnistbench.schema.escaping import printable
 from mnistbench.schema.record import finite
-
-__all__ = [
-    "ComparisonFormat",
-    "comparison_values",
-    "gate_line",
-    "headlines",
-    "render_comparison",
-]
 
 ComparisonFormat = Literal["table", "markdown", "json"]
 
@@ -214,7 +207,7 @@ def _row_values(row: Row, sides: Sequence[str]) -> dict[str, Any]:
         "name": row.name,
         **_names(row.names, sides),
         "metric": row.metric,
-        "target_accuracy": row.target_accuracy,
+        "target_accuracy": row.target and row.target.accuracy,
         "target": row.target and goal(row.target),
         "estimator": row.definition.estimator,
         "spread": row.definition.spread,

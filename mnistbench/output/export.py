@@ -13,28 +13,17 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from mnistbench.analysis.differences import CODE, code_of, identity, is_source, settings_of
+from mnistbench.analysis.free_metrics import free_metrics, scored_at
 from mnistbench.analysis.grouping import accuracy_by_epoch, identify
 from mnistbench.analysis.metrics import METRICS, Asked, Level, Metric, score_target, told_target
 from mnistbench.analysis.reference_bands import check_group
 from mnistbench.analysis.repeats import counted
-from mnistbench.analysis.reported_metrics import free_metrics, scored_at
 from mnistbench.analysis.rules import score_rules
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import APPLIES_TO, is_read
 from mnistbench.schema.provenance import sources_text
 from mnistbench.schema.record import RunRecord, Target
 from mnistbench.schema.reference import ReferenceCurve
-
-__all__ = [
-    "IDENTITY",
-    "epoch_rows",
-    "export_rows",
-    "figures",
-    "identities",
-    "level_columns",
-    "rule_rows",
-    "target_columns",
-]
 
 Runs: TypeAlias = Sequence[RunRecord]
 Row: TypeAlias = dict[str, Any]

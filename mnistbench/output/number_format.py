@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from statistics import fmean
 from types import MappingProxyType
 from typing import Any
 
-from mnistbench.analysis.bottleneck import data_wait_share
+from mnistbench.analysis.bottleneck import data_wait_text
 from mnistbench.analysis.grouping import identify
 from mnistbench.analysis.metrics import METRICS, Metric, TargetScore, told_target
 from mnistbench.analysis.number_text import NOT_MEASURED, count, goal, seconds
@@ -19,20 +18,6 @@ from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
 from mnistbench.stats.intervals import Interval
 from mnistbench.stats.readings import Level
-
-__all__ = [
-    "batch_text",
-    "counted_text",
-    "level_text",
-    "median_text",
-    "ratio_text",
-    "run_cells",
-    "score_cells",
-    "target_cells",
-    "told_columns",
-    "wait_text",
-    "with_target_in_head",
-]
 
 _TIME = "time to target s"
 
@@ -46,7 +31,7 @@ def run_cells(
     """A row of the main table, without its name, with `metrics` of any loop: column -> text."""
     row, target = identify(group), told_target(group)
     data = f"{row['dataset']} ({row['source']})" if row["dataset"] else NOT_MEASURED
-    mark = time_mark(group)
+    mark, time = time_mark(group), METRICS["time_to_accuracy_s"]
 
     def figure(name: str, metric: Metric | None = None) -> str:
         metric, runs = metric or METRICS[name], counted(group)
@@ -66,12 +51,12 @@ def run_cells(
         "precision": row["precision"] or NOT_MEASURED,
         "loop": row["loop"] or NOT_MEASURED,
         "samples/s": marked(figure("samples_per_s")),
-        "data wait %": wait_text(counted(group)),
+        "data wait %": data_wait_text(counted(group)),
         "epochs": count(row["epochs"]) if row["epochs"] else NOT_MEASURED,
         **{metric.label + metric.unit: figure(name, metric) for name, metric in metrics.items()},
         "val acc %": figure("val_accuracy"),
         "test acc %": figure("test_accuracy"),
-        _TIME: marked(_target_text(group)),
+        _TIME: marked(counted_text(time.of(group, target), time) if target else NOT_MEASURED),
         "wall s": marked(figure("wall_s")),
         "start s": marked(figure("cold_start_s")),
         "reference": _reference_text(check_group(group, references)),
@@ -196,17 +181,6 @@ def ratio_text(ratio: Interval | None) -> str:
     if ratio is None:
         return NOT_MEASURED
     return median_text(Level(*ratio, n=0, reached=0), lambda x: f"{x:.2f}")
-
-
-def wait_text(runs: Sequence[RunRecord]) -> str:
-    """The mean share of training that `runs` waited for their loader [%], if that was measured."""
-    shares = [share for run in runs if (share := data_wait_share(run)) is not None]
-    return f"{100 * fmean(shares):.0f}" if shares else NOT_MEASURED
-
-
-def _target_text(group: Sequence[RunRecord]) -> str:
-    metric, target = METRICS["time_to_accuracy_s"], told_target(group)
-    return NOT_MEASURED if target is None else counted_text(metric.of(group, target), metric)
 
 
 def _count_text(row: Mapping[str, Any]) -> str:

@@ -8,8 +8,6 @@ from mnistbench.output.tables import TableFormat
 from mnistbench.schema.insight import OperatorTime, Profile
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["operator_rows", "profile_line", "render_profile"]
-
 _MOST_ROWS = 12
 
 

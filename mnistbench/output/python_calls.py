@@ -16,7 +16,6 @@ from tabulate import tabulate
 
 from mnistbench import __version__
 from mnistbench.analysis.comparison import compare
-from mnistbench.analysis.free_metrics import check_name, evaluated_names
 from mnistbench.analysis.grouping import group_runs
 from mnistbench.analysis.reference_bands import packaged_references
 from mnistbench.output.charts.figure import curves_figure, plot_curves
@@ -38,16 +37,6 @@ if TYPE_CHECKING:
 
     from mnistbench.analysis.rows import Comparison
 
-__all__ = [
-    "PAGES",
-    "Summary",
-    "Verdicts",
-    "compare_records",
-    "load_records",
-    "plot",
-    "summary",
-    "write_page",
-]
 
 _Path: TypeAlias = str | PathLike[str]
 PAGES = (".html", ".htm")
@@ -171,9 +160,7 @@ def compare_records(
         InputError: `a` and `b` have nothing in common, a side is empty, or a value is wrong.
     """
     found = [_some(side, "compare_records") for side in (a, b)]
-    evaluated = evaluated_names([record for side in found for record in side])
-    metrics = (metrics,) if isinstance(metrics, str) else metrics
-    names = metrics and [check_name(name, evaluated) for name in metrics]
+    names = (metrics,) if isinstance(metrics, str) else metrics
     if target_accuracy is not None and not 0 < target_accuracy <= 1:
         raise InputError(f"target_accuracy: should be a fraction in (0, 1], not {target_accuracy}")
     comparison = compare(*found, metrics=names, target_accuracy=target_accuracy)

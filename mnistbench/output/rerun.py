@@ -17,8 +17,6 @@ from mnistbench.schema.record import RunRecord
 from mnistbench.schema.training_fields import BOOKKEEPING, as_left_to_the_run
 from mnistbench.workload.recipes import over_recipe
 
-__all__ = ["how_made", "rerun_commands", "rerun_flags", "start_notes"]
-
 _LONGEST = 60  # letters of a value
 _HOST, _PORT, _RANK = "HOST", "29500", "RANK"
 _RENDEZVOUS = ("--rdzv-backend", "c10d", "--rdzv-endpoint", f"{_HOST}:{_PORT}")

@@ -11,8 +11,6 @@ from mnistbench.schema.component import short_name
 from mnistbench.schema.escaping import brief
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["name_columns", "row_names", "split_names"]
-
 _LONGEST = 60
 _MOST_COLUMNS = 6
 _SHORT = {"global_batch_size": "batch"}
@@ -32,12 +30,12 @@ def name_columns(
     bare = not any(foreign) and all(
         r.recipe is None and all(map(r.config.get, told)) for r in firsts
     )
-    head = "workload" if all(foreign) else "run" if any(foreign) else "recipe"
+    head = "workload" if any(foreign) else "recipe"
     apart = settings_apart(groups)
     if len(apart[0]) > _MOST_COLUMNS:
         apart = [{"differs in": text} for text in differences(groups)]
     given = {key for record in firsts if record.is_foreign for key in settings_of(record)}
-    clash = given.intersection([*taken, head])
+    clash = given.intersection([*taken, head, "run"])
     heads = {k: f"config.{k}" if k in clash else _SHORT.get(k, k) for k in apart[0]}
     named = [
         {k: short_name(str(r.config[k])) for k in told} if bare else {head: run_name(r)}

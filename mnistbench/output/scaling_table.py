@@ -21,8 +21,6 @@ from mnistbench.output.screen import WIDE, Screen
 from mnistbench.output.table_notes import MEDIAN_NOTE
 from mnistbench.output.tables import TableFormat, data_text
 
-__all__ = ["render_scaling", "scaling_notes", "speedup_cells", "verdict_lines"]
-
 _OTHER_LINK = 4.0  # readings of one vary by two to four
 _ELSEWHERE = {"topology", "base", "speedups"}
 _PLACE = ("num_processes", "num_threads", "global_batch_size", "num_machines", "num_cores")
@@ -63,7 +61,7 @@ def verdict_lines(report: ScalingReport) -> list[str]:
         speed, gain, topology = max(gains, key=lambda found: found[0].value)
         said = f"at best {ratio_text(speed)} × the samples/s of one process"
         if gain.time:
-            said += f", {ratio_text(gain.time)} × as fast to {_goal(report.target)}"
+            said += f", {ratio_text(gain.time)} × as fast to {goal(report.target)}"
         said += f": {topology.shape} at batch {topology.global_batch_size}, {gain.scaling} scaling"
     return [f"{report.name}: {said}", _model_line(report)]
 
@@ -77,7 +75,7 @@ def speedup_cells(report: ScalingReport) -> list[dict[str, str]]:
             "one process": f"{gain.base.shape}, {gain.base.global_batch_size}",
             "× samples/s": _marked(ratio_text(gain.speed), row.topology, gain.base),
             "efficiency %": _count(gain.efficiency and 100 * gain.efficiency),
-            f"× to {_goal(report.target)}": _marked(ratio_text(gain.time), row.topology, gain.base),
+            f"× to {goal(report.target)}": _marked(ratio_text(gain.time), row.topology, gain.base),
             "× steps": ratio_text(gain.steps),
             "why no more": why_no_more(row.topology, gain),
         }
@@ -96,7 +94,7 @@ def scaling_notes(report: ScalingReport) -> list[str]:
     links = [run.link.bandwidth_bytes_per_s for run in timed if run.link]
     lines = [
         "samples/s: means over runs, repeats of a seed too, ± half the width of the 95 % interval",
-        f"s and steps to {_goal(report.target)}: medians over seeds {MEDIAN_NOTE}",
+        f"s and steps to {goal(report.target)}: medians over seeds {MEDIAN_NOTE}",
         "strong: against one process with the same global batch; weak: with the same batch on each",
         *(_model_notes(report.model) if report.model else []),
     ]
@@ -186,7 +184,7 @@ def _measured_cells(row: Measured, target: Asked) -> dict[str, str]:
     parts = row.split.model_dump() if row.split and row.topology.num_processes > 1 else {}
     return _lead(row.topology) | {
         "samples/s": _marked(level_text(row.samples_per_s, METRICS["samples_per_s"]), row.topology),
-        f"s to {_goal(target)}": _marked(reached, row.topology),
+        f"s to {goal(target)}": _marked(reached, row.topology),
         "steps": level_text(row.steps, METRICS["steps_to_accuracy"])
         if row.steps.n
         else NOT_MEASURED,
@@ -203,10 +201,6 @@ def _check_cells(check: Check) -> dict[str, str]:
         "predicted": _count(check.predicted),
         "error %": NOT_MEASURED if check.error is None else f"{round(100 * check.error):+d}",
     }
-
-
-def _goal(target: Asked) -> str:
-    return "target" if target is None else goal(target)
 
 
 def _marked(text: str, *topologies: Topology) -> str:

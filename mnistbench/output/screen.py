@@ -15,8 +15,6 @@ from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.output.fitted_table import Fitted, Rows, fit, is_figure, wrapped
 from mnistbench.schema.escaping import brief, markdown, printable
 
-__all__ = ["WIDE", "Screen", "plain_table"]
-
 _LONGEST = 300
 """Letters of a cell: nobody reads on, and a terminal would be full of it."""
 

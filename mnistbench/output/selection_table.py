@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mnistbench.analysis.best_config import Candidate, Selection, check_metric, select
-from mnistbench.analysis.comparison_text import shift_text
+from mnistbench.analysis.best_config import Candidate, Selection, select
 from mnistbench.analysis.differences import code_of
 from mnistbench.analysis.grouping import identify
 from mnistbench.analysis.metrics import METRICS, Metric, target_of
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
+from mnistbench.analysis.rows import shift_text
 from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.output.export import identities, level_columns, target_columns
 from mnistbench.output.fitted_table import unexpected
@@ -22,8 +22,6 @@ from mnistbench.output.table_notes import MEDIAN_NOTE
 from mnistbench.output.tables import TableFormat, data_text
 from mnistbench.schema.escaping import printable
 from mnistbench.schema.record import RunRecord
-
-__all__ = ["Tuned", "check_metric", "render_selection", "render_tuned"]
 
 _SURE = 0.95
 _MOST_NAMED = 3
@@ -116,16 +114,12 @@ def _tuned_cells(tuned: Tuned, by: str) -> dict[str, str]:
 
 def _tuned_choice(tuned: Tuned) -> str:
     """The best, how sure that is, and the one behind it."""
-    chosen, (best, *others) = tuned.chosen, (_settings_text(values) for values in tuned.values)
-    behind = ""
+    told = (", ".join(f"{name} {text}" for name, text in its.items()) for its in tuned.values)
+    chosen, (best, *others), behind = tuned.chosen, told, ""
     if chosen.change:
         change = shift_text(chosen.change, chosen.definition)
         behind = f"; runner-up: {others[0]}, against the best {change}"
     return f"{best} ({_confidence_text(chosen)}){behind}"
-
-
-def _settings_text(values: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {text}" for name, text in values.items())
 
 
 def _tuned_export(tuned: Tuned, by: str) -> dict[str, Any]:

@@ -9,9 +9,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+from mnistbench.analysis.bottleneck import data_wait_text
 from mnistbench.analysis.free_metrics import evaluated_names, last_value, metric_named
 from mnistbench.analysis.grouping import identify, run_name
 from mnistbench.analysis.metrics import METRICS
@@ -23,10 +23,8 @@ from mnistbench.output.number_format import counted_text, level_text
 from mnistbench.output.tables import render_table
 from mnistbench.schema.escaping import markdown
 from mnistbench.schema.files import write_whole
-from mnistbench.schema.record import DATA_WAIT, RunRecord
+from mnistbench.schema.record import RunRecord
 from mnistbench.stats.readings import Reading
-
-__all__ = ["Section", "SuiteReport", "add_runs", "run_info"]
 
 
 @dataclass
@@ -107,7 +105,7 @@ def add_runs(report: SuiteReport, name: str, records: Sequence[RunRecord]) -> No
     third.
     """
     row, target, info = identify(records), told_target(records), run_info(records)
-    head = {"benchmark": name, "dataset": row["dataset"]}
+    waits, head = data_wait_text(records), {"benchmark": name, "dataset": row["dataset"]}
     status = None if row["status"] == "completed" else row["status"]
     ends = {"n": str(len(records)), "status": status}
     speeds = {"samples/s": "samples_per_s", "step ms p50": "step_s_p50"}
@@ -115,7 +113,7 @@ def add_runs(report: SuiteReport, name: str, records: Sequence[RunRecord]) -> No
     found = {
         "throughput": {
             "device": row["device"],
-            "waits for data": _data_wait_text(records),
+            "waits for data": None if waits == NOT_MEASURED else f"{waits} %",
             **_cells(records, speeds),
         },
         "time to target": {"target": goal(target)} | _cells(records, times) if target else {},
@@ -152,7 +150,7 @@ def run_info(records: Sequence[RunRecord]) -> dict[str, Any]:
         **{name: METRICS[name].of(records).value for name in told},
         "metrics": {name: metric_named(name, records).of(records).value for name in evaluated},
         "target": goal(target) if target else None,
-        "target_accuracy": target.value if target and target.metric == "accuracy" else None,
+        "target_accuracy": target and target.accuracy,
         "global_batch_size": row["global_batch_size"],
         "num_steps": first.num_steps,
         "unstable_runs": sum(map(is_unstable, records)),
@@ -166,12 +164,6 @@ def _cells(records: Sequence[RunRecord], columns: Mapping[str, str]) -> dict[str
     cells = {name: counted_text(metric.of(records), metric) for name, metric in found.items()}
     mark = time_mark(records)
     return {k: v + mark * (found[k].timed and v != NOT_MEASURED) for k, v in cells.items()}
-
-
-def _data_wait_text(records: Sequence[RunRecord]) -> str | None:
-    """The median share of the train clock that waited for the loader, where that was told apart."""
-    told = [r.phases_s[DATA_WAIT] / r.train_s for r in records if r.phases_s.get(DATA_WAIT)]
-    return f"{100 * median(told):.0f} %" if told else None
 
 
 def _curve(records: Sequence[RunRecord]) -> dict[str, str]:

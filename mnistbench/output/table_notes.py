@@ -13,8 +13,6 @@ from mnistbench.analysis.stability import mark_notes
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
 
-__all__ = ["MEDIAN_NOTE", "RANGE_NOTE", "notes", "target_notes"]
-
 RANGE_NOTE = "an accuracy is the median over seeds (smallest–largest)"
 MEDIAN_NOTE = "(95 % interval; – where so few runs give none)"
 

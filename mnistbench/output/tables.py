@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from mnistbench.analysis.bottleneck import limits_notes
+from mnistbench.analysis.free_metrics import free_metrics, scored_at
 from mnistbench.analysis.grouping import (
     accuracy_by_epoch,
     group_labels,
@@ -16,7 +17,6 @@ from mnistbench.analysis.grouping import (
 )
 from mnistbench.analysis.metrics import METRICS, score_target
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
-from mnistbench.analysis.reported_metrics import free_metrics, scored_at
 from mnistbench.analysis.rules import rule_notes, score_rules
 from mnistbench.analysis.stability import mark_notes, time_mark
 from mnistbench.output.export import epoch_rows, export_rows, rule_rows
@@ -36,17 +36,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.escaping import csv_cell
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve
-
-__all__ = [
-    "TableFormat",
-    "data_text",
-    "render_epochs",
-    "render_rules",
-    "render_runs",
-    "render_table",
-    "render_targets",
-    "run_lines",
-]
 
 _TAKEN = ("dataset", "reached", "steps", "rule", "clock", "aggregate", "n", "remark")
 TableFormat = Literal["table", "markdown", "csv", "json"]
@@ -70,7 +59,8 @@ def render_runs(
         return data_text(export_rows(groups, per_run=per_run, references=references), table_format)
     names, rows = summary_cells(records, references, per_run=per_run)
     below = [*notes(groups, references), *_limits(groups)]
-    return _table(rows, below, names=names, table_format=table_format, screen=screen)
+    shown = screen.in_format(table_format)
+    return shown.table(unexpected(rows), names=names, notes=below)
 
 
 def run_lines(
@@ -140,7 +130,8 @@ def render_targets(
         name | {"target": goal(t)} | target_cells(s, mark=time_mark(g)) for g, name, t, s in scored
     ]
     below = [*target_notes([(g, t) for g, _, t, _ in scored]), *mark_notes(groups)]
-    return _table(rows, below, names=scored[0][1], table_format=table_format, screen=screen)
+    shown = screen.in_format(table_format)
+    return shown.table(unexpected(rows), names=scored[0][1], notes=below)
 
 
 def render_rules(
@@ -172,7 +163,8 @@ def render_rules(
         name | {"target": goal(t)} | score_cells(s, mark=time_mark(g)) for g, name, t, s in scored
     ]
     below = [*mark_notes(groups), *rule_notes(score for *_, score in scored)]
-    return _table(rows, below, names=scored[0][1], table_format=table_format, screen=screen)
+    shown = screen.in_format(table_format)
+    return shown.table(unexpected(rows), names=scored[0][1], notes=below)
 
 
 def render_epochs(
@@ -205,9 +197,9 @@ def render_epochs(
         for epoch in sorted({epoch for epoch, _ in found})
     ]
     below = [RANGE_NOTE] * any(level.n > 1 for level in found.values())
-    table = _table(rows, below, names=["epoch"], table_format=table_format, screen=screen)
-    screen = screen.in_format(table_format)
-    return screen.end.join([screen.text(f"all columns: {shared}"), table]) if shared else table
+    shown = screen.in_format(table_format)
+    table = shown.table(unexpected(rows), names=["epoch"], notes=below)
+    return shown.end.join([shown.text(f"all columns: {shared}"), table]) if shared else table
 
 
 def _split_labels(labels: Sequence[str]) -> tuple[str, list[str]]:
@@ -235,19 +227,6 @@ def data_text(values: Sequence[Mapping[str, Any]], table_format: TableFormat) ->
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().rstrip("\n")
-
-
-def _table(
-    rows: Rows,
-    below: Sequence[str],
-    *,
-    names: Collection[str],
-    table_format: TableFormat,
-    screen: Screen,
-) -> str:
-    """`rows` without the columns that need not be said, and the notes `below` them."""
-    screen = screen.in_format(table_format)
-    return screen.table(unexpected(rows), names=names, notes=below)
 
 
 def _leads(groups: Sequence[Sequence[RunRecord]]) -> list[dict[str, str]]:

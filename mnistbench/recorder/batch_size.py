@@ -3,31 +3,45 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 from mnistbench.schema.errors import InputError
 
-__all__ = ["batch_counter", "leading_size", "whole"]
-
 _DEEPEST = 8
 """Levels of lists and mappings inside each other."""
 
 
-def leading_size(batch: Any, *, levels: int = _DEEPEST) -> int | None:
+def leading_size(batch: Any) -> int | None:
     """The first size of the first tensor or array with one, in whatever holds it.
 
     Tuples, lists, mappings and dataclasses are searched in their order. ``None`` where there is no
     such array.
     """
+    return next(_sizes(batch, _DEEPEST), None)
+
+
+def differing_sizes(batch: Any) -> str | None:
+    """What to say of a batch whose arrays do not all have the first one's `leading_size`."""
+    found = list(dict.fromkeys(_sizes(batch, _DEEPEST)))
+    if len(found) < 2:
+        return None
+    sizes = ", ".join(map(str, found[:5])) + ", …" * (len(found) > 5)
+    return (
+        f"num_samples: {found[0]} samples are counted in a batch with arrays of {sizes}; if that "
+        "is wrong, give their number, or a function of the batch that counts them"
+    )
+
+
+def _sizes(batch: Any, levels: int) -> Iterator[int]:
+    """The first sizes of all arrays in `batch`."""
     parts = _parts_of(batch)
-    if parts is None:
-        return _first_size(batch)
-    for part in parts if levels else ():
-        if (size := leading_size(part, levels=levels - 1)) is not None:
-            return size
-    return None
+    if parts is not None:
+        for part in parts if levels else ():
+            yield from _sizes(part, levels - 1)
+    elif (size := _first_size(batch)) is not None:
+        yield size
 
 
 def _parts_of(value: Any) -> Iterable[Any] | None:
@@ -56,7 +70,7 @@ def batch_counter(num_samples: int | Callable[[Any], int] | None) -> Callable[[A
         InputError: it is no whole number from 0 on and no function; or later, what it gives is not.
     """
     if num_samples is None:
-        return _counted
+        return counted
     if callable(num_samples):
         count = num_samples
         return lambda batch: whole(count(batch), field="num_samples")
@@ -64,24 +78,25 @@ def batch_counter(num_samples: int | Callable[[Any], int] | None) -> Callable[[A
     return lambda _batch: constant
 
 
-def _counted(batch: Any) -> int:
+def counted(batch: Any) -> int:
+    """Its `leading_size`.
+
+    Raises:
+        InputError: it holds no array.
+    """
     # what most loaders give is found at once: between two steps the search is not in any cache
     first = batch[0] if type(batch) in {tuple, list} and batch else batch
     size = _first_size(first) if hasattr(first, "shape") else None
     if size is None and (size := leading_size(batch)) is None:
         raise InputError(
             f"num_samples: a batch of type {type(batch).__name__} holds no array with a size; "
-            "give their number, or a function of the batch that counts them"
+            "write run.steps(loader, num_samples=64), or a function of the batch that counts them"
         )
     return size
 
 
 def whole(value: Any, *, field: str, lowest: int = 0) -> int:
-    """`value`, if it is a whole number from `lowest` on; tensors and arrays of one are.
-
-    Raises:
-        InputError: it is not.
-    """
+    """`value`, if it is a whole number from `lowest` on, or an array of one; else `InputError`."""
     try:
         number = operator.index(value)
     except TypeError:

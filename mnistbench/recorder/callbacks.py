@@ -19,8 +19,6 @@ from mnistbench.recorder.step_counting import StepCounter
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import DATA_WAIT
 
-__all__ = ["LightningEvents", "TrainerEvents"]
-
 _NO_METRIC = re.compile(
     r"epoch|runtime|\w+_per_second|jit_compilation_time|model_preparation_time|mem_\w+"
 )
@@ -50,10 +48,7 @@ class _Events:
         return type(cls.__name__, (cls, *bases), {})(*about)
 
     def __init__(
-        self,
-        steps: StepCounter,
-        evaluated: Callable[..., object],
-        count: Callable[[Any], int],
+        self, steps: StepCounter, evaluated: Callable[..., object], count: Callable[[Any], int]
     ) -> None:
         """`evaluated` notes metrics, `count` gives the samples of a batch."""
         super().__init__()
@@ -136,9 +131,11 @@ class TrainerEvents(_Events):
         """Batches are fetched."""
         self._charge(DATA_WAIT)
 
-    def on_epoch_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
-        """It evaluates and saves, where it does so by epochs."""
+    def on_save(self, _args: Any, _state: Any, control: Any, *_: Any, **__: Any) -> None:
+        """It goes on to what its flags say, as after an epoch and what it predicts."""
         self._charge_next(control)
+
+    on_epoch_end = on_predict = on_save
 
     def on_log(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
         """It has logged; so it does inside an evaluation, too."""
@@ -163,14 +160,6 @@ class TrainerEvents(_Events):
         self._charge_next(control)
         if args.save_strategy == "best":  # which is decided after this
             self._charge("checkpoint")
-
-    def on_predict(self, _args: Any, _state: Any, control: Any, *_: Any, **__: Any) -> None:
-        """An evaluation ends that nothing is known of."""
-        self._charge_next(control)
-
-    def on_save(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
-        """A checkpoint is written."""
-        self._charge_next(control)
 
     def _charge_next(self, control: Any) -> None:
         """What comes next, as the Trainer's flags say: evaluate, save, log, or fetch batches."""

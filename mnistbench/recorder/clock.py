@@ -17,8 +17,6 @@ from typing import Any
 
 from mnistbench.schema.record import PHASES, TRAIN_CLOCK
 
-__all__ = ["EventTimer", "Ledger", "StepTimer", "Timer", "process_age_s"]
-
 _BEAT_S = 0.23
 """Beats fall anywhere in the tenths of a second by which kernels throttle containers."""
 _LATE_S = 0.025

@@ -16,8 +16,6 @@ from threading import Timer
 
 from mnistbench.schema.record import Fact
 
-__all__ = ["code_identity", "running_code", "script_revision", "versions_of"]
-
 _PACKAGES = ("mnistbench", "torch", "torchvision", "accelerate", "numpy")
 _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGE = "mnistbench"
@@ -45,22 +43,22 @@ def code_identity(root: Path = _ROOT) -> dict[str, Fact]:
     """The commit, whether the package was changed on top of it, and a hash of these changes.
 
     `git_diff_sha256` is the first 12 digits of the SHA-256 of ``git diff HEAD`` of the package and
-    of its files that are neither tracked nor ignored, names and contents: the same for the same
-    code. It is ``None`` where nothing was changed, and where that cannot be told: git does not
-    answer within 5 s, or the changes are larger than 20 MiB. Where git does not tell all, as of an
-    installed package, `code_sha256` is of the files of the package. Nothing here raises, and git
-    writes nothing.
+    of its files that are neither tracked nor ignored. It is ``None`` where nothing was changed, and
+    where that cannot be told in 5 s and 20 MiB. Where git does not tell all, as of an installed
+    package, `code_sha256` is of the files of the package. Nothing here raises.
     """
     in_git = (root / ".git").exists()
     commit = _git(root, "rev-parse", "HEAD") if in_git else None
     status = _git(root, "status", "--porcelain", "--", _PACKAGE) if in_git else None
     changes = _changes(root) if status and status.strip() else None
+    paths = (p for p in (root / _PACKAGE).rglob("*") if "__pycache__" not in p.parts)
+    files = (os.fsencode(path.relative_to(root)) for path in paths)
     told = commit is not None and status is not None and bool(changes) == bool(status.strip())
     return {
         "git_commit": None if commit is None else commit.decode().strip(),
         "git_dirty": None if status is None else bool(status.strip()),
         "git_diff_sha256": changes,
-        "code_sha256": None if told else _hash(root, _files(root)),
+        "code_sha256": None if told else _hash(root, files),
     }
 
 
@@ -106,12 +104,6 @@ def _changes(root: Path) -> str | None:
     if diff is None or names is None:
         return None
     return _hash(root, filter(None, names.split(b"\0")), beside=diff)
-
-
-def _files(root: Path) -> list[bytes]:
-    """The names of all files of the package, but for those that Python makes itself."""
-    paths = (root / _PACKAGE).rglob("*")
-    return [os.fsencode(p.relative_to(root)) for p in paths if "__pycache__" not in p.parts]
 
 
 def _hash(root: Path, names: Iterable[bytes], *, beside: bytes = b"") -> str | None:

@@ -1,4 +1,4 @@
-"""Where PyTorch keeps what it compiles, so that the next run finds it there."""
+"""Where PyTorch keeps what it compiles, for the next run, and what all such caches take up."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import platform
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from mnistbench.schema.disk_space import disk_use, size_text
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import cache_folder, own_alone, why
-
-__all__ = ["keep_compiled", "kept_by_torch"]
 
 _CPUINFO = Path("/proc/cpuinfo")
 _TELLS_CPUS_APART = ("cpu family", "model", "flags", "Features", "CPU ", "isa")
@@ -28,10 +28,9 @@ _SPLITS_COMMANDS = frozenset(" \t\n\r\f\v'\"\\")  # which torch gives the compil
 def keep_compiled() -> str | None:
     """Have this process and its children keep compiled steps in the user's cache folder.
 
-    PyTorch's own place is a temporary folder, which a reboot empties, and whose name others can
-    foresee. It compiles for the very processor (``-march=native``), but takes what it finds, and
-    homes move from machine to machine: each kind of processor and each version of torch has a
-    folder of its own, this user's alone, for what lies there is run (2 MB for something new).
+    PyTorch's own place is a temporary folder, whose name others can foresee. It compiles for the
+    very processor, but takes what it finds, and homes move from machine to machine: each kind of
+    processor and each version of torch has a folder of its own, this user's alone.
 
     ``TORCHINDUCTOR_CACHE_DIR`` wins where it is set. Where none will do there is a temporary one
     until this process ends, and the line that is returned says why. To be called before torch is
@@ -56,14 +55,6 @@ def keep_compiled() -> str | None:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ[_VARIABLE] = str(folder)
     return f"what is compiled is not kept: {wrong}" if wrong else None
-
-
-def kept_by_torch() -> list[Path]:
-    """Folders outside the cache folder in which PyTorch keeps what it compiles for this user."""
-    places = [Path(os.environ[_VARIABLE])] if _VARIABLE in os.environ else []
-    with suppress(OSError, KeyError):
-        places.append(_shared_folder())
-    return [place for place in places if place.is_dir()]
 
 
 def _shared_folder() -> Path:
@@ -99,3 +90,26 @@ def _processor() -> str:
         lines = _CPUINFO.read_text().splitlines()
         told += "\n".join(sorted({line for line in lines if line.startswith(_TELLS_CPUS_APART)}))
     return hashlib.sha256(told.encode()).hexdigest()[:8]
+
+
+def cache_lines() -> Iterator[str]:
+    """A line for each folder: its size, those of its parts, and how to clear it."""
+    with suppress(InputError):  # no home folder: nothing is kept
+        folder = cache_folder(otherwise="")
+        sizes = sorted(((disk_use(one), one.name) for one in folder.glob("*")), reverse=True)
+        parts = ", ".join(f"{name} {size_text(size)}" for size, name in sizes)
+        total = size_text(sum(size for size, _ in sizes))
+        told = f"{total} in {folder} ({parts}); remove any while no run uses it"
+        yield told if parts else f"none in {folder}"
+    places = [Path(os.environ[_VARIABLE])] if _VARIABLE in os.environ else []
+    with suppress(OSError, KeyError):
+        places.append(_shared_folder())
+    for place in filter(Path.is_dir, places):
+        yield f"{size_text(disk_use(place))} in {place}, PyTorch's own; remove it while no run does"
+    temporary = Path(tempfile.gettempdir())
+    if left := [*temporary.glob("mnistbench-*")]:
+        size = size_text(sum(map(disk_use, left)))
+        yield (
+            f"{size} in {temporary}/mnistbench-*, of runs that are under way or were killed, or "
+            "records that could be saved nowhere else; look before you remove it"
+        )

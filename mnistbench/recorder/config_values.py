@@ -11,12 +11,11 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import PurePath
 from typing import Any
 
 from mnistbench.schema.errors import InputError
-
-__all__ = ["NOT_WRITTEN", "is_secret", "plain_values"]
 
 NOT_WRITTEN = "not written: its key names a secret"
 """Stands for the value of a key such as ``api_key``."""
@@ -25,6 +24,13 @@ _SECRET = {
     *("apikey", "auth", "authorization", "credential", "key", "passphrase", "passwd"),
     *("password", "pwd", "secret", "token"),
 }
+_ENDINGS = ("token", "password", "passcode", "secret", "apikey", "accesskey", "secretkey")
+"""What such a word may end in where nothing is between its parts: ``hftoken``."""
+_IN_TEXT = re.compile(
+    r"""(--[\w-]+\s+|[\w-]+=['"]?|['"][\w-]+['"]:\s*['"]?|\bBearer\s+|\w://[^\s/@:]*:)"""
+    r"""([^\s'",;)}\]@]+)"""
+)
+_NUMBER_IN_TEXT = re.compile(r"[\d.e+-]+|None|True|False")
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _DEEPEST = 8
@@ -62,6 +68,8 @@ def _mapping(
 def _plain(value: Any, path: str, by_repr: list[str], *, secret: bool) -> Any:
     if isinstance(value, enum.Enum):
         value = value.value
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name, None) for field in fields(value)}
     if value is None or (isinstance(value, int) and abs(value) < 2**63):
         return value
     if isinstance(value, float) and math.isfinite(value):
@@ -82,13 +90,31 @@ def _scalar(value: Any, path: str, by_repr: list[str]) -> Any:
     if (number := _number(value)) is not None:
         return number
     by_repr.append(path)
-    return _text(_repr(value))
+    try:
+        return _text(_ADDRESS.sub("", repr(value)))
+    except Exception:  # an object of the user's own may raise anything
+        return f"<{type(value).__name__}>"
 
 
 def is_secret(name: str) -> bool:
     """Whether a word of `name` is that of a secret: ``hf_token``, ``apiKey``, not ``tokenizer``."""
     words = {word.lower() for word in _WORDS.findall(name)}
-    return not _SECRET.isdisjoint(words | {word.removesuffix("s") for word in words})
+    singular = {word.removesuffix("s") for word in words}
+    is_one = any(word.endswith(_ENDINGS) for word in singular)
+    return is_one or not _SECRET.isdisjoint(words | singular)
+
+
+def without_secrets(text: str) -> str:
+    """`text` with … for secrets that it names: ``--hf-token x``, ``token='x'``, ``//me:x@host``."""
+
+    def hidden(found: re.Match[str]) -> str:
+        before, value = found.groups()
+        is_url = "://" in before
+        named = text.startswith("@", found.end()) if is_url else is_secret(before)
+        is_told = before.startswith("Bearer") or named
+        return before + "…" if is_told and not _NUMBER_IN_TEXT.fullmatch(value) else found[0]
+
+    return _IN_TEXT.sub(hidden, text)
 
 
 def _number(value: Any) -> int | float | None:
@@ -100,16 +126,9 @@ def _number(value: Any) -> int | float | None:
     return number if is_number else None
 
 
-def _repr(value: Any) -> str:
-    try:
-        return _ADDRESS.sub("", repr(value))
-    except Exception:  # an object of the user's own may raise anything
-        return f"<{type(value).__name__}>"
-
-
 def _text(text: str) -> str:
     """`text` as a file holds it; of a long one the beginning, and a hash of all."""
-    whole = text.encode(errors="backslashreplace")
+    whole = without_secrets(text).encode(errors="backslashreplace")
     if len(whole) > _LONGEST_TEXT:
         digest = hashlib.sha256(whole).hexdigest()[:12]
         return f"{whole[:200].decode(errors='ignore')}… ({len(whole)} bytes, sha256 {digest})"

@@ -13,8 +13,6 @@ import psutil
 from mnistbench.recorder.launcher import asked_threads, this_launch
 from mnistbench.recorder.limits import usable_cores
 
-__all__ = ["CoreTimes", "CoreUse", "core_use", "load_line", "load_now", "read_core_times"]
-
 _SHORTEST_S = 0.25
 """The kernel counts in ticks of 10 ms: over less than this, they say too little."""
 
@@ -23,14 +21,10 @@ _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 class CoreTimes(NamedTuple):
-    """Processor time so far [seconds], as counters that only grow.
+    """Processor time so far [seconds], read at `at_s`: of our processes, and of each core.
 
-    Attributes:
-        at_s: when they were read, on the monotonic clock.
-        ours_s: of this run's processes on this machine, those included that ended meanwhile.
-        busy_s: of each core, whoever kept it busy; time stolen by a hypervisor counts.
-        cores: those that ours may run on, as places in `busy_s`.
-        usable: how many ours may use at once; ``None`` for all of them.
+    `cores` are those that ours may run on, as places in `busy_s`, of which they may use `usable` at
+    once, or all.
     """
 
     at_s: float
@@ -52,9 +46,8 @@ def read_core_times() -> CoreTimes | None:
     """The counters as they are; ``None`` where the system does not tell them.
 
     Ours are this process and what it started; under a launcher of several processes per machine,
-    the launcher and all that it started. Only the cores that ours may run on are looked at
-    (affinity), since a neighbour on another takes nothing away. A quota of a container leaves the
-    affinity at all cores of the host; others then count from where they leave fewer than it gives.
+    the launcher and all that it started. Only the cores that ours may run on count (affinity);
+    under a container's quota, others from where they leave fewer than it gives.
     """
     try:
         ours = list(_our_processes())
@@ -65,7 +58,7 @@ def read_core_times() -> CoreTimes | None:
     for process in ours:
         with suppress(psutil.Error, OSError):  # it has ended: whoever waits for it has its time
             ours_s += sum(process.cpu_times()[:4])  # user, system, and both of ended children
-            cores.update(_affinity(process))
+            cores.update(getattr(process, "cpu_affinity", list)())  # not told on every system
     known = frozenset(core for core in cores if core < len(busy_s))
     known = known or frozenset(range(len(busy_s)))
     return CoreTimes(time.monotonic(), ours_s, busy_s, known, usable_cores())
@@ -120,11 +113,6 @@ def _our_processes() -> Iterator[psutil.Process]:
         root = root.parent() or root
     yield root
     yield from root.children(recursive=True)
-
-
-def _affinity(process: psutil.Process) -> list[int]:
-    """Cores that `process` may run on; none where the system does not tell."""
-    return process.cpu_affinity() if hasattr(process, "cpu_affinity") else []
 
 
 def _busy_s(times: object) -> float:

@@ -11,22 +11,17 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
+from mnistbench.recorder.config_values import without_secrets
 from mnistbench.recorder.stop_signals import exit_now, obeyed_in_time
 from mnistbench.schema.errors import Terminated, first_line
 from mnistbench.schema.record import Status
 from mnistbench.schema.signals import ENDS, stop_error
 
-__all__ = ["Endings", "heard_endings", "status_of"]
-
 _LONGEST = 500  # letters of an error
 
 
 class Endings:
-    """What asked this process to end.
-
-    Attributes:
-        asked: the signal that came; ``None`` while none did.
-    """
+    """What asked this process to end: the signal that is `asked`, ``None`` while none came."""
 
     def __init__(self) -> None:
         self.asked: signal.Signals | None = None
@@ -91,7 +86,10 @@ def status_of(
     if isinstance(error, GeneratorExit):
         return "interrupted", "the generator that held the run was closed"
     what = "exit status" if isinstance(error, SystemExit) else type(error).__name__
-    said = first_line(error)
+    try:
+        said = without_secrets(first_line(error))
+    except Exception:  # an exception of the user's own may raise anything
+        said = what
     return "failed", (what if said == what else f"{what}: {said}")[:_LONGEST]
 
 
@@ -102,8 +100,8 @@ def heard_endings(
     """Inside, signals that end a process raise; where it exits without leaving, call `at_exit`.
 
     A script that has handlers of its own keeps them. In the end the process ends by the signal that
-    came, as it would have without a record. One that does not hear it for seconds, inside a
-    library, is ended once `in_time` was called, in another thread.
+    came. One that does not hear it for seconds, inside a library, is ended once `in_time` was
+    called, in another thread.
     """
     endings = Endings()
     atexit.register(at_exit)

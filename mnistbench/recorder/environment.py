@@ -18,8 +18,6 @@ from mnistbench.schema.errors import first_line
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["describe_environment", "describe_machine", "device_name", "set_threads"]
-
 
 def set_threads(num_threads: int | None) -> int:
     """Set torch's CPU threads for this process and return them.
@@ -78,7 +76,9 @@ def _cuda(device: torch.device | None) -> dict[str, Any]:
     import torch
 
     cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
-    return {"driver": _driver(), "cuda": torch.version.cuda, "cudnn": cudnn}
+    told = Path("/proc/driver/nvidia/version")
+    driver = first_line(told.read_text()) or None if told.exists() else None
+    return {"driver": driver, "cuda": torch.version.cuda, "cudnn": cudnn}
 
 
 def _num_threads() -> int | None:
@@ -97,8 +97,3 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _driver() -> str | None:
-    version = Path("/proc/driver/nvidia/version")
-    return first_line(version.read_text()) or None if version.exists() else None

@@ -11,8 +11,6 @@ from mnistbench.recorder.host_sensors import Sensor, Watch, try_read
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Gpu", "find_gpu", "gpu_of", "gpu_sensors"]
-
 _THROTTLES = {
     "SwPowerCap": "power cap",
     "HwSlowdown": "hardware slowdown",

@@ -13,8 +13,6 @@ from mnistbench.recorder.run_log import RunLog
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import EvalPoint
 
-__all__ = ["Hook", "HookPoint", "Hooks", "RunView", "checked_hooks"]
-
 HookPoint = Literal["run", "epoch", "step", "eval", "checkpoint"]
 """What has a beginning and an end that hooks are told of."""
 
@@ -25,14 +23,10 @@ class RunView:
 
     Attributes:
         config: what was asked for: a `RunConfig`, or what the user of `mnistbench.record` gave.
-        log: clocks, steps and evaluations so far.
-        run_id: the run's name, which its folder has too.
         run_folder: where its files go; made by whoever writes first.
         num_steps: steps that it is to make; ``None`` of a loop that is not ours.
         steps_per_epoch: steps in one pass over the training split, where that is known.
         global_batch_size: samples in a step over all processes, where that is known.
-        num_processes: how many train.
-        process_index: this process's number among all, from 0.
     """
 
     config: Any
@@ -69,9 +63,8 @@ class RunView:
 class Hook:
     """Watches a run: each method gives a context manager that surrounds one of its moments.
 
-    Every process calls its hooks. What they do is not on the train clock, but what they do to the
-    process is: a run with a hook that surrounds steps is marked as profiled, and is in no
-    comparison. An exception ends the run. Methods that no subclass changes are not called.
+    Every process calls its hooks, which are not on the train clock; a run with one that surrounds
+    steps is marked as profiled, and is in no comparison. An exception ends the run.
     """
 
     def run(self, watched: RunView) -> AbstractContextManager[object]:
@@ -123,12 +116,16 @@ class Hooks:
 
     def __init__(self, hooks: Sequence[Hook]) -> None:
         """`hooks` in the order in which they are entered; they are left the other way round."""
-        self._by_point: Mapping[HookPoint, Sequence[_Enter]] = {
-            point: [getattr(hook, point) for hook in hooks if _watches(hook, point)]
-            for point in get_args(HookPoint)
+        points: Sequence[HookPoint] = get_args(HookPoint)
+        changed = {  # what no subclass changes is not called
+            point: [one for one in hooks if getattr(type(one), point) is not getattr(Hook, point)]
+            for point in points
         }
-        self.watch_steps = [type(hook).__name__ for hook in hooks if _watches(hook, "step")]
-        self.watch_epochs = bool(self._by_point["epoch"])
+        self._by_point: Mapping[HookPoint, Sequence[_Enter]] = {
+            point: [getattr(one, point) for one in changed[point]] for point in points
+        }
+        self.watch_steps = [type(one).__name__ for one in changed["step"]]
+        self.watch_epochs = bool(changed["epoch"])
 
     def around(self, point: HookPoint, watched: RunView) -> AbstractContextManager[Any]:
         """What surrounds `point`; without a hook for it, nothing does."""
@@ -146,8 +143,3 @@ class Hooks:
                     entered.enter_context(one(watched))
             entered.callback(lambda: leaving.enter_context(phase("profile")))  # called first
             yield
-
-
-def _watches(hook: Hook, point: HookPoint) -> bool:
-    """Whether its class changes the method for `point`."""
-    return getattr(type(hook), point) is not getattr(Hook, point)

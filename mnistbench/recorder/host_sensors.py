@@ -10,16 +10,6 @@ from typing import Any, Protocol, TypeVar
 
 import psutil
 
-__all__ = [
-    "EnergyCounter",
-    "MemoryPeak",
-    "Sensor",
-    "Watch",
-    "clock_hz",
-    "temperature_c",
-    "try_read",
-]
-
 _T = TypeVar("_T")
 
 _CPU_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
@@ -85,8 +75,8 @@ class Sensor:
 class MemoryPeak:
     """The most memory that this process held since this was made, shared pages included [bytes].
 
-    The system's own peak is of the whole life of a process, which may have had other runs before:
-    it counts only if it grew since. Else the peak is the most that samples saw.
+    The system's own peak, which may be of a run before, counts only if it grew since. Else the peak
+    is the most that samples saw.
     """
 
     def __init__(self) -> None:

@@ -15,8 +15,6 @@ import psutil
 
 from mnistbench.schema.whole_number import whole_number
 
-__all__ = ["LAUNCH_HINT", "Launch", "asked_threads", "forget_empty", "stand_alone", "this_launch"]
-
 _log = logging.getLogger(__name__)
 LAUNCH_HINT = (
     "launch with `torchrun --nproc-per-node N -m mnistbench.train`, or set ACCELERATE_USE_CPU=true "

@@ -16,8 +16,6 @@ import psutil
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.whole_number import whole_number
 
-__all__ = ["SHARED_CORES", "check_torch_fits", "memory_bytes", "usable_cores"]
-
 SHARED_CORES = "MNISTBENCH_SHARED_CORES"
 """Variable by which who starts several runs side by side says so: 1."""
 

@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING
 from mnistbench.recorder.clock import Ledger, process_age_s
 from mnistbench.recorder.endings import Endings, heard_endings, status_of
 from mnistbench.recorder.hooks import RunView
-from mnistbench.recorder.loop_record import loop_record, tally_of, together
-from mnistbench.recorder.loop_saving import saved, tell, writable_folder
+from mnistbench.recorder.loop_record import (
+    loop_record,
+    saved,
+    tally_of,
+    tell,
+    together,
+    writable_folder,
+)
 from mnistbench.recorder.loop_settings import LoopSettings
 from mnistbench.recorder.loop_watch import LoopWatch
 from mnistbench.recorder.machine_probe import probe_machine
@@ -28,8 +34,6 @@ from mnistbench.schema.record import CanaryReading, RunRecord, Status
 
 if TYPE_CHECKING:
     import torch
-
-__all__ = ["LoopRun"]
 
 
 class LoopRun:
@@ -47,11 +51,6 @@ class LoopRun:
     def __init__(self, settings: LoopSettings, watch: LoopWatch, *, quiet: bool) -> None:
         """Begin the clocks, and find out what is to be known before anything is trained.
 
-        Args:
-            settings: what was told of the run.
-            watch: hooks and profilers.
-            quiet: say nothing at the end.
-
         Raises:
             InputError: another run is open, or this is a worker of a loader.
         """
@@ -59,7 +58,12 @@ class LoopRun:
         if before is not None and before.is_open:
             name = before.folder.name
             raise InputError(f"record: the run {name} has not ended in this process; end it first")
-        _refuse_worker()
+        data = sys.modules.get("torch.utils.data")
+        if data is not None and data.get_worker_info() is not None:
+            raise InputError(
+                "record: this is a worker of a DataLoader; record the process that trains, and "
+                'keep what starts it below `if __name__ == "__main__"`'
+            )
         age_s = process_age_s() if LoopRun._is_first and _is_script() else 0.0
         LoopRun._is_first = False
         self.steps = StepCounter(Ledger(age_s=age_s), at_begin=self._begin)
@@ -119,7 +123,7 @@ class LoopRun:
         )
         self._watching.enter_context(self._watch.watching(view))
         if self._watch.watches_steps:
-            steps.around_steps = self._watch.around_step
+            steps.around_steps = partial(self._watch.around_step, steps.log)
         self._watching.enter_context(
             steps.log.watching(
                 self._outcome, telemeter=steps.telemeter, probe=partial(_probe, device)
@@ -179,14 +183,21 @@ class LoopRun:
             self._watch.note(outcome, steps)
         told = processes.collect(own, is_over=lambda: is_cut or self._endings.asked is not None)
         record = loop_record(self._settings, self._script, steps, outcome, together(told))
+        if record.status == "failed" and not is_cut:
+            tell(f"warning: on record as failed: {record.error}")
+        if steps.odd_sizes:
+            tell(f"warning: {steps.odd_sizes}")
         self.record = saved(record, self.folder, quiet=self._quiet)
 
 
 def _probe(device: torch.device | None) -> CanaryReading | None:
     """The machine's speed, by torch where the loop has it."""
-    if device is None or "torch" not in sys.modules:
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(device, torch.device):  # it was imported after the device
         return None
-    return probe_machine(device, synchronize=waits_for(device))
+    with suppress(RuntimeError):  # as of a device whose memory is full
+        return probe_machine(device, synchronize=waits_for(device))
+    return None
 
 
 def _is_script() -> bool:
@@ -197,13 +208,3 @@ def _is_script() -> bool:
 
 def _named(error: Exception) -> str:
     return f"{type(error).__name__}: {first_line(error)}"
-
-
-def _refuse_worker() -> None:
-    """Raise where a loader's worker calls."""
-    data = sys.modules.get("torch.utils.data")
-    if data is not None and data.get_worker_info() is not None:
-        raise InputError(
-            "record: this is a worker of a DataLoader; record the process that trains, and keep "
-            'what starts it below `if __name__ == "__main__"`'
-        )

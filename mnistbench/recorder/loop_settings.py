@@ -1,4 +1,4 @@
-"""What `mnistbench.record` is told of a run, checked before any of it is trained."""
+"""What `mnistbench.record` is told of a run, and what it evaluated, checked."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ from mnistbench.schema.suggestions import did_you_mean, use_a_fraction
 from mnistbench.schema.target import Target, is_lower_better
 from mnistbench.schema.whole_number import whole_number
 
-__all__ = ["OUTPUT_DIR", "SEED", "VALUES", "LoopSettings", "checked_name"]
-
 OUTPUT_DIR = "MNISTBENCH_OUTPUT_DIR"
 """The variable by which who starts a script says where its record goes; an argument is less."""
 SEED = "MNISTBENCH_SEED"
@@ -34,6 +32,8 @@ VALUES = "MNISTBENCH_VALUES"
 """The same of what a sweep varies, as a JSON object: `config` gets the names that it lacks."""
 
 _LONGEST_IN_ID = 60
+_ROUNDING = 1e-5
+"""How far a mean of fractions in fp32 gets above 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,9 +172,51 @@ def _output_dir(output_dir: Any) -> Path:
         path = Path(os.environ.get(OUTPUT_DIR) or output_dir or "runs").expanduser().absolute()
     except (TypeError, RuntimeError):
         raise InputError(f"output_dir: should be a path (got {output_dir!r:.90})") from None
+    if "\0" in str(path):
+        raise InputError(f"output_dir: should be a path (got {output_dir!r:.90})")
     for one in (path, *path.parents):
         if os.access(one, os.F_OK):
             if one.is_dir():
                 break
             raise InputError(f"output_dir: {one} is not a folder; choose another")
     return path
+
+
+def metric_values(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """`metrics` as floats, which may be NaN or infinite.
+
+    Raises:
+        InputError: there is none, one is no number, or an accuracy is no fraction.
+    """
+    if not metrics:
+        raise InputError("evaluated: should be given metrics, such as accuracy=0.97")
+    values = {
+        checked_name(name, "evaluated", MetricName): _number(name, value)
+        for name, value in metrics.items()
+    }
+    accuracy = values.get("accuracy", 0.0)
+    if 1 < accuracy < 1 + _ROUNDING:
+        values["accuracy"] = accuracy = 1.0
+    if not 0 <= accuracy <= 1 and accuracy == accuracy:  # noqa: PLR0124 - NaN is said otherwise
+        raise InputError(
+            f"accuracy: should be from 0 to 1 (got {accuracy:g}){use_a_fraction(accuracy, 1)}"
+        )
+    return values
+
+
+def _number(name: str, value: Any) -> float:
+    """A number, or what a tensor or an array of one holds."""
+    number = value
+    if not isinstance(value, numbers.Real) and hasattr(value, "item"):
+        try:
+            number = value.item()
+        except (TypeError, ValueError, RuntimeError):  # it holds several
+            number = None
+    if not isinstance(number, numbers.Real) or isinstance(number, bool):
+        shape = getattr(value, "shape", None)
+        got = f"{type(value).__name__} of shape {tuple(shape)}" if shape else repr(value)[:90]
+        raise InputError(f"{name}: should be a number (got {got})")
+    try:
+        return float(number)
+    except OverflowError:
+        raise InputError(f"{name}: is larger than any float") from None

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from mnistbench.recorder.hooks import HookPoint, Hooks, RunView, checked_hooks
 from mnistbench.recorder.profiling import Profilers, check_profile, profiled_steps, profilers
-from mnistbench.recorder.run_log import Outcome
+from mnistbench.recorder.run_log import Outcome, RunLog
 from mnistbench.recorder.step_counting import StepCounter
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
@@ -17,18 +17,12 @@ from mnistbench.schema.insight import StepCosts
 from mnistbench.schema.names import ProfileKind
 from mnistbench.schema.record import DATA_WAIT
 
-__all__ = ["LoopWatch"]
-
 
 class LoopWatch:
     """Hooks and profilers of one loop; nothing surrounds its steps where none was asked for."""
 
     def __init__(self, hooks: Any, *, profile: Any, profile_steps: Any, diagnose: Any) -> None:
-        """As `mnistbench.record` is told.
-
-        Raises:
-            InputError: one has to be mended.
-        """
+        """As `mnistbench.record` is told; `InputError` where one has to be mended."""
         self._added = checked_hooks(hooks)
         self._asked = RunConfig(profile=_kinds(profile), profile_steps=profile_steps)
         if not isinstance(diagnose, bool):
@@ -68,22 +62,14 @@ class LoopWatch:
         return self._hooks.around(point, self._view) if self._view else nullcontext()
 
     @contextmanager
-    def around_step(self) -> Iterator[None]:
+    def around_step(self, log: RunLog) -> Iterator[None]:
         """What surrounds a step, whose time it is not in."""
-        if self._view is None:
-            yield
-            return
-        log = self._view.log
         log.timer.pause()
-        try:
-            with self.around("step"):
-                log.timer.resume()
-                try:
-                    yield
-                finally:
-                    log.timer.pause()
-        finally:
+        with self.around("step"):
             log.timer.resume()
+            yield
+            log.timer.pause()
+        log.timer.resume()
 
     def begin_eval(self) -> None:
         """An evaluation begins; the one before has ended."""

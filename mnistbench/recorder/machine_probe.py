@@ -6,6 +6,7 @@ that became slower: another user, a lower clock, a throttled chip.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -16,8 +17,6 @@ from mnistbench.schema.record import CanaryReading
 
 if TYPE_CHECKING:
     import torch
-
-__all__ = ["probe_machine"]
 
 _SIDE, _LARGEST_SIDE = 512, 8192
 _MATMUL_REPEATS = 15
@@ -34,11 +33,10 @@ _sizes: dict[torch.device, tuple[int, int]] = {}
 def probe_machine(device: torch.device, *, synchronize: Callable[[], None] | None) -> CanaryReading:
     """The median speed of a square matrix product in fp32 and of a copy.
 
-    On the CPU of 512 by 512, and of 4 MiB, which lives in the cache that neighbours share. That is
-    timed at eight places of memory, since on a virtual machine its speed depends on where it
-    happens to lie. Takes about 50 ms on two cores. On other devices these would time how fast work
-    is launched: there, sizes double until each takes a millisecond, to 8,192 by 8,192 and 256 MiB
-    at most; found once in a process. Draws no random number. `synchronize` waits for `device`.
+    On the CPU of 512 by 512, and of 4 MiB at eight places of memory: on a virtual machine its
+    speed depends on where it happens to lie: some 50 ms on two cores. On other devices, where these
+    would time how fast work is launched, sizes double until each takes a millisecond, to 8,192 by
+    8,192 and 256 MiB at most; once in a process. Draws no random number.
     """
     import torch
 
@@ -75,7 +73,7 @@ def _matmul_s(
 
     factor = torch.full((side, side), 1 / side, device=device)
     product = torch.empty_like(factor)
-    return _median_s(lambda: torch.matmul(factor, factor, out=product), wait, repeats=repeats)
+    return median(timed_s(lambda: torch.matmul(factor, factor, out=product), wait, repeats=repeats))
 
 
 def _copy_s(
@@ -88,17 +86,25 @@ def _copy_s(
     memory = torch.ones(2 * places, num_bytes, dtype=torch.uint8, device=device)
     pairs = list(zip(memory[::2], memory[1::2], strict=True))
     return median(
-        _median_s(partial(target.copy_, source), wait, repeats=repeats) for source, target in pairs
+        median(timed_s(partial(target.copy_, source), wait, repeats=repeats))
+        for source, target in pairs
     )
 
 
-def _median_s(work: Callable[[], object], wait: Callable[[], None], *, repeats: int) -> float:
+def timed_s(
+    work: Callable[[], object],
+    wait: Callable[[], None],
+    *,
+    repeats: int,
+    longest_s: float = math.inf,
+) -> list[float]:
+    """How long `work` takes each time, the first of all apart, until `longest_s` have passed."""
     work()
-    durations_s = []
-    for _ in range(repeats):
+    durations_s, began = list[float](), time.perf_counter()
+    while len(durations_s) < repeats and time.perf_counter() - began <= longest_s:
         wait()
         started = time.perf_counter()
         work()
         wait()
         durations_s.append(time.perf_counter() - started)
-    return median(durations_s)
+    return durations_s

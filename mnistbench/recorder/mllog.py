@@ -20,8 +20,6 @@ from mnistbench.schema.component import is_reference, short_name
 from mnistbench.schema.record import DatasetInfo
 from mnistbench.schema.target import point_at_target
 
-__all__ = ["MlLog", "MlLogWriter", "Setup"]
-
 _log = logging.getLogger(__name__)
 
 Interval = Literal["init", "run", "block", "epoch", "eval"]
@@ -36,14 +34,8 @@ _NOTHING: Metadata = {}
 class Setup:
     """What a run is made on, as its record's ``environment`` has it.
 
-    Attributes:
-        device_name: the model of one device.
-        num_processes: how many train, each on a device.
-        precision: the coarsest numbers that were multiplied: ``fp32``, ``tf32``, ``bfloat16``,
-            ``fp16`` or ``fp8``.
-        lr_peak: learning rate at the schedule's peak, scaled to the processes.
-        steps_per_epoch: steps in one pass over the training split.
-        global_batch_size: samples in a step over all processes.
+    `precision` is of the coarsest numbers that were multiplied: ``fp32``, ``tf32``, ``bfloat16``,
+    ``fp16`` or ``fp8``; `lr_peak` is scaled to the processes.
     """
 
     device_name: str
@@ -58,8 +50,7 @@ class MlLog(Hook):
     """Writes ``:::MLLOG`` lines to ``mllog.txt`` in the run's folder, on the main process.
 
     Format and keys are those of MLPerf's ``mllog`` (github.com/mlcommons/logging, ruleset 6.1.0),
-    whose parser reads the file. MNIST is no benchmark of MLPerf: this is for its tooling, not for a
-    submission, and its compliance checker knows no benchmark of such a name.
+    whose parser reads the file. MNIST is no benchmark of MLPerf: this is for its tooling alone.
 
     ``init`` is from the start of the process, or for a later seed of its run, to the first step;
     ``run`` is from there to the end of the last evaluation, ``block`` what is trained between two
@@ -155,10 +146,7 @@ class MlLog(Hook):
             "opt_learning_rate_warmup_steps": config.lr_warmup_steps,
             **({} if decay is None else {"opt_weight_decay": decay}),
             "lowest_numerical_precision_in_linear": setup.precision,
-            "tensor_parallelism": 1,
-            "pipeline_parallelism": 1,
-            "context_parallelism": 1,
-            "expert_parallelism": 1,
+            **{f"{kind}_parallelism": 1 for kind in ("tensor", "pipeline", "context", "expert")},
         }
 
     def _seen(self, watched: RunView) -> Mapping[str, int]:
@@ -199,8 +187,7 @@ class MlLogWriter:
 
     A file that cannot be written is given up, in one warning.
 
-    Attributes:
-        last_ms: time of the last line [milliseconds since 1970].
+    `last_ms` is the time of the last line [milliseconds since 1970].
     """
 
     def __init__(self, folder: Path) -> None:
@@ -210,7 +197,11 @@ class MlLogWriter:
         self._file: FileIO | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = _new_file(folder)
+            lives = (f"mllog-{life}.txt" for life in itertools.count(2))
+            names = itertools.chain(["mllog.txt"], lives)
+            path = next(folder / name for name in names if not (folder / name).exists())
+            # without a buffer: a line is on its way, or is known not to be
+            self._file = FileIO(path, "x")
         except OSError as error:
             self._give_up(error)
 
@@ -274,12 +265,6 @@ class MlLogWriter:
     def _give_up(self, error: OSError) -> None:
         self.close()
         _log.warning(f"mllog: {error.strerror}; the run goes on without its event lines")
-
-
-def _new_file(folder: Path) -> FileIO:
-    names = itertools.chain(["mllog.txt"], (f"mllog-{life}.txt" for life in itertools.count(2)))
-    path = next(folder / name for name in names if not (folder / name).exists())
-    return FileIO(path, "x")  # without a buffer: a line is on its way, or is known not to be
 
 
 def _now_ms() -> int:

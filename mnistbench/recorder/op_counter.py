@@ -13,8 +13,6 @@ from torch.utils.flop_counter import flop_registry
 
 from mnistbench.schema.insight import Ceilings
 
-__all__ = ["CACHED_BYTES", "Operation", "count_ops", "roofline_s"]
-
 CACHED_BYTES = 2**22
 """Operators that touch less are taken to find it in the cache."""
 
@@ -32,9 +30,8 @@ class Operation(NamedTuple):
 def count_ops(work: Callable[[], object]) -> list[Operation]:
     """Do `work` and list the operators that it calls, backward passes included, views excluded.
 
-    Operations are by torch's own formulas (`torch.utils.flop_counter`): matrix products and
-    convolutions, a multiplication and an addition counting as two. Traffic is as if each operator
-    read its inputs from memory and wrote its outputs there, whatever a compiler would fuse.
+    Operations are by torch's own formulas: matrix products and convolutions, a multiplication and
+    an addition counting as two. Traffic is as if nothing were fused.
     """
     counter = _Counter()
     with counter:
@@ -45,8 +42,7 @@ def count_ops(work: Callable[[], object]) -> list[Operation]:
 def roofline_s(operations: Sequence[Operation], ceilings: Ceilings) -> tuple[float, float]:
     """The least time of those bound by arithmetic and of those bound by memory [seconds].
 
-    An operator takes at least its arithmetic at the one ceiling and its traffic at the other: it is
-    bound by the longer.
+    An operator is bound by its arithmetic at the one ceiling or its traffic at the other.
     """
     arithmetic_s, traffic_s = 0.0, 0.0
     for operation in operations:

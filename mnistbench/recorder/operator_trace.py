@@ -20,20 +20,14 @@ from mnistbench.recorder.trace_file import exchange_s, exported, memory_timeline
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.insight import OperatorTime
 
-__all__ = ["OperatorTrace"]
-
 _MOST_OPERATORS = 30
 
 
 class OperatorTrace(StepsHook):
-    """torch's profiler: a Chrome trace, and what each operator took.
+    """torch's profiler: a Chrome trace, and with ``memory`` a timeline of the allocations in it.
 
-    TensorBoard's plugin and Perfetto open the trace. With ``memory``, the allocations in it become
-    a timeline.
-
-    Attributes:
-        operators: what took longest, once the steps have been made.
-        exchange_s: how long processes exchanged in a step beside computing, if any did [seconds].
+    `operators` are what took longest, once the steps have been made; `exchange_s` is how long
+    processes exchanged in a step beside computing, if any did.
     """
 
     lead_steps = 1  # the profiler's first step is slower than others

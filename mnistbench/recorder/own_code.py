@@ -13,15 +13,7 @@ from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import no_link, opened, why, write_whole
 from mnistbench.schema.provenance import CodeInfo, sources_text
-from mnistbench.schema.user_code import (
-    CODE_FOLDER,
-    EXPECTED_CODE,
-    UserCode,
-    copies_of,
-    read_code,
-)
-
-__all__ = ["code_as_imported", "keep_code", "kept_as"]
+from mnistbench.schema.user_code import CODE_FOLDER, EXPECTED_CODE, UserCode, copies_of, read_code
 
 _imported: dict[str, UserCode] = {}
 """By reference, what this process read before it imported it, which it does once."""
@@ -52,14 +44,13 @@ def kept_as(
     infos, copies = copies_of(codes)
     if config.anonymize:
         infos = [i.model_copy(update={"reference": place_redacted(i.reference)}) for i in infos]
-        copies = {name: _anonymous(content) for name, content in copies.items()}
+        texts = {name: its.decode(errors="surrogateescape") for name, its in copies.items()}
+        copies = {n: redacted(t).encode(errors="surrogateescape") for n, t in texts.items()}
     return infos, copies
 
 
 def keep_code(codes: Sequence[UserCode], config: RunConfig, run_folder: Path) -> None:
-    """Copy what was imported into the run's folder.
-
-    A copy of other code, from before the run went on, gets a part of its hash into its name.
+    """Copy what was imported into the run's folder; a copy of earlier code there is renamed.
 
     Raises:
         InputError: it cannot be written.
@@ -79,7 +70,3 @@ def keep_code(codes: Sequence[UserCode], config: RunConfig, run_folder: Path) ->
             write_whole(path, content)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({why(error)})") from None
-
-
-def _anonymous(source: bytes) -> bytes:
-    return redacted(source.decode(errors="surrogateescape")).encode(errors="surrogateescape")

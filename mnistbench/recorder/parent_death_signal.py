@@ -7,8 +7,6 @@ import os
 import signal
 import sys
 
-__all__ = ["PARENT", "die_with_parent"]
-
 PARENT = "MNISTBENCH_PARENT_PID"
 """Variable by which a process names itself to those it starts, if its end is to be theirs."""
 
@@ -18,10 +16,8 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 def die_with_parent() -> None:
     """Have the kernel end this process when its parent ends; outside Linux nothing happens.
 
-    A parent that was killed cannot end what it started. One that named itself by `PARENT` has it
-    killed, at once if it is gone already; for another, such as a launcher, it is SIGTERM, which
-    leaves time for a record. The order outlives ``exec``, but not ``fork``: children have to
-    give their own.
+    A parent that named itself by `PARENT` has it killed, at once if it is gone already; for another
+    it is SIGTERM, which leaves time for a record. The order outlives ``exec``, but not ``fork``.
     """
     if sys.platform != "linux":
         return

@@ -13,12 +13,11 @@ from pydantic import ValidationError
 
 from mnistbench.recorder.environment import device_name
 from mnistbench.recorder.launcher import this_launch
+from mnistbench.recorder.machine_probe import timed_s
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import cache_folder, write_whole
 from mnistbench.schema.insight import Ceilings
 from mnistbench.schema.strict_json import read_json
-
-__all__ = ["peak_rates"]
 
 _SIDES = {"cpu": 1536}
 _GPU_SIDE = 8192
@@ -36,13 +35,11 @@ def peak_rates(
 ) -> Ceilings:
     """The best of a dozen matrix products of `dtype` and of copies [operations, bytes per second].
 
-    A product of 1,536 by 1,536 on a CPU, 8,192 on others; a copy of 128 MiB (1 GiB) and one of 1
-    MiB. Bytes read and bytes written both count. Takes about two seconds on two cores.
+    Bytes read and bytes written both count. Takes about two seconds on two cores.
 
-    Measured the first time, then kept in the user's cache folder: a file for each device, type,
-    precision of fp32 products, number of threads and of local processes, and version of torch;
-    delete them to have it measured again. What was measured while others took the processor is
-    not kept.
+    Kept in the user's cache folder, a file for each device, type, precision of fp32 products,
+    number of threads and of local processes, and version of torch; but not what was measured while
+    others took the processor.
     """
     path = _kept_at(device, dtype)
     if path is not None and path.exists():
@@ -86,17 +83,7 @@ def _copied_bytes_per_s(size: int, device: torch.device, wait: Callable[[], None
 
 
 def _best_s(work: Callable[[], object], wait: Callable[[], None]) -> float:
-    work()
-    best, began = float("inf"), time.perf_counter()
-    for _ in range(_REPEATS):
-        wait()
-        started = time.perf_counter()
-        work()
-        wait()
-        best = min(best, time.perf_counter() - started)
-        if time.perf_counter() - began > _LONGEST_S:
-            break
-    return best
+    return min(timed_s(work, wait, repeats=_REPEATS, longest_s=_LONGEST_S))
 
 
 def _kept_at(device: torch.device, dtype: torch.dtype) -> Path | None:

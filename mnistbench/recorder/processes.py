@@ -17,8 +17,6 @@ from typing import Any
 from mnistbench.recorder.launcher import this_launch
 from mnistbench.schema.record import Status
 
-__all__ = ["Processes", "Tally"]
-
 _PATIENCE_S = 30.0
 """How long the main process waits for one that takes part."""
 _NO_SIGN_S = 3.0
@@ -49,9 +47,7 @@ class Tally:
 class Processes:
     """Who trains together; this process alone until torch.distributed says otherwise.
 
-    Attributes:
-        index: the number of this process, from 0, which is the main one's.
-        count: how many there are.
+    `index` is the number of this process among `count`, from 0, which is the main one's.
     """
 
     def __init__(self) -> None:
@@ -98,16 +94,13 @@ class Processes:
             waited_s = time.monotonic() - began
             missing = [i for i, tally in enumerate(tallies) if tally is None]
             for index in missing:
-                tallies[index] = self._tally_of(index)
+                if self._has(key := f"{index}/tally"):
+                    tallies[index] = Tally(**json.loads(self._store.get(key)))
             limits = [_PATIENCE_S if self._has(f"{i}/here") else _NO_SIGN_S for i in missing]
             if None not in tallies or waited_s > max(limits) or is_over():
                 break
             time.sleep(_EVERY_S)
         return tallies
-
-    def _tally_of(self, index: int) -> Tally | None:
-        key = f"{index}/tally"
-        return Tally(**json.loads(self._store.get(key))) if self._has(key) else None
 
     def _has(self, key: str) -> bool:
         try:

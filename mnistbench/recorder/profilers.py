@@ -19,8 +19,6 @@ from mnistbench.recorder.launcher import this_launch
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import no_link, write_whole
 
-__all__ = ["TRACES", "CudaMemory", "NvtxRanges", "PythonSampling", "StepsHook", "write_trace"]
-
 TRACES = "traces"
 _log = logging.getLogger(__name__)
 
@@ -92,13 +90,11 @@ class StepsHook(Hook):
         """A file that cannot be written is no reason to end the run: nothing was watched then."""
         try:
             yield
-        except InputError as error:
-            self.num_watched = 0
-            _log.warning(f"profile: {error}")
-        except OSError as error:
-            self.num_watched = 0
-            where = error.filename or TRACES
-            _log.warning(f"profile: {where}: cannot be written ({error.strerror})")
+        except (InputError, OSError) as error:
+            self.num_watched, said = 0, str(error)
+            if isinstance(error, OSError):
+                said = f"{error.filename or TRACES}: cannot be written ({error.strerror})"
+            _log.warning(f"profile: {said}")
 
 
 class CudaMemory(StepsHook):

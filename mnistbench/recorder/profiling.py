@@ -9,21 +9,13 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from mnistbench.recorder.hooks import Hook, Hooks
-from mnistbench.recorder.profilers import (
-    TRACES,
-    CudaMemory,
-    NvtxRanges,
-    PythonSampling,
-    StepsHook,
-)
+from mnistbench.recorder.profilers import TRACES, CudaMemory, NvtxRanges, PythonSampling, StepsHook
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.insight import Profile
 
 if TYPE_CHECKING:
     from mnistbench.recorder.operator_trace import OperatorTrace
-
-__all__ = ["Profilers", "check_profile", "profiled_steps", "profilers"]
 
 
 def profiled_steps(config: RunConfig, num_steps: int | None) -> range:
@@ -75,12 +67,8 @@ def check_profile(config: RunConfig, *, on_cuda: bool) -> None:
 class Profilers(NamedTuple):
     """Hooks that watch the same steps of a run, and what they leave in its record.
 
-    Attributes:
-        config: says what is to be profiled.
-        steps: the steps that are watched, counted from 0.
-        hooks: what watches them.
-        trace: the one of `hooks` that is torch's profiler, if any is.
-        added: names of hooks from Python that surround steps.
+    `trace` is the one of `hooks` that is torch's profiler, if any is; `added` are names of hooks
+    from Python that surround steps.
     """
 
     config: RunConfig

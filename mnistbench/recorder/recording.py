@@ -12,17 +12,14 @@ from typing import Any, Self
 from mnistbench.recorder.batch_size import batch_counter, whole
 from mnistbench.recorder.callbacks import LightningEvents, TrainerEvents
 from mnistbench.recorder.clock import Ledger
-from mnistbench.recorder.evaluated_metrics import metric_values
 from mnistbench.recorder.hooks import Hook
 from mnistbench.recorder.loop_run import LoopRun
-from mnistbench.recorder.loop_settings import LoopSettings, checked_name
+from mnistbench.recorder.loop_settings import LoopSettings, checked_name, metric_values
 from mnistbench.recorder.loop_watch import LoopWatch
 from mnistbench.recorder.step_counting import LoaderSteps, StepCounter
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.open_mappings import FreeName, PhaseName
 from mnistbench.schema.record import EvalPoint, RunRecord
-
-__all__ = ["Recording", "record"]
 
 
 def record(  # noqa: PLR0913 - what a user may tell of a run
@@ -74,35 +71,25 @@ def record(  # noqa: PLR0913 - what a user may tell of a run
     Raises:
         InputError: one of these has to be mended.
     """
-    told: dict[str, Any] = {
-        "config": config,
-        "seed": seed,
-        "target": target,
-        "output_dir": output_dir,
-    }
-    told |= {"ignore": ignore, "tags": tags, "extra": extra, "higher_is_better": higher_is_better}
-    settings = LoopSettings.of(name, **told)
+    told = {"config": config, "seed": seed, "target": target, "output_dir": output_dir}
+    more = {"ignore": ignore, "tags": tags, "extra": extra, "higher_is_better": higher_is_better}
+    settings = LoopSettings.of(name, **told, **more)
     watch = LoopWatch(hooks, profile=profile, profile_steps=profile_steps, diagnose=diagnose)
     return Recording(settings, watch, quiet=quiet)
 
 
 class Recording:
-    """A loop that is recorded; see `record`."""
+    """A loop that is recorded; see `record`.
+
+    `seed` is by the argument or by ``MNISTBENCH_SEED``, else ``None``; `run_id` is the run's name,
+    which its folder has too.
+    """
 
     def __init__(self, settings: LoopSettings, watch: LoopWatch, *, quiet: bool) -> None:
         """Nothing is recorded before it is entered."""
         self._settings, self._watch, self._quiet = settings, watch, quiet
+        self.seed, self.run_id = settings.seed, settings.run_id
         self._run: LoopRun | None = None
-
-    @property
-    def seed(self) -> int | None:
-        """The seed, by the argument or by ``MNISTBENCH_SEED``; ``None`` where neither says."""
-        return self._settings.seed
-
-    @property
-    def run_id(self) -> str:
-        """The run's name, which its folder has too."""
-        return self._settings.run_id
 
     @property
     def run_folder(self) -> Path:
@@ -156,7 +143,7 @@ class Recording:
         What passes until the loader gives a batch is ``data_wait``, the loop's body is ``train``.
 
         Args:
-            loader: anything to iterate over; one pass.
+            loader: anything to iterate over; one pass, which the next call ends.
             batches_per_step: batches to a step of the optimizer; the last step of a pass may have
                 fewer.
             num_samples: samples in a batch, or a function of the batch that counts them. Default:
@@ -166,6 +153,7 @@ class Recording:
             InputError: an argument has to be mended, or another step is under way.
         """
         steps = self._steps("steps()")
+        steps.end_pass()
         steps.check("steps()")
         number = whole(batches_per_step, field="batches_per_step", lowest=1)
         count = batch_counter(num_samples)
@@ -264,8 +252,7 @@ class Recording:
     def trainer_callback(self, *, num_samples: int | Callable[[Any], int] | None = None) -> Any:
         """What records Hugging Face's Trainer: ``Trainer(callbacks=[run.trainer_callback()])``.
 
-        Args:
-            num_samples: as for `steps`; a batch is what the model is called with, by name.
+        `num_samples` is as for `steps`; a batch is what the model is called with, by name.
 
         Raises:
             InputError: transformers cannot be imported.
@@ -274,10 +261,7 @@ class Recording:
         return TrainerEvents.callback(steps, self.evaluated, batch_counter(num_samples))
 
     def lightning_callback(self, *, num_samples: int | Callable[[Any], int] | None = None) -> Any:
-        """What records Lightning: ``Trainer(callbacks=[run.lightning_callback()])``.
-
-        Args:
-            num_samples: as for `steps`.
+        """What records Lightning: ``Trainer(callbacks=[run.lightning_callback()])``; as the other.
 
         Raises:
             InputError: neither lightning nor pytorch_lightning can be imported.

@@ -14,8 +14,6 @@ from typing import Any, get_args
 from mnistbench.schema.component import ARGUMENTS_OF, is_own
 from mnistbench.schema.provenance import Component
 
-__all__ = ["place_redacted", "redacted", "values_redacted"]
-
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.])~?/(?:[^\s/:;,'\"()]+/)+")
 _LETTER = r"[^\W_]"
 """What a name is not beside: of ``host_1`` the host is a part, of ``hosts`` it is none."""

@@ -1,4 +1,4 @@
-"""What one process notes of a run while it trains, whoever's loop it is, and the figures of that.
+"""What one process notes of a run while it trains, whoever's loop it is, and the record of that.
 
 Our engine and `mnistbench.record` make their records of it: there is one author for clocks,
 evaluations, the machine before and after, and how a run ended.
@@ -8,39 +8,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
 from mnistbench.recorder.clock import Ledger, Timer
 from mnistbench.recorder.telemetry import Telemeter
+from mnistbench.schema.errors import InputError
 from mnistbench.schema.insight import Profile, StepCosts, Telemetry
 from mnistbench.schema.record import (
     Canary,
     CanaryReading,
     EvalPoint,
+    Result,
+    RunRecord,
     Status,
     Throughput,
     finite,
 )
-from mnistbench.schema.target import is_loss
-
-__all__ = ["Outcome", "RunLog", "throughput_of"]
+from mnistbench.schema.store import save_elsewhere, save_record
+from mnistbench.schema.target import Target, is_loss, point_at_target
 
 
 @dataclass(kw_only=True)
 class Outcome:
-    """How a run went, as far as it came.
-
-    Attributes:
-        status: how it ended.
-        error: what was wrong, in a line.
-        canary: speed of the machine before and after.
-        telemetry: what sensors saw.
-        step_costs: what a step is made of.
-        profile: what was watched of it.
-    """
+    """How a run went, as far as it came; fields are those of its record."""
 
     status: Status = "completed"
     error: str | None = None
@@ -57,14 +51,7 @@ class Outcome:
 
 @dataclass(kw_only=True)
 class RunLog:
-    """What changes while a run trains, on one process.
-
-    Attributes:
-        ledger: the clocks.
-        timer: durations of steps.
-        step: steps made.
-        eval_points: evaluations made.
-    """
+    """What changes while a run trains, on one process; `step` is how many were made."""
 
     ledger: Ledger
     timer: Timer
@@ -139,4 +126,80 @@ def throughput_of(
         samples_per_s=num_samples / train_s,
         step_s_p50=cuts[(len(cuts) - 1) // 2],
         step_s_p95=cuts[-1],
+    )
+
+
+def assemble_record(
+    log: RunLog, outcome: Outcome, *, target: Target | None, split: str | None, **facts: Any
+) -> RunRecord:
+    """The record of a run as it stands; closes its ledger.
+
+    `facts` are the fields of which neither `log` nor `outcome` knows, and go over what they do. The
+    last values on `split` are the record's metrics, and when `target` was reached is found here.
+    """
+    points = log.eval_points
+    if target and (reached := point_at_target(points, target)):
+        target = target.model_copy(update={"time_s": reached.train_s, "steps": reached.step})
+    wall_s = log.ledger.close()
+    return RunRecord(
+        **{field.name: getattr(outcome, field.name) for field in fields(Outcome)} | facts,
+        num_steps=log.step,
+        eval_points=points,
+        metrics=_last_values([point for point in points if point.split == split]),
+        target=target,
+        phases_s=dict(log.ledger.phases_s),
+        wall_s=wall_s,
+        result=_result({point.split: point for point in points}, target),
+    )
+
+
+def save_somewhere(
+    record: RunRecord,
+    folder: Path,
+    *,
+    keep: Callable[[], None] = lambda: None,
+    tell: Callable[[str], None],
+    cleaned: Callable[[str], str] = str,
+) -> tuple[RunRecord, Path]:
+    """Save what `keep` has to, and `record`, to `folder`, or where that fails, to a temporary one.
+
+    The run still counts then: the user is told of it in a line, and the record says so in words
+    that are `cleaned`. Gives the record and its folder.
+    """
+    try:
+        keep()
+        save_record(record, folder)
+    except InputError as error:
+        said = f"not saved: {error}"
+        with suppress(OSError, InputError):
+            path = save_elsewhere(record)
+            folder, said = path.parent, f"{said}; it is in {path}"
+        tell(said)
+        record = record.model_copy(update={"error": cleaned(said)})
+    return record, folder
+
+
+def _last_values(points: list[EvalPoint]) -> dict[str, float | None]:
+    """By name, what was evaluated last of it; ``None`` where that was not finite."""
+    values: dict[str, float | None] = {}
+    for point in points:
+        own = {"accuracy": point.accuracy, "loss": point.loss}
+        was = {name: value for name, value in own.items() if value is not None}
+        values |= was | ({"loss": None} if point.diverged else {}) | point.metrics
+    return values
+
+
+def _result(last: dict[str, EvalPoint], target: Target | None) -> Result:
+    """What version 1 of records holds: of accuracy and loss alone, `last` by split."""
+    known = last.keys() & {"test", "val"}
+    scores: dict[str, Any] = {f"{name}_accuracy": last[name].accuracy for name in known}
+    if "test" in last:
+        scores["test_loss"] = last["test"].loss
+    if target is None or target.metric != "accuracy":
+        return Result(**scores)
+    return Result(
+        **scores,
+        target_accuracy=target.value,
+        time_to_accuracy_s=target.time_s,
+        steps_to_accuracy=target.steps,
     )

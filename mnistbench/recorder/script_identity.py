@@ -14,9 +14,7 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.provenance import CodeInfo
 from mnistbench.schema.record import Fact
 from mnistbench.schema.source_text import imports_of
-from mnistbench.schema.user_code import UserCode, is_own_source, read_source
-
-__all__ = ["FRAMEWORKS", "Script", "find_script"]
+from mnistbench.schema.user_code import is_own_source, read_source
 
 FRAMEWORKS = {
     "lightning": "lightning",
@@ -75,7 +73,9 @@ def find_script() -> Script:
     except (InputError, ValueError):  # it has gone, or its path is longer than a reference may be
         return Script(path, revision=revision)
     info = read.info.model_copy(update={"reference": reference})
-    return Script(path, [info], _imports(read), revision)
+    imports = (one for content in read.files.values() for one in imports_of(content))
+    names = frozenset(name.partition(".")[0] for level, name in imports if not level)
+    return Script(path, [info], names, revision)
 
 
 def _of_main() -> tuple[str, Path] | None:
@@ -108,8 +108,3 @@ def _file_reference(path: Path) -> str:
     """From the working directory where it is below, else without its folder, which is private."""
     below = path.relative_to(Path.cwd()) if Path.cwd() in path.parents else Path(path.name)
     return f"{below.as_posix()}:__main__"
-
-
-def _imports(code: UserCode) -> frozenset[str]:
-    found = (imports_of(content) for content in code.files.values())
-    return frozenset(name.partition(".")[0] for one in found for level, name in one if not level)

@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
+from mnistbench.recorder.batch_size import counted, differing_sizes
 from mnistbench.recorder.clock import Ledger, StepTimer
 from mnistbench.recorder.run_log import RunLog
 from mnistbench.recorder.telemetry import Telemeter
 from mnistbench.recorder.used_device import step_timer, used_device, waits_for
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import DATA_WAIT
-
-__all__ = ["LoaderSteps", "StepCounter"]
 
 _MOST_EVENTS = 1000
 """Steps after which those that the device has made become numbers."""
@@ -28,12 +27,11 @@ class StepCounter:
         log: clocks, durations of steps, evaluations.
         num_samples: samples in all steps so far; ``None`` where a step did not tell.
         num_counted: steps made here, which are fewer than ``log.step`` where a loop went on.
-        first_step_s: how long the first one took, which compiles and warms up.
-        first_wait_s: how much of that it waited for the loader.
-        first_samples: how many samples it had.
+        first_step_s: how long the first one took, which compiles and warms up; `first_wait_s` of
+            it for the loader.
+        odd_sizes: what to say of a first batch whose number of samples is in doubt.
         num_pauses: how often the loop was stopped for something else.
         device: what the first step was found to use.
-        telemeter: what watches the machine, if anything does.
         around_steps: what surrounds each step, if anything does.
     """
 
@@ -45,6 +43,7 @@ class StepCounter:
         self.first_step_s: float | None = None
         self.first_wait_s = 0.0
         self.first_samples = 0
+        self.odd_sizes: str | None = None
         self.num_pauses = 0
         self.device = used_device()
         self.telemeter: Telemeter | None = None
@@ -52,6 +51,8 @@ class StepCounter:
         self._sizes: dict[int, int] = {}  # samples in a step -> how many steps
         self._passes: float | None = 0.0  # over loaders; None once one did not tell its length
         self._batches, self._length = 0, 0  # of the pass that is under way
+        self._pass: object = None  # the one over a loader that is under way
+        self._outer = "other"  # the phase around it
         self._at_begin: Callable[[], None] | None = at_begin
         self._where: str | None = None  # what is entered: steps, step or a phase that pauses them
         self._left: int | None = None  # samples of a step whose batches were all given
@@ -72,11 +73,7 @@ class StepCounter:
         return self.log.step + (self._left is not None)
 
     def check(self, name: str) -> None:
-        """Refuse `name` inside of another.
-
-        Raises:
-            InputError: something is entered that cannot hold it.
-        """
+        """Raise `InputError` where something is entered that cannot hold `name`."""
         if self._where is not None:
             raise InputError(f"{name}: is inside {self._where}; end that first")
 
@@ -91,22 +88,31 @@ class StepCounter:
         self, loader: Iterable[Any], batches_per_step: int, count: Callable[[Any], int]
     ) -> Iterator[Any]:
         """The batches of `loader`, `batches_per_step` to a step, each counted by `count`."""
+        self.end_pass()
         self.check("steps()")
         switch = self.log.ledger.switch
-        outer = self._begin("steps()", DATA_WAIT)
-        self._begin_pass(loader)
+        this = self._pass = object()
+        self._outer = self._begin("steps()", DATA_WAIT)
+        try:
+            self._length = len(loader)  # type: ignore[arg-type]
+        except TypeError:
+            self._length, self._passes = 0, None
         samples = num_batches = 0
         try:
             for batch in loader:
                 samples += count(batch)
                 num_batches += 1
+                if self._batches == self.num_counted == 0 and count is counted:
+                    self.odd_sizes = differing_sizes(batch)
                 self._batches += 1
                 switch("train", wait=False)
                 if num_batches == 1 and self.around_steps:
-                    self._in_step.enter_context(self.around_steps())
+                    self.begin_step()
                 if num_batches == batches_per_step:
                     self._left = samples
                 yield batch
+                if self._pass is not this:
+                    raise InputError("steps(): another one began inside it; end that first")
                 switch(DATA_WAIT, wait=False)
                 if num_batches == batches_per_step:
                     self.settle()
@@ -115,12 +121,20 @@ class StepCounter:
                 self._count(samples)
             self._batches = self._length
         finally:
-            self._in_step.close()
-            if self._left is not None:
-                self.log.timer.pause()
-            self._end_pass()
-            switch("train", wait=False)  # what is waited for are steps
-            switch(outer)
+            if self._pass is this:
+                self.end_pass()
+
+    def end_pass(self) -> None:
+        """End the pass over a loader that is under way, if one is."""
+        if self._pass is None or self._where != "steps()":
+            return
+        self._in_step.close()
+        if self._left is not None:
+            self.log.timer.pause()
+        self._passes = self.num_epochs
+        self._batches = self._length = 0
+        self._pass = None
+        self._leave(self._outer)
 
     @contextmanager
     def one(self, num_samples: int | None, number: int | None) -> Iterator[None]:
@@ -132,8 +146,7 @@ class StepCounter:
             )
         outer, self._passes = self._begin("step()", "train"), None
         try:
-            if self.around_steps:
-                self._in_step.enter_context(self.around_steps())
+            self.begin_step()
             yield
             self._is_behind = True
             self._count(num_samples, number=number)
@@ -151,12 +164,10 @@ class StepCounter:
             yield
         finally:
             self._in_step.close()
-            self._where = None
-            self.log.ledger.switch("train", wait=False)  # what is waited for are steps
-            self.log.ledger.switch(outer)
+            self._leave(outer)
 
     def begin_step(self) -> None:
-        """Begin a step of a loop that is followed."""
+        """Enter what surrounds a step."""
         if self.around_steps:
             self._in_step.enter_context(self.around_steps())
 
@@ -249,15 +260,10 @@ class StepCounter:
         self.log.timer = step_timer(device)
         self.log.timer.start()
 
-    def _begin_pass(self, loader: Any) -> None:
-        try:
-            self._length = len(loader)
-        except TypeError:
-            self._length, self._passes = 0, None
-
-    def _end_pass(self) -> None:
-        self._passes, self._where = self.num_epochs, None
-        self._batches = self._length = 0
+    def _leave(self, outer: str) -> None:
+        self._where = None
+        self.log.ledger.switch("train", wait=False)  # what is waited for are steps
+        self.log.ledger.switch(outer)
 
 
 class LoaderSteps(Iterator[Any]):

@@ -15,8 +15,6 @@ from types import FrameType
 from mnistbench.recorder.launcher import this_launch
 from mnistbench.schema.signals import STOPS, Handler, kept_reactions
 
-__all__ = ["StopSignals", "deferred_signals", "exit_now", "obeyed_in_time"]
-
 _PATIENCE_S = 8.0
 """What a process has to finish its step and save; what it must be gone in is 10 s."""
 
@@ -29,11 +27,7 @@ terminal that closes sends SIGHUP, as does its shell."""
 
 
 class StopSignals:
-    """What signals have asked for.
-
-    Attributes:
-        asked: the number of the first that came; 0 while none has.
-    """
+    """What signals have asked for: the number of the first is in `asked`, 0 while none came."""
 
     def __init__(self, before: Mapping[int, Handler]) -> None:
         """`before` is what is called at a second one."""

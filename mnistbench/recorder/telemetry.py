@@ -24,8 +24,6 @@ from mnistbench.schema.insight import Telemetry
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Telemeter"]
-
 _EVERY_S = 0.5
 _BUSY = 0.1
 _MOST_OF_TIME = 0.01
@@ -106,24 +104,22 @@ class Telemeter:
             return None
         if not self._num_samples:
             self._sample()
+        peak_bytes = None
+        if self._on_cuda:
+            import torch
+
+            peak_bytes = torch.cuda.max_memory_allocated(self._device)
         before = core_use(self._made, self._began)
         during = core_use(self._began, read_core_times())
         return Telemetry(
             num_samples=self._num_samples,
-            device_memory_peak_bytes=self._device_memory_peak_bytes(),
+            device_memory_peak_bytes=peak_bytes,
             cores_used=during and during.ours,
             others_cores_before=before and before.others,
             others_cores_during=during and during.others,
             load_average_1min=self._load_average,
             **{field: watch.value() for field, watch in self._watches.items()},
         )
-
-    def _device_memory_peak_bytes(self) -> int | None:
-        if not self._on_cuda:
-            return None
-        import torch
-
-        return torch.cuda.max_memory_allocated(self._device)
 
     def _sample(self) -> None:
         began_s = time.monotonic()

@@ -15,8 +15,6 @@ from typing import Any
 
 from mnistbench.recorder.redaction import redacted
 
-__all__ = ["exchange_s", "exported", "memory_timeline", "without_names"]
-
 _ON_HOST = ("gloo:", "mpi:", "ucc:")
 """How torch names exchanges that threads of the host make; on a GPU they are kernels of NCCL's."""
 _NO_WORK = ("c10d::", "autograd::engine::")
@@ -58,9 +56,8 @@ def without_names(trace: Any) -> Any:
 def memory_timeline(trace: Mapping[str, Any]) -> str:
     """Who holds memory when: the allocations of `trace` as CSV, one a row, in order of time.
 
-    Columns are the time since the first one [microseconds]; the device, ``cpu`` or ``cuda:0`` and
-    the like; the bytes taken or, below 0, given back; what torch holds on the device after it
-    [bytes]; and the innermost operator that it happened in, or nothing.
+    Columns are the time since the first one [microseconds]; the device; the bytes taken or, below
+    0, given back; what torch holds on it then; and the innermost operator that it happened in.
     """
     operators = [event for event in trace["traceEvents"] if event.get("cat") == "cpu_op"]
     memory = [event for event in trace["traceEvents"] if event.get("name") == "[memory]"]

@@ -5,15 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from mnistbench.recorder.clock import EventTimer, StepTimer, Timer
 
 if TYPE_CHECKING:
     import torch
-
-__all__ = ["step_timer", "used_device", "waits_for"]
 
 _ELSEWHERE = ("jax", "tensorflow", "cupy", "mlx")
 """Libraries that compute on devices of which nothing is known here."""
@@ -71,8 +70,6 @@ def step_timer(device: torch.device | None) -> Timer:
         return StepTimer()
     import torch
 
-    def new_event() -> Any:
-        with torch.cuda.device(device):
-            return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-
+    # an event is of the device on whose stream it is first recorded
+    new_event = partial(torch.cuda.Event, enable_timing=True)
     return EventTimer(new_event, stream=lambda: torch.cuda.current_stream(device))

@@ -16,8 +16,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.strict_json import read_json, shaped
 from mnistbench.schema.strict_model import StrictModel
 
-__all__ = ["Benchmark", "BenchmarkFile", "BenchmarkStats", "load_benchmarks"]
-
 _MAX_BYTES = 64 * 2**20
 
 _Seconds = Annotated[float, Field(ge=0)]

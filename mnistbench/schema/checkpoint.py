@@ -29,19 +29,6 @@ from mnistbench.schema.sealed_folder import unseal
 from mnistbench.schema.strict_json import load_versioned
 from mnistbench.schema.strict_model import StrictModel
 
-__all__ = [
-    "CHECKPOINTS",
-    "FILES",
-    "CheckpointState",
-    "SavedRun",
-    "checkpoint_name",
-    "checkpoints_of",
-    "load_checkpoint",
-    "load_newest",
-    "newest_state",
-    "number_of",
-]
-
 CHECKPOINTS = "checkpoints"
 _STATE = "state.json"
 FILES = ("model.safetensors", "optimizer.safetensors", "processes.safetensors", _STATE)

@@ -22,27 +22,6 @@ from mnistbench.schema.names import (
     ScheduleName,
 )
 
-__all__ = [
-    "ARGUMENTS_OF",
-    "OWN_FIELDS",
-    "Arguments",
-    "DataShape",
-    "DatasetRef",
-    "LossRef",
-    "ModelRef",
-    "OneOf",
-    "OptimizerRef",
-    "Reference",
-    "ScheduleRef",
-    "flat_arguments",
-    "is_data_path",
-    "is_own",
-    "is_reference",
-    "own_fields",
-    "parse_reference",
-    "short_name",
-]
-
 ARGUMENTS_OF = {
     "model": "model_args",
     "loss": "loss_args",

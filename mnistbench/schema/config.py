@@ -20,8 +20,6 @@ from mnistbench.schema.names import ProfileKind, TrackerName
 from mnistbench.schema.target import Target
 from mnistbench.schema.workload_config import MAX_COUNT, WorkloadConfig
 
-__all__ = ["FLAG_GROUPS", "RunConfig"]
-
 FLAG_GROUPS: Mapping[str, str] = {
     "Configuration": "recipe",
     "Data": "dataset",

@@ -9,18 +9,6 @@ from mnistbench.schema.component import ARGUMENTS_OF, is_own, is_reference
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.workload_config import WorkloadConfig
 
-__all__ = [
-    "APPLIES_TO",
-    "FAST_LOOP_FIELDS",
-    "OWN",
-    "check_applies",
-    "check_batch",
-    "check_known_split",
-    "check_split",
-    "is_read",
-    "num_val",
-]
-
 OWN = "one of your own"
 """Stands in `APPLIES_TO` for every reference to code of the user's."""
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from mnistbench.schema.streams import say
 
-__all__ = ["disk_use", "say_written", "size_text"]
-
 
 def say_written(what: str, path: Path) -> None:
     """Tell on stderr where `what` was written, and its size."""

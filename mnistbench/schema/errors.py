@@ -11,16 +11,6 @@ from pydantic import ValidationError
 
 from mnistbench.schema.suggestions import did_you_mean, use_a_fraction
 
-__all__ = [
-    "InputError",
-    "ProcessLostError",
-    "RunError",
-    "SaidElsewhereError",
-    "Terminated",
-    "first_line",
-    "one_line",
-]
-
 _LONGEST_NAME = 80
 _NUMBER = re.compile(r"[+-]?[0-9.]{1,20}(e[+-]?[0-9]{1,3})?", re.IGNORECASE)
 _SAID = {

@@ -6,8 +6,6 @@ import html
 import re
 from unicodedata import normalize
 
-__all__ = ["brief", "csv_cell", "escaped", "markdown", "printable"]
-
 _FORMULA = tuple("=+-@")
 _MARKUP = re.compile(
     r"[\\|`*\[\]~$]|(?<![^\W_])_|_(?![^\W_])"  # inside a line; _ inside a word is a letter

@@ -19,23 +19,6 @@ from tempfile import TemporaryFile
 
 from mnistbench.schema.errors import InputError
 
-__all__ = [
-    "CACHES",
-    "MAX_DEPTH",
-    "cache_folder",
-    "check_writable",
-    "content_digest",
-    "lock_file",
-    "no_link",
-    "opened",
-    "own_alone",
-    "read_text",
-    "why",
-    "write_new",
-    "write_whole",
-    "written_aside",
-]
-
 MAX_DEPTH = 32
 """Levels of lists and mappings in a file: several times what any file of this package has."""
 

@@ -12,8 +12,6 @@ from pydantic import Field
 from mnistbench.schema.names import ProfileKind
 from mnistbench.schema.strict_model import StrictModel
 
-__all__ = ["Ceilings", "OperatorTime", "Profile", "StepCosts", "StepWork", "Telemetry"]
-
 _Text = Annotated[str, Field(max_length=300)]
 _Count = Annotated[int, Field(ge=0)]
 _Amount = Annotated[float, Field(ge=0)]

@@ -12,8 +12,6 @@ from pydantic.json_schema import models_json_schema
 
 from mnistbench.schema import insight, measurements, open_mappings, provenance, record, target
 
-__all__ = ["record_schema"]
-
 _MODULES = (insight, measurements, open_mappings, provenance, record, target)
 _OURS = {"properties": {"workload": {"properties": {"framework": {"const": "mnistbench"}}}}}
 """What holds of this package's own loop, also where there is no workload."""

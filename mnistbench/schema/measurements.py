@@ -11,22 +11,6 @@ from pydantic.dataclasses import dataclass
 from mnistbench.schema.open_mappings import FreeName, MetricName
 from mnistbench.schema.strict_model import StrictModel
 
-__all__ = [
-    "DATA_WAIT",
-    "PHASES",
-    "TRAIN_CLOCK",
-    "Canary",
-    "CanaryReading",
-    "EvalPoint",
-    "Link",
-    "Phase",
-    "Result",
-    "StepSplit",
-    "Throughput",
-    "TrainPoint",
-    "finite",
-]
-
 Phase = Literal[
     "import",
     "startup",

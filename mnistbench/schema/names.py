@@ -7,19 +7,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = [
-    "AugmentName",
-    "DatasetChoice",
-    "DatasetName",
-    "LossName",
-    "ModelName",
-    "OptimizerName",
-    "ProfileKind",
-    "RecipeName",
-    "ScheduleName",
-    "TrackerName",
-]
-
 DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "qmnist", "emnist-digits", "synthetic"]
 
 DatasetChoice = Literal["auto", DatasetName]

@@ -11,16 +11,6 @@ from mnistbench.schema.component import is_data_path, is_reference, parse_refere
 from mnistbench.schema.errors import one_line
 from mnistbench.schema.strict_model import StrictModel
 
-__all__ = [
-    "FreeName",
-    "KnownConfig",
-    "KnownEnvironment",
-    "MetricName",
-    "Name",
-    "PhaseName",
-    "checked",
-]
-
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 Name = Annotated[str, Field(pattern=_NAME, max_length=200)]
 """A name as this package gives them: no markup, no path, nothing that a terminal obeys."""

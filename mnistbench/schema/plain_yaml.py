@@ -18,8 +18,6 @@ import yaml
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import MAX_DEPTH, read_text
 
-__all__ = ["read_yaml", "yaml_text", "yaml_value", "yaml_word"]
-
 _MAX_BYTES = 2**16
 _ODD = (ValueError, ArithmeticError, AttributeError, LookupError, TypeError)
 """What PyYAML lets through of its own on impossible dates, numbers and tags."""

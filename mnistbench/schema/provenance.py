@@ -11,18 +11,6 @@ from mnistbench.schema.component import parse_reference
 from mnistbench.schema.open_mappings import FreeName, Name
 from mnistbench.schema.strict_model import StrictModel
 
-__all__ = [
-    "OWN_CODE",
-    "CodeInfo",
-    "Component",
-    "DatasetInfo",
-    "RecipeInfo",
-    "Source",
-    "WorkloadInfo",
-    "sources",
-    "sources_text",
-]
-
 Source = Literal["local", "downloaded", "generated", "function"]
 Component = Literal["model", "loss", "optimizer", "lr_schedule", "dataset", "script"]
 

@@ -49,30 +49,23 @@ from mnistbench.schema.provenance import (
 from mnistbench.schema.strict_model import StrictModel
 from mnistbench.schema.target import Target
 
-__all__ = [
+__all__ = [  # which others read from here
     "DATA_WAIT",
     "PHASES",
-    "SCHEMA_VERSION",
     "TRAIN_CLOCK",
     "Canary",
     "CanaryReading",
-    "CheckpointCounts",
     "CodeInfo",
     "Component",
     "DatasetInfo",
     "EvalPoint",
-    "Fact",
-    "Interruption",
     "Link",
     "Name",
     "Phase",
     "RecipeInfo",
     "Result",
-    "RunRecord",
     "Source",
-    "Status",
     "StepSplit",
-    "StopSignal",
     "Target",
     "Throughput",
     "TrainPoint",
@@ -207,6 +200,16 @@ class RunRecord(StrictModel):
         return self.workload is not None and self.workload.framework != "mnistbench"
 
     @property
+    def own_config(self) -> dict[str, Any]:
+        """The flags of this package's own loop; of another, whose keys may mean anything, none."""
+        return {} if self.is_foreign else self.config
+
+    @property
+    def versions(self) -> dict[str, Any]:
+        """Versions of libraries, by name; empty where they are not told."""
+        return self.environment.get("versions") or {}
+
+    @property
     def eval_split(self) -> str | None:
         """The split that its curve, and its target, are of."""
         if not self.is_foreign:
@@ -223,7 +226,7 @@ class RunRecord(StrictModel):
     def __repr__(self) -> str:
         """One line: which run it is, how it ended and what it reached."""
         accuracy, speed = self.result.test_accuracy, self.throughput.samples_per_s
-        ours = [] if self.is_foreign else map(self.config.get, ("model", "loss"))
+        ours = map(self.own_config.get, ("model", "loss"))
         named, metric = self.recipe or self.workload, self.target and self.target.metric
         reached = self.metrics.get(metric) if metric else None
         told = [

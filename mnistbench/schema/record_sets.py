@@ -12,8 +12,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import RECORD_NAME, find_records, load_records
 
-__all__ = ["RecordSet", "baseline_first", "load_sets", "path_names", "require_apart"]
-
 T = TypeVar("T")
 
 

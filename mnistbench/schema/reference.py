@@ -11,14 +11,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.strict_json import load_versioned
 from mnistbench.schema.strict_model import StrictModel
 
-__all__ = [
-    "REFERENCE_SCHEMA_VERSION",
-    "ReferenceCurve",
-    "ReferencePoint",
-    "find_references",
-    "load_reference",
-]
-
 REFERENCE_SCHEMA_VERSION = 1
 _MAX_REFERENCE_BYTES = 2**23
 

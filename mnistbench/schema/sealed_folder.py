@@ -19,8 +19,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import opened, why, write_new
 from mnistbench.schema.strict_model import StrictModel
 
-__all__ = ["MANIFEST", "is_aside", "seal", "unseal"]
-
 MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 2**16
 _MAX_FILE_BYTES = 2**36

@@ -11,8 +11,6 @@ from typing import Any, NoReturn
 
 from mnistbench.schema.errors import Terminated
 
-__all__ = ["ENDS", "STOPS", "Handler", "kept_reactions", "raise_stop", "stop_error"]
-
 ENDS = (signal.SIGTERM, signal.SIGHUP)
 STOPS = (signal.SIGINT, *ENDS)
 Handler = Callable[[int, FrameType | None], Any]

@@ -6,8 +6,6 @@ import ast
 import functools
 import warnings
 
-__all__ = ["imports_of", "names_of"]
-
 _AT_RUN_TIME = {"*", "__getattr__", "globals", "locals", "vars", "exec", "setattr"}
 """What may define names that no text has."""
 

@@ -18,19 +18,6 @@ from mnistbench.schema.files import write_whole
 from mnistbench.schema.record import SCHEMA_VERSION, RunRecord
 from mnistbench.schema.strict_json import read_versioned, shaped
 
-__all__ = [
-    "RECORD_NAME",
-    "Loaded",
-    "find_records",
-    "left_out_note",
-    "load_record",
-    "load_records",
-    "record_json",
-    "save_elsewhere",
-    "save_record",
-    "search",
-]
-
 RECORD_NAME = "record.json"
 _MAX_RECORD_BYTES = 64 * 2**20
 _MOST_NAMED = 3

@@ -20,17 +20,6 @@ from typing import Any
 
 from mnistbench.schema.escaping import escaped
 
-__all__ = [
-    "PASSING",
-    "LineFormatter",
-    "LineHandler",
-    "mend_streams",
-    "progress",
-    "say",
-    "show",
-    "written",
-]
-
 _SPELLED = "mnistbench.spelled"
 _PLAIN = ("-", "-", "+-", "x", "...", "<=", ">=", "inf", "u", "->", "#", "##", "###")
 _ASCII = dict(zip("–—±×…≤≥∞µ→†‡§", _PLAIN, strict=True))

@@ -18,8 +18,6 @@ from pydantic_core import from_json
 from mnistbench.schema.errors import InputError, one_line
 from mnistbench.schema.files import MAX_DEPTH, read_text
 
-__all__ = ["load_versioned", "read_json", "read_versioned", "shaped"]
-
 T = TypeVar("T", bound=BaseModel)
 
 _MOST_DIGITS = 20

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["StrictModel"]
-
 
 class StrictModel(BaseModel):
     """Part of a record; a value that was not measured is ``None``.

@@ -6,8 +6,6 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["did_you_mean", "use_a_fraction"]
-
 _SYNONYMS: Mapping[str, set[str]] = {
     "bce": {"bce_with_logits"},
     "cross-entropy": {"ce", "nll"},

@@ -8,8 +8,6 @@ from typing import Any
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import APPLIES_TO, FAST_LOOP_FIELDS, is_read
 
-__all__ = ["BOOKKEEPING", "NOT_TRAINING", "SAME_RUN", "as_left_to_the_run", "curve_settings"]
-
 BOOKKEEPING = frozenset(
     {
         "data_dir",

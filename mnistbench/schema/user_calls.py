@@ -15,8 +15,6 @@ from mnistbench.schema.component import ARGUMENTS_OF
 from mnistbench.schema.errors import InputError, RunError, first_line
 from mnistbench.schema.suggestions import did_you_mean
 
-__all__ = ["built_with", "check_fits", "name_of", "raised_by_user", "takes", "user_errors"]
-
 _NOT_THE_USERS = {
     *(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
     Path(__file__).parents[1],
@@ -157,12 +155,11 @@ def _said(error: BaseException) -> str:
     own = [(path, line) for file, line in places if _is_the_users(path := Path(file))]
     kind = type(error).__name__
     said = kind if words == kind else f"{kind}: {words}"
-    return f"{_from_here(own[-1][0])}:{own[-1][1]}: {said}" if own else said
+    if not own:
+        return said
+    (path, line), here = own[-1], Path.cwd()
+    return f"{path.relative_to(here) if path.is_relative_to(here) else path}:{line}: {said}"
 
 
 def _is_the_users(path: Path) -> bool:
     return path.is_file() and _NOT_THE_USERS.isdisjoint(path.parents)
-
-
-def _from_here(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

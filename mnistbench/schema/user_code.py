@@ -25,18 +25,6 @@ from mnistbench.schema.provenance import CodeInfo, Component
 from mnistbench.schema.source_text import imports_of, names_of
 from mnistbench.schema.suggestions import did_you_mean
 
-__all__ = [
-    "CODE_FOLDER",
-    "EXPECTED_CODE",
-    "UserCode",
-    "code_of",
-    "copies_of",
-    "find_source",
-    "read_code",
-    "require_code",
-    "search_path",
-]
-
 CODE_FOLDER = "code"
 """What the folder of copies is called in a run's."""
 
@@ -164,6 +152,7 @@ def _plain_name(path: str) -> str:
 
 
 def read_source(component: Component, reference: str) -> UserCode:
+    """The source of one component; errors as of `read_code`."""
     info, main = CodeInfo(component=component, reference=reference), find_source(reference)
     if main is None or _PACKAGE in main.parents:
         return UserCode(info)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["whole_number"]
-
 
 def whole_number(text: str, *, lowest: int = 0, highest: int = 2**31 - 1) -> int | None:
     """The number that `text` is in plain decimal digits; ``None`` if it is none within the bounds.

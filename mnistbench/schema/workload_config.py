@@ -19,8 +19,6 @@ from mnistbench.schema.component import (
 )
 from mnistbench.schema.names import AugmentName, RecipeName
 
-__all__ = ["MAX_COUNT", "WorkloadConfig"]
-
 MAX_COUNT = 2**31 - 1
 
 

@@ -11,8 +11,6 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["brunner_munzel_interval", "brunner_munzel_p"]
-
 _MOST_SPLITS = 20_000
 _DRAWS = 9999
 _MOST_PERMUTED = 60

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from mnistbench.stats.readings import Level
 from mnistbench.stats.survival import check_times
 
-__all__ = ["expected_running_time"]
-
 _RESAMPLES = 9999
 _MOST_AT_ONCE = 2_000_000
 """Runs that are drawn before they are added up: all resamples of thousands would fill gigabytes."""

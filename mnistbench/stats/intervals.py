@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from statistics import fmean, median, stdev
 from typing import NamedTuple
 
-__all__ = ["Interval", "mean_interval", "median_interval", "ratio_interval", "trimmed_mean"]
-
 
 class Interval(NamedTuple):
     """An estimate with the ends of its interval; None where the runs are too few for a bound."""

@@ -18,16 +18,6 @@ if TYPE_CHECKING:
 
     _Numbers: TypeAlias = NDArray[np.float64]
 
-__all__ = [
-    "Shift",
-    "beats_target",
-    "holm",
-    "rank_test",
-    "seeds_needed",
-    "shift",
-    "shift_estimate",
-    "smallest_n",
-]
 
 _EXACT_COMPARISONS = 10_000
 """Up to here the paired test counts; beyond, a normal approximation gives 0.0502 for 0.05."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple, Self
 
-__all__ = ["Level", "Reading"]
-
 
 class Reading(NamedTuple):
     """A figure above `low` and at most `high`, in the unit of its metric.

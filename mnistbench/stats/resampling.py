@@ -11,16 +11,6 @@ from numpy.typing import NDArray
 
 from mnistbench.stats.readings import Reading
 
-__all__ = [
-    "FEWEST_FOR_MEDIANS",
-    "best_shares",
-    "change_range",
-    "drawn_means",
-    "drawn_medians",
-    "drawn_times",
-    "num_draws",
-]
-
 DRAWS = 9999
 _MOST_DRAWN = 10_000_000
 FEWEST_FOR_MEDIANS = 5

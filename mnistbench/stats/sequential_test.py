@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import takewhile
 
-__all__ = ["ALPHA", "is_due", "look_factor", "looks"]
-
 ALPHA = 0.05
 """The chance that things that are the same are told apart: by a table, or by all looks."""
 

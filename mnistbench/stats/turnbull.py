@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     _Numbers: TypeAlias = NDArray[np.float64]
 
-__all__ = ["turnbull_median"]
 
 _AFTER_IT, _AT_IT, _JUST_BEFORE = 2, 1, 0
 _ROUNDS = 2000

@@ -128,7 +128,7 @@ def test_a_target_given_scores_runs_with_targets_of_their_own(make_pairs):
     b = [r.model_copy(update={"result": Result(target_accuracy=0.5)}) for r in b]
     table = compare(a, b, target_accuracy=0.94)
     time = row(table, "time_to_accuracy_s")
-    assert time.target_accuracy == 0.94
+    assert time.target.accuracy == 0.94
     assert time.reason is None
     assert time.a.at_most == pytest.approx(4.35)
     stopped = [r.model_copy(update={"config": r.config | {"stop_at_target": True}}) for r in b]

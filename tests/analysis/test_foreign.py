@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from mnistbench.analysis.best_config import check_metric, select
 from mnistbench.analysis.bottleneck import limits_notes
 from mnistbench.analysis.comparison import compare, compare_sets, default_metrics
-from mnistbench.analysis.comparison_text import change_text, label_text, verdict_text
 from mnistbench.analysis.free_metrics import check_name, metric_named
 from mnistbench.analysis.gates import judge, parse_gate
 from mnistbench.analysis.grouping import (
@@ -22,6 +21,7 @@ from mnistbench.analysis.grouping import (
 from mnistbench.analysis.metrics import METRICS, score_target
 from mnistbench.analysis.pairing import as_one
 from mnistbench.analysis.reference_bands import check_group, packaged_references
+from mnistbench.analysis.rows import change_text, label_text, verdict_text
 from mnistbench.analysis.rules import score_rules
 from mnistbench.analysis.scaling.analysis import analyse_scaling
 from mnistbench.analysis.settled import settled
@@ -94,7 +94,7 @@ def test_a_time_to_a_target_of_any_metric_has_two_names():
     table = compare(a, b, metrics=["time_to_target_s", "time_to_accuracy_s", "steps_to_target"])
     assert [r.metric for r in table.rows] == ["time_to_accuracy_s", "steps_to_accuracy"]
     assert label_text(table.rows[0]) == "time to perplexity ≤ 20"
-    assert table.rows[0].target_accuracy is None
+    assert table.rows[0].target.accuracy is None
     assert [r.verdict for r in table.rows] == ["slower", "slower"]
     a, b = side((40.0, 18.0), n=20), side((40.0, 35.0, 30.0, 18.0), n=20, first=1)
     said = settled([as_one(a, b)], metric="steps_to_target")
@@ -234,6 +234,28 @@ def test_keys_that_mean_something_of_ours_are_the_users_own():
     assert note == (
         "B differs in: loss 0.4 instead of 0.3, config.mixed_precision no instead of bf16"
     )
+
+
+ON_CPU = {"device_type": "cpu", "num_processes": 1, "global_batch_size": 32}
+
+
+@pytest.mark.parametrize(
+    ("changes", "num_groups"),
+    [
+        ({}, 1),
+        ({"environment": ON_CPU | {"global_batch_size": 64}}, 2),
+        ({"environment": ON_CPU | {"global_batch_size": None}, "status": "failed"}, 1),
+        ({"environment": ON_CPU | {"device_type": "cuda"}}, 2),
+        ({"workload": WorkloadInfo(name="org/lm:small", framework="jax")}, 2),
+    ],
+)
+def test_runs_of_one_name_are_told_apart_by_what_ran(changes, num_groups):
+    runs = [foreign_record(0), foreign_record(1, **changes), foreign_record(2)]
+    groups = group_runs(runs)
+    assert len(groups) == num_groups
+    assert sum(map(len, groups)) == 3
+    assert groups[0][-1] is runs[2]
+    assert len(set(group_labels(groups))) == num_groups
 
 
 def test_scripts_of_one_name_are_told_apart_by_their_code():

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from scipy import stats
 
-from bench.reference_curve import build_reference
+from bench.make_references import build_reference
 from mnistbench.analysis.reference_bands import check_against, check_group, packaged_references
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RecipeInfo

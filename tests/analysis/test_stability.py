@@ -113,6 +113,7 @@ def test_a_run_that_stood_still_is_marked(make_record, seconds, train_s, still):
     [
         ({}, []),
         ({"wall_s": 10.09}, []),
+        ({"wall_s": 16.0, "phases_s": {}}, []),
         ({"wall_s": 16.0}, ["6 s of a run's wall s are in none of its phases: the machine slept"]),
         ({"num_steps": 100, "throughput": Throughput(step_s_p50=0.05)}, []),
         (

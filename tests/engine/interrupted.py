@@ -4,7 +4,7 @@ import signal
 from pathlib import Path
 
 from mnistbench.engine.run_seeds import train
-from mnistbench.recorder.progress import Progress
+from mnistbench.engine.training_loop import TrainingLoop
 from mnistbench.schema.checkpoint import checkpoints_of, load_checkpoint
 
 LATEST = {"resume": "latest"}
@@ -12,7 +12,7 @@ LATEST = {"resume": "latest"}
 
 def interrupt(monkeypatch, config, *, at_step):
     """Run `config` until SIGINT comes in `at_step`, or the first after; the run must end by it."""
-    plain, sent = Progress.step, []
+    plain, sent = TrainingLoop._show_step, []
 
     def step(self, number):
         if number >= at_step and not sent:
@@ -20,7 +20,7 @@ def interrupt(monkeypatch, config, *, at_step):
         plain(self, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Progress, "step", step)
+        patch.setattr(TrainingLoop, "_show_step", step)
         try:
             train(config)
         except KeyboardInterrupt as stop:

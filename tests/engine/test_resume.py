@@ -14,8 +14,8 @@ from safetensors.torch import load, save
 from mnistbench.engine import run_seeds
 from mnistbench.engine.resume import new_invocation
 from mnistbench.engine.run_seeds import train
+from mnistbench.engine.training_loop import TrainingLoop
 from mnistbench.recorder.code_identity import running_code
-from mnistbench.recorder.progress import Progress
 from mnistbench.schema.checkpoint import FILES, checkpoints_of
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.sealed_folder import seal
@@ -261,7 +261,7 @@ def test_a_run_that_stopped_at_its_target_is_over(small_config, monkeypatch, tmp
 
 def test_seeds_that_ended_are_taken_from_their_records(small_config, monkeypatch, one_thread):
     values = VALUES | {"num_seeds": 3, "seed": 4, "num_epochs": 1}
-    plain, steps = Progress.step, iter(range(100))
+    plain, steps = TrainingLoop._show_step, iter(range(100))
 
     def step(self, number):
         if next(steps) == 7:  # in the second seed
@@ -269,7 +269,7 @@ def test_seeds_that_ended_are_taken_from_their_records(small_config, monkeypatch
         plain(self, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Progress, "step", step)
+        patch.setattr(TrainingLoop, "_show_step", step)
         with pytest.raises(KeyboardInterrupt):
             train(small_config(**values))
     records = train(small_config(**values | LATEST))

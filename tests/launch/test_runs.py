@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mnistbench.launch.revisions import side_at
+from mnistbench.launch.revisions import train_sides
 from mnistbench.launch.runs import RunFailedError, TrainSide
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
@@ -86,11 +86,12 @@ def test_a_revision_of_this_repository_really_runs_its_own_code(tmp_path, monkey
     clone = tmp_path / "clone"  # the checkout under test gets no worktree
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    side = side_at("HEAD", name="A", arguments=TINY, repository=clone)
-    record = side.run(0, Path("out"))
+    monkeypatch.chdir(clone)
+    (side,) = train_sides([("HEAD", "A")], arguments=TINY, checkouts=tmp_path)
+    record = side.run(0, tmp_path / "out")
     assert record.status == "completed"
-    assert record.environment["git_commit"] == side.package_root.name
+    assert side.package_root == tmp_path / "A"
+    assert record.environment["git_commit"] == subprocess.check_output(head, text=True).strip()
     assert record.environment["git_dirty"] is False
 
 

@@ -110,6 +110,9 @@ def test_what_names_a_secret_is_in_no_name_or_plan():
     (cell,) = script_cells("python train.py {hf_token}", {"hf_token": "abc123"})
     assert "abc123" not in f"{cell.id} {cell.planned} {cell.settings}"
     assert cell.script.filled(cell.values)[-1] == "abc123"
+    one, other = (script_cells(f"python train.py --token {it}", {})[0] for it in ("abc123", "b"))
+    assert "abc123" not in f"{one.id} {one.planned}"
+    assert one.id != other.id
 
 
 @pytest.mark.parametrize(

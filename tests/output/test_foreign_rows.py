@@ -12,6 +12,7 @@ from mnistbench.output.charts.svg import svg_text
 from mnistbench.output.export import export_rows
 from mnistbench.output.page.page import render_page, save_pictures
 from mnistbench.output.python_calls import compare_records, plot, summary
+from mnistbench.output.screen import Screen
 from mnistbench.output.selection_table import render_selection
 from mnistbench.output.tables import (
     render_epochs,
@@ -21,7 +22,7 @@ from mnistbench.output.tables import (
     summary_cells,
 )
 from mnistbench.schema.errors import InputError
-from mnistbench.schema.record import CodeInfo, Target, Throughput
+from mnistbench.schema.record import CodeInfo, Result, Target, Throughput
 from tests.foreign_records import foreign_record
 from tests.made_records import make_record
 from tests.output.table_text import cells
@@ -81,10 +82,34 @@ def test_settings_that_are_called_as_columns_are_kept_apart():
 def test_runs_of_ours_and_others_are_shown_together_and_ours_keep_their_columns():
     alone = rows_of([make_record()])[0]
     rows = rows_of([make_record(), *language_models()])
-    assert [row["run"] for row in rows] == ["simple-cnn", "org/lm:small"]
+    assert [row["workload"] for row in rows] == ["simple-cnn", "org/lm:small"]
     assert {*alone} - {"recipe", "time to 97 % s"} <= {*rows[0]}
     assert [row["target"] for row in rows] == ["97 %", "perplexity ≤ 20"]
     assert "data wait %" not in alone
+
+
+def test_a_narrow_table_of_many_settings_names_loops_that_are_not_ours():
+    config = make_record().config
+    told = ("lr", "momentum", "weight_decay", "max_steps", "num_epochs", "val_size", "log_every")
+    ours = [make_record(config=config | dict.fromkeys(told, n)) for n in (1, 2)]
+    shown = render_runs([*ours, foreign_record()], table_format="table", screen=Screen(56))
+    assert "org/lm:small" in shown
+
+
+def test_a_configuration_with_a_key_run_keeps_the_names_of_runs():
+    records = [foreign_record(0, index=n, config={"run": f"attempt {n}"}) for n in range(2)]
+    rows = rows_of(records, per_run=True)
+    assert [row["run"] for row in rows] == ["run-lm-0", "run-lm-1"]
+    assert [row["config.run"] for row in rows] == ["attempt 0", "attempt 1"]
+
+
+def test_a_run_that_failed_at_once_adds_no_second_column_and_waited_for_nothing():
+    failed = foreign_record(0, (), metric="accuracy", status="failed", index=1, target=ACCURACY)
+    accurate = foreign_record(0, (0.5, 0.92), metric="accuracy", result=Result(val_accuracy=0.92))
+    row, _ = rows_of([accurate, failed], per_run=True)
+    assert "val acc %" in row
+    assert "val accuracy %" not in row
+    assert "waits for data" not in render_runs([failed], table_format="table")
 
 
 def test_a_run_without_a_seed_or_anything_else_is_a_row():

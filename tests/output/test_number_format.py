@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bench.reference_curve import build_reference
+from bench.make_references import build_reference
 from mnistbench.analysis.metrics import score_target
 from mnistbench.analysis.stability import DRIFT_BOUND
 from mnistbench.output.tables import render_epochs, render_rules, render_runs, render_targets

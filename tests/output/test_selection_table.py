@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from mnistbench.output.selection_table import check_metric, render_selection
+from mnistbench.analysis.best_config import check_metric
+from mnistbench.output.selection_table import render_selection
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Canary, CanaryReading, DatasetInfo, Result, Throughput
 from tests.made_records import profiled

@@ -1,5 +1,6 @@
 """How many samples a batch of any form has."""
 
+import re
 from collections import UserDict, namedtuple
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnistbench.recorder.batch_size import batch_counter, leading_size
+from mnistbench.recorder.batch_size import batch_counter, differing_sizes, leading_size
 from mnistbench.schema.errors import InputError
 
 
@@ -54,6 +55,22 @@ def test_what_holds_no_array_has_no_size(batch):
     assert leading_size(batch) is None
     with pytest.raises(InputError, match="num_samples: a batch of type"):
         batch_counter(None)(batch)
+
+
+@pytest.mark.parametrize(
+    ("batch", "said"),
+    [
+        ((torch.zeros(4, 2), torch.zeros(4)), None),
+        ({"weight": torch.tensor(1.0), "x": torch.zeros(4, 2), "id": ["a"] * 4}, None),
+        ((["a"] * 4, torch.zeros(4)), None),
+        ({"mask": torch.ones(8, 8), "x": torch.zeros(4, 2)}, "8 samples .* arrays of 8, 4;"),
+        (([torch.zeros(3, 9)] * 2, [{"boxes": torch.zeros(5, 4)}] * 2), "3 samples .* of 3, 5;"),
+        ([torch.zeros(size) for size in range(1, 9)], "arrays of 1, 2, 3, 4, 5, …;"),
+    ],
+)
+def test_arrays_of_different_sizes_put_the_number_in_doubt(batch, said):
+    told = differing_sizes(batch)
+    assert told is None if said is None else re.search(said, told)
 
 
 def test_a_batch_that_holds_itself_has_no_size():

@@ -3,6 +3,7 @@
 import argparse
 import enum
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnistbench.recorder.config_values import NOT_WRITTEN, is_secret, plain_values
+from mnistbench.recorder.config_values import (
+    NOT_WRITTEN,
+    is_secret,
+    plain_values,
+    without_secrets,
+)
 from mnistbench.schema.errors import InputError
 
 PLAIN = st.recursive(
@@ -64,6 +70,12 @@ class Level(enum.Enum):
     HIGH = "high"
 
 
+@dataclass
+class Given:
+    lr: float = 0.1
+    token: str | None = None
+
+
 class Unsayable:
     def __repr__(self):
         raise RuntimeError
@@ -78,6 +90,7 @@ LOOP.append(LOOP)
     [
         (Path("a/b"), "a/b", False),
         (Level.HIGH, "high", False),
+        (Given(0.1, "s3cret"), {"lr": 0.1, "token": NOT_WRITTEN}, False),
         (np.float32(0.5), 0.5, False),
         (torch.tensor(3), 3, False),
         ((1, 2), [1, 2], False),
@@ -105,7 +118,7 @@ def test_long_texts_are_told_apart_by_a_hash():
 
 SECRETS = """
 token hf_token API_KEY apiKey APIKey passwd db.password secrets auth Authorization
-aws-credentials pwd wandbApiKey apikey passphrase private_key
+aws-credentials pwd wandbApiKey apikey passphrase private_key hftoken dbPassword secretkey passcode
 """
 
 
@@ -118,6 +131,25 @@ def test_secrets_are_not_written(key):
     assert plain[key] == NOT_WRITTEN
     assert plain["n"] == {key: 3}
     assert by_repr == []
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("python t.py --hf-token S --lr 0.1", "python t.py --hf-token … --lr 0.1"),
+        ("python t.py --token=S", "python t.py --token=…"),
+        ("env WANDB_API_KEY=S python t.py", "env WANDB_API_KEY=… python t.py"),
+        ("Config(lr=0.1, token='S', max_tokens=100)", "Config(lr=0.1, token='…', max_tokens=100)"),
+        ("{'password': 'S', 'a': 1}", "{'password': '…', 'a': 1}"),
+        ("401 for https://me:S@host/x", "401 for https://me:…@host/x"),
+        ("Authorization: Bearer S", "Authorization: Bearer …"),
+        ("no key: conv1.weight, tokenizer=gpt2", "no key: conv1.weight, tokenizer=gpt2"),
+        ("tcp://host:1234/x and a@b", "tcp://host:1234/x and a@b"),
+    ],
+)
+def test_texts_lose_the_secrets_that_they_name(text, left):
+    assert without_secrets(text) == left
+    assert plain_values({"it": text}, field="config")[0] == {"it": left}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from mnistbench.recorder.endings import heard_endings
+from mnistbench.recorder.endings import heard_endings, status_of
 from mnistbench.schema.errors import Terminated
 
 ENDS = (signal.SIGTERM, signal.SIGHUP)
@@ -19,6 +19,22 @@ def as_a_shell_starts():
 
 def heard():
     return heard_endings(lambda: None, in_time=lambda _error: None)
+
+
+class UnsayableError(Exception):
+    def __str__(self):
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (UnsayableError(), "UnsayableError"),
+        (ValueError("401 of hub?token=abc123&x=1"), "ValueError: 401 of hub?token=…"),
+    ],
+)
+def test_any_error_is_said_without_secrets(error, said):
+    assert status_of(error, None) == ("failed", said)
 
 
 def test_ctrl_c_while_a_record_is_written_waits_for_it():

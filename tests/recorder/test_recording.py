@@ -1,6 +1,7 @@
 """A loop that is not ours, recorded in this process: counts, clocks, status and misuse."""
 
 import json
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from mnistbench.recorder.script_identity import Script
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.store import find_records, load_record
 
+PROBE = loop_run._probe
 BATCHES = [(torch.zeros(4, 2), torch.zeros(4))] * 5
 
 
@@ -106,6 +108,59 @@ def test_the_last_batches_of_a_pass_are_a_step(per_step, num_steps):
     assert run.record.num_steps == num_steps
     assert run.record.throughput.from_step == (1 if num_steps == 1 else 2)
     assert run.record.throughput.samples_per_s > 0
+
+
+@pytest.mark.parametrize(("given", "num_lines"), [({}, 1), ({"num_samples": len}, 0)])
+def test_a_number_of_samples_that_is_in_doubt_is_said_once(given, num_lines, capfd):
+    batches = [{"mask": torch.ones(8, 8), "x": torch.zeros(4, 2)}] * 5
+    with mnistbench.record("net") as run:
+        for _ in range(2):
+            list(run.steps(batches, **given))
+    assert capfd.readouterr().err.count("8 samples are counted in a batch") == num_lines
+
+
+def test_an_accuracy_that_rounding_puts_above_one_is_one():
+    record = recorded(lambda run: run.evaluated(accuracy=1.0000001))
+    assert record.eval_points[0].accuracy == 1.0
+
+
+@pytest.mark.parametrize("per_step", [1, 2])
+def test_a_pass_that_is_begun_anew_before_its_end_is_ended_as_by_break(per_step):
+    with mnistbench.record("net") as run:
+        for _ in range(3):
+            batches = iter(run.steps(BATCHES, batches_per_step=per_step))
+            for _ in range(2):
+                next(batches)
+                time.sleep(0.002)
+            with run.evaluating():
+                time.sleep(0.02)
+            run.evaluated(loss=1)
+    assert run.record.num_steps == 6 // per_step
+    assert run.record.num_epochs == pytest.approx(6 / 5)
+    assert run.record.train_s < 0.02 + run.record.phases_s["eval"]
+    assert [p.samples_seen for p in run.record.eval_points] == [8, 16, 24]
+    assert sum(run.record.phases_s.values()) == pytest.approx(run.record.wall_s, rel=0.01)
+
+
+def test_torch_that_comes_while_a_loop_runs_ends_no_training(monkeypatch):
+    monkeypatch.setattr(loop_run, "_probe", PROBE)
+    with monkeypatch.context() as without:
+        without.delitem(sys.modules, "torch")
+        run = mnistbench.record("net").__enter__()
+        list(run.steps(BATCHES[:2]))
+    list(run.steps(BATCHES))
+    run.__exit__(None, None, None)
+    assert (run.record.status, run.record.error) == ("completed", None)
+
+
+def test_a_device_whose_memory_is_full_ends_no_training(monkeypatch):
+    def full(*_args, **_named):
+        raise torch.cuda.OutOfMemoryError
+
+    monkeypatch.setattr(loop_run, "_probe", PROBE)
+    monkeypatch.setattr(loop_run, "probe_machine", full)
+    record = recorded()
+    assert (record.status, record.canary) == ("completed", None)
 
 
 def test_a_batch_counts_that_a_loop_was_left_in_by_break():
@@ -243,6 +298,13 @@ def test_a_target_that_was_never_evaluated_is_said_at_the_end(capsys):
     assert said.count("\n") == 1
 
 
+def test_a_run_without_a_step_is_said_at_the_end(capsys):
+    with mnistbench.record("net"):
+        pass
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("mnistbench: steps: none was recorded; iterate over run.steps(loader)")
+
+
 def test_who_asks_for_it_gets_one_line(capsys):
     recorded(lambda run: run.evaluated(accuracy=0.95), target={"accuracy": 0.9}, quiet=False)
     (line,) = capsys.readouterr().err.splitlines()
@@ -334,6 +396,10 @@ def nested(run):
         list(run.steps(BATCHES))
 
 
+def in_turn(run):
+    list(zip(run.steps(BATCHES), run.steps(BATCHES), strict=True))
+
+
 def of_a_step(run):
     with run.step(), run.step():
         pass
@@ -362,7 +428,8 @@ MISUSE = {
     "a step after": (lambda run: run.evaluated(loss=1, step=9), "not the number of steps made, 5"),
     "a split of lines": (lambda run: run.evaluated(loss=1, split="a\n"), "split: should begin"),
     "half a sample": (lambda run: run.evaluated(loss=1, num_samples=0), "num_samples: should be"),
-    "nested steps": (nested, r"steps\(\): is inside steps\(\)"),
+    "nested steps": (nested, r"steps\(\): another one began inside it"),
+    "steps in turn": (in_turn, r"steps\(\): another one began inside it"),
     "nested step": (of_a_step, r"step\(\): is inside step\(\)"),
     "steps to evaluate": (while_evaluating, r"steps\(\): is inside evaluating\(\)"),
     "no loader": (lambda run: run.steps(3), r"steps: should be given a loader .*got int"),

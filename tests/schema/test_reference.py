@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bench.reference_curve import save_reference
+from bench.make_references import save_reference
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.reference import (
     REFERENCE_SCHEMA_VERSION,

@@ -18,6 +18,7 @@ from mnistbench.schema.store import (
     record_json,
     save_record,
 )
+from mnistbench.schema.target import Target
 
 needs_user = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere"
@@ -299,3 +300,11 @@ def test_a_run_that_cannot_be_read_is_named_and_counted(folder, monkeypatch, kin
     assert f"{lost / 'record.json'}: cannot be read" in loaded.note
     with pytest.raises(InputError, match=r"lost/record\.json: cannot be read"):
         load_records([path], strict=True)
+
+
+@pytest.mark.parametrize(("metric", "is_higher"), [("val/f1", True), ("val/perplexity", False)])
+def test_a_target_without_a_direction_has_its_metric_s(metric, is_higher):
+    target = Target.model_validate({"metric": metric, "value": 3})
+    assert target.higher_is_better == is_higher
+    with pytest.raises(ValidationError, match="metric"):
+        Target.model_validate({"value": 3})

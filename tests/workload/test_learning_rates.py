@@ -7,8 +7,7 @@ from typing import get_args
 import pytest
 
 from bench import search_learning_rates
-from bench.learning_rates import load_rates, tuned_rates
-from bench.loss_runs import SETTINGS, learning_rate, search_settings
+from bench.loss_runs import SETTINGS, learning_rate, load_rates, search_settings, tuned_rates
 from bench.search_learning_rates import FOLDER, kept_losses, save
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import LossName

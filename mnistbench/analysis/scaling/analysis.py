@@ -8,16 +8,13 @@ from itertools import product
 from statistics import median
 from typing import NamedTuple
 
-from mnistbench.analysis.scaling.grouping import common_target, group_by_configuration
 from mnistbench.analysis.scaling.model import StepModel, fit_step
 from mnistbench.analysis.scaling.speedup import SCALINGS, Measured, Scaling, measure
-from mnistbench.analysis.scaling.topology import Topology
+from mnistbench.analysis.scaling.topology import Topology, common_target, group_by_configuration
 from mnistbench.analysis.scoring import Asked
 from mnistbench.analysis.stability import without_profiled
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Link, RunRecord
-
-__all__ = ["Check", "Forecast", "ScalingReport", "analyse_scaling"]
 
 _ENOUGH_COUNTS = 3  # of processes, to hold the largest out
 

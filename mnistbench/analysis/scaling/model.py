@@ -13,8 +13,6 @@ from dataclasses import dataclass
 
 from mnistbench.schema.record import Link
 
-__all__ = ["StepModel", "fit_step", "ring_s"]
-
 _ALIKE = 0.01
 """What varies by less than this share, as local batches of an uneven one do, is the same."""
 

@@ -12,8 +12,6 @@ from mnistbench.analysis.stability import is_unstable
 from mnistbench.schema.record import RunRecord, StepSplit
 from mnistbench.stats.intervals import Interval, ratio_interval
 
-__all__ = ["SCALINGS", "Measured", "Scaling", "Speedup", "measure", "why_no_more"]
-
 _GOOD = 0.8
 Scaling = Literal["strong", "weak"]
 """With the same global batch, and with the same batch on each process."""

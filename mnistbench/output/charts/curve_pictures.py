@@ -13,16 +13,15 @@ from mnistbench.analysis.grouping import group_labels, group_runs
 from mnistbench.analysis.repeats import counted, one_per_seed
 from mnistbench.output.charts.curves import (
     Curve,
+    Quantity,
     lines_of,
+    quantities_of,
     thinned,
 )
 from mnistbench.output.charts.picture import Key, Line, Panel, Picture, axis_over
-from mnistbench.output.charts.quantities import Quantity, quantities_of
 from mnistbench.output.charts.shapes import FEW
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
-
-__all__ = ["curve_pictures", "curves_together"]
 
 _COLUMNS = 3
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.transforms import Transform
 
-__all__ = ["FORMATS", "curves_figure", "drawn", "figure_of", "plain_matplotlib", "plot_curves"]
 
 _COLUMN_WIDTH = 340.0
 """A column of a paper in two columns, in hundredths of an inch."""

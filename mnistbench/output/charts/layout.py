@@ -12,18 +12,6 @@ from rich.cells import cell_len
 
 from mnistbench.output.charts.picture import Key, Line, Picture
 
-__all__ = [
-    "SAMPLE",
-    "SMALL",
-    "TITLE_LINE",
-    "_RIGHT",
-    "Box",
-    "Layout",
-    "laid_out",
-    "shortened",
-    "text_width",
-]
-
 SMALL = 9.8
 """Height of letters, which is 7 points on paper."""
 

@@ -12,22 +12,6 @@ from typing import Literal, TypeAlias, TypeVar
 
 from mnistbench.output.charts.ticks import error_ticks, linear_ticks, log_ticks
 
-__all__ = [
-    "Axis",
-    "Bars",
-    "Dot",
-    "Key",
-    "Line",
-    "Mark",
-    "Panel",
-    "Picture",
-    "Scale",
-    "axis_over",
-    "first_rows",
-    "rows_axis",
-    "ticked",
-]
-
 _T = TypeVar("_T")
 
 Scale: TypeAlias = Literal["linear", "log", "error"]

@@ -9,8 +9,6 @@ from mnistbench.output.charts.picture import Key, Line, Panel, Picture, axis_ove
 from mnistbench.schema.escaping import brief
 from mnistbench.schema.insight import Ceilings, StepWork
 
-__all__ = ["RooflinePoint", "roofline_picture"]
-
 _GIGA = 1e9
 _ANY = 1e30
 """Beyond it, and below one by it, an axis has no numbers."""

@@ -10,21 +10,6 @@ from zlib import crc32
 
 from mnistbench.schema.escaping import printable
 
-__all__ = [
-    "COLOURS",
-    "DASHES",
-    "FEW",
-    "Point",
-    "area",
-    "disc",
-    "group",
-    "length",
-    "part",
-    "stroke",
-    "text",
-    "titled",
-]
-
 Point: TypeAlias = tuple[float, float]
 """From the left and from the top."""
 

@@ -9,8 +9,6 @@ from typing import Literal, NamedTuple
 from mnistbench.output.charts.picture import Key, Line, Panel, Picture, axis_over, ticked
 from mnistbench.output.charts.ticks import spread_out
 
-__all__ = ["Speed", "speed_picture", "speedup_picture"]
-
 _AXES = {"batch": "samples in a step", "processes": "processes"}
 _APART = 0.09  # of the axis, from the middle of one number to that of the next
 

@@ -16,8 +16,6 @@ from mnistbench.output.charts.picture import (
     rows_axis,
 )
 
-__all__ = ["Stack", "ledger_picture", "step_picture"]
-
 _LEAST = 0.005
 """A part below this share of the longest bar in all rows goes into `other`."""
 

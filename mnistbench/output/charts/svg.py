@@ -37,8 +37,6 @@ from mnistbench.output.charts.shapes import (
 )
 from mnistbench.schema.escaping import printable
 
-__all__ = ["svg_element", "svg_text"]
-
 _PAGE_WIDTH = 420.0
 """The width at which letters are as large as those of a page's captions."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["error_ticks", "linear_ticks", "log_ticks", "spread_out"]
-
 _ROUND = (0, 20, 50, 70, 80, 90, 95, 97, 98, 99, 99.5, 99.8, 99.9, 100)
 _FEW = 3
 

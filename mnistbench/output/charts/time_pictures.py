@@ -20,8 +20,6 @@ from mnistbench.output.charts.picture import (
 from mnistbench.schema.record import Target
 from mnistbench.stats.readings import Level
 
-__all__ = ["TimedRow", "time_picture"]
-
 _TOLD = 7
 _WIDE = 20.0
 """Times this factor apart need a logarithmic axis."""

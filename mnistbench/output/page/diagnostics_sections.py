@@ -17,8 +17,6 @@ from mnistbench.output.profile_table import operator_rows, profile_line
 from mnistbench.schema.insight import StepCosts, StepWork, Telemetry
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["profile_section", "step_section", "telemetry_section"]
-
 _MOST_PROFILES = 8
 
 
@@ -72,23 +70,19 @@ def _stack(name: str, costs: StepCosts) -> Stack:
 
 
 def _cost_cells(name: str, costs: StepCosts) -> dict[str, str]:
-    cells = {
-        "run": name,
-        "step ms": ms(costs.step_s),
-        "loader ms": ms(costs.loader_s),
-        "communication ms": ms(costs.communication_s),
-        "calls ms": ms(costs.overhead_s),
-        "arithmetic ms": ms(costs.arithmetic_s),
-        "traffic ms": ms(costs.traffic_s),
-    }
+    times = (costs.step_s, costs.loader_s, costs.communication_s, costs.overhead_s)
+    told = ("step", "loader", "communication", "calls", "arithmetic", "traffic")
+    each = zip(told, (*times, costs.arithmetic_s, costs.traffic_s), strict=True)
+    cells = {"run": name} | {f"{part} ms": ms(value) for part, value in each}
     if not (work := costs.work):
         return cells | dict.fromkeys(("flop/byte", "Gflop/s", "of peak %"), NOT_MEASURED)
     speed = work.flops / work.step_s
+    share = 100 * speed / work.ceilings.matmul_flops_per_s
     intensity = work.flops / work.traffic_bytes if work.traffic_bytes else None
     return cells | {
         "flop/byte": NOT_MEASURED if intensity is None else f"{intensity:,.3g}",
         "Gflop/s": f"{speed / 1e9:,.3g}",
-        "of peak %": _share(speed / work.ceilings.matmul_flops_per_s),
+        "of peak %": f"{share:.0f}" if share >= 10 else f"{share:.2g}",
     }
 
 
@@ -176,12 +170,6 @@ def _telemetry_cells(row: ReportRow, sampled: Sequence[Telemetry]) -> dict[str, 
             found[name] = format(together(known) / unit, form) if known else NOT_MEASURED
     reasons = {reason for one in sampled for reason in one.gpu_throttle_reasons or ()}
     return found | {"GPU throttled by": ", ".join(sorted(reasons)) or NOT_MEASURED}
-
-
-def _share(share: float | None) -> str:
-    if share is None:
-        return NOT_MEASURED
-    return f"{100 * share:.0f}" if share >= 0.1 else f"{100 * share:.2g}"
 
 
 def _known(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:

@@ -8,18 +8,15 @@ from collections.abc import Iterable, Sequence
 
 from mnistbench.analysis.comparability import said_beside
 from mnistbench.analysis.differences import conditions
-from mnistbench.analysis.free_metrics import metric_named
+from mnistbench.analysis.free_metrics import free_metrics, metric_named
 from mnistbench.analysis.metrics import METRICS, Asked, Metric
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.pairing import as_one
-from mnistbench.analysis.reported_metrics import free_metrics
 from mnistbench.analysis.stability import spoiled, time_mark
 from mnistbench.analysis.standing import Standing, standing
 from mnistbench.output.number_format import level_text
 from mnistbench.output.page.report_data import ReportRow, Subject, by_conditions
 from mnistbench.schema.record import RunRecord
-
-__all__ = ["answers", "facts", "title"]
 
 _NAMED = 3
 
@@ -89,13 +86,11 @@ def _best(
             said += _verdict(found, (name, metric), target, what=which)
     alone = len(rows) - sum(len(found) for found in sets[:_NAMED] if len(found) > 1)
     if alone:
-        differing = "; ".join(need for need in needs if _varies(sets, need))
+        first, *others = (found[0].runs for found in sets)
+        told = {need for its in others for need in conditions(its, first, needs)}
+        differing = "; ".join(need for need in needs if need in told)
         said.append(f"{what}: {alone} of {len(rows)} rows not compared, by {differing}.")
     return said
-
-
-def _varies(sets: Sequence[Sequence[ReportRow]], need: str) -> bool:
-    return any(conditions(found[0].runs, sets[0][0].runs, [need]) for found in sets[1:])
 
 
 def _condition(row: ReportRow, other: ReportRow, needs: Sequence[str]) -> str:

@@ -7,11 +7,12 @@ from functools import partial
 from itertools import starmap
 from statistics import fmean
 
+from mnistbench.analysis.bottleneck import data_wait_text
+from mnistbench.analysis.free_metrics import free_metrics
 from mnistbench.analysis.grouping import identify
 from mnistbench.analysis.metrics import METRICS, SHARED_PHASES, score_target
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
 from mnistbench.analysis.repeats import began_a_process, counted
-from mnistbench.analysis.reported_metrics import free_metrics
 from mnistbench.analysis.scaling.analysis import ScalingReport, analyse_scaling
 from mnistbench.analysis.scaling.speedup import Measured, Speedup
 from mnistbench.analysis.stability import is_profiled, mark_notes, time_mark
@@ -25,7 +26,6 @@ from mnistbench.output.number_format import (
     run_cells,
     target_cells,
     told_columns,
-    wait_text,
     with_target_in_head,
 )
 from mnistbench.output.page.parts import Section, Table
@@ -34,15 +34,6 @@ from mnistbench.output.scaling_table import scaling_notes, speedup_cells, verdic
 from mnistbench.output.table_notes import notes, target_notes
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import DATA_WAIT, PHASES, RunRecord, Target
-
-__all__ = [
-    "curve_section",
-    "ledger_section",
-    "scaling_section",
-    "summary_section",
-    "throughput_section",
-    "time_section",
-]
 
 
 def summary_section(subject: Subject) -> Section:
@@ -80,14 +71,14 @@ def time_section(subject: Subject) -> Section | None:
     }
     if not scored:
         return None
-    places = subject.places
+    places, others = subject.places, [t for t in scored if isinstance(t, Target) and not t.accuracy]
     timed = (
         ([TimedRow(r.name, s.time_s, time_mark(r.runs), places[r.name]) for r, s in rows], target)
         for target, rows in scored.items()
     )
     return Section(
         key="time",
-        title="Time to accuracy" if _are_accuracies(scored) else "Time to target",
+        title="Time to target" if others else "Time to accuracy",
         lead="Seconds on the train clock until a row read the target, evaluations left out; "
         "runs that never got there count as slower than they were long.",
         pictures=[picture for picture in starmap(time_picture, timed) if picture],
@@ -106,10 +97,6 @@ def time_section(subject: Subject) -> Section | None:
             *mark_notes([row.runs for row in subject.timed]),
         ],
     )
-
-
-def _are_accuracies(targets: Iterable[Target | float]) -> bool:
-    return not any(isinstance(t, Target) and t.metric != "accuracy" for t in targets)
 
 
 def curve_section(subject: Subject) -> Section | None:
@@ -151,7 +138,7 @@ def ledger_section(subject: Subject) -> Section | None:
         said=[
             f"{row.name} waits for data: {text} % of training."
             for row in subject.timed
-            if (text := wait_text(counted(row.runs))) != NOT_MEASURED
+            if (text := data_wait_text(counted(row.runs))) != NOT_MEASURED
         ],
         pictures=[ledger_picture([Stack(name, ledger) for name, ledger in spent.items()])],
         tables=[Table(title="Mean seconds by phase", rows=cells)],

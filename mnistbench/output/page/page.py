@@ -22,8 +22,6 @@ from mnistbench.schema.escaping import printable
 from mnistbench.schema.files import write_whole
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["render_page", "save_pictures"]
-
 _SECTIONS: tuple[Callable[[Subject], Section | None], ...] = (
     measured.summary_section,
     measured.time_section,

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from mnistbench.output.charts.picture import Picture
 from mnistbench.output.fitted_table import is_figure
 
-__all__ = ["Commands", "Section", "Table"]
-
 _ONE_LINE = 28
 _LONG = 40
 

@@ -22,8 +22,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.provenance import sources_text
 from mnistbench.schema.record import DatasetInfo, RunRecord
 
-__all__ = ["care_section", "environment_section", "rerun_section"]
-
 _MOST_NAMED = 4
 _MOST_ENDED = 50
 
@@ -97,17 +95,13 @@ def _by_value(subject: Subject, read: Callable[[RunRecord], Any]) -> dict[str, l
 
 
 def _versions(subject: Subject) -> dict[str, dict[str, list[str]]]:
-    names = dict.fromkeys(
-        str(name)
-        for row in subject.rows
-        for run in row.runs
-        for name in run.environment.get("versions") or {}
-    )
+    runs = (run for row in subject.rows for run in row.runs)
+    names = dict.fromkeys(name for run in runs for name in run.versions)
     return {name: found for name in names if (found := _by_value(subject, _version(name)))}
 
 
 def _version(name: str) -> Callable[[RunRecord], Any]:
-    return lambda record: (record.environment.get("versions") or {}).get(name)
+    return lambda record: record.versions.get(name)
 
 
 def _names(names: Iterable[str]) -> str:

@@ -8,16 +8,14 @@ from functools import cached_property
 from typing import NamedTuple
 
 from mnistbench.analysis.differences import values_of
+from mnistbench.analysis.free_metrics import scored_at
 from mnistbench.analysis.grouping import group_runs
 from mnistbench.analysis.metrics import Asked
-from mnistbench.analysis.reported_metrics import scored_at
 from mnistbench.analysis.stability import is_profiled
 from mnistbench.analysis.standing import order
 from mnistbench.output.row_names import row_names
 from mnistbench.schema.record import RunRecord, Target
 from mnistbench.schema.reference import ReferenceCurve
-
-__all__ = ["ReportOptions", "ReportRow", "Subject", "by_conditions"]
 
 
 @dataclass(frozen=True, kw_only=True)

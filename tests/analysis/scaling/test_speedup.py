@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from mnistbench.analysis.scaling.grouping import group_by_configuration
 from mnistbench.analysis.scaling.speedup import measure, why_no_more
+from mnistbench.analysis.scaling.topology import group_by_configuration
 from mnistbench.analysis.scoring import reading_to_target, target_of
 from mnistbench.schema.record import Link
 from tests.made_sweep import Truth, make_sweep, true_step_s

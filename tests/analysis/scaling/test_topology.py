@@ -2,7 +2,7 @@
 
 import pytest
 
-from mnistbench.analysis.scaling.grouping import common_target, group_by_configuration
+from mnistbench.analysis.scaling.topology import common_target, group_by_configuration
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Result
 from tests.made_sweep import make_run, make_sweep
@@ -144,6 +144,14 @@ def test_commits_of_a_configuration_may_differ():
             "has 1 and more: simple-cnn on mnist, lr 0.01; simple-cnn on mnist, lr 0.5",
         ),
         (
+            lambda: [
+                run
+                for lr in range(50)
+                for run in make_sweep(processes=(1 + lr % 2,), config={"lr": lr})
+            ],
+            "…; sweep each of them",
+        ),
+        (
             lambda: [r.model_copy(update={"dataset": None}) for r in make_sweep()],
             "no run got as far as training",
         ),
@@ -154,6 +162,7 @@ def test_what_cannot_be_compared_is_one_line(records, says):
         group_by_configuration(records())
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 500
 
 
 def test_the_target_is_the_one_asked_for_else_that_of_the_runs():
