@@ -15,8 +15,6 @@ import psutil
 from mnistbench.cli import config_yaml
 from mnistbench.schema.config import RunConfig
 
-__all__ = ["Peak", "peak_memory"]
-
 _EVERY_S = 0.005
 
 

@@ -43,8 +43,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["main"]
-
 _SET_HERE = {"recipe", "seed", "num_seeds", "output_dir"}
 
 

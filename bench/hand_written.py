@@ -30,8 +30,6 @@ from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
 from mnistbench.workload.schedules import lr_at
 
-__all__ = ["train_by_hand"]
-
 _Loss = Callable[[Tensor, Tensor], Tensor]
 """The loss ``[]`` of images uint8 ``[b, 1, 28, 28]`` and labels int64 ``[b]``."""
 

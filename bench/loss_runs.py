@@ -16,17 +16,6 @@ from mnistbench.schema.names import LossName
 from mnistbench.schema.strict_json import read_json, shaped
 from mnistbench.schema.strict_model import StrictModel
 
-__all__ = [
-    "LOSSES",
-    "SETTINGS",
-    "RateSearch",
-    "TunedRates",
-    "learning_rate",
-    "load_rates",
-    "search_settings",
-    "tuned_rates",
-]
-
 _MAX_BYTES = 2**20
 
 SEARCH_SEED = 1000

@@ -30,8 +30,6 @@ from mnistbench.schema.record import RunRecord
 from mnistbench.schema.reference import ReferenceCurve, ReferencePoint
 from mnistbench.schema.store import load_records
 
-__all__ = ["FOLDER", "MIN_SEEDS", "build_reference", "main", "save_reference"]
-
 FOLDER = Path(__file__).parents[1] / "mnistbench" / "analysis" / "references"
 """In this checkout, also where another mnistbench is installed."""
 

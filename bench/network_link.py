@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-__all__ = ["NetworkLink", "network_link", "why_no_latency", "why_no_links"]
-
 _INTERFACE = "link0"
 _PREFIX = "mnistbench-"
 

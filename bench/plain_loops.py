@@ -25,14 +25,6 @@ from mnistbench.workload.losses import build_loss
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
 
-__all__ = [
-    "LOOSE",
-    "loss_differences",
-    "published_run",
-    "train_bare",
-    "train_like_the_articles",
-]
-
 LOOSE = 0.05
 """Largest relative difference of losses where rounding alone moves the weights visibly."""
 

@@ -8,8 +8,6 @@ from typing import Any
 
 from mnistbench.schema.files import write_whole
 
-__all__ = ["publish"]
-
 
 def publish(text: str, folder: Path | None, name: str, *, data: Any = None) -> None:
     """Print `text`, and keep it in `folder` as ``<name>.md``, with `data` as ``<name>.json``."""

@@ -22,16 +22,6 @@ from mnistbench.schema.record import Canary, DatasetInfo, RecipeInfo, RunRecord
 from mnistbench.schema.store import save_record
 from mnistbench.schema.strict_json import load_versioned
 
-__all__ = [
-    "FIRST_FRESH_SEED",
-    "FOLDER",
-    "ColdRun",
-    "RecordEntry",
-    "entry_of",
-    "find_entries",
-    "save_entry",
-]
-
 FOLDER = Path(__file__).parent / "records"
 
 FIRST_FRESH_SEED = 1000

@@ -13,8 +13,6 @@ from mnistbench.analysis.stability import DRIFT_BOUND
 from mnistbench.output.tables import render_table
 from mnistbench.schema.files import write_whole
 
-__all__ = ["render_history", "write_history"]
-
 _HEAD = f"""\
 # Speed records
 

@@ -39,8 +39,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import write_whole
 from mnistbench.schema.strict_json import read_json
 
-__all__ = ["Trial", "main", "trials_of"]
-
 KEPT = Path(__file__).parent / "tuning" / "speedrun.json"
 
 _MAX_KEPT_BYTES = 2**26

@@ -22,8 +22,6 @@ from mnistbench.schema.record import RunRecord
 from mnistbench.stats.rank_tests import beats_target
 from mnistbench.stats.readings import Reading
 
-__all__ = ["SIGNIFICANCE", "SpeedClaim", "SpeedRun", "judge_claim", "speed_runs"]
-
 SIGNIFICANCE = 0.01
 """The one-sided p that a claim has to stay below."""
 

@@ -16,21 +16,6 @@ from mnistbench.schema.record import EvalPoint, RunRecord
 from mnistbench.stats.intervals import median_interval
 from mnistbench.stats.readings import Reading
 
-__all__ = [
-    "HEADLINE",
-    "TARGETS",
-    "accuracy_after",
-    "counted_text",
-    "interval_text",
-    "mark",
-    "mean_error",
-    "ratio",
-    "reached_text",
-    "shares",
-    "shares_text",
-    "targets_rows",
-]
-
 _ACCURACY = METRICS["test_accuracy"]
 
 TARGETS = (0.90, 0.95, 0.97, 0.98, 0.99)

@@ -9,8 +9,6 @@ from mnistbench import __version__
 from mnistbench.schema.streams import mend_streams, say, show
 from mnistbench.schema.suggestions import did_you_mean
 
-__all__ = ["main"]
-
 _COMMANDS = {
     "train": "train a network and measure it",
     "report": "show what runs reached",

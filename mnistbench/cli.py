@@ -21,15 +21,7 @@ from mnistbench.schema.plain_yaml import read_yaml, yaml_text
 from mnistbench.schema.streams import mend_streams, say, show
 from mnistbench.workload.recipes import BATCH_SIZES, over_recipe
 
-__all__ = [
-    "at_home",
-    "config_yaml",
-    "exit_on_input_error",
-    "importing",
-    "read_config",
-    "say",
-    "show",
-]
+__all__ = ["say", "show"]
 
 _PATIENCE_S = 2.0
 

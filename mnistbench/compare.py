@@ -28,8 +28,6 @@ from mnistbench.schema.record_sets import baseline_first, load_sets, path_names,
 from mnistbench.schema.store import load_records
 from mnistbench.schema.streams import progress
 
-__all__ = ["main"]
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv`; exit status 1 if a gate fired or a run failed."""

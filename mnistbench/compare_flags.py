@@ -20,8 +20,6 @@ from mnistbench.output.comparison_table import ComparisonFormat
 from mnistbench.schema.escaping import brief
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["CompareFlags", "short_names"]
-
 _LONGEST_NAME = 40
 
 

@@ -28,8 +28,6 @@ from mnistbench.schema.record import RunRecord
 from mnistbench.schema.record_sets import path_names
 from mnistbench.schema.suggestions import did_you_mean
 
-__all__ = ["run_in_turn"]
-
 
 def run_in_turn(
     flags: CompareFlags, train_flags: tuple[str, ...], gates: Sequence[Gate]

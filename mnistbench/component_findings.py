@@ -17,8 +17,6 @@ from mnistbench.schema.user_calls import user_errors
 if TYPE_CHECKING:
     from mnistbench.workload.datasets import LoadedDataset
 
-__all__ = ["COMPONENT_FLAGS", "Finding", "State", "component_findings"]
-
 COMPONENT_FLAGS = {
     name: RunConfig.model_fields[name]
     for name in (

@@ -34,8 +34,6 @@ from mnistbench.schema.streams import progress
 if TYPE_CHECKING:
     from mnistbench.engine.launch_config import LaunchConfig
 
-__all__ = ["main"]
-
 _LAUNCH_TIMEOUT_S = 120
 _CHECK = "mnistbench.engine.connectivity_check"
 _LONGEST_WAIT_S = 86_400

@@ -25,7 +25,7 @@ from mnistbench.schema.streams import show
 from mnistbench.schema.suggestions import did_you_mean
 from mnistbench.schema.whole_number import whole_number
 
-__all__ = ["POSITIONAL", "REPEATED", "CommandFlags", "Fraction", "parse"]
+__all__ = ["POSITIONAL", "REPEATED"]
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 

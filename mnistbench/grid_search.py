@@ -31,16 +31,6 @@ from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord
 
-__all__ = [
-    "GridFlags",
-    "check_flags",
-    "grid_of",
-    "list_fields",
-    "plan_text",
-    "results",
-    "run_cells",
-]
-
 _NOT_LISTED = {"output_dir", "require_target", "resume"}
 
 

@@ -17,8 +17,6 @@ from pydantic.fields import FieldInfo
 
 from mnistbench.schema.component import OneOf
 
-__all__ = ["POSITIONAL", "REPEATED", "choices_of", "help_page", "is_mapping", "kinds_of"]
-
 POSITIONAL = "positional"
 """Mark of a field, in `Annotated`, whose words stand without a flag."""
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from mnistbench.output.suite_tables import SuiteReport
     from mnistbench.training_benchmark import TrainingBenchmark
 
-__all__ = ["bench_dataset", "bench_folder", "suite_report"]
-
 _OPTIONS: dict[str, dict[str, Any]] = {
     "--bench-budget": {
         "choices": ("smoke", "quick", "full"),

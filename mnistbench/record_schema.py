@@ -11,8 +11,6 @@ from mnistbench.cli import exit_on_input_error, show
 from mnistbench.flags import CommandFlags, parse
 from mnistbench.schema.json_schema import record_schema
 
-__all__ = ["main"]
-
 
 class _Flags(CommandFlags):
     """Print the JSON Schema of record.json (draft 2020-12), with a sentence for each key."""

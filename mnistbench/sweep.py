@@ -30,9 +30,6 @@ from mnistbench.schema.disk_space import say_written
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["main"]
-
-
 _OF_SCRIPTS = {
     "command": FieldInfo(
         annotation=str | None,

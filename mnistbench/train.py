@@ -40,8 +40,6 @@ from mnistbench.schema.user_calls import raised_by_user
 from mnistbench.schema.user_code import require_code
 from mnistbench.workload.recipes import RECIPES
 
-__all__ = ["main"]
-
 
 class _Flags(CommandFlags):
     """Train a network through Accelerate and measure it."""

@@ -25,8 +25,6 @@ from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import load_records, search
 from mnistbench.schema.user_calls import name_of
 
-__all__ = ["CLOCK", "RunClock", "TrainingBenchmark"]
-
 Trainable: TypeAlias = RunConfig | Callable[..., Any]
 _ALONE = object()
 _SELF = "training_benchmark"

@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     from mnistbench.analysis.best_config import Selection
     from mnistbench.output.selection_table import Tuned
 
-__all__ = ["main"]
-
-
 _DEFAULTS = {
     "lr": "seven rates around that of the recipe or file",
     "seed": "0..2, or 0..4 with a target",

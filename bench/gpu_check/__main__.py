@@ -30,8 +30,6 @@ from bench.gpu_check.results import Results, exit_status, summary
 from bench.gpu_check.sections import SECTIONS
 from bench.gpu_check.supervising import supervise
 
-__all__ = ["main"]
-
 _RESULTS = Path(__file__).parents[1] / "results"
 _MOST_MINUTES = 600
 

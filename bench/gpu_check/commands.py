@@ -18,8 +18,6 @@ from mnistbench.launch.commands import cpu_environment, torchrun_command
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import RECORD_NAME, load_record
 
-__all__ = ["Ended", "Started", "environment", "records_in", "torchrun", "train_command"]
-
 _LOOK_EVERY_S = 0.05
 _SAYS_THAT_IT_TRAINS = "mnistbench: training"
 

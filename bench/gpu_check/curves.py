@@ -15,8 +15,6 @@ from mnistbench.engine.run_seeds import train
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["CpuRun", "apart", "losses", "run", "settings", "with_default_batch"]
-
 _NEVER = 2**31 - 1
 _WINDOW = 10
 _SMALL = {"dataset": "synthetic", "synthetic_train_size": 13_300, "val_size": 500}

@@ -37,8 +37,6 @@ from mnistbench.workload.losses import build_loss
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
 
-__all__ = ["CASES", "TITLE", "Case", "check", "check_case", "problems_of"]
-
 TITLE = "Fake CUDA tensors: devices that differ, values that are read from Python"
 
 _DEVICE = torch.device("cuda:0")

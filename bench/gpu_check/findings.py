@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Check", "Finding", "Outcome", "Setup", "State", "slug"]
-
 State = Literal["running", "done", "cut", "failed", "not run"]
 """How far a section came; `cut` is over its share of the time, `failed` an exception."""
 

@@ -14,8 +14,6 @@ from bench.gpu_check.findings import Finding, Setup
 from bench.gpu_check.results import attempted
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["CASES", "Case", "check", "check_case"]
-
 _SAME = 2e-3
 _OTHER_MASKS = 0.1
 

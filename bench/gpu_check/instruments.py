@@ -18,8 +18,6 @@ from mnistbench.recorder.machine_probe import probe_machine
 from mnistbench.recorder.peak_rates import peak_rates
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["check", "check_memory", "check_probe", "check_telemetry", "check_trace"]
-
 _LEAST_SHARE = 0.5
 """What the probe has to reach of the peak, to measure the card and not the launch of a kernel."""
 

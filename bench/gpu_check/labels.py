@@ -18,8 +18,6 @@ from bench.gpu_check.seen import SeenLayers, watched_layers
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["CASES", "Case", "check", "check_case", "record_disagrees"]
-
 _NETWORK = {"model": "simple-cnn", "lr": 0.05, "momentum": 0.5}
 _FP8_NETWORK = {"model": "dnn5", "lr": 0.05, "momentum": 0.5}
 """Converters to fp8 leave the first and the last linear layer out: it takes more of them."""

@@ -12,8 +12,6 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-__all__ = ["main"]
-
 _WAIT = timedelta(seconds=30)
 
 

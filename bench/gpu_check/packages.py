@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.util import find_spec
 
-__all__ = ["missing_for", "remarks"]
-
 _ENGINE = (
     *("torchvision", "accelerate", "numpy", "pydantic", "pyyaml"),
     *("safetensors", "psutil", "tqdm"),

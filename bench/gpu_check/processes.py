@@ -14,8 +14,6 @@ from bench.gpu_check.results import attempted
 from mnistbench.launch.commands import torchrun_command
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["check", "check_killed", "check_nccl", "check_nccl_run"]
-
 _FLAGS = (
     *("--dataset", "synthetic", "--synthetic-train-size", "6900", "--val-size", "500"),
     *("--model", "simple-cnn", "--lr", "0.02"),

@@ -16,8 +16,6 @@ from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import RunRecord
 from mnistbench.workload.recipes import RECIPES
 
-__all__ = ["GOAL_S", "LIMIT_S", "RecipeRuns", "check", "check_recipes"]
-
 GOAL_S = 0.020
 LIMIT_S = 0.060
 """What is asked of `speedrun-99`'s median time of training, and what is hoped for."""

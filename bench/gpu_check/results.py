@@ -12,16 +12,6 @@ from typing import Any
 
 from bench.gpu_check.findings import Finding, Outcome
 
-__all__ = [
-    "Results",
-    "attempted",
-    "exit_status",
-    "markdown_table",
-    "one_line",
-    "section_text",
-    "summary",
-]
-
 _log = logging.getLogger(__name__)
 
 _VERDICTS = {True: "holds", False: "**does not hold**", None: "–"}

@@ -21,8 +21,6 @@ from bench.gpu_check.findings import Finding, Setup
 from bench.gpu_check.results import attempted
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["Case", "cases", "check", "check_case"]
-
 _FLAGS = (
     *("--dataset", "synthetic", "--synthetic-train-size", "6900", "--val-size", "500"),
     *("--model", "cnn", "--augment", "shift", "--optimizer", "adam", "--lr", "0.002"),

@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 from bench.gpu_check.findings import Finding, Setup
 
-__all__ = ["SECTIONS", "Section", "allotted_s"]
-
 
 class Section(NamedTuple):
     """A section: its title, its share of the time [parts of 100] and the module that checks it."""

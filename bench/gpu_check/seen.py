@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.module import register_module_forward_hook
 
-__all__ = ["SeenLayers", "watched_layers"]
-
 _CALLS_MEASURED = 3
 _IEEE_ERROR = 2e-5
 """Sums of a thousand float32 products stay below; TF32 rounds its factors to 1 part in 2,000."""

@@ -19,8 +19,6 @@ from mnistbench.workload.generated import DIGIT_SHAPE
 from mnistbench.workload.losses import build_loss
 from mnistbench.workload.models import build_model
 
-__all__ = ["check", "check_speeds", "flops_per_sample"]
-
 _PRECISIONS = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _STEPS = 300
 _NOT_SLOWER = 0.9

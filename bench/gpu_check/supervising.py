@@ -23,8 +23,6 @@ from bench.gpu_check.packages import missing_for
 from bench.gpu_check.results import Results, one_line, section_text
 from bench.gpu_check.sections import SECTIONS, allotted_s
 
-__all__ = ["leave_out", "main", "run_section", "supervise"]
-
 _GRACE_S = 45.0
 """What a section may take beyond its share: its last check has to end by itself."""
 

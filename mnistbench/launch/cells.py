@@ -17,8 +17,6 @@ from mnistbench.launch.children import Child
 from mnistbench.schema.component import short_name
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["Attempt", "Cell", "Executor", "as_text", "attempt_folder", "head_of"]
-
 _LONGEST_HEAD = 80
 _ODD = re.compile(r"[^A-Za-z0-9.+-]+")
 

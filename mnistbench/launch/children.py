@@ -21,8 +21,6 @@ import psutil
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.signals import Handler, kept_reactions, raise_stop
 
-__all__ = ["Child", "end_all", "held_stops", "raised_stops", "run_child", "wait_for"]
-
 _GRACE_S = 10.0
 """What children have to put themselves on record after SIGTERM, before SIGKILL."""
 

@@ -10,8 +10,6 @@ from itertools import takewhile
 from pathlib import Path
 from secrets import token_hex
 
-__all__ = ["child_environment", "cpu_environment", "device_environment", "torchrun_command"]
-
 _GPU_FILES = ("/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 _LOOPBACK = "127.0.0.1"
 

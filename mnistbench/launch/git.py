@@ -13,8 +13,6 @@ from pathlib import Path
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.streams import say
 
-__all__ = ["check_out", "commit_of", "git", "git_environment"]
-
 _OVERRIDES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
 """What git sets for its hooks; with these it would not look at the folder it is pointed to."""
 

@@ -28,8 +28,6 @@ from mnistbench.schema.provenance import sources_text
 from mnistbench.schema.user_code import code_of, require_code
 from mnistbench.schema.whole_number import whole_number
 
-__all__ = ["cells_of", "check_size", "range_of", "texts_of", "values_of"]
-
 _MOST_CELLS = 100_000
 _RANGE = re.compile(r"([0-9]{1,18})\.\.([0-9]{1,18})")
 

@@ -17,8 +17,6 @@ from mnistbench.schema.provenance import sources_text
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.streams import progress, say
 
-__all__ = ["Side", "check_turns", "run_interleaved"]
-
 
 class Side(Protocol):
     """One of the things compared.

@@ -10,8 +10,6 @@ from mnistbench.launch.cells import Attempt, Cell, attempt_folder
 from mnistbench.launch.children import Child, end_all, held_stops, raised_stops
 from mnistbench.recorder.limits import usable_cores
 
-__all__ = ["LocalExecutor"]
-
 _LOOK_S = 0.05
 
 

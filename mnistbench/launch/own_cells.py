@@ -28,8 +28,6 @@ from mnistbench.schema.training_fields import BOOKKEEPING
 from mnistbench.schema.user_code import EXPECTED_CODE
 from mnistbench.workload.recipes import RECIPES
 
-__all__ = ["RunCell"]
-
 _NO_VALUES = BOOKKEEPING | {"num_seeds"}
 _NOT_IN_SLUG = _NO_VALUES | {"recipe", "seed", "processes"}
 _KINDS = ("model", "loss", "optimizer", "lr_schedule", "augment")

@@ -21,8 +21,6 @@ from mnistbench.recorder.limits import usable_cores
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.store import save_record
 
-__all__ = ["RayExecutor"]
-
 _ANSWER_S = 30.0
 """How long a cluster may take to answer."""
 

@@ -16,8 +16,6 @@ from mnistbench.recorder.launcher import this_launch
 from mnistbench.recorder.limits import usable_cores
 from mnistbench.schema.errors import InputError
 
-__all__ = ["Node", "Request", "nodes_of", "request_of", "run_on_worker", "told_workers"]
-
 _LOOK_S = 0.1
 _TOLD = ("MNISTBENCH_DATA_DIR", "ACCELERATE_USE_CPU")
 

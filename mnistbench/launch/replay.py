@@ -17,8 +17,6 @@ from mnistbench.schema.streams import say
 from mnistbench.schema.training_fields import BOOKKEEPING, as_left_to_the_run
 from mnistbench.schema.user_code import code_of
 
-__all__ = ["arguments_of"]
-
 _WATCHING = {"profile", "profile_steps", "profile_details"}  # runs to be compared are not watched
 _SET_PER_RUN = BOOKKEEPING - {"data_dir"} | {"seed", "num_seeds"} | _WATCHING
 

@@ -16,8 +16,6 @@ from mnistbench.launch.virtual_environments import python_for
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.streams import say
 
-__all__ = ["script_sides", "train_sides"]
-
 Revisions = Sequence[tuple[str, str]]
 """Of each side anything that git takes for one commit (``main``, ``HEAD~3``, a hash), or ``.`` for
 the working tree where it is, uncommitted changes and all; and what messages call the side."""

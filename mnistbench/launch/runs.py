@@ -15,15 +15,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import load_record
 
-__all__ = [
-    "PACKAGE_ROOT",
-    "RunFailedError",
-    "TrainSide",
-    "last_words",
-    "require_code",
-    "why_ended",
-]
-
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 """Folder of the package that this process runs."""
 

@@ -33,8 +33,6 @@ from mnistbench.schema.suggestions import did_you_mean
 from mnistbench.schema.user_code import find_source, is_own_source, read_source
 from mnistbench.schema.whole_number import whole_number
 
-__all__ = ["ScriptCell", "script_cells"]
-
 _SETTINGS = (".sh", ".yaml", ".yml", ".toml")
 """Files that a script reads rather than writes: a change of one makes other runs."""
 _SHELL = re.compile(r"[\s;&|()]+")  # between the words of sh -c '…'

@@ -25,15 +25,6 @@ from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import load_record, search
 from mnistbench.schema.suggestions import did_you_mean
 
-__all__ = [
-    "OUTPUT_DIR",
-    "SEED",
-    "Script",
-    "ScriptSide",
-    "record_left",
-    "start_script",
-]
-
 OUTPUT_DIR = "MNISTBENCH_OUTPUT_DIR"
 SEED = "MNISTBENCH_SEED"
 

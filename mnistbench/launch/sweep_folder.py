@@ -29,8 +29,6 @@ from mnistbench.schema.store import load_record
 from mnistbench.schema.strict_json import load_versioned
 from mnistbench.schema.strict_model import StrictModel
 
-__all__ = ["DONE", "PlannedCell", "SweepFolder", "SweepPlan"]
-
 DONE = frozenset({"completed", "diverged"})
 """Statuses of a run that another try would not better."""
 

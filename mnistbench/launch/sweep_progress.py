@@ -10,9 +10,6 @@ from mnistbench.launch.cells import Cell, as_text
 from mnistbench.recorder.core_use import load_now
 from mnistbench.schema.record import RunRecord
 
-__all__ = ["Progress", "duration", "names", "time_left_s"]
-
-
 _MOST_METRICS = 2  # in a line
 
 

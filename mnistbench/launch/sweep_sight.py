@@ -14,8 +14,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import RECORD_NAME, load_record, search
 
-__all__ = ["Sight", "Watcher"]
-
 _LOCKS = Path("/proc/locks")
 
 

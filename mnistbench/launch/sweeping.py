@@ -10,9 +10,6 @@ from mnistbench.launch.sweep_folder import SweepFolder
 from mnistbench.launch.sweep_progress import Progress
 from mnistbench.schema.errors import InputError
 
-__all__ = ["Failure", "run_sweep"]
-
-
 Failure = tuple[Cell, str]
 """A cell that was tried as often as asked for, and why it is not done."""
 

@@ -11,8 +11,6 @@ import sys
 
 from mnistbench.recorder.parent_death_signal import PARENT, die_with_parent
 
-__all__ = ["main"]
-
 
 def main() -> None:
     """Become the command of ``sys.argv``."""

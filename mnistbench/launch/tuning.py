@@ -19,8 +19,6 @@ from mnistbench.schema.plain_yaml import yaml_text
 from mnistbench.schema.training_fields import BOOKKEEPING
 from mnistbench.workload.recipes import RECIPES
 
-__all__ = ["COMPARED", "FEWEST_SEEDS", "Contender", "compared", "contenders", "settings", "wider"]
-
 COMPARED = ("model", "loss", "optimizer", "lr_schedule")
 """Fields whose values may be contenders; an earlier one is the field of a single contender."""
 

@@ -25,8 +25,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import cache_folder, lock_file, own_alone
 from mnistbench.schema.streams import say
 
-__all__ = ["python_for"]
-
 _MOST_KEPT = 3
 
 _in_use: list[int] = []

@@ -17,8 +17,6 @@ from mnistbench.schema.store import left_out_note
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-__all__ = ["Table", "counts_line", "watch"]
-
 Table: TypeAlias = Callable[
     [Sequence[RunRecord], float], tuple[list[str], list[str], list[str], list[str]]
 ]

@@ -19,8 +19,6 @@ from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import AugmentName
 
-__all__ = ["AUGMENTS", "Augment", "Change", "build_augment", "check_shifts", "shifted_views"]
-
 _GRID = 4
 
 

@@ -16,21 +16,6 @@ from torch import Tensor
 from mnistbench.workload.augment import Augment
 from mnistbench.workload.mapped_files import disk_waits
 
-__all__ = [
-    "Batch",
-    "BatchPlan",
-    "BatchShard",
-    "MicroBatch",
-    "Preprocess",
-    "StepInputs",
-    "blank_inputs",
-    "epoch_order",
-    "mapped_batches",
-    "microbatches",
-    "moved",
-    "resident_batches",
-]
-
 _STRIDE = 1_000_003
 """Keeps the orders of neighbouring (seed, epoch) pairs apart: more epochs than any run has."""
 

@@ -22,8 +22,6 @@ from torch.nn import functional
 
 from mnistbench.schema.errors import InputError
 
-__all__ = ["ChwnNetwork"]
-
 
 class ChwnNetwork:
     """`model` as a function of images ``[B, C, H, W]`` to logits, batch innermost.

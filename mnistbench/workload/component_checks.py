@@ -17,8 +17,6 @@ from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
 from mnistbench.workload.schedules import lr_at
 
-__all__ = ["check_components", "check_schedule"]
-
 _NUM_SAMPLES = 8
 _PART = 1  # sample, which is what the last batch of an epoch may have
 _TOLERANCE = 1e-3  # of the loss; a sum would be 8 times its mean

@@ -22,7 +22,7 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.suggestions import did_you_mean
 from mnistbench.schema.user_calls import built_with, user_errors
 
-__all__ = ["built_with", "load_component"]
+__all__ = ["built_with"]
 
 
 def load_component(field: str, reference: str) -> Callable[..., Any]:

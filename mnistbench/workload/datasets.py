@@ -25,14 +25,7 @@ from mnistbench.workload.image_set import ImageSet, LoadedDataset, content_sha25
 from mnistbench.workload.mapped_files import ImageFile, generated_file
 from mnistbench.workload.own_data import load_own, own_name
 
-__all__ = [
-    "DATASETS",
-    "LoadedDataset",
-    "default_data_dir",
-    "load_dataset",
-    "resolve_dataset",
-    "why_absent",
-]
+__all__ = ["LoadedDataset"]
 
 _log = logging.getLogger(__name__)
 

@@ -26,8 +26,6 @@ from torchvision import datasets
 from mnistbench.schema.errors import InputError
 from mnistbench.workload.idx_files import RawSet, read_set
 
-__all__ = ["PROBE_S", "DownloadError", "download_set", "downloading"]
-
 PROBE_S = 5.0
 """Time after which, with no answer from any mirror, a machine counts as offline [s]."""
 

@@ -8,8 +8,6 @@ from collections.abc import Container, Iterator, Sequence
 from itertools import chain, islice, product
 from pathlib import Path
 
-__all__ = ["file_places"]
-
 _DEPTH, _MOST_FOLDERS, _MOST_NAMED = 3, 1000, 3
 _OTHER_FORM = re.compile(r"\.(7z|arrow|bz2|csv|gz|np[yz]|parquet|pkl|pt|tar|tgz|xz|zip|zst)$", re.I)
 

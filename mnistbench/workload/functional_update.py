@@ -10,8 +10,6 @@ from torch import Tensor
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
-__all__ = ["Update", "functional_update"]
-
 Update = Callable[[Sequence[Tensor]], None]
 """``update(grads)``: changes the weights and the optimizer's state in place."""
 

@@ -29,8 +29,6 @@ from mnistbench.workload.glyphs import (
     write,
 )
 
-__all__ = ["CHUNK_IMAGES", "DIGIT_SHAPE", "IMAGE_SIDE", "NUM_CLASSES", "Split", "generate_digits"]
-
 Split: TypeAlias = Literal["train", "test"]
 """Which of the two streams of images."""
 

@@ -17,8 +17,6 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CELLS_PER_PX", "GLYPHS", "LEVELS_PER_PX", "SHEET_CELLS", "glyph_points", "write"]
-
 Point: TypeAlias = tuple[int, int]
 """Place (x, y) on the sheet, in hundredths of the glyph's box."""
 

@@ -26,8 +26,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import CACHES, cache_folder
 from mnistbench.workload.file_search import file_places
 
-__all__ = ["RAW_FILES", "AbsentError", "ImagesAndLabels", "RawFile", "RawSet", "read_set"]
-
 ImagesAndLabels: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
 """Images, in published files uint8 [N, H, W], and labels int64 [N]."""
 

@@ -24,8 +24,6 @@ from mnistbench.schema.files import cache_folder, opened, why, written_aside
 from mnistbench.schema.suggestions import did_you_mean
 from mnistbench.workload.own_arrays import NAMES
 
-__all__ = ["decoded_folder"]
-
 _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")

@@ -17,8 +17,6 @@ from torchvision.datasets import VisionDataset
 
 from mnistbench.schema.component import DataShape
 
-__all__ = ["ImageSet", "LoadedDataset", "content_sha256", "label_type"]
-
 _BLOCK_IMAGES = 8192
 
 

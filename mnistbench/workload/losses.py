@@ -20,8 +20,6 @@ from mnistbench.schema.component import is_reference
 from mnistbench.schema.config import RunConfig
 from mnistbench.workload.own_components import own_loss
 
-__all__ = ["LOSSES", "LossFn", "build_loss"]
-
 LossFn = Callable[[Tensor, Tensor], Tensor]
 """``loss_fn(logits, labels)``: float ``[B, C]``, int64 ``[B]`` -> mean over the batch ``[]``."""
 

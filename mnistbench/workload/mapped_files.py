@@ -29,8 +29,6 @@ from mnistbench.workload.generated import CHUNK_IMAGES, DIGIT_SHAPE, generate_di
 from mnistbench.workload.idx_files import ImagesAndLabels
 from mnistbench.workload.image_set import label_type
 
-__all__ = ["ImageFile", "MappedImages", "disk_waits", "generated_file"]
-
 _log = logging.getLogger(__name__)
 
 _SHA256_BYTES = 32

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from mnistbench.schema.config import RunConfig
 
-__all__ = ["MuonAdamW"]
-
 
 class MuonAdamW(torch.optim.Optimizer):
     """Muon on weight matrices and convolution kernels, AdamW on all else, as one optimizer.

@@ -13,8 +13,6 @@ from mnistbench.schema.config import RunConfig
 from mnistbench.workload.muon import MuonAdamW
 from mnistbench.workload.own_components import own_optimizer
 
-__all__ = ["OPTIMIZERS", "build_optimizer", "set_lr"]
-
 
 def build_optimizer(
     model: nn.Module, config: RunConfig, *, fused: bool | None = None

@@ -14,8 +14,6 @@ import numpy.typing as npt
 from mnistbench.schema.component import DataShape
 from mnistbench.workload.image_set import ImageSet, LoadedDataset, content_sha256
 
-__all__ = ["NAMES", "checked"]
-
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 """What data of the user's own consist of, as in the files of Keras."""
 

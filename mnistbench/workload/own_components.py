@@ -18,8 +18,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.user_calls import built_with, check_fits, name_of, takes, user_errors
 from mnistbench.workload.components import load_component
 
-__all__ = ["check_own", "own_loss", "own_model", "own_optimizer"]
-
 _made: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 """Weights of the user's networks that are alive."""
 

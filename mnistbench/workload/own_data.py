@@ -27,8 +27,6 @@ from mnistbench.workload.image_set import ImageSet, LoadedDataset, content_sha25
 from mnistbench.workload.mapped_files import ImageFile
 from mnistbench.workload.own_arrays import NAMES, checked
 
-__all__ = ["load_own", "own_name"]
-
 _ORDER_SEED = 20  # any: it has to be the same on every machine, for ever
 
 

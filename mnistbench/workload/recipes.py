@@ -18,8 +18,6 @@ from mnistbench.schema.names import RecipeName
 from mnistbench.schema.record import RecipeInfo
 from mnistbench.schema.training_fields import NOT_TRAINING
 
-__all__ = ["BATCH_SIZES", "RECIPES", "Recipe", "describe", "over_recipe"]
-
 BATCH_SIZES = frozenset({"global_batch_size", "per_device_batch_size"})
 """Fields that take each other's place."""
 

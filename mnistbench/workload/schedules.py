@@ -15,8 +15,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.schema.user_calls import name_of, user_errors
 from mnistbench.workload.components import load_component
 
-__all__ = ["SCHEDULES", "lr_at", "lr_factor"]
-
 _RISE_SHARE = 0.3
 _START_FACTOR = 1 / 25
 _END_FACTOR = _START_FACTOR / 1e4

@@ -19,8 +19,6 @@ from mnistbench.schema.errors import InputError
 from mnistbench.workload.models import articles, classics, configurable, residual, speedrun
 from mnistbench.workload.own_components import own_model
 
-__all__ = ["MODELS", "build_model", "check_model"]
-
 MODELS: dict[str, Callable[[RunConfig, DataShape], nn.Module]] = {
     "cnn4": articles.build_cnn4,
     "simple-cnn": articles.build_simple_cnn,

@@ -14,8 +14,6 @@ from mnistbench.schema.component import DataShape
 from mnistbench.schema.config import RunConfig
 from mnistbench.workload.models.dense import with_classifier
 
-__all__ = ["build_cnn2", "build_cnn4", "build_dnn4", "build_dnn5", "build_simple_cnn"]
-
 
 def build_cnn4(_: RunConfig, shape: DataShape) -> nn.Module:
     """The first article's CNN4: four convolutions, four linear layers; 675,549 parameters.

@@ -13,8 +13,6 @@ from mnistbench.schema.component import DataShape
 from mnistbench.schema.config import RunConfig
 from mnistbench.workload.models.dense import flattened_size, with_classifier
 
-__all__ = ["build_example_cnn", "build_fast_cnn", "build_lenet5", "build_linear", "build_mlp"]
-
 _MLP_WIDTH = 512
 
 

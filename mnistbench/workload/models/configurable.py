@@ -9,8 +9,6 @@ from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.workload.models.dense import with_classifier
 
-__all__ = ["HALVINGS", "HIDDEN_WIDTH", "MAX_WEIGHTS", "build_cnn", "check_cnn"]
-
 HALVINGS = 2
 """Convolutions, counted from the first, that halve the image: 28, 14, 7, which has no half."""
 

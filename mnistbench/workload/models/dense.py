@@ -10,8 +10,6 @@ from torch import nn
 
 from mnistbench.schema.component import DataShape
 
-__all__ = ["flattened_size", "with_classifier"]
-
 
 def flattened_size(layers: Iterable[nn.Module], shape: DataShape) -> int:
     """Features per image [values] that `layers` leave for linear layers, by a forward of zeros."""

@@ -12,8 +12,6 @@ from torch import nn
 from mnistbench.schema.component import DataShape
 from mnistbench.schema.config import RunConfig
 
-__all__ = ["build_resnet_mini"]
-
 _STEM_CHANNELS = 16
 
 _BLOCKS = ((16, 1), (16, 1), (32, 2), (32, 1), (64, 2))

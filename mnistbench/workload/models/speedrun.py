@@ -8,8 +8,6 @@ from mnistbench.schema.component import DataShape
 from mnistbench.schema.config import RunConfig
 from mnistbench.workload.models.dense import flattened_size
 
-__all__ = ["build_speedrun_cnn"]
-
 _WIDTH_PER_CHANNEL = 8
 
 
