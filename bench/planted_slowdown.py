@@ -1,7 +1,8 @@
 """Does `compare --commands` find 5 % more work in a foreign script's steps, and else nothing?
 
-``python -m bench.planted_slowdown [--repetitions N] [--output DIR]`` has a script without torch, of
-half a second of steps, compared with itself and with one whose steps do more, again and again.
+``python -m bench.planted_slowdown [--repetitions N] [--max-minutes M] [--output DIR]`` has a script
+without torch, of half a second of steps, compared with itself and with one whose steps do more,
+again and again: 40 comparisons of half a minute at most.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from bench.publishing import publish
@@ -38,6 +40,7 @@ with record("hashes", config={"more_percent": int(sys.argv[1])}) as run:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=20)
+    parser.add_argument("--max-minutes", type=float, default=0.5, help="of a comparison")
     parser.add_argument("--output", type=Path, help="folder for planted.md and planted.json")
     asked = parser.parse_args(argv)
     found: dict[int, list[dict[str, Any]]] = {}
@@ -45,13 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         for repetition in range(asked.repetitions):
             for percent in _PLANTED:
                 into = Path(folder) / f"{percent}-{repetition}"
-                found.setdefault(percent, []).append(_speed_row(into, percent))
+                row = _speed_row(into, percent, asked.max_minutes)
+                found.setdefault(percent, []).append(row)
     text = render_table([_row(percent, rows) for percent, rows in found.items()], "markdown")
     publish(f"# A slowdown planted in a script\n\n{text}", asked.output, "planted", data=found)
     return 0
 
 
-def _speed_row(folder: Path, percent: int) -> dict[str, Any]:
+def _speed_row(folder: Path, percent: int, max_minutes: float) -> dict[str, Any]:
     """What `compare` says of samples/s of the script against one that does `percent` % more."""
     folder.mkdir()
     script = folder / "train.py"
@@ -64,7 +68,7 @@ def _speed_row(folder: Path, percent: int) -> dict[str, Any]:
             [
                 *sides,
                 *("--metrics", "samples_per_s", "--format", "json"),
-                *("--output-dir", str(folder / "runs"), "--force"),
+                *("--output-dir", str(folder / "runs"), "--max-minutes", str(max_minutes)),
             ]
         )
     if status:
@@ -74,10 +78,13 @@ def _speed_row(folder: Path, percent: int) -> dict[str, Any]:
 
 def _row(percent: int, rows: Sequence[dict[str, Any]]) -> dict[str, str]:
     verdicts = Counter(row["verdict"] for row in rows)
+    pairs = sorted(row["a"]["n"] for row in rows)
     return {
         "more work in a step": f"{percent} %",
         "comparisons": str(len(rows)),
         "verdicts": ", ".join(f"{n} {verdict}" for verdict, n in verdicts.most_common()),
+        "samples/s, median change": f"{100 * median(row['change'] for row in rows):+.1f} %",
+        "pairs": f"{pairs[0]}–{pairs[-1]}, median {median(pairs):g}",
     }
 
 
