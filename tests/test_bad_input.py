@@ -105,7 +105,7 @@ KINDS = [
     ("record: deep", spelled("a", "[" * 40 + "]" * 40), "nested too deeply for a record: 32"),
     ("record: deeper", spelled("a", '{"a":' * 900 + "1" + "}" * 900), "nested too deeply"),
     ("record: 10^6 brackets", record("[" * 10**6), "nested too deeply for a record: 32 levels"),
-    ("record: newer", changed(schema_version=2), "schema 2 is newer than this version reads (1); "),
+    ("record: newer", changed(schema_version=3), "schema 3 is newer than this version reads (2); "),
     ("record: version of text", changed(schema_version="1"), "not a record: no schema_version"),
     ("record: version true", changed(schema_version=True), "schema_version: should be a valid int"),
     ("record: version 0", changed(schema_version=0), "schema_version: should be greater than or"),
@@ -113,7 +113,8 @@ KINDS = [
     ("record: text for a number", changed(wall_s="10"), "wall_s: should be a valid number"),
     ("record: number for a list", changed(eval_points=3), "eval_points: should be a valid list"),
     ("record: accuracy of 98", inside("result", test_accuracy=98), "result.test_accuracy: should"),
-    ("record: unknown phase", inside("phases_s", coffee="1"), "phases_s.coffee.[key]: should be"),
+    ("record: phase of no name", inside("phases_s", **{"<b>": 1.0}), "phases_s.<b>.[key]: sh"),
+    ("record: phase of no time", inside("phases_s", coffee="1"), "phases_s.coffee: should be a val"),
     (
         "record: key with markup",
         inside("phases_s", **{"\x1b[31m": "1"}),
@@ -142,7 +143,7 @@ KINDS = [
         compared(RECORD, BENCHMARKS),
         "takes two benchmark files, or records alone",
     ),
-    ("compare: newer", compared(RECORD | {"schema_version": 2}, RECORD), "upgrade mnistbench"),
+    ("compare: newer", compared(RECORD | {"schema_version": 3}, RECORD), "upgrade mnistbench"),
     (
         "compare: a link to itself",
         lambda folder: ((folder / "a").symlink_to("a"), (compare, ["a", "a"]))[1],

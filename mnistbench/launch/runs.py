@@ -22,7 +22,8 @@ _COMPLAINT = "mnistbench: error: "
 _KILLED = re.compile(r"Root Cause.*traceback\s*:\s*Signal (\d+)", re.DOTALL)
 _OF_A_LAUNCHER = re.compile(
     r"^(?:[EW]\d{4} .*/elastic/"
-    r'|Traceback .*\n(?:  .*\n)*?  File ".*(?:bin/accelerate|accelerate/commands/launch\.py)")',
+    r'|Traceback .*\n(?:  .*\n)*?  File ".*(?:bin/accelerate|accelerate/commands/launch\.py)".*\n'
+    r"(?:  .*\n)*subprocess\.CalledProcessError)",
     re.MULTILINE,
 )
 """Where what a launcher says itself begins, once a process of it has failed."""

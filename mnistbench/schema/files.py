@@ -25,7 +25,10 @@ MAX_DEPTH = 32
 CACHES = frozenset(
     {"ceilings", "compiled", "environments", "locks", "mapped", "pictures", "revisions"}
 )
-"""Folders inside `cache_folder`, where data sets have theirs by default as well."""
+"""Folders inside `cache_folder`, where data sets have theirs by default as well.
+
+``revisions`` is of releases up to 0.2.
+"""
 
 _AT_ONCE = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
