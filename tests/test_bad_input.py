@@ -114,7 +114,11 @@ KINDS = [
     ("record: number for a list", changed(eval_points=3), "eval_points: should be a valid list"),
     ("record: accuracy of 98", inside("result", test_accuracy=98), "result.test_accuracy: should"),
     ("record: phase of no name", inside("phases_s", **{"<b>": 1.0}), "phases_s.<b>.[key]: sh"),
-    ("record: phase of no time", inside("phases_s", coffee="1"), "phases_s.coffee: should be a val"),
+    (
+        "record: phase of no time",
+        inside("phases_s", coffee="1"),
+        "phases_s.coffee: should be a val",
+    ),
     (
         "record: key with markup",
         inside("phases_s", **{"\x1b[31m": "1"}),
