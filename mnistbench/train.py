@@ -27,6 +27,7 @@ from mnistbench.recorder.code_identity import running_code
 from mnistbench.recorder.compile_cache import keep_compiled
 from mnistbench.recorder.launcher import this_launch
 from mnistbench.recorder.limits import check_torch_fits
+from mnistbench.recorder.loop_settings import as_told
 from mnistbench.recorder.parent_death_signal import PARENT, die_with_parent
 from mnistbench.schema.component import own_fields
 from mnistbench.schema.config import RunConfig
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if flags.list_recipes:
             show(_recipe_table(wide=flags.wide))
             return 0
-        config = read_config(given, flags.config)
+        config = as_told(read_config(given, flags.config))
         require_code(config)
         if flags.print_config:
             show(config_yaml(config))

@@ -42,6 +42,7 @@ from mnistbench.engine.watchdog import Watchdog
 from mnistbench.recorder.clock import Ledger
 from mnistbench.recorder.code_identity import running_code
 from mnistbench.recorder.hooks import Hook, checked_hooks
+from mnistbench.recorder.loop_settings import as_told
 from mnistbench.recorder.own_code import keep_code
 from mnistbench.recorder.profiling import Profilers, profiled_steps
 from mnistbench.recorder.stop_signals import deferred_signals, exit_now, obeyed_in_time
@@ -81,7 +82,7 @@ def measure(config: RunConfig, *, hooks: Sequence[Hook] = ()) -> list[RunRecord]
     hooks = checked_hooks(hooks)
     given = {name: getattr(config, name) for name in config.model_fields_set}
     usual = RunConfig(**over_recipe({"recipe": config.recipe}))
-    config = RunConfig(**over_recipe(given))
+    config = as_told(RunConfig(**over_recipe(given)))
     check_applies({k: v for k, v in given.items() if v != getattr(usual, k)}, config)
     return train(config, hooks=hooks)
 

@@ -10,6 +10,8 @@ from itertools import takewhile
 from pathlib import Path
 from secrets import token_hex
 
+from mnistbench.recorder.loop_settings import OUTPUT_DIR, SEED
+
 _GPU_FILES = ("/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 _LOOPBACK = "127.0.0.1"
 
@@ -40,7 +42,8 @@ def child_environment(package_root: Path | None = None) -> dict[str, str]:
 
     ``python -m`` looks first in the current folder, which may hold another checkout, or a module
     named as a library's. Children, and theirs, look in what precedes the standard library on this
-    process's path instead, or in `package_root` and the user's ``PYTHONPATH``.
+    process's path instead, or in `package_root` and the user's ``PYTHONPATH``. Where its records
+    go, and its seed, are told by flags.
     """
     if package_root is None:
         library = sysconfig.get_path("stdlib")
@@ -48,7 +51,8 @@ def child_environment(package_root: Path | None = None) -> dict[str, str]:
     else:
         first = [str(package_root.absolute()), os.environ.get("PYTHONPATH", "")]
     path = os.pathsep.join(filter(None, first))
-    return os.environ | {"PYTHONSAFEPATH": "1", "PYTHONPATH": path}
+    usual = {name: value for name, value in os.environ.items() if name not in {OUTPUT_DIR, SEED}}
+    return usual | {"PYTHONSAFEPATH": "1", "PYTHONPATH": path}
 
 
 def _entry(part: str) -> str:

@@ -20,13 +20,11 @@ from string import Formatter
 from mnistbench.launch import group_leader
 from mnistbench.launch.children import Child, wait_for
 from mnistbench.launch.runs import RunFailedError, last_words, why_ended
+from mnistbench.recorder.loop_settings import OUTPUT_DIR, SEED
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import load_record, search
 from mnistbench.schema.suggestions import did_you_mean
-
-OUTPUT_DIR = "MNISTBENCH_OUTPUT_DIR"
-SEED = "MNISTBENCH_SEED"
 
 _QUOTED = re.compile(r"""\\.|'[^']*'|"(?:\\.|[^"\\])*\"""", re.DOTALL)
 _OF_A_SHELL = re.compile(r"&&|\|\||[0-9]*[<>]{1,2}(?:&[0-9])?|[|;&*]|`|\$[\w{(]\w*|(?<!\S)~\S*")

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from mnistbench.recorder.batch_size import whole
 from mnistbench.recorder.config_values import plain_values
+from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError, one_line
 from mnistbench.schema.open_mappings import FreeName, MetricName
 from mnistbench.schema.suggestions import did_you_mean, use_a_fraction
@@ -25,7 +26,7 @@ from mnistbench.schema.target import Target, is_lower_better
 from mnistbench.schema.whole_number import whole_number
 
 OUTPUT_DIR = "MNISTBENCH_OUTPUT_DIR"
-"""The variable by which who starts a script says where its record goes; an argument is less."""
+"""The variable by which who starts a script says where its records go; an argument is less."""
 SEED = "MNISTBENCH_SEED"
 """The same of its seed, of which an argument is more."""
 VALUES = "MNISTBENCH_VALUES"
@@ -34,6 +35,18 @@ VALUES = "MNISTBENCH_VALUES"
 _LONGEST_IN_ID = 60
 _ROUNDING = 1e-5
 """How far a mean of fractions in fp32 gets above 1."""
+
+
+def as_told(config: RunConfig) -> RunConfig:
+    """`config` where `OUTPUT_DIR` says, and with the seed of `SEED` unless it was given one.
+
+    Raises:
+        InputError: that is no seed.
+    """
+    folder, seed = os.environ.get(OUTPUT_DIR), _told_seed()
+    given = {name: getattr(config, name) for name in config.model_fields_set}
+    told = {"seed": seed} if seed is not None else {}
+    return RunConfig(**told | given | ({"output_dir": folder} if folder else {}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +147,10 @@ def _config(config: Any) -> Any:
 
 
 def _seed(seed: Any) -> int | None:
-    if seed is not None:
-        return whole(seed, field="seed")
+    return _told_seed() if seed is None else whole(seed, field="seed")
+
+
+def _told_seed() -> int | None:
     if (told := os.environ.get(SEED)) and (number := whole_number(told, highest=2**63)) is None:
         raise InputError(f"{SEED}: should be a whole number (got {told!r:.90})")
     return number if told else None
