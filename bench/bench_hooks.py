@@ -55,7 +55,7 @@ def without_hooks(loop: TrainingLoop, batches, end: int):
                 losses[state.step - first] = loss
                 state.step += 1
             state.timer.mark(len(group))
-            loop._progress.step(state.step)  # noqa: SLF001
+            loop._show_step(state.step)  # noqa: SLF001
     loop._window_s = state.ledger.spent_s("train") - began_s  # noqa: SLF001
     return losses
 
