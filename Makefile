@@ -17,7 +17,7 @@ train: $(VENV)/.train ## train simple-cnn through Accelerate; ARGS="--num-seeds 
 	$(BIN)/accelerate launch -m mnistbench.train --recipe simple-cnn $(ARGS)
 
 test: $(VENV)/.dev ## the whole test suite
-	@echo "make: running all tests: ten to eleven minutes on two cores; make test-fast takes one"
+	@echo "make: running all tests: about thirteen minutes on two cores; make test-fast takes one"
 	$(PYTEST) $(ARGS)
 
 test-fast: $(VENV)/.dev ## tests that start no process, compiler or server and are done in a moment

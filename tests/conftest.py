@@ -116,6 +116,8 @@ def modules_of_tests_are_forgotten(tmp_path_factory):
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", "")).startswith(own):
             del sys.modules[name]
+    if code := sys.modules.get("mnistbench.recorder.own_code"):
+        code._imported.clear()  # what it read before it imported them
 
 
 @pytest.fixture(autouse=True)

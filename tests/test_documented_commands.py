@@ -7,6 +7,7 @@ without being run.
 import re
 import shutil
 import subprocess
+from argparse import Namespace
 from importlib.util import find_spec
 from itertools import starmap
 from pathlib import Path
@@ -157,10 +158,25 @@ def test_the_pages_have_commands_and_no_block_that_is_not_read():
     assert len(COMMANDS) > 60
     assert sum(map(len, PYTHON.values())) > 15
     blocks = {str(f): f.language for page in PAGES for f in fences(page)}
-    read = {"sh", "", "python"}
+    read = {"sh", "", "python", "diff"}
     odd = {at: what for at, what in blocks.items() if what not in read}
     assert {what for at, what in odd.items() if not at.startswith("ci.md:")} == set()
     assert set(odd.values()) == {"yaml"}  # workflows, which tests/test_ci_page.py reads and runs
+
+
+def test_the_lines_that_the_readme_adds_to_a_loop_record_it(tmp_path, monkeypatch):
+    (shown,) = [f for page in PAGES for f in fences(page) if f.language == "diff"]
+    added = [line[1:] for line in shown.lines if line[:1] != "-"]
+    loop = {
+        "args": Namespace(epochs=2, seed=3),
+        "loader": [(torch.zeros(4, 1), torch.zeros(4))] * 4,
+    }
+    loop |= {"model": None, "evaluate": lambda model: 0.9}
+    monkeypatch.chdir(tmp_path)
+    exec("\n".join(added), loop)  # noqa: S102 - our own page
+    (record,) = load_records([tmp_path]).records
+    assert (record.status, record.num_steps, record.seed) == ("completed", 8, 3)
+    assert [point.accuracy for point in record.eval_points] == [0.9, 0.9]
 
 
 def test_a_command_that_nobody_knows_is_not_passed_over():
