@@ -122,7 +122,7 @@ def modules_of_tests_are_forgotten(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def as_a_process_starts():
-    """Each test finds signals, variables, logging and threads as usual, and leaves them so.
+    """Each test finds signals, variables, folder, logging and threads as usual, and leaves them so.
 
     Commands that a test calls in this process change them, and so does who starts the tests: in the
     background of a script SIGINT is ignored.
@@ -132,9 +132,11 @@ def as_a_process_starts():
     usual[signal.SIGHUP] = signal.getsignal(signal.SIGHUP)  # which nohup ignores
     before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     variables, num_threads = dict(os.environ), torch and torch.get_num_threads()
+    folder = os.getcwd()  # noqa: PTH109 - as it is given back
     handlers = logging.root.handlers[:]
     logging.getLogger("mnistbench").setLevel(logging.NOTSET)
     yield
+    os.chdir(folder)  # children find the tests there
     streams._end_progress()
     for number, handler in before.items():
         signal.signal(number, handler)

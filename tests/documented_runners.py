@@ -3,6 +3,7 @@
 What can only be checked in part, such as a job for SLURM, is in `PARTLY`, with the reason.
 """
 
+import contextlib
 import json
 import re
 import shutil
@@ -137,13 +138,14 @@ def _stored_pairs(sides, *, settled, **_):
     return found
 
 
-def run_sweep(words, *, text, request, monkeypatch):
-    argv = arguments(words)
+def run_sweep(words, *, text, request, **_):
+    argv, where = arguments(words), contextlib.nullcontext()
     if "--command" in argv:  # of a script that a reader has; tests/test_sweep_commands.py runs one
         folder = request.getfixturevalue("tmp_path")
         write_script(folder)
-        monkeypatch.chdir(folder)
-    assert sweep.main([*argv, "--dry-run"]) == 0
+        where = contextlib.chdir(folder)
+    with where:
+        assert sweep.main([*argv, "--dry-run"]) == 0
     if text in _FIRST_SWEEP.values():
         one_cell = [re.sub(r"(?<=\w)(,|\.\.).*", "", word) for word in argv]
         assert sweep.main([*one_cell, *_DATA, "--max-steps", "2", "--num-threads", "1"]) == 0
