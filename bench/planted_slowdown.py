@@ -25,6 +25,7 @@ from mnistbench import compare
 from mnistbench.output.tables import render_table
 
 _PLANTED = (0, 5)
+_KEPT = ("metric", "change", "low", "high", "p", "verdict", "reason")
 _SCRIPT = """
 import hashlib, sys
 from mnistbench import record
@@ -73,12 +74,14 @@ def _speed_row(folder: Path, percent: int, max_minutes: float) -> dict[str, Any]
         )
     if status:
         raise SystemExit(f"compare ended with status {status} in {folder}")
-    return json.loads(out.getvalue())["rows"][0]
+    row = json.loads(out.getvalue())["rows"][0]
+    # not the commands, which name folders of this machine
+    return {name: row[name] for name in _KEPT} | {"pairs": row["a"]["n"]}
 
 
 def _row(percent: int, rows: Sequence[dict[str, Any]]) -> dict[str, str]:
     verdicts = Counter(row["verdict"] for row in rows)
-    pairs = sorted(row["a"]["n"] for row in rows)
+    pairs = sorted(row["pairs"] for row in rows)
     return {
         "more work in a step": f"{percent} %",
         "comparisons": str(len(rows)),
