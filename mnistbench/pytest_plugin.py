@@ -1,4 +1,4 @@
-"""pytest's plug-in: the fixture `training_benchmark` and its options (docs/your-loop.md).
+"""pytest's plug-in: the fixture `training_benchmark` and its options (docs/your-suite.md).
 
 pytest loads it wherever this package is installed, so what takes time to import is imported when it
 is used.
