@@ -23,11 +23,21 @@ _LATE_S = 0.025
 """A beat is late by up to 10 ms where a neighbour of higher priority has the core, too."""
 
 
+_counted_from: list[float] = []
+
+
+def count_age_from_now() -> None:
+    """Have `process_age_s` begin now: a run begins in a process that was there before it."""
+    _counted_from[:] = [_wall_now_s()]
+
+
 def process_age_s() -> float:
     """Seconds since this process started, the interpreter's own start included.
 
     Linux tells it to 10 ms by a clock that never jumps; elsewhere psutil's start time is used.
     """
+    if _counted_from:
+        return _wall_now_s() - _counted_from[0]
     stat = Path("/proc/self/stat")
     if stat.exists() and hasattr(time, "CLOCK_BOOTTIME"):
         # the second field is the program's name in brackets and may itself hold spaces

@@ -38,6 +38,11 @@ def load_component(field: str, reference: str) -> Callable[..., Any]:
     return _loaded(field, reference, os.getcwd())  # noqa: PTH109  # this is asked in each step
 
 
+def has_own_code() -> bool:
+    """Whether this process has imported code of the user's own, which may have changed it."""
+    return _loaded.cache_info().currsize > 0
+
+
 @functools.cache
 def _loaded(field: str, reference: str, here: str) -> Callable[..., Any]:
     place, attribute, is_file = parse_reference(reference)
