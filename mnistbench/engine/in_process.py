@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import json
 import os
-import runpy
 import sys
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, chdir, suppress
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, chdir, contextmanager, suppress
+from signal import SIGKILL
+from socket import recv_fds, socket
+from typing import Any, NamedTuple
 
 import psutil
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
 from mnistbench.recorder.clock import count_age_from_now
+from mnistbench.recorder.parent_death_signal import PARENT
 from mnistbench.schema.signals import kept_reactions
 from mnistbench.workload.components import has_own_code
 
@@ -37,23 +40,60 @@ class Held(NamedTuple):
     host_bytes: int
 
 
-def run_here(
-    module: str, arguments: Sequence[str], *, variables: Mapping[str, str], work_dir: str
-) -> int:
-    """Run ``python -m module`` with `arguments` in this process; gives its exit status.
+def serve_here(control: socket, command: Callable[[], int], *, is_fit: Callable[[], bool]) -> None:
+    """Run `command` here for each request that `control` brings, as `mnistbench.engine.preloaded`
+    has it run by forks, as long as nothing has changed this process and it `is_fit`.
+    """
+    first: Held | None = None
+    while True:
+        word, files, _, _ = recv_fds(control, 1, 2)
+        if not word or not is_fit():
+            break
+        with socket(fileno=files[0]) as connection:
+            connection.send(os.getpid().to_bytes(4, "little"))
+            with connection.makefile(encoding="utf-8") as told:
+                request = json.load(told)
+            status = run_here(command, request, log=files[1])
+            held = may_go_on(status, first)
+            connection.send(status.to_bytes(4, "little", signed=True))
+        if not held:
+            break
+        first = first or held
+    os.killpg(0, SIGKILL)  # with what the last run may have left
 
-    The run has `variables` as its environment, works in `work_dir`, and counts its time from now.
+
+def run_here(command: Callable[[], int], request: Mapping[str, Any], *, log: int) -> int:
+    """Run `command` in this process as in one of its own; gives its exit status.
+
+    `request` holds its ``arguments``, ``environment`` and ``work_dir``; what it says goes to `log`,
+    which is closed. It counts its time from now.
     """
     count_age_from_now()
     torch.manual_seed(_FRESH_SEED)  # devices' too
     with ExitStack() as left:
         left.enter_context(kept_reactions())
-        left.enter_context(chdir(work_dir))
+        left.enter_context(_said_to(log))
+        left.enter_context(chdir(request["work_dir"] or "."))
+        parent = {name: os.environ[name] for name in (PARENT,) if name in os.environ}
         left.callback(_set_variables, dict(os.environ))
-        _set_variables(variables)
+        _set_variables({**request["environment"], **parent})
         left.callback(setattr, sys, "argv", sys.argv)
-        sys.argv = [module, *arguments]
-        return _status(module)
+        sys.argv = [sys.argv[0], *request["arguments"]]
+        return _status(command)
+
+
+@contextmanager
+def _said_to(log: int) -> Iterator[None]:
+    """Have what is said inside on stderr go to the file `log`, and close that."""
+    own, place = os.dup(sys.stderr.fileno()), sys.stderr.fileno()
+    os.dup2(log, place)
+    os.close(log)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(own, place)
+        os.close(own)
 
 
 def _set_variables(variables: Mapping[str, str]) -> None:
@@ -61,19 +101,17 @@ def _set_variables(variables: Mapping[str, str]) -> None:
     os.environ.update(variables)
 
 
-def _status(module: str) -> int:
-    """The exit status that an interpreter would end with, once it has said what it would say."""
+def _status(command: Callable[[], int]) -> int:
+    """The status that an interpreter would end with, once it has said what it would say."""
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        return command()
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
             return end.code or 0
-        print(end.code, file=sys.stderr)
-        return 1
+        sys.stderr.write(f"{end.code}\n")
     except BaseException:
         traceback.print_exc()
-        return 1
-    return 0
+    return 1
 
 
 def may_go_on(status: int, first: Held | None) -> Held | None:
