@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mnistbench.launch.cells import Attempt, Cell, attempt_folder
-from mnistbench.launch.children import Child, end_all, held_stops, raised_stops
+from mnistbench.launch.children import Started, end_all, held_stops, raised_stops
+from mnistbench.launch.preloaded import Preloaded
 from mnistbench.recorder.limits import usable_cores
 
 _LOOK_S = 0.05
@@ -20,9 +21,11 @@ class LocalExecutor:
     record as not measured alone: cells that share cores spoil each other's seconds.
     """
 
-    def __init__(self, *, jobs: int = 1) -> None:
+    def __init__(self, *, jobs: int = 1, fresh: bool = False) -> None:
+        """Of `fresh` cells each imports all it needs; else a process that has done so is forked."""
         self._jobs = jobs
-        self._running: list[tuple[Cell, Child, Path]] = []
+        self._preloaded = None if fresh else Preloaded()
+        self._running: list[tuple[Cell, Started, Path]] = []
 
     def run(self, cells: Sequence[Cell], *, folder: Path) -> Iterator[Attempt]:
         """See `mnistbench.launch.cells.Executor`."""
@@ -41,10 +44,17 @@ class LocalExecutor:
         with held_stops():
             end_all([child for _, child, _ in self._running])
             self._running.clear()
+            if self._preloaded:
+                self._preloaded.close()
 
     def _start(self, cell: Cell, folder: Path) -> None:
         own = attempt_folder(folder, cell)
-        child = cell.start(own, num_threads=self._num_threads(cell), shared_cores=self._jobs > 1)
+        child = cell.start(
+            own,
+            num_threads=self._num_threads(cell),
+            shared_cores=self._jobs > 1,
+            preloaded=self._preloaded,
+        )
         self._running.append((cell, child, own))
 
     def _num_threads(self, cell: Cell) -> int | None:

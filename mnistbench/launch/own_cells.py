@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from mnistbench.launch.cells import Attempt, Cell, as_text, head_of
-from mnistbench.launch.children import Child
+from mnistbench.launch.children import Child, Started
 from mnistbench.launch.commands import child_environment, device_environment, torchrun_command
+from mnistbench.launch.preloaded import Preloaded
 from mnistbench.launch.runs import require_code, why_ended
 from mnistbench.recorder.limits import SHARED_CORES
 from mnistbench.recorder.parent_death_signal import PARENT
@@ -122,7 +123,8 @@ class RunCell(Cell):
         num_threads: int | None = None,
         shared_cores: bool = False,
         work_dir: Path | None = None,
-    ) -> Child:
+        preloaded: Preloaded | None = None,
+    ) -> Started:
         """Start it in a child process, or in several by torchrun."""
         require_code()
         config_file = folder.absolute() / "cell.yaml"
@@ -134,9 +136,11 @@ class RunCell(Cell):
         if num_threads is not None and self.num_threads is None:
             arguments += ["--num-threads", str(num_threads)]
         environment = self._environment(shared_cores=shared_cores)
+        if preloaded and self.num_processes == 1:
+            return preloaded.start(arguments, environment=environment, work_dir=work_dir)
         return Child(self._command(arguments), environment=environment, work_dir=work_dir)
 
-    def ended(self, child: Child, *, folder: Path) -> Attempt:
+    def ended(self, child: Started, *, folder: Path) -> Attempt:
         """What `child`, which has ended, left in `folder`."""
         records = sorted(folder.glob("*/record.json"))
         if records:
