@@ -9,16 +9,17 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, chdir, contextmanager, suppress
-from signal import SIGKILL
 from socket import recv_fds, socket
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import psutil
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
+from mnistbench.recorder import environment
 from mnistbench.recorder.clock import count_age_from_now
 from mnistbench.recorder.parent_death_signal import PARENT
 from mnistbench.schema.signals import kept_reactions
@@ -40,26 +41,33 @@ class Held(NamedTuple):
     host_bytes: int
 
 
-def serve_here(control: socket, command: Callable[[], int], *, is_fit: Callable[[], bool]) -> None:
-    """Run `command` here for each request that `control` brings, as `mnistbench.engine.preloaded`
-    has it run by forks, as long as nothing has changed this process and it `is_fit`.
+def serve_here(
+    control: socket, module: ModuleType, *, imported: Callable[[], Iterable[object]]
+) -> None:
+    """Run the command `module` here for each request, as `mnistbench.engine.preloaded` by a fork.
+
+    It ends where `control` does, where a file that was `imported` has changed, and after a run that
+    may have changed this process; what its last run left behind is ended with its group.
     """
-    first: Held | None = None
-    while True:
-        word, files, _, _ = recv_fds(control, 1, 2)
-        if not word or not is_fit():
-            break
-        with socket(fileno=files[0]) as connection:
-            connection.send(os.getpid().to_bytes(4, "little"))
-            with connection.makefile(encoding="utf-8") as told:
-                request = json.load(told)
-            status = run_here(command, request, log=files[1])
-            held = may_go_on(status, first)
-            connection.send(status.to_bytes(4, "little", signed=True))
-        if not held:
-            break
-        first = first or held
-    os.killpg(0, SIGKILL)  # with what the last run may have left
+    environment.process = "warm"
+    gc.enable()
+    sys.modules["__main__"] = module
+    known, first = {*imported()}, None
+    with control:
+        while known <= {*imported()}:
+            word, files, _, _ = recv_fds(control, 1, 2)
+            if not word:
+                break
+            with socket(fileno=files[0]) as connection:
+                connection.send(os.getpid().to_bytes(4, "little"))
+                with connection.makefile(encoding="utf-8") as told:
+                    request = json.load(told)
+                status = run_here(module.main, request, log=files[1])
+                held = may_go_on(status, first)
+                connection.send(status.to_bytes(4, "little", signed=True))
+            if not held:
+                break
+            known, first = {*imported()}, first or held
 
 
 def run_here(command: Callable[[], int], request: Mapping[str, Any], *, log: int) -> int:
@@ -136,7 +144,7 @@ def _forget_run() -> None:
     if compiling := sys.modules.get("torch._inductor.async_compile"):
         compiling.shutdown_compile_workers()
     gc.collect()
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch._C._cuda_clearCublasWorkspaces()  # noqa: SLF001 - one for each stream used
         torch.cuda.empty_cache()
     with suppress(OSError, AttributeError):
@@ -148,7 +156,7 @@ def _held() -> Held:
     return Held(
         threads=threading.active_count(),
         children=len(process.children()),
-        device_bytes=torch.cuda.memory_allocated() if torch.cuda.is_initialized() else 0,
+        device_bytes=torch.cuda.memory_allocated(),  # 0 where it is not in use
         host_bytes=process.memory_info().rss,
     )
 

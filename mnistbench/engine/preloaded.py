@@ -2,7 +2,8 @@
 
 It imports the module COMMAND and what its runs need, and then forks for each run that is asked for
 over the socket FD (`mnistbench.launch.preloaded`). A fork is a process of its own: it has its own
-session, variables, folder, arguments and log, and ends as it would have ended by itself.
+session, variables, folder, arguments and log, and ends as it would have ended by itself. With a
+third argument it runs all itself, one after the other (`mnistbench.engine.in_process`).
 """
 
 from __future__ import annotations
@@ -44,6 +45,11 @@ def main() -> None:
     atexit.register(_end)  # as the first, so that it is called as the last
     module = _imported(command)
     control.send(b"+")
+    if sys.argv[3:]:
+        from mnistbench.engine.in_process import serve_here
+
+        serve_here(control, module, imported=_imported_files)
+        return
     _become(module, *_serve(control))
     _run(module.main)
 

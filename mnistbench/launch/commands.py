@@ -10,6 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 from secrets import token_hex
 
+from mnistbench.recorder.launcher import this_launch
 from mnistbench.recorder.loop_settings import OUTPUT_DIR, SEED
 
 _GPU_FILES = ("/dev/nvidia0", "/dev/kfd", "/dev/dxg")
@@ -68,6 +69,13 @@ def cpu_environment() -> Mapping[str, str]:
 
 def device_environment() -> Mapping[str, str]:
     """`child_environment`, or `cpu_environment` where there is no GPU and nothing was told."""
-    if "ACCELERATE_USE_CPU" in os.environ or any(Path(file).exists() for file in _GPU_FILES):
+    if "ACCELERATE_USE_CPU" in os.environ or uses_gpu(os.environ):
         return child_environment()
     return cpu_environment()
+
+
+def uses_gpu(environment: Mapping[str, str]) -> bool:
+    """Whether a run with these variables would find a GPU, as far as it shows without torch."""
+    hidden = environment.get("CUDA_VISIBLE_DEVICES") in {"", "-1"}
+    is_there = any(Path(file).exists() for file in _GPU_FILES)
+    return is_there and not hidden and not this_launch(environment).use_cpu

@@ -23,6 +23,7 @@ from mnistbench.launch.children import (
     raised_stops,
     text_of,
 )
+from mnistbench.launch.commands import uses_gpu
 from mnistbench.recorder.parent_death_signal import PARENT
 from mnistbench.schema.streams import say
 
@@ -36,10 +37,19 @@ class Preloaded:
     That process starts with the first run, is replaced where it has ended, where code that it has
     imported has changed or where a run is to have other variables, and ends with this one. Where
     none can be had, which one line says, each run starts a process as it would without this.
+
+    Runs are forks of it. Where there is a GPU, whose context no fork can share, it runs all itself,
+    one after the other, and is replaced after one that failed or left something behind.
     """
 
-    def __init__(self, *, python: str = sys.executable, side: str = "") -> None:
-        """`python` is the interpreter of all; `side` is whose runs they are, for messages."""
+    def __init__(
+        self, *, python: str = sys.executable, side: str = "", in_process: bool | None = None
+    ) -> None:
+        """`python` is the interpreter of all; `side` is whose runs they are, for messages.
+
+        `in_process` says whether it runs all itself. Default: where there is a GPU.
+        """
+        self._in_process = in_process
         self._python, self._of = python, f" of {side}" * bool(side)
         self._servers: list[_Server] = []
         self._is_usable = sys.platform == "linux"
@@ -61,7 +71,9 @@ class Preloaded:
             if server := self._server(environment):
                 if run := server.start(arguments, environment=environment, work_dir=work_dir):
                     return run
-                server.is_usable = False
+                server.control.close()
+                end_all([server.child])
+                self._servers.remove(server)
         command = [self._python, "-m", "mnistbench.train", *arguments]
         return Child(command, environment=environment, work_dir=work_dir)
 
@@ -75,12 +87,13 @@ class Preloaded:
     def _server(self, environment: Mapping[str, str]) -> _Server | None:
         """One that gives its runs `environment`, if any can be had."""
         variables = {k: v for k, v in environment.items() if not k.startswith(_OURS)}
-        last = self._servers[-1] if self._servers else None
-        if last and last.is_usable and last.variables == variables:
-            return last
+        for server in self._servers:
+            if server.variables == variables and not server.is_busy:
+                return server
         if not self._is_usable:
             return None
-        server = _Server(self._python, variables)
+        here = uses_gpu(environment) if self._in_process is None else self._in_process
+        server = _Server(self._python, variables, in_process=here)
         self._servers.append(server)
         with raised_stops():
             if server.control.recv(1):
@@ -95,17 +108,23 @@ class Preloaded:
 class _Server:
     """The process that forks (`mnistbench.engine.preloaded`), as seen from here."""
 
-    def __init__(self, python: str, variables: Mapping[str, str]) -> None:
-        self.variables, self.is_usable = variables, True
+    def __init__(self, python: str, variables: Mapping[str, str], *, in_process: bool) -> None:
+        self.variables, self._in_process = variables, in_process
+        self._last: _Run | None = None
         self.control, theirs = socket.socketpair()
         file = theirs.fileno()
         module = "mnistbench.engine.preloaded"
         with theirs:
             self.child = Child(
-                [python, "-m", module, str(file), "mnistbench.train"],
+                [python, "-m", module, str(file), "mnistbench.train", *["here"] * in_process],
                 environment={**variables, PARENT: str(os.getpid())},
                 passed=[file],
             )
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it can start no run before its last one has ended."""
+        return self._in_process and self._last is not None and self._last.status is None
 
     def start(
         self,
@@ -128,7 +147,8 @@ class _Server:
             if pid := int.from_bytes(ours.recv(4), "little"):
                 ours.sendall(json.dumps(request).encode())
                 ours.shutdown(socket.SHUT_WR)
-                return _Run(self.child, (pid, mark), connection=ours, log=log)
+                self._last = _Run(self.child, (pid, mark), connection=ours, log=log)
+                return self._last
         except OSError:  # it has ended
             pass
         ours.close()

@@ -1,58 +1,69 @@
 """Runs one after the other in one process: as in processes of their own, or it takes no more."""
 
 import json
+import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from mnistbench.launch.children import end_all
+from mnistbench.launch.preloaded import Preloaded
 from mnistbench.schema.store import find_records, load_record
 from tests.conftest import SMALL
 
 pytestmark = pytest.mark.processes
 
 FLAGS = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
-ONE_AFTER_THE_OTHER = """
-import json, os, signal, sys, warnings
-import torch
+ASKED = ["--model", "cnn", "--dropout", "0.2", "--augment", "shift", "--seed", "3"]
+WHAT_MAY_STAY = """
+import builtins, json, subprocess, sys, threading, time
 from mnistbench.engine.in_process import may_go_on, run_here
-first, told = None, []
-for name, module, arguments, variables, folder in json.load(open(sys.argv[1])):
-    before = (dict(os.environ), os.getcwd(), sys.argv, signal.getsignal(signal.SIGTERM))
-    status = run_here(module, arguments, variables=os.environ | variables, work_dir=folder)
-    after = (dict(os.environ), os.getcwd(), sys.argv, signal.getsignal(signal.SIGTERM))
-    held = may_go_on(status, first)
-    first = first or held
-    told.append([name, status, held is not None, before == after])
-json.dump(told, open(sys.argv[2], "w"))
-"""
-LEAVES = {
-    "a thread": "import threading, time; threading.Thread(target=time.sleep, args=(99,),"
-    " daemon=True).start()",
-    "a child": "import subprocess, sys; subprocess.Popen([sys.executable, '-c',"
-    " 'import sys; sys.stdin.read()'], stdin=subprocess.PIPE)",
-    "memory": "import builtins; builtins.left = bytearray(3 * 2**28)",
-    "an error": "raise SystemExit('no')",
+
+def sleep():
+    subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+
+LEFT = {
+    "nothing": lambda: 0,
+    "missed its target": lambda: sys.exit(3),
+    "failed": lambda: sys.exit(1),
+    "raised": lambda: 1 / 0,
+    "ended in words": lambda: sys.exit("no"),
+    "a thread": lambda: threading.Thread(target=time.sleep, args=(99,), daemon=True).start() or 0,
+    "a child": lambda: sleep() or 0,
+    "memory": lambda: setattr(builtins, "left", bytearray(3 * 2**28)) or 0,
 }
+first, found = None, {}
+for what, main in LEFT.items():
+    with open(sys.argv[1], "w+") as log:
+        import os
+        request = {"arguments": [], "environment": dict(os.environ), "work_dir": None}
+        status = run_here(main, request, log=os.dup(log.fileno()))
+        held = may_go_on(status, first)
+        first = first or held
+        log.seek(0)
+        found[what] = [status, held is not None, log.read().strip().rpartition("\\n")[2]]
+print(json.dumps(found))
+"""
 
 
-@pytest.fixture
-def one_after_the_other(tmp_path):
-    """Runs (name, module, arguments, variables) in one process; by name, what came of each."""
+@pytest.fixture(scope="module")
+def start():
+    """Starts a run in the process that takes all of them; gives it and its process, once ended."""
+    preloaded = Preloaded(in_process=True)
 
-    def run(*runs):
-        plan, told = tmp_path / "plan.json", tmp_path / "told.json"
-        plan.write_text(json.dumps([[*run, str(tmp_path)] for run in runs]))
-        command = [sys.executable, "-c", ONE_AFTER_THE_OTHER, str(plan), str(told)]
-        subprocess.run(command, check=True, cwd=Path(__file__).parents[2], capture_output=True)
-        return {name: tuple(rest) for name, *rest in json.loads(told.read_text())}
+    def run(*flags, folder, **variables):
+        run = preloaded.start(
+            [*FLAGS, "--output-dir", "runs", "--quiet", *flags],
+            environment=os.environ | variables,
+            work_dir=folder,
+        )
+        run.wait()
+        end_all([run])
+        return run, preloaded._servers[-1].child._process
 
-    return run
-
-
-def train(name, *flags, **variables):
-    return name, "mnistbench.train", [*FLAGS, "--output-dir", name, "--quiet", *flags], variables
+    yield run
+    preloaded.close()
 
 
 def record(folder):
@@ -65,50 +76,56 @@ def curve(run):
     return losses, [(point.step, point.loss, point.accuracy) for point in run.eval_points]
 
 
-def test_a_run_is_what_it_is_in_a_process_of_its_own_whatever_came_before(
-    one_after_the_other, tmp_path
-):
-    asked = ["--model", "simple-cnn", "--dropout", "0.2", "--augment", "shift", "--seed", "3"]
-    found = one_after_the_other(
-        train("bf16", "--mixed-precision", "bf16", "--deterministic", "--seed", "8"),
-        train("stock", "--loop", "stock", "--num-threads", "2", MNISTBENCH_SHARED_CORES="1"),
-        train("again", *asked),
-        train("refused", "--lr", "-1"),
-    )
-    assert found == {
-        **dict.fromkeys(("bf16", "stock", "again"), (0, True, True)),
-        "refused": (2, False, True),
-    }
-    command = [sys.executable, "-m", "mnistbench.train", *train("", *asked)[2]]
-    command[command.index("")] = str(tmp_path / "fresh")
-    subprocess.run(command, check=True, capture_output=True)
-    again, fresh = record(tmp_path / "again"), record(tmp_path / "fresh")
+@pytest.fixture
+def folders(tmp_path):
+    for name in ("bf16", "stock", "again", "next"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def test_a_run_is_what_it_is_in_a_process_of_its_own_whatever_came_before(start, folders):
+    _, first = start("--mixed-precision", "bf16", "--seed", "8", folder=folders / "bf16")
+    _, second = start("--loop=stock", folder=folders / "stock", MNISTBENCH_SHARED_CORES="1")
+    run, third = start(*ASKED, folder=folders / "again")
+    assert first.pid == second.pid == third.pid
+    assert (run.status, run.said) == (0, "")
+    command = [sys.executable, "-m", "mnistbench.train", *FLAGS, "--output-dir", "fresh", *ASKED]
+    subprocess.run(command, check=True, capture_output=True, cwd=folders)
+    again, fresh = record(folders / "again"), record(folders / "fresh")
     assert curve(again) == curve(fresh)
-    differing = {
-        name for name, value in fresh.environment.items() if again.environment[name] != value
-    }
-    assert differing <= {"load_average_1min", "process"}
-    assert record(tmp_path / "stock").environment["measured_alone"] is False
+    differing = {k: v for k, v in again.environment.items() if fresh.environment[k] != v}
+    assert differing.pop("process") == "warm"
+    assert differing.keys() <= {"load_average_1min"}
+    assert record(folders / "stock").environment["measured_alone"] is False
+    assert again.environment["measured_alone"] is True
     assert sum(again.phases_s.values()) == pytest.approx(again.wall_s, rel=0.01)
-    assert again.phases_s["import"] < fresh.phases_s["import"]
 
 
-def test_a_process_takes_no_more_after_a_run_that_may_have_changed_it(
-    one_after_the_other, tmp_path
-):
-    (tmp_path / "nets.py").write_text(
-        "from torch import nn\n\n\ndef flat():\n"
-        "    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))\n"
+def test_a_process_takes_no_more_after_code_of_the_users_own_or_its_end(start, folders):
+    (folders / "again" / "nets.py").write_text(
+        "import os, signal\nfrom torch import nn\n\n\ndef flat():\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))\n\n\n"
+        "def ends():\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    for what, code in LEAVES.items():
-        (tmp_path / f"{what.replace(' ', '_')}.py").write_text(code)
-    left = [(what, what.replace(" ", "_"), [], {}) for what in LEAVES]
-    found = one_after_the_other(
-        train("well"),
-        *left,
-        train("diverged", "--lr", "1e30", "--optimizer", "sgd"),
-        train("own", "--model", str(tmp_path / "nets.py:flat")),
-    )
-    assert found.pop("well") == (0, True, True)
-    assert {name: is_fit for name, (_, is_fit, _) in found.items()} == dict.fromkeys(found, False)
-    assert (found["an error"][0], found["diverged"][0], found["own"][0]) == (1, 1, 0)
+    run, with_own_code = start("--model=nets.py:flat", folder=folders / "again")
+    assert (run.status, with_own_code.wait()) == (0, 0)
+    run, killed = start("--model=nets.py:ends", folder=folders / "again")
+    assert (run.status, killed.wait()) == (-9, -9)
+    run, last = start("--max-steps=1", folder=folders / "next")
+    assert (run.status, last.poll()) == (0, None)
+    assert record(folders / "next").environment["process"] == "warm"
+
+
+def test_what_a_run_leaves_behind_is_seen(tmp_path):
+    command = [sys.executable, "-c", WHAT_MAY_STAY, str(tmp_path / "log")]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert json.loads(told) == {
+        "nothing": [0, True, ""],
+        "missed its target": [3, True, ""],
+        "failed": [1, False, ""],
+        "raised": [1, False, "ZeroDivisionError: division by zero"],
+        "ended in words": [1, False, "no"],
+        "a thread": [0, False, ""],
+        "a child": [0, False, ""],
+        "memory": [0, False, ""],
+    }
