@@ -20,6 +20,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 
@@ -48,8 +49,7 @@ def main() -> None:
     if sys.argv[3:]:
         from mnistbench.engine.in_process import serve_here
 
-        serve_here(control, module, imported=_imported_files)
-        return
+        _run(partial(serve_here, control, module, imported=_imported_files))
     _become(module, *_serve(control))
     _run(module.main)
 
@@ -156,7 +156,7 @@ def _become(module: ModuleType, connection: socket.socket, log: int) -> None:
     gc.enable()
 
 
-def _run(command: Callable[[], int]) -> None:
+def _run(command: Callable[[], int | None]) -> None:
     """End this process as `command` says."""
     global _status  # noqa: PLW0603 - `_end` is given nothing
     try:
