@@ -2,47 +2,43 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
-import select
-import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from secrets import token_hex
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, Any
 
-from mnistbench.launch.children import (
-    GRACE_S,
-    Child,
-    Started,
-    end_all,
-    marked,
-    raised_stops,
-    text_of,
-)
+import psutil
+
+from mnistbench.launch.children import Child, end_all, raised_stops
 from mnistbench.recorder.parent_death_signal import PARENT
 from mnistbench.schema.streams import say
 
 _OURS = "MNISTBENCH_"
 """How variables begin that only this package reads, and that each run is told anew."""
 
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_PATIENCE_S = 10.0
+
 
 class Preloaded:
     """Starts runs of ``mnistbench.train`` by a process that has imported what they need.
 
-    That process starts with the first run, is replaced where it has ended, where code that it has
-    imported has changed or where a run is to have other variables, and ends with this one. Where
-    none can be had, which one line says, each run starts a process as it would without this.
+    There is one for each interpreter and set of variables, and so for each code. One that has
+    ended, or whose files have changed, is replaced. Where none can be had, which one line says,
+    each run imports all it needs.
     """
 
-    def __init__(self, *, python: str = sys.executable, side: str = "") -> None:
-        """`python` is the interpreter of all; `side` is whose runs they are, for messages."""
-        self._python, self._of = python, f" of {side}" * bool(side)
-        self._servers: list[_Server] = []
-        self._is_usable = sys.platform == "linux"
+    def __init__(self) -> None:
+        self._servers: dict[str, _Server] = {}
+        self._unfit: set[str] = set()
 
     def start(
         self,
@@ -50,45 +46,53 @@ class Preloaded:
         *,
         environment: Mapping[str, str],
         work_dir: Path | None = None,
-    ) -> Started:
+        python: str = sys.executable,
+    ) -> Child:
         """Start a run with `arguments`; who starts it ends it by `end_all`.
 
         Raises:
             InputError: the interpreter cannot be started.
-            KeyboardInterrupt: a signal came while it was waited for.
+            KeyboardInterrupt: a signal came while its imports were waited for.
         """
-        for _ in range(2):  # one that has ended, or has other code by now, is replaced
-            if server := self._server(environment):
-                if run := server.start(arguments, environment=environment, work_dir=work_dir):
-                    return run
-                server.is_usable = False
-        command = [self._python, "-m", "mnistbench.train", *arguments]
-        return Child(command, environment=environment, work_dir=work_dir)
+        command = [python, "-m", "mnistbench.train", *arguments]
+        return Child(command, environment=environment, work_dir=work_dir, start=self._started)
 
     def close(self) -> None:
-        """End the process that was started, and what runs by it; more than once does no harm."""
-        for server in self._servers:
+        """End the processes that have imported, and what runs by them."""
+        for server in self._servers.values():
             server.control.close()
-        end_all([server.child for server in self._servers])
+        end_all([server.child for server in self._servers.values()])
         self._servers.clear()
 
-    def _server(self, environment: Mapping[str, str]) -> _Server | None:
-        """One that gives its runs `environment`, if any can be had."""
+    def _started(
+        self, command: Sequence[str], *, env: dict[str, str], stderr: IO[bytes], **usual: Any
+    ) -> subprocess.Popen[bytes] | psutil.Process:
+        """As `subprocess.Popen`, by a fork where that can be."""
+        folder = usual["cwd"] and str(usual["cwd"])
+        request = {"arguments": command[3:], "environment": env, "work_dir": folder}
+        for _ in range(2):
+            server = self._server(command[0], env)
+            if server and (pid := server.fork(request, stderr)):
+                return psutil.Process(pid)
+        return subprocess.Popen(command, env=env, stderr=stderr, **usual)  # noqa: S603 - our own
+
+    def _server(self, python: str, environment: Mapping[str, str]) -> _Server | None:
+        """One that is ready, if any can be had."""
         variables = {k: v for k, v in environment.items() if not k.startswith(_OURS)}
-        last = self._servers[-1] if self._servers else None
-        if last and last.is_usable and last.variables == variables:
-            return last
-        if not self._is_usable:
-            return None
-        server = _Server(self._python, variables)
-        self._servers.append(server)
+        key = json.dumps([python, variables], sort_keys=True)
+        server = self._servers.get(key)
+        if (server and server.child.status is None) or key in self._unfit:
+            return server
+        server = self._servers[key] = _Server(python, variables)
         with raised_stops():
             if server.control.recv(1):
+                server.control.settimeout(_PATIENCE_S)
                 return server
         end_all([server.child])
-        self._is_usable = False
+        del self._servers[key]
+        self._unfit.add(key)
         why = (server.child.said.strip().splitlines() or ["it ended"])[-1]
-        say(f"each run{self._of} imports PyTorch anew, as no process can be preloaded: {why}")
+        say(f"each run imports all it needs, as no process can do so for all: {why}")
         return None
 
 
@@ -96,102 +100,27 @@ class _Server:
     """The process that forks (`mnistbench.engine.preloaded`), as seen from here."""
 
     def __init__(self, python: str, variables: Mapping[str, str]) -> None:
-        self.variables, self.is_usable = variables, True
         self.control, theirs = socket.socketpair()
-        file = theirs.fileno()
-        module = "mnistbench.engine.preloaded"
         with theirs:
+            file = theirs.fileno()
+            module = "mnistbench.engine.preloaded"
             self.child = Child(
                 [python, "-m", module, str(file), "mnistbench.train"],
                 environment={**variables, PARENT: str(os.getpid())},
-                passed=[file],
+                start=partial(subprocess.Popen[bytes], pass_fds=[file]),
             )
 
-    def start(
-        self,
-        arguments: Sequence[str],
-        *,
-        environment: Mapping[str, str],
-        work_dir: Path | None,
-    ) -> _Run | None:
-        """Start a run; none if it has ended meanwhile, or has other code than there is by now."""
-        ours, theirs = socket.socketpair()
-        log, mark = TemporaryFile(), token_hex(8)  # noqa: SIM115 - closed by `kill`
-        request = {
-            "arguments": arguments,
-            "environment": marked(environment, mark),
-            "work_dir": None if work_dir is None else str(work_dir),
-        }
-        try:
-            with theirs:
-                socket.send_fds(self.control, [b"+"], [theirs.fileno(), log.fileno()])
-            if pid := int.from_bytes(ours.recv(4), "little"):
-                ours.sendall(json.dumps(request).encode())
-                ours.shutdown(socket.SHUT_WR)
-                return _Run(self.child, (pid, mark), connection=ours, log=log)
-        except OSError:  # it has ended
-            pass
-        ours.close()
-        log.close()
-        return None
-
-
-class _Run:
-    """A run that was forked, as `children.Child` is one that was started.
-
-    Attributes:
-        said: what it said on stderr, once it was ended.
-        mark: none as long as the server, which ends all that a run leaves, is there.
-    """
-
-    def __init__(
-        self, server: Child, known: tuple[int, str], *, connection: socket.socket, log: IO[bytes]
-    ) -> None:
-        self.said, self.mark = "", ""
-        self._server, self._connection, self._log = server, connection, log
-        self._pid, self._mark = known
-        self._status: int | None = None
-
-    @property
-    def status(self) -> int | None:
-        """Exit status, minus the signal's number if one killed it; none while it runs."""
-        self.wait(0.0)
-        return self._status
-
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Whether it ended within `timeout_s`; without one, wait for its end."""
-        if self._status is None:
-            poll = select.poll()
-            poll.register(self._connection, select.POLLIN)
-            if poll.poll(None if timeout_s is None else 1e3 * timeout_s):
-                self._status = self._told_status()
-        return self._status is not None
-
-    def _told_status(self) -> int:
-        try:
-            told = self._connection.recv(4)
-        except ConnectionError:  # what it was sent is unread
-            told = b""
-        if not told:  # the server has ended, and with it the run
-            self.mark = self._mark
-            return -signal.SIGKILL
-        return int.from_bytes(told, "little", signed=True)
-
-    def signal(self, number: int) -> None:
-        """Send a signal to it and to all of its group, if it still runs."""
-        if self.status is None:
-            try:
-                os.killpg(self._pid, number)
-            except ProcessLookupError:  # it has no group of its own yet, or has just ended
-                if self.status is None:
-                    os.kill(self._pid, number)
-
-    def kill(self) -> None:
-        """End it and all that it started at once, and note what it said."""
-        self.signal(signal.SIGKILL)
-        if not self.wait(GRACE_S):
-            self._server.kill()
-            self.wait()
-        self._connection.close()
-        if not self._log.closed:
-            self.said = text_of(self._log)
+    def fork(self, request: Mapping[str, Any], log: IO[bytes]) -> int:
+        """The number of a new child of this process; 0, and its end, where it cannot have one."""
+        prctl, pid = ctypes.CDLL(None).prctl, 0
+        with TemporaryFile("w+") as told, suppress(OSError):
+            json.dump({**request, "parent": os.getpid()}, told)
+            told.seek(0)
+            prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # who loses its parent comes to us
+            socket.send_fds(self.control, [b"+"], [log.fileno(), told.fileno()])
+            pid = int.from_bytes(self.control.recv(4), "little")
+        prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+        if not pid:
+            self.control.close()
+            end_all([self.child])
+        return pid
