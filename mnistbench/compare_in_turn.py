@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,10 +112,14 @@ def _run(
     output_dir = at_home("output_dir", flags.output_dir or Path("runs/compare") / began)
     interleave.check_turns(output_dir, minutes)
     try:
-        with TemporaryDirectory(prefix="mnistbench-") as folder, ExitStack() as held:
+        with (
+            TemporaryDirectory(prefix="mnistbench-") as folder,
+            closing(Preloaded()) as preloaded,
+        ):
             sides = _sides(flags, train_flags, labels=labels, work_dir=Path(folder))
+            by = None if flags.fresh else preloaded
             return interleave.run_interleaved(
-                sides if flags.fresh else _preloaded(sides, held),
+                [replace(x, preloaded=by) if isinstance(x, TrainSide) else x for x in sides],
                 output_dir=output_dir,
                 max_minutes=minutes,
                 first_seed=flags.seed or 0,
@@ -146,21 +150,3 @@ def _sides(
         return revisions.train_sides(at, arguments=train_flags, checkouts=work_dir)
     arguments = [arguments_of(path, work_dir=work_dir) for path in flags.paths]
     return [TrainSide(name=x, arguments=its) for x, its in zip(labels, arguments, strict=True)]
-
-
-def _preloaded(sides: Sequence[interleave.Side], held: ExitStack) -> Sequence[interleave.Side]:
-    """`sides` whose runs are forks of a process that has imported their code, until `held` ends.
-
-    Sides that run one code share it. Where a revision is older than such processes, no side has
-    one: all start in one way.
-    """
-    ours = [side for side in sides if isinstance(side, TrainSide)]
-    if old := [side.name for side in ours if not side.can_be_preloaded]:
-        say(f"each run imports PyTorch anew: {old[0]} is of before processes were preloaded")
-        return sides
-    processes = {
-        code: held.enter_context(closing(Preloaded(python=code[0])))
-        for code in {(side.python, side.package_root) for side in ours}
-    }
-    warm = [replace(x, preloaded=processes[x.python, x.package_root]) for x in ours]
-    return warm or sides  # commands of the user's own

@@ -47,7 +47,7 @@ def serve_here(
     """Run the command `module` here for each request, as `mnistbench.engine.preloaded` by a fork.
 
     It ends where `control` does, where a file that was `imported` has changed, and after a run that
-    may have changed this process; what its last run left behind is ended with its group.
+    may have changed this process.
     """
     environment.process = "warm"
     gc.enable()
@@ -58,13 +58,12 @@ def serve_here(
             word, files, _, _ = recv_fds(control, 1, 2)
             if not word:
                 break
-            with socket(fileno=files[0]) as connection:
-                connection.send(os.getpid().to_bytes(4, "little"))
-                with connection.makefile(encoding="utf-8") as told:
-                    request = json.load(told)
-                status = run_here(module.main, request, log=files[1])
-                held = may_go_on(status, first)
-                connection.send(status.to_bytes(4, "little", signed=True))
+            control.send(os.getpid().to_bytes(4, "little"))
+            with os.fdopen(files[1]) as told:
+                request = json.load(told)
+            status = run_here(module.main, request, log=files[0])
+            held = may_go_on(status, first)
+            control.send(status.to_bytes(4, "little", signed=True))
             if not held:
                 break
             known, first = {*imported()}, first or held
@@ -73,8 +72,8 @@ def serve_here(
 def run_here(command: Callable[[], int], request: Mapping[str, Any], *, log: int) -> int:
     """Run `command` in this process as in one of its own; gives its exit status.
 
-    `request` holds its ``arguments``, ``environment`` and ``work_dir``; what it says goes to `log`,
-    which is closed. It counts its time from now.
+    `request` holds its ``arguments``, ``environment`` and ``work_dir``, and the ``parent`` that it
+    ends with; what it says goes to `log`, which is closed. It counts its time from now.
     """
     count_age_from_now()
     torch.manual_seed(_FRESH_SEED)  # devices' too
@@ -82,9 +81,8 @@ def run_here(command: Callable[[], int], request: Mapping[str, Any], *, log: int
         left.enter_context(kept_reactions())
         left.enter_context(_said_to(log))
         left.enter_context(chdir(request["work_dir"] or "."))
-        parent = {name: os.environ[name] for name in (PARENT,) if name in os.environ}
         left.callback(_set_variables, dict(os.environ))
-        _set_variables({**request["environment"], **parent})
+        _set_variables({**request["environment"], PARENT: str(request["parent"])})
         left.callback(setattr, sys, "argv", sys.argv)
         sys.argv = [sys.argv[0], *request["arguments"]]
         return _status(command)

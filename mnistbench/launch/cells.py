@@ -13,7 +13,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, NamedTuple, Protocol
 
-from mnistbench.launch.children import Started
+from mnistbench.launch.children import Child
 from mnistbench.launch.preloaded import Preloaded
 from mnistbench.schema.component import short_name
 from mnistbench.schema.record import RunRecord
@@ -82,7 +82,7 @@ class Cell(ABC):
         shared_cores: bool = False,
         work_dir: Path | None = None,
         preloaded: Preloaded | None = None,
-    ) -> Started:
+    ) -> Child:
         """Start it in a child process; end that by `end_all`, then ask `ended`.
 
         Args:
@@ -91,14 +91,14 @@ class Cell(ABC):
                 divides all cores over its processes.
             shared_cores: put on record that other runs shared the cores.
             work_dir: where it runs. Default: this process's working directory.
-            preloaded: starts it, where it is a run of one process of this package's own loop.
+            preloaded: starts it, if it is a run of our own loop by one process.
 
         Raises:
             InputError: `folder` cannot be written, or a child would run other code than planned.
         """
 
     @abstractmethod
-    def ended(self, child: Started, *, folder: Path) -> Attempt:
+    def ended(self, child: Child, *, folder: Path) -> Attempt:
         """What `child`, which has ended, left in `folder`."""
 
 

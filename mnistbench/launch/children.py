@@ -15,14 +15,14 @@ from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryFile
 from time import monotonic
-from typing import IO, Protocol
+from typing import Protocol
 
 import psutil
 
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.signals import Handler, kept_reactions, raise_stop
 
-GRACE_S = 10.0
+_GRACE_S = 10.0
 """What children have to put themselves on record after SIGTERM, before SIGKILL."""
 
 _STARTED_BY = "MNISTBENCH_STARTED_BY"
@@ -31,29 +31,15 @@ _STARTED_BY = "MNISTBENCH_STARTED_BY"
 _MOST_PASSES = 3
 
 
-class Started(Protocol):
-    """A process that was started: `Child`, or a run of a preloaded process."""
+class Process(Protocol):
+    """What `Child` has to know of a process."""
 
     @property
-    def said(self) -> str:
-        """What it said on stderr, once it was ended."""
+    def pid(self) -> int:
+        """Its number, which is that of its group."""
 
-    @property
-    def mark(self) -> str:
-        """See `Child`; empty where nothing that it started can be left."""
-
-    @property
-    def status(self) -> int | None:
-        """Exit status, minus the signal's number if one killed it; none while it runs."""
-
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Whether it ended within `timeout_s`; without one, wait for its end."""
-
-    def signal(self, number: int) -> None:
-        """Send a signal to it and to all of its group that still run."""
-
-    def kill(self) -> None:
-        """End it and all of its group at once, and note what it said."""
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Its exit status; raises a ``TimeoutExpired`` where it has none in `timeout` seconds."""
 
 
 class Child:
@@ -73,27 +59,28 @@ class Child:
         *,
         environment: Mapping[str, str] | None = None,
         work_dir: Path | None = None,
-        passed: Sequence[int] = (),
+        start: Callable[..., Process] = subprocess.Popen,
     ) -> None:
         """Start `command`, in this process's environment and working directory or in others.
 
-        It is given the open files `passed` under their own numbers.
+        `start` is called as `subprocess.Popen` is.
 
         Raises:
             InputError: the program cannot be started.
         """
         self.said = ""
         self.mark = token_hex(8)
+        variables = dict(os.environ if environment is None else environment)
+        variables[_STARTED_BY] = f"{variables.get(_STARTED_BY, '')} {self.mark}".strip()
         self._log = TemporaryFile()  # noqa: SIM115 - closed by `kill`
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - our own command
+            self._process = start(
                 command,
-                env=marked(os.environ if environment is None else environment, self.mark),
+                env=variables,
                 cwd=work_dir,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._log,  # a file: a pipe would wait for whoever else was given it
-                pass_fds=passed,
                 start_new_session=True,  # one group, which can be signalled as one
             )
         except OSError as error:
@@ -103,11 +90,13 @@ class Child:
     @property
     def status(self) -> int | None:
         """Exit status, minus the signal's number if one killed it; none while it runs."""
-        return self._process.poll()
+        with suppress(subprocess.TimeoutExpired, psutil.TimeoutExpired):
+            return self._process.wait(0)
+        return None
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Whether it ended within `timeout_s`; without one, wait for its end."""
-        with suppress(subprocess.TimeoutExpired):
+        with suppress(subprocess.TimeoutExpired, psutil.TimeoutExpired):
             self._process.wait(timeout_s)
         return self.status is not None
 
@@ -121,20 +110,9 @@ class Child:
         self.signal(signal.SIGKILL)
         self._process.wait()
         if not self._log.closed:
-            self.said = text_of(self._log)
-
-
-def marked(environment: Mapping[str, str], mark: str) -> dict[str, str]:
-    """`environment`, for a child that is to be known by `mark`."""
-    above = environment.get(_STARTED_BY, "")
-    return {**environment, _STARTED_BY: f"{above} {mark}".strip()}
-
-
-def text_of(log: IO[bytes]) -> str:
-    """All that was written to `log`, which is closed."""
-    with log:
-        log.seek(0)
-        return log.read().decode(errors="replace")
+            with self._log as log:
+                log.seek(0)
+                self.said = log.read().decode(errors="replace")
 
 
 def run_child(
@@ -157,7 +135,7 @@ def run_child(
     return child.status or 0, child.said
 
 
-def wait_for(start: Callable[[], Started]) -> Started:
+def wait_for(start: Callable[[], Child]) -> Child:
     """The child that `start` makes, after its end.
 
     Raises:
@@ -177,17 +155,17 @@ def wait_for(start: Callable[[], Started]) -> Started:
     return child
 
 
-def end_all(children: Sequence[Started]) -> None:
+def end_all(children: Sequence[Child]) -> None:
     """End `children`, first politely so that they leave their records, and all of their groups."""
     for child in children:
         if child.status is None:
             child.signal(signal.SIGTERM)
-    patience = monotonic() + GRACE_S
+    patience = monotonic() + _GRACE_S
     for child in children:
         child.wait(max(0.0, patience - monotonic()))
         child.kill()
-    marks = {child.mark for child in children} - {""}
-    for _ in range(_MOST_PASSES if marks else 0):  # one may start another before it is reached
+    marks = {child.mark for child in children}
+    for _ in range(_MOST_PASSES):  # one may start another before it is reached
         left = [
             process for process in psutil.process_iter() if not marks.isdisjoint(_above(process))
         ]

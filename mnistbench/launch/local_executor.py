@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mnistbench.launch.cells import Attempt, Cell, attempt_folder
-from mnistbench.launch.children import Started, end_all, held_stops, raised_stops
+from mnistbench.launch.children import Child, end_all, held_stops, raised_stops
 from mnistbench.launch.preloaded import Preloaded
 from mnistbench.recorder.limits import usable_cores
 
@@ -22,10 +22,10 @@ class LocalExecutor:
     """
 
     def __init__(self, *, jobs: int = 1, fresh: bool = False) -> None:
-        """Of `fresh` cells each imports all it needs; else a process that has done so is forked."""
+        """Each of `fresh` cells imports all it needs; else one process does so for all."""
         self._jobs = jobs
         self._preloaded = None if fresh else Preloaded()
-        self._running: list[tuple[Cell, Started, Path]] = []
+        self._running: list[tuple[Cell, Child, Path]] = []
 
     def run(self, cells: Sequence[Cell], *, folder: Path) -> Iterator[Attempt]:
         """See `mnistbench.launch.cells.Executor`."""

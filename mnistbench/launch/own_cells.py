@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mnistbench.launch.cells import Attempt, Cell, as_text, head_of
-from mnistbench.launch.children import Child, Started
+from mnistbench.launch.children import Child
 from mnistbench.launch.commands import child_environment, device_environment, torchrun_command
 from mnistbench.launch.preloaded import Preloaded
 from mnistbench.launch.runs import require_code, why_ended
@@ -124,7 +124,7 @@ class RunCell(Cell):
         shared_cores: bool = False,
         work_dir: Path | None = None,
         preloaded: Preloaded | None = None,
-    ) -> Started:
+    ) -> Child:
         """Start it in a child process, or in several by torchrun."""
         require_code()
         config_file = folder.absolute() / "cell.yaml"
@@ -140,7 +140,7 @@ class RunCell(Cell):
             return preloaded.start(arguments, environment=environment, work_dir=work_dir)
         return Child(self._command(arguments), environment=environment, work_dir=work_dir)
 
-    def ended(self, child: Started, *, folder: Path) -> Attempt:
+    def ended(self, child: Child, *, folder: Path) -> Attempt:
         """What `child`, which has ended, left in `folder`."""
         records = sorted(folder.glob("*/record.json"))
         if records:

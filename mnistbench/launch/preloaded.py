@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import select
-import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import count
 from pathlib import Path
-from secrets import token_hex
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, Any
 
-from mnistbench.launch.children import (
-    GRACE_S,
-    Child,
-    Started,
-    end_all,
-    marked,
-    raised_stops,
-    text_of,
-)
+import psutil
+
+from mnistbench.launch.children import Child, Process, end_all, raised_stops
 from mnistbench.launch.commands import uses_gpu
 from mnistbench.recorder.parent_death_signal import PARENT
 from mnistbench.schema.streams import say
@@ -30,29 +27,26 @@ from mnistbench.schema.streams import say
 _OURS = "MNISTBENCH_"
 """How variables begin that only this package reads, and that each run is told anew."""
 
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_PATIENCE_S = 10.0
+
 
 class Preloaded:
     """Starts runs of ``mnistbench.train`` by a process that has imported what they need.
 
-    That process starts with the first run, is replaced where it has ended, where code that it has
-    imported has changed or where a run is to have other variables, and ends with this one. Where
-    none can be had, which one line says, each run starts a process as it would without this.
+    There is one for each interpreter and set of variables, and so for each code. One that has
+    ended, or whose files have changed, is replaced. Where none can be had, which one line says,
+    each run imports all it needs.
 
-    Runs are forks of it. Where there is a GPU, whose context no fork can share, it runs all itself,
-    one after the other, and is replaced after one that failed or left something behind.
+    Runs are forks of it. Where there is a GPU, which a fork could not go on using, it runs all
+    itself, one after the other, and ends after one that may have changed it.
     """
 
-    def __init__(
-        self, *, python: str = sys.executable, side: str = "", in_process: bool | None = None
-    ) -> None:
-        """`python` is the interpreter of all; `side` is whose runs they are, for messages.
-
-        `in_process` says whether it runs all itself. Default: where there is a GPU.
-        """
+    def __init__(self, *, in_process: bool | None = None) -> None:
+        """`in_process` says whether no run is a fork. Default: where there is a GPU."""
         self._in_process = in_process
-        self._python, self._of = python, f" of {side}" * bool(side)
-        self._servers: list[_Server] = []
-        self._is_usable = sys.platform == "linux"
+        self._servers: dict[str, _Server] = {}
+        self._unfit: set[str] = set()
 
     def start(
         self,
@@ -60,158 +54,143 @@ class Preloaded:
         *,
         environment: Mapping[str, str],
         work_dir: Path | None = None,
-    ) -> Started:
+        python: str = sys.executable,
+    ) -> Child:
         """Start a run with `arguments`; who starts it ends it by `end_all`.
 
         Raises:
             InputError: the interpreter cannot be started.
-            KeyboardInterrupt: a signal came while it was waited for.
+            KeyboardInterrupt: a signal came while its imports were waited for.
         """
-        for _ in range(2):  # one that has ended, or has other code by now, is replaced
-            if server := self._server(environment):
-                if run := server.start(arguments, environment=environment, work_dir=work_dir):
-                    return run
-                server.control.close()
-                end_all([server.child])
-                self._servers.remove(server)
-        command = [self._python, "-m", "mnistbench.train", *arguments]
-        return Child(command, environment=environment, work_dir=work_dir)
+        command = [python, "-m", "mnistbench.train", *arguments]
+        return Child(command, environment=environment, work_dir=work_dir, start=self._started)
 
     def close(self) -> None:
-        """End the process that was started, and what runs by it; more than once does no harm."""
-        for server in self._servers:
+        """End the processes that have imported, and what runs by them."""
+        for server in self._servers.values():
             server.control.close()
-        end_all([server.child for server in self._servers])
+        end_all([server.child for server in self._servers.values()])
         self._servers.clear()
 
-    def _server(self, environment: Mapping[str, str]) -> _Server | None:
-        """One that gives its runs `environment`, if any can be had."""
+    def _started(
+        self, command: Sequence[str], *, env: dict[str, str], stderr: IO[bytes], **usual: Any
+    ) -> Process:
+        """As `subprocess.Popen`, without an import where that can be."""
+        folder = usual["cwd"] and str(usual["cwd"])
+        request = {"arguments": command[3:], "environment": env, "work_dir": folder}
+        for _ in range(2):
+            server = self._server(command[0], env)
+            if server and (pid := server.start(request, stderr)):
+                return server.run_here or psutil.Process(pid)
+        return subprocess.Popen(command, env=env, stderr=stderr, **usual)  # noqa: S603 - our own
+
+    def _server(self, python: str, environment: Mapping[str, str]) -> _Server | None:
+        """One that is ready, if any can be had."""
         variables = {k: v for k, v in environment.items() if not k.startswith(_OURS)}
-        for server in self._servers:
-            if server.variables == variables and not server.is_busy:
-                return server
-        if not self._is_usable:
-            return None
         here = uses_gpu(environment) if self._in_process is None else self._in_process
-        server = _Server(self._python, variables, in_process=here)
-        self._servers.append(server)
+        for place in count():
+            key = json.dumps([python, variables, place], sort_keys=True)
+            server = self._servers.get(key)
+            if not (server and server.run_here and server.run_here.is_under_way):
+                break
+        if (server and server.child.status is None) or key in self._unfit:
+            return server
+        if server:
+            server.end()
+        server = self._servers[key] = _Server(python, variables, here=here)
         with raised_stops():
             if server.control.recv(1):
+                server.control.settimeout(_PATIENCE_S)
                 return server
-        end_all([server.child])
-        self._is_usable = False
+        server.end()
+        del self._servers[key]
+        self._unfit.add(key)
         why = (server.child.said.strip().splitlines() or ["it ended"])[-1]
-        say(f"each run{self._of} imports PyTorch anew, as no process can be preloaded: {why}")
+        say(f"each run imports all it needs, as no process can do so for all: {why}")
         return None
 
 
 class _Server:
-    """The process that forks (`mnistbench.engine.preloaded`), as seen from here."""
-
-    def __init__(self, python: str, variables: Mapping[str, str], *, in_process: bool) -> None:
-        self.variables, self._in_process = variables, in_process
-        self._last: _Run | None = None
-        self.control, theirs = socket.socketpair()
-        file = theirs.fileno()
-        module = "mnistbench.engine.preloaded"
-        with theirs:
-            self.child = Child(
-                [python, "-m", module, str(file), "mnistbench.train", *["here"] * in_process],
-                environment={**variables, PARENT: str(os.getpid())},
-                passed=[file],
-            )
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether it can start no run before its last one has ended."""
-        return self._in_process and self._last is not None and self._last.status is None
-
-    def start(
-        self,
-        arguments: Sequence[str],
-        *,
-        environment: Mapping[str, str],
-        work_dir: Path | None,
-    ) -> _Run | None:
-        """Start a run; none if it has ended meanwhile, or has other code than there is by now."""
-        ours, theirs = socket.socketpair()
-        log, mark = TemporaryFile(), token_hex(8)  # noqa: SIM115 - closed by `kill`
-        request = {
-            "arguments": arguments,
-            "environment": marked(environment, mark),
-            "work_dir": None if work_dir is None else str(work_dir),
-        }
-        try:
-            with theirs:
-                socket.send_fds(self.control, [b"+"], [theirs.fileno(), log.fileno()])
-            if pid := int.from_bytes(ours.recv(4), "little"):
-                ours.sendall(json.dumps(request).encode())
-                ours.shutdown(socket.SHUT_WR)
-                self._last = _Run(self.child, (pid, mark), connection=ours, log=log)
-                return self._last
-        except OSError:  # it has ended
-            pass
-        ours.close()
-        log.close()
-        return None
-
-
-class _Run:
-    """A run that was forked, as `children.Child` is one that was started.
+    """The process that has imported (`mnistbench.engine.preloaded`), as seen from this one.
 
     Attributes:
-        said: what it said on stderr, once it was ended.
-        mark: none as long as the server, which ends all that a run leaves, is there.
+        run_here: its last run, where it does not fork.
     """
 
-    def __init__(
-        self, server: Child, known: tuple[int, str], *, connection: socket.socket, log: IO[bytes]
-    ) -> None:
-        self.said, self.mark = "", ""
-        self._server, self._connection, self._log = server, connection, log
-        self._pid, self._mark = known
+    def __init__(self, python: str, variables: Mapping[str, str], *, here: bool) -> None:
+        self.run_here: _RunHere | None = None
+        self._here = here
+        self.control, theirs = socket.socketpair()
+        with theirs:
+            file = theirs.fileno()
+            module = "mnistbench.engine.preloaded"
+            self.child = Child(
+                [python, "-m", module, str(file), "mnistbench.train", *["here"] * here],
+                environment={**variables, PARENT: str(os.getpid())},
+                start=partial(subprocess.Popen[bytes], pass_fds=[file]),
+            )
+
+    def start(self, request: Mapping[str, Any], log: IO[bytes]) -> int:
+        """The number of the process of a run; 0, and its end, where it can start none."""
+        prctl, pid = ctypes.CDLL(None).prctl, 0
+        with TemporaryFile("w+") as told, suppress(OSError):
+            json.dump({**request, "parent": os.getpid()}, told)
+            told.seek(0)
+            prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # who loses its parent comes to us
+            socket.send_fds(self.control, [b"+"], [log.fileno(), told.fileno()])
+            pid = int.from_bytes(self.control.recv(4), "little")
+        prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+        if not pid:
+            self.end()
+        elif self._here:
+            self.run_here = _RunHere(self, pid)
+        return pid
+
+    def end(self) -> None:
+        """End the process, and what is left of its runs."""
+        self.control.close()
+        end_all([self.child])
+
+
+class _RunHere:
+    """A run in the process of `server` itself, as `subprocess.Popen` and `Child` see one."""
+
+    def __init__(self, server: _Server, pid: int) -> None:
+        self._server, self._pid = server, pid
         self._status: int | None = None
 
     @property
-    def status(self) -> int | None:
-        """Exit status, minus the signal's number if one killed it; none while it runs."""
-        self.wait(0.0)
-        return self._status
+    def is_under_way(self) -> bool:
+        """Whether it has not ended."""
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self._status is None
 
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Whether it ended within `timeout_s`; without one, wait for its end."""
+    @property
+    def pid(self) -> int:
+        """The process, whose end would be that of the run.
+
+        Raises:
+            ProcessLookupError: the run has ended, and the process may go on.
+        """
+        if not self.is_under_way:
+            raise ProcessLookupError
+        return self._pid
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Its exit status, once it is there.
+
+        Raises:
+            subprocess.TimeoutExpired: it is not there in time.
+        """
         if self._status is None:
             poll = select.poll()
-            poll.register(self._connection, select.POLLIN)
-            if poll.poll(None if timeout_s is None else 1e3 * timeout_s):
-                self._status = self._told_status()
-        return self._status is not None
-
-    def _told_status(self) -> int:
-        try:
-            told = self._connection.recv(4)
-        except ConnectionError:  # what it was sent is unread
-            told = b""
-        if not told:  # the server has ended, and with it the run
-            self.mark = self._mark
-            return -signal.SIGKILL
-        return int.from_bytes(told, "little", signed=True)
-
-    def signal(self, number: int) -> None:
-        """Send a signal to it and to all of its group, if it still runs."""
-        if self.status is None:
-            try:
-                os.killpg(self._pid, number)
-            except ProcessLookupError:  # it has no group of its own yet, or has just ended
-                if self.status is None:
-                    os.kill(self._pid, number)
-
-    def kill(self) -> None:
-        """End it and all that it started at once, and note what it said."""
-        self.signal(signal.SIGKILL)
-        if not self.wait(GRACE_S):
-            self._server.kill()
-            self.wait()
-        self._connection.close()
-        if not self._log.closed:
-            self.said = text_of(self._log)
+            poll.register(self._server.control, select.POLLIN)
+            if not poll.poll(None if timeout is None else 1e3 * timeout):
+                raise subprocess.TimeoutExpired("mnistbench.train", timeout or 0.0)
+            told = self._server.control.recv(4)
+            if not told:  # the process has ended under it
+                self._server.child.wait()
+            status = int.from_bytes(told, "little", signed=True)
+            self._status = status if told else self._server.child.status
+        return self._status

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from mnistbench.launch.children import Child, Started, wait_for
+from mnistbench.launch.children import Child, wait_for
 from mnistbench.launch.commands import child_environment
 from mnistbench.launch.preloaded import Preloaded
 from mnistbench.schema.errors import InputError
@@ -47,7 +47,7 @@ class TrainSide:
         python: interpreter that runs it.
         package_root: folder whose ``mnistbench`` the child must run, checked before it does, so
             that an installed package cannot stand in; none is that of this process.
-        preloaded: starts the runs; without it each is a process of its own from the start.
+        preloaded: starts the runs; without it each imports all it needs.
     """
 
     name: str
@@ -55,12 +55,6 @@ class TrainSide:
     python: str = sys.executable
     package_root: Path | None = None
     preloaded: Preloaded | None = None
-
-    @property
-    def can_be_preloaded(self) -> bool:
-        """Whether its code is not of before processes were preloaded."""
-        root = self.package_root or PACKAGE_ROOT
-        return (root / "mnistbench/engine/preloaded.py").is_file()
 
     def check(self, seed: int) -> None:
         """Check within a second, without a run, that `run` would accept the flags.
@@ -98,16 +92,16 @@ class TrainSide:
         """Exit status and last line on stderr of one call of the command."""
         require_code(self.python, self.package_root)
         flags = [*self.arguments, "--seed", str(seed), "--num-seeds", "1", *more]  # the last wins
-        run = wait_for(lambda: self._started(flags))
-        status, says = run.status or 0, last_words(run.said)
+        child = wait_for(lambda: self._started(flags))
+        status, says = child.status or 0, last_words(child.said)
         if status == 2:
             raise InputError(says or f"{self.python}: refused its input without a word")
         return status, says
 
-    def _started(self, flags: list[str]) -> Started:
+    def _started(self, flags: list[str]) -> Child:
         environment = child_environment(self.package_root)
         if self.preloaded:
-            return self.preloaded.start(flags, environment=environment)
+            return self.preloaded.start(flags, environment=environment, python=self.python)
         return Child([self.python, "-m", "mnistbench.train", *flags], environment=environment)
 
 
@@ -119,7 +113,7 @@ def last_words(said: str) -> str | None:
     return last.removeprefix(_COMPLAINT) or None
 
 
-def why_ended(child: Started, *, what: str = "run") -> str:
+def why_ended(child: Child, *, what: str = "run") -> str:
     """Why `child`, a `what` or a launcher of one, ended as it did, in one line."""
     if killed := _KILLED.search(child.said):
         return f"a process of the {what} was ended by signal {killed[1]}"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mnistbench.launch.cells import Attempt, Cell, as_text, head_of
-from mnistbench.launch.children import Started
+from mnistbench.launch.children import Child
 from mnistbench.launch.grid import check_size, range_of
 from mnistbench.launch.preloaded import Preloaded
 from mnistbench.launch.runs import RunFailedError
@@ -86,7 +86,7 @@ class ScriptCell(Cell):
         shared_cores: bool = False,
         work_dir: Path | None = None,
         preloaded: Preloaded | None = None,  # noqa: ARG002 - it runs no command of the user's own
-    ) -> Started:
+    ) -> Child:
         """Start it in a child process."""
         now = _code_of(self.script.filled(self.values), _source) if work_dir is None else self.code
         if now != self.code:
@@ -103,7 +103,7 @@ class ScriptCell(Cell):
             self.script, self.values, folder=folder, work_dir=work_dir, environment=environment
         )
 
-    def ended(self, child: Started, *, folder: Path) -> Attempt:
+    def ended(self, child: Child, *, folder: Path) -> Attempt:
         """What `child`, which has ended, left in `folder`."""
         try:
             record = record_left(self.script, child, folder=folder)

@@ -18,7 +18,7 @@ from pathlib import Path
 from string import Formatter
 
 from mnistbench.launch import group_leader
-from mnistbench.launch.children import Child, Started, wait_for
+from mnistbench.launch.children import Child, wait_for
 from mnistbench.launch.runs import RunFailedError, last_words, why_ended
 from mnistbench.recorder.loop_settings import OUTPUT_DIR, SEED
 from mnistbench.schema.errors import InputError
@@ -142,7 +142,7 @@ def start_script(
     return Child(command, environment=variables, work_dir=work_dir)
 
 
-def record_left(script: Script, child: Started, *, folder: Path) -> RunRecord:
+def record_left(script: Script, child: Child, *, folder: Path) -> RunRecord:
     """The record that `child`, a run of `script` that has ended, left in `folder`.
 
     Raises:

@@ -37,7 +37,7 @@ first, found = None, {}
 for what, main in LEFT.items():
     with open(sys.argv[1], "w+") as log:
         import os
-        request = {"arguments": [], "environment": dict(os.environ), "work_dir": None}
+        request = {"arguments": [], "environment": dict(os.environ), "work_dir": None, "parent": 1}
         status = run_here(main, request, log=os.dup(log.fileno()))
         held = may_go_on(status, first)
         first = first or held
@@ -60,7 +60,7 @@ def start():
         )
         run.wait()
         end_all([run])
-        return run, preloaded._servers[-1].child._process
+        return run, list(preloaded._servers.values())[-1].child
 
     yield run
     preloaded.close()
@@ -87,7 +87,7 @@ def test_a_run_is_what_it_is_in_a_process_of_its_own_whatever_came_before(start,
     _, first = start("--mixed-precision", "bf16", "--seed", "8", folder=folders / "bf16")
     _, second = start("--loop=stock", folder=folders / "stock", MNISTBENCH_SHARED_CORES="1")
     run, third = start(*ASKED, folder=folders / "again")
-    assert first.pid == second.pid == third.pid
+    assert first is second is third
     assert (run.status, run.said) == (0, "")
     command = [sys.executable, "-m", "mnistbench.train", *FLAGS, "--output-dir", "fresh", *ASKED]
     subprocess.run(command, check=True, capture_output=True, cwd=folders)
@@ -108,11 +108,11 @@ def test_a_process_takes_no_more_after_code_of_the_users_own_or_its_end(start, f
         "def ends():\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     run, with_own_code = start("--model=nets.py:flat", folder=folders / "again")
-    assert (run.status, with_own_code.wait()) == (0, 0)
+    assert (run.status, with_own_code.wait(), with_own_code.status) == (0, True, 0)
     run, killed = start("--model=nets.py:ends", folder=folders / "again")
-    assert (run.status, killed.wait()) == (-9, -9)
+    assert (run.status, killed.status) == (-9, -9)
     run, last = start("--max-steps=1", folder=folders / "next")
-    assert (run.status, last.poll()) == (0, None)
+    assert (run.status, last.status) == (0, None)
     assert record(folders / "next").environment["process"] == "warm"
 
 
