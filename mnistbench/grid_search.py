@@ -159,7 +159,7 @@ def _executor(options: GridFlags) -> Executor:
         return LocalExecutor(jobs=options.jobs or 1, fresh=options.fresh)
     from mnistbench.launch.ray_executor import RayExecutor
 
-    return RayExecutor(address=options.ray_address, jobs=options.jobs)
+    return RayExecutor(address=options.ray_address, jobs=options.jobs, fresh=options.fresh)
 
 
 def results(cells: Sequence[Cell], folder: SweepFolder) -> list[RunRecord]:

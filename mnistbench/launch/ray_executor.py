@@ -53,20 +53,21 @@ class RayExecutor:
     on another. A cell that has a node to itself is measured alone; others are on record as not.
     """
 
-    def __init__(self, *, address: str | None, jobs: int | None) -> None:
+    def __init__(self, *, address: str | None, jobs: int | None, fresh: bool = False) -> None:
         """Check what can be checked without a wait.
 
         Args:
             address: of a cluster, such as ``auto`` or ``10.0.0.1:6379``; none starts a Ray of this
                 machine's cores, and ends it.
             jobs: cells side by side at most; none leaves it to the room there is.
+            fresh: each cell imports all it needs; else a worker of Ray does so once for its cells.
 
         Raises:
             InputError: Ray is not installed.
         """
         if find_spec("ray") is None:
             raise InputError('executor: Ray is not installed; pip install "mnistbench[ray]"')
-        self._address, self._jobs = address, jobs
+        self._address, self._jobs, self._fresh = address, jobs, fresh
         self._running: dict[Any, Cell] = {}
         self._connected = False
 
@@ -115,7 +116,9 @@ class RayExecutor:
         import ray
 
         nodes = nodes_of(ray.nodes())
-        return [(cell, request_of(cell, nodes, jobs=self._jobs)) for cell in cells]
+        return [
+            (cell, request_of(cell, nodes, jobs=self._jobs, fresh=self._fresh)) for cell in cells
+        ]
 
     def _ended(self) -> list[Any]:
         """The tasks that ended first, or none if a signal came."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,11 +11,15 @@ from typing import Any, NamedTuple
 from mnistbench import __version__
 from mnistbench.launch.cells import Attempt, Cell, attempt_folder
 from mnistbench.launch.children import end_all
+from mnistbench.launch.preloaded import Preloaded
 from mnistbench.recorder.launcher import this_launch
 from mnistbench.recorder.limits import usable_cores
 from mnistbench.schema.errors import InputError
 
 _LOOK_S = 0.1
+_preloaded: dict[str | None, Preloaded] = {}
+"""By the GPUs that Ray has granted, what starts the runs of this worker, which Ray uses again."""
+
 _TOLD = ("MNISTBENCH_DATA_DIR", "ACCELERATE_USE_CPU")
 
 
@@ -30,10 +33,11 @@ class Node(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What a cell asks Ray for."""
+    """What a cell asks Ray for, and whether its process is to import all it needs itself."""
 
     num_cpus: float
     num_gpus: float
+    fresh: bool = False
 
 
 def nodes_of(listed: Sequence[Mapping[str, Any]]) -> list[Node]:
@@ -55,7 +59,9 @@ def nodes_of(listed: Sequence[Mapping[str, Any]]) -> list[Node]:
     return [node for node in nodes if node.num_cpus > 0]
 
 
-def request_of(cell: Cell, nodes: Sequence[Node], *, jobs: int | None) -> Request:
+def request_of(
+    cell: Cell, nodes: Sequence[Node], *, jobs: int | None, fresh: bool = False
+) -> Request:
     """What `cell` is to ask for on a cluster of `nodes`.
 
     A cell uses its processes times their threads. One that leaves the threads open is given a node
@@ -84,6 +90,7 @@ def request_of(cell: Cell, nodes: Sequence[Node], *, jobs: int | None) -> Reques
     return Request(
         num_cpus=float(int(num_cpus)) if num_cpus >= 1 else num_cpus,
         num_gpus=float(cell.num_processes) if gpus else 0.0,
+        fresh=fresh,
     )
 
 
@@ -96,6 +103,10 @@ def run_on_worker(
     cell: Cell, *, request: Request, told: Mapping[str, str], version: str, work_dir: str
 ) -> Attempt:
     """Run `cell` in a child of this worker of Ray, and give what it left.
+
+    Ray gives a worker one task after the other: what starts its runs stays for the next. No actor
+    of ours does that, as it would hold its share of a node with nothing to run, and its run could
+    not be cancelled.
 
     Args:
         cell: what to run.
@@ -127,13 +138,22 @@ def _run(cell: Cell, request: Request, folder: Path, *, work_dir: Path) -> Attem
         num_threads=None if request.num_cpus >= usable_cores() else max(1, threads),
         shared_cores=not _has_the_machine(request),
         work_dir=work_dir if work_dir.is_dir() else None,
+        preloaded=None if request.fresh else _by_this_worker(),
     )
     try:
-        while child.status is None:
-            time.sleep(_LOOK_S)  # a cancelled task is interrupted between calls only
+        while not child.wait(_LOOK_S):
+            pass  # a cancelled task is interrupted between calls only
     finally:
         end_all([child])
     return cell.ended(child, folder=own)
+
+
+def _by_this_worker() -> Preloaded:
+    """What runs of this worker are started by, as long as its GPUs are the same."""
+    granted = os.environ.get("CUDA_VISIBLE_DEVICES")
+    for other in _preloaded.keys() - {granted}:  # another worker may have its GPUs by now
+        _preloaded.pop(other).close()
+    return _preloaded.setdefault(granted, Preloaded())
 
 
 def _has_the_machine(request: Request) -> bool:
