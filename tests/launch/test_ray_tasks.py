@@ -122,3 +122,23 @@ def test_a_node_without_the_working_directory_says_so_of_what_it_refused(
     assert work_dirs == [here]
     gone = "" if is_here else f"; {here}, where the sweep was started, is not on its node"
     assert found.error == f"{says}{gone}"
+
+
+def test_a_worker_keeps_what_starts_its_runs_until_it_is_given_other_gpus(monkeypatch):
+    closed = []
+    monkeypatch.setattr(ray_tasks, "_preloaded", {})
+    monkeypatch.setattr(ray_tasks.Preloaded, "close", lambda self: closed.append(self))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    first = ray_tasks._by_this_worker()
+    assert ray_tasks._by_this_worker() is first
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    second = ray_tasks._by_this_worker()
+    assert second is not first
+    assert closed == [first]
+
+
+def test_fresh_cells_are_told_so():
+    assert [request_of(cell(), nodes((2, 0)), jobs=None, fresh=f).fresh for f in (True, False)] == [
+        True,
+        False,
+    ]
