@@ -77,11 +77,8 @@ def killed(
             raise RuntimeError("the sweep ended before it was killed")
         time.sleep(0.02)
     time.sleep(moment_s)
-    its = [psutil.Process(sweep.pid)]
-    its += its[0].children(recursive=True)
-    servers = [one for one in its if SERVER in " ".join(one.cmdline())]
-    depth = {"sweep": 0, "server": 1, "cell": 2}[what]
-    doomed = [its[0]] if what == "sweep" else servers[depth - 1 :][:1]
+    while not (doomed := victims(sweep, what)) and sweep.poll() is None:
+        time.sleep(0.01)
     gone = [one for process in doomed for one in (process, *process.children(recursive=True))]
     for process in doomed:
         process.kill()
@@ -89,14 +86,24 @@ def killed(
         sweep.wait()
     running = list((folder / ".running").glob("*"))
     ended = [path for path in running if list(path.glob("*/record.json"))]
-    _, left = psutil.wait_procs(gone, timeout=1)
+    time.sleep(1)
+    left = [one for one in gone if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
     return {
-        "killed": what if doomed else f"no {what} was there",
+        "killed": what,
         "after cells": str(len(results(folder))),
         "runs cut off": str(len(running) - len(ended)),
         "runs ended, to be adopted": str(len(ended)),
         "processes left after 1 s": str(len(left)),
     }
+
+
+def victims(sweep: subprocess.Popen[bytes], what: str) -> list[psutil.Process]:
+    """The sweep, the process that its cells are forked from, or one of these, if it is there."""
+    if what == "sweep":
+        return [psutil.Process(sweep.pid)]
+    its = psutil.Process(sweep.pid).children()
+    its = sorted((p for p in its if SERVER in p.cmdline()), key=psutil.Process.create_time)
+    return its[:1] if what == "server" else its[1:2]
 
 
 def conclusion(folder: Path, num_cells: int, status: int, elapsed_s: float) -> str:
