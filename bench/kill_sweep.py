@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -77,11 +78,13 @@ def killed(
             raise RuntimeError("the sweep ended before it was killed")
         time.sleep(0.02)
     time.sleep(moment_s)
-    while not (doomed := victims(sweep, what)) and sweep.poll() is None:
+    gone: list[psutil.Process] = []
+    while not gone and sweep.poll() is None:
         time.sleep(0.01)
-    gone = [one for process in doomed for one in (process, *process.children(recursive=True))]
-    for process in doomed:
-        process.kill()
+        with suppress(psutil.Error):  # it ended meanwhile
+            gone = doomed(sweep, what)
+            for process in gone[:1]:
+                process.kill()
     if what == "sweep":
         sweep.wait()
     running = list((folder / ".running").glob("*"))
@@ -97,13 +100,14 @@ def killed(
     }
 
 
-def victims(sweep: subprocess.Popen[bytes], what: str) -> list[psutil.Process]:
-    """The sweep, the process that its cells are forked from, or one of these, if it is there."""
-    if what == "sweep":
-        return [psutil.Process(sweep.pid)]
-    its = psutil.Process(sweep.pid).children()
-    its = sorted((p for p in its if SERVER in p.cmdline()), key=psutil.Process.create_time)
-    return its[:1] if what == "server" else its[1:2]
+def doomed(sweep: subprocess.Popen[bytes], what: str) -> list[psutil.Process]:
+    """The sweep, the process that its cells are forked from, or a cell, with all below it."""
+    its = [psutil.Process(sweep.pid)]
+    if what != "sweep":
+        forks = [process for process in its[0].children() if SERVER in process.cmdline()]
+        forks.sort(key=psutil.Process.create_time)
+        its = [forks[what == "cell"]] if len(forks) > 1 else []
+    return [one for process in its for one in (process, *process.children(recursive=True))]
 
 
 def conclusion(folder: Path, num_cells: int, status: int, elapsed_s: float) -> str:

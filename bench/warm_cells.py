@@ -23,7 +23,7 @@ from bench.publishing import publish
 from mnistbench.analysis.comparison import compare
 from mnistbench.launch.local_executor import LocalExecutor
 from mnistbench.launch.own_cells import RunCell
-from mnistbench.output.comparison_table import render_comparison
+from mnistbench.output.comparison_table import comparison_values, render_comparison
 from mnistbench.output.tables import render_table
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.record import RunRecord
@@ -35,50 +35,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cells", type=int, default=60)
     parser.add_argument("--fresh", type=int, default=6, help="of the cells, those also swept fresh")
     parser.add_argument("--pairs", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--model", default="linear")
-    parser.add_argument("--dataset", default="auto")
     parser.add_argument("--report", type=Path, help="folder for warm-cells.md and .json")
     asked = parser.parse_args(argv)
-    flags = {"model": asked.model, "max_steps": asked.steps, "dataset": asked.dataset}
+    config = RunConfig(model=asked.model, max_steps=300)
     with TemporaryDirectory() as scratch:
-        warm_s, warm = swept(flags, asked.cells, Path(scratch) / "warm")
-        fresh_s, fresh = swept(flags, asked.fresh, Path(scratch) / "fresh", "--fresh")
-        pairs = [*in_turn(flags, asked.pairs, Path(scratch))]
-    alike = [curve(a) == curve(b) for a, b in [*zip(fresh, warm, strict=False), *pairs]]
+        folder = Path(scratch)
+        warm = swept(config, asked.cells, folder / "warm")
+        fresh = swept(config, asked.fresh, folder / "fresh", "--fresh")
+        pairs = [*in_turn(config, asked.pairs, folder)]
+    alike = [curve(a) == curve(b) for a, b in [*zip(fresh[1], warm[1], strict=False), *pairs]]
     found = compare(*zip(*pairs, strict=True), metrics=["samples_per_s"])
-    table = render_table(
-        [row("warm", warm_s, warm), row("fresh", fresh_s, fresh)],
-        "markdown",
-    )
     text = (
-        f"{table}\n\nCurves with the same bits, fresh and warm: {sum(alike)} of {len(alike)}.\n\n"
+        f"{render_table([row('warm', *warm), row('fresh', *fresh)], 'markdown')}\n\n"
+        f"Curves with the same bits, fresh and warm: {sum(alike)} of {len(alike)}.\n\n"
         f"A is fresh, B is warm, {len(pairs)} pairs in turn:\n\n"
         f"{render_comparison(found, [], table_format='markdown')}"
     )
-    data = {
-        "warm_s": warm_s,
-        "cells": len(warm),
-        "fresh_s": fresh_s,
-        "fresh_cells": len(fresh),
-        "same_curves": [sum(alike), len(alike)],
-        "samples_per_s": [[run.throughput.samples_per_s for run in pair] for pair in pairs],
-        "verdict": found.rows[0].verdict,
-    }
-    publish(text, asked.report, "warm-cells", data=data)
+    publish(text, asked.report, "warm-cells", data=comparison_values(found, []))
     return 0 if all(alike) else 1
 
 
 def swept(
-    flags: dict[str, Any], num_cells: int, folder: Path, *more: str
+    config: RunConfig, num_cells: int, folder: Path, *more: str
 ) -> tuple[float, list[RunRecord]]:
     """How long `mnistbench sweep` takes for so many seeds [s], and their records by seed."""
-    given = [
-        word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", value)
-    ]
     command = [
-        *(sys.executable, "-m", "mnistbench", "sweep", *map(str, given), *more, "--quiet"),
-        *("--seed", f"0..{num_cells - 1}", "--output-dir", str(folder)),
+        *(sys.executable, "-m", "mnistbench", "sweep", "--model", config.model, *more, "--quiet"),
+        *("--max-steps", str(config.max_steps), "--seed", f"0..{num_cells - 1}"),
+        *("--output-dir", str(folder)),
     ]
     began = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own command
@@ -87,19 +72,15 @@ def swept(
 
 
 def in_turn(
-    flags: dict[str, Any], num_pairs: int, folder: Path
+    config: RunConfig, num_pairs: int, folder: Path
 ) -> Iterator[tuple[RunRecord, RunRecord]]:
     """A fresh and a warm run of each seed, the first of each pair in turn."""
-    cells = [RunCell(config=RunConfig(**flags, seed=seed)) for seed in range(num_pairs)]
-    sides = [
-        LocalExecutor(fresh=fresh).run(cells, folder=folder / f"pairs-{fresh}")
-        for fresh in (True, False)
-    ]
+    cells = [RunCell(config=config.model_copy(update={"seed": n})) for n in range(num_pairs)]
+    sides = [LocalExecutor(fresh=fresh).run(cells, folder=folder) for fresh in (True, False)]
     for seed in range(num_pairs):
         order = (0, 1) if seed % 2 else (1, 0)
-        # a side starts its next run when it is asked for it
-        pair = {side: next(sides[side]) for side in order}
-        yield tuple(pair[side].record for side in (0, 1))
+        records = {side: next(sides[side]).record for side in order}  # starts when it is asked for
+        yield records[0], records[1]
 
 
 def row(name: str, wall_s: float, runs: Sequence[RunRecord]) -> dict[str, str]:

@@ -68,8 +68,7 @@ class Preloaded:
     def close(self) -> None:
         """End the processes that have imported, and what runs by them."""
         for server in self._servers.values():
-            server.control.close()
-        end_all([server.child for server in self._servers.values()])
+            server.end()
         self._servers.clear()
 
     def _started(
@@ -127,7 +126,7 @@ class _Server:
             self.child = Child(
                 [python, "-m", module, str(file), "mnistbench.train", *["here"] * here],
                 environment={**variables, PARENT: str(os.getpid())},
-                start=partial(subprocess.Popen[bytes], pass_fds=[file]),
+                start=partial(subprocess.Popen, pass_fds=[file]),
             )
 
     def start(self, request: Mapping[str, Any], log: IO[bytes]) -> int:
