@@ -92,7 +92,7 @@ def killed(
     time.sleep(1)
     left = [one for one in gone if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
     return {
-        "killed": what,
+        "killed": what if gone else "nothing: the sweep had ended",
         "after cells": str(len(results(folder))),
         "runs cut off": str(len(running) - len(ended)),
         "runs ended, to be adopted": str(len(ended)),

@@ -46,13 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         pairs = [*in_turn(config, asked.pairs, folder)]
     alike = [curve(a) == curve(b) for a, b in [*zip(fresh[1], warm[1], strict=False), *pairs]]
     found = compare(*zip(*pairs, strict=True), metrics=["samples_per_s"])
+    rows = [row("warm", *warm), row("fresh", *fresh)]
     text = (
-        f"{render_table([row('warm', *warm), row('fresh', *fresh)], 'markdown')}\n\n"
+        f"{render_table(rows, 'markdown')}\n\n"
         f"Curves with the same bits, fresh and warm: {sum(alike)} of {len(alike)}.\n\n"
         f"A is fresh, B is warm, {len(pairs)} pairs in turn:\n\n"
         f"{render_comparison(found, [], table_format='markdown')}"
     )
-    publish(text, asked.report, "warm-cells", data=comparison_values(found, []))
+    publish(text, asked.report, "warm-cells", data={"sweeps": rows, **comparison_values(found, [])})
     return 0 if all(alike) else 1
 
 
