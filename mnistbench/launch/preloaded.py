@@ -21,8 +21,8 @@ from mnistbench.launch.children import Child, end_all, raised_stops
 from mnistbench.recorder.parent_death_signal import PARENT
 from mnistbench.schema.streams import say
 
-_OURS = "MNISTBENCH_"
-"""How variables begin that only this package reads, and that each run is told anew."""
+_ANY = ("MNISTBENCH_", "PYTEST_CURRENT_TEST")
+"""How variables begin that no library reads when it is imported."""
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _PATIENCE_S = 10.0
@@ -61,6 +61,7 @@ class Preloaded:
         """End the processes that have imported, and what runs by them."""
         for server in self._servers.values():
             server.end()
+        end_all([server.child for server in self._servers.values()])
         self._servers.clear()
 
     def _started(
@@ -77,7 +78,7 @@ class Preloaded:
 
     def _server(self, python: str, environment: Mapping[str, str]) -> _Server | None:
         """One that is ready, if any can be had."""
-        variables = {k: v for k, v in environment.items() if not k.startswith(_OURS)}
+        variables = {k: v for k, v in environment.items() if not k.startswith(_ANY)}
         key = json.dumps([python, variables], sort_keys=True)
         server = self._servers.get(key)
         if (server and server.child.status is None) or key in self._unfit:
@@ -126,6 +127,6 @@ class _Server:
         return pid
 
     def end(self) -> None:
-        """End it, and all that it has started."""
+        """End it; what runs by it goes on."""
         self.control.close()
-        end_all([self.child])
+        self.child.kill()
