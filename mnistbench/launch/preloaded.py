@@ -24,8 +24,8 @@ from mnistbench.launch.commands import uses_gpu
 from mnistbench.recorder.parent_death_signal import PARENT
 from mnistbench.schema.streams import say
 
-_OURS = "MNISTBENCH_"
-"""How variables begin that only this package reads, and that each run is told anew."""
+_ANY = ("MNISTBENCH_", "PYTEST_CURRENT_TEST")
+"""How variables begin that no library reads when it is imported."""
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _PATIENCE_S = 10.0
@@ -69,6 +69,7 @@ class Preloaded:
         """End the processes that have imported, and what runs by them."""
         for server in self._servers.values():
             server.end()
+        end_all([server.child for server in self._servers.values()])
         self._servers.clear()
 
     def _started(
@@ -85,7 +86,7 @@ class Preloaded:
 
     def _server(self, python: str, environment: Mapping[str, str]) -> _Server | None:
         """One that is ready, if any can be had."""
-        variables = {k: v for k, v in environment.items() if not k.startswith(_OURS)}
+        variables = {k: v for k, v in environment.items() if not k.startswith(_ANY)}
         here = uses_gpu(environment) if self._in_process is None else self._in_process
         for place in count():
             key = json.dumps([python, variables, place], sort_keys=True)
@@ -146,9 +147,9 @@ class _Server:
         return pid
 
     def end(self) -> None:
-        """End the process, and what is left of its runs."""
+        """End it; what was forked goes on."""
         self.control.close()
-        end_all([self.child])
+        self.child.kill()
 
 
 class _RunHere:
