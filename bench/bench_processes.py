@@ -87,7 +87,8 @@ def run(make_config):
     def make(num_processes: int, **values: object) -> RunRecord:
         config = make_config(**values)
         cell = RunCell(config=config, num_processes=num_processes)
-        (attempt,) = LocalExecutor().run([cell], folder=Path(mkdtemp(dir=config.output_dir)))
+        executor = LocalExecutor(fresh=True)  # as the processes of a launcher are
+        (attempt,) = executor.run([cell], folder=Path(mkdtemp(dir=config.output_dir)))
         assert attempt.record is not None, attempt.error
         assert attempt.record.environment["num_processes"] == num_processes
         return attempt.record
