@@ -9,11 +9,11 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, chdir, contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from socket import recv_fds, socket
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import psutil
 import torch
@@ -26,19 +26,12 @@ from mnistbench.schema.signals import kept_reactions
 from mnistbench.workload.components import has_own_code
 
 _FRESH_SEED = torch.initial_seed()
+_HOME = os.getcwd()  # noqa: PTH109
 _WELL = frozenset({0, 3})
 """Exit statuses after which a process may be used again."""
 
-_MOST_GROWN_BYTES = 2**28
-
-
-class Held(NamedTuple):
-    """What a process holds between runs, beside the libraries' pools."""
-
-    threads: int
-    children: int
-    device_bytes: int
-    host_bytes: int
+_MAY_GROW = (0, 0, 2**28, 2**28)
+"""How much more than the first run others may leave of what `_held` gives."""
 
 
 def serve_here(
@@ -53,84 +46,55 @@ def serve_here(
     gc.enable()
     sys.modules["__main__"] = module
     known, first = {*imported()}, None
-    with control:
-        while known <= {*imported()}:
-            word, files, _, _ = recv_fds(control, 1, 2)
-            if not word:
-                break
-            control.send(os.getpid().to_bytes(4, "little"))
-            with os.fdopen(files[1]) as told:
-                request = json.load(told)
-            status = run_here(module.main, request, log=files[0])
-            held = may_go_on(status, first)
-            control.send(status.to_bytes(4, "little", signed=True))
-            if not held:
-                break
-            known, first = {*imported()}, first or held
+    while known <= {*imported()}:
+        word, files, _, _ = recv_fds(control, 1, 2)
+        if not word:
+            return
+        control.send(os.getpid().to_bytes(4, "little"))
+        os.dup2(files[0], sys.stderr.fileno())
+        os.close(files[0])
+        with os.fdopen(files[1]) as told:
+            status = run_here(module.main, json.load(told))
+        first = may_go_on(status, first)
+        control.send(status.to_bytes(4, "little", signed=True))
+        if not first:
+            return
+        known = {*imported()}
 
 
-def run_here(command: Callable[[], int], request: Mapping[str, Any], *, log: int) -> int:
+def run_here(command: Callable[[], int], request: Mapping[str, Any]) -> int:
     """Run `command` in this process as in one of its own; gives its exit status.
 
     `request` holds its ``arguments``, ``environment`` and ``work_dir``, and the ``parent`` that it
-    ends with; what it says goes to `log`, which is closed. It counts its time from now.
+    ends with. It counts its time from now.
     """
     count_age_from_now()
     torch.manual_seed(_FRESH_SEED)  # devices' too
-    with ExitStack() as left:
-        left.enter_context(kept_reactions())
-        left.enter_context(_said_to(log))
-        left.enter_context(chdir(request["work_dir"] or "."))
-        left.callback(_set_variables, dict(os.environ))
-        _set_variables({**request["environment"], PARENT: str(request["parent"])})
-        left.callback(setattr, sys, "argv", sys.argv)
-        sys.argv = [sys.argv[0], *request["arguments"]]
-        return _status(command)
-
-
-@contextmanager
-def _said_to(log: int) -> Iterator[None]:
-    """Have what is said inside on stderr go to the file `log`, and close that."""
-    own, place = os.dup(sys.stderr.fileno()), sys.stderr.fileno()
-    os.dup2(log, place)
-    os.close(log)
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(own, place)
-        os.close(own)
-
-
-def _set_variables(variables: Mapping[str, str]) -> None:
+    os.chdir(request["work_dir"] or _HOME)
     os.environ.clear()
-    os.environ.update(variables)
-
-
-def _status(command: Callable[[], int]) -> int:
-    """The status that an interpreter would end with, once it has said what it would say."""
+    os.environ.update(request["environment"], **{PARENT: str(request["parent"])})
+    sys.argv[1:] = request["arguments"]
     try:
-        return command()
+        with kept_reactions():
+            return command()
     except SystemExit as end:
-        if end.code is None or isinstance(end.code, int):
-            return end.code or 0
-        sys.stderr.write(f"{end.code}\n")
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         traceback.print_exc()
-    return 1
+        return 1
 
 
-def may_go_on(status: int, first: Held | None) -> Held | None:
-    """What this process holds after a run that ended with `status`, if it may run another.
+def may_go_on(status: int, first: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """What this process held after its first run, if it may run another after one with `status`.
 
     It may not after a run that failed, diverged or was signalled, that brought code of the user's
-    own, or that left more behind than the `first` one: threads, children, memory.
+    own, or that left more behind than the `first`: threads, children, memory.
     """
     _forget_run()
     now = _held()
-    if status not in _WELL or has_own_code() or (first and not _is_as_before(now, first)):
-        return None
-    return first or now
+    growth = zip(now, first or now, _MAY_GROW, strict=True)
+    fits = all(held - before <= allowed for held, before, allowed in growth)
+    return (first or now) if status in _WELL and fits and not has_own_code() else None
 
 
 def _forget_run() -> None:
@@ -149,17 +113,8 @@ def _forget_run() -> None:
         ctypes.CDLL(None).malloc_trim(0)  # the GNU C library's
 
 
-def _held() -> Held:
-    process = psutil.Process()
-    return Held(
-        threads=threading.active_count(),
-        children=len(process.children()),
-        device_bytes=torch.cuda.memory_allocated(),  # 0 where it is not in use
-        host_bytes=process.memory_info().rss,
-    )
-
-
-def _is_as_before(now: Held, first: Held) -> bool:
-    grown = max(now.device_bytes - first.device_bytes, now.host_bytes - first.host_bytes)
-    same = now.threads <= first.threads and now.children <= first.children
-    return same and grown <= _MOST_GROWN_BYTES
+def _held() -> tuple[int, ...]:
+    """Threads of Python's, children, and bytes of the device and of the host."""
+    me = psutil.Process()
+    device_bytes = torch.cuda.memory_allocated()  # 0 where it is not in use
+    return threading.active_count(), len(me.children()), device_bytes, me.memory_info().rss

@@ -15,7 +15,7 @@ from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryFile
 from time import monotonic
-from typing import Protocol
+from typing import Any
 
 import psutil
 
@@ -29,17 +29,6 @@ _STARTED_BY = "MNISTBENCH_STARTED_BY"
 """The variable by which all that a child starts is known: a mark of each child above it."""
 
 _MOST_PASSES = 3
-
-
-class Process(Protocol):
-    """What `Child` has to know of a process."""
-
-    @property
-    def pid(self) -> int:
-        """Its number, which is that of its group."""
-
-    def wait(self, timeout: float | None = None) -> int | None:
-        """Its exit status; raises a ``TimeoutExpired`` where it has none in `timeout` seconds."""
 
 
 class Child:
@@ -59,7 +48,7 @@ class Child:
         *,
         environment: Mapping[str, str] | None = None,
         work_dir: Path | None = None,
-        start: Callable[..., Process] = subprocess.Popen,
+        start: Callable[..., subprocess.Popen[Any] | psutil.Process] = subprocess.Popen,
     ) -> None:
         """Start `command`, in this process's environment and working directory or in others.
 

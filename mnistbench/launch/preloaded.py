@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import psutil
 
-from mnistbench.launch.children import Child, Process, end_all, raised_stops
+from mnistbench.launch.children import Child, end_all, raised_stops
 from mnistbench.launch.commands import uses_gpu
 from mnistbench.recorder.parent_death_signal import PARENT
 from mnistbench.schema.streams import say
@@ -74,7 +74,7 @@ class Preloaded:
 
     def _started(
         self, command: Sequence[str], *, env: dict[str, str], stderr: IO[bytes], **usual: Any
-    ) -> Process:
+    ) -> Any:
         """As `subprocess.Popen`, without an import where that can be."""
         folder = usual["cwd"] and str(usual["cwd"])
         request = {"arguments": command[3:], "environment": env, "work_dir": folder}
@@ -153,11 +153,18 @@ class _Server:
 
 
 class _RunHere:
-    """A run in the process of `server` itself, as `subprocess.Popen` and `Child` see one."""
+    """A run in the process of `server` itself, as `Child` sees a process."""
 
     def __init__(self, server: _Server, pid: int) -> None:
         self._server, self._pid = server, pid
         self._status: int | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process; raises `ProcessLookupError` once the run has ended, as that may go on."""
+        if not self.is_under_way:
+            raise ProcessLookupError
+        return self._pid
 
     @property
     def is_under_way(self) -> bool:
@@ -166,31 +173,13 @@ class _RunHere:
             self.wait(0)
         return self._status is None
 
-    @property
-    def pid(self) -> int:
-        """The process, whose end would be that of the run.
-
-        Raises:
-            ProcessLookupError: the run has ended, and the process may go on.
-        """
-        if not self.is_under_way:
-            raise ProcessLookupError
-        return self._pid
-
     def wait(self, timeout: float | None = None) -> int | None:
-        """Its exit status, once it is there.
-
-        Raises:
-            subprocess.TimeoutExpired: it is not there in time.
-        """
+        """Its exit status; raises `subprocess.TimeoutExpired` as `subprocess.Popen` does."""
         if self._status is None:
-            poll = select.poll()
-            poll.register(self._server.control, select.POLLIN)
-            if not poll.poll(None if timeout is None else 1e3 * timeout):
+            if not select.select([self._server.control], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired("mnistbench.train", timeout or 0.0)
-            told = self._server.control.recv(4)
-            if not told:  # the process has ended under it
-                self._server.child.wait()
-            status = int.from_bytes(told, "little", signed=True)
-            self._status = status if told else self._server.child.status
+            if told := self._server.control.recv(4):
+                self._status = int.from_bytes(told, "little", signed=True)
+            elif self._server.child.wait():  # the process has ended under it
+                self._status = self._server.child.status
         return self._status
