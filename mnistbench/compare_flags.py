@@ -85,7 +85,7 @@ class CompareFlags(CommandFlags):
     fresh: bool = False
     """Have each run import PyTorch itself."""
     output_dir: Path | None = None
-    """New folder for these runs. Default: a folder of runs/compare, named by the time."""
+    """New folder for these runs. Default: runs/compare/TIME."""
 
     @property
     def makes_runs(self) -> bool:
