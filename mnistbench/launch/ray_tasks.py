@@ -18,7 +18,7 @@ from mnistbench.schema.errors import InputError
 
 _LOOK_S = 0.1
 _preloaded: dict[str | None, Preloaded] = {}
-"""By the GPUs that Ray has granted, what starts the runs of this worker, which Ray uses again."""
+"""By its GPUs, what starts the runs of this worker, to which Ray gives one task after the other."""
 
 _TOLD = ("MNISTBENCH_DATA_DIR", "ACCELERATE_USE_CPU")
 
@@ -104,9 +104,8 @@ def run_on_worker(
 ) -> Attempt:
     """Run `cell` in a child of this worker of Ray, and give what it left.
 
-    Ray gives a worker one task after the other: what starts its runs stays for the next. No actor
-    of ours does that, as it would hold its share of a node with nothing to run, and its run could
-    not be cancelled.
+    It stays a task, though what starts it outlives it: an actor would hold its share of a node with
+    nothing to run, and its run could not be cancelled.
 
     Args:
         cell: what to run.
