@@ -126,8 +126,12 @@ def test_a_node_without_the_working_directory_says_so_of_what_it_refused(
 
 def test_a_worker_keeps_what_starts_its_runs_until_it_is_given_other_gpus(monkeypatch):
     closed = []
+
+    def close(self):
+        closed.append(self)
+
     monkeypatch.setattr(ray_tasks, "_preloaded", {})
-    monkeypatch.setattr(ray_tasks.Preloaded, "close", lambda self: closed.append(self))
+    monkeypatch.setattr(ray_tasks.Preloaded, "close", close)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     first = ray_tasks._by_this_worker()
     assert ray_tasks._by_this_worker() is first
