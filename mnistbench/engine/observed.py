@@ -5,6 +5,7 @@ A label of a run is checked against it before the run trains: one that it did no
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -141,6 +142,8 @@ def coarsest_precision(observed: Observed) -> str:
 
 def compiled_graphs() -> int:
     """Graphs that torch has compiled in this process so far."""
+    if "torch._dynamo" not in sys.modules:  # the import takes a second
+        return 0
     return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])  # noqa: SLF001
 
 
@@ -182,6 +185,10 @@ class ObservedOperators(TorchDispatchMode):
             return "fused"
         foreach = any(name.startswith("_foreach_") for name in self.names)
         return "foreach" if foreach else "for-loop"
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing compiled runs inside, and to skip it torch imports its compiler
 
     def __torch_dispatch__(
         self,

@@ -12,10 +12,16 @@ from mnistbench.schema.component import DataShape
 
 
 def flattened_size(layers: Iterable[nn.Module], shape: DataShape) -> int:
-    """Features per image [values] that `layers` leave for linear layers, by a forward of zeros."""
+    """Features per image [values] that `layers` leave for linear layers, by a forward of zeros.
+
+    Layers on the meta device come to the CPU, uninitialised: shapes alone would be worked out by
+    modules of torch's compiler, which take a second to import.
+    """
     features = nn.Sequential(*layers).eval()  # so that no statistics move and nothing is drawn
+    if any(weight.is_meta for weight in features.parameters()):
+        features._apply(lambda t: torch.empty(t.shape, dtype=t.dtype, device="cpu"))  # noqa: SLF001
     with torch.no_grad():
-        flat: torch.Tensor = features(torch.zeros(1, *shape[:3]))
+        flat: torch.Tensor = features(torch.zeros(1, *shape[:3], device="cpu"))
     features.train()
     return flat.numel()
 
