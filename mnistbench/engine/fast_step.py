@@ -248,7 +248,11 @@ class FastStep:
             # fused updates walk through memory and take the layouts to be the same
             same = grad.stride() == weight.stride()
             weight.grad = grad if same else torch.empty_like(weight).copy_(grad)
-        step_and_clear(self.optimizer)
+        if "optimizer" in self.plan.own:  # it may have hooks
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        else:
+            step_and_clear(self.optimizer)
 
     def _is_full(self, part: BatchShard) -> bool:
         return (len(part.indices), part.weight) == self._full

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from mnistbench.schema.component import is_own, is_reference
 from mnistbench.schema.config import RunConfig
@@ -18,7 +17,7 @@ from mnistbench.schema.record import Source
 from mnistbench.schema.streams import PASSING
 from mnistbench.workload.download import DownloadError, download_set
 from mnistbench.workload.generated import DIGIT_SHAPE, generate_digits
-from mnistbench.workload.idx_files import RAW_FILES, AbsentError, RawSet, read_set
+from mnistbench.workload.idx_files import RAW_FILES, AbsentError, ImagesAndLabels, RawSet, read_set
 from mnistbench.workload.image_set import ImageSet, LoadedDataset, content_sha256
 from mnistbench.workload.mapped_files import ImageFile, generated_file
 from mnistbench.workload.own_data import load_own, own_name
@@ -29,6 +28,9 @@ _log = logging.getLogger(__name__)
 
 TEST_IMAGES = 10_000
 """Images in the generated test file."""
+
+_found: dict[tuple[str, Path, bool], tuple[ImagesAndLabels, ImagesAndLabels]] = {}
+"""What `resolve_dataset` has read, by name, folder and whether it is mapped, until it is loaded."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,9 @@ def _find(config: RunConfig, warn: Callable[[str], None]) -> tuple[str, Source]:
     if spec.raw is None:
         return name, "generated"
     data_dir = _data_dir(config)
+    mapped = config.loader == "mapped"
     try:
-        read_set(spec.raw, data_dir, mapped=config.loader == "mapped")
+        _found[name, data_dir, mapped] = read_set(spec.raw, data_dir, mapped=mapped)
     except AbsentError as error:
         absent = error
     else:
@@ -167,7 +170,8 @@ def _load_built_in(name: str, config: RunConfig) -> LoadedDataset:
     file = _train_file(name, config)
     mapped = None if file is None else file.open()
     if raw is not None:
-        digits = read_set(raw, _data_dir(config), mapped=config.loader == "mapped")
+        place = name, _data_dir(config), config.loader == "mapped"
+        digits = _found.pop(place, None) or read_set(raw, place[1], mapped=place[2])
     else:
         held = mapped and (mapped.images[:, 0], mapped.labels)
         drawn = held or generate_digits(num_train, seed=seed, split="train")

@@ -22,7 +22,8 @@ _BLOCK_IMAGES = 8192
 class ImageSet(Dataset[tuple[Any, int]]):
     """Images uint8 or float32 ``[N, C, H, W]`` and labels int64 ``[N]``, as torchvision's own sets.
 
-    It is none of theirs, since torchvision takes a second to import. With the mapped loader images lie in a file, some with other strides, and must not be written.
+    It is none of theirs, since torchvision takes a second to import.
+    With the mapped loader images lie in a file, some with other strides, and must not be written.
     """
 
     data: Tensor

@@ -35,17 +35,12 @@ def build_optimizer(
 
 @torch.no_grad()
 def step_and_clear(optimizer: torch.optim.Optimizer) -> None:
-    """Update the weights by their gradients, and let go of these.
+    """Update the weights by their gradients with one of `OPTIMIZERS`, and let go of these.
 
-    One of torch's own steps without the wrappers of ``step``: the first call of these imports
-    torch's compiler, which takes a second that a run without it need not wait.
+    Without torch's wrappers of ``step`` and ``zero_grad``, for profiles and hooks: the first call
+    of these imports torch's compiler, which takes a second.
     """
-    kind = type(optimizer)
-    if not kind.__module__.startswith("torch.optim."):
-        optimizer.step()
-        optimizer.zero_grad()
-        return
-    unwrap(kind.step)(optimizer)
+    unwrap(type(optimizer).step)(optimizer)
     for group in optimizer.param_groups:
         for weight in group["params"]:
             weight.grad = None
