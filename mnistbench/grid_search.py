@@ -57,6 +57,8 @@ class GridFlags(CommandFlags):
     Default: 1; with --executor ray as many as the cluster runs."""
     retries: int = Field(1, ge=0)
     """Further attempts at a run that failed [attempts]."""
+    fresh: bool = False
+    """Have each run import all it needs. Default: runs are forks of one process that has."""
     dry_run: bool = False
     """Print the runs and which are done, and exit."""
     quiet: bool = False
@@ -154,7 +156,7 @@ def run_cells(
 
 def _executor(options: GridFlags) -> Executor:
     if options.executor == "local":
-        return LocalExecutor(jobs=options.jobs or 1)
+        return LocalExecutor(jobs=options.jobs or 1, fresh=options.fresh)
     from mnistbench.launch.ray_executor import RayExecutor
 
     return RayExecutor(address=options.ray_address, jobs=options.jobs)
