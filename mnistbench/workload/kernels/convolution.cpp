@@ -1,13 +1,13 @@
 // Convolutions with the batch innermost: features [C, H, W, B], kernels [O, C, kh, kw].
 //
-// Plain C functions for ctypes. All tensors are contiguous. Equal inputs and an equal number of
-// threads give the same bits.
+// Plain C functions for ctypes. All tensors are contiguous. Equal inputs give equal bits, with any
+// number of threads: what is summed where depends on the shape alone. A vector holds neighbouring
+// samples, so that kernels of one channel fill it as well as those of many.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <vector>
-
-#include <omp.h>
 
 extern "C" typedef struct {
   int64_t batch, in_channels, height, width, out_channels, kernel_h, kernel_w, stride_h, stride_w,
@@ -16,139 +16,483 @@ extern "C" typedef struct {
 
 namespace {
 
-int64_t rows_made(const ConvShape& s) {
-  return (s.height + 2 * s.pad_h - s.kernel_h) / s.stride_h + 1;
-}
-int64_t columns_made(const ConvShape& s) {
-  return (s.width + 2 * s.pad_w - s.kernel_w) / s.stride_w + 1;
-}
+#if defined(__AVX512F__)
+constexpr int kBytes = 64, kVectors = 4;  // of a register; registers of one output channel in a tile
+#elif defined(__AVX__)
+constexpr int kBytes = 32, kVectors = 2;
+#elif defined(__aarch64__)
+constexpr int kBytes = 16, kVectors = 4;
+#else
+constexpr int kBytes = 16, kVectors = 2;
+#endif
+constexpr int kChannels = kVectors == 4 ? 6 : 5;  // output channels in a tile, at most
 
 template <class T>
+struct Simd {
+  static constexpr int64_t lanes = kBytes / sizeof(T);
+  typedef T V __attribute__((vector_size(kBytes), aligned(sizeof(T)), may_alias));
+  typedef uint8_t Bytes __attribute__((vector_size(kBytes / sizeof(T)), aligned(1), may_alias));
+};
+template <class T>
+using Vector = typename Simd<T>::V;
+
+template <class T>
+Vector<T> load(const T* from) {
+  return *reinterpret_cast<const Vector<T>*>(from);
+}
+template <class T>
+void store(T* to, Vector<T> values) {
+  *reinterpret_cast<Vector<T>*>(to) = values;
+}
+template <class T>
+T sum_of(Vector<T> values) {
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int l = 0; l < Simd<T>::lanes; l++) sum += values[l];
+  return sum;
+}
+
+// Memory of at least `size` values, kept by this thread for each `Use`.
+template <class T, int Use>
 T* scratch(size_t size) {
   static thread_local std::vector<T> kept;
   if (kept.size() < size) kept.resize(size);
   return kept.data();
 }
 
+// Blocks of at most `most` of `count`, as even as can be: where block `index` begins.
+int64_t num_blocks(int64_t count, int64_t most) { return (count + most - 1) / most; }
+int64_t block_start(int64_t count, int64_t blocks, int64_t index) { return count * index / blocks; }
+
+// One axis of a sum over a kernel. A result at `at` sees taps tap, tap + step, ... (`count` of
+// them), the first on `in`, the next on the next line, or on the one before where it goes `back`,
+// as a gradient does.
+struct Axis {
+  int64_t in, out, kernel, stride, pad;
+};
+struct Span {
+  int64_t in, tap, count;
+};
+Span span(const Axis& a, bool back, int64_t at) {
+  if (!back) {
+    const int64_t start = at * a.stride - a.pad, first = std::max<int64_t>(0, -start);
+    const int64_t last = std::min(a.kernel, a.in - start);
+    return {start + first, first, std::max<int64_t>(0, last - first)};
+  }
+  const int64_t seen = at + a.pad, least = std::max<int64_t>(0, seen - (a.in - 1) * a.stride);
+  const int64_t first = least + (seen - least) % a.stride, end = std::min(a.kernel, seen + 1);
+  return {(seen - first) / a.stride, first,
+          end > first ? (end - first + a.stride - 1) / a.stride : 0};
+}
+
+// `out_channels` sums over kernels on `in_channels`: a convolution, or back the gradient of its input.
 template <class T>
-void forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y, uint8_t* chosen) {
-  const int64_t B = s.batch, OH = rows_made(s), OW = columns_made(s);
-  const int64_t PH = OH / s.pool, PW = OW / s.pool;
-#pragma omp parallel for collapse(2)
-  for (int64_t o = 0; o < s.out_channels; o++)
-    for (int64_t r = 0; r < PH; r++) {
-      T* sums = scratch<T>(B);
-      for (int64_t q = 0; q < PW; q++) {
-        T* out = y + ((o * PH + r) * PW + q) * B;
-        uint8_t* which = chosen ? chosen + ((o * PH + r) * PW + q) * B : nullptr;
-        for (int64_t part = 0; part < s.pool * s.pool; part++) {
-          const int64_t oy = r * s.pool + part / 2, ox = q * s.pool + part % 2;
-          for (int64_t b = 0; b < B; b++) sums[b] = bias ? bias[o] : T(0);
-          for (int64_t c = 0; c < s.in_channels; c++)
-            for (int64_t i = 0; i < s.kernel_h; i++)
-              for (int64_t j = 0; j < s.kernel_w; j++) {
-                const int64_t iy = oy * s.stride_h + i - s.pad_h;
-                const int64_t ix = ox * s.stride_w + j - s.pad_w;
-                if (iy < 0 || iy >= s.height || ix < 0 || ix >= s.width) continue;
-                const T weight = w[((o * s.in_channels + c) * s.kernel_h + i) * s.kernel_w + j];
-                const T* in = x + ((c * s.height + iy) * s.width + ix) * B;
-                for (int64_t b = 0; b < B; b++) sums[b] += weight * in[b];
-              }
-          for (int64_t b = 0; b < B; b++)
-            if (part == 0 || sums[b] > out[b] || sums[b] != sums[b]) {
-              out[b] = sums[b];
-              if (which) which[b] = uint8_t(part);
-            }
-        }
-        if (s.relu)
-          for (int64_t b = 0; b < B; b++) out[b] = out[b] <= 0 ? T(0) : out[b];
+struct Sums {
+  const T *x, *w, *bias;  // w packed: [block of channels][in][kh][kw][channel of the block]
+  T* y;
+  uint8_t* chosen;
+  int64_t batch, in_channels, out_channels;
+  Axis rows, columns;
+  int64_t pool, relu;
+  bool back;
+};
+
+// [out][in][taps], by its strides, as blocks of output channels that a tile reads in one line.
+template <class T>
+void pack(const Sums<T>& s, const T* w, int64_t out_stride, int64_t in_stride, T* packed) {
+  const int64_t taps = s.rows.kernel * s.columns.kernel;
+  const int64_t blocks = num_blocks(s.out_channels, kChannels);
+#pragma omp for collapse(2)
+  for (int64_t k = 0; k < blocks; k++)
+    for (int64_t c = 0; c < s.in_channels; c++) {
+      const int64_t from = block_start(s.out_channels, blocks, k);
+      const int64_t size = block_start(s.out_channels, blocks, k + 1) - from;
+      T* to = packed + (from * s.in_channels + c * size) * taps;
+      for (int64_t t = 0; t < taps; t++)
+        for (int64_t o = 0; o < size; o++)
+          to[t * size + o] = w[(from + o) * out_stride + c * in_stride + t];
+    }
+}
+
+template <class T, int O, int N>
+inline __attribute__((always_inline)) void sum_taps(const Sums<T>& s, const T* x, const T* w,
+                                                    Span i, Span j, Vector<T> (&sums)[O][N]) {
+  const int64_t row = s.columns.in * s.batch, plane = s.rows.in * row;
+  const int64_t down = s.back ? -row : row, across = s.back ? -s.batch : s.batch;
+  const int64_t step_h = s.back ? s.rows.stride : 1, step_w = O * (s.back ? s.columns.stride : 1);
+  x += i.in * row + j.in * s.batch;
+  w += (i.tap * s.columns.kernel + j.tap) * O;
+  for (int64_t c = 0; c < s.in_channels; c++, x += plane)
+    for (int64_t a = 0; a < i.count; a++) {
+      const T* values = x + a * down;
+      const T* weights = w + ((c * s.rows.kernel + a * step_h) * s.columns.kernel) * O;
+      for (int64_t b = 0; b < j.count; b++, values += across, weights += step_w) {
+        Vector<T> in[N];
+        for (int n = 0; n < N; n++) in[n] = load(values + n * Simd<T>::lanes);
+#pragma GCC unroll 8
+        for (int o = 0; o < O; o++)
+#pragma GCC unroll 8
+          for (int n = 0; n < N; n++) sums[o][n] += weights[o] * in[n];
       }
     }
 }
 
-// The gradient of the convolution's own result, [O, OH, OW, B], from that of what was returned.
-template <class T>
-const T* unpooled(const ConvShape& s, const T* y, const uint8_t* chosen, const T* grad_y) {
-  if (s.pool == 1 && !s.relu) return grad_y;
-  const int64_t B = s.batch, OH = rows_made(s), OW = columns_made(s);
-  const int64_t PH = OH / s.pool, PW = OW / s.pool;
-  T* whole = scratch<T>(s.out_channels * OH * OW * B);
-#pragma omp parallel for collapse(2)
-  for (int64_t o = 0; o < s.out_channels; o++)
-    for (int64_t oy = 0; oy < OH; oy++)
-      for (int64_t ox = 0; ox < OW; ox++) {
-        T* to = whole + ((o * OH + oy) * OW + ox) * B;
-        const int64_t r = oy / s.pool, q = ox / s.pool;
-        const int64_t part = oy % s.pool * 2 + ox % s.pool, from = ((o * PH + r) * PW + q) * B;
-        const bool dropped = r >= PH || q >= PW;
-        for (int64_t b = 0; b < B; b++)
-          to[b] = dropped || (s.relu && y[from + b] <= 0) ||
-                          (s.pool > 1 && chosen[from + b] != part)
-                      ? T(0)
-                      : grad_y[from + b];
+// One row of results, of O channels from `first` on and N vectors of samples from `sample` on.
+template <class T, int O, int N>
+void sum_row(const Sums<T>& s, int64_t first, int64_t row, int64_t sample) {
+  typedef Vector<T> V;
+  const int64_t width = s.columns.out / s.pool, height = s.rows.out / s.pool;
+  const T* w = s.w + first * s.in_channels * s.rows.kernel * s.columns.kernel;
+  for (int64_t column = 0; column < width; column++) {
+    V parts[4][O][N];
+    for (int64_t part = 0; part < s.pool * s.pool; part++) {
+      V sums[O][N];
+      for (int o = 0; o < O; o++)
+        for (int n = 0; n < N; n++) sums[o][n] = V{} + (s.bias ? s.bias[first + o] : T(0));
+      sum_taps<T, O, N>(s, s.x + sample, w, span(s.rows, s.back, row * s.pool + part / 2),
+                        span(s.columns, s.back, column * s.pool + part % 2), sums);
+      for (int o = 0; o < O; o++)
+        for (int n = 0; n < N; n++) parts[part][o][n] = sums[o][n];
+    }
+    for (int o = 0; o < O; o++)
+      for (int n = 0; n < N; n++) {
+        const int64_t at = (((first + o) * height + row) * width + column) * s.batch + sample +
+                           n * Simd<T>::lanes;
+        V best = parts[0][o][n];
+        if (s.pool == 2) {
+          auto which = best != best;
+          which ^= which;
+          for (int part = 1; part < 4; part++) {  // the first of equals, and any NaN, as torch
+            const V other = parts[part][o][n];
+            const auto taken = (other > best) | (other != other);
+            best = taken ? other : best;
+            which = taken ? which - which + part : which;
+          }
+          if (s.chosen)
+            *reinterpret_cast<typename Simd<T>::Bytes*>(s.chosen + at) =
+                __builtin_convertvector(which, typename Simd<T>::Bytes);
+        }
+        store(s.y + at, s.relu ? (best <= 0 ? V{} : best) : best);
       }
-  return whole;
+  }
+}
+
+template <class T>
+using SumRow = void (*)(const Sums<T>&, int64_t, int64_t, int64_t);
+template <class T, int N>
+SumRow<T> row_of(int64_t channels) {
+  constexpr SumRow<T> rows[] = {sum_row<T, 1, N>, sum_row<T, 2, N>, sum_row<T, 3, N>,
+                                sum_row<T, 4, N>, sum_row<T, 5, N>, sum_row<T, 6, N>};
+  return rows[channels - 1];
+}
+
+// The last group of vectors overlaps the one before where the batch is no multiple of it.
+template <class T>
+void sum_all(const Sums<T>& s) {
+  const int64_t vectors = s.batch / Simd<T>::lanes;
+  const int64_t n = vectors >= kVectors ? kVectors : vectors >= 2 ? 2 : 1;
+  const int64_t lanes = n * Simd<T>::lanes, groups = num_blocks(s.batch, lanes);
+  const int64_t blocks = num_blocks(s.out_channels, kChannels), rows = s.rows.out / s.pool;
+#pragma omp for collapse(3)
+  for (int64_t g = 0; g < groups; g++)
+    for (int64_t k = 0; k < blocks; k++)
+      for (int64_t row = 0; row < rows; row++) {
+        const int64_t first = block_start(s.out_channels, blocks, k);
+        const int64_t size = block_start(s.out_channels, blocks, k + 1) - first;
+        const auto made = n == kVectors ? row_of<T, kVectors>(size)
+                          : n == 2      ? row_of<T, 2>(size)
+                                        : row_of<T, 1>(size);
+        made(s, first, row, std::min(g * lanes, s.batch - lanes));
+      }
+}
+
+template <class T>
+Sums<T> sums_of(const ConvShape& s, bool back) {
+  const int64_t rows = (s.height + 2 * s.pad_h - s.kernel_h) / s.stride_h + 1;
+  const int64_t columns = (s.width + 2 * s.pad_w - s.kernel_w) / s.stride_w + 1;
+  const Axis h = {s.height, rows / s.pool * s.pool, s.kernel_h, s.stride_h, s.pad_h};
+  const Axis w = {s.width, columns / s.pool * s.pool, s.kernel_w, s.stride_w, s.pad_w};
+  Sums<T> sums = {};
+  sums.batch = s.batch;
+  sums.back = back;
+  if (back) {
+    sums.in_channels = s.out_channels, sums.out_channels = s.in_channels, sums.pool = 1;
+    sums.rows = {h.out, h.in, h.kernel, h.stride, h.pad};
+    sums.columns = {w.out, w.in, w.kernel, w.stride, w.pad};
+  } else {
+    sums.in_channels = s.in_channels, sums.out_channels = s.out_channels;
+    sums.pool = s.pool, sums.relu = s.relu, sums.rows = h, sums.columns = w;
+  }
+  return sums;
+}
+
+template <class T>
+void forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y, uint8_t* chosen) {
+  Sums<T> sums = sums_of<T>(s, false);
+  const int64_t taps = s.kernel_h * s.kernel_w;
+  T* packed = scratch<T, 0>(s.out_channels * s.in_channels * taps);
+  sums.x = x, sums.w = packed, sums.bias = bias, sums.y = y, sums.chosen = chosen;
+#pragma omp parallel
+  {
+    pack(sums, w, s.in_channels * taps, taps, packed);
+    sum_all(sums);
+  }
+}
+
+// The gradient of the sums themselves, [O, rows, columns, B], from that of their pooled ReLU, and
+// each row's sum of it for the bias.
+template <class T>
+void undo_pool(const ConvShape& s, const Sums<T>& f, const T* y, const uint8_t* chosen,
+               const T* grad_y, T* whole, T* row_sums) {
+  const int64_t B = s.batch, height = f.rows.out / s.pool, width = f.columns.out / s.pool;
+#pragma omp for collapse(2)
+  for (int64_t o = 0; o < s.out_channels; o++)
+    for (int64_t r = 0; r < height; r++) {
+      T sum = 0;
+      for (int64_t q = 0; q < width; q++) {
+        const int64_t at = ((o * height + r) * width + q) * B;
+        const T *from = grad_y + at, *seen = s.relu ? y + at : nullptr;
+        for (int64_t part = 0; whole && part < s.pool * s.pool; part++) {
+          const int64_t row = r * s.pool + part / 2, column = q * s.pool + part % 2;
+          T* to = whole + ((o * f.rows.out + row) * f.columns.out + column) * B;
+          const uint8_t* which = s.pool == 2 ? chosen + at : nullptr;
+          if (which && seen)
+#pragma omp simd
+            for (int64_t b = 0; b < B; b++)
+              to[b] = (which[b] == part) & !(seen[b] <= 0) ? from[b] : T(0);
+          else if (which)
+#pragma omp simd
+            for (int64_t b = 0; b < B; b++) to[b] = which[b] == part ? from[b] : T(0);
+          else
+#pragma omp simd
+            for (int64_t b = 0; b < B; b++) to[b] = seen[b] <= 0 ? T(0) : from[b];
+        }
+        if (!row_sums) continue;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t b = 0; b < B; b++) sum += seen && seen[b] <= 0 ? T(0) : from[b];
+      }
+      if (row_sums) row_sums[o * height + r] = sum;
+    }
+}
+
+// Weight gradients: sums over samples and places of a gradient times what one tap of the kernel saw.
+template <class T>
+struct Products {
+  const T *x, *grad, *tail_x, *tail_grad;  // the tails: samples past the last vector, then zeros
+  T* partial;                              // [part][O][tap]
+  int64_t parts, blocks, chunks;
+};
+
+template <class T, int O, int J>
+void multiply(const Sums<T>& f, const Products<T>& p, int64_t part, int64_t first, int64_t tap) {
+  constexpr int64_t L = Simd<T>::lanes;
+  static const T zeros[kVectors * L] = {};
+  const int64_t taps = f.rows.kernel * f.columns.kernel, all_taps = f.in_channels * taps;
+  const int64_t vectors = f.batch / L, groups = num_blocks(vectors, kVectors);
+  const int64_t units = (groups + (f.batch % L > 0)) * f.rows.out;
+  Vector<T> sums[O][J] = {};
+  for (int64_t u = units * part / p.parts; u < units * (part + 1) / p.parts; u++) {
+    const int64_t group = u / f.rows.out, row = u % f.rows.out;
+    const bool tail = group == groups;
+    const int64_t B = tail ? L : f.batch, sample = tail ? 0 : group * kVectors * L;
+    const int64_t count = tail ? 1 : std::min<int64_t>(kVectors, vectors - group * kVectors);
+    const T* lines[J];
+    int64_t least[J], past[J];  // the columns whose tap lies inside the image
+    for (int t = 0; t < J; t++) {
+      const int64_t c = (tap + t) / taps, i = (tap + t) % taps / f.columns.kernel;
+      const int64_t left = (tap + t) % f.columns.kernel - f.columns.pad;
+      const int64_t line = row * f.rows.stride + i - f.rows.pad, S = f.columns.stride;
+      const bool inside = line >= 0 && line < f.rows.in;
+      least[t] = left < 0 ? (-left + S - 1) / S : 0;
+      past[t] = inside && f.columns.in > left ? (f.columns.in - left + S - 1) / S : 0;
+      lines[t] = (tail ? p.tail_x : p.x) + sample +
+                 ((c * f.rows.in + line) * f.columns.in + left) * B;
+    }
+    const T* grad = (tail ? p.tail_grad : p.grad) + sample +
+                    (first * f.rows.out + row) * f.columns.out * B;
+    const int64_t plane = f.rows.out * f.columns.out * B;
+    for (int64_t column = 0; column < f.columns.out; column++, grad += B) {
+      const T* in[J];
+      for (int t = 0; t < J; t++)
+        in[t] = column >= least[t] && column < past[t] ? lines[t] + column * f.columns.stride * B
+                                                       : zeros;
+      for (int64_t v = 0; v < count; v++) {
+        Vector<T> given[O];
+        for (int o = 0; o < O; o++) given[o] = load(grad + o * plane + v * L);
+#pragma GCC unroll 8
+        for (int t = 0; t < J; t++) {
+          const Vector<T> seen = load(in[t] + v * L);
+#pragma GCC unroll 8
+          for (int o = 0; o < O; o++) sums[o][t] += given[o] * seen;
+        }
+      }
+    }
+  }
+  for (int o = 0; o < O; o++)
+    for (int t = 0; t < J; t++)
+      p.partial[(part * f.out_channels + first + o) * all_taps + tap + t] = sum_of<T>(sums[o][t]);
+}
+
+constexpr int taps_at_once(int channels) {
+  return kVectors == 2 ? 12 / (channels + 1) : channels == 6 ? 3 : channels >= 4 ? 5 : 6;
+}
+template <class T, int O>
+void multiply_taps(const Sums<T>& f, const Products<T>& p, int64_t part, int64_t first,
+                   int64_t chunk) {
+  constexpr int J = taps_at_once(O);
+  const int64_t taps = f.in_channels * f.rows.kernel * f.columns.kernel;
+  const int64_t tiles = taps < J ? taps : num_blocks(taps, J);
+  for (int64_t t = tiles * chunk / p.chunks; t < tiles * (chunk + 1) / p.chunks; t++)
+    if (taps < J)
+      multiply<T, O, 1>(f, p, part, first, t);
+    else  // the last tile overlaps the one before it
+      multiply<T, O, J>(f, p, part, first, std::min(t * J, taps - J));
+}
+
+// The samples past the last whole vector, as a batch of one vector, zeros behind them.
+template <class T>
+void copy_tail(const T* from, int64_t places, int64_t batch, T* to) {
+  constexpr int64_t L = Simd<T>::lanes;
+  const int64_t rest = batch % L;
+#pragma omp for
+  for (int64_t n = 0; n < places; n++) {
+    std::memset(to + n * L, 0, L * sizeof(T));
+    std::memcpy(to + n * L, from + (n + 1) * batch - rest, rest * sizeof(T));
+  }
+}
+
+template <class T>
+void weight_gradient(const ConvShape& s, const Sums<T>& f, Products<T>& p, T* grad_w) {
+  using Multiply = void (*)(const Sums<T>&, const Products<T>&, int64_t, int64_t, int64_t);
+  constexpr Multiply by_channels[] = {multiply_taps<T, 1>, multiply_taps<T, 2>,
+                                      multiply_taps<T, 3>, multiply_taps<T, 4>,
+                                      multiply_taps<T, 5>, multiply_taps<T, 6>};
+#pragma omp for collapse(3)
+  for (int64_t part = 0; part < p.parts; part++)
+    for (int64_t k = 0; k < p.blocks; k++)
+      for (int64_t chunk = 0; chunk < p.chunks; chunk++) {
+        const int64_t first = block_start(s.out_channels, p.blocks, k);
+        const int64_t size = block_start(s.out_channels, p.blocks, k + 1) - first;
+        by_channels[size - 1](f, p, part, first, chunk);
+      }
+  const int64_t count = s.out_channels * s.in_channels * s.kernel_h * s.kernel_w;
+#pragma omp for simd
+  for (int64_t n = 0; n < count; n++) {
+    T sum = 0;
+    for (int64_t part = 0; part < p.parts; part++) sum += p.partial[part * count + n];
+    grad_w[n] = sum;
+  }
 }
 
 template <class T>
 void backward(const ConvShape& s, const T* x, const T* w, const T* y, const uint8_t* chosen,
               const T* grad_y, T* grad_x, T* grad_w, T* grad_bias) {
-  const int64_t B = s.batch, OH = rows_made(s), OW = columns_made(s);
-  const T* grad = unpooled(s, y, chosen, grad_y);
-  if (grad_bias)
-    for (int64_t o = 0; o < s.out_channels; o++) {
-      T sum = 0;
-      for (int64_t n = 0; n < OH * OW * B; n++) sum += grad[o * OH * OW * B + n];
-      grad_bias[o] = sum;
+  constexpr int64_t L = Simd<T>::lanes;
+  const Sums<T> f = sums_of<T>(s, false);
+  Sums<T> back = sums_of<T>(s, true);
+  const int64_t B = s.batch, taps = s.kernel_h * s.kernel_w, count = s.out_channels * s.in_channels;
+  const int64_t places_x = s.in_channels * s.height * s.width;
+  const int64_t places = s.out_channels * f.rows.out * f.columns.out;
+  const bool same = s.pool == 1 && !s.relu;
+  T* whole = same ? nullptr : scratch<T, 1>(places * B);
+  const int64_t height = f.rows.out / s.pool;
+  T* row_sums = grad_bias ? scratch<T, 2>(s.out_channels * height) : nullptr;
+  T* tails = B % L ? scratch<T, 3>((places_x + places) * L) : nullptr;
+  T* packed = grad_x ? scratch<T, 0>(count * taps) : nullptr;
+  Products<T> p = {x, same ? grad_y : whole, tails, tails + places_x * L};
+  // as many parts as have each stay in a core's cache, and work for 16 threads where there is any
+  p.parts = std::max<int64_t>(1, (places_x + places) * B * int64_t(sizeof(T)) >> 19);
+  p.blocks = num_blocks(s.out_channels, kChannels);
+  p.chunks = std::min(num_blocks(16, p.parts * p.blocks), num_blocks(s.in_channels * taps, 5));
+  p.partial = scratch<T, 4>(p.parts * count * taps);
+#pragma omp parallel
+  {
+    if (!same || grad_bias) undo_pool(s, f, y, chosen, grad_y, whole, row_sums);
+    if (grad_bias)
+#pragma omp for nowait
+      for (int64_t o = 0; o < s.out_channels; o++) {
+        grad_bias[o] = 0;
+        for (int64_t r = 0; r < height; r++) grad_bias[o] += row_sums[o * height + r];
+      }
+    if (tails) {
+      copy_tail(x, places_x, B, tails);
+      copy_tail(p.grad, places, B, tails + places_x * L);
     }
-#pragma omp parallel for collapse(2)
-  for (int64_t o = 0; o < s.out_channels; o++)
-    for (int64_t c = 0; c < s.in_channels; c++)
-      for (int64_t i = 0; i < s.kernel_h; i++)
-        for (int64_t j = 0; j < s.kernel_w; j++) {
-          T sum = 0;
-          for (int64_t oy = 0; oy < OH; oy++)
-            for (int64_t ox = 0; ox < OW; ox++) {
-              const int64_t iy = oy * s.stride_h + i - s.pad_h;
-              const int64_t ix = ox * s.stride_w + j - s.pad_w;
-              if (iy < 0 || iy >= s.height || ix < 0 || ix >= s.width) continue;
-              const T* in = x + ((c * s.height + iy) * s.width + ix) * B;
-              const T* out = grad + ((o * OH + oy) * OW + ox) * B;
-              for (int64_t b = 0; b < B; b++) sum += in[b] * out[b];
-            }
-          grad_w[((o * s.in_channels + c) * s.kernel_h + i) * s.kernel_w + j] = sum;
-        }
-  if (!grad_x) return;
-#pragma omp parallel for
-  for (int64_t c = 0; c < s.in_channels; c++) {
-    T* to = grad_x + c * s.height * s.width * B;
-    std::memset(to, 0, sizeof(T) * s.height * s.width * B);
-    for (int64_t o = 0; o < s.out_channels; o++)
-      for (int64_t oy = 0; oy < OH; oy++)
-        for (int64_t ox = 0; ox < OW; ox++)
-          for (int64_t i = 0; i < s.kernel_h; i++)
-            for (int64_t j = 0; j < s.kernel_w; j++) {
-              const int64_t iy = oy * s.stride_h + i - s.pad_h;
-              const int64_t ix = ox * s.stride_w + j - s.pad_w;
-              if (iy < 0 || iy >= s.height || ix < 0 || ix >= s.width) continue;
-              const T weight = w[((o * s.in_channels + c) * s.kernel_h + i) * s.kernel_w + j];
-              const T* out = grad + ((o * OH + oy) * OW + ox) * B;
-              for (int64_t b = 0; b < B; b++) to[(iy * s.width + ix) * B + b] += weight * out[b];
-            }
+    weight_gradient(s, f, p, grad_w);
+    if (grad_x) {
+#pragma omp single
+      back.x = p.grad, back.w = packed, back.y = grad_x;
+      pack(back, w, taps, s.in_channels * taps, packed);
+      sum_all(back);
+    }
   }
+}
+
+// A batch smaller than a vector is run as one of a whole vector.
+template <class T>
+struct Padded {
+  std::vector<T> values;
+  Padded(const T* from, int64_t places, int64_t batch) : values(places * Lanes) {
+    for (int64_t n = 0; from && n < places; n++)
+      std::memcpy(&values[n * Lanes], from + n * batch, batch * sizeof(T));
+  }
+  void give(T* to, int64_t batch) const {
+    for (size_t n = 0; to && n < values.size() / Lanes; n++)
+      std::memcpy(to + n * batch, &values[n * Lanes], batch * sizeof(T));
+  }
+  static constexpr int64_t Lanes = kBytes / 4;  // at least a vector of T
+};
+
+struct Places {
+  int64_t x, y, batch;
+  ConvShape shape;
+  explicit Places(const ConvShape& s) : batch(s.batch), shape(s) {
+    const Sums<float> f = sums_of<float>(s, false);
+    x = s.in_channels * s.height * s.width;
+    y = s.out_channels * (f.rows.out / s.pool) * (f.columns.out / s.pool);
+    shape.batch = Padded<float>::Lanes;
+  }
+};
+
+template <class T>
+void any_forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y,
+                 uint8_t* chosen) {
+  if (s.batch >= Simd<T>::lanes) return forward(s, x, w, bias, y, chosen);
+  const Places n(s);
+  const Padded<T> in(x, n.x, s.batch);
+  Padded<T> out(nullptr, n.y, s.batch);
+  Padded<uint8_t> which(nullptr, chosen ? n.y : 0, s.batch);
+  forward(n.shape, in.values.data(), w, bias, out.values.data(),
+          chosen ? which.values.data() : nullptr);
+  out.give(y, s.batch);
+  which.give(chosen, s.batch);
+}
+
+template <class T>
+void any_backward(const ConvShape& s, const T* x, const T* w, const T* y, const uint8_t* chosen,
+                  const T* grad_y, T* grad_x, T* grad_w, T* grad_bias) {
+  if (s.batch >= Simd<T>::lanes)
+    return backward(s, x, w, y, chosen, grad_y, grad_x, grad_w, grad_bias);
+  const Places n(s);
+  const Padded<T> in(x, n.x, s.batch), out(y, n.y, s.batch), grad(grad_y, n.y, s.batch);
+  const Padded<uint8_t> which(chosen, n.y, s.batch);
+  Padded<T> grad_in(nullptr, n.x, s.batch);
+  backward(n.shape, in.values.data(), w, out.values.data(), which.values.data(),
+           grad.values.data(), grad_x ? grad_in.values.data() : nullptr, grad_w, grad_bias);
+  grad_in.give(grad_x, s.batch);
 }
 
 }  // namespace
 
-#define MB_CONVOLUTION(NAME, T)                                                                  \
-  extern "C" void mb_conv_forward_##NAME(const ConvShape* s, const T* x, const T* w,            \
-                                         const T* bias, T* y, uint8_t* chosen) {                \
-    forward<T>(*s, x, w, bias, y, chosen);                                                       \
-  }                                                                                              \
-  extern "C" void mb_conv_backward_##NAME(                                                       \
-      const ConvShape* s, const T* x, const T* w, const T* y, const uint8_t* chosen,            \
-      const T* grad_y, T* grad_x, T* grad_w, T* grad_bias) {                                     \
-    backward<T>(*s, x, w, y, chosen, grad_y, grad_x, grad_w, grad_bias);                         \
+#define MB_CONVOLUTION(NAME, T)                                                                 \
+  extern "C" void mb_conv_forward_##NAME(const ConvShape* s, const T* x, const T* w,           \
+                                         const T* bias, T* y, uint8_t* chosen) {               \
+    any_forward<T>(*s, x, w, bias, y, chosen);                                                  \
+  }                                                                                             \
+  extern "C" void mb_conv_backward_##NAME(                                                      \
+      const ConvShape* s, const T* x, const T* w, const T* y, const uint8_t* chosen,           \
+      const T* grad_y, T* grad_x, T* grad_w, T* grad_bias) {                                    \
+    any_backward<T>(*s, x, w, y, chosen, grad_y, grad_x, grad_w, grad_bias);                    \
   }
 
 MB_CONVOLUTION(f32, float)
