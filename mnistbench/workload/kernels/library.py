@@ -94,7 +94,7 @@ def _identity(compiler: str) -> tuple[object, ...]:
 
 
 def _openmp() -> str:
-    """torch's own OpenMP, by which its threads are ours: two pools would fight for the cores."""
+    """PyTorch's own OpenMP, by which its threads are ours: two pools would fight for the cores."""
     torch.get_num_threads()
     maps = Path("/proc/self/maps")
     found = sorted(set(_OPENMP.findall(maps.read_text()))) if maps.exists() else []

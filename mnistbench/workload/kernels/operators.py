@@ -65,9 +65,7 @@ def _empty(features: Tensor, weight: Tensor, how: Sequence[int]) -> tuple[Tensor
     rows = ((height + 2 * top - kh) // down + 1) // pool
     columns = ((width + 2 * left - kw) // across + 1) // pool
     size = (outputs, rows, columns, batch)
-    return features.new_empty(size), features.new_empty(
-        size if pool > 1 else 0, dtype=torch.uint8
-    )
+    return features.new_empty(size), features.new_empty(size if pool > 1 else 0, dtype=torch.uint8)
 
 
 def _empty_grads(features: Tensor, weight: Tensor, *needed: bool) -> tuple[Tensor, Tensor, Tensor]:
