@@ -20,6 +20,7 @@ from mnistbench.workload.kernels.operators import convolution
 from mnistbench.workload.models.residual import ResidualBlock
 
 _Layer = Callable[[Tensor], Tensor]
+_Known = dict[type[nn.Module], Callable[[Any, Tensor], Tensor] | None]
 
 _POINTWISE = (nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.ELU, nn.Dropout, nn.Identity)
 _PLANEWISE = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.ZeroPad2d, nn.Dropout2d)
@@ -55,12 +56,13 @@ def _sequence(model: nn.Module) -> _Layer:
         layer = left.pop(0)
         if type(layer) not in known or not _is_plain(layer):
             raise InputError(f"{type(layer).__name__}({layer.extra_repr()}) has no kernel there")
+        run = known[type(layer)]
         if isinstance(layer, nn.Conv2d):
             made.append(_convolution(layer, left))
         elif isinstance(layer, ResidualBlock):
             made.append(partial(_residual, _sequence(layer.body), _sequence(layer.shortcut)))
-        else:
-            made.append(partial(known[type(layer)], layer))
+        elif run:
+            made.append(partial(run, layer))
         known = _FLAT if isinstance(layer, nn.Flatten) else known
     return partial(_in_turn, made)
 
@@ -140,6 +142,11 @@ def _residual(body: _Layer, shortcut: _Layer, features: Tensor) -> Tensor:
     return (body(features) + shortcut(features)).relu()
 
 
+def _itself(layer: nn.Module, features: Tensor) -> Tensor:
+    made: Tensor = layer(features)
+    return made
+
+
 def _linear(layer: nn.Linear, features: Tensor) -> Tensor:
     weight = layer.weight.to(features.dtype)
     if layer.bias is None:
@@ -160,16 +167,17 @@ def _batch_norm(layer: nn.Module, features: Tensor) -> Tensor:
     return made.view(features.shape)
 
 
-_BOTH: dict[type[nn.Module], Callable[[Any, Tensor], Tensor]] = {
-    **dict.fromkeys(_POINTWISE, lambda layer, features: layer(features)),
+_BOTH: _Known = {
+    **dict.fromkeys(_POINTWISE, _itself),
     nn.ReLU: lambda _layer, features: features.relu(),
     nn.Flatten: lambda _layer, features: features.reshape(-1, features.size(-1)),
 }
-_SPATIAL = _BOTH | {
+_SPATIAL: _Known = _BOTH | {
     **dict.fromkeys(_PLANEWISE, _on_planes),
-    **dict.fromkeys((nn.Conv2d, ResidualBlock), _convolve),
+    nn.Conv2d: None,  # as `_sequence` makes them
+    ResidualBlock: None,
     nn.BatchNorm2d: _batch_norm,
 }
 """What each layer does to features ``[C, H, W, B]``."""
-_FLAT = _BOTH | {nn.Linear: _linear, nn.BatchNorm1d: _batch_norm}
+_FLAT: _Known = _BOTH | {nn.Linear: _linear, nn.BatchNorm1d: _batch_norm}
 """What each does to features ``[C, B]``, behind `nn.Flatten`."""

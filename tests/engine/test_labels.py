@@ -137,10 +137,8 @@ def test_what_fsdp_does_without_is_not_claimed(launch, monkeypatch, whole):
 
 @pytest.mark.parametrize("precision", ["no", "bf16"])
 def test_a_batch_that_is_innermost_is_said_to_be(train_watched, precision):
-    record, _ = train_watched(
-        model="simple-cnn", batch_last=True, compile=False, mixed_precision=precision
-    )
-    said = {"memory_format": "chwn", "compiled": False, "autocast_dtype": DTYPES[precision]}
+    record, _ = train_watched(model="simple-cnn", mixed_precision=precision)
+    said = {"memory_format": "chwn", "kernels": "own", "autocast_dtype": DTYPES[precision]}
     assert {name: record.environment.get(name, "not said") for name in said} == said
 
 
@@ -158,12 +156,10 @@ def test_an_update_is_called_fused_only_where_it_is(train_watched, values, imple
     assert record.environment["optimizer_implementation"] == implementation
 
 
-def test_a_compiler_that_is_switched_off_is_not_said_to_have_compiled(train_watched, monkeypatch):
+def test_a_compiler_that_is_switched_off_is_not_said_to_have_compiled(small_config, monkeypatch):
     monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
-    record, _ = train_watched(model="simple-cnn", batch_last=True)  # compiles, unless told not to
-    assert record.environment["loop_floor"] == "eager"
-    assert record.environment["loop_floor_reason"]
-    assert record.environment["compiled"] is False
+    with pytest.raises(InputError, match="compile: torch.compile compiled nothing"):
+        train(small_config(model="linear", compile=True))
 
 
 @pytest.mark.processes

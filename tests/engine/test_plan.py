@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mnistbench.engine.observed import Observed, fp32_precision, layer_dtypes, unearned_label
+from mnistbench.engine.observed import Observed, _forward, fp32_precision, unearned_label
 from mnistbench.engine.plan import Hardware, eager, resolve_plan
 from mnistbench.engine.setting import _check_graph
 from mnistbench.schema.config import RunConfig
@@ -25,12 +25,9 @@ def planned(values, device=CPU, **hardware):
     ("values", "device", "expected"),
     [
         ({}, CPU, ("eager", False, None)),
-        ({"batch_last": True}, CPU, ("compiled", True, None)),
-        ({"batch_last": True, "compile": False}, CPU, ("eager", False, None)),
         ({"compile": True}, CPU, ("compiled", True, None)),
         ({"loop": "stock", "compile": True}, CPU, ("stock", True, None)),
         ({}, CUDA, ("graph", False, None)),
-        ({"batch_last": True}, CUDA, ("graph", False, None)),
         ({"cuda_graph": False}, CUDA, ("eager", False, None)),
         ({"compile": True}, CUDA, ("compiled", True, None)),  # it used to be a graph in silence
         ({"loop": "stock"}, CUDA, ("stock", False, None)),
@@ -186,8 +183,38 @@ def test_factors_are_seen_behind_a_subclass_of_tensors():
             return func(*(arg.inner if isinstance(arg, Wrapped) else arg for arg in args)).float()
 
     weight = Wrapped(torch.ones(16, 10, dtype=torch.bfloat16))
-    found = layer_dtypes(lambda x: x.bfloat16() @ weight, torch.ones(2, 16), model=torch.nn.ReLU())
-    assert found == ("bfloat16",)
+    seen = _forward(lambda x: x.bfloat16() @ weight, torch.ones(2, 16), model=torch.nn.ReLU())
+    assert seen.product_dtypes == {"bfloat16"}
+
+
+@pytest.mark.parametrize(
+    ("values", "hardware", "expected"),
+    [
+        ({}, {}, ("own", "chwn")),
+        ({"compile": True}, {"mixed_precision": "bf16"}, ("own", "chwn")),
+        ({"batch_last": False}, {}, ("torch", "channels_last")),
+        ({"exact_parity": True}, {}, ("torch", "channels_last")),
+        ({"exact_parity": True, "batch_last": True}, {}, ("own", "chwn")),
+        ({"loop": "stock"}, {}, ("torch", "channels_last")),
+        ({}, {"is_sharded": True}, ("torch", "contiguous")),
+        ({}, {"device": CUDA}, ("torch", "channels_last")),
+    ],
+)
+def test_own_kernels_are_for_the_fast_loop_on_a_cpu(values, hardware, expected):
+    plan = resolve_plan(RunConfig(**values), Hardware(**{"device": CPU, **hardware}))
+    assert (plan.kernels, plan.memory_format) == expected
+
+
+@pytest.mark.parametrize(
+    ("hardware", "said"),
+    [
+        ({"device": CUDA}, "batch_last: its kernels are for CPUs, and this runs on cuda; leave it"),
+        ({"is_sharded": True}, "batch_last: needs the fast loop, but FSDP .*; leave it out"),
+    ],
+)
+def test_own_kernels_that_were_asked_for_and_cannot_be_had_are_an_error(hardware, said):
+    with pytest.raises(InputError, match=said):
+        resolve_plan(RunConfig(batch_last=True), Hardware(**{"device": CPU, **hardware}))
 
 
 def test_a_graph_of_more_steps_than_are_made_at_once_is_refused():

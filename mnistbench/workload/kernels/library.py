@@ -98,7 +98,9 @@ def _openmp() -> str:
     torch.get_num_threads()
     maps = Path("/proc/self/maps")
     found = sorted(set(_OPENMP.findall(maps.read_text()))) if maps.exists() else []
-    ours = [path for path in found if Path(torch.__file__).parent in Path(path).parents] or found
+    ours: list[str] = [
+        path for path in found if Path(torch.__file__).parent in Path(path).parents
+    ] or found
     if not ours:
         raise InputError("the OpenMP library of this PyTorch is not found")
     return ours[0]

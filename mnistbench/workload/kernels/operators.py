@@ -20,7 +20,7 @@ _SUFFIX = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16"}
 _POOLED = 4
 """Where `how` has the side of the pool."""
 
-_library = torch.library.Library("mnistbench", "DEF")
+_library: Any = torch.library.Library("mnistbench", "DEF")  # type: ignore[no-untyped-call]
 _library.define(
     "batch_last_convolution(Tensor features, Tensor weight, Tensor? bias, int[] how)"
     " -> (Tensor, Tensor)"
