@@ -9,7 +9,7 @@ import torch
 
 from mnistbench.engine import warm_up
 from mnistbench.engine.run_seeds import train
-from mnistbench.schema.errors import RunError
+from mnistbench.schema.errors import InputError, RunError
 from mnistbench.schema.store import find_records, load_record
 from tests.engine import fp16_on_cpu, hooked_train
 
@@ -158,7 +158,7 @@ def test_an_update_is_called_fused_only_where_it_is(train_watched, values, imple
 
 def test_a_compiler_that_is_switched_off_is_not_said_to_have_compiled(small_config, monkeypatch):
     monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
-    with pytest.raises(InputError, match="compile: torch.compile compiled nothing"):
+    with pytest.raises(InputError, match=r"compile: torch\.compile compiled nothing"):
         train(small_config(model="linear", compile=True))
 
 

@@ -40,7 +40,7 @@ def check_same(model, shape=DIGIT_SHAPE):
     twin = copy.deepcopy(model)
     images = torch.randn(12, *shape[:3], dtype=torch.float64)
     network = ChwnNetwork(twin, dtype=torch.float64)
-    for call, its in ((network, twin), (model, model)):
+    for call in (network, model):
         functional.cross_entropy(call(images).double(), torch.arange(12) % 5).backward()
     for training in (True, False):
         model.train(training)
