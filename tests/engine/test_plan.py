@@ -113,6 +113,7 @@ SEEN = Observed(
     cuda_graph=False,
     fp32_matmul="ieee",
     fp32_conv="ieee",
+    kernels="own",
 )
 
 
@@ -127,7 +128,8 @@ def seen(**values):
         ({}, CPU, "no", seen(layer_dtypes=("bfloat16", "float32")), "seen bfloat16, float32"),
         ({}, CPU, "no", seen(optimizer_implementation="for-loop"), "optimizer: planned fused"),
         ({"compile": True}, CPU, "no", SEEN, "compiled step: planned True, seen False"),
-        ({}, CUDA, "no", SEEN, "CUDA graph: planned True, seen False"),
+        ({}, CUDA, "no", seen(kernels="torch"), "CUDA graph: planned True, seen False"),
+        ({}, CPU, "no", seen(kernels="torch"), "convolutions: planned own, seen torch"),
         ({}, CPU, "no", seen(fp32_conv="tf32"), "fp32 products: planned .*, seen .*tf32"),
         ({}, CUDA, "fp8", seen(layer_dtypes=("bfloat16",)), "no layer .* in fp8 .seen: bfloat16"),
     ],
@@ -145,7 +147,8 @@ def test_a_label_that_was_earned_passes():
     assert unearned_label(plan, compiled) is None
     assert unearned_label(eager(plan, "no compiler"), SEEN) is None
     plan, _ = planned({}, CUDA, mixed_precision="fp8")
-    assert unearned_label(plan, seen(layer_dtypes=("bfloat16", "float8_e4m3fn"))) is None
+    fp8 = seen(layer_dtypes=("bfloat16", "float8_e4m3fn"), kernels="torch")
+    assert unearned_label(plan, fp8) is None
 
 
 def test_this_processor_keeps_all_of_fp32():
