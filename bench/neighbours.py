@@ -40,10 +40,7 @@ _VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")
 @contextmanager
 def neighbours(number: int) -> Iterator[None]:
     """That many processes that keep a core busy, wherever the system puts them."""
-    spinning = [
-        subprocess.Popen([sys.executable, "-c", "while True: pass"])
-        for _ in range(number)
-    ]
+    spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(number)]
     try:
         yield
     finally:
