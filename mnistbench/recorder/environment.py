@@ -27,9 +27,9 @@ _SPINS = "10000"
 
 
 def set_waiting() -> None:
-    """Have threads that wait for others spin for a fifth of a millisecond, then sleep.
+    """Have threads that wait for others spin for a quarter of a millisecond, then sleep.
 
-    GNU's OpenMP spins for milliseconds, on a core that a neighbour leaves none of them. It reads
+    GNU's OpenMP spins for seven, also on a core that the thread it waits for could have. It reads
     its variables as torch is imported: call this before. What the user has set stays.
     """
     if "torch" not in sys.modules and not waiting():
