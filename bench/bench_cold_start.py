@@ -1,6 +1,6 @@
 """What a start costs: from nothing to a run of one step and its record, phase by phase.
 
-The imports that any program with torch, torchvision and Accelerate pays; a run by ``python -m``;
+The import that any program with torch pays; a run by ``python -m``;
 the same by ``accelerate launch``; and one with its step compiled, first with nothing in the
 compiler's cache, then with what that left there. Each is a process of its own, and rounds are
 interleaved. What a run's own clock does not see, from its record to the end of its process and a
@@ -29,7 +29,7 @@ from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import find_records, load_record
 from mnistbench.training_benchmark import CLOCK
 
-IMPORTS = "import torch, torchvision, accelerate"
+IMPORTS = "import torch"
 PYTHON, LAUNCHED = "python -m mnistbench.train", "accelerate launch -m mnistbench.train"
 EMPTY, FILLED = "python, compiled, cache empty", "python, compiled, cache filled"
 STARTS = (IMPORTS, PYTHON, LAUNCHED, EMPTY, FILLED)
@@ -148,7 +148,7 @@ def tabulate_start(section, name, starts, imports):
             "model": first.config["model"] if first else "–",
             "step": first.environment.get("loop_floor", "–") if first else "–",
             "wall": interval_text([start.wall_s for start in starts], ratio),
-            "over the imports": interval_text(more_s, ratio) if first else "–",
+            "over the import": interval_text(more_s, ratio) if first else "–",
             "CPU": interval_text([start.cpu_s for start in starts], ratio),
             **cells,
             "n": str(len(starts)),

@@ -185,7 +185,11 @@ def _crowded(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
     which = "the run" if len(shares) == 1 else f"{len(crowded)} of {len(shares)} runs"
     busy = max(r.telemetry.others_cores_during or 0.0 for r in crowded if r.telemetry)
     least = min(int(record.environment["num_usable_cores"]) for record in crowded)
-    return [f"others kept up to {busy:.1f} of {least} core{'s' * (least > 1)} busy during {which}"]
+    line = f"others kept up to {busy:.1f} of {least} core{'s' * (least > 1)} busy during {which}"
+    waiting = (r for r in crowded if r.environment.get("num_threads") != 1)
+    if any(r.environment.get("device_type") == "cpu" for r in waiting):
+        line += "; --num-threads 1 or OMP_WAIT_POLICY=passive lose less beside them"
+    return [line]
 
 
 def _disagreeing(runs: Sequence[RunRecord]) -> list[str]:

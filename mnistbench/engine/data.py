@@ -18,7 +18,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
-from torchvision.transforms.functional import pil_to_tensor
 
 from mnistbench.engine.distributed import agree, decide_together
 from mnistbench.engine.memory import worker_loss
@@ -104,6 +103,8 @@ def place_data(config: RunConfig, accelerator: Accelerator) -> RunData:
         return first, second
 
     resident = config.loader == "resident"
+    if config.loader == "streaming":  # before the train clock runs
+        import torchvision.transforms.functional  # noqa: F401
     return RunData(
         info=DatasetInfo(
             name=name,
@@ -223,6 +224,8 @@ def _collate(samples: Iterable[tuple[Any, int]]) -> tuple[np.ndarray[Any, Any], 
 
     Where that, or the path of a socket in the temporary folder, is short, no batch would ever come.
     """
+    from torchvision.transforms.functional import pil_to_tensor  # a second, for this loader only
+
     images, labels = zip(*samples, strict=True)
     tensors = [image if isinstance(image, Tensor) else pil_to_tensor(image) for image in images]
     return torch.stack(tensors).numpy(), np.array(labels, np.int64)

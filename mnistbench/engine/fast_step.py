@@ -31,7 +31,7 @@ from mnistbench.workload.batches import (
     microbatches,
 )
 from mnistbench.workload.functional_update import functional_update
-from mnistbench.workload.optimizers import set_lr
+from mnistbench.workload.optimizers import set_lr, step_and_clear
 
 LossAndGradients = tuple[Tensor, Sequence[Tensor]]
 """A loss ``[]``, detached, and the gradient of it by each weight."""
@@ -248,8 +248,11 @@ class FastStep:
             # fused updates walk through memory and take the layouts to be the same
             same = grad.stride() == weight.stride()
             weight.grad = grad if same else torch.empty_like(weight).copy_(grad)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        if "optimizer" in self.plan.own:  # it may have hooks
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        else:
+            step_and_clear(self.optimizer)
 
     def _is_full(self, part: BatchShard) -> bool:
         return (len(part.indices), part.weight) == self._full

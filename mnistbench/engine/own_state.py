@@ -12,6 +12,7 @@ import random
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,6 @@ from mnistbench.schema.errors import InputError
 _TREE = "tree"
 _PLAIN = (int, float, str, type(None))
 _MANY = {kind.__name__: kind for kind in (list, tuple, set, frozenset, dict, deque)}
-_NOT_SAVED = {*vars(nn.Module()), *vars(torch.optim.Optimizer([torch.zeros(1)], {}))}
 
 
 def pack(value: object) -> dict[str, Tensor]:
@@ -112,11 +112,16 @@ def _objects(parts: BuiltParts) -> list[object]:
     return [parts.optimizer, *parts.model.modules(), *losses]
 
 
+@cache
+def _torchs_own() -> set[str]:
+    return {*vars(nn.Module()), *vars(torch.optim.Optimizer([torch.zeros(1)], {}))}
+
+
 def _attributes(one: object) -> Iterator[tuple[str, object]]:
     """Buffers of `one`, and those of its attributes that can be saved, but for torch's own."""
     attributes = getattr(one, "__dict__", {})
     for name, value in {**attributes, **attributes.get("_buffers", {})}.items():
-        if name not in _NOT_SAVED:
+        if name not in _torchs_own():
             with suppress(TypeError):
                 pack(value)
                 yield name, value

@@ -29,6 +29,7 @@ from mnistbench.recorder.parent_death_signal import PARENT, die_with_parent
 
 _NEEDED = (
     *("accelerate", "multiprocessing.synchronize", "mnistbench.engine.run_seeds"),
+    *("torch._dynamo", "mnistbench.engine.diagnosis"),  # what some runs need takes a second
     *("mnistbench.output.tables", "mnistbench.output.profile_table", "mnistbench.output.screen"),
 )
 _status = [1]
@@ -63,6 +64,7 @@ def main() -> None:
 def _preload(command: str) -> None:
     """Import `command` and what its runs need, without a thread beside this one."""
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # as a run does before torch is imported
+    environment.set_waiting()
     refuse_shared_headers()
     running_code()  # before it is imported
     gc.disable()  # a fork enables it
@@ -114,8 +116,9 @@ def _imported_files() -> Iterator[tuple[str, int, int]]:
 def _become(log: int, request: dict[str, Any]) -> None:
     """Be, in what the system knows and a run can see, the process that was asked for."""
     os.setsid()
+    settled = environment.waiting()  # as OpenMP was loaded
     os.environ.clear()
-    os.environ.update(request["environment"], **{PARENT: str(request["parent"])})
+    os.environ.update(request["environment"], **settled, **{PARENT: str(request["parent"])})
     die_with_parent()
     os.dup2(log, sys.stderr.fileno())
     os.close(log)

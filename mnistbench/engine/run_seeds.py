@@ -16,7 +16,6 @@ from mnistbench.analysis.stability import code_text
 from mnistbench.engine.build import build_parts
 from mnistbench.engine.checkpoint import restore
 from mnistbench.engine.checkpoint_writer import CheckpointWriter
-from mnistbench.engine.diagnosis import diagnose
 from mnistbench.engine.distributed import decide_together
 from mnistbench.engine.exact_parity import differs_by_process
 from mnistbench.engine.memory import memory_errors
@@ -267,6 +266,8 @@ def _what_is_wrong(run: Run, profiling: Profilers) -> str | None:
 
 def _diagnosis(run: Run) -> StepCosts | None:
     """`diagnose`, whose failure is no failure of a run that has ended well."""
+    from mnistbench.engine.diagnosis import diagnose  # it imports triton, which few runs need
+
     try:
         return diagnose(run)
     except Exception as error:

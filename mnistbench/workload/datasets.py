@@ -7,9 +7,6 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-from torchvision import datasets
 
 from mnistbench.schema.component import is_own, is_reference
 from mnistbench.schema.config import RunConfig
@@ -20,7 +17,7 @@ from mnistbench.schema.record import Source
 from mnistbench.schema.streams import PASSING
 from mnistbench.workload.download import DownloadError, download_set
 from mnistbench.workload.generated import DIGIT_SHAPE, generate_digits
-from mnistbench.workload.idx_files import RAW_FILES, AbsentError, RawSet, read_set
+from mnistbench.workload.idx_files import RAW_FILES, AbsentError, ImagesAndLabels, RawSet, read_set
 from mnistbench.workload.image_set import ImageSet, LoadedDataset, content_sha256
 from mnistbench.workload.mapped_files import ImageFile, generated_file
 from mnistbench.workload.own_data import load_own, own_name
@@ -32,6 +29,9 @@ _log = logging.getLogger(__name__)
 TEST_IMAGES = 10_000
 """Images in the generated test file."""
 
+_found: dict[tuple[str, Path, bool], tuple[ImagesAndLabels, ImagesAndLabels]] = {}
+"""What `resolve_dataset` has read, by name, folder and whether it is mapped, until it is loaded."""
+
 
 @dataclass(frozen=True)
 class DatasetSpec:
@@ -41,26 +41,26 @@ class DatasetSpec:
         pixel_mean: mean of the training pixels in [0, 1].
         pixel_std: standard deviation of the training pixels in [0, 1].
         raw: its files; none for the generated digits.
-        torchvision_class: class that downloads it; none for the generated digits.
+        torchvision_class: name of the class that downloads it; none for the generated digits.
         options: what that class has to be told besides folder and split.
     """
 
     pixel_mean: float
     pixel_std: float
     raw: RawSet | None = None
-    torchvision_class: Any = None
+    torchvision_class: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
 
 
 # Means and deviations: the values in common use for each training file (MNIST's were checked); of
 # the generated digits, measured on 60,000 of seed 0.
 DATASETS: Mapping[str, DatasetSpec] = {
-    "mnist": DatasetSpec(0.1307, 0.3081, RAW_FILES["mnist"], datasets.MNIST),
-    "fashion-mnist": DatasetSpec(0.2860, 0.3530, RAW_FILES["fashion-mnist"], datasets.FashionMNIST),
-    "kmnist": DatasetSpec(0.1918, 0.3483, RAW_FILES["kmnist"], datasets.KMNIST),
-    "qmnist": DatasetSpec(0.1307, 0.3081, RAW_FILES["qmnist"], datasets.QMNIST),
+    "mnist": DatasetSpec(0.1307, 0.3081, RAW_FILES["mnist"], "MNIST"),
+    "fashion-mnist": DatasetSpec(0.2860, 0.3530, RAW_FILES["fashion-mnist"], "FashionMNIST"),
+    "kmnist": DatasetSpec(0.1918, 0.3483, RAW_FILES["kmnist"], "KMNIST"),
+    "qmnist": DatasetSpec(0.1307, 0.3081, RAW_FILES["qmnist"], "QMNIST"),
     "emnist-digits": DatasetSpec(
-        0.1722, 0.3310, RAW_FILES["emnist-digits"], datasets.EMNIST, {"split": "digits"}
+        0.1722, 0.3310, RAW_FILES["emnist-digits"], "EMNIST", {"split": "digits"}
     ),
     "synthetic": DatasetSpec(0.1305, 0.2900),
 }
@@ -121,8 +121,9 @@ def _find(config: RunConfig, warn: Callable[[str], None]) -> tuple[str, Source]:
     if spec.raw is None:
         return name, "generated"
     data_dir = _data_dir(config)
+    mapped = config.loader == "mapped"
     try:
-        read_set(spec.raw, data_dir, mapped=config.loader == "mapped")
+        _found[name, data_dir, mapped] = read_set(spec.raw, data_dir, mapped=mapped)
     except AbsentError as error:
         absent = error
     else:
@@ -169,7 +170,8 @@ def _load_built_in(name: str, config: RunConfig) -> LoadedDataset:
     file = _train_file(name, config)
     mapped = None if file is None else file.open()
     if raw is not None:
-        digits = read_set(raw, _data_dir(config), mapped=config.loader == "mapped")
+        place = name, _data_dir(config), config.loader == "mapped"
+        digits = _found.pop(place, None) or read_set(raw, place[1], mapped=place[2])
     else:
         held = mapped and (mapped.images[:, 0], mapped.labels)
         drawn = held or generate_digits(num_train, seed=seed, split="train")

@@ -21,8 +21,6 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from torchvision import datasets
-
 from mnistbench.schema.errors import InputError
 from mnistbench.workload.idx_files import RawSet, read_set
 
@@ -37,7 +35,7 @@ class DownloadError(Exception):
 
 
 def download_set(
-    raw: RawSet, data_dir: Path, *, torchvision_class: Any, options: Mapping[str, str]
+    raw: RawSet, data_dir: Path, *, torchvision_class: str, options: Mapping[str, str]
 ) -> None:
     """Download, verify, then move each file into place below `data_dir`.
 
@@ -47,20 +45,23 @@ def download_set(
     Args:
         raw: the files to have at the end.
         data_dir: made if it is not there; nothing is written before a mirror has answered.
-        torchvision_class: data set class that knows the mirrors.
+        torchvision_class: name of the data set class that knows the mirrors.
         options: what that class has to be told besides folder and split.
 
     Raises:
         DownloadError: no mirror answered, the download failed or is damaged, or the folder cannot
             be written; no file is left behind.
     """
-    _require_answer(_first_urls(torchvision_class))
+    from torchvision import datasets  # takes a second, and most runs download nothing
+
+    published = getattr(datasets, torchvision_class)
+    _require_answer(_first_urls(published))
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".download-", dir=data_dir) as folder:
             with downloading():
                 for train in (True, False):
-                    torchvision_class(folder, train=train, download=True, **options)
+                    published(folder, train=train, download=True, **options)
             _check(raw, Path(folder))
             for file in raw.files:
                 target = data_dir / file.path
@@ -98,14 +99,13 @@ def downloading() -> Iterator[None]:
         socket.setdefaulttimeout(timeout)
 
 
-def _first_urls(torchvision_class: Any) -> list[str]:
-    """A file on each place that `torchvision_class` downloads from."""
-    if issubclass(torchvision_class, datasets.EMNIST):
-        return [torchvision_class.url]
-    if issubclass(torchvision_class, datasets.QMNIST):
-        return [torchvision_class.resources["train"][0][0]]
-    first = torchvision_class.resources[0][0]
-    return [mirror + first for mirror in torchvision_class.mirrors]
+def _first_urls(published: Any) -> list[str]:
+    """A file on each place that `published`, a class of torchvision's, downloads from."""
+    if hasattr(published, "url"):  # EMNIST
+        return [published.url]
+    if isinstance(published.resources, dict):  # QMNIST
+        return [published.resources["train"][0][0]]
+    return [mirror + published.resources[0][0] for mirror in published.mirrors]
 
 
 def _require_answer(urls: Sequence[str]) -> None:

@@ -11,27 +11,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
-from torchvision.datasets import VisionDataset
+from torch.utils.data import Dataset
 
 from mnistbench.schema.component import DataShape
 
 _BLOCK_IMAGES = 8192
 
 
-class ImageSet(VisionDataset):  # type: ignore[misc]  # torchvision has no types
+class ImageSet(Dataset[tuple[Any, int]]):
     """Images uint8 or float32 ``[N, C, H, W]`` and labels int64 ``[N]``, as torchvision's own sets.
 
+    It is none of theirs, since torchvision takes a second to import.
     With the mapped loader images lie in a file, some with other strides, and must not be written.
     """
 
     data: Tensor
     targets: Tensor
+    transform: Callable[[Any], Any] | None = None
 
     def __init__(self, images: npt.NDArray[Any], labels: npt.NDArray[np.int64]) -> None:
         """Nothing is copied."""
-        super().__init__("")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
             self.data, self.targets = torch.from_numpy(images), torch.from_numpy(labels)
@@ -42,6 +42,8 @@ class ImageSet(VisionDataset):  # type: ignore[misc]  # torchvision has no types
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
         """A PIL image, or a tensor ``[C, H, W]`` of what PIL does not hold, and its label."""
+        from PIL import Image
+
         image: Any = self.data[index]
         if image.dtype == torch.uint8 and len(image) in (1, 3):
             image = Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy())

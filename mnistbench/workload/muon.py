@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from inspect import unwrap
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +67,7 @@ class MuonAdamW(torch.optim.Optimizer):
             raise TypeError("MuonAdamW.step takes no closure")
         self._step_muon()
         self._adamw.param_groups, self._adamw.state = self.param_groups[1:], self.state
-        self._adamw.step()
+        unwrap(type(self._adamw).step)(self._adamw)  # as `step_and_clear` does
 
     def _step_muon(self) -> None:
         """Muon's half, on matrices made anew: weights or their storage may have been exchanged."""
@@ -76,7 +77,7 @@ class MuonAdamW(torch.optim.Optimizer):
         self._muon.state = defaultdict(
             dict, {m: self.state[w] for m, w in zip(matrices, weights, strict=True)}
         )
-        self._muon.step()
+        unwrap(type(self._muon).step)(self._muon)
         for weight, matrix in zip(weights, matrices, strict=True):
             if not weight.is_contiguous():  # channels last: the matrix had to be a copy
                 weight.copy_(matrix.view_as(weight))

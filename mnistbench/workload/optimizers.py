@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import unwrap
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +28,22 @@ def build_optimizer(
     """
     if is_reference(config.optimizer):
         return own_optimizer(model, config)
-    return OPTIMIZERS[config.optimizer](model, config, fused)
+    kind = torch.optim.Optimizer  # whose wrapper imports torch's compiler, to tell it to stay out
+    with patch.object(kind, "add_param_group", unwrap(kind.add_param_group)):
+        return OPTIMIZERS[config.optimizer](model, config, fused)
+
+
+@torch.no_grad()
+def step_and_clear(optimizer: torch.optim.Optimizer) -> None:
+    """Update the weights by their gradients with one of `OPTIMIZERS`, and let go of these.
+
+    Without torch's wrappers of ``step`` and ``zero_grad``, for profiles and hooks: the first call
+    of these imports torch's compiler, which takes a second.
+    """
+    unwrap(type(optimizer).step)(optimizer)
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            weight.grad = None
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from inspect import signature
@@ -13,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torchvision.datasets import VisionDataset
 
 from mnistbench.schema.component import is_reference
 from mnistbench.schema.config import RunConfig
@@ -22,7 +22,6 @@ from mnistbench.schema.files import cache_folder, opened, why
 from mnistbench.schema.suggestions import did_you_mean
 from mnistbench.workload.components import built_with, load_component
 from mnistbench.workload.download import downloading
-from mnistbench.workload.image_folders import decoded_folder
 from mnistbench.workload.image_set import ImageSet, LoadedDataset, content_sha256
 from mnistbench.workload.mapped_files import ImageFile
 from mnistbench.workload.own_arrays import NAMES, checked
@@ -75,6 +74,8 @@ def _read(config: RunConfig, data_dir: Path) -> LoadedDataset:
     path = Path(config.dataset).expanduser()
     if path.suffix == ".npz":
         return checked(_arrays(path))
+    from mnistbench.workload.image_folders import decoded_folder  # imports torchvision, a second
+
     kept = decoded_folder(path)
     try:
         return checked(_arrays(kept), channels_first=True)
@@ -108,7 +109,8 @@ def _by_name(values: Mapping[str, Any]) -> list[Any]:
 def _called(config: RunConfig, data_dir: Path) -> LoadedDataset:
     """What the user's function returns, or a data set of torchvision's holds."""
     component, arguments = load_component("dataset", config.dataset), config.dataset_args
-    if isinstance(component, type) and issubclass(component, VisionDataset):
+    vision = sys.modules.get("torchvision.datasets")  # a class of its kind has imported it
+    if vision and isinstance(component, type) and issubclass(component, vision.VisionDataset):
         values: Any = [_split(component, arguments, data_dir, train=on) for on in (True, False)]
     else:
         values = built_with("dataset", component, arguments)
@@ -135,7 +137,7 @@ def _array(value: Any, name: str) -> npt.NDArray[Any]:
 
 
 def _split(
-    component: type[VisionDataset], arguments: Mapping[str, Any], data_dir: Path, *, train: bool
+    component: type, arguments: Mapping[str, Any], data_dir: Path, *, train: bool
 ) -> tuple[Any, Any]:
     """Images and labels of a split, downloaded where they are not there."""
     known = signature(component).parameters

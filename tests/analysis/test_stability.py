@@ -193,9 +193,9 @@ def test_cores_are_taken_as_far_as_others_leave_too_few(make_record, others, env
 def test_others_on_the_cores_are_told_of_once_for_all_runs(make_record):
     busy = {"num_processes": 1, "num_threads": 4}
     runs = [crowded(make_record(seed), others, **busy) for seed, others in enumerate((0.1, 1, 2))]
-    assert mark_notes([runs[:2], runs[2:]]) == [
-        "others kept up to 2.0 of 4 cores busy during 2 of 3 runs"
-    ]
+    mend = "; --num-threads 1 or OMP_WAIT_POLICY=passive lose less beside them"
+    said = f"others kept up to 2.0 of 4 cores busy during 2 of 3 runs{mend}"
+    assert mark_notes([runs[:2], runs[2:]]) == [said]
     assert cores_taken(make_record()) is None
     one = crowded(make_record(), 0.5, num_processes=1, num_threads=1, num_usable_cores=1)
     assert mark_notes([[one]]) == ["others kept up to 0.5 of 1 core busy during the run"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -11,7 +12,6 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-import torchvision
 from PIL import Image
 
 from mnistbench.schema.config import RunConfig
@@ -71,13 +71,25 @@ def test_data_dir_is_the_variable_else_the_cache(
 
 
 @pytest.mark.parametrize("choice", ["mnist", "auto"])
-def test_files_in_place_are_used_without_a_network(
-    small_sets: None, no_network: None, tmp_path: Path, choice: str
+def test_files_in_place_are_used_without_a_network_and_read_once(
+    small_sets: None,
+    no_network: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    choice: str,
 ) -> None:
     write_files(contents(DATASETS["mnist"].raw), tmp_path)
     assert why_absent("mnist", tmp_path) is None
-    found = resolve_dataset(config_of(tmp_path, dataset=choice), warn=no_warning)
-    assert found == ("mnist", "local")
+    config, read = config_of(tmp_path, dataset=choice), Counter[str]()
+    fromfile = np.fromfile
+    monkeypatch.setattr(
+        np, "fromfile", lambda p, *kind: read.update([p.name]) or fromfile(p, *kind)
+    )
+    for _ in range(2):
+        read.clear()
+        assert resolve_dataset(config, warn=no_warning) == ("mnist", "local")
+        assert len(load_dataset("mnist", config).test) == 20
+        assert read == dict.fromkeys((Path(f.path).name for f in DATASETS["mnist"].raw.files), 1)
 
 
 @pytest.mark.parametrize("choice", ["mnist", "auto"])
@@ -117,7 +129,6 @@ def test_a_published_set_is_loaded_upright_with_plain_labels(
             images = images.transpose(0, 2, 1)
         if name == "qmnist":
             labels = labels[:, 0]
-        assert isinstance(dataset, torchvision.datasets.VisionDataset)
         assert dataset.data.dtype == torch.uint8
         assert dataset.targets.dtype == torch.int64
         np.testing.assert_array_equal(dataset.data.numpy(), images[:, None])

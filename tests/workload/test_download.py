@@ -108,7 +108,8 @@ class Publisher:
             whole = [(url + file, digest) for file, digest in sums]
             attributes = {"resources": {"train": whole[:2], "test": whole[2:]}}
         for attribute, value in attributes.items():
-            self.monkeypatch.setattr(DATASETS[name].torchvision_class, attribute, value)
+            published = getattr(torchvision.datasets, DATASETS[name].torchvision_class)
+            self.monkeypatch.setattr(published, attribute, value)
 
 
 def zipped(archives: dict[str, bytes]) -> bytes:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.names import OptimizerName
-from mnistbench.workload.optimizers import OPTIMIZERS, build_optimizer
+from mnistbench.workload.optimizers import OPTIMIZERS, build_optimizer, step_and_clear
 from tests.workload.small_training import assert_same_weights, small_net, train
 
 NAMES: tuple[OptimizerName, ...] = get_args(OptimizerName)
@@ -51,6 +51,21 @@ def config_of(name: OptimizerName, **changes: object) -> RunConfig:
         "weight_decay": DECAY,
     }
     return RunConfig(**(values | changes))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_without_torchs_wrappers_is_the_same_step(name):
+    nets = [small_net(), small_net()]
+    wrapped, bare = (build_optimizer(net, config_of(name)) for net in nets)
+    for seed in range(3):
+        for net in nets:
+            torch.manual_seed(seed)
+            for weight in net.parameters():
+                weight.grad = torch.randn_like(weight)
+        wrapped.step()
+        step_and_clear(bare)
+    assert_same_weights(*nets)
+    assert all(weight.grad is None for weight in nets[1].parameters())
 
 
 def test_registry_has_exactly_the_names():

@@ -7,15 +7,29 @@ from itertools import pairwise
 
 import torch
 from torch import nn
+from torch.func import functional_call
 
 from mnistbench.schema.component import DataShape
 
+_FEW_WEIGHTS = 2**22
+
 
 def flattened_size(layers: Iterable[nn.Module], shape: DataShape) -> int:
-    """Features per image [values] that `layers` leave for linear layers, by a forward of zeros."""
+    """Features per image [values] that `layers` leave for linear layers, by a forward of zeros.
+
+    Shapes on the meta device are worked out by modules of torch's compiler, which take a second to
+    import: where layers there are small, others like them on the CPU are asked.
+    """
     features = nn.Sequential(*layers).eval()  # so that no statistics move and nothing is drawn
+    state = {**dict(features.named_parameters()), **dict(features.named_buffers())}
+    device = torch.empty(0).device
+    if device.type == "meta" and sum(one.numel() for one in state.values()) < _FEW_WEIGHTS:
+        device = torch.device("cpu")
+        state = {name: torch.empty(one.shape, device=device) for name, one in state.items()}
     with torch.no_grad():
-        flat: torch.Tensor = features(torch.zeros(1, *shape[:3]))
+        flat: torch.Tensor = functional_call(
+            features, state, torch.zeros(1, *shape[:3], device=device)
+        )
     features.train()
     return flat.numel()
 
