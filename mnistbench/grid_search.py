@@ -8,7 +8,7 @@ from contextlib import suppress
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_origin
+from typing import Annotated, Any, ClassVar, Literal, get_origin
 
 from pydantic import Field
 from pydantic.fields import FieldInfo
@@ -22,6 +22,7 @@ from mnistbench.launch.children import raised_stops
 from mnistbench.launch.grid import cells_of
 from mnistbench.launch.local_executor import LocalExecutor
 from mnistbench.launch.own_cells import RunCell
+from mnistbench.launch.step_windows import Here, best_jobs, measure_alone
 from mnistbench.launch.sweep_folder import SweepFolder
 from mnistbench.launch.sweep_progress import Progress, names
 from mnistbench.launch.sweeping import Failure, run_sweep
@@ -52,9 +53,12 @@ class GridFlags(CommandFlags):
     """What starts the runs: this machine, or Ray on one or more machines."""
     ray_address: str | None = None
     """Ray cluster to use, for example auto. Default: a new local one."""
-    jobs: int | None = Field(None, ge=1)
-    """Runs at the same time [runs]. They share the cores, so their times are marked.
-    Default: 1; with --executor ray as many as the cluster runs."""
+    jobs: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
+    """Runs at the same time [runs], or auto: as many as a trial finds the fastest. They share the
+    cores: their times are marked. Default: 1; with --executor ray as many as the cluster runs."""
+    step_times: bool = True
+    """After runs side by side to a target, measure seconds per step alone: times to the target are
+    steps times those."""
     retries: int = Field(1, ge=0)
     """Further attempts at a run that failed [attempts]."""
     dry_run: bool = False
@@ -96,16 +100,23 @@ def check_flags(options: GridFlags, *, select: str | None, free: bool = False) -
     """
     if options.ray_address is not None and options.executor != "ray":
         raise InputError("ray_address: has no effect without --executor ray")
+    if options.jobs == "auto" and options.executor == "ray":
+        raise InputError("jobs: auto is a trial on this machine; give a number for a cluster")
     if select is None:
         return
     from mnistbench.analysis.best_config import check_metric  # which costs numpy
 
     metric = METRICS.get(check_metric(select, free=free))
-    if metric and metric.timed and options.executor == "local" and (options.jobs or 1) > 1:
+    product = metric and metric.to_target and options.step_times and not free
+    if metric and metric.timed and not product and _side_by_side(options):
         raise InputError(
             f"select: {select} depends on speed, and cells side by side spoil each "
             "other's; leave --jobs out"
         )
+
+
+def _side_by_side(options: GridFlags) -> bool:
+    return options.executor == "local" and options.jobs not in {None, 1}
 
 
 def grid_of(axes: Mapping[str, Sequence[Any]], options: GridFlags) -> list[RunCell]:
@@ -126,19 +137,23 @@ def run_cells(
         InputError: as `run_sweep` and `SweepFolder.opened`.
         SystemExit: a signal came; a line has told how to go on.
     """
-    progress = Progress(
-        cells, jobs=options.jobs or 1, tell=(lambda _: None) if options.quiet else say
-    )
+    tell = (lambda _: None) if options.quiet else say
+    progress = Progress(cells, jobs=1, tell=tell)
+    here = Here(folder, lambda jobs: LocalExecutor(jobs=jobs), tell)
     told = {**grid, **({"config": str(options.config)} if options.config else {})}
     try:
         with raised_stops(), folder.opened(cells, grid=told):
+            jobs = best_jobs(cells, here) if options.jobs == "auto" else options.jobs
+            progress.jobs = jobs or 1
             failures = run_sweep(
                 cells,
                 folder=folder,
-                executor=_executor(options),
+                executor=_executor(options, jobs),
                 retries=options.retries,
                 progress=progress,
             )
+            if options.step_times and options.executor == "local":
+                measure_alone(cells, here)
     except KeyboardInterrupt as stop:
         terminated = isinstance(stop, Terminated)
         say(
@@ -152,12 +167,12 @@ def run_cells(
     return failures
 
 
-def _executor(options: GridFlags) -> Executor:
+def _executor(options: GridFlags, jobs: int | None) -> Executor:
     if options.executor == "local":
-        return LocalExecutor(jobs=options.jobs or 1)
+        return LocalExecutor(jobs=jobs or 1)
     from mnistbench.launch.ray_executor import RayExecutor
 
-    return RayExecutor(address=options.ray_address, jobs=options.jobs)
+    return RayExecutor(address=options.ray_address, jobs=jobs)
 
 
 def results(cells: Sequence[Cell], folder: SweepFolder) -> list[RunRecord]:

@@ -176,7 +176,7 @@ def time_mark(group: Sequence[RunRecord], *, to_target: bool = False) -> str:
 
 
 def product_note(runs: Sequence[RunRecord]) -> str | None:
-    """What times to a target are that are not of a run's own clock, where some of `runs` have any."""
+    """What times to a target are that are of no run's own clock, if some of `runs` have such."""
     windows = [len(run.window_step_s) for run in runs if run.window_step_s]
     if not windows:
         return None

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from pydantic import Field
@@ -25,7 +26,7 @@ from mnistbench.recorder.redaction import redacted
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable, lock_file, no_link, write_whole
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.store import load_record
+from mnistbench.schema.store import amend_record, load_record
 from mnistbench.schema.strict_json import load_versioned
 from mnistbench.schema.strict_model import StrictModel
 
@@ -128,6 +129,24 @@ class SweepFolder:
                 with suppress(InputError, OSError):
                     self._settle()
                     self.running.rmdir()
+
+    def amend(self, cell: Cell, **values: Any) -> None:
+        """Set `values` in the record of `cell`, which is otherwise as it was.
+
+        Raises:
+            InputError: as `amend_record`.
+        """
+        amend_record(self.record_path(cell), **values)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for runs of which nothing is kept; one that was left is removed as `running`."""
+        path = self.running / f"scratch-{token_hex(4)}"
+        path.mkdir(parents=True)
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
 
     def adopt(self, cell: Cell) -> None:
         """Keep the record that an attempt at `cell` left in `running`; remove all else of it.

@@ -105,7 +105,7 @@ def with_spread(
 
 
 def with_factor(level: Level, readings: Sequence[Reading]) -> Level:
-    """`level`, an estimate from `readings`, with the uncertainty of their factor in its interval."""
+    """`level`, an estimate from `readings`, whose interval knows that their factor is uncertain."""
     spread = factor_spread(readings)
     if level.value is None and level.low is not None:
         return level._replace(low=level.low * math.exp(-spread))
