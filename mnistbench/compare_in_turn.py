@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from mnistbench.analysis.settled import settled
 from mnistbench.cli import at_home, say
 from mnistbench.compare_flags import CompareFlags, short_names
 from mnistbench.launch import interleave, revisions
+from mnistbench.launch.preloaded import Preloaded
 from mnistbench.launch.replay import arguments_of
 from mnistbench.launch.runs import RunFailedError, TrainSide
 from mnistbench.launch.scripts import Script, ScriptSide, one_sample
@@ -110,9 +112,14 @@ def _run(
     output_dir = at_home("output_dir", flags.output_dir or Path("runs/compare") / began)
     interleave.check_turns(output_dir, minutes)
     try:
-        with TemporaryDirectory(prefix="mnistbench-") as folder:
+        with (
+            TemporaryDirectory(prefix="mnistbench-") as folder,
+            closing(Preloaded()) as preloaded,
+        ):
+            sides = _sides(flags, train_flags, labels=labels, work_dir=Path(folder))
+            by = None if flags.fresh else preloaded
             return interleave.run_interleaved(
-                _sides(flags, train_flags, labels=labels, work_dir=Path(folder)),
+                [replace(x, preloaded=by) if isinstance(x, TrainSide) else x for x in sides],
                 output_dir=output_dir,
                 max_minutes=minutes,
                 first_seed=flags.seed or 0,

@@ -61,6 +61,8 @@ class GridFlags(CommandFlags):
     steps times those."""
     retries: int = Field(1, ge=0)
     """Further attempts at a run that failed [attempts]."""
+    fresh: bool = False
+    """Have each run import all it needs. Default: runs are forks of one process that has."""
     dry_run: bool = False
     """Print the runs and which are done, and exit."""
     quiet: bool = False
@@ -139,7 +141,7 @@ def run_cells(
     """
     tell = (lambda _: None) if options.quiet else say
     progress = Progress(cells, jobs=1, tell=tell)
-    here = Here(folder, lambda jobs: LocalExecutor(jobs=jobs), tell)
+    here = Here(folder, partial(_executor, options), tell)
     told = {**grid, **({"config": str(options.config)} if options.config else {})}
     try:
         with raised_stops(), folder.opened(cells, grid=told):
@@ -148,7 +150,7 @@ def run_cells(
             failures = run_sweep(
                 cells,
                 folder=folder,
-                executor=_executor(options, jobs),
+                executor=here.executor(jobs),
                 retries=options.retries,
                 progress=progress,
             )
@@ -169,7 +171,7 @@ def run_cells(
 
 def _executor(options: GridFlags, jobs: int | None) -> Executor:
     if options.executor == "local":
-        return LocalExecutor(jobs=jobs or 1)
+        return LocalExecutor(jobs=jobs or 1, fresh=options.fresh)
     from mnistbench.launch.ray_executor import RayExecutor
 
     return RayExecutor(address=options.ray_address, jobs=jobs)

@@ -35,7 +35,7 @@ LAUNCHERS = {
 
 WARM = LAUNCHERS | {
     *("mnistbench.train", "mnistbench.report", "tests.engine.sharded_train"),
-    "mnistbench.engine.connectivity_check",
+    *("mnistbench.engine.connectivity_check", "mnistbench.engine.preloaded"),
     *("tests.engine.fp16_on_cpu", "tests.engine.hooked_train", "tests.engine.failing_compile"),
     "tests.engine.debug_launched",
 }

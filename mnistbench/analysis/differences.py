@@ -85,6 +85,10 @@ def _ours(name: str) -> _Reader:
     return lambda record: record.own_config.get(name)
 
 
+def _process(record: RunRecord) -> Any:
+    return record.environment.get("process", "fresh")  # there was no other way before
+
+
 _CONDITIONS: Mapping[str, _Reader] = {
     "dataset": lambda record: record.dataset and record.dataset.name,
     "data sha256": lambda record: record.dataset and record.dataset.sha256[:12],
@@ -99,6 +103,7 @@ _CONDITIONS: Mapping[str, _Reader] = {
     "global_batch_size": _found("global_batch_size"),
     "from_step": lambda record: record.throughput.from_step,
     **{name: _found(name) for name in _HARDWARE},
+    "process": lambda record: None if record.is_foreign else _process(record),
 }
 """What may have to agree before figures are compared; which of it, each metric says."""
 _SAID_BESIDE = {"from_step"}  # which forbids nothing
@@ -121,6 +126,7 @@ def surroundings(record: RunRecord) -> dict[str, Any]:
     found = {name: read(record) for name, read in _CONDITIONS.items()}
     found |= {name: record.environment.get(name) for name in (*_SOFTWARE, "versions")}
     found |= {"code": sources_text(record.code), "workload": _workload(record)}
+    del found["process"]  # of which its own speed does not depend
     if not record.is_foreign:
         del found["target"]  # which its configuration says
     return found

@@ -55,6 +55,8 @@ _MACHINE = ("device_type", "device_name", "cpu_name", "num_processes", "num_thre
 _SPEED = ("dataset", "from_step", *_MACHINE)
 DATA = ("dataset", "data sha256", "num_train")
 """What must agree for what was learnt."""
+_PROCESS = (*DATA, *_MACHINE, "process")
+"""What must agree for seconds in which a process started, or ended."""
 _TARGET = (*DATA, "num_val", "eval_split", "target")
 
 
@@ -220,12 +222,16 @@ METRICS: Mapping[str, Metric] = {
         estimator="median",
     ),
     "wall_s": Metric(
-        label="wall time without start", read=_of(lambda r: r.wall_s - _shared_s(r)), unit=" s"
+        label="wall time without start",
+        read=_of(lambda r: r.wall_s - _shared_s(r)),
+        unit=" s",
+        needs=_PROCESS,
     ),
     "cold_start_s": Metric(
         label="start of a process",
         read=_of(lambda r: _shared_s(r) if began_a_process(r) else None),
         unit=" s",
+        needs=_PROCESS,
     ),
     "time_to_accuracy_s": _goal(
         label="time", read=_to_target, unit=" s", needs=(*_TARGET, *_MACHINE)

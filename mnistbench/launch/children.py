@@ -47,8 +47,11 @@ class Child:
         *,
         environment: Mapping[str, str] | None = None,
         work_dir: Path | None = None,
+        start: Callable[..., subprocess.Popen[bytes] | psutil.Process] = subprocess.Popen,
     ) -> None:
         """Start `command`, in this process's environment and working directory or in others.
+
+        `start` is called as `subprocess.Popen` is.
 
         Raises:
             InputError: the program cannot be started.
@@ -59,7 +62,7 @@ class Child:
         variables[_STARTED_BY] = f"{variables.get(_STARTED_BY, '')} {self.mark}".strip()
         self._log = TemporaryFile()  # noqa: SIM115 - closed by `kill`
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - our own command
+            self._process = start(
                 command,
                 env=variables,
                 cwd=work_dir,
@@ -75,11 +78,13 @@ class Child:
     @property
     def status(self) -> int | None:
         """Exit status, minus the signal's number if one killed it; none while it runs."""
-        return self._process.poll()
+        with suppress(subprocess.TimeoutExpired, psutil.TimeoutExpired):
+            return self._process.wait(0)
+        return None
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Whether it ended within `timeout_s`; without one, wait for its end."""
-        with suppress(subprocess.TimeoutExpired):
+        with suppress(subprocess.TimeoutExpired, psutil.TimeoutExpired):
             self._process.wait(timeout_s)
         return self.status is not None
 

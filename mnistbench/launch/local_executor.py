@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mnistbench.launch.cells import Attempt, Cell, attempt_folder
 from mnistbench.launch.children import Child, end_all, held_stops, raised_stops
+from mnistbench.launch.preloaded import Preloaded
 from mnistbench.recorder.limits import usable_cores
 
 _LOOK_S = 0.05
@@ -20,8 +21,10 @@ class LocalExecutor:
     record as not measured alone: cells that share cores spoil each other's seconds.
     """
 
-    def __init__(self, *, jobs: int = 1) -> None:
+    def __init__(self, *, jobs: int = 1, fresh: bool = False) -> None:
+        """Each of `fresh` cells imports all it needs; else one process does so for all."""
         self._jobs = jobs
+        self._preloaded = None if fresh else Preloaded()
         self._running: list[tuple[Cell, Child, Path]] = []
 
     def run(self, cells: Sequence[Cell], *, folder: Path) -> Iterator[Attempt]:
@@ -41,10 +44,17 @@ class LocalExecutor:
         with held_stops():
             end_all([child for _, child, _ in self._running])
             self._running.clear()
+            if self._preloaded:
+                self._preloaded.close()
 
     def _start(self, cell: Cell, folder: Path) -> None:
         own = attempt_folder(folder, cell)
-        child = cell.start(own, num_threads=self._num_threads(cell), shared_cores=self._jobs > 1)
+        child = cell.start(
+            own,
+            num_threads=self._num_threads(cell),
+            shared_cores=self._jobs > 1,
+            preloaded=self._preloaded,
+        )
         self._running.append((cell, child, own))
 
     def _num_threads(self, cell: Cell) -> int | None:

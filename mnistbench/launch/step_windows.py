@@ -33,7 +33,7 @@ class Here(NamedTuple):
     """This machine: what runs so many cells side by side, in the `folder` of a sweep."""
 
     folder: SweepFolder
-    executor: Callable[[int], Executor]
+    executor: Callable[[int | None], Executor]
     tell: Callable[[str], None]
 
     def run(self, cells: Sequence[Cell], *, jobs: int = 1) -> Iterator[tuple[Cell, RunRecord]]:

@@ -18,6 +18,9 @@ from mnistbench.schema.errors import first_line
 if TYPE_CHECKING:
     import torch
 
+process = "fresh"
+"""How this process began: ``warm`` once it is a fork of one that has imported what runs need."""
+
 
 def set_threads(num_threads: int | None) -> int:
     """Set torch's CPU threads for this process and return them.
@@ -44,7 +47,7 @@ def device_name(device: torch.device) -> str:
 def describe_environment(device: torch.device) -> dict[str, Any]:
     """The environment of a record of ours; what cannot be found out is ``None``."""
     versions, code = running_code()
-    return {"versions": versions, **describe_machine(device), **code}
+    return {"versions": versions, "process": process, **describe_machine(device), **code}
 
 
 def describe_machine(device: torch.device | None) -> dict[str, Any]:

@@ -79,6 +79,8 @@ class KnownEnvironment(StrictModel):
     """Processes that trained."""
     measured_alone: bool | None = None
     """Whether no other run shared its cores on purpose."""
+    process: Literal["fresh", "warm"] | None = None
+    """``warm``: a fork of a process that had imported what it needed. Else each run imports it."""
     lr_peak: float | None = Field(None, gt=0)
     """The highest learning rate."""
     eval_spacing: float | None = Field(None, gt=0, lt=1)
