@@ -61,6 +61,9 @@ def machine_problem(match: Match, sample: Sample) -> str | None:
     products, runs = _num_products(match, sample.metric), len(match.a) + len(match.b)
     if 0 < products < runs:
         return f"{products} of {runs} times are steps × seconds per step alone, the others are not"
+    threads = {run.alone_threads for run in (*match.a, *match.b)}
+    if len(threads) > 1:
+        return f"seconds per step alone are of {' and '.join(map(str, threads))} threads"
     if products:
         return None
     return _explained(match, sample)

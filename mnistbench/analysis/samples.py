@@ -11,7 +11,7 @@ from mnistbench.analysis.metrics import Asked, Level, Metric
 from mnistbench.analysis.repeats import one_per_seed
 from mnistbench.schema.record import RunRecord
 from mnistbench.stats.rank_tests import Shift, rank_test, seeds_needed, shift, shift_estimate
-from mnistbench.stats.readings import Reading, factor_spread, with_spread
+from mnistbench.stats.readings import Reading, ratio_spread, shared_windows, with_spread
 from mnistbench.stats.survival import at_risk, log_rank, log_rank_excess
 
 T = TypeVar("T")
@@ -131,8 +131,7 @@ class Sample:
 
     def factor_spread(self, confidence: float) -> float:
         """By how much the logarithm of B over A is uncertain for the factors of each."""
-        sides = (factor_spread(side, confidence=confidence) for side in (self.a, self.b))
-        return math.hypot(*sides)
+        return ratio_spread(shared_windows(self.a), shared_windows(self.b), confidence=confidence)
 
     def p_of_first(self) -> float:
         """The same by the upper ends alone: the first evaluations that read the target."""

@@ -177,11 +177,15 @@ def time_mark(group: Sequence[RunRecord], *, to_target: bool = False) -> str:
 
 def product_note(runs: Sequence[RunRecord]) -> str | None:
     """What times to a target are that are of no run's own clock, if some of `runs` have such."""
-    windows = [len(run.window_step_s) for run in runs if run.window_step_s]
-    if not windows:
+    products = [run for run in runs if run.window_step_s]
+    if not products:
         return None
-    numbers = " to ".join(map(str, sorted({min(windows), max(windows)})))
-    return f"time to target: steps side by side × seconds per step alone ({numbers} windows)"
+    windows, threads = (
+        ", ".join(sorted(map(str, found)))
+        for found in ({len(r.window_step_s) for r in products}, {r.alone_threads for r in products})
+    )
+    how = f"{windows} windows, {threads} threads"
+    return f"time to target: steps side by side × seconds per step alone ({how})"
 
 
 def mark_notes(groups: Sequence[Sequence[RunRecord]], *, to_target: bool = False) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mnistbench.analysis.scoring import target_of
 from mnistbench.launch.cells import Cell, Executor
@@ -19,12 +19,14 @@ from mnistbench.launch.sweep_folder import SweepFolder
 from mnistbench.recorder.limits import usable_cores
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
-from mnistbench.stats.readings import Reading, factor_spread
+from mnistbench.stats.readings import factor_spread
 
 _WINDOW_S, _TRIAL_S = 0.5, 2.0
 """Seconds of steps in a window, and in a trial of so many cells side by side."""
 _FIRST_STEPS = 10
-_ROUNDS, _MOST_ROUNDS = 6, 18
+_ROUNDS, _MOST_ROUNDS = 6, 12
+_MACHINE = ("device_type", "device_name", "cpu_name")
+"""What a run of which the time is reckoned must have been on as well."""
 _WELL_KNOWN = 0.02
 """Half the 95 % interval of seconds per step, as a fraction, at which there are windows enough."""
 
@@ -58,25 +60,31 @@ def measure_alone(cells: Sequence[Cell], here: Here) -> None:
     known = {record.alone_at for _, group in groups for _, record in group}
     if not groups or (len(known) == 1 and None not in known):
         return
-    here.tell(f"seconds per step of {_counted(groups)} are measured alone, in turn")
-    began, found = datetime.now(UTC).isoformat(), {window.id: list[float]() for window, _ in groups}
-    waiting = [window for window, _ in groups]
+    what = f"{len(groups)} configuration{'s' * (len(groups) > 1)}"
+    here.tell(f"seconds per step of {what} are measured alone, in turn")
+    began, windows = datetime.now(UTC).isoformat(), [window for window, _ in groups]
+    found: dict[str, list[float]] = {window.id: [] for window in windows}
+    seen: dict[str, dict[str, Any]] = {}
     for _ in range(0, _MOST_ROUNDS, _ROUNDS):
-        in_turn = [x for turn in range(_ROUNDS) for x in waiting[:: 1 - 2 * (turn % 2)]]
+        in_turn = [one for turn in range(_ROUNDS) for one in windows[:: 1 - 2 * (turn % 2)]]
         for cell, record in here.run(in_turn):
             found[cell.id].append(record.train_s / record.num_steps)
-        waiting = [window for window in waiting if _spread(found[window.id]) > _WELL_KNOWN]
-        if not waiting:
+            seen[cell.id] = record.environment
+        spreads = [factor_spread(its) for its in found.values() if len(its) > 1]
+        if max(spreads, default=0.0) <= _WELL_KNOWN:
             break
     for window, group in groups:
-        for cell, _ in group if len(found[window.id]) > 1 else ():
-            here.folder.amend(cell, alone_step_s=found[window.id], alone_at=began)
-    lost = [window for window in waiting if len(found[window.id]) < 2]
-    least, most = (end(map(len, found.values())) for end in (min, max))
-    spread = max((_spread(its) for its in found.values() if len(its) > 1), default=0.0)
-    here.tell(f"seconds per step are known to ±{100 * spread:.1f} % ({least} to {most} windows)")
-    for window in lost:
-        here.tell(f"{window.slug}: seconds per step could not be measured; its times stay marked")
+        if len(found[window.id]) < 2:
+            here.tell(f"{window.slug}: its steps could not be timed; its times stay marked")
+            continue
+        threads = seen[window.id].get("num_threads")
+        for cell, record in group:
+            if all(record.environment.get(k) == seen[window.id].get(k) for k in _MACHINE):
+                its = {"alone_step_s": found[window.id], "alone_threads": threads}
+                here.folder.amend(cell, **its, alone_at=began)
+    if spreads:
+        rounds = max(map(len, found.values()))
+        here.tell(f"seconds per step are known to ±{100 * max(spreads):.1f} % ({rounds} windows)")
 
 
 def best_jobs(cells: Sequence[Cell], here: Here) -> int:
@@ -85,7 +93,7 @@ def best_jobs(cells: Sequence[Cell], here: Here) -> int:
     Raises:
         InputError: cells are not of this package's own loop.
     """
-    first = next((cell for cell in cells if here.folder.load(cell) is None), None)
+    first = next((cell for cell in cells if not here.folder.record_path(cell).exists()), None)
     if first is None:
         return 1
     window = first.window(_FIRST_STEPS)
@@ -95,6 +103,7 @@ def best_jobs(cells: Sequence[Cell], here: Here) -> int:
     numbers = sorted({most, *(1 << power for power in range(most.bit_length()))})
     step_s = [record.train_s / record.num_steps for _, record in here.run([window])]
     if most == 1 or not step_s:
+        here.tell("--jobs auto takes 1: there is nothing to try")
         return 1
     trial = first.window(max(_FIRST_STEPS, round(_TRIAL_S / step_s[0]))) or window
     speeds = {
@@ -124,11 +133,3 @@ def _configurations(
         window = cell.window(max(1, round(_WINDOW_S * record.num_steps / (record.train_s or 1.0))))
         found += [(window, group)] if window else []
     return found
-
-
-def _spread(windows: Sequence[float]) -> float:
-    return factor_spread([Reading.of(1.0).times(windows)]) if len(windows) > 1 else float("inf")
-
-
-def _counted(groups: Sequence[object]) -> str:
-    return f"{len(groups)} configuration{'s' * (len(groups) > 1)}"

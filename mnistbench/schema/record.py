@@ -186,10 +186,12 @@ class RunRecord(StrictModel):
     """How fast it trained."""
     result: Result = Result()
     """What it reached."""
-    alone_step_s: Annotated[list[_Seconds], Field(min_length=1)] | None = None
+    alone_step_s: Annotated[list[_Seconds], Field(min_length=2)] | None = None
     """After runs side by side: seconds per step of its configuration alone, one value a window."""
     alone_at: str | None = None
     """When the first window began, in ISO 8601; windows of runs with the same were in turn."""
+    alone_threads: int | None = Field(None, ge=1)
+    """CPU threads of each process in these windows."""
 
     @model_validator(mode="after")
     def _check_config(self) -> Self:

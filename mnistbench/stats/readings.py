@@ -62,28 +62,36 @@ class Level(NamedTuple):
     at_most: float | None = None
 
 
-def factor_error(readings: Sequence[Reading]) -> tuple[float, int]:
-    """The standard error of the logarithm of the shared factor, and its degrees of freedom.
-
-    Of a median, whose variance is that of a mean times pi / 2. It is 0 where `readings` have no
-    windows, and infinite where there is only one; the largest where they do not share them.
-    """
-    found = [(0.0, 1)]
-    for windows in {reading.windows for reading in readings if reading.windows}:
-        n, logs = len(windows), [math.log(window) for window in windows]
-        error = stdev(logs) * math.sqrt(math.pi / 2 / n) if n > 1 else math.inf
-        found.append((error, max(n - 1, 1)))
-    return max(found)
+def factor_error(windows: Sequence[float]) -> float:
+    """The standard error of the logarithm of their median: pi / 2 times a mean's variance."""
+    return stdev(map(math.log, windows)) * math.sqrt(math.pi / 2 / len(windows)) if windows else 0.0
 
 
-def factor_spread(readings: Sequence[Reading], *, confidence: float = 0.95) -> float:
-    """Half the width of the interval of that logarithm, by Student's t."""
-    error, freedom = factor_error(readings)
+def factor_spread(windows: Sequence[float], *, confidence: float = 0.95) -> float:
+    """Half the width of the interval of that logarithm, by Student's t; 0 without windows."""
+    error = factor_error(windows)
     if not error:
         return 0.0
     from scipy.special import stdtrit
 
-    return error * float(stdtrit(freedom, (1 + confidence) / 2))
+    return error * float(stdtrit(len(windows) - 1, (1 + confidence) / 2))
+
+
+def ratio_spread(a: Sequence[float], b: Sequence[float], *, confidence: float) -> float:
+    """The same of the medians' ratio; as many windows on both sides are those of rounds in turn.
+
+    What drifts from round to round is then no part of it. Of independent windows it is right as
+    well.
+    """
+    if len(a) == len(b):
+        ratios = [y / x for x, y in zip(a, b, strict=True)]
+        return factor_spread(ratios, confidence=confidence)
+    return math.hypot(*(factor_spread(side, confidence=confidence) for side in (a, b)))
+
+
+def shared_windows(readings: Sequence[Reading]) -> tuple[float, ...]:
+    """The windows of `readings`, of one configuration, whose runs share them."""
+    return next((reading.windows for reading in readings if reading.windows), ())
 
 
 def with_spread(
@@ -91,22 +99,20 @@ def with_spread(
 ) -> tuple[float | None, float | None]:
     """The ends of the interval of `value`, with a factor that is uncertain by `spread`.
 
-    Logarithms of the two uncertainties add in squares (MOVER: Zou and Donner 2008). An end that is
-    not known, or would have no bound, is ``None``.
+    Logarithms of the two uncertainties add in squares (MOVER: Zou and Donner 2008).
     """
 
     def end(bound: float | None, sign: int) -> float | None:
         if not bound or not spread or value <= 0:
             return bound
-        moved = math.exp(sign * math.hypot(math.log(bound / value), spread))
-        return value * moved if 0 < moved < math.inf else None
+        return value * math.exp(sign * math.hypot(math.log(bound / value), spread))
 
     return end(low, -1), end(high, 1)
 
 
 def with_factor(level: Level, readings: Sequence[Reading]) -> Level:
     """`level`, an estimate from `readings`, whose interval knows that their factor is uncertain."""
-    spread = factor_spread(readings)
+    spread = factor_spread(shared_windows(readings))
     if level.value is None and level.low is not None:
         return level._replace(low=level.low * math.exp(-spread))
     low, high = with_spread(level.value or 0.0, level.low, level.high, spread)
