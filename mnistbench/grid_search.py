@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_origin
 
-from pydantic import Field
+from pydantic import Field, WrapValidator
 from pydantic.fields import FieldInfo
 
 from mnistbench.analysis.metrics import METRICS
@@ -31,6 +31,9 @@ from mnistbench.output.tables import TableFormat, data_text
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord
+
+AUTO = 0
+"""What ``--jobs auto`` is: as many as a trial finds the fastest."""
 
 _NOT_LISTED = {"output_dir", "require_target", "resume"}
 
@@ -53,9 +56,11 @@ class GridFlags(CommandFlags):
     """What starts the runs: this machine, or Ray on one or more machines."""
     ray_address: str | None = None
     """Ray cluster to use, for example auto. Default: a new local one."""
-    jobs: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
-    """Runs at the same time [runs], or auto: as many as a trial finds the fastest. They share the
-    cores: their times are marked. Default: 1; with --executor ray as many as the cluster runs."""
+    jobs: Annotated[int | None, WrapValidator(lambda x, read: AUTO if x == "auto" else read(x))] = (
+        Field(None, ge=1)
+    )
+    """Runs at the same time, or auto, by a trial [runs]. They share the cores: times are marked.
+    Default: 1; with --executor ray as many as the cluster runs."""
     step_times: bool = True
     """After runs side by side to a target, measure seconds per step alone: times to the target are
     steps times those."""
@@ -102,7 +107,7 @@ def check_flags(options: GridFlags, *, select: str | None, free: bool = False) -
     """
     if options.ray_address is not None and options.executor != "ray":
         raise InputError("ray_address: has no effect without --executor ray")
-    if options.jobs == "auto" and options.executor == "ray":
+    if options.jobs == AUTO and options.executor == "ray":
         raise InputError("jobs: auto is a trial on this machine; give a number for a cluster")
     if select is None:
         return
@@ -145,7 +150,7 @@ def run_cells(
     told = {**grid, **({"config": str(options.config)} if options.config else {})}
     try:
         with raised_stops(), folder.opened(cells, grid=told):
-            jobs = best_jobs(cells, here) if options.jobs == "auto" else options.jobs
+            jobs = best_jobs(cells, here) if options.jobs == AUTO else options.jobs
             progress.jobs = jobs or 1
             failures = run_sweep(
                 cells,
