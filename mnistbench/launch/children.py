@@ -15,6 +15,7 @@ from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryFile
 from time import monotonic
+from typing import Any
 
 import psutil
 
@@ -47,7 +48,7 @@ class Child:
         *,
         environment: Mapping[str, str] | None = None,
         work_dir: Path | None = None,
-        start: Callable[..., subprocess.Popen[bytes] | psutil.Process] = subprocess.Popen,
+        start: Callable[..., subprocess.Popen[Any] | psutil.Process] = subprocess.Popen,
     ) -> None:
         """Start `command`, in this process's environment and working directory or in others.
 

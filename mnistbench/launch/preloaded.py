@@ -21,8 +21,8 @@ from mnistbench.launch.children import Child, end_all, raised_stops
 from mnistbench.recorder.parent_death_signal import PARENT
 from mnistbench.schema.streams import say
 
-_OURS = "MNISTBENCH_"
-"""How variables begin that only this package reads, and that each run is told anew."""
+_ANY = ("MNISTBENCH_", "PYTEST_CURRENT_TEST")
+"""How variables begin that no library reads when it is imported."""
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _PATIENCE_S = 10.0
@@ -60,13 +60,13 @@ class Preloaded:
     def close(self) -> None:
         """End the processes that have imported, and what runs by them."""
         for server in self._servers.values():
-            server.control.close()
+            server.end()
         end_all([server.child for server in self._servers.values()])
         self._servers.clear()
 
     def _started(
         self, command: Sequence[str], *, env: dict[str, str], stderr: IO[bytes], **usual: Any
-    ) -> subprocess.Popen[bytes] | psutil.Process:
+    ) -> subprocess.Popen[Any] | psutil.Process:
         """As `subprocess.Popen`, by a fork where that can be."""
         folder = usual["cwd"] and str(usual["cwd"])
         request = {"arguments": command[3:], "environment": env, "work_dir": folder}
@@ -78,17 +78,19 @@ class Preloaded:
 
     def _server(self, python: str, environment: Mapping[str, str]) -> _Server | None:
         """One that is ready, if any can be had."""
-        variables = {k: v for k, v in environment.items() if not k.startswith(_OURS)}
+        variables = {k: v for k, v in environment.items() if not k.startswith(_ANY)}
         key = json.dumps([python, variables], sort_keys=True)
         server = self._servers.get(key)
         if (server and server.child.status is None) or key in self._unfit:
             return server
+        if server:
+            server.end()
         server = self._servers[key] = _Server(python, variables)
         with raised_stops():
             if server.control.recv(1):
                 server.control.settimeout(_PATIENCE_S)
                 return server
-        end_all([server.child])
+        server.end()
         del self._servers[key]
         self._unfit.add(key)
         why = (server.child.said.strip().splitlines() or ["it ended"])[-1]
@@ -107,7 +109,7 @@ class _Server:
             self.child = Child(
                 [python, "-m", module, str(file), "mnistbench.train"],
                 environment={**variables, PARENT: str(os.getpid())},
-                start=partial(subprocess.Popen[bytes], pass_fds=[file]),
+                start=partial(subprocess.Popen, pass_fds=[file]),
             )
 
     def fork(self, request: Mapping[str, Any], log: IO[bytes]) -> int:
@@ -121,6 +123,10 @@ class _Server:
             pid = int.from_bytes(self.control.recv(4), "little")
         prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
         if not pid:
-            self.control.close()
-            end_all([self.child])
+            self.end()
         return pid
+
+    def end(self) -> None:
+        """End it; what runs by it goes on."""
+        self.control.close()
+        self.child.kill()
