@@ -2,7 +2,7 @@
 
 ``python -m bench.side_by_side FOLDER [--losses N] [--seeds N] [--epochs N] [--output DIR]``
 compares medians, verdicts and durations, and says by list scheduling what more cores would take.
-FOLDER keeps the runs: the same command goes on. ``--one-by-one RUNS`` takes such as were made.
+FOLDER keeps the runs of both; ``--one-by-one RUNS`` takes such as were made before.
 """
 
 from __future__ import annotations
@@ -84,6 +84,8 @@ def _made(
 ) -> tuple[list[RunRecord], dict[str, float]]:
     """The records of `cells`, and what runs and windows took when they were made [seconds]."""
     folder, clock = SweepFolder(path), path / "seconds.json"
+    if path.exists() and not clock.exists():
+        raise SystemExit(f"{path}: how long its runs took is not known; take another FOLDER")
     if not clock.exists():
         spent = {}
         for what in ("runs", "windows"):

@@ -19,6 +19,7 @@ from mnistbench.launch.sweep_folder import SweepFolder
 from mnistbench.recorder.limits import usable_cores
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
+from mnistbench.schema.store import amend_record
 from mnistbench.stats.readings import factor_spread
 
 _WINDOW_S, _TRIAL_S = 0.5, 2.0
@@ -81,7 +82,7 @@ def measure_alone(cells: Sequence[Cell], here: Here) -> None:
         for cell, record in group:
             if all(record.environment.get(k) == seen[window.id].get(k) for k in _MACHINE):
                 its = {"alone_step_s": found[window.id], "alone_threads": threads}
-                here.folder.amend(cell, **its, alone_at=began)
+                amend_record(here.folder.record_path(cell), **its, alone_at=began)
     if spreads:
         rounds = max(map(len, found.values()))
         here.tell(f"seconds per step are known to ±{100 * max(spreads):.1f} % ({rounds} windows)")

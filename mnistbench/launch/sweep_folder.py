@@ -26,7 +26,7 @@ from mnistbench.recorder.redaction import redacted
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.files import check_writable, lock_file, no_link, write_whole
 from mnistbench.schema.record import RunRecord
-from mnistbench.schema.store import amend_record, load_record
+from mnistbench.schema.store import load_record
 from mnistbench.schema.strict_json import load_versioned
 from mnistbench.schema.strict_model import StrictModel
 
@@ -129,14 +129,6 @@ class SweepFolder:
                 with suppress(InputError, OSError):
                     self._settle()
                     self.running.rmdir()
-
-    def amend(self, cell: Cell, **values: Any) -> None:
-        """Set `values` in the record of `cell`, which is otherwise as it was.
-
-        Raises:
-            InputError: as `amend_record`.
-        """
-        amend_record(self.record_path(cell), **values)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

@@ -62,18 +62,16 @@ class Level(NamedTuple):
     at_most: float | None = None
 
 
-def factor_error(windows: Sequence[float]) -> float:
-    """The standard error of the logarithm of their median: pi / 2 times a mean's variance."""
-    return stdev(map(math.log, windows)) * math.sqrt(math.pi / 2 / len(windows)) if windows else 0.0
-
-
 def factor_spread(windows: Sequence[float], *, confidence: float = 0.95) -> float:
-    """Half the width of the interval of that logarithm, by Student's t; 0 without windows."""
-    error = factor_error(windows)
-    if not error:
+    """Half the width of the interval of the logarithm of their median; 0 without windows.
+
+    By Student's t, with pi / 2 times a mean's variance.
+    """
+    if not windows:
         return 0.0
     from scipy.special import stdtrit
 
+    error = stdev(map(math.log, windows)) * math.sqrt(math.pi / 2 / len(windows))
     return error * float(stdtrit(len(windows) - 1, (1 + confidence) / 2))
 
 
