@@ -83,10 +83,9 @@ class CompareFlags(CommandFlags):
     seed: int | None = Field(None, ge=0, lt=2**31)
     """Seed of the first run of each side; later ones count up from it. Default: 0."""
     fresh: bool = False
-    """Have each run import all it needs. Default: runs of a side are forks of one process that
-    has."""
+    """Have each run import PyTorch itself."""
     output_dir: Path | None = None
-    """New folder for these runs. Default: a folder of runs/compare, named by the time."""
+    """New folder for these runs. Default: runs/compare/TIME."""
 
     @property
     def makes_runs(self) -> bool:

@@ -67,7 +67,7 @@ class GridFlags(CommandFlags):
     retries: int = Field(1, ge=0)
     """Further attempts at a run that failed [attempts]."""
     fresh: bool = False
-    """Have each run import all it needs. Default: runs are forks of one process that has."""
+    """Have each run import PyTorch itself. Default: one process does so for all."""
     dry_run: bool = False
     """Print the runs and which are done, and exit."""
     quiet: bool = False

@@ -23,6 +23,7 @@ import numpy as np
 
 from mnistbench.recorder import environment
 from mnistbench.recorder.code_identity import running_code
+from mnistbench.recorder.compile_cache import refuse_shared_headers
 from mnistbench.recorder.parent_death_signal import PARENT, die_with_parent
 
 _NEEDED = (
@@ -54,7 +55,8 @@ def main() -> None:
 
 def _preload(command: str) -> None:
     """Import `command` and what its runs need, without a thread beside this one."""
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # as a run sets it, before torch
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # as a run does before torch is imported
+    refuse_shared_headers()
     running_code()  # before it is imported
     gc.disable()  # a fork enables it
     for name in (command, *_NEEDED):

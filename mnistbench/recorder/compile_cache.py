@@ -36,7 +36,7 @@ def keep_compiled() -> str | None:
     until this process ends, and the line that is returned says why. To be called before torch is
     imported, which settles it.
     """
-    _refuse_shared_headers()
+    refuse_shared_headers()
     if _VARIABLE in os.environ:
         return None
     try:
@@ -63,7 +63,7 @@ def _shared_folder() -> Path:
     return Path(tempfile.gettempdir()) / f"torchinductor_{user}"
 
 
-def _refuse_shared_headers() -> None:
+def refuse_shared_headers() -> None:
     """Without headers compiled before where others could have made these: always in this folder."""
     with suppress(OSError, KeyError):
         folder = _shared_folder()
