@@ -202,3 +202,11 @@ def test_scripts_need_a_number(folder):
     with pytest.raises(InputError, match=r"^jobs: auto tries runs .* give a number with a script$"):
         best_jobs(cells, Here(folder, None, None))
     measure_alone(cells, Here(folder, None, None))
+
+
+def test_what_a_killed_sweep_left_of_its_windows_is_removed_and_no_cell(tmp_path):
+    folder, cells = SweepFolder(tmp_path), cells_of()
+    save_record(record_of(cells[0]), folder.running / "scratch-0123abcd" / cells[0].id / "run-0")
+    with folder.opened(cells, grid={}):
+        assert [*folder.running.iterdir()] == []
+    assert folder.load(cells[0]) is None
