@@ -209,6 +209,8 @@ def test_benchmark_files_are_told_by_what_they_hold(stored, capsys):
         (["--commands", "t", "u", "--", "--lr", "1"], "flags after -- are for --revisions"),
         (["--commands", "t {lr}", "u"], "--commands: {lr}: nothing has this name; known: {seed}"),
         (["--commands", "t a.py", "u"], "side A: command: t: no such program"),
+        (["a", "b", "--fresh"], "--fresh: is for runs of mnistbench train"),
+        (["--commands", "t", "u", "--fresh"], "--fresh: is for runs of mnistbench train"),
         (["--command", "t"], "--command: is what --revisions runs"),
         (["a", "b", "--command", "t"], "--command: is what --revisions runs"),
         (["--revisions", "x", "y", "--command", "t", "--", "--lr", "1"], "without --command"),

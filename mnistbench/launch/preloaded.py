@@ -94,7 +94,8 @@ class Preloaded:
         del self._servers[key]
         self._unfit.add(key)
         why = (server.child.said.strip().splitlines() or ["it ended"])[-1]
-        say(f"each run imports all it needs, as no process can do so for all: {why}")
+        root = environment.get("PYTHONPATH", "").split(os.pathsep)[0]
+        say(f"{root}: each run imports all it needs, as no process can do so for all: {why}")
         return None
 
 

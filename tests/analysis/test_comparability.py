@@ -33,6 +33,7 @@ ALL = {SPEED, STEP, WALL, TIME, STEPS, TEST, VAL, LOSS}
             "num_processes (2 against 1)",
             {SPEED, STEP, WALL, TIME},
         ),
+        ({"environment": {"process": "warm"}}, "process (fresh against warm)", {WALL}),
         (
             {"environment": {"global_batch_size": 128}},
             "global_batch_size (64 against 128)",
