@@ -182,7 +182,7 @@ def product_note(runs: Sequence[RunRecord]) -> str | None:
         return None
     windows, threads = (
         ", ".join(sorted(map(str, found)))
-        for found in ({len(r.window_step_s) for r in products}, {r.alone_threads for r in products})
+        for found in ({len(r.window_step_s) for r in products}, {r.alone_threads or "?" for r in products})
     )
     how = f"{windows} windows, {threads} threads"
     return f"time to target: steps side by side × seconds per step alone ({how})"
