@@ -180,10 +180,8 @@ def product_note(runs: Sequence[RunRecord]) -> str | None:
     products = [run for run in runs if run.window_step_s]
     if not products:
         return None
-    windows, threads = (
-        ", ".join(sorted(map(str, found)))
-        for found in ({len(r.window_step_s) for r in products}, {r.alone_threads or "?" for r in products})
-    )
+    windows = ", ".join(sorted({str(len(r.window_step_s)) for r in products}))
+    threads = ", ".join(sorted({str(r.alone_threads or "?") for r in products}))
     how = f"{windows} windows, {threads} threads"
     return f"time to target: steps side by side × seconds per step alone ({how})"
 
