@@ -213,7 +213,8 @@ class Sample:
         def back(end: float) -> float:
             return end / (1 + change) if self.metric.ratio else end - change
 
-        return replace(self, b=tuple(Reading(back(r.low), back(r.high)) for r in self.b))
+        moved = (r._replace(low=back(r.low), high=back(r.high)) for r in self.b)
+        return replace(self, b=tuple(moved))
 
     def test_sign(self) -> float:
         """The direction by the test alone: above 0 where B's figure is higher than A's."""

@@ -166,6 +166,14 @@ def test_equals_rarely_get_a_verdict():
     assert median(p) > 0.4
 
 
+def test_a_bound_is_tested_with_the_same_uncertainty():
+    rng = random.Random(4)
+    sides = (group(rng, lr=lr, noise=0.2) for lr in (0.1, 0.2))
+    a, b = (METRICS[TIME].samples(runs) for runs in sides)
+    sample = Sample(metric=METRICS[TIME], a=a, b=b, paired=False)
+    assert sample.moved(0.1).factor_spread(0.95) == sample.factor_spread(0.95) > 0
+
+
 def test_a_choice_by_such_times_knows_both_uncertainties():
     def choice(**changes):
         rng = random.Random(3)
