@@ -103,7 +103,7 @@ def _read(records: Sequence[RunRecord], name: str, thin: Thin) -> dict[str, Any]
     return {
         "spacing": name,
         "evaluations": sum(len(record.eval_points) for record in thinned) / len(thinned),
-        "readings": [list(reading) for reading in readings],
+        "readings": [list(reading[:2]) for reading in readings],
         "interval_censored": median_reading(readings)._asdict(),
         "first_evaluation": first._asdict(),
     }

@@ -8,9 +8,9 @@ from contextlib import suppress
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_origin
+from typing import Annotated, Any, ClassVar, Literal, get_origin
 
-from pydantic import Field
+from pydantic import Field, WrapValidator
 from pydantic.fields import FieldInfo
 
 from mnistbench.analysis.metrics import METRICS
@@ -22,6 +22,7 @@ from mnistbench.launch.children import raised_stops
 from mnistbench.launch.grid import cells_of
 from mnistbench.launch.local_executor import LocalExecutor
 from mnistbench.launch.own_cells import RunCell
+from mnistbench.launch.step_windows import Here, best_jobs, measure_alone
 from mnistbench.launch.sweep_folder import SweepFolder
 from mnistbench.launch.sweep_progress import Progress, names
 from mnistbench.launch.sweeping import Failure, run_sweep
@@ -30,6 +31,9 @@ from mnistbench.output.tables import TableFormat, data_text
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord
+
+AUTO = 0
+"""What ``--jobs auto`` is: as many as a trial finds the fastest."""
 
 _NOT_LISTED = {"output_dir", "require_target", "resume"}
 
@@ -52,9 +56,14 @@ class GridFlags(CommandFlags):
     """What starts the runs: this machine, or Ray on one or more machines."""
     ray_address: str | None = None
     """Ray cluster to use, for example auto. Default: a new local one."""
-    jobs: int | None = Field(None, ge=1)
-    """Runs at the same time [runs]. They share the cores, so their times are marked.
+    jobs: Annotated[int | None, WrapValidator(lambda x, read: AUTO if x == "auto" else read(x))] = (
+        Field(None, ge=1)
+    )
+    """Runs at the same time, or auto, by a trial [runs]. They share the cores: times are marked.
     Default: 1; with --executor ray as many as the cluster runs."""
+    step_times: bool = True
+    """After runs side by side to a target, measure seconds per step alone: times to the target are
+    steps times those."""
     retries: int = Field(1, ge=0)
     """Further attempts at a run that failed [attempts]."""
     fresh: bool = False
@@ -98,16 +107,23 @@ def check_flags(options: GridFlags, *, select: str | None, free: bool = False) -
     """
     if options.ray_address is not None and options.executor != "ray":
         raise InputError("ray_address: has no effect without --executor ray")
+    if options.jobs == AUTO and options.executor == "ray":
+        raise InputError("jobs: auto is a trial on this machine; give a number for a cluster")
     if select is None:
         return
     from mnistbench.analysis.best_config import check_metric  # which costs numpy
 
     metric = METRICS.get(check_metric(select, free=free))
-    if metric and metric.timed and options.executor == "local" and (options.jobs or 1) > 1:
+    product = metric and metric.to_target and options.step_times and not free
+    if metric and metric.timed and not product and _side_by_side(options):
         raise InputError(
             f"select: {select} depends on speed, and cells side by side spoil each "
             "other's; leave --jobs out"
         )
+
+
+def _side_by_side(options: GridFlags) -> bool:
+    return options.executor == "local" and options.jobs not in {None, 1}
 
 
 def grid_of(axes: Mapping[str, Sequence[Any]], options: GridFlags) -> list[RunCell]:
@@ -128,19 +144,23 @@ def run_cells(
         InputError: as `run_sweep` and `SweepFolder.opened`.
         SystemExit: a signal came; a line has told how to go on.
     """
-    progress = Progress(
-        cells, jobs=options.jobs or 1, tell=(lambda _: None) if options.quiet else say
-    )
+    tell = (lambda _: None) if options.quiet else say
+    progress = Progress(cells, jobs=1, tell=tell)
+    here = Here(folder, partial(_executor, options), tell)
     told = {**grid, **({"config": str(options.config)} if options.config else {})}
     try:
         with raised_stops(), folder.opened(cells, grid=told):
+            jobs = best_jobs(cells, here) if options.jobs == AUTO else options.jobs
+            progress.jobs = jobs or 1
             failures = run_sweep(
                 cells,
                 folder=folder,
-                executor=_executor(options),
+                executor=here.executor(jobs),
                 retries=options.retries,
                 progress=progress,
             )
+            if options.step_times and options.executor == "local":
+                measure_alone(cells, here)
     except KeyboardInterrupt as stop:
         terminated = isinstance(stop, Terminated)
         say(
@@ -154,12 +174,12 @@ def run_cells(
     return failures
 
 
-def _executor(options: GridFlags) -> Executor:
+def _executor(options: GridFlags, jobs: int | None) -> Executor:
     if options.executor == "local":
-        return LocalExecutor(jobs=options.jobs or 1, fresh=options.fresh)
+        return LocalExecutor(jobs=jobs or 1, fresh=options.fresh)
     from mnistbench.launch.ray_executor import RayExecutor
 
-    return RayExecutor(address=options.ray_address, jobs=options.jobs, fresh=options.fresh)
+    return RayExecutor(address=options.ray_address, jobs=jobs, fresh=options.fresh)
 
 
 def results(cells: Sequence[Cell], folder: SweepFolder) -> list[RunRecord]:

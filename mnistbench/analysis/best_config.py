@@ -164,7 +164,7 @@ def _place(candidate: Candidate, *, higher_is_better: bool) -> tuple[float, ...]
 def _require_comparable(records: Sequence[RunRecord], name: str, metric: Metric) -> None:
     if not records:
         raise InputError("select: no run to choose from")
-    if metric.timed and (why := spoiled(records)):
+    if metric.timed and (why := spoiled(records, to_target=metric.to_target)):
         raise InputError(
             f"select: {name} means nothing where {why}; choose by val_accuracy or steps, or run "
             "those again, with --jobs 1"

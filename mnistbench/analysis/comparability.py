@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from mnistbench.analysis.differences import conditions, untold
 from mnistbench.analysis.metrics import Asked, Metric
@@ -14,6 +15,7 @@ from mnistbench.analysis.stability import (
     is_profiled,
     is_unstable,
     machine_change,
+    own_clock,
     spoiled,
 )
 from mnistbench.schema.provenance import sources_text
@@ -34,7 +36,7 @@ def problem_of_b(match: Match, metric: Metric) -> str | None:
     """What forbids to say anything of B alone by its estimate, if anything does."""
     name, b = match.names[1], match.b
     lost = _excluded(name, b) or (None if metric.to_target else _lost(name, b))
-    return lost or (_spoiled(name, b) if metric.timed else None)
+    return lost or (_spoiled(name, b, metric=metric) if metric.timed else None)
 
 
 def not_alike(match: Match, metric: Metric, *, asked: Asked = None) -> str | None:
@@ -50,11 +52,20 @@ def machine_problem(match: Match, sample: Sample) -> str | None:
 
     Other runs shared its cores on purpose, a run stood still, its speed moved during most runs of a
     side or, where the runs were not taken in turn, which alone is fair to both, its own change from
-    A to B may be all of the difference.
+    A to B may be all of the difference. Times to a target that are steps times seconds per step
+    alone depend on none of this, and are not compared with those of a run's own clock.
     """
-    why = _first(_spoiled, match)
+    why = _first(partial(_spoiled, metric=sample.metric), match)
     if why or match.pairs:
         return why
+    products, runs = _num_products(match, sample.metric), len(match.a) + len(match.b)
+    if 0 < products < runs:
+        return f"{products} of {runs} times are steps × seconds per step alone, the others are not"
+    threads = {run.alone_threads for run in (*match.a, *match.b)}
+    if len(threads) > 1:
+        return f"seconds per step alone are of {' and '.join(map(str, threads))} threads"
+    if products:
+        return None
     return _explained(match, sample)
 
 
@@ -68,10 +79,19 @@ def _order(match: Match, metric: Metric) -> str | None:
     """How the order of runs that were not taken in turn may have made times differ."""
     if match.pairs or not metric.timed:
         return None
+    if _num_products(match, metric):
+        began = {run.alone_at for run in (*match.a, *match.b)}
+        return "seconds per step were not measured in turn" if len(began) > 1 else None
     if match.order in {"A first", "B first"}:
         return f"not balanced: {match.names[match.order == 'B first']} first each time"
     known = machine_change(match.a, match.b) is not None
     return "not run in turn" + ("" if known else ", and no probe tells how the machine changed")
+
+
+def _num_products(match: Match, metric: Metric) -> int:
+    """How many times to a target of `match` are steps times seconds per step alone."""
+    runs = (*match.a, *match.b)
+    return len(runs) - len(own_clock(runs, to_target=metric.to_target))
 
 
 def mostly_unstable(side: str, *, unstable: int, of: int, what: str = "runs") -> str | None:
@@ -102,10 +122,11 @@ def _explained(match: Match, sample: Sample) -> str | None:
 def machine_share(match: Match, metric: Metric) -> tuple[float, float]:
     """What the machine alone may have changed of B's figures, from least to most, as fractions.
 
-    Nothing where runs were taken in turn, of what is not timed, and where no probe tells.
+    Nothing where runs were taken in turn, of what is not timed on their own clocks, and where no
+    probe tells.
     """
     machine = machine_change(match.a, match.b)
-    if machine is None or match.pairs or not metric.timed:
+    if machine is None or match.pairs or not metric.timed or _num_products(match, metric):
         return 0.0, 0.0
     low, high = machine[:2] if metric.higher_is_better else (-machine.high, -machine.low)
     return math.expm1(low), math.expm1(high)
@@ -116,9 +137,10 @@ def _first(problem: Callable[[str, Sequence[RunRecord]], str | None], match: Mat
     return next(filter(None, map(problem, match.names, (match.a, match.b))), None)
 
 
-def _spoiled(side: str, runs: Sequence[RunRecord]) -> str | None:
-    unstable = mostly_unstable(side, unstable=sum(map(is_unstable, runs)), of=len(runs))
-    return spoiled(runs, of=f" of {side}") or unstable
+def _spoiled(side: str, runs: Sequence[RunRecord], *, metric: Metric) -> str | None:
+    timed = own_clock(runs, to_target=metric.to_target)
+    unstable = mostly_unstable(side, unstable=sum(map(is_unstable, timed)), of=len(runs))
+    return spoiled(runs, of=f" of {side}", to_target=metric.to_target) or unstable
 
 
 def _excluded(side: str, runs: Sequence[RunRecord]) -> str | None:

@@ -15,7 +15,7 @@ from mnistbench.analysis.repeats import one_per_seed, seed_text
 from mnistbench.analysis.rows import Comparison, Row
 from mnistbench.analysis.samples import MOST_TESTED, Match, sample_of
 from mnistbench.analysis.splitting import field_of
-from mnistbench.analysis.stability import is_profiled, is_unstable
+from mnistbench.analysis.stability import is_profiled, is_unstable, product_note
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.record_sets import RecordSet
@@ -241,7 +241,10 @@ def _with_verdict(row: Row, *, alpha: float, family: int) -> Row:
     if lacking:
         return replace(row, reason=f"n = {sample.n} is too few")
     if row.definition.to_target and sample.p_of_first() < alpha / family:
-        return replace(row, reason="the difference is inside the spacing of the evaluations")
+        inside = "the spacing of the evaluations"
+        if sample.factor_spread(1 - ALPHA):
+            inside += " and what is known of seconds per step"
+        return replace(row, reason=f"the difference is inside {inside}")
     return replace(row, verdict="no difference seen")
 
 
@@ -260,6 +263,8 @@ def _notes(match: Match, metrics: Sequence[Metric], asked: Asked) -> list[str]:
         notes.append(f"of more than {MOST_TESTED:,} runs as many, evenly spaced, are tested")
     if match.pairs:
         notes.append(f"{a} and {b} were run in turn and are compared pair by pair")
+    if any(metric.to_target for metric in metrics) and (line := product_note((*match.a, *match.b))):
+        notes.append(line)
     by_seed = any(metric.independent == "seed" for metric in metrics)
     for side, runs in ((a, match.a), (b, match.b)):
         notes += _side_notes(side, runs)

@@ -24,7 +24,7 @@ from mnistbench.analysis.scoring import (
 from mnistbench.schema.record import TRAIN_CLOCK, Phase, RunRecord
 from mnistbench.stats.expected_time import expected_running_time
 from mnistbench.stats.intervals import mean_interval, median_interval
-from mnistbench.stats.readings import Level, Reading
+from mnistbench.stats.readings import Level, Reading, with_factor
 from mnistbench.stats.survival import median_reading
 
 __all__ = ["Asked", "Level", "target_of", "told_target"]  # which others read from here
@@ -282,8 +282,9 @@ def score_target(group: Sequence[RunRecord], asked: Asked) -> TargetScore:
     """
     found = [(_to_target(record, asked), end_s(record)) for record in one_per_seed(group)]
     spent = [(t.value if t.reached else ended_s, t.reached) for t, ended_s in found if t]
+    expected = expected_running_time(*zip(*spent, strict=True)) if spent else _NO_LEVEL
     return TargetScore(
         time_s=METRICS["time_to_accuracy_s"].of(group, asked),
         steps=METRICS["steps_to_accuracy"].of(group, asked),
-        expected_s=expected_running_time(*zip(*spent, strict=True)) if spent else _NO_LEVEL,
+        expected_s=with_factor(expected, [t for t, _ in found if t]),
     )

@@ -11,7 +11,7 @@ from mnistbench.analysis.metrics import Asked, Level, Metric
 from mnistbench.analysis.repeats import one_per_seed
 from mnistbench.schema.record import RunRecord
 from mnistbench.stats.rank_tests import Shift, rank_test, seeds_needed, shift, shift_estimate
-from mnistbench.stats.readings import Reading
+from mnistbench.stats.readings import Reading, ratio_spread, shared_windows, with_spread
 from mnistbench.stats.survival import at_risk, log_rank, log_rank_excess
 
 T = TypeVar("T")
@@ -26,6 +26,10 @@ _MOST_LOG_RATIO = 700.0
 """Just below what a float can hold."""
 _NOTHING = 1e-100
 """What stands for 0 on a logarithmic scale, as a part of the least upper end of a reading."""
+_BEYOND = 0.001
+"""The chance that seconds per step lie outside of what a test allows for; it is added to its p."""
+_MOST_SPREAD = 20.0
+"""A factor's uncertainty beyond which there is no verdict anyway."""
 _NO_BOUND = 1e20
 """A change beyond which an end is made of such a 0: there is no bound."""
 
@@ -107,19 +111,27 @@ class Sample:
         Ranks, paired or not; the log-rank test where a run was censored. Exact, so that few runs
         give a p that cannot be small. Of times to a target the spacing of the evaluations is taken
         out of the difference: the side that is ahead counts with the upper end of each reading,
-        the other with the lower. Never surer than by the first evaluations alone.
+        the other with the lower. Never surer than by the first evaluations alone. So is what
+        shared factors, as of `Reading.windows`, leave open (Berger and Boos 1994).
         """
         sign = self.test_sign()
         if not self.metric.to_target or not sign:
             return self.p_of_first()
         early, late = (self.a, self.b) if sign > 0 else (self.b, self.a)
-        early = tuple(Reading(r.value, r.high) for r in early)
+        spread = self.factor_spread(1 - _BEYOND)
+        factor = math.exp(min(spread, _MOST_SPREAD))
+        early = tuple(Reading(factor * r.value, factor * r.high) for r in early)
         late = tuple(Reading(r.low, r.low if r.reached else r.high) for r in late)
         a, b = (early, late) if sign > 0 else (late, early)
         nearer = replace(self, a=a, b=b)
         if nearer.test_sign() * sign <= 0:  # the evaluations alone can turn it round
             return 1.0
-        return max(self.p_of_first(), nearer.p_of_first())
+        p = max(self.p_of_first(), nearer.p_of_first())
+        return min(1.0, p + _BEYOND) if spread else p
+
+    def factor_spread(self, confidence: float) -> float:
+        """By how much the logarithm of B over A is uncertain for the factors of each."""
+        return ratio_spread(shared_windows(self.a), shared_windows(self.b), confidence=confidence)
 
     def p_of_first(self) -> float:
         """The same by the upper ends alone: the first evaluations that read the target."""
@@ -139,13 +151,17 @@ class Sample:
         found = ratio_of_levels(*self.levels)
         if found is None or self.censored:
             return found
-        lower, upper = ([Reading.of(r[end]) for r in self.b] for end in (0, 1))
+        lower, upper = (
+            [Reading.of(end) for end in ends] for ends in zip(*(r[:2] for r in self.b), strict=True)
+        )
         low = self._shift(self.a, lower, confidence=confidence).low
         high = self._shift([Reading.of(r.low) for r in self.a], upper, confidence=confidence).high
         if low is None or high is None:
             return found
-        most = max(high, found.estimate) if high < _NO_BOUND else None
-        return Shift(found.estimate, min(low, found.estimate), most)
+        at = found.estimate
+        ends = (min(low, at) + 1, max(high, at) + 1 if high < _NO_BOUND else None)
+        spread = self.factor_spread(confidence)
+        return Shift(at, *(x if x is None else x - 1 for x in with_spread(at + 1, *ends, spread)))
 
     def direction(self) -> float:
         """Above 0 where B's figure is higher than A's, below 0 where lower, 0 where unclear.
@@ -197,7 +213,8 @@ class Sample:
         def back(end: float) -> float:
             return end / (1 + change) if self.metric.ratio else end - change
 
-        return replace(self, b=tuple(Reading(back(r.low), back(r.high)) for r in self.b))
+        moved = (r._replace(low=back(r.low), high=back(r.high)) for r in self.b)
+        return replace(self, b=tuple(moved))
 
     def test_sign(self) -> float:
         """The direction by the test alone: above 0 where B's figure is higher than A's."""

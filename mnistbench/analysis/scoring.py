@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import median
 from typing import TypeAlias
 
 from mnistbench.schema.record import EvalPoint, RunRecord, Target
@@ -33,7 +34,12 @@ def told_target(group: Sequence[RunRecord]) -> Target | None:
 
 
 def end_s(record: RunRecord) -> float:
-    """The train clock at the end of `record`'s run, whatever ended it."""
+    """The train clock at the end of `record`'s run, whatever ended it.
+
+    Of a run beside others it is what its steps would have taken alone, where that was measured.
+    """
+    if record.window_step_s:
+        return record.num_steps * median(record.window_step_s)
     return max([record.train_s, *(point.train_s for point in record.eval_points)])
 
 
@@ -44,7 +50,12 @@ def reading_to_target(record: RunRecord, target: Target, *, steps: bool = False)
     that the next one confirms: a single evaluation is noisy, and of many one is lucky. A run that
     did not get there is right-censored at its end; one that diverged never would have. Where no
     evaluation is kept, the record's own time to its target stands for all up to that.
+
+    Seconds of a run beside others are its steps times the seconds per step of its configuration
+    alone, where these were measured.
     """
+    if record.window_step_s and not steps:
+        return reading_to_target(record, target, steps=True).times(record.window_step_s)
     points = _points(record, target)
     own = None if points else _own(record, target, steps=steps)
     if own is not None:

@@ -75,9 +75,18 @@ def stood_still(record: RunRecord) -> bool:
     return (record.stood_still_s or 0.0) > max(_LEAST_STILL_S, _STILL * busy_s)
 
 
-def spoiled(runs: Sequence[RunRecord], *, of: str = "") -> str | None:
+def own_clock(runs: Sequence[RunRecord], *, to_target: bool) -> list[RunRecord]:
+    """Those of `runs` whose own clock tells a time, or a time to a target if `to_target`.
+
+    Of the others that is steps times `RunRecord.window_step_s`, whatever happened to their clock.
+    """
+    return [run for run in runs if not (to_target and run.window_step_s)]
+
+
+def spoiled(runs: Sequence[RunRecord], *, of: str = "", to_target: bool = False) -> str | None:
     """Why the times of `runs`, which are those `of` something, are in no comparison, if so."""
-    beside, still = (sum(map(which, runs)) for which in (ran_beside_others, stood_still))
+    timed = own_clock(runs, to_target=to_target)
+    beside, still = (sum(map(which, timed)) for which in (ran_beside_others, stood_still))
     what = "were measured beside other runs" if beside else "stood still"
     return f"{beside or still} of {len(runs)} runs{of} {what}" if beside or still else None
 
@@ -152,26 +161,54 @@ def cores_taken(record: RunRecord) -> float | None:
 _MARKS = {"†": is_unstable, "‡": ran_beside_others, "§": is_profiled, "¶": stood_still}
 
 
-def time_mark(group: Sequence[RunRecord]) -> str:
-    """What follows each time and speed of `group`: what made them mean less, or nothing."""
-    return "".join(mark for mark, which in _MARKS.items() if any(map(which, group)))
+_PRODUCT = "×"
 
 
-def mark_notes(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
-    """What the marks on times mean, where one was set, and what else spoils figures."""
+def time_mark(group: Sequence[RunRecord], *, to_target: bool = False) -> str:
+    """What follows each time and speed of `group`: what made them mean less, or nothing.
+
+    A time `to_target` may be steps of runs side by side times seconds per step alone, which has a
+    mark of its own.
+    """
+    timed = own_clock(group, to_target=to_target)
+    marks = "".join(mark for mark, which in _MARKS.items() if any(map(which, timed)))
+    return marks + _PRODUCT * (len(timed) < len(group))
+
+
+def product_note(runs: Sequence[RunRecord]) -> str | None:
+    """What times to a target are that are of no run's own clock, if some of `runs` have such."""
+    products = [run for run in runs if run.window_step_s]
+    if not products:
+        return None
+    windows = ", ".join(sorted({str(len(r.window_step_s)) for r in products}))
+    threads = ", ".join(sorted({str(r.alone_threads or "?") for r in products}))
+    how = f"{windows} windows, {threads} threads"
+    return f"time to target: steps side by side × seconds per step alone ({how})"
+
+
+def mark_notes(groups: Sequence[Sequence[RunRecord]], *, to_target: bool = False) -> list[str]:
+    """What the marks on times mean, where one was set, and what else spoils figures.
+
+    Those of tables whose times are all `to_target`, or of any others.
+    """
+    product = product_note([run for group in groups for run in group])
+    if to_target:
+        groups = [own_clock(group, to_target=True) for group in groups]
     moved, beside, profiled, still = (_how_many(groups, which) for which in _MARKS.values())
     runs = [record for group in groups for record in group]
     still_s = max((record.stood_still_s or 0.0 for record in runs), default=0.0)
+    but = f" but on {_PRODUCT}" if product else ""
     said = {
         f"† the machine's own speed moved by more than {100 * DRIFT_BOUND:g} % during {moved}: "
         "these times are unstable": moved,
-        f"‡ measured beside other runs ({beside}): no time verdict": beside,
+        f"‡ measured beside other runs ({beside}): no time verdict{but}": beside,
         f"§ profiled ({profiled}): these times include what watching cost, and are in no "
         "comparison": profiled,
         f"¶ stood still for {still_s:.2g} s or more ({still}), stopped, frozen or throttled: "
         "no time verdict": still,
     }
     lines = [line for line, is_so in said.items() if is_so]
+    lines += [f"{_PRODUCT} {product}"] if product else []
     mixed = [f"code changed {change}" for change in map(code_change, runs) if change]
     return lines + _crowded(groups) + _disagreeing(runs) + mixed
 

@@ -69,6 +69,13 @@ class Cell(ABC):
         """CPU threads of each process, where the cell sets them itself."""
         return None
 
+    def window(self, num_steps: int) -> Cell | None:  # noqa: ARG002
+        """A run of `num_steps` of its configuration, whatever its seed, that is there to be timed.
+
+        ``None`` where there is no such run, as of a script.
+        """
+        return None
+
     def placed(self) -> Cell:
         """The same cell, for a process that works in another folder."""
         return self

@@ -38,6 +38,14 @@ _ORDER = list(RunConfig.model_fields)
 _FIELDS = _ORDER[_ORDER.index("model") :] + _ORDER[: _ORDER.index("model")]
 """How to train before what to train on, as it comes last in a slug, which may be cut short."""
 
+_SHORT = {
+    **dict.fromkeys(("target_accuracy", "checkpoint_every_steps")),
+    **dict.fromkeys(("stop_at_target", "diagnose", "mllog"), False),
+    **dict.fromkeys(("profile", "log_with"), ()),
+    "eval_split": "test",
+}
+"""What a window leaves out of a configuration."""
+
 _WHERE = {"data_dir", "output_dir"}  # which an anonymous run leaves in no file
 _REFUSED = re.compile(r"Root Cause.*exitcode\s*:\s*2\b", re.DOTALL)
 
@@ -108,6 +116,11 @@ class RunCell(Cell):
         processes = f"-{self.num_processes}p" if self.num_processes > 1 else ""
         head = head_of([*([recipe] if recipe else []), *kinds, *settings])
         return f"{head}-seed-{self.seed}{processes}"
+
+    def window(self, num_steps: int) -> RunCell:
+        """See `Cell.window`; it evaluates once, at its end, which is on no train clock."""
+        short = {"max_steps": num_steps, "eval_every_steps": num_steps, "seed": 0, **_SHORT}
+        return replace(self, config=self.config.model_copy(update=short))
 
     def placed(self) -> RunCell:
         """The same cell, with its data where a process of another folder finds them."""

@@ -20,7 +20,7 @@ class Progress:
         """Count `cells`, of which `jobs` run side by side, into `tell`, line by line."""
         self.num_done = 0
         self._num_cells, self._names = len(cells), names(cells)
-        self._jobs = jobs
+        self.jobs = jobs
         self._tell = tell
         self._started = monotonic()
         self._num_ended = self._num_failed = 0
@@ -63,7 +63,7 @@ class Progress:
             monotonic() - self._started,
             num_ended=self._num_ended,
             num_left=num_left,
-            jobs=self._jobs,
+            jobs=self.jobs,
         )
         left = f"; about {duration(left_s)} left" if num_left else ""
         self._tell(f"{self.num_done} of {self._num_cells} done: {line}{left}")

@@ -32,6 +32,7 @@ def run_cells(
     row, target = identify(group), told_target(group)
     data = f"{row['dataset']} ({row['source']})" if row["dataset"] else NOT_MEASURED
     mark, time = time_mark(group), METRICS["time_to_accuracy_s"]
+    to_target = counted_text(time.of(group, target), time) if target else NOT_MEASURED
 
     def figure(name: str, metric: Metric | None = None) -> str:
         metric, runs = metric or METRICS[name], counted(group)
@@ -40,7 +41,7 @@ def run_cells(
         lacking = 0 < level.n < len(told) and name != "cold_start_s"
         return level_text(level, metric) + f" (n = {level.n})" * lacking
 
-    def marked(text: str) -> str:
+    def marked(text: str, mark: str = mark) -> str:
         return text + mark if text != NOT_MEASURED else text
 
     return {
@@ -56,7 +57,7 @@ def run_cells(
         **{metric.label + metric.unit: figure(name, metric) for name, metric in metrics.items()},
         "val acc %": figure("val_accuracy"),
         "test acc %": figure("test_accuracy"),
-        _TIME: marked(counted_text(time.of(group, target), time) if target else NOT_MEASURED),
+        _TIME: marked(to_target, time_mark(group, to_target=True)),
         "wall s": marked(figure("wall_s")),
         "start s": marked(figure("cold_start_s")),
         "reference": _reference_text(check_group(group, references)),

@@ -191,7 +191,8 @@ def _score_text(candidate: Candidate, metric: Metric) -> str:
     level = metric.level(candidate.readings)
     if not level.n:
         return NOT_MEASURED
-    return counted_text(level, metric) + time_mark(candidate.runs) * metric.timed
+    mark = time_mark(candidate.runs, to_target=metric.to_target)
+    return counted_text(level, metric) + mark * metric.timed
 
 
 def _headlines(chosen: Selection) -> list[str]:
@@ -253,7 +254,7 @@ def _notes(chosen: Selection) -> list[str]:
     commits = dict.fromkeys(code_of(record) for group in groups for record in group)
     if len(commits) > 1:
         lines.append(f"several commits: {', '.join(commits)}")
-    return lines + (mark_notes(groups) if metric.timed else [])
+    return lines + (mark_notes(groups, to_target=metric.to_target) if metric.timed else [])
 
 
 def _share_text(share: float) -> str:

@@ -162,8 +162,8 @@ def _cells(records: Sequence[RunRecord], columns: Mapping[str, str]) -> dict[str
     """Each metric of `records` with its spread, and the marks of what spoils a time."""
     found = {name: metric_named(k, records) for name, k in columns.items()}
     cells = {name: counted_text(metric.of(records), metric) for name, metric in found.items()}
-    mark = time_mark(records)
-    return {k: v + mark * (found[k].timed and v != NOT_MEASURED) for k, v in cells.items()}
+    marks = {k: time_mark(records, to_target=its.to_target) for k, its in found.items()}
+    return {k: v + marks[k] * (found[k].timed and v != NOT_MEASURED) for k, v in cells.items()}
 
 
 def _curve(records: Sequence[RunRecord]) -> dict[str, str]:

@@ -127,9 +127,10 @@ def render_targets(
         for target in targets
     ]
     rows = [
-        name | {"target": goal(t)} | target_cells(s, mark=time_mark(g)) for g, name, t, s in scored
+        name | {"target": goal(t)} | target_cells(s, mark=time_mark(g, to_target=True))
+        for g, name, t, s in scored
     ]
-    below = [*target_notes([(g, t) for g, _, t, _ in scored]), *mark_notes(groups)]
+    below = [*target_notes([(g, t) for g, _, t, _ in scored]), *mark_notes(groups, to_target=True)]
     shown = screen.in_format(table_format)
     return shown.table(unexpected(rows), names=scored[0][1], notes=below)
 
@@ -160,7 +161,8 @@ def render_rules(
     if table_format in {"json", "csv"}:
         return data_text(rule_rows(groups, targets), table_format)
     rows = [
-        name | {"target": goal(t)} | score_cells(s, mark=time_mark(g)) for g, name, t, s in scored
+        name | {"target": goal(t)} | score_cells(s, mark=time_mark(g, to_target=not s.source))
+        for g, name, t, s in scored
     ]
     below = [*mark_notes(groups), *rule_notes(score for *_, score in scored)]
     shown = screen.in_format(table_format)

@@ -75,6 +75,7 @@ __all__ = [  # which others read from here
 
 SCHEMA_VERSION = 2
 
+_Seconds = Annotated[float, Field(gt=0)]
 Status = Literal["completed", "diverged", "interrupted", "failed"]
 StopSignal = Literal["SIGINT", "SIGTERM", "SIGHUP"]
 
@@ -185,6 +186,12 @@ class RunRecord(StrictModel):
     """How fast it trained."""
     result: Result = Result()
     """What it reached."""
+    alone_step_s: Annotated[list[_Seconds], Field(min_length=2)] | None = None
+    """After runs side by side: seconds per step of its configuration alone, one value a window."""
+    alone_at: str | None = None
+    """When the first window began, in ISO 8601; windows of runs with the same were in turn."""
+    alone_threads: int | None = Field(None, ge=1)
+    """CPU threads of each process in these windows."""
 
     @model_validator(mode="after")
     def _check_config(self) -> Self:
@@ -222,6 +229,15 @@ class RunRecord(StrictModel):
     def train_s(self) -> float:
         """The train clock at its end [seconds]."""
         return sum(self.phases_s.get(phase, 0.0) for phase in TRAIN_CLOCK)
+
+    @property
+    def window_step_s(self) -> tuple[float, ...]:
+        """Seconds per step that turn its steps to a target into time; none if its own time counts.
+
+        That is so unless it ran beside others and its configuration was measured alone.
+        """
+        beside = self.environment.get("measured_alone") is False
+        return tuple(self.alone_step_s or ()) if beside else ()
 
     def __repr__(self) -> str:
         """One line: which run it is, how it ended and what it reached."""

@@ -56,6 +56,19 @@ def save_record(record: RunRecord, folder: Path) -> Path:
     return path
 
 
+def amend_record(path: Path, **values: Any) -> None:
+    """Set `values` in the record at `path`, whole or not at all; what else it holds stays.
+
+    Raises:
+        InputError: it cannot be read or written, or `values` are none of a record.
+    """
+    what = "a record"
+    held = read_versioned(path, what=what, newest=SCHEMA_VERSION, max_bytes=_MAX_RECORD_BYTES)
+    amended = held | values
+    shaped(_of_version_1(amended), RunRecord, path=path, what=what, unknown_keys="ignore")
+    write_whole(path, json.dumps(amended, indent=1, allow_nan=False) + "\n")
+
+
 def save_elsewhere(record: RunRecord) -> Path:
     """Write `record`, which its own folder did not take, to a new one among temporary files.
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mnistbench.stats.readings import Reading
+from mnistbench.stats.readings import Reading, shared_windows
 
 DRAWS = 9999
 _MOST_DRAWN = 10_000_000
@@ -88,10 +88,10 @@ def drawn_times(
     """
     if not all(reading.reached and reading.high > 0 for group in groups for reading in group):
         drawn = drawn_medians(groups, paired=paired, draws=draws, seed=seed)
-        return _between_ends(drawn, groups, seed)
+        return _spread(drawn, groups, seed)
     logs = [[math.log((r.low + r.high) / 2) for r in group] for group in groups]
     found = drawn_means(logs, paired=paired, of_medians=True, draws=draws, seed=seed)
-    return _between_ends(np.exp(found), groups, seed)
+    return _spread(np.exp(found), groups, seed)
 
 
 def drawn_medians(
@@ -157,6 +157,23 @@ def change_range(
     ]
     low, high = (end if np.isfinite(end) else None for end in ends)
     return low, high
+
+
+def _spread(drawn: _Numbers, groups: Sequence[Sequence[Reading]], seed: int) -> _Numbers:
+    """`drawn` middles of times with what else is unknown: where between ends, and the factor.
+
+    That is off as the median of its windows may be, by Student's t; those of rounds in turn are
+    off together.
+    """
+    drawn = _between_ends(drawn, groups, seed)
+    for column, windows in enumerate(map(shared_windows, groups)):
+        if n := len(windows):
+            random = np.random.default_rng([seed, 2, n])  # one for all whose rounds were in turn
+            logs = np.log(windows)
+            off = random.standard_normal((len(drawn), n)) @ (logs - logs.mean())
+            off *= np.sqrt(np.pi / 2 / n / random.chisquare(n - 1, len(drawn)))
+            drawn[:, column] *= np.exp(off)
+    return drawn
 
 
 def _between_ends(drawn: _Numbers, groups: Sequence[Sequence[Reading]], seed: int) -> _Numbers:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import combinations, takewhile
 from typing import NamedTuple, TypeAlias
 
-from mnistbench.stats.readings import Level, Reading
+from mnistbench.stats.readings import Level, Reading, with_factor
 from mnistbench.stats.turnbull import turnbull_median
 
 _RESAMPLES = 9999
@@ -53,14 +53,19 @@ def median_reading(readings: Sequence[Reading]) -> Level:
     """Turnbull's median (1976) of `readings`, with its 95 % interval; of exact ones the ordinary.
 
     The interval is from the lower bound of the median of all lower ends to the upper bound of that
-    of all upper ends, by Kaplan and Meier: it covers wherever between its ends each time was.
+    of all upper ends, by Kaplan and Meier: it covers wherever between its ends each time was, and
+    whatever the factor was that they share.
 
     Raises:
         ValueError: there are none.
     """
+    return with_factor(_median_of(readings), readings)
+
+
+def _median_of(readings: Sequence[Reading]) -> Level:
     values, reached = at_risk(readings, among=readings)
     if len(values) == 1:  # has no interval that would be worth the import of scipy
-        low, high = readings[0] if reached[0] else (None, None)
+        low, high = readings[0][:2] if reached[0] else (None, None)
         middle = None if low is None or high is None else (low + high) / 2
         return Level(middle, None, None, 1, sum(reached), low, high)
     late = kaplan_meier_median(values, reached)

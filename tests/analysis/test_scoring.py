@@ -131,7 +131,7 @@ def test_the_first_at_the_target_counts_that_the_next_confirms(
     make_record, accuracies, expected, fell
 ):
     record = make_record(0, accuracies)
-    assert reading_to_target(record, target_of(record, 0.97)) == expected
+    assert reading_to_target(record, target_of(record, 0.97))[:2] == expected
     steps = tuple(5 * end for end in expected)
-    assert reading_to_target(record, target_of(record, 0.97), steps=True) == steps
+    assert reading_to_target(record, target_of(record, 0.97), steps=True)[:2] == steps
     assert fell_again(record, 0.97) == fell

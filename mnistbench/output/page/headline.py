@@ -50,7 +50,7 @@ def answers(subject: Subject) -> list[str]:
         return _alone(subject.rows[0], subject)
     said: list[str] = []
     for target, rows in subject.scored.items():
-        alone = [row for row in rows if not spoiled(row.runs)]
+        alone = [row for row in rows if not spoiled(row.runs, to_target=True)]
         what, anew = f"Fastest to {goal(target)}", bool(subject.options.targets)
         said += _best(alone, "time_to_accuracy_s", target, what=what, scored_anew=anew)
     completed = [row for row in subject.timed if any(r.status == "completed" for r in row.runs)]
@@ -159,7 +159,7 @@ def _told(row: ReportRow, metric: Metric, target: Asked) -> str:
     figure, space, spread = level_text(metric.of(row.runs, target), metric).partition(" (")
     if not any(map(str.isdigit, figure)):
         return f"{row.name} ({figure})"
-    mark = time_mark(row.runs) if metric.timed else ""
+    mark = time_mark(row.runs, to_target=metric.to_target) if metric.timed else ""
     return f"{row.name} at {figure}{metric.unit}{mark}{space}{spread}"
 
 

@@ -72,8 +72,9 @@ def time_section(subject: Subject) -> Section | None:
     if not scored:
         return None
     places, others = subject.places, [t for t in scored if isinstance(t, Target) and not t.accuracy]
+    marks = {row.name: time_mark(row.runs, to_target=True) for row in subject.rows}
     timed = (
-        ([TimedRow(r.name, s.time_s, time_mark(r.runs), places[r.name]) for r, s in rows], target)
+        ([TimedRow(r.name, s.time_s, marks[r.name], places[r.name]) for r, s in rows], target)
         for target, rows in scored.items()
     )
     return Section(
@@ -85,16 +86,14 @@ def time_section(subject: Subject) -> Section | None:
         tables=[
             Table(
                 title=f"To {goal(target)}",
-                rows=[
-                    {"run": row.name} | target_cells(s, mark=time_mark(row.runs)) for row, s in rows
-                ],
+                rows=[{"run": row.name} | target_cells(s, mark=marks[row.name]) for row, s in rows],
             )
             for target, rows in scored.items()
         ],
         notes=[
             *target_notes([(row.runs, t) for t, rows in subject.scored.items() for row in rows]),
             "expected s is all time spent for each success, failures started again",
-            *mark_notes([row.runs for row in subject.timed]),
+            *mark_notes([row.runs for row in subject.timed], to_target=True),
         ],
     )
 
