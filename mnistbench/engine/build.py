@@ -103,6 +103,9 @@ def _with_kernels(context: RunContext, ledger: Ledger) -> RunContext:
 
 def _why_torch_kernels(context: RunContext, ledger: Ledger) -> str | None:
     """Why this network has no kernels of our own, or this process none of any, if so."""
+    saved = context.saved
+    if saved and saved.state.kernels == "torch" and not context.config.batch_last:
+        return "the run began with them"
     with torch.device("cpu" if "model" in context.plan.own else "meta"):
         model = build_model(context.config, context.data.loaded.shape)
     try:
