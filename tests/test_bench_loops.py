@@ -57,7 +57,7 @@ def test_the_hand_written_loop_draws_the_fast_loops_curve(curves, values):
 @needs_compiler
 @pytest.mark.parametrize("mixed_precision", ["no", "bf16"])
 def test_so_does_the_hand_written_loop_compiled_as_one(curves, mixed_precision):
-    values = {"model": "linear", "compile": True, "batch_last": True, **ADAM}
+    values = {"model": "linear", "compile": True, **ADAM}
     assert_same(curves(train_by_hand, mixed_precision=mixed_precision, **values))
 
 
