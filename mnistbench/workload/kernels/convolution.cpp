@@ -244,98 +244,107 @@ void forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y, ui
   }
 }
 
-// The gradient of the sums themselves, [O, rows, columns, B], from that of their pooled ReLU, and
-// each row's sum of it for the bias.
-template <class T>
-void undo_pool(const ConvShape& s, const Sums<T>& f, const T* y, const uint8_t* chosen,
-               const T* grad_y, T* whole, T* row_sums) {
-  const int64_t B = s.batch, height = f.rows.out / s.pool, width = f.columns.out / s.pool;
-#pragma omp for collapse(2)
-  for (int64_t o = 0; o < s.out_channels; o++)
-    for (int64_t r = 0; r < height; r++) {
-      T sum = 0;
-      for (int64_t q = 0; q < width; q++) {
-        const int64_t at = ((o * height + r) * width + q) * B;
-        const T *from = grad_y + at, *seen = s.relu ? y + at : nullptr;
-        for (int64_t part = 0; whole && part < s.pool * s.pool; part++) {
-          const int64_t row = r * s.pool + part / 2, column = q * s.pool + part % 2;
-          T* to = whole + ((o * f.rows.out + row) * f.columns.out + column) * B;
-          const uint8_t* which = s.pool == 2 ? chosen + at : nullptr;
-          if (which && seen)
-#pragma omp simd
-            for (int64_t b = 0; b < B; b++)
-              to[b] = (which[b] == part) & !(seen[b] <= 0) ? from[b] : T(0);
-          else if (which)
-#pragma omp simd
-            for (int64_t b = 0; b < B; b++) to[b] = which[b] == part ? from[b] : T(0);
-          else
-#pragma omp simd
-            for (int64_t b = 0; b < B; b++) to[b] = seen[b] <= 0 ? T(0) : from[b];
-        }
-        if (!row_sums) continue;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t b = 0; b < B; b++) sum += seen && seen[b] <= 0 ? T(0) : from[b];
-      }
-      if (row_sums) row_sums[o * height + r] = sum;
-    }
-}
-
-// Weight gradients: sums over samples and places of a gradient times what one tap of the kernel saw.
+// Gradients of weights: sums over samples and places of a gradient times what a tap of the kernel saw.
+// A unit is one row of results for a group of vectors of samples; the last group is what is left of
+// the batch behind the last whole vector. A part of the units fits a core's cache.
 template <class T>
 struct Products {
-  const T *x, *grad, *tail_x, *tail_grad;  // the tails: samples past the last vector, then zeros
-  T* partial;                              // [part][O][tap]
-  int64_t parts, blocks, chunks;
+  const T *x, *tail_x, *grad_y, *y;
+  const uint8_t* chosen;
+  T *whole, *partial, *row_sums;  // [O, rows, columns, B] or null, [part][O][tap], [O][unit]
+  int64_t vectors, groups, units, parts;
 };
 
+// The first `count` of a vector's values, the others zero.
+template <class V, class T>
+V load_first(const T* from, int64_t count) {
+  V values = {};
+  std::memcpy(&values, from, count * sizeof(T));
+  return values;
+}
+
+// The gradient of the sums themselves from that of their pooled ReLU: one unit and channel of it,
+// [columns][vectors of the group], and its sum. `Tail`: for what is left of the batch.
+template <class T, bool Tail>
+void undo_unit(const ConvShape& s, const Sums<T>& f, const Products<T>& p, int64_t o, int64_t u,
+               T* local) {
+  typedef Vector<T> V;
+  typedef typename Simd<T>::Bytes Bytes;
+  constexpr int64_t L = Simd<T>::lanes;
+  const int64_t group = u / f.rows.out, row = u % f.rows.out, shift = s.pool - 1;
+  const int64_t sample = Tail ? p.vectors * L : group * kVectors * L;
+  const int64_t count = Tail ? 1 : std::min<int64_t>(kVectors, p.vectors - group * kVectors);
+  const int64_t size = Tail ? f.batch % L : L, width = f.columns.out >> shift;
+  const int64_t pooled = (o * (f.rows.out >> shift) + (row >> shift)) * width;
+  T* whole = p.whole ? p.whole + (o * f.rows.out + row) * f.columns.out * f.batch : nullptr;
+  V sum = {};
+  for (int64_t column = 0; column < f.columns.out; column++)
+    for (int64_t v = 0; v < count; v++, local += L) {
+      const int64_t lane = sample + v * L, at = (pooled + (column >> shift)) * f.batch + lane;
+      V grad = Tail ? load_first<V>(p.grad_y + at, size) : load(p.grad_y + at);
+      if (s.relu) {
+        const V seen = Tail ? load_first<V>(p.y + at, size) : load(p.y + at);
+        grad = seen <= 0 ? V{} : grad;
+      }
+      if (s.pool == 2) {
+        const Bytes which = load_first<Bytes>(p.chosen + at, Tail ? size : L);
+        const int part = (row & 1) * 2 + (column & 1);
+        grad = __builtin_convertvector(which, decltype(V{} < V{})) == part ? grad : V{};
+      }
+      store(local, grad);
+      sum += grad;
+      if (whole) std::memcpy(whole + column * f.batch + lane, &grad, (Tail ? size : L) * sizeof(T));
+    }
+  p.row_sums[o * p.units + u] = sum_of<T>(sum);
+}
+
+// Gradients of the weights of O channels from `first` on and J taps from `tap` on, over one part.
 template <class T, int O, int J>
-void multiply(const Sums<T>& f, const Products<T>& p, int64_t part, int64_t first, int64_t tap) {
+void multiply(const Sums<T>& f, const Products<T>& p, int64_t part, int64_t first, int64_t tap,
+              const T* local) {
   constexpr int64_t L = Simd<T>::lanes;
   static const T zeros[kVectors * L] = {};
-  const int64_t taps = f.rows.kernel * f.columns.kernel, all_taps = f.in_channels * taps;
-  const int64_t vectors = f.batch / L, groups = num_blocks(vectors, kVectors);
-  const int64_t units = (groups + (f.batch % L > 0)) * f.rows.out;
+  const int64_t taps = f.rows.kernel * f.columns.kernel, S = f.columns.stride;
+  const int64_t begin = block_start(p.units, p.parts, part);
+  const int64_t end = block_start(p.units, p.parts, part + 1);
+  const int64_t plane = (end - begin) * f.columns.out * kVectors * L;
   Vector<T> sums[O][J] = {};
-  for (int64_t u = units * part / p.parts; u < units * (part + 1) / p.parts; u++) {
+  for (int64_t u = begin; u < end; u++) {
     const int64_t group = u / f.rows.out, row = u % f.rows.out;
-    const bool tail = group == groups;
-    const int64_t B = tail ? L : f.batch, sample = tail ? 0 : group * kVectors * L;
-    const int64_t count = tail ? 1 : std::min<int64_t>(kVectors, vectors - group * kVectors);
-    const T* lines[J];
+    const bool tail = group * kVectors >= p.vectors;
+    const int64_t B = tail ? L : f.batch;
+    const int64_t count = tail ? 1 : std::min<int64_t>(kVectors, p.vectors - group * kVectors);
+    const T *lines[J], *grad = local + (u - begin) * f.columns.out * kVectors * L;
     int64_t least[J], past[J];  // the columns whose tap lies inside the image
     for (int t = 0; t < J; t++) {
       const int64_t c = (tap + t) / taps, i = (tap + t) % taps / f.columns.kernel;
       const int64_t left = (tap + t) % f.columns.kernel - f.columns.pad;
-      const int64_t line = row * f.rows.stride + i - f.rows.pad, S = f.columns.stride;
-      const bool inside = line >= 0 && line < f.rows.in;
+      const int64_t line = row * f.rows.stride + i - f.rows.pad;
+      const bool inside = line >= 0 && line < f.rows.in && left < f.columns.in;
       least[t] = left < 0 ? (-left + S - 1) / S : 0;
-      past[t] = inside && f.columns.in > left ? (f.columns.in - left + S - 1) / S : 0;
-      lines[t] = (tail ? p.tail_x : p.x) + sample +
+      past[t] = inside ? (f.columns.in - left + S - 1) / S : 0;
+      lines[t] = (tail ? p.tail_x : p.x + group * kVectors * L) +
                  ((c * f.rows.in + line) * f.columns.in + left) * B;
     }
-    const T* grad = (tail ? p.tail_grad : p.grad) + sample +
-                    (first * f.rows.out + row) * f.columns.out * B;
-    const int64_t plane = f.rows.out * f.columns.out * B;
-    for (int64_t column = 0; column < f.columns.out; column++, grad += B) {
+    for (int64_t column = 0; column < f.columns.out; column++) {
       const T* in[J];
       for (int t = 0; t < J; t++)
-        in[t] = column >= least[t] && column < past[t] ? lines[t] + column * f.columns.stride * B
-                                                       : zeros;
-      for (int64_t v = 0; v < count; v++) {
-        Vector<T> given[O];
-        for (int o = 0; o < O; o++) given[o] = load(grad + o * plane + v * L);
+        in[t] = column >= least[t] && column < past[t] ? lines[t] + column * S * B : zeros;
+      for (int64_t v = 0; v < count; v++, grad += L) {
+        Vector<T> seen[J];
+        for (int t = 0; t < J; t++) seen[t] = load(in[t] + v * L);
 #pragma GCC unroll 8
-        for (int t = 0; t < J; t++) {
-          const Vector<T> seen = load(in[t] + v * L);
+        for (int o = 0; o < O; o++) {
+          const Vector<T> given = load(grad + o * plane);
 #pragma GCC unroll 8
-          for (int o = 0; o < O; o++) sums[o][t] += given[o] * seen;
+          for (int t = 0; t < J; t++) sums[o][t] += given * seen[t];
         }
       }
     }
   }
+  T* to = p.partial + (part * f.out_channels + first) * f.in_channels * taps + tap;
   for (int o = 0; o < O; o++)
-    for (int t = 0; t < J; t++)
-      p.partial[(part * f.out_channels + first + o) * all_taps + tap + t] = sum_of<T>(sums[o][t]);
+    for (int t = 0; t < J; t++) to[o * f.in_channels * taps + t] = sum_of<T>(sums[o][t]);
 }
 
 constexpr int taps_at_once(int channels) {
@@ -343,50 +352,46 @@ constexpr int taps_at_once(int channels) {
 }
 template <class T, int O>
 void multiply_taps(const Sums<T>& f, const Products<T>& p, int64_t part, int64_t first,
-                   int64_t chunk) {
+                   const T* local) {
   constexpr int J = taps_at_once(O);
   const int64_t taps = f.in_channels * f.rows.kernel * f.columns.kernel;
-  const int64_t tiles = taps < J ? taps : num_blocks(taps, J);
-  for (int64_t t = tiles * chunk / p.chunks; t < tiles * (chunk + 1) / p.chunks; t++)
-    if (taps < J)
-      multiply<T, O, 1>(f, p, part, first, t);
-    else  // the last tile overlaps the one before it
-      multiply<T, O, J>(f, p, part, first, std::min(t * J, taps - J));
+  for (int64_t tap = 0; taps < J && tap < taps; tap++)
+    multiply<T, O, 1>(f, p, part, first, tap, local);
+  for (int64_t tap = 0; taps >= J && tap < taps; tap += J)  // the last overlaps the one before
+    multiply<T, O, J>(f, p, part, first, std::min(tap, taps - J), local);
+}
+
+template <class T>
+void weight_gradient(const ConvShape& s, const Sums<T>& f, const Products<T>& p) {
+  using Multiply = void (*)(const Sums<T>&, const Products<T>&, int64_t, int64_t, const T*);
+  constexpr Multiply by_channels[] = {multiply_taps<T, 1>, multiply_taps<T, 2>,
+                                      multiply_taps<T, 3>, multiply_taps<T, 4>,
+                                      multiply_taps<T, 5>, multiply_taps<T, 6>};
+  const int64_t blocks = num_blocks(s.out_channels, kChannels);
+#pragma omp for collapse(2)
+  for (int64_t part = 0; part < p.parts; part++)
+    for (int64_t k = 0; k < blocks; k++) {
+      const int64_t first = block_start(s.out_channels, blocks, k);
+      const int64_t size = block_start(s.out_channels, blocks, k + 1) - first;
+      const int64_t begin = block_start(p.units, p.parts, part);
+      const int64_t end = block_start(p.units, p.parts, part + 1);
+      const int64_t unit = f.columns.out * kVectors * Simd<T>::lanes;
+      T* local = scratch<T, 5>(size * (end - begin) * unit);
+      for (int64_t o = 0; o < size; o++)
+        for (int64_t u = begin; u < end; u++)
+          (u / f.rows.out * kVectors < p.vectors ? undo_unit<T, false> : undo_unit<T, true>)(
+              s, f, p, first + o, u, local + (o * (end - begin) + u - begin) * unit);
+      by_channels[size - 1](f, p, part, first, local);
+    }
 }
 
 // The samples past the last whole vector, as a batch of one vector, zeros behind them.
 template <class T>
 void copy_tail(const T* from, int64_t places, int64_t batch, T* to) {
-  constexpr int64_t L = Simd<T>::lanes;
-  const int64_t rest = batch % L;
 #pragma omp for
-  for (int64_t n = 0; n < places; n++) {
-    std::memset(to + n * L, 0, L * sizeof(T));
-    std::memcpy(to + n * L, from + (n + 1) * batch - rest, rest * sizeof(T));
-  }
-}
-
-template <class T>
-void weight_gradient(const ConvShape& s, const Sums<T>& f, Products<T>& p, T* grad_w) {
-  using Multiply = void (*)(const Sums<T>&, const Products<T>&, int64_t, int64_t, int64_t);
-  constexpr Multiply by_channels[] = {multiply_taps<T, 1>, multiply_taps<T, 2>,
-                                      multiply_taps<T, 3>, multiply_taps<T, 4>,
-                                      multiply_taps<T, 5>, multiply_taps<T, 6>};
-#pragma omp for collapse(3)
-  for (int64_t part = 0; part < p.parts; part++)
-    for (int64_t k = 0; k < p.blocks; k++)
-      for (int64_t chunk = 0; chunk < p.chunks; chunk++) {
-        const int64_t first = block_start(s.out_channels, p.blocks, k);
-        const int64_t size = block_start(s.out_channels, p.blocks, k + 1) - first;
-        by_channels[size - 1](f, p, part, first, chunk);
-      }
-  const int64_t count = s.out_channels * s.in_channels * s.kernel_h * s.kernel_w;
-#pragma omp for simd
-  for (int64_t n = 0; n < count; n++) {
-    T sum = 0;
-    for (int64_t part = 0; part < p.parts; part++) sum += p.partial[part * count + n];
-    grad_w[n] = sum;
-  }
+  for (int64_t n = 0; n < places; n++)
+    store(to + n * Simd<T>::lanes,
+          load_first<Vector<T>>(from + (n + 1) * batch - batch % Simd<T>::lanes, batch % Simd<T>::lanes));
 }
 
 template <class T>
@@ -395,39 +400,42 @@ void backward(const ConvShape& s, const T* x, const T* w, const T* y, const uint
   constexpr int64_t L = Simd<T>::lanes;
   const Sums<T> f = sums_of<T>(s, false);
   Sums<T> back = sums_of<T>(s, true);
-  const int64_t B = s.batch, taps = s.kernel_h * s.kernel_w, count = s.out_channels * s.in_channels;
+  const int64_t taps = s.kernel_h * s.kernel_w, all_taps = s.in_channels * taps;
   const int64_t places_x = s.in_channels * s.height * s.width;
   const int64_t places = s.out_channels * f.rows.out * f.columns.out;
   const bool same = s.pool == 1 && !s.relu;
-  T* whole = same ? nullptr : scratch<T, 1>(places * B);
-  const int64_t height = f.rows.out / s.pool;
-  T* row_sums = grad_bias ? scratch<T, 2>(s.out_channels * height) : nullptr;
-  T* tails = B % L ? scratch<T, 3>((places_x + places) * L) : nullptr;
-  T* packed = grad_x ? scratch<T, 0>(count * taps) : nullptr;
-  Products<T> p = {x, same ? grad_y : whole, tails, tails + places_x * L};
-  // as many parts as have each stay in a core's cache, and work for 16 threads where there is any
-  p.parts = std::max<int64_t>(1, (places_x + places) * B * int64_t(sizeof(T)) >> 19);
-  p.blocks = num_blocks(s.out_channels, kChannels);
-  p.chunks = std::min(num_blocks(16, p.parts * p.blocks), num_blocks(s.in_channels * taps, 5));
-  p.partial = scratch<T, 4>(p.parts * count * taps);
+  Products<T> p = {};
+  p.x = x, p.y = y, p.chosen = chosen, p.grad_y = grad_y;
+  p.vectors = s.batch / L, p.groups = num_blocks(p.vectors, kVectors) + (s.batch % L > 0);
+  p.units = p.groups * f.rows.out;
+  p.parts = std::max((places_x + places) * s.batch * int64_t(sizeof(T)) >> 18,
+                     8 / num_blocks(s.out_channels, kChannels));
+  p.parts = std::max<int64_t>(1, std::min(p.parts, p.units));
+  p.whole = same || !grad_x ? nullptr : scratch<T, 1>(places * s.batch);
+  p.row_sums = scratch<T, 2>(s.out_channels * p.units);
+  p.partial = scratch<T, 3>(p.parts * s.out_channels * all_taps);
+  T* tail_x = s.batch % L ? scratch<T, 4>(places_x * L) : nullptr;
+  T* packed = grad_x ? scratch<T, 0>(s.out_channels * all_taps) : nullptr;
+  p.tail_x = tail_x;
+  back.x = same ? grad_y : p.whole, back.w = packed, back.y = grad_x;
 #pragma omp parallel
   {
-    if (!same || grad_bias) undo_pool(s, f, y, chosen, grad_y, whole, row_sums);
-    if (grad_bias)
-#pragma omp for nowait
-      for (int64_t o = 0; o < s.out_channels; o++) {
-        grad_bias[o] = 0;
-        for (int64_t r = 0; r < height; r++) grad_bias[o] += row_sums[o * height + r];
-      }
-    if (tails) {
-      copy_tail(x, places_x, B, tails);
-      copy_tail(p.grad, places, B, tails + places_x * L);
+    if (tail_x) copy_tail(x, places_x, s.batch, tail_x);
+    weight_gradient(s, f, p);
+#pragma omp for simd nowait
+    for (int64_t n = 0; n < s.out_channels * all_taps; n++) {
+      T sum = 0;
+      for (int64_t part = 0; part < p.parts; part++)
+        sum += p.partial[part * s.out_channels * all_taps + n];
+      grad_w[n] = sum;
     }
-    weight_gradient(s, f, p, grad_w);
+#pragma omp for nowait
+    for (int64_t o = 0; o < (grad_bias ? s.out_channels : 0); o++) {
+      grad_bias[o] = 0;
+      for (int64_t u = 0; u < p.units; u++) grad_bias[o] += p.row_sums[o * p.units + u];
+    }
     if (grad_x) {
-#pragma omp single
-      back.x = p.grad, back.w = packed, back.y = grad_x;
-      pack(back, w, taps, s.in_channels * taps, packed);
+      pack(back, w, taps, all_taps, packed);
       sum_all(back);
     }
   }
