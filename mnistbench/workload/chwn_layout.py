@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from mnistbench.schema.errors import InputError
-from mnistbench.workload.kernels.operators import convolution
+from mnistbench.workload.kernels import norm
+from mnistbench.workload.kernels.operators import batch_last, convolution
 from mnistbench.workload.models.residual import ResidualBlock
 
 _Layer = Callable[[Tensor], Tensor]
@@ -45,8 +46,7 @@ class ChwnNetwork:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits float32 ``[B, num_classes]`` of images float32 ``[B, C, H, W]``."""
-        features = images.permute(1, 2, 3, 0).to(self._dtype).contiguous()
-        return self._run(features).t().float()
+        return self._run(batch_last(images, self._dtype)).t().float()
 
 
 def _sequence(model: nn.Module) -> _Layer:
@@ -59,6 +59,8 @@ def _sequence(model: nn.Module) -> _Layer:
         run = known[type(layer)]
         if isinstance(layer, nn.Conv2d):
             made.append(_convolution(layer, left))
+        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            made.append(_norm(layer, left))
         elif isinstance(layer, ResidualBlock):
             made.append(partial(_residual, _sequence(layer.body), _sequence(layer.shortcut)))
         elif run:
@@ -160,11 +162,21 @@ def _on_planes(layer: nn.Module, features: Tensor) -> Tensor:
     return made.permute(0, 2, 3, 1)
 
 
-def _batch_norm(layer: nn.Module, features: Tensor) -> Tensor:
-    """Over all but the channels: as of one sample, in whose row the batch lies."""
+def _norm(layer: nn.Module, left: list[nn.Module]) -> _Layer:
+    """`layer`, with the ReLU that follows it, which is taken from `left`."""
+    has_relu = bool(left) and type(left[0]) is nn.ReLU and _is_untouched(left[0])
+    if has_relu:
+        left.pop(0)
+    return partial(_batch_norm, layer, has_relu)
+
+
+def _batch_norm(layer: nn.Module, has_relu: bool, features: Tensor) -> Tensor:
+    """Over all but the channels; by torch as of one sample, in whose row the batch lies."""
+    if norm.knows(layer, features):
+        return norm.batch_norm(layer, features, relu=has_relu)
     row = features[None] if features.ndim == 2 else features[None].flatten(3)
-    made: Tensor = layer(row)
-    return made.view(features.shape)
+    made: Tensor = layer(row).view(features.shape)
+    return made.relu() if has_relu else made
 
 
 _BOTH: _Known = {
@@ -176,8 +188,8 @@ _SPATIAL: _Known = _BOTH | {
     **dict.fromkeys(_PLANEWISE, _on_planes),
     nn.Conv2d: None,  # as `_sequence` makes them
     ResidualBlock: None,
-    nn.BatchNorm2d: _batch_norm,
+    nn.BatchNorm2d: None,
 }
 """What each layer does to features ``[C, H, W, B]``."""
-_FLAT: _Known = _BOTH | {nn.Linear: _linear, nn.BatchNorm1d: _batch_norm}
+_FLAT: _Known = _BOTH | {nn.Linear: _linear, nn.BatchNorm1d: None}
 """What each does to features ``[C, B]``, behind `nn.Flatten`."""

@@ -29,6 +29,7 @@ _library.define(
     "batch_last_convolution_backward(Tensor grad, Tensor features, Tensor weight, Tensor made,"
     " Tensor chosen, int[] how, bool needs_features, bool needs_bias) -> (Tensor, Tensor, Tensor)"
 )
+_library.define("batch_last(Tensor images) -> Tensor")
 _forward_op = torch.ops.mnistbench.batch_last_convolution.default
 _backward_op = torch.ops.mnistbench.batch_last_convolution_backward.default
 
@@ -43,8 +44,17 @@ def convolution(features: Tensor, weight: Tensor, bias: Tensor | None, how: list
     return made
 
 
+def batch_last(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """Images float32 ``[B, C, H, W]`` as `dtype`, ``[C, H, W, B]``."""
+    if dtype == torch.bfloat16 and not images.requires_grad:
+        turned: Tensor = torch.ops.mnistbench.batch_last.default(images)
+        return turned
+    return images.permute(1, 2, 3, 0).to(dtype).contiguous()
+
+
 @cache
-def _call(name: str, dtype: torch.dtype, num_pointers: int) -> Any:
+def call(name: str, dtype: torch.dtype, num_pointers: int) -> Any:
+    """The C function of `name` for `dtype`, which takes a shape and that many pointers."""
     function: Any = kernel(f"{name}_{_SUFFIX[dtype]}")
     function.argtypes, function.restype = [ctypes.c_void_p] * (1 + num_pointers), None
     return function
@@ -77,8 +87,20 @@ def _empty_grads(features: Tensor, weight: Tensor, *needed: bool) -> tuple[Tenso
     )
 
 
-def _pointer(tensor: Tensor | None) -> int | None:
-    return None if tensor is None or not tensor.numel() else tensor.data_ptr()
+def pointers(*tensors: Tensor | None) -> list[int | None]:
+    """Where the C functions find `tensors`; none for one without values."""
+    return [None if each is None or not each.numel() else each.data_ptr() for each in tensors]
+
+
+def _turned(images: Tensor) -> Tensor:
+    return images.new_empty(*images.shape[1:], len(images), dtype=torch.bfloat16)
+
+
+def _turn(images: Tensor) -> Tensor:
+    images, made = images.contiguous(), _turned(images)
+    batch, size = len(images), images[0].numel()
+    call("batch_last", made.dtype, 3)(batch, size, *pointers(images, made))
+    return made
 
 
 def _forward(
@@ -87,8 +109,8 @@ def _forward(
     features, weight = features.contiguous(), weight.contiguous()
     made, chosen = _empty(features, weight, how)
     shape = _shape(features.shape, weight.shape, *how)
-    told = map(_pointer, (features, weight, bias, made, chosen))
-    _call("conv_forward", features.dtype, 5)(shape, *told)
+    told = pointers(features, weight, bias, made, chosen)
+    call("conv_forward", features.dtype, 5)(shape, *told)
     return made, chosen
 
 
@@ -97,8 +119,8 @@ def _backward(grad: Tensor, features: Tensor, weight: Tensor, *rest: Any) -> tup
     grad, features, weight = grad.contiguous(), features.contiguous(), weight.contiguous()
     grads = _empty_grads(features, weight, *needed)
     shape = _shape(features.shape, weight.shape, *how)
-    told = map(_pointer, (features, weight, made, chosen, grad, *grads))
-    _call("conv_backward", features.dtype, 8)(shape, *told)
+    told = pointers(features, weight, made, chosen, grad, *grads)
+    call("conv_backward", features.dtype, 8)(shape, *told)
     return grads
 
 
@@ -143,3 +165,5 @@ _backward_fake(
         features, weight, *needed
     )
 )
+_library.impl("batch_last", _turn, "CPU")
+torch.library.register_fake("mnistbench::batch_last", _turned, lib=_library)
