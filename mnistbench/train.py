@@ -104,7 +104,7 @@ def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]
         progress("importing PyTorch")
     running_code()  # before it is imported
     remark = keep_compiled()  # before torch is imported, which settles it
-    if remark and (config.compile or config.batch_last) and _is_main():
+    if remark and (config.compile or config.batch_last is not False) and _is_main():
         logging.getLogger("mnistbench").warning(remark)
     # where processes wait in vain, torch warns with a stack trace at each try: one line is enough
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

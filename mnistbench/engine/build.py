@@ -5,29 +5,32 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import torch
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 
-from mnistbench.engine.distributed import decide_together, share_from_main
+from mnistbench.engine.distributed import agree, decide_together, share_from_main
 from mnistbench.engine.evaluation import Evaluator
 from mnistbench.engine.exact_parity import check_exact
 from mnistbench.engine.fast_step import FastStep
 from mnistbench.engine.gradient_allreduce import GradientAllReduce
 from mnistbench.engine.objective import Objective
 from mnistbench.engine.own_state import optimizer_state
-from mnistbench.engine.plan import ExecutionPlan, MemoryFormat
+from mnistbench.engine.plan import ExecutionPlan, with_torch_kernels
 from mnistbench.engine.run import BuiltParts, RunContext, Step
 from mnistbench.engine.stock_step import StockStep
 from mnistbench.engine.warm_up import warm_up
 from mnistbench.recorder.clock import Ledger
+from mnistbench.recorder.compile_cache import kernels_folder
 from mnistbench.schema.component import is_reference
 from mnistbench.schema.errors import InputError
 from mnistbench.workload.augment import build_augment, shifted_views
 from mnistbench.workload.batches import Preprocess
 from mnistbench.workload.chwn_layout import ChwnNetwork
 from mnistbench.workload.component_checks import check_components, check_schedule
+from mnistbench.workload.kernels.library import why_unavailable
 from mnistbench.workload.losses import build_loss
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
@@ -49,7 +52,7 @@ def build_parts(context: RunContext, ledger: Ledger) -> BuiltParts:
         RunError: what ran is not what was planned.
     """
     with ledger.phase("build"):
-        context = _tried(context)
+        context = _tried(_with_kernels(context, ledger))
         parts = _build(context)
     with ledger.phase("compile"):
         try:
@@ -65,8 +68,7 @@ def _tried(context: RunContext) -> RunContext:
     A network that calls ``view`` cannot have channels last; it runs without.
     """
     plan, accelerator = context.plan, context.accelerator
-    rest: MemoryFormat = "chwn" if plan.memory_format == "chwn" else "contiguous"
-    contiguous = replace(plan, channels_last=False, memory_format=rest)
+    contiguous = replace(plan, channels_last=False)
 
     def why_contiguous() -> str | None:
         try:
@@ -84,6 +86,41 @@ def _tried(context: RunContext) -> RunContext:
     if accelerator.is_main_process:
         _log.warning(f"the model runs as with --no-channels-last: {reason.partition(': ')[2]}")
     return replace(context, plan=contiguous)
+
+
+def _with_kernels(context: RunContext, ledger: Ledger) -> RunContext:
+    """`context`, with torch's kernels where own ones cannot be had and were not asked for."""
+    plan, asked = context.plan, context.config.batch_last
+    if plan.kernels == "torch":
+        return context
+    why = _why_torch_kernels(context, ledger)
+    why = agree(
+        context.accelerator,
+        InputError(f"batch_last: {why}; use --no-batch-last") if asked and why else why,
+    )
+    return replace(context, plan=with_torch_kernels(plan, why)) if why else context
+
+
+def _why_torch_kernels(context: RunContext, ledger: Ledger) -> str | None:
+    """Why this network has no kernels of our own, or this process none of any, if so."""
+    saved = context.saved
+    if saved and saved.state.kernels == "torch" and not context.config.batch_last:
+        return "the run began with them"
+    try:
+        with torch.device("cpu" if "model" in context.plan.own else "meta"):
+            ChwnNetwork(build_model(context.config, context.data.loaded.shape))
+    except InputError as error:
+        return str(error)
+    with ledger.phase("compile"):
+        why = why_unavailable(kernels_folder())
+    if why and context.accelerator.is_main_process:
+        _say_once(f"torch's own kernels convolve, not ours: {why}")
+    return why
+
+
+@cache
+def _say_once(line: str) -> None:
+    _log.info(line)
 
 
 def _try_own(context: RunContext, plan: ExecutionPlan) -> None:
@@ -141,7 +178,9 @@ def _build(context: RunContext) -> BuiltParts:
 
 
 def _layout(plan: ExecutionPlan) -> torch.memory_format:
-    return torch.channels_last if plan.channels_last else torch.contiguous_format
+    """That of the weights, which own kernels read as torch's are by default."""
+    last = plan.memory_format == "channels_last"
+    return torch.channels_last if last else torch.contiguous_format
 
 
 def _objective(context: RunContext, network: Network) -> Objective:
@@ -203,7 +242,7 @@ def _fast_step(context: RunContext, model: nn.Module, optimizer: torch.optim.Opt
 def _network(plan: ExecutionPlan, device: torch.device, model: nn.Module) -> Network:
     """The fast loop's way from normalised images to logits float32, in the planned precision."""
     dtype = plan.dtype
-    if plan.memory_format == "chwn":
+    if plan.kernels == "own":
         return ChwnNetwork(model, dtype=dtype)
 
     def network(images: Tensor) -> Tensor:

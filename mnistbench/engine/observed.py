@@ -20,9 +20,11 @@ from mnistbench.schema.errors import InputError
 
 Kernels = Literal["fused", "foreach", "for-loop", "compiled"]
 
+_OWN = "batch_last_convolution"
 _PRODUCTS = frozenset(
     {
         *("addmm", "mm", "bmm", "baddbmm", "_scaled_mm", "convolution", "linear"),
+        _OWN,
         *("mkldnn_convolution", "mkldnn_linear", "cudnn_convolution", "_convolution"),
     }
 )
@@ -42,6 +44,7 @@ class Observed:
         cuda_graph: a captured graph was really replayed.
         fp32_matmul: what a float32 product keeps of its factors: ``ieee``, ``tf32`` or ``bf16``.
         fp32_conv: the same of a convolution.
+        kernels: whose convolutions ran: ``own`` are this package's.
     """
 
     layer_dtypes: tuple[str, ...]
@@ -50,6 +53,7 @@ class Observed:
     cuda_graph: bool
     fp32_matmul: str
     fp32_conv: str
+    kernels: Literal["own", "torch"] = "torch"
 
 
 def observe(
@@ -61,10 +65,11 @@ def observe(
     ran: Literal["compiled", "graph", "eager"],
 ) -> Observed:
     """What a warm-up saw, and what the network and fp32 do with `images` ``[b, C, H, W]``."""
-    normalised = objective.preprocess.apply(images, None)
+    seen = _forward(objective.network, objective.preprocess.apply(images, None), model=model)
     fp32_matmul, fp32_conv = fp32_precision(images.device)
     return Observed(
-        layer_dtypes=layer_dtypes(objective.network, normalised, model=model),
+        layer_dtypes=tuple(sorted(seen.product_dtypes)),
+        kernels="own" if _OWN in seen.names else "torch",
         optimizer_implementation=kernels,
         compiled=ran == "compiled",
         cuda_graph=ran == "graph",
@@ -91,6 +96,7 @@ def unearned_label(plan: ExecutionPlan, observed: Observed) -> str | InputError 
     pairs = {
         "mixed precision": (plan.autocast_dtype, layers),
         "optimizer": ("fused" if plan.fused_optimizer else kernels, kernels),
+        "convolutions": (plan.kernels, observed.kernels),
         "compiled step": (plan.compile, observed.compiled),
         "CUDA graph": (plan.mode == "graph", observed.cuda_graph),
         "fp32 products": (("ieee", "ieee") if strict else fp32, fp32),
@@ -114,10 +120,10 @@ def _layers_label(dtypes: Sequence[str]) -> str:
     return "float8" if any(d.startswith("float8") for d in dtypes) else ", ".join(dtypes)
 
 
-def layer_dtypes(
+def _forward(
     network: Callable[[Tensor], object], images: Tensor, *, model: nn.Module
-) -> tuple[str, ...]:
-    """In what types `network` multiplies and convolves the normalised `images` ``[b, C, H, W]``.
+) -> ObservedOperators:
+    """By what, in what types, `network` multiplies and convolves `images` ``[b, C, H, W]``.
 
     Taken from the operators that reach the device: autocast is seen, layers of one's own too. Those
     of Transformer Engine reach it without torch, and say it themselves in `model`.
@@ -127,7 +133,7 @@ def layer_dtypes(
         network(images)
     if any(getattr(layer, "fp8", False) is True for layer in model.modules()):
         seen.product_dtypes.add("float8")
-    return tuple(sorted(seen.product_dtypes))
+    return seen
 
 
 def coarsest_precision(observed: Observed) -> str:
@@ -196,6 +202,8 @@ class ObservedOperators(TorchDispatchMode):
             factors = [leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)]
             if any(map(is_traceable_wrapper_subclass, factors)):
                 return NotImplemented  # as fp8's are: it multiplies what it is made of, seen next
+            if name == _OWN:
+                factors = factors[:1]  # the kernels turn weights into what features are
             matrices = [factor for factor in factors if factor.ndim > 1]
             self.product_dtypes.update(str(m.dtype).removeprefix("torch.") for m in matrices)
         return func(*args, **(kwargs or {}))

@@ -20,6 +20,7 @@ ExecutionMode = Literal["graph", "compiled", "eager", "stock"]
 """How a step is run: replayed from a CUDA graph, compiled as one, call by call, by Accelerate."""
 
 MemoryFormat = Literal["channels_last", "contiguous", "chwn"]
+ConvolutionKernels = Literal["own", "torch"]
 GradientExchange = Literal["none", "all-reduce", "pairwise", "ddp", "fsdp"]
 
 _AUTOCAST = {"no": "float32", "bf16": "bfloat16", "fp16": "float16", "fp8": "float8"}
@@ -48,8 +49,9 @@ class ExecutionPlan:
         compile: compile the step, or the stock loop's model.
         is_explicit: `mode` or `compile` was asked for: where it cannot be had, the run ends.
         autocast_dtype: what layers multiply in: ``float32``, ``bfloat16``, ``float16``, ``float8``.
-        memory_format: of the features; ``chwn`` has the batch innermost.
-        channels_last: convolutions' weights lie with the channels innermost.
+        kernels: whose convolutions run; this package's own have the batch innermost.
+        kernels_reason: why they are torch's, if own ones were to be had.
+        channels_last: torch's convolutions and their weights have the channels innermost.
         fused_optimizer: update all weights in one kernel; ``None`` is torch's own choice.
         own: which of ``model``, ``loss`` and ``optimizer`` the user brought. What they keep is not
             known; an optimizer's update is neither compiled nor captured.
@@ -64,7 +66,8 @@ class ExecutionPlan:
     is_explicit: bool
     autocast_dtype: str
     uses_grad_scaler: bool
-    memory_format: MemoryFormat
+    kernels: ConvolutionKernels
+    kernels_reason: str | None = None
     channels_last: bool
     fused_optimizer: bool | None
     own: frozenset[str]
@@ -72,6 +75,13 @@ class ExecutionPlan:
     matmul_precision: Literal["highest", "high", "medium"]
     deterministic: bool
     gradient_exchange: GradientExchange
+
+    @property
+    def memory_format(self) -> MemoryFormat:
+        """That of the features; ``chwn`` has the batch innermost."""
+        if self.kernels == "own":
+            return "chwn"
+        return "channels_last" if self.channels_last else "contiguous"
 
     @property
     def exchange_has_time(self) -> bool:
@@ -99,7 +109,7 @@ def resolve_plan(config: RunConfig, hardware: Hardware) -> ExecutionPlan:
     _check_tf32(config, hardware.device)
     why_stock = _why_stock(hardware)
     # what changes results or was asked for, and what the stock loop does not have
-    asked = {"exact_parity": config.exact_parity, "cuda_graph": bool(config.cuda_graph)}
+    asked = {name: getattr(config, name) for name in ("exact_parity", "cuda_graph", "batch_last")}
     for name in asked if why_stock and config.loop == "fast" else ():
         if asked[name]:
             raise InputError(f"{name}: needs the fast loop, but {why_stock}; leave it out")
@@ -107,7 +117,6 @@ def resolve_plan(config: RunConfig, hardware: Hardware) -> ExecutionPlan:
     mode, reason = ("stock", None) if stock else _fast_mode(config, hardware)
     fused = mode != "stock" and config.fused_optimizer and config.optimizer in _FUSED
     channels_last = config.channels_last and not hardware.is_sharded
-    chwn = config.batch_last and not stock and hardware.device.type == "cpu"
     return ExecutionPlan(
         mode=mode,
         fallback_reason=why_stock if config.loop == "fast" and stock else reason,
@@ -115,7 +124,7 @@ def resolve_plan(config: RunConfig, hardware: Hardware) -> ExecutionPlan:
         is_explicit=bool(config.compile or config.cuda_graph),
         autocast_dtype=_AUTOCAST[hardware.mixed_precision],
         uses_grad_scaler=hardware.mixed_precision == "fp16",
-        memory_format="chwn" if chwn else "channels_last" if channels_last else "contiguous",
+        kernels="own" if not stock and _wants_kernels(config, hardware.device) else "torch",
         channels_last=channels_last,
         fused_optimizer=True if fused else None,
         own=frozenset(name for name in _COMPONENTS if is_reference(getattr(config, name))),
@@ -124,6 +133,11 @@ def resolve_plan(config: RunConfig, hardware: Hardware) -> ExecutionPlan:
         deterministic=config.exact_parity and hardware.device.type != "cpu",
         gradient_exchange=_gradient_exchange(config, hardware, stock=stock),
     )
+
+
+def with_torch_kernels(plan: ExecutionPlan, reason: str) -> ExecutionPlan:
+    """`plan` without kernels of our own, because of `reason`."""
+    return replace(plan, kernels="torch", kernels_reason=reason)
 
 
 def eager(plan: ExecutionPlan, reason: str) -> ExecutionPlan:
@@ -141,8 +155,18 @@ def _why_stock(hardware: Hardware) -> str | None:
     return None
 
 
+def _wants_kernels(config: RunConfig, device: torch.device) -> bool:
+    """Whether own kernels are to be had, if the network is one for them."""
+    if config.batch_last and device.type != "cpu":
+        raise InputError(
+            f"batch_last: its kernels are for CPUs, and this runs on {device.type}; leave it out"
+        )
+    unasked = config.batch_last is None and not config.exact_parity
+    return device.type == "cpu" and (bool(config.batch_last) or unasked)
+
+
 def _fast_mode(config: RunConfig, hardware: Hardware) -> tuple[ExecutionMode, str | None]:
-    """The mode to try: a graph on CUDA; compiled pays unasked on a CPU, the batch innermost."""
+    """The mode to try: a graph on CUDA, and where it is asked for, a compiled step."""
     on_cuda = hardware.device.type == "cuda"
     if config.cuda_graph:
         if config.compile:
@@ -157,10 +181,7 @@ def _fast_mode(config: RunConfig, hardware: Hardware) -> tuple[ExecutionMode, st
         if why_not and config.cuda_graph:
             raise InputError(f"cuda_graph: {why_not}; leave it out or use another --optimizer")
         return ("eager", f"graph: {why_not}") if why_not else ("graph", None)
-    is_compiled = config.compile
-    if is_compiled is None:
-        is_compiled = hardware.device.type == "cpu" and config.batch_last
-    return ("compiled" if is_compiled else "eager"), None
+    return ("compiled" if config.compile else "eager"), None
 
 
 def _why_no_graph(config: RunConfig) -> str | None:

@@ -57,6 +57,12 @@ def keep_compiled() -> str | None:
     return f"what is compiled is not kept: {wrong}" if wrong else None
 
 
+def kernels_folder() -> Path:
+    """Where this package's own kernels are kept, for this kind of processor."""
+    keep_compiled()
+    return Path(os.environ[_VARIABLE]) / f"mnistbench-kernels-{_processor()}"
+
+
 def _shared_folder() -> Path:
     """Where PyTorch keeps headers that it has compiled (some 150 MB), whatever its cache is."""
     user = re.sub(r'[\\/:*?"<>|]', "_", getpass.getuser())

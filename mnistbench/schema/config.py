@@ -72,14 +72,16 @@ class RunConfig(WorkloadConfig):
     """Use the channels-last memory format, in which convolutions are faster."""
     compile: bool | None = None
     """Compile the step of the fast loop, or the model of the stock loop, outside the train clock.
-    Default: on with --batch-last on the CPU, else off."""
+    Default: off."""
     cuda_graph: bool | None = None
     """Capture the step of the fast loop as a CUDA graph. Default: on for NVIDIA GPUs without
     --compile, else off."""
     steps_per_graph: int = Field(1, ge=1, le=1000)
     """Steps in one CUDA graph of the fast loop [steps]."""
-    batch_last: bool = False
-    """Fast loop: store the batch as the innermost dimension, and convolve by matrix products."""
+    batch_last: bool | None = None
+    """Fast loop, CPU: store the batch as the innermost dimension, and convolve by mnistbench's own
+    kernels, compiled once for the processor. Default: on where they know the network and a C++
+    compiler is installed, without --exact-parity."""
     exact_parity: bool = False
     """Fast loop: add gradients in one fixed order. Runs have the same bits if processes times
     accumulated batches is the same power of two."""

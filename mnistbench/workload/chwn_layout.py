@@ -1,26 +1,30 @@
-"""Plain networks run with the batch innermost in memory, convolutions as matrix products.
+"""Plain networks run with the batch innermost in memory, by the kernels of this package.
 
-A small network on a CPU spends its time in convolutions of one to thirty channels, too few to fill
-a vector register. Features laid out ``[C, H, W, B]`` put the samples of a batch side by side
-instead: every pointwise operation, pool and copy runs over hundreds of neighbouring numbers, and a
-convolution is one product of its kernels ``[out, in * kh * kw]`` with the patches they see
-``[in * kh * kw, H' * W' * B]``, whose result has that layout again. The layers keep their weights;
-only the order of the arithmetic differs from torch's own.
-
-Meant to be compiled: run eagerly, each step is a pass over memory of its own.
+A small network on a CPU spends its time in convolutions of one to some thirty channels, too few to
+fill a vector register. Features laid out ``[C, H, W, B]`` put the samples of a batch side by side
+instead: kernels, pools and pointwise operations run over many neighbouring numbers. The layers
+keep their weights; only the order of the arithmetic differs from torch's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 from mnistbench.schema.errors import InputError
+from mnistbench.workload.kernels import norm
+from mnistbench.workload.kernels.operators import batch_last, convolution
+from mnistbench.workload.models.residual import ResidualBlock
+
+_Layer = Callable[[Tensor], Tensor]
+_Known = dict[type[nn.Module], Callable[[Any, Tensor], Tensor] | None]
+
+_POINTWISE = (nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.ELU, nn.Dropout, nn.Identity)
+_PLANEWISE = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.ZeroPad2d, nn.Dropout2d)
 
 
 class ChwnNetwork:
@@ -30,235 +34,162 @@ class ChwnNetwork:
     """
 
     def __init__(self, model: nn.Module, *, dtype: torch.dtype = torch.float32) -> None:
-        """`dtype` is that of the matrix products; all else is float32.
+        """`dtype` is that of products and features: float32 or bfloat16.
 
         Raises:
-            InputError: `model` is no plain sequence, or has a layer that is not known here.
+            InputError: `model` is no plain sequence, has a layer that is not known here, or no
+                convolution, without which torch's own order serves better.
         """
-        self._layers = _plain_layers(model)
-        self._dtype = dtype
+        if not any(isinstance(layer, nn.Conv2d) for layer in model.modules()):
+            raise InputError("the network has no convolution")
+        self._run, self._dtype = _sequence(model), dtype
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits float32 ``[B, num_classes]`` of images float32 ``[B, C, H, W]``."""
-        features = images.to(self._dtype).permute(1, 2, 3, 0).contiguous()
-        for layer in self._layers:
-            features = _FORWARD[type(layer)](layer, features, self._dtype)
-        return features.t().float()
+        return self._run(batch_last(images, self._dtype)).t().float()
 
 
-def _plain_layers(model: nn.Module) -> list[nn.Module]:
-    if type(model).forward is not nn.Sequential.forward:
-        raise InputError(
-            f"batch_last: {type(model).__name__} is no plain sequence of layers; "
-            "use --no-batch-last"
-        )
+def _sequence(model: nn.Module) -> _Layer:
+    """`model` on features ``[C, H, W, B]``, or ``[C, B]`` behind `nn.Flatten`."""
+    left, made, known = _flat(model), list[_Layer](), _SPATIAL
+    while left:
+        layer = left.pop(0)
+        if type(layer) not in known or not _is_plain(layer):
+            raise InputError(f"{type(layer).__name__}({layer.extra_repr()}) has no kernel there")
+        run = known[type(layer)]
+        if isinstance(layer, nn.Conv2d):
+            made.append(_convolution(layer, left))
+        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            made.append(_norm(layer, left))
+        elif isinstance(layer, ResidualBlock):
+            made.append(partial(_residual, _sequence(layer.body), _sequence(layer.shortcut)))
+        elif run:
+            made.append(partial(run, layer))
+        known = _FLAT if isinstance(layer, nn.Flatten) else known
+    return partial(_in_turn, made)
+
+
+def _in_turn(layers: Sequence[_Layer], features: Tensor) -> Tensor:
+    for layer in layers:
+        features = layer(features)
+    return features
+
+
+def _flat(model: nn.Module) -> list[nn.Module]:
+    """The layers of `model` in turn, those of sequences within it as well."""
+    if isinstance(model, nn.Identity):
+        return [model]
+    if type(model).forward is not nn.Sequential.forward or not _is_untouched(model):
+        raise InputError(f"{type(model).__name__} is no plain sequence of layers")
     layers: list[nn.Module] = []
-    for layer in model.children():
-        if isinstance(layer, nn.Sequential):
-            layers += _plain_layers(layer)
-            continue
-        if type(layer) not in _FORWARD or not _is_plain(layer):
-            what = f"{type(layer).__name__}({layer.extra_repr()})"
-            raise InputError(f"batch_last: cannot run {what}; use --no-batch-last")
-        layers.append(layer)
+    for layer in cast("nn.Sequential", model):
+        layers += _flat(layer) if isinstance(layer, nn.Sequential) else [layer]
     return layers
 
 
-_USUAL_POOL = {"dilation": 1, "return_indices": False, "divisor_override": None}
+def _is_untouched(layer: nn.Module) -> bool:
+    """Whether a call of `layer` is its class's ``forward``, without hooks."""
+    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks)  # noqa: SLF001
+    return "forward" not in vars(layer) and not any(hooks)
 
 
 def _is_plain(layer: nn.Module) -> bool:
     """Whether `layer` asks for nothing beyond what the functions below do."""
     if isinstance(layer, nn.Conv2d):
-        square = layer.stride[0] == layer.stride[1] and layer.dilation == (1, 1)
-        zeros = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-        return square and zeros and layer.groups == 1
-    if isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
-        whole = _pair(layer.padding) == (0, 0) and not layer.ceil_mode
-        usual = all(getattr(layer, name, value) == value for name, value in _USUAL_POOL.items())
-        return whole and usual and _pair(layer.kernel_size) == _pair(layer.stride)
-    if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-        return layer.momentum is not None and layer.track_running_stats
-    if isinstance(layer, nn.Flatten):
-        return (layer.start_dim, layer.end_dim) == (1, -1)
-    return True
+        usual = layer.dilation == (1, 1) and layer.padding_mode == "zeros" and layer.groups == 1
+        return usual and _border(layer) is not None and _is_untouched(layer)
+    if isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) != (1, -1):
+        return False
+    in_place = getattr(layer, "inplace", False) and not isinstance(layer, nn.ReLU)
+    gives_more = getattr(layer, "return_indices", False)
+    return not in_place and not gives_more and _is_untouched(layer)
 
 
-def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+def _border(layer: nn.Conv2d) -> tuple[int, int] | None:
+    """Zeros on each side, down and across; none where they are uneven."""
+    if not isinstance(layer.padding, str):
+        return cast("tuple[int, int]", layer.padding)
+    (height, width), same = layer.kernel_size, layer.padding == "same"
+    if same and not (height % 2 and width % 2):
+        return None
+    return (height // 2, width // 2) if same else (0, 0)
 
 
-class _Convolve(torch.autograd.Function):
-    """Kernels over an image without border: features ``[C, H, W, B]`` to ``[O, H', W', B]``."""
-
-    @staticmethod
-    def forward(ctx: Any, features: Tensor, kernels: Tensor, stride: int) -> Tensor:
-        ctx.shape, ctx.stride = features.shape, stride
-        patches = _patches(features, kernels.shape[2:], stride)
-        matrix = kernels.flatten(1).to(features.dtype)
-        ctx.save_for_backward(patches, matrix)
-        ctx.kernels = kernels.shape
-        rows = (features.size(1) - kernels.size(2)) // stride + 1
-        return (matrix @ patches).view(kernels.size(0), rows, -1, features.size(3))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None]:
-        patches, matrix = ctx.saved_tensors
-        grad_matrix = grad.reshape(grad.size(0), -1).to(matrix.dtype)
-        grad_kernels = (grad_matrix @ patches.t()).float().view(ctx.kernels)
-        if not ctx.needs_input_grad[0]:
-            return None, grad_kernels, None
-        grad_patches = (matrix.t() @ grad_matrix).view(*ctx.kernels[1:], *grad.shape[1:])
-        return _overlapped(grad_patches, ctx.shape, ctx.stride), grad_kernels, None
+def _convolution(layer: nn.Conv2d, left: list[nn.Module]) -> _Layer:
+    """`layer`, with the halving pool and the ReLU that follow it, which are taken from `left`."""
+    pool, relu = 1, 0
+    while left and _is_untouched(left[0]):
+        if pool == 1 and _halves(left[0]):
+            pool = 2
+        elif not relu and type(left[0]) is nn.ReLU:
+            relu = 1
+        else:
+            break
+        left.pop(0)
+    return partial(_convolve, layer, [*layer.stride, *(_border(layer) or ()), pool, relu])
 
 
-def _patches(features: Tensor, kernel: torch.Size, stride: int) -> Tensor:
-    """What each place of a kernel sees, ``[C * kh * kw, H' * W' * B]``; `features` contiguous."""
-    channels, height, width, batch = features.shape
-    rows, columns = ((s - k) // stride + 1 for s, k in zip((height, width), kernel, strict=True))
-    seen = features.as_strided(
-        (channels, *kernel, rows, columns, batch),
-        (height * width * batch, width * batch, batch, stride * width * batch, stride * batch, 1),
-    )
-    copied = seen.contiguous()
-    # not a view: that would have inductor copy along flat indices, dividing for every element
-    size = (channels * kernel[0] * kernel[1], rows * columns * batch)
-    return copied.as_strided(size, (size[1], 1))
+def _halves(layer: nn.Module) -> bool:
+    if type(layer) is not nn.MaxPool2d or layer.ceil_mode or layer.return_indices:
+        return False
+    sides = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    return [{side} if isinstance(side, int) else {*side} for side in sides] == [{2}, {2}, {0}, {1}]
 
 
-def _overlapped(grad_patches: Tensor, shape: torch.Size, stride: int) -> Tensor:
-    """Sum of the gradients ``[C, kh, kw, H', W', B]`` of patches where they overlap, in `shape`.
-
-    With a stride, every s-th row and column is summed on its own, and then they are interleaved:
-    so that nothing is scattered, and compiled it is one pass.
-    """
-    channels, height, width, batch = shape
-    rows, columns = -(-height // stride), -(-width // stride)
-
-    def phase(row: int, column: int) -> Tensor:
-        _, kh, kw, out_rows, out_columns, _ = grad_patches.shape
-        total = grad_patches.new_zeros((), dtype=torch.float32)
-        for i in range(row, kh, stride):
-            for j in range(column, kw, stride):
-                top, left = i // stride, j // stride
-                border = (left, columns - out_columns - left, top, rows - out_rows - top)
-                part = grad_patches[:, i, j].float()
-                total = total + functional.pad(part, (0, 0, *border))
-        return total.expand(channels, rows, columns, batch)
-
-    if stride == 1:
-        return phase(0, 0)
-    lines = [torch.stack([phase(r, c) for c in range(stride)], dim=3) for r in range(stride)]
-    whole = torch.stack(lines, dim=2).view(channels, rows * stride, columns * stride, batch)
-    return whole[:, :height, :width]
+def _convolve(layer: nn.Conv2d, how: list[int], features: Tensor) -> Tensor:
+    return convolution(features, layer.weight, layer.bias, how)
 
 
-class _MaxPool(torch.autograd.Function):
-    """The largest of each ``k * l`` window; its gradient goes to the first, as torch's does."""
-
-    @staticmethod
-    def forward(ctx: Any, features: Tensor, kernel: tuple[int, int]) -> Tensor:
-        windows = _windows(features, kernel)
-        largest = windows[0]
-        for window in windows[1:]:
-            largest = torch.maximum(largest, window)
-        ctx.save_for_backward(features, largest)
-        ctx.kernel = kernel
-        return largest
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        features, largest = ctx.saved_tensors
-        given = torch.zeros_like(largest, dtype=torch.bool)
-        parts = []
-        for window in _windows(features, ctx.kernel):
-            chosen = (window == largest) & ~given
-            given = given | chosen
-            parts.append(torch.where(chosen, grad, 0.0))
-        kh, kw = ctx.kernel
-        lines = [torch.stack(parts[kw * r : kw * r + kw], dim=3) for r in range(kh)]
-        channels, rows, columns, batch = largest.shape
-        whole = torch.stack(lines, dim=2).view(channels, rows * kh, columns * kw, batch)
-        lost = (0, 0, 0, features.size(2) - columns * kw, 0, features.size(1) - rows * kh)
-        return functional.pad(whole, lost), None
+def _residual(body: _Layer, shortcut: _Layer, features: Tensor) -> Tensor:
+    return (body(features) + shortcut(features)).relu()
 
 
-def _windows(features: Tensor, kernel: tuple[int, int]) -> list[Tensor]:
-    """Each place of a pool's window, over all windows: ``kh * kw`` of ``[C, H', W', B]``."""
-    (kh, kw), (channels, height, width, batch) = kernel, features.shape
-    rows, columns = height // kh, width // kw
-    whole = features[:, : rows * kh, : columns * kw]
-    split = whole.reshape(channels, rows, kh, columns, kw, batch)
-    return [split[:, :, i, :, j] for i in range(kh) for j in range(kw)]
+def _itself(layer: nn.Module, features: Tensor) -> Tensor:
+    made: Tensor = layer(features)
+    return made
 
 
-_Dtype = torch.dtype
+def _linear(layer: nn.Linear, features: Tensor) -> Tensor:
+    weight = layer.weight.to(features.dtype)
+    if layer.bias is None:
+        return weight @ features
+    return torch.addmm(layer.bias.to(features.dtype)[:, None], weight, features)
 
 
-def _conv(layer: nn.Conv2d, features: Tensor, dtype: _Dtype) -> Tensor:
-    down, across = _pair(cast("Any", layer.padding))
-    if down or across:
-        features = functional.pad(features, (0, 0, across, across, down, down))
-    features = features.to(dtype).contiguous()
-    made = cast("Tensor", _Convolve.apply(features, layer.weight, layer.stride[0])).float()
-    return made if layer.bias is None else made + layer.bias[:, None, None, None]
+def _on_planes(layer: nn.Module, features: Tensor) -> Tensor:
+    """A layer that takes each plane by itself: the channels serve it as samples, and back."""
+    made: Tensor = layer(features.permute(0, 3, 1, 2))  # to torch, channels last
+    return made.permute(0, 2, 3, 1)
 
 
-def _linear(layer: nn.Linear, features: Tensor, dtype: _Dtype) -> Tensor:
-    made = (layer.weight.to(dtype) @ features.to(dtype)).float()
-    return made if layer.bias is None else made + layer.bias[:, None]
+def _norm(layer: nn.Module, left: list[nn.Module]) -> _Layer:
+    """`layer`, with the ReLU that follows it, which is taken from `left`."""
+    has_relu = bool(left) and type(left[0]) is nn.ReLU and _is_untouched(left[0])
+    if has_relu:
+        left.pop(0)
+    return partial(_batch_norm, layer, has_relu)
 
 
-def _max_pool(layer: nn.MaxPool2d, features: Tensor, _: _Dtype) -> Tensor:
-    return cast("Tensor", _MaxPool.apply(features, _pair(layer.kernel_size)))
+def _batch_norm(layer: nn.Module, has_relu: bool, features: Tensor) -> Tensor:
+    """Over all but the channels; by torch as of one sample, in whose row the batch lies."""
+    if norm.knows(layer, features):
+        return norm.batch_norm(layer, features, relu=has_relu)
+    row = features[None] if features.ndim == 2 else features[None].flatten(3)
+    made: Tensor = layer(row).view(features.shape)
+    return made.relu() if has_relu else made
 
 
-def _average_pool(layer: nn.AvgPool2d, features: Tensor, _: _Dtype) -> Tensor:
-    windows = _windows(features, _pair(layer.kernel_size))
-    return torch.stack(windows).mean(dim=0)
-
-
-def _batch_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, features: Tensor, _: _Dtype) -> Tensor:
-    """Batch norm (Ioffe and Szegedy 2015) over all but the channels, as torch's own does it."""
-    over = tuple(range(1, features.ndim))
-    each = (-1, *(1 for _ in over))
-    if layer.training:
-        mean = features.mean(over)
-        centred = features - mean.view(each)
-        variance = centred.square().mean(over)
-        _track(layer, mean.detach(), variance.detach(), features[0].numel())
-    else:
-        mean, variance = cast("Tensor", layer.running_mean), cast("Tensor", layer.running_var)
-        centred = features - mean.view(each)
-    scale = torch.rsqrt(variance + layer.eps)
-    if layer.weight is not None:
-        scale = scale * layer.weight
-    made = centred * scale.view(each)
-    return made if layer.bias is None else made + layer.bias.view(each)
-
-
-def _track(layer: Any, mean: Tensor, variance: Tensor, count: int) -> None:
-    """Move the running statistics; `count` values per channel made `variance`."""
-    with torch.no_grad():
-        layer.running_mean.lerp_(mean, layer.momentum)
-        layer.running_var.lerp_(variance * (count / (count - 1)), layer.momentum)
-        layer.num_batches_tracked.add_(1)
-
-
-_FORWARD: dict[type[nn.Module], Callable[[Any, Tensor, _Dtype], Tensor]] = {
-    nn.Conv2d: _conv,
-    nn.Linear: _linear,
-    nn.MaxPool2d: _max_pool,
-    nn.AvgPool2d: _average_pool,
-    nn.BatchNorm1d: _batch_norm,
-    nn.BatchNorm2d: _batch_norm,
-    nn.ReLU: lambda _layer, features, _dtype: features.relu(),
-    nn.Tanh: lambda _layer, features, _dtype: features.tanh(),
-    nn.Dropout: lambda layer, features, _dtype: layer(features),
-    nn.Identity: lambda _layer, features, _dtype: features,
-    nn.Flatten: lambda _layer, features, _dtype: features.reshape(-1, features.size(-1)),
-    nn.ZeroPad2d: lambda layer, features, _dtype: functional.pad(features, (0, 0, *layer.padding)),
+_BOTH: _Known = {
+    **dict.fromkeys(_POINTWISE, _itself),
+    nn.ReLU: lambda _layer, features: features.relu(),
+    nn.Flatten: lambda _layer, features: features.reshape(-1, features.size(-1)),
 }
-"""What each layer does to features ``[C, H, W, B]``, or ``[C, B]`` behind `nn.Flatten`."""
+_SPATIAL: _Known = _BOTH | {
+    **dict.fromkeys(_PLANEWISE, _on_planes),
+    nn.Conv2d: None,  # as `_sequence` makes them
+    ResidualBlock: None,
+    nn.BatchNorm2d: None,
+}
+"""What each layer does to features ``[C, H, W, B]``."""
+_FLAT: _Known = _BOTH | {nn.Linear: _linear, nn.BatchNorm1d: None}
+"""What each does to features ``[C, B]``, behind `nn.Flatten`."""

@@ -64,7 +64,6 @@ _SPEEDRUN = {
     "lr_schedule": "linear",
     "num_epochs": 1,
     "mixed_precision": "bf16",
-    "batch_last": True,
     "compile": True,
 }
 

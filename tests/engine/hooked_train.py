@@ -34,7 +34,15 @@ def watched():
             seen["layer_dtypes"].add(str(output.dtype).removeprefix("torch."))
 
     handle = register_module_forward_hook(note)
-    plain = {}
+    chwn = import_module("mnistbench.workload.chwn_layout")
+    plain = {(chwn, "convolution"): chwn.convolution}
+
+    def noted_convolution(features, *rest):  # which runs in place of a layer
+        made = chwn.convolution.__wrapped__(features, *rest)
+        seen["layer_dtypes"].add(str(made.dtype).removeprefix("torch."))
+        return made
+
+    chwn.convolution = functools.wraps(chwn.convolution)(noted_convolution)
     for optimizer in ("sgd", "adam"):
         module = import_module(f"torch.optim.{optimizer}")
         for prefix, implementation in _IMPLEMENTATIONS.items():

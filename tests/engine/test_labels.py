@@ -9,7 +9,7 @@ import torch
 
 from mnistbench.engine import warm_up
 from mnistbench.engine.run_seeds import train
-from mnistbench.schema.errors import RunError
+from mnistbench.schema.errors import InputError, RunError
 from mnistbench.schema.store import find_records, load_record
 from tests.engine import fp16_on_cpu, hooked_train
 
@@ -34,7 +34,8 @@ def label(loop, precision, **others):
         "layer_dtypes": [DTYPES[precision]],
         "grad_scaler": precision == "fp16",
         "optimizer_implementation": "for-loop" if stock else "fused",  # torch's choice on a CPU
-        "memory_format": "channels_last",
+        "memory_format": "channels_last" if stock else "chwn",
+        "kernels": "torch" if stock else "own",
         "compiled": False,
         "cuda_graph": False,
         "gradient_exchange": "none",
@@ -111,7 +112,9 @@ def test_two_processes_compute_in_what_their_records_say(launch_watched):
     flags = [("--loop", loop, "--mixed-precision", precision) for loop, precision in cases]
     exact = ("--exact-parity", "--optimizer", "adam", "--no-channels-last")
     *found, (record, seen) = launch_watched(*flags, exact)
-    expected = label("fast", "no", gradient_exchange="pairwise", memory_format="contiguous")
+    expected = label(
+        "fast", "no", gradient_exchange="pairwise", memory_format="contiguous", kernels="torch"
+    )
     check(record, expected, list(seen), loop="fast")
     for (loop, precision), (record, seen) in zip(cases, found, strict=True):
         exchange = "all-reduce" if loop == "fast" and precision != "fp16" else "ddp"
@@ -137,10 +140,8 @@ def test_what_fsdp_does_without_is_not_claimed(launch, monkeypatch, whole):
 
 @pytest.mark.parametrize("precision", ["no", "bf16"])
 def test_a_batch_that_is_innermost_is_said_to_be(train_watched, precision):
-    record, _ = train_watched(
-        model="simple-cnn", batch_last=True, compile=False, mixed_precision=precision
-    )
-    said = {"memory_format": "chwn", "compiled": False, "autocast_dtype": DTYPES[precision]}
+    record, _ = train_watched(model="simple-cnn", mixed_precision=precision)
+    said = {"memory_format": "chwn", "kernels": "own", "autocast_dtype": DTYPES[precision]}
     assert {name: record.environment.get(name, "not said") for name in said} == said
 
 
@@ -158,12 +159,10 @@ def test_an_update_is_called_fused_only_where_it_is(train_watched, values, imple
     assert record.environment["optimizer_implementation"] == implementation
 
 
-def test_a_compiler_that_is_switched_off_is_not_said_to_have_compiled(train_watched, monkeypatch):
+def test_a_compiler_that_is_switched_off_is_not_said_to_have_compiled(small_config, monkeypatch):
     monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
-    record, _ = train_watched(model="simple-cnn", batch_last=True)  # compiles, unless told not to
-    assert record.environment["loop_floor"] == "eager"
-    assert record.environment["loop_floor_reason"]
-    assert record.environment["compiled"] is False
+    with pytest.raises(InputError, match=r"compile: torch\.compile compiled nothing"):
+        train(small_config(model="linear", compile=True))
 
 
 @pytest.mark.processes

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mnistbench.engine.observed import Observed, fp32_precision, layer_dtypes, unearned_label
+from mnistbench.engine.observed import Observed, _forward, fp32_precision, unearned_label
 from mnistbench.engine.plan import Hardware, eager, resolve_plan
 from mnistbench.engine.setting import _check_graph
 from mnistbench.schema.config import RunConfig
@@ -25,12 +25,9 @@ def planned(values, device=CPU, **hardware):
     ("values", "device", "expected"),
     [
         ({}, CPU, ("eager", False, None)),
-        ({"batch_last": True}, CPU, ("compiled", True, None)),
-        ({"batch_last": True, "compile": False}, CPU, ("eager", False, None)),
         ({"compile": True}, CPU, ("compiled", True, None)),
         ({"loop": "stock", "compile": True}, CPU, ("stock", True, None)),
         ({}, CUDA, ("graph", False, None)),
-        ({"batch_last": True}, CUDA, ("graph", False, None)),
         ({"cuda_graph": False}, CUDA, ("eager", False, None)),
         ({"compile": True}, CUDA, ("compiled", True, None)),  # it used to be a graph in silence
         ({"loop": "stock"}, CUDA, ("stock", False, None)),
@@ -116,6 +113,7 @@ SEEN = Observed(
     cuda_graph=False,
     fp32_matmul="ieee",
     fp32_conv="ieee",
+    kernels="own",
 )
 
 
@@ -130,7 +128,8 @@ def seen(**values):
         ({}, CPU, "no", seen(layer_dtypes=("bfloat16", "float32")), "seen bfloat16, float32"),
         ({}, CPU, "no", seen(optimizer_implementation="for-loop"), "optimizer: planned fused"),
         ({"compile": True}, CPU, "no", SEEN, "compiled step: planned True, seen False"),
-        ({}, CUDA, "no", SEEN, "CUDA graph: planned True, seen False"),
+        ({}, CUDA, "no", seen(kernels="torch"), "CUDA graph: planned True, seen False"),
+        ({}, CPU, "no", seen(kernels="torch"), "convolutions: planned own, seen torch"),
         ({}, CPU, "no", seen(fp32_conv="tf32"), "fp32 products: planned .*, seen .*tf32"),
         ({}, CUDA, "fp8", seen(layer_dtypes=("bfloat16",)), "no layer .* in fp8 .seen: bfloat16"),
     ],
@@ -148,7 +147,8 @@ def test_a_label_that_was_earned_passes():
     assert unearned_label(plan, compiled) is None
     assert unearned_label(eager(plan, "no compiler"), SEEN) is None
     plan, _ = planned({}, CUDA, mixed_precision="fp8")
-    assert unearned_label(plan, seen(layer_dtypes=("bfloat16", "float8_e4m3fn"))) is None
+    fp8 = seen(layer_dtypes=("bfloat16", "float8_e4m3fn"), kernels="torch")
+    assert unearned_label(plan, fp8) is None
 
 
 def test_this_processor_keeps_all_of_fp32():
@@ -186,8 +186,38 @@ def test_factors_are_seen_behind_a_subclass_of_tensors():
             return func(*(arg.inner if isinstance(arg, Wrapped) else arg for arg in args)).float()
 
     weight = Wrapped(torch.ones(16, 10, dtype=torch.bfloat16))
-    found = layer_dtypes(lambda x: x.bfloat16() @ weight, torch.ones(2, 16), model=torch.nn.ReLU())
-    assert found == ("bfloat16",)
+    seen = _forward(lambda x: x.bfloat16() @ weight, torch.ones(2, 16), model=torch.nn.ReLU())
+    assert seen.product_dtypes == {"bfloat16"}
+
+
+@pytest.mark.parametrize(
+    ("values", "hardware", "expected"),
+    [
+        ({}, {}, ("own", "chwn")),
+        ({"compile": True}, {"mixed_precision": "bf16"}, ("own", "chwn")),
+        ({"batch_last": False}, {}, ("torch", "channels_last")),
+        ({"exact_parity": True}, {}, ("torch", "channels_last")),
+        ({"exact_parity": True, "batch_last": True}, {}, ("own", "chwn")),
+        ({"loop": "stock"}, {}, ("torch", "channels_last")),
+        ({}, {"is_sharded": True}, ("torch", "contiguous")),
+        ({}, {"device": CUDA}, ("torch", "channels_last")),
+    ],
+)
+def test_own_kernels_are_for_the_fast_loop_on_a_cpu(values, hardware, expected):
+    plan = resolve_plan(RunConfig(**values), Hardware(**{"device": CPU, **hardware}))
+    assert (plan.kernels, plan.memory_format) == expected
+
+
+@pytest.mark.parametrize(
+    ("hardware", "said"),
+    [
+        ({"device": CUDA}, "batch_last: its kernels are for CPUs, and this runs on cuda; leave it"),
+        ({"is_sharded": True}, "batch_last: needs the fast loop, but FSDP .*; leave it out"),
+    ],
+)
+def test_own_kernels_that_were_asked_for_and_cannot_be_had_are_an_error(hardware, said):
+    with pytest.raises(InputError, match=said):
+        resolve_plan(RunConfig(batch_last=True), Hardware(**{"device": CPU, **hardware}))
 
 
 def test_a_graph_of_more_steps_than_are_made_at_once_is_refused():

@@ -85,7 +85,7 @@ def test_interrupted_anywhere_it_ends_with_the_same_bits(
 def test_the_compiled_step_goes_on_too(small_config, tmp_path, monkeypatch, one_thread):
     if shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler")
-    values = {"batch_last": True, "num_epochs": 2, "checkpoint_every_steps": 100}
+    values = {"num_epochs": 2, "checkpoint_every_steps": 100}
     values |= {"optimizer": "adam", "model": "linear", "compile": True}
     whole = train(small_config(**values, output_dir=str(tmp_path / "whole")))[0]
     interrupt(monkeypatch, small_config(**values), at_step=7)

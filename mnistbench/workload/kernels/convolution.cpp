@@ -5,9 +5,14 @@
 // samples, so that kernels of one channel fill it as well as those of many.
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <vector>
+
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 
 extern "C" typedef struct {
   int64_t batch, in_channels, height, width, out_channels, kernel_h, kernel_w, stride_h, stride_w,
@@ -499,3 +504,451 @@ void backward(const ConvShape& s, const T* x, const T* w, const T* y, const uint
 
 MB_CONVOLUTION(f32, float)
 MB_CONVOLUTION(f64, double)
+
+// bfloat16: features and their gradients are bf16; weights, their gradients and all sums float32.
+
+namespace bf16 {
+namespace {
+
+constexpr int64_t kLanes = kBytes / 4;
+using Floats = Vector<float>;
+using Words = uint32_t __attribute__((vector_size(kBytes)));
+using Halves = uint16_t __attribute__((vector_size(kBytes / 2), aligned(2), may_alias));
+
+Floats load(const float* from) { return *reinterpret_cast<const Floats*>(from); }
+Floats load(const uint16_t* from) {
+  return (Floats)(__builtin_convertvector(*reinterpret_cast<const Halves*>(from), Words) << 16);
+}
+void store(float* to, Floats values) { *reinterpret_cast<Floats*>(to) = values; }
+void store(uint16_t* to, Floats values) {  // to nearest, ties to even; NaN stays one
+#ifdef __AVX512BF16__
+  *reinterpret_cast<Halves*>(to) = (Halves)_mm512_cvtneps_pbh((__m512)values);
+#else
+  const Words bits = (Words)values, rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+  const Words kept = values == values ? rounded : Words{} + 0x7fc0;
+  *reinterpret_cast<Halves*>(to) = __builtin_convertvector(kept, Halves);
+#endif
+}
+
+// The same for `count` numbers where these are fewer, as at an end; `rest` stands for the others.
+template <class T>
+Floats load(const T* from, int64_t count, T rest = 0) {
+  if (count >= kLanes) return load(from);
+  T some[kLanes];
+  std::fill_n(some, kLanes, rest);
+  if (count > 0) std::memcpy(some, from, sizeof(T) * count);
+  return load(some);
+}
+template <class T>
+void store(T* to, Floats values, int64_t count) {
+  if (count >= kLanes) return store(to, values);
+  T some[kLanes];
+  store(some, values);
+  if (count > 0) std::memcpy(to, some, sizeof(T) * count);
+}
+
+Floats relu(Floats values) { return values < 0 ? Floats{} : values; }
+
+// Batch norm of each channel's `count` numbers, with a ReLU behind it where `relu` is not 0.
+struct NormShape {
+  int64_t channels, count, training, relu;
+  float eps, momentum;
+};
+
+// Mean and variance of `count` numbers, by sums of their distance from the first.
+template <class T>
+void moments(int64_t count, const T* x, float& mean, float& variance) {
+  const float origin = load(x, 1)[0];
+  Floats sums[4] = {}, squares[4] = {};
+  for (int64_t k = 0; k < count; k += 4 * kLanes)
+#pragma GCC unroll 4
+    for (int n = 0; n < 4; n++) {
+      const Floats d = load(x + k + kLanes * n, count - k - kLanes * n, *x) - origin;
+      sums[n] += d, squares[n] += d * d;
+    }
+  const float shift = sum_of<float>(sums[0] + sums[1] + (sums[2] + sums[3])) / count;
+  const float square = sum_of<float>(squares[0] + squares[1] + (squares[2] + squares[3])) / count;
+  mean = origin + shift;
+  variance = square > shift * shift ? square - shift * shift : square - square;  // NaN stays one
+}
+
+template <class T>
+void norm_forward(const NormShape& s, const T* x, const float* gain, const float* bias,
+                  float* running_mean, float* running_variance, float* mean, float* scale, T* y) {
+#pragma omp parallel for
+  for (int64_t c = 0; c < s.channels; c++) {
+    const T* from = x + c * s.count;
+    float centre = running_mean[c], variance = running_variance[c];
+    if (s.training) {
+      moments(s.count, from, centre, variance);
+      const float unbiased = variance * (float(s.count) / (s.count - 1));
+      running_mean[c] += s.momentum * (centre - running_mean[c]);
+      running_variance[c] += s.momentum * (unbiased - running_variance[c]);
+    }
+    mean[c] = centre, scale[c] = 1 / std::sqrt(variance + s.eps);
+    const float factor = scale[c] * (gain ? gain[c] : 1), start = bias ? bias[c] : 0;
+    for (int64_t k = 0; k < s.count; k += kLanes) {
+      const Floats made = (load(from + k, s.count - k) - centre) * factor + start;
+      store(y + c * s.count + k, s.relu ? relu(made) : made, s.count - k);
+    }
+  }
+}
+
+template <class T>
+void norm_backward(const NormShape& s, const T* x, const float* gain, const float* bias,
+                   const float* mean, const float* scale, const T* grad_y, T* grad_x,
+                   float* grad_gain, float* grad_bias) {
+#pragma omp parallel for
+  for (int64_t c = 0; c < s.channels; c++) {
+    const T *from = x + c * s.count, *given = grad_y + c * s.count;
+    const float centre = mean[c], gained = gain ? gain[c] : 1, start = bias ? bias[c] : 0;
+    const auto normal = [&](int64_t k) { return (load(from + k, s.count - k) - centre) * scale[c]; };
+    const auto passed = [&](int64_t k, Floats values) {  // what the ReLU lets through
+      const Floats grad = load(given + k, s.count - k);
+      return s.relu ? (values * gained + start <= 0 ? Floats{} : grad) : grad;
+    };
+    Floats sums[2] = {}, products[2] = {};
+    for (int64_t k = 0; k < s.count; k += 2 * kLanes)
+#pragma GCC unroll 2
+      for (int64_t n = 0; n < 2; n++) {
+        const Floats values = normal(k + kLanes * n), grad = passed(k + kLanes * n, values);
+        sums[n] += grad, products[n] += grad * values;
+      }
+    const float sum = sum_of<float>(sums[0] + sums[1]), product = sum_of<float>(products[0] + products[1]);
+    if (grad_bias) grad_bias[c] = sum;
+    if (grad_gain) grad_gain[c] = product;
+    const float level = s.training ? sum / s.count : 0, slope = s.training ? product / s.count : 0;
+    for (int64_t k = 0; k < s.count; k += kLanes) {
+      const Floats values = normal(k), grad = passed(k, values) - level - values * slope;
+      store(grad_x + c * s.count + k, grad * (scale[c] * gained), s.count - k);
+    }
+  }
+}
+
+#ifdef __AVX512BF16__
+
+// Two lines of features and the number of their pair of weights.
+struct Pair {
+  const uint16_t *first, *second;
+  int64_t weights;
+};
+
+// Weights as bf16 in pairs, [block][pair][output of the block]: blocks of at most 8 outputs.
+struct PackedWeights {
+  int64_t outputs, block, pairs;
+  std::vector<uint32_t> values;
+
+  // `weight(output, input, tap)` is what they are; a pair is of two inputs at one tap.
+  template <class Weight>
+  void pack(int64_t all, int64_t inputs, int64_t taps, Weight weight) {
+    const auto rounded = [&](int64_t o, int64_t i, int64_t t) -> uint32_t {
+      const float value = i < inputs ? weight(o, i, t) : 0;
+      uint32_t bits;
+      std::memcpy(&bits, &value, 4);
+      return value != value ? 0x7fc0 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    };
+    const int64_t blocks = (all + 7) / 8;
+    outputs = all, block = (all + blocks - 1) / blocks, pairs = (inputs + 1) / 2 * taps;
+    values.resize(all * pairs);
+    uint32_t* to = values.data();
+    for (int64_t first = 0; first < all; first += block)
+      for (int64_t t = 0; t < taps; t++)
+        for (int64_t i = 0; i < inputs; i += 2)
+          for (int64_t o = first; o < std::min(all, first + block); o++)
+            *to++ = rounded(o, i + 1, t) << 16 | rounded(o, i, t);
+  }
+};
+
+constexpr int64_t kSamples = 32;  // of one instruction
+
+__mmask32 samples_from(int64_t at, int64_t batch) {
+  return batch - at >= kSamples ? ~0u : (1u << (batch - at)) - 1;
+}
+
+// N outputs of some of 32 samples, whose sums over `pairs` stay in registers.
+template <int N>
+void outputs(const std::vector<Pair>& pairs, const uint32_t* weights, const float* bias,
+             bool has_relu, int64_t at, __mmask32 samples, uint16_t* out, int64_t stride) {
+  __m512 low[N], high[N];
+#pragma GCC unroll 8
+  for (int n = 0; n < N; n++) low[n] = high[n] = _mm512_set1_ps(bias ? bias[n] : 0);
+  for (const Pair& pair : pairs) {
+    const __m512i first = _mm512_maskz_loadu_epi16(samples, pair.first + at);
+    const __m512i second = _mm512_maskz_loadu_epi16(samples, pair.second + at);
+    const __m512bh lower = (__m512bh)_mm512_unpacklo_epi16(first, second);
+    const __m512bh upper = (__m512bh)_mm512_unpackhi_epi16(first, second);
+    const uint32_t* own = weights + pair.weights * N;
+#pragma GCC unroll 8
+    for (int n = 0; n < N; n++) {
+      const __m512bh both = (__m512bh)_mm512_set1_epi32(own[n]);
+      low[n] = _mm512_dpbf16_ps(low[n], lower, both);
+      high[n] = _mm512_dpbf16_ps(high[n], upper, both);
+    }
+  }
+  const __m512i order = _mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0);  // undoes the interleaving
+#pragma GCC unroll 8
+  for (int n = 0; n < N; n++) {
+    if (has_relu) low[n] = (__m512)relu((Floats)low[n]), high[n] = (__m512)relu((Floats)high[n]);
+    const __m512i made = (__m512i)_mm512_cvtne2ps_pbh(high[n], low[n]);
+    _mm512_mask_storeu_epi16(out + n * stride, samples, _mm512_permutexvar_epi64(order, made));
+  }
+}
+
+// out [output, place, batch]; `find(place, none, pairs)` says of which lines a place is made,
+// where the line `none` has zeros.
+template <class Find>
+void gather(const PackedWeights& packed, int64_t places, int64_t batch, const float* bias,
+            bool has_relu, uint16_t* out, Find find) {
+  constexpr decltype(&outputs<8>) of[] = {nullptr,    outputs<1>, outputs<2>, outputs<3>, outputs<4>,
+                                          outputs<5>, outputs<6>, outputs<7>, outputs<8>};
+  const std::vector<uint16_t> none(batch);
+#pragma omp parallel
+  {
+    std::vector<Pair> pairs;
+#pragma omp for collapse(2)
+    for (int64_t place = 0; place < places; place++)
+      for (int64_t chunk = 0; chunk < batch; chunk += 128) {
+        pairs.clear();
+        find(place, none.data(), pairs);
+        for (int64_t at = chunk; at < std::min(batch, chunk + 128); at += kSamples)
+          for (int64_t o = 0; o < packed.outputs; o += packed.block)
+            of[std::min(packed.block, packed.outputs - o)](
+                pairs, packed.values.data() + o * packed.pairs, bias ? bias + o : nullptr, has_relu,
+                at, samples_from(at, batch), out + (o * places + place) * batch + at, places * batch);
+      }
+  }
+}
+
+// A number of the kernel: what it multiplies, from a corner of the image on; channel -1 is none.
+struct Tap {
+  int64_t channel, i, j;
+};
+
+const uint16_t* pixel(const ConvShape& s, const uint16_t* x, const uint16_t* none, int64_t top,
+                      int64_t left, const Tap& tap) {
+  const int64_t i = top + tap.i, j = left + tap.j;
+  const bool is_inside = i >= 0 && i < s.height && j >= 0 && j < s.width && tap.channel >= 0;
+  return is_inside ? x + ((tap.channel * s.height + i) * s.width + j) * s.batch : none;
+}
+
+void conv_forward(const ConvShape& s, const uint16_t* x, const float* w, const float* bias,
+                  uint16_t* y, int64_t rows, int64_t columns) {
+  // a pair is of two channels at one tap, or of two neighbouring taps of the only channel
+  const int64_t all = s.kernel_h * s.kernel_w, C = s.in_channels;
+  const int64_t inputs = C == 1 ? all : C, taps = C == 1 ? 1 : all;
+  std::vector<Tap> seen;
+  for (int64_t t = 0; t < all; t++) {
+    for (int64_t c = 0; c < C; c++) seen.push_back({c, t / s.kernel_w, t % s.kernel_w});
+    if (seen.size() % 2 && (C > 1 || t == all - 1)) seen.push_back({-1, 0, 0});
+  }
+  static thread_local PackedWeights packed;
+  packed.pack(s.out_channels, inputs, taps, [&](int64_t o, int64_t i, int64_t t) {
+    return w[(o * inputs + i) * taps + t];
+  });
+  gather(packed, rows * columns, s.batch, bias, s.relu, y, [&](int64_t place, auto none, auto& pairs) {
+    const int64_t top = place / columns * s.stride_h - s.pad_h;
+    const int64_t left = place % columns * s.stride_w - s.pad_w;
+    for (size_t k = 0; k < seen.size(); k += 2)
+      pairs.push_back({pixel(s, x, none, top, left, seen[k]),
+                       pixel(s, x, none, top, left, seen[k + 1]), int64_t(k / 2)});
+  });
+}
+
+void conv_grad_input(const ConvShape& s, const float* w, const uint16_t* grad, uint16_t* grad_x,
+                     int64_t rows, int64_t columns) {
+  const int64_t taps = s.kernel_h * s.kernel_w, O = s.out_channels, C = s.in_channels;
+  static thread_local PackedWeights packed;
+  packed.pack(C, O, taps, [&](int64_t c, int64_t o, int64_t t) { return w[(o * C + c) * taps + t]; });
+  const int64_t places = s.height * s.width, size = rows * columns * s.batch;
+  gather(packed, places, s.batch, nullptr, false, grad_x, [&](int64_t place, auto none, auto& pairs) {
+    for (int64_t t = 0; t < taps; t++) {
+      const int64_t down = place / s.width + s.pad_h - t / s.kernel_w, i = down / s.stride_h;
+      const int64_t right = place % s.width + s.pad_w - t % s.kernel_w, j = right / s.stride_w;
+      if (down % s.stride_h || right % s.stride_w || down < 0 || right < 0) continue;
+      if (i >= rows || j >= columns) continue;
+      const uint16_t* line = grad + (i * columns + j) * s.batch;
+      for (int64_t o = 0; o < O; o += 2, line += 2 * size)
+        pairs.push_back({line, o + 1 < O ? line + size : none, t * ((O + 1) / 2) + o / 2});
+    }
+  });
+}
+
+// The gradients of 4 outputs' weights, 6 of each from number `first`, over all places and samples.
+void weight_tile(const ConvShape& s, const uint16_t* x, const uint16_t* grad, const uint16_t* none,
+                 int64_t rows, int64_t columns, int64_t output, int64_t first, float* grad_w) {
+  const int64_t taps = s.kernel_h * s.kernel_w, all = s.in_channels * taps;
+  const int64_t width = std::min<int64_t>(4, s.out_channels - output), places = rows * columns;
+  Tap of_tile[6];
+  for (int64_t t = first; t < first + 6; t++)
+    of_tile[t - first] = {t < all ? t / taps : -1, t % taps / s.kernel_w, t % s.kernel_w};
+  __m512 sums[4][6] = {};
+  for (int64_t place = 0; place < places; place++) {
+    const uint16_t *given[4], *seen[6];
+    for (int64_t n = 0; n < 4; n++)
+      given[n] = n < width ? grad + ((output + n) * places + place) * s.batch : none;
+    const int64_t top = place / columns * s.stride_h - s.pad_h;
+    const int64_t left = place % columns * s.stride_w - s.pad_w;
+    for (int64_t t = 0; t < 6; t++) seen[t] = pixel(s, x, none, top, left, of_tile[t]);
+    for (int64_t at = 0; at < s.batch; at += kSamples) {
+      const __mmask32 samples = samples_from(at, s.batch);
+      __m512bh by[4];
+#pragma GCC unroll 4
+      for (int n = 0; n < 4; n++) by[n] = (__m512bh)_mm512_maskz_loadu_epi16(samples, given[n] + at);
+#pragma GCC unroll 6
+      for (int t = 0; t < 6; t++) {
+        const __m512bh of = (__m512bh)_mm512_maskz_loadu_epi16(samples, seen[t] + at);
+#pragma GCC unroll 4
+        for (int n = 0; n < 4; n++) sums[n][t] = _mm512_dpbf16_ps(sums[n][t], of, by[n]);
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int n = 0; n < 4; n++)
+#pragma GCC unroll 6
+    for (int t = 0; t < 6; t++)
+      if (n < width && first + t < all)
+        grad_w[(output + n) * all + first + t] = _mm512_reduce_add_ps(sums[n][t]);
+}
+
+// The largest of each 2 x 2 of `x` [planes, H, W, batch], and which it was: the first, or a NaN.
+void pool(int64_t planes, int64_t rows, int64_t columns, int64_t batch, const uint16_t* x,
+          uint16_t* y, uint8_t* chosen) {
+  const int64_t across = columns / 2, lines = planes * (rows / 2) * across;
+#pragma omp parallel for
+  for (int64_t l = 0; l < lines; l++) {
+    const int64_t plane = l / across / (rows / 2), row = l / across % (rows / 2) * 2;
+    const uint16_t* from = x + ((plane * rows + row) * columns + l % across * 2) * batch;
+    const uint16_t* of[] = {from, from + batch, from + columns * batch, from + (columns + 1) * batch};
+    for (int64_t b = 0; b < batch; b++) {
+      uint8_t best = 0;
+      for (uint8_t part = 1; part < 4; part++) {
+        const float value = load(of[part] + b, 1)[0], largest = load(of[best] + b, 1)[0];
+        if (value > largest || value != value) best = part;
+      }
+      y[l * batch + b] = of[best][b], chosen[l * batch + b] = best;
+    }
+  }
+}
+
+}  // namespace
+
+extern "C" void mb_conv_forward_bf16(const ConvShape* shape, const uint16_t* x, const float* w,
+                                     const float* bias, uint16_t* y, uint8_t* chosen) {
+  const ConvShape& s = *shape;
+  const Sums<float> f = sums_of<float>(s, false);
+  const int64_t rows = f.rows.out, columns = f.columns.out;
+  if (s.pool == 1) return conv_forward(s, x, w, bias, y, rows, columns);
+  uint16_t* whole = scratch<uint16_t, 0>(s.out_channels * rows * columns * s.batch);
+  conv_forward(s, x, w, bias, whole, rows, columns);
+  pool(s.out_channels, rows, columns, s.batch, whole, y, chosen);
+}
+
+extern "C" void mb_conv_backward_bf16(const ConvShape* shape, const uint16_t* x, const float* w,
+                                      const uint16_t* y, const uint8_t* chosen,
+                                      const uint16_t* grad_y, uint16_t* grad_x, float* grad_w,
+                                      float* grad_bias) {
+  const ConvShape& s = *shape;
+  const Sums<uint16_t> f = sums_of<uint16_t>(s, false);
+  const int64_t rows = f.rows.out, columns = f.columns.out, size = rows * columns * s.batch;
+  const uint16_t* grad = grad_y;
+  if (s.pool == 2 || s.relu) {
+    uint16_t* whole = scratch<uint16_t, 0>(s.out_channels * size);
+#pragma omp parallel
+    undo_pool<uint16_t>(s, f, y, chosen, grad_y, whole, nullptr);
+    grad = whole;
+  }
+  const std::vector<uint16_t> none(s.batch);
+#pragma omp parallel for collapse(2)
+  for (int64_t o = 0; o < s.out_channels; o += 4)
+    for (int64_t t = 0; t < s.in_channels * s.kernel_h * s.kernel_w; t += 6)
+      weight_tile(s, x, grad, none.data(), rows, columns, o, t, grad_w);
+  if (grad_x) conv_grad_input(s, w, grad, grad_x, rows, columns);
+  for (int64_t o = 0; grad_bias && o < s.out_channels; o++) {
+    Floats sum = {};
+    for (int64_t k = 0; k < size; k += kLanes) sum += load(grad + o * size + k, size - k);
+    grad_bias[o] = sum_of<float>(sum);
+  }
+}
+
+#else  // products of float32, of numbers rounded to bf16
+
+template <int Use, class T>
+float* widened(const T* from, int64_t count) {
+  float* to = scratch<float, Use>(count);
+#pragma omp parallel for
+  for (int64_t k = 0; k < count; k += kLanes)
+    store(to + k, load(from + k, count - k), count - k);
+  return to;
+}
+
+template <class T>
+uint16_t* rounded(const T* from, int64_t count, uint16_t* to) {
+#pragma omp parallel for
+  for (int64_t k = 0; k < count; k += kLanes)
+    store(to + k, load(from + k, count - k), count - k);
+  return to;
+}
+
+const float* rounded_weights(const ConvShape& s, const float* w) {
+  const int64_t count = s.out_channels * s.in_channels * s.kernel_h * s.kernel_w;
+  return widened<5>(rounded(w, count, scratch<uint16_t, 1>(count)), count);
+}
+
+}  // namespace
+
+extern "C" void mb_conv_forward_bf16(const ConvShape* s, const uint16_t* x, const float* w,
+                                     const float* bias, uint16_t* y, uint8_t* chosen) {
+  const Places n(*s);
+  float* made = scratch<float, 6>(n.y * s->batch);
+  const float* seen = widened<7>(x, n.x * s->batch);
+  any_forward<float>(*s, seen, rounded_weights(*s, w), bias, made, chosen);
+  rounded(made, n.y * s->batch, y);
+}
+
+extern "C" void mb_conv_backward_bf16(const ConvShape* s, const uint16_t* x, const float* w,
+                                      const uint16_t* y, const uint8_t* chosen,
+                                      const uint16_t* grad_y, uint16_t* grad_x, float* grad_w,
+                                      float* grad_bias) {
+  const Places n(*s);
+  const float *seen = widened<7>(x, n.x * s->batch), *made = widened<6>(y, n.y * s->batch);
+  const float* given = widened<8>(grad_y, n.y * s->batch);
+  float* grad = grad_x ? scratch<float, 9>(n.x * s->batch) : nullptr;
+  any_backward<float>(*s, seen, rounded_weights(*s, w), made, chosen, given, grad, grad_w, grad_bias);
+  if (grad_x) rounded(grad, n.x * s->batch, grad_x);
+}
+
+#endif
+
+extern "C" {
+
+// Features float32 [batch, size] as bf16 [size, batch].
+void mb_batch_last_bf16(int64_t batch, int64_t size, const float* x, uint16_t* y) {
+#pragma omp parallel for
+  for (int64_t p = 0; p < size; p += kLanes)
+    for (int64_t first = 0; first < batch; first += 32) {
+      uint16_t tile[32][kLanes];
+      const int64_t samples = std::min<int64_t>(32, batch - first);
+      for (int64_t b = 0; b < samples; b++)
+        store(tile[b], load(x + (first + b) * size + p, size - p));
+      for (int64_t q = p; q < std::min(size, p + kLanes); q++)
+        for (int64_t b = 0; b < samples; b++) y[q * batch + first + b] = tile[b][q - p];
+    }
+}
+
+// x, y and their gradients [channels, count], all else float32 [channels]; `gain` and `bias` may be
+// NULL. Training moves the running statistics; `mean` and `scale` are for the backward.
+#define MB_NORM(T, TYPE)                                                                          \
+  void mb_norm_forward_##TYPE(const NormShape* s, const T* x, const float* gain,                  \
+                              const float* bias, float* running_mean, float* running_variance,    \
+                              float* mean, float* scale, T* y) {                                  \
+    norm_forward(*s, x, gain, bias, running_mean, running_variance, mean, scale, y);              \
+  }                                                                                               \
+  void mb_norm_backward_##TYPE(const NormShape* s, const T* x, const float* gain,                 \
+                               const float* bias, const float* mean, const float* scale,          \
+                               const T* grad_y, T* grad_x, float* grad_gain, float* grad_bias) {  \
+    norm_backward(*s, x, gain, bias, mean, scale, grad_y, grad_x, grad_gain, grad_bias);          \
+  }
+MB_NORM(uint16_t, bf16)
+MB_NORM(float, f32)
+}  // extern C
+}  // namespace bf16

@@ -27,13 +27,13 @@ def build_resnet_mini(_: RunConfig, shape: DataShape) -> nn.Module:
     layers: list[nn.Module] = [*_normed(shape.channels, _STEM_CHANNELS), nn.ReLU()]
     inputs = _STEM_CHANNELS
     for outputs, stride in _BLOCKS:
-        layers.append(_ResidualBlock(inputs, outputs, stride))
+        layers.append(ResidualBlock(inputs, outputs, stride))
         inputs = outputs
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, shape.num_classes)]
     return nn.Sequential(*layers, *head)
 
 
-class _ResidualBlock(nn.Module):
+class ResidualBlock(nn.Module):
     """Two 3x3 convolutions added to their input: [B, inputs, H, W] to [B, outputs, H/s, W/s].
 
     Where the shapes differ, a 1x1 convolution brings the input to the output's.
@@ -50,6 +50,7 @@ class _ResidualBlock(nn.Module):
         self.activation = nn.ReLU()
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Features ``[B, inputs, H, W]`` to ``[B, outputs, H / stride, W / stride]``."""
         total: torch.Tensor = self.activation(self.body(features) + self.shortcut(features))
         return total
 

@@ -1,0 +1,1 @@
+"""Convolutions of few channels on a CPU, in C++ compiled at first use."""

@@ -1,0 +1,169 @@
+"""The kernels as PyTorch operators, which autograd, ``torch.compile`` and profilers know.
+
+Features lie with the batch innermost, ``[C, H, W, B]``; kernels are torch's ``[O, C, kh, kw]``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from mnistbench.workload.kernels.library import kernel
+
+_SUFFIX = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16"}
+_POOLED = 4
+"""Where `how` has the side of the pool."""
+
+_library: Any = torch.library.Library("mnistbench", "DEF")  # type: ignore[no-untyped-call]
+_library.define(
+    "batch_last_convolution(Tensor features, Tensor weight, Tensor? bias, int[] how)"
+    " -> (Tensor, Tensor)"
+)
+_library.define(
+    "batch_last_convolution_backward(Tensor grad, Tensor features, Tensor weight, Tensor made,"
+    " Tensor chosen, int[] how, bool needs_features, bool needs_bias) -> (Tensor, Tensor, Tensor)"
+)
+_library.define("batch_last(Tensor images) -> Tensor")
+_forward_op = torch.ops.mnistbench.batch_last_convolution.default
+_backward_op = torch.ops.mnistbench.batch_last_convolution_backward.default
+
+
+def convolution(features: Tensor, weight: Tensor, bias: Tensor | None, how: list[int]) -> Tensor:
+    """Convolve features ``[C, H, W, B]`` into ``[O, H', W', B]``.
+
+    `how` is strides and paddings, down and across each, then 2 for a 2 x 2 max pool behind (else
+    1), then 1 for a ReLU (else 0). Weight and bias are float32 where features are bf16.
+    """
+    made: Tensor = _forward_op(features, weight, bias, how)[0]
+    return made
+
+
+def batch_last(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """Images float32 ``[B, C, H, W]`` as `dtype`, ``[C, H, W, B]``."""
+    if dtype == torch.bfloat16 and not images.requires_grad:
+        turned: Tensor = torch.ops.mnistbench.batch_last.default(images)
+        return turned
+    return images.permute(1, 2, 3, 0).to(dtype).contiguous()
+
+
+@cache
+def call(name: str, dtype: torch.dtype, num_pointers: int) -> Any:
+    """The C function of `name` for `dtype`, which takes a shape and that many pointers."""
+    function: Any = kernel(f"{name}_{_SUFFIX[dtype]}")
+    function.argtypes, function.restype = [ctypes.c_void_p] * (1 + num_pointers), None
+    return function
+
+
+@cache
+def _shape(features: torch.Size, weight: torch.Size, *how: int) -> Any:
+    """The C functions' ``ConvShape``."""
+    channels, height, width, batch = features
+    numbers = (batch, channels, height, width, weight[0], *weight[2:], *how)
+    return (ctypes.c_int64 * len(numbers))(*numbers)
+
+
+def _empty(features: Tensor, weight: Tensor, how: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """What the forward pass writes: features, and which of each pool's four was the largest."""
+    down, across, top, left, pool, _ = how
+    (_, height, width, batch), (outputs, _, kh, kw) = features.shape, weight.shape
+    rows = ((height + 2 * top - kh) // down + 1) // pool
+    columns = ((width + 2 * left - kw) // across + 1) // pool
+    size = (outputs, rows, columns, batch)
+    return features.new_empty(size), features.new_empty(size if pool > 1 else 0, dtype=torch.uint8)
+
+
+def _empty_grads(features: Tensor, weight: Tensor, *needed: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """What the backward pass writes; no values for what is not `needed`."""
+    return (
+        torch.empty_like(features) if needed[0] else features.new_empty(0),
+        torch.empty_like(weight),
+        weight.new_empty(weight.size(0) if needed[1] else 0),
+    )
+
+
+def pointers(*tensors: Tensor | None) -> list[int | None]:
+    """Where the C functions find `tensors`; none for one without values."""
+    return [None if each is None or not each.numel() else each.data_ptr() for each in tensors]
+
+
+def _turned(images: Tensor) -> Tensor:
+    return images.new_empty(*images.shape[1:], len(images), dtype=torch.bfloat16)
+
+
+def _turn(images: Tensor) -> Tensor:
+    images, made = images.contiguous(), _turned(images)
+    batch, size = len(images), images[0].numel()
+    call("batch_last", made.dtype, 3)(batch, size, *pointers(images, made))
+    return made
+
+
+def _forward(
+    features: Tensor, weight: Tensor, bias: Tensor | None, how: list[int]
+) -> tuple[Tensor, Tensor]:
+    features, weight = features.contiguous(), weight.contiguous()
+    made, chosen = _empty(features, weight, how)
+    shape = _shape(features.shape, weight.shape, *how)
+    told = pointers(features, weight, bias, made, chosen)
+    call("conv_forward", features.dtype, 5)(shape, *told)
+    return made, chosen
+
+
+def _backward(grad: Tensor, features: Tensor, weight: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    made, chosen, how, *needed = rest
+    grad, features, weight = grad.contiguous(), features.contiguous(), weight.contiguous()
+    grads = _empty_grads(features, weight, *needed)
+    shape = _shape(features.shape, weight.shape, *how)
+    told = pointers(features, weight, made, chosen, grad, *grads)
+    call("conv_backward", features.dtype, 8)(shape, *told)
+    return grads
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor]:
+        features, weight, bias, how = given
+        with torch._C._AutoDispatchBelowAutograd():  # noqa: SLF001 - the operator itself
+            made, chosen = _forward_op(features, weight, bias, how)
+        ctx.mark_non_differentiable(chosen)
+        ctx.set_materialize_grads(False)
+        # a ReLU's gradient needs what was made; without, it may be changed in place
+        ctx.save_for_backward(features, weight, made if how[-1] else made.new_empty(0), chosen)
+        ctx.how, ctx.has_bias = how, bias is not None
+        return made, chosen
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
+        if grad is None:
+            return None, None, None, None
+        needs = ctx.needs_input_grad[0], ctx.has_bias
+        grads = _backward_op(grad, *ctx.saved_tensors, ctx.how, *needs)
+        return (grads[0] if needs[0] else None, grads[1], grads[2] if needs[1] else None, None)
+
+
+def _differentiable(*given: Any) -> tuple[Tensor, Tensor]:
+    made: tuple[Tensor, Tensor] = _Convolution.apply(*given)
+    return made
+
+
+_library.impl("batch_last_convolution", _forward, "CPU")
+_library.impl("batch_last_convolution", _differentiable, "AutogradCPU")
+_library.impl("batch_last_convolution_backward", _backward, "CPU")
+_forward_fake = torch.library.register_fake("mnistbench::batch_last_convolution", lib=_library)
+_forward_fake(lambda features, weight, _bias, how: _empty(features, weight, how))
+_backward_fake = torch.library.register_fake(
+    "mnistbench::batch_last_convolution_backward", lib=_library
+)
+_backward_fake(
+    lambda _grad, features, weight, _made, _chosen, _how, *needed: _empty_grads(
+        features, weight, *needed
+    )
+)
+_library.impl("batch_last", _turn, "CPU")
+torch.library.register_fake("mnistbench::batch_last", _turned, lib=_library)
