@@ -89,7 +89,7 @@ class _Counter(TorchDispatchMode):
 
 
 def _convolution_flops(
-    features: Tensor, weight: Tensor, _bias: object, how: Sequence[int], **_: object
+    features: Tensor, weight: Tensor, _bias: object, how: Sequence[int], **_named: object
 ) -> int:
     """Of our own kernels: features ``[C, H, W, B]``; `how` begins with strides and paddings."""
     _, height, width, batch = features.shape
@@ -99,9 +99,9 @@ def _convolution_flops(
 
 
 def _convolution_backward_flops(
-    _grad: object, features: Tensor, weight: Tensor, *rest: Any, **_: object
+    _grad: object, features: Tensor, weight: Tensor, *rest: Any, **_named: object
 ) -> int:
-    how, needs_features = rest[2:4]
+    how, needs_features = rest[2], bool(rest[3])
     return _convolution_flops(features, weight, None, how) * (1 + needs_features)
 
 
