@@ -625,6 +625,15 @@ void norm_backward(const NormShape& s, const T* x, const float* gain, const floa
   }
 }
 
+// What a convolution makes, before its pool.
+struct Result {
+  int64_t rows, columns, size;  // size: of one channel
+  explicit Result(const ConvShape& s)
+      : rows((s.height + 2 * s.pad_h - s.kernel_h) / s.stride_h + 1),
+        columns((s.width + 2 * s.pad_w - s.kernel_w) / s.stride_w + 1),
+        size(rows * columns * s.batch) {}
+};
+
 #ifdef __AVX512BF16__
 
 // Two lines of features and the number of their pair of weights.
@@ -732,7 +741,8 @@ const uint16_t* pixel(const ConvShape& s, const uint16_t* x, const uint16_t* non
 }
 
 void conv_forward(const ConvShape& s, const uint16_t* x, const float* w, const float* bias,
-                  uint16_t* y, int64_t rows, int64_t columns) {
+                  uint16_t* y) {
+  const Result made(s);
   // a pair is of two channels at one tap, or of two neighbouring taps of the only channel
   const int64_t all = s.kernel_h * s.kernel_w, C = s.in_channels;
   const int64_t inputs = C == 1 ? all : C, taps = C == 1 ? 1 : all;
@@ -745,28 +755,28 @@ void conv_forward(const ConvShape& s, const uint16_t* x, const float* w, const f
   packed.pack(s.out_channels, inputs, taps, [&](int64_t o, int64_t i, int64_t t) {
     return w[(o * inputs + i) * taps + t];
   });
-  gather(packed, rows * columns, s.batch, bias, s.relu, y, [&](int64_t place, auto none, auto& pairs) {
-    const int64_t top = place / columns * s.stride_h - s.pad_h;
-    const int64_t left = place % columns * s.stride_w - s.pad_w;
+  gather(packed, made.rows * made.columns, s.batch, bias, s.relu, y, [&](int64_t place, auto none, auto& pairs) {
+    const int64_t top = place / made.columns * s.stride_h - s.pad_h;
+    const int64_t left = place % made.columns * s.stride_w - s.pad_w;
     for (size_t k = 0; k < seen.size(); k += 2)
       pairs.push_back({pixel(s, x, none, top, left, seen[k]),
                        pixel(s, x, none, top, left, seen[k + 1]), int64_t(k / 2)});
   });
 }
 
-void conv_grad_input(const ConvShape& s, const float* w, const uint16_t* grad, uint16_t* grad_x,
-                     int64_t rows, int64_t columns) {
+void conv_grad_input(const ConvShape& s, const float* w, const uint16_t* grad, uint16_t* grad_x) {
+  const Result made(s);
   const int64_t taps = s.kernel_h * s.kernel_w, O = s.out_channels, C = s.in_channels;
   static thread_local PackedWeights packed;
   packed.pack(C, O, taps, [&](int64_t c, int64_t o, int64_t t) { return w[(o * C + c) * taps + t]; });
-  const int64_t places = s.height * s.width, size = rows * columns * s.batch;
+  const int64_t places = s.height * s.width, size = made.size;
   gather(packed, places, s.batch, nullptr, false, grad_x, [&](int64_t place, auto none, auto& pairs) {
     for (int64_t t = 0; t < taps; t++) {
       const int64_t down = place / s.width + s.pad_h - t / s.kernel_w, i = down / s.stride_h;
       const int64_t right = place % s.width + s.pad_w - t % s.kernel_w, j = right / s.stride_w;
       if (down % s.stride_h || right % s.stride_w || down < 0 || right < 0) continue;
-      if (i >= rows || j >= columns) continue;
-      const uint16_t* line = grad + (i * columns + j) * s.batch;
+      if (i >= made.rows || j >= made.columns) continue;
+      const uint16_t* line = grad + (i * made.columns + j) * s.batch;
       for (int64_t o = 0; o < O; o += 2, line += 2 * size)
         pairs.push_back({line, o + 1 < O ? line + size : none, t * ((O + 1) / 2) + o / 2});
     }
@@ -775,9 +785,10 @@ void conv_grad_input(const ConvShape& s, const float* w, const uint16_t* grad, u
 
 // The gradients of 4 outputs' weights, 6 of each from number `first`, over all places and samples.
 void weight_tile(const ConvShape& s, const uint16_t* x, const uint16_t* grad, const uint16_t* none,
-                 int64_t rows, int64_t columns, int64_t output, int64_t first, float* grad_w) {
+                 int64_t output, int64_t first, float* grad_w) {
+  const Result made(s);
   const int64_t taps = s.kernel_h * s.kernel_w, all = s.in_channels * taps;
-  const int64_t width = std::min<int64_t>(4, s.out_channels - output), places = rows * columns;
+  const int64_t width = std::min<int64_t>(4, s.out_channels - output), places = made.rows * made.columns;
   Tap of_tile[6];
   for (int64_t t = first; t < first + 6; t++)
     of_tile[t - first] = {t < all ? t / taps : -1, t % taps / s.kernel_w, t % s.kernel_w};
@@ -786,8 +797,8 @@ void weight_tile(const ConvShape& s, const uint16_t* x, const uint16_t* grad, co
     const uint16_t *given[4], *seen[6];
     for (int64_t n = 0; n < 4; n++)
       given[n] = n < width ? grad + ((output + n) * places + place) * s.batch : none;
-    const int64_t top = place / columns * s.stride_h - s.pad_h;
-    const int64_t left = place % columns * s.stride_w - s.pad_w;
+    const int64_t top = place / made.columns * s.stride_h - s.pad_h;
+    const int64_t left = place % made.columns * s.stride_w - s.pad_w;
     for (int64_t t = 0; t < 6; t++) seen[t] = pixel(s, x, none, top, left, of_tile[t]);
     for (int64_t at = 0; at < s.batch; at += kSamples) {
       const __mmask32 samples = samples_from(at, s.batch);
@@ -810,37 +821,57 @@ void weight_tile(const ConvShape& s, const uint16_t* x, const uint16_t* grad, co
         grad_w[(output + n) * all + first + t] = _mm512_reduce_add_ps(sums[n][t]);
 }
 
-// The largest of each 2 x 2 of `x` [planes, H, W, batch], and which it was: the first, or a NaN.
-void pool(int64_t planes, int64_t rows, int64_t columns, int64_t batch, const uint16_t* x,
-          uint16_t* y, uint8_t* chosen) {
-  const int64_t across = columns / 2, lines = planes * (rows / 2) * across;
+// The largest of each 2 x 2 of `x`, and which it was: the first of equals, and any NaN, as torch.
+void pool(const ConvShape& s, const uint16_t* x, uint16_t* y, uint8_t* chosen) {
+  const Result made(s);
+  const int64_t width = made.columns / 2, height = made.rows / 2, B = s.batch;
 #pragma omp parallel for
-  for (int64_t l = 0; l < lines; l++) {
-    const int64_t plane = l / across / (rows / 2), row = l / across % (rows / 2) * 2;
-    const uint16_t* from = x + ((plane * rows + row) * columns + l % across * 2) * batch;
-    const uint16_t* of[] = {from, from + batch, from + columns * batch, from + (columns + 1) * batch};
-    for (int64_t b = 0; b < batch; b++) {
+  for (int64_t n = 0; n < s.out_channels * height * width; n++) {
+    const int64_t row = n / width / height * made.rows + n / width % height * 2;
+    const uint16_t* from = x + (row * made.columns + n % width * 2) * B;
+    const uint16_t* of[] = {from, from + B, from + made.columns * B, from + (made.columns + 1) * B};
+    for (int64_t b = 0; b < B; b++) {
       uint8_t best = 0;
       for (uint8_t part = 1; part < 4; part++) {
         const float value = load(of[part] + b, 1)[0], largest = load(of[best] + b, 1)[0];
         if (value > largest || value != value) best = part;
       }
-      y[l * batch + b] = of[best][b], chosen[l * batch + b] = best;
+      y[n * B + b] = of[best][b], chosen[n * B + b] = best;
     }
   }
 }
 
+// The gradient of the convolution's own result, from that of what its ReLU and pool made of it.
+const uint16_t* unpooled(const ConvShape& s, const uint16_t* y, const uint8_t* chosen,
+                         const uint16_t* grad_y) {
+  if (s.pool == 1 && !s.relu) return grad_y;
+  const Result made(s);
+  const int64_t width = made.columns / s.pool, height = made.rows / s.pool;
+  uint16_t* whole = scratch<uint16_t, 0>(s.out_channels * made.size);
+#pragma omp parallel for collapse(2)
+  for (int64_t o = 0; o < s.out_channels; o++)
+    for (int64_t i = 0; i < made.rows; i++)
+      for (int64_t j = 0; j < made.columns; j++) {
+        const int64_t from = ((o * height + i / s.pool) * width + j / s.pool) * s.batch;
+        const int64_t part = i % s.pool * 2 + j % s.pool;
+        const bool is_lost = i / s.pool >= height || j / s.pool >= width;
+        uint16_t* to = whole + ((o * made.rows + i) * made.columns + j) * s.batch;
+        for (int64_t b = 0; b < s.batch; b++)
+          to[b] = is_lost || (s.relu && !y[from + b]) || (s.pool == 2 && chosen[from + b] != part)
+                      ? 0
+                      : grad_y[from + b];
+      }
+  return whole;
+}
+
 }  // namespace
 
-extern "C" void mb_conv_forward_bf16(const ConvShape* shape, const uint16_t* x, const float* w,
+extern "C" void mb_conv_forward_bf16(const ConvShape* s, const uint16_t* x, const float* w,
                                      const float* bias, uint16_t* y, uint8_t* chosen) {
-  const ConvShape& s = *shape;
-  const Sums<float> f = sums_of<float>(s, false);
-  const int64_t rows = f.rows.out, columns = f.columns.out;
-  if (s.pool == 1) return conv_forward(s, x, w, bias, y, rows, columns);
-  uint16_t* whole = scratch<uint16_t, 0>(s.out_channels * rows * columns * s.batch);
-  conv_forward(s, x, w, bias, whole, rows, columns);
-  pool(s.out_channels, rows, columns, s.batch, whole, y, chosen);
+  if (s->pool == 1) return conv_forward(*s, x, w, bias, y);
+  uint16_t* whole = scratch<uint16_t, 0>(s->out_channels * Result(*s).size);
+  conv_forward(*s, x, w, bias, whole);
+  pool(*s, whole, y, chosen);
 }
 
 extern "C" void mb_conv_backward_bf16(const ConvShape* shape, const uint16_t* x, const float* w,
@@ -848,22 +879,16 @@ extern "C" void mb_conv_backward_bf16(const ConvShape* shape, const uint16_t* x,
                                       const uint16_t* grad_y, uint16_t* grad_x, float* grad_w,
                                       float* grad_bias) {
   const ConvShape& s = *shape;
-  const Sums<uint16_t> f = sums_of<uint16_t>(s, false);
-  const int64_t rows = f.rows.out, columns = f.columns.out, size = rows * columns * s.batch;
-  const uint16_t* grad = grad_y;
-  if (s.pool == 2 || s.relu) {
-    uint16_t* whole = scratch<uint16_t, 0>(s.out_channels * size);
-#pragma omp parallel
-    undo_pool<uint16_t>(s, f, y, chosen, grad_y, whole, nullptr);
-    grad = whole;
-  }
+  const uint16_t* grad = unpooled(s, y, chosen, grad_y);
   const std::vector<uint16_t> none(s.batch);
 #pragma omp parallel for collapse(2)
   for (int64_t o = 0; o < s.out_channels; o += 4)
     for (int64_t t = 0; t < s.in_channels * s.kernel_h * s.kernel_w; t += 6)
-      weight_tile(s, x, grad, none.data(), rows, columns, o, t, grad_w);
-  if (grad_x) conv_grad_input(s, w, grad, grad_x, rows, columns);
-  for (int64_t o = 0; grad_bias && o < s.out_channels; o++) {
+      weight_tile(s, x, grad, none.data(), o, t, grad_w);
+  if (grad_x) conv_grad_input(s, w, grad, grad_x);
+  const int64_t size = Result(s).size;
+#pragma omp parallel for
+  for (int64_t o = 0; o < (grad_bias ? s.out_channels : 0); o++) {
     Floats sum = {};
     for (int64_t k = 0; k < size; k += kLanes) sum += load(grad + o * size + k, size - k);
     grad_bias[o] = sum_of<float>(sum);
@@ -872,49 +897,49 @@ extern "C" void mb_conv_backward_bf16(const ConvShape* shape, const uint16_t* x,
 
 #else  // products of float32, of numbers rounded to bf16
 
-template <int Use, class T>
-float* widened(const T* from, int64_t count) {
-  float* to = scratch<float, Use>(count);
+template <class From, class To>
+To* converted(const From* from, int64_t count, To* to) {
 #pragma omp parallel for
   for (int64_t k = 0; k < count; k += kLanes)
     store(to + k, load(from + k, count - k), count - k);
   return to;
 }
 
-template <class T>
-uint16_t* rounded(const T* from, int64_t count, uint16_t* to) {
-#pragma omp parallel for
-  for (int64_t k = 0; k < count; k += kLanes)
-    store(to + k, load(from + k, count - k), count - k);
-  return to;
-}
-
-const float* rounded_weights(const ConvShape& s, const float* w) {
-  const int64_t count = s.out_channels * s.in_channels * s.kernel_h * s.kernel_w;
-  return widened<5>(rounded(w, count, scratch<uint16_t, 1>(count)), count);
-}
+// What the convolution reads and writes, as float32.
+struct Widened {
+  int64_t in, out, weights;
+  explicit Widened(const ConvShape& s)
+      : in(s.in_channels * s.height * s.width * s.batch),
+        out(s.out_channels * (Result(s).rows / s.pool) * (Result(s).columns / s.pool) * s.batch),
+        weights(s.out_channels * s.in_channels * s.kernel_h * s.kernel_w) {}
+  const float* x(const uint16_t* x) { return converted(x, in, scratch<float, 20>(in)); }
+  const float* y(const uint16_t* y) { return converted(y, out, scratch<float, 21>(out)); }
+  const float* grad(const uint16_t* y) { return converted(y, out, scratch<float, 22>(out)); }
+  const float* w(const float* w) {
+    uint16_t* rounded = converted(w, weights, scratch<uint16_t, 0>(weights));
+    return converted(rounded, weights, scratch<float, 23>(weights));
+  }
+};
 
 }  // namespace
 
 extern "C" void mb_conv_forward_bf16(const ConvShape* s, const uint16_t* x, const float* w,
                                      const float* bias, uint16_t* y, uint8_t* chosen) {
-  const Places n(*s);
-  float* made = scratch<float, 6>(n.y * s->batch);
-  const float* seen = widened<7>(x, n.x * s->batch);
-  any_forward<float>(*s, seen, rounded_weights(*s, w), bias, made, chosen);
-  rounded(made, n.y * s->batch, y);
+  Widened as(*s);
+  float* made = scratch<float, 24>(as.out);
+  mb_conv_forward_f32(s, as.x(x), as.w(w), bias, made, chosen);
+  converted(made, as.out, y);
 }
 
 extern "C" void mb_conv_backward_bf16(const ConvShape* s, const uint16_t* x, const float* w,
                                       const uint16_t* y, const uint8_t* chosen,
                                       const uint16_t* grad_y, uint16_t* grad_x, float* grad_w,
                                       float* grad_bias) {
-  const Places n(*s);
-  const float *seen = widened<7>(x, n.x * s->batch), *made = widened<6>(y, n.y * s->batch);
-  const float* given = widened<8>(grad_y, n.y * s->batch);
-  float* grad = grad_x ? scratch<float, 9>(n.x * s->batch) : nullptr;
-  any_backward<float>(*s, seen, rounded_weights(*s, w), made, chosen, given, grad, grad_w, grad_bias);
-  if (grad_x) rounded(grad, n.x * s->batch, grad_x);
+  Widened as(*s);
+  float* grad = grad_x ? scratch<float, 24>(as.in) : nullptr;
+  mb_conv_backward_f32(s, as.x(x), as.w(w), as.y(y), chosen, as.grad(grad_y), grad, grad_w,
+                       grad_bias);
+  if (grad_x) converted(grad, as.in, grad_x);
 }
 
 #endif
