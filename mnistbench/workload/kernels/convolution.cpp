@@ -586,9 +586,10 @@ void norm_forward(const NormShape& s, const T* x, const float* gain, const float
       running_variance[c] += s.momentum * (unbiased - running_variance[c]);
     }
     mean[c] = centre, scale[c] = 1 / std::sqrt(variance + s.eps);
-    const float factor = scale[c] * (gain ? gain[c] : 1), start = bias ? bias[c] : 0;
+    const float factor = scale[c] * (gain ? gain[c] : 1);
+    const float start = (bias ? bias[c] : 0) - centre * factor;
     for (int64_t k = 0; k < s.count; k += kLanes) {
-      const Floats made = (load(from + k, s.count - k) - centre) * factor + start;
+      const Floats made = load(from + k, s.count - k) * factor + start;
       store(y + c * s.count + k, s.relu ? relu(made) : made, s.count - k);
     }
   }
@@ -596,31 +597,35 @@ void norm_forward(const NormShape& s, const T* x, const float* gain, const float
 
 template <class T>
 void norm_backward(const NormShape& s, const T* x, const float* gain, const float* bias,
-                   const float* mean, const float* scale, const T* grad_y, T* grad_x,
+                   const float* mean, const float* scales, const T* grad_y, T* grad_x,
                    float* grad_gain, float* grad_bias) {
 #pragma omp parallel for
   for (int64_t c = 0; c < s.channels; c++) {
-    const T *from = x + c * s.count, *given = grad_y + c * s.count;
-    const float centre = mean[c], gained = gain ? gain[c] : 1, start = bias ? bias[c] : 0;
-    const auto normal = [&](int64_t k) { return (load(from + k, s.count - k) - centre) * scale[c]; };
-    const auto passed = [&](int64_t k, Floats values) {  // what the ReLU lets through
-      const Floats grad = load(given + k, s.count - k);
-      return s.relu ? (values * gained + start <= 0 ? Floats{} : grad) : grad;
+    const int64_t count = s.count;
+    const T *from = x + c * count, *given = grad_y + c * count;
+    const float centre = mean[c], scale = scales[c], factor = scale * (gain ? gain[c] : 1);
+    const float start = (bias ? bias[c] : 0) - centre * factor, least = s.relu ? 0 : -INFINITY;
+    const auto passed = [=](int64_t k, Floats values) {  // what the ReLU lets through
+      return values * factor + start <= least ? Floats{} : load(given + k, count - k);
     };
     Floats sums[2] = {}, products[2] = {};
-    for (int64_t k = 0; k < s.count; k += 2 * kLanes)
+    for (int64_t k = 0; k < count; k += 2 * kLanes)
 #pragma GCC unroll 2
       for (int64_t n = 0; n < 2; n++) {
-        const Floats values = normal(k + kLanes * n), grad = passed(k + kLanes * n, values);
-        sums[n] += grad, products[n] += grad * values;
+        const int64_t at = k + kLanes * n;
+        const Floats values = load(from + at, count - at), grad = passed(at, values);
+        sums[n] += grad, products[n] += grad * (values - centre);
       }
-    const float sum = sum_of<float>(sums[0] + sums[1]), product = sum_of<float>(products[0] + products[1]);
+    const float sum = sum_of<float>(sums[0] + sums[1]);
+    const float product = sum_of<float>(products[0] + products[1]) * scale;
     if (grad_bias) grad_bias[c] = sum;
     if (grad_gain) grad_gain[c] = product;
-    const float level = s.training ? sum / s.count : 0, slope = s.training ? product / s.count : 0;
-    for (int64_t k = 0; k < s.count; k += kLanes) {
-      const Floats values = normal(k), grad = passed(k, values) - level - values * slope;
-      store(grad_x + c * s.count + k, grad * (scale[c] * gained), s.count - k);
+    // of each number: (gradient - mean gradient - normalised * mean product) * factor
+    const float slope = s.training ? -product / count * scale * factor : 0;
+    const float level = s.training ? -sum / count * factor - centre * slope : 0;
+    for (int64_t k = 0; k < count; k += kLanes) {
+      const Floats values = load(from + k, count - k);
+      store(grad_x + c * count + k, passed(k, values) * factor + (values * slope + level), count - k);
     }
   }
 }
