@@ -900,53 +900,6 @@ extern "C" void mb_conv_backward_bf16(const ConvShape* shape, const uint16_t* x,
   }
 }
 
-#else  // products of float32, of numbers rounded to bf16
-
-template <class From, class To>
-To* converted(const From* from, int64_t count, To* to) {
-#pragma omp parallel for
-  for (int64_t k = 0; k < count; k += kLanes)
-    store(to + k, load(from + k, count - k), count - k);
-  return to;
-}
-
-// What the convolution reads and writes, as float32.
-struct Widened {
-  int64_t in, out, weights;
-  explicit Widened(const ConvShape& s)
-      : in(s.in_channels * s.height * s.width * s.batch),
-        out(s.out_channels * (Result(s).rows / s.pool) * (Result(s).columns / s.pool) * s.batch),
-        weights(s.out_channels * s.in_channels * s.kernel_h * s.kernel_w) {}
-  const float* x(const uint16_t* x) { return converted(x, in, scratch<float, 20>(in)); }
-  const float* y(const uint16_t* y) { return converted(y, out, scratch<float, 21>(out)); }
-  const float* grad(const uint16_t* y) { return converted(y, out, scratch<float, 22>(out)); }
-  const float* w(const float* w) {
-    uint16_t* rounded = converted(w, weights, scratch<uint16_t, 0>(weights));
-    return converted(rounded, weights, scratch<float, 23>(weights));
-  }
-};
-
-}  // namespace
-
-extern "C" void mb_conv_forward_bf16(const ConvShape* s, const uint16_t* x, const float* w,
-                                     const float* bias, uint16_t* y, uint8_t* chosen) {
-  Widened as(*s);
-  float* made = scratch<float, 24>(as.out);
-  mb_conv_forward_f32(s, as.x(x), as.w(w), bias, made, chosen);
-  converted(made, as.out, y);
-}
-
-extern "C" void mb_conv_backward_bf16(const ConvShape* s, const uint16_t* x, const float* w,
-                                      const uint16_t* y, const uint8_t* chosen,
-                                      const uint16_t* grad_y, uint16_t* grad_x, float* grad_w,
-                                      float* grad_bias) {
-  Widened as(*s);
-  float* grad = grad_x ? scratch<float, 24>(as.in) : nullptr;
-  mb_conv_backward_f32(s, as.x(x), as.w(w), as.y(y), chosen, as.grad(grad_y), grad, grad_w,
-                       grad_bias);
-  if (grad_x) converted(grad, as.in, grad_x);
-}
-
 #endif
 
 extern "C" {
