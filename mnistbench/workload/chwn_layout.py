@@ -116,7 +116,14 @@ def _border(layer: nn.Conv2d) -> tuple[int, int] | None:
 
 
 def _convolution(layer: nn.Conv2d, left: list[nn.Module]) -> _Layer:
-    """`layer`, with the halving pool and the ReLU that follow it, which are taken from `left`."""
+    """`layer`, with what follows it and is taken from `left`: 1 x 1 convolutions, or pool and ReLU.
+
+    A kernel of one pixel right behind a convolution makes one linear map with it, whose weights are
+    the product of theirs: that is made where it saves work, since it is made anew at each step.
+    """
+    mixing: list[nn.Conv2d] = []
+    while left and _is_mixing(left[0], [layer, *mixing][-1]):
+        mixing.append(cast("nn.Conv2d", left.pop(0)))
     pool, relu = 1, 0
     while left and _is_untouched(left[0]):
         if pool == 1 and _halves(left[0]):
@@ -126,7 +133,16 @@ def _convolution(layer: nn.Conv2d, left: list[nn.Module]) -> _Layer:
         else:
             break
         left.pop(0)
-    return partial(_convolve, layer, [*layer.stride, *(_border(layer) or ()), pool, relu])
+    how = [*layer.stride, *(_border(layer) or ()), pool, relu]
+    return partial(_convolve, layer, mixing, how)
+
+
+def _is_mixing(layer: nn.Module, before: nn.Conv2d) -> bool:
+    """Whether `layer` only mixes the channels that `before` gives, into no more of them."""
+    if type(layer) is not nn.Conv2d or not _is_plain(layer):
+        return False
+    single = layer.kernel_size == layer.stride == (1, 1) and _border(layer) == (0, 0)
+    return single and layer.out_channels <= before.out_channels
 
 
 def _halves(layer: nn.Module) -> bool:
@@ -136,8 +152,16 @@ def _halves(layer: nn.Module) -> bool:
     return [{side} if isinstance(side, int) else {*side} for side in sides] == [{2}, {2}, {0}, {1}]
 
 
-def _convolve(layer: nn.Conv2d, how: list[int], features: Tensor) -> Tensor:
-    return convolution(features, layer.weight, layer.bias, how)
+def _convolve(
+    layer: nn.Conv2d, mixing: Sequence[nn.Conv2d], how: list[int], features: Tensor
+) -> Tensor:
+    weight, bias = layer.weight, layer.bias
+    for after in mixing:
+        matrix = after.weight.flatten(1)
+        weight = (matrix @ weight.flatten(1)).view(-1, *weight.shape[1:])
+        mixed = None if bias is None else matrix @ bias
+        bias = mixed if after.bias is None else after.bias if mixed is None else after.bias + mixed
+    return convolution(features, weight, bias, how)
 
 
 def _residual(body: _Layer, shortcut: _Layer, features: Tensor) -> Tensor:

@@ -49,12 +49,18 @@ template <class T>
 void store(T* to, Vector<T> values) {
   *reinterpret_cast<Vector<T>*>(to) = values;
 }
+template <class T, int N>
+T sum_halves(const T* values) {
+  if constexpr (N == 1) return *values;
+  T halves[(N + 1) / 2];
+  for (int l = 0; l < N / 2; l++) halves[l] = values[l] + values[l + N / 2];
+  return sum_halves<T, (N + 1) / 2>(halves);
+}
 template <class T>
 T sum_of(Vector<T> values) {
-  T sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int l = 0; l < Simd<T>::lanes; l++) sum += values[l];
-  return sum;
+  T each[Simd<T>::lanes];
+  store(each, values);
+  return sum_halves<T, Simd<T>::lanes>(each);
 }
 
 // Memory of at least `size` values, kept by this thread for each `Use`.
@@ -231,9 +237,34 @@ Sums<T> sums_of(const ConvShape& s, bool back) {
   return sums;
 }
 
+// A batch smaller than a vector is run as one of kWide samples, zeros behind it.
+constexpr int64_t kWide = kBytes / 4;
+template <class T>
+std::vector<T> widen(const T* from, int64_t places, int64_t batch) {
+  std::vector<T> wide(places * kWide);
+  for (int64_t n = 0; from && n < places; n++)
+    std::memcpy(&wide[n * kWide], from + n * batch, batch * sizeof(T));
+  return wide;
+}
+template <class T>
+void narrow(const std::vector<T>& wide, T* to, int64_t batch) {
+  for (size_t n = 0; to && n < wide.size() / kWide; n++)
+    std::memcpy(to + n * batch, &wide[n * kWide], batch * sizeof(T));
+}
+
 template <class T>
 void forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y, uint8_t* chosen) {
   Sums<T> sums = sums_of<T>(s, false);
+  if (s.batch < Simd<T>::lanes) {
+    ConvShape wide = s;
+    wide.batch = kWide;
+    const auto in = widen(x, s.in_channels * s.height * s.width, s.batch);
+    std::vector<T> out(s.out_channels * (sums.rows.out / s.pool) * (sums.columns.out / s.pool) * kWide);
+    std::vector<uint8_t> which(chosen ? out.size() : 0);
+    forward(wide, in.data(), w, bias, out.data(), chosen ? which.data() : nullptr);
+    narrow(out, y, s.batch);
+    return narrow(which, chosen, s.batch);
+  }
   const int64_t taps = s.kernel_h * s.kernel_w;
   T* packed = scratch<T, 0>(s.out_channels * s.in_channels * taps);
   sums.x = x, sums.w = packed, sums.bias = bias, sums.y = y, sums.chosen = chosen;
@@ -308,28 +339,33 @@ void multiply(const Sums<T>& f, const Products<T>& p, int64_t part, int64_t firs
   const int64_t begin = block_start(p.units, p.parts, part);
   const int64_t end = block_start(p.units, p.parts, part + 1);
   const int64_t plane = (end - begin) * f.columns.out * kVectors * L;
+  int64_t channels[J], down[J], left[J], least[J], past[J];  // past: columns with the tap in the image
+  for (int t = 0; t < J; t++) {
+    channels[t] = (tap + t) / taps;
+    down[t] = (tap + t) % taps / f.columns.kernel - f.rows.pad;
+    left[t] = (tap + t) % f.columns.kernel - f.columns.pad;
+    least[t] = left[t] < 0 ? (S - 1 - left[t]) / S : 0;
+    past[t] = left[t] < f.columns.in ? (f.columns.in - left[t] + S - 1) / S : 0;
+  }
   Vector<T> sums[O][J] = {};
+  int64_t group = begin / f.rows.out, row = begin % f.rows.out - 1;
   for (int64_t u = begin; u < end; u++) {
-    const int64_t group = u / f.rows.out, row = u % f.rows.out;
+    if (++row == f.rows.out) row = 0, group++;
     const bool tail = group * kVectors >= p.vectors;
     const int64_t B = tail ? L : f.batch;
     const int64_t count = tail ? 1 : std::min<int64_t>(kVectors, p.vectors - group * kVectors);
+    const T* image = tail ? p.tail_x : p.x + group * kVectors * L;
     const T *lines[J], *grad = local + (u - begin) * f.columns.out * kVectors * L;
-    int64_t least[J], past[J];  // the columns whose tap lies inside the image
+    int64_t ends[J];
     for (int t = 0; t < J; t++) {
-      const int64_t c = (tap + t) / taps, i = (tap + t) % taps / f.columns.kernel;
-      const int64_t left = (tap + t) % f.columns.kernel - f.columns.pad;
-      const int64_t line = row * f.rows.stride + i - f.rows.pad;
-      const bool inside = line >= 0 && line < f.rows.in && left < f.columns.in;
-      least[t] = left < 0 ? (-left + S - 1) / S : 0;
-      past[t] = inside ? (f.columns.in - left + S - 1) / S : 0;
-      lines[t] = (tail ? p.tail_x : p.x + group * kVectors * L) +
-                 ((c * f.rows.in + line) * f.columns.in + left) * B;
+      const int64_t line = row * f.rows.stride + down[t];
+      ends[t] = line >= 0 && line < f.rows.in ? past[t] : 0;
+      lines[t] = image + ((channels[t] * f.rows.in + line) * f.columns.in + left[t]) * B;
     }
     for (int64_t column = 0; column < f.columns.out; column++) {
       const T* in[J];
       for (int t = 0; t < J; t++)
-        in[t] = column >= least[t] && column < past[t] ? lines[t] + column * S * B : zeros;
+        in[t] = column >= least[t] && column < ends[t] ? lines[t] + column * S * B : zeros;
       for (int64_t v = 0; v < count; v++, grad += L) {
         Vector<T> seen[J];
         for (int t = 0; t < J; t++) seen[t] = load(in[t] + v * L);
@@ -400,6 +436,18 @@ void backward(const ConvShape& s, const T* x, const T* w, const T* y, const uint
   constexpr int64_t L = Simd<T>::lanes;
   const Sums<T> f = sums_of<T>(s, false);
   Sums<T> back = sums_of<T>(s, true);
+  if (s.batch < L) {
+    ConvShape wide = s;
+    wide.batch = kWide;
+    const int64_t made = s.out_channels * (f.rows.out / s.pool) * (f.columns.out / s.pool);
+    const auto in = widen(x, s.in_channels * s.height * s.width, s.batch);
+    const auto out = widen(s.relu ? y : nullptr, made, s.batch), grad = widen(grad_y, made, s.batch);
+    const auto which = widen(s.pool == 2 ? chosen : nullptr, made, s.batch);
+    std::vector<T> grad_in(grad_x ? in.size() : 0);
+    backward(wide, in.data(), w, out.data(), which.data(), grad.data(),
+             grad_x ? grad_in.data() : nullptr, grad_w, grad_bias);
+    return narrow(grad_in, grad_x, s.batch);
+  }
   const int64_t taps = s.kernel_h * s.kernel_w, all_taps = s.in_channels * taps;
   const int64_t places_x = s.in_channels * s.height * s.width;
   const int64_t places = s.out_channels * f.rows.out * f.columns.out;
@@ -441,71 +489,17 @@ void backward(const ConvShape& s, const T* x, const T* w, const T* y, const uint
   }
 }
 
-// A batch smaller than a vector is run as one of a whole vector.
-template <class T>
-struct Padded {
-  std::vector<T> values;
-  Padded(const T* from, int64_t places, int64_t batch) : values(places * Lanes) {
-    for (int64_t n = 0; from && n < places; n++)
-      std::memcpy(&values[n * Lanes], from + n * batch, batch * sizeof(T));
-  }
-  void give(T* to, int64_t batch) const {
-    for (size_t n = 0; to && n < values.size() / Lanes; n++)
-      std::memcpy(to + n * batch, &values[n * Lanes], batch * sizeof(T));
-  }
-  static constexpr int64_t Lanes = kBytes / 4;  // at least a vector of T
-};
-
-struct Places {
-  int64_t x, y, batch;
-  ConvShape shape;
-  explicit Places(const ConvShape& s) : batch(s.batch), shape(s) {
-    const Sums<float> f = sums_of<float>(s, false);
-    x = s.in_channels * s.height * s.width;
-    y = s.out_channels * (f.rows.out / s.pool) * (f.columns.out / s.pool);
-    shape.batch = Padded<float>::Lanes;
-  }
-};
-
-template <class T>
-void any_forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y,
-                 uint8_t* chosen) {
-  if (s.batch >= Simd<T>::lanes) return forward(s, x, w, bias, y, chosen);
-  const Places n(s);
-  const Padded<T> in(x, n.x, s.batch);
-  Padded<T> out(nullptr, n.y, s.batch);
-  Padded<uint8_t> which(nullptr, chosen ? n.y : 0, s.batch);
-  forward(n.shape, in.values.data(), w, bias, out.values.data(),
-          chosen ? which.values.data() : nullptr);
-  out.give(y, s.batch);
-  which.give(chosen, s.batch);
-}
-
-template <class T>
-void any_backward(const ConvShape& s, const T* x, const T* w, const T* y, const uint8_t* chosen,
-                  const T* grad_y, T* grad_x, T* grad_w, T* grad_bias) {
-  if (s.batch >= Simd<T>::lanes)
-    return backward(s, x, w, y, chosen, grad_y, grad_x, grad_w, grad_bias);
-  const Places n(s);
-  const Padded<T> in(x, n.x, s.batch), out(y, n.y, s.batch), grad(grad_y, n.y, s.batch);
-  const Padded<uint8_t> which(chosen, n.y, s.batch);
-  Padded<T> grad_in(nullptr, n.x, s.batch);
-  backward(n.shape, in.values.data(), w, out.values.data(), which.values.data(),
-           grad.values.data(), grad_x ? grad_in.values.data() : nullptr, grad_w, grad_bias);
-  grad_in.give(grad_x, s.batch);
-}
-
 }  // namespace
 
 #define MB_CONVOLUTION(NAME, T)                                                                 \
   extern "C" void mb_conv_forward_##NAME(const ConvShape* s, const T* x, const T* w,           \
                                          const T* bias, T* y, uint8_t* chosen) {               \
-    any_forward<T>(*s, x, w, bias, y, chosen);                                                  \
+    forward<T>(*s, x, w, bias, y, chosen);                                                  \
   }                                                                                             \
   extern "C" void mb_conv_backward_##NAME(                                                      \
       const ConvShape* s, const T* x, const T* w, const T* y, const uint8_t* chosen,           \
       const T* grad_y, T* grad_x, T* grad_w, T* grad_bias) {                                    \
-    any_backward<T>(*s, x, w, y, chosen, grad_y, grad_x, grad_w, grad_bias);                    \
+    backward<T>(*s, x, w, y, chosen, grad_y, grad_x, grad_w, grad_bias);                    \
   }
 
 MB_CONVOLUTION(f32, float)
