@@ -586,9 +586,10 @@ void norm_forward(const NormShape& s, const T* x, const float* gain, const float
       running_variance[c] += s.momentum * (unbiased - running_variance[c]);
     }
     mean[c] = centre, scale[c] = 1 / std::sqrt(variance + s.eps);
-    const float factor = scale[c] * (gain ? gain[c] : 1), start = bias ? bias[c] : 0;
+    const float factor = scale[c] * (gain ? gain[c] : 1);
+    const float start = (bias ? bias[c] : 0) - centre * factor;
     for (int64_t k = 0; k < s.count; k += kLanes) {
-      const Floats made = (load(from + k, s.count - k) - centre) * factor + start;
+      const Floats made = load(from + k, s.count - k) * factor + start;
       store(y + c * s.count + k, s.relu ? relu(made) : made, s.count - k);
     }
   }
@@ -596,31 +597,35 @@ void norm_forward(const NormShape& s, const T* x, const float* gain, const float
 
 template <class T>
 void norm_backward(const NormShape& s, const T* x, const float* gain, const float* bias,
-                   const float* mean, const float* scale, const T* grad_y, T* grad_x,
+                   const float* mean, const float* scales, const T* grad_y, T* grad_x,
                    float* grad_gain, float* grad_bias) {
 #pragma omp parallel for
   for (int64_t c = 0; c < s.channels; c++) {
-    const T *from = x + c * s.count, *given = grad_y + c * s.count;
-    const float centre = mean[c], gained = gain ? gain[c] : 1, start = bias ? bias[c] : 0;
-    const auto normal = [&](int64_t k) { return (load(from + k, s.count - k) - centre) * scale[c]; };
-    const auto passed = [&](int64_t k, Floats values) {  // what the ReLU lets through
-      const Floats grad = load(given + k, s.count - k);
-      return s.relu ? (values * gained + start <= 0 ? Floats{} : grad) : grad;
+    const int64_t count = s.count;
+    const T *from = x + c * count, *given = grad_y + c * count;
+    const float centre = mean[c], scale = scales[c], factor = scale * (gain ? gain[c] : 1);
+    const float start = (bias ? bias[c] : 0) - centre * factor, least = s.relu ? 0 : -INFINITY;
+    const auto passed = [=](int64_t k, Floats values) {  // what the ReLU lets through
+      return values * factor + start <= least ? Floats{} : load(given + k, count - k);
     };
     Floats sums[2] = {}, products[2] = {};
-    for (int64_t k = 0; k < s.count; k += 2 * kLanes)
+    for (int64_t k = 0; k < count; k += 2 * kLanes)
 #pragma GCC unroll 2
       for (int64_t n = 0; n < 2; n++) {
-        const Floats values = normal(k + kLanes * n), grad = passed(k + kLanes * n, values);
-        sums[n] += grad, products[n] += grad * values;
+        const int64_t at = k + kLanes * n;
+        const Floats values = load(from + at, count - at), grad = passed(at, values);
+        sums[n] += grad, products[n] += grad * (values - centre);
       }
-    const float sum = sum_of<float>(sums[0] + sums[1]), product = sum_of<float>(products[0] + products[1]);
+    const float sum = sum_of<float>(sums[0] + sums[1]);
+    const float product = sum_of<float>(products[0] + products[1]) * scale;
     if (grad_bias) grad_bias[c] = sum;
     if (grad_gain) grad_gain[c] = product;
-    const float level = s.training ? sum / s.count : 0, slope = s.training ? product / s.count : 0;
-    for (int64_t k = 0; k < s.count; k += kLanes) {
-      const Floats values = normal(k), grad = passed(k, values) - level - values * slope;
-      store(grad_x + c * s.count + k, grad * (scale[c] * gained), s.count - k);
+    // of each number: (gradient - mean gradient - normalised * mean product) * factor
+    const float slope = s.training ? -product / count * scale * factor : 0;
+    const float level = s.training ? -sum / count * factor - centre * slope : 0;
+    for (int64_t k = 0; k < count; k += kLanes) {
+      const Floats values = load(from + k, count - k);
+      store(grad_x + c * count + k, passed(k, values) * factor + (values * slope + level), count - k);
     }
   }
 }
@@ -893,53 +898,6 @@ extern "C" void mb_conv_backward_bf16(const ConvShape* shape, const uint16_t* x,
     for (int64_t k = 0; k < size; k += kLanes) sum += load(grad + o * size + k, size - k);
     grad_bias[o] = sum_of<float>(sum);
   }
-}
-
-#else  // products of float32, of numbers rounded to bf16
-
-template <class From, class To>
-To* converted(const From* from, int64_t count, To* to) {
-#pragma omp parallel for
-  for (int64_t k = 0; k < count; k += kLanes)
-    store(to + k, load(from + k, count - k), count - k);
-  return to;
-}
-
-// What the convolution reads and writes, as float32.
-struct Widened {
-  int64_t in, out, weights;
-  explicit Widened(const ConvShape& s)
-      : in(s.in_channels * s.height * s.width * s.batch),
-        out(s.out_channels * (Result(s).rows / s.pool) * (Result(s).columns / s.pool) * s.batch),
-        weights(s.out_channels * s.in_channels * s.kernel_h * s.kernel_w) {}
-  const float* x(const uint16_t* x) { return converted(x, in, scratch<float, 20>(in)); }
-  const float* y(const uint16_t* y) { return converted(y, out, scratch<float, 21>(out)); }
-  const float* grad(const uint16_t* y) { return converted(y, out, scratch<float, 22>(out)); }
-  const float* w(const float* w) {
-    uint16_t* rounded = converted(w, weights, scratch<uint16_t, 0>(weights));
-    return converted(rounded, weights, scratch<float, 23>(weights));
-  }
-};
-
-}  // namespace
-
-extern "C" void mb_conv_forward_bf16(const ConvShape* s, const uint16_t* x, const float* w,
-                                     const float* bias, uint16_t* y, uint8_t* chosen) {
-  Widened as(*s);
-  float* made = scratch<float, 24>(as.out);
-  mb_conv_forward_f32(s, as.x(x), as.w(w), bias, made, chosen);
-  converted(made, as.out, y);
-}
-
-extern "C" void mb_conv_backward_bf16(const ConvShape* s, const uint16_t* x, const float* w,
-                                      const uint16_t* y, const uint8_t* chosen,
-                                      const uint16_t* grad_y, uint16_t* grad_x, float* grad_w,
-                                      float* grad_bias) {
-  Widened as(*s);
-  float* grad = grad_x ? scratch<float, 24>(as.in) : nullptr;
-  mb_conv_backward_f32(s, as.x(x), as.w(w), as.y(y), chosen, as.grad(grad_y), grad, grad_w,
-                       grad_bias);
-  if (grad_x) converted(grad, as.in, grad_x);
 }
 
 #endif

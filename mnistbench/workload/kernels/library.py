@@ -38,6 +38,11 @@ def kernel(name: str) -> Callable[..., None]:
     return function
 
 
+def has_kernel(name: str) -> bool:
+    """Whether there is a C function ``mb_<name>`` for this processor."""
+    return hasattr(_loaded[0], f"mb_{name}")
+
+
 @cache
 def why_unavailable(folder: Path) -> str | None:
     """Load the kernels into this process; gives in one line why they cannot be had, if so.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mnistbench.workload.kernels.library import kernel
+from mnistbench.workload.kernels.library import has_kernel, kernel
 
 _SUFFIX = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16"}
 _POOLED = 4
@@ -103,9 +103,21 @@ def _turn(images: Tensor) -> Tensor:
     return made
 
 
+def _is_widened(features: Tensor) -> bool:
+    """Whether numbers rounded to bf16 are multiplied as float32: the processor has no other way."""
+    return features.dtype == torch.bfloat16 and not has_kernel("conv_forward_bf16")
+
+
+def _rounded(weight: Tensor) -> Tensor:
+    return weight.bfloat16().float()
+
+
 def _forward(
     features: Tensor, weight: Tensor, bias: Tensor | None, how: list[int]
 ) -> tuple[Tensor, Tensor]:
+    if _is_widened(features):
+        made, chosen = _forward(features.float(), _rounded(weight), bias, how)
+        return made.to(features.dtype), chosen
     features, weight = features.contiguous(), weight.contiguous()
     made, chosen = _empty(features, weight, how)
     shape = _shape(features.shape, weight.shape, *how)
@@ -116,6 +128,10 @@ def _forward(
 
 def _backward(grad: Tensor, features: Tensor, weight: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     made, chosen, how, *needed = rest
+    if _is_widened(features):
+        wide = grad.float(), features.float(), _rounded(weight), made.float()
+        grads = _backward(*wide, chosen, how, *needed)
+        return (grads[0].to(features.dtype), *grads[1:])
     grad, features, weight = grad.contiguous(), features.contiguous(), weight.contiguous()
     grads = _empty_grads(features, weight, *needed)
     shape = _shape(features.shape, weight.shape, *how)

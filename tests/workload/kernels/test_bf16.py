@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from mnistbench.recorder.compile_cache import kernels_folder
-from mnistbench.workload.kernels import norm
+from mnistbench.workload.kernels import norm, operators
 from mnistbench.workload.kernels.library import why_unavailable
 from mnistbench.workload.kernels.operators import batch_last, convolution
 
@@ -42,9 +42,17 @@ def convolutions(draw):
     }
 
 
-@settings(max_examples=40, deadline=None)
-@given(convolutions())
-def test_a_convolution_and_its_gradients_are_those_of_the_rounded_numbers(how):
+@pytest.mark.parametrize("has_bf16", [True, False], ids=["by bf16 if it can", "by float32"])
+@settings(max_examples=25, deadline=None)
+@given(how=convolutions())
+def test_a_convolution_and_its_gradients_are_those_of_the_rounded_numbers(has_bf16, how):
+    real = operators.has_kernel
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(operators, "has_kernel", lambda name: has_bf16 and real(name))
+        check_convolution(how)
+
+
+def check_convolution(how):
     torch.manual_seed(0)
     features = torch.randn(how["size"]).bfloat16().requires_grad_()
     outputs, *sides = how["kernel"]
