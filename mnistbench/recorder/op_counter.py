@@ -88,9 +88,7 @@ class _Counter(TorchDispatchMode):
         return out
 
 
-def _convolution_flops(
-    features: Tensor, weight: Tensor, _bias: object, how: Sequence[int], **_named: object
-) -> int:
+def _convolution_flops(features: Tensor, weight: Tensor, how: Sequence[int]) -> int:
     """Of our own kernels: features ``[C, H, W, B]``; `how` begins with strides and paddings."""
     _, height, width, batch = features.shape
     rows = (height + 2 * how[2] - weight.size(2)) // how[0] + 1
@@ -98,16 +96,11 @@ def _convolution_flops(
     return 2 * weight.numel() * rows * columns * batch
 
 
-def _convolution_backward_flops(
-    _grad: object, features: Tensor, weight: Tensor, *rest: Any, **_named: object
-) -> int:
-    how, needs_features = rest[2], bool(rest[3])
-    return _convolution_flops(features, weight, None, how) * (1 + needs_features)
-
-
 _OWN: Mapping[str, Callable[..., int]] = {
-    "batch_last_convolution": _convolution_flops,
-    "batch_last_convolution_backward": _convolution_backward_flops,
+    "batch_last_convolution": lambda x, w, _, how, **__: _convolution_flops(x, w, how),
+    "batch_last_convolution_backward": lambda _, x, w, *rest, **__: (
+        _convolution_flops(x, w, rest[2]) * (1 + bool(rest[3]))
+    ),
 }
 
 
