@@ -29,10 +29,10 @@ ARTICLE, BARE = "articles' loop", "bare PyTorch, resident"
 STREAMING, RESIDENT = "stock, streaming", "stock, resident"
 CHANNELS_FIRST = "stock, resident, channels first"
 STOCK = {STREAMING: {"loader": "streaming"}, CHANNELS_FIRST: {"channels_last": False}, RESIDENT: {}}
-EAGER, COMPILED = "eager", "compiled, batch last"
+EAGER, COMPILED = "eager", "compiled"
 FAST = {
     EAGER: {"cuda_graph": False, "compile": False},
-    COMPILED: {"cuda_graph": False, "compile": True, "batch_last": True},
+    COMPILED: {"cuda_graph": False, "compile": True},
 }
 GRAPH = "fast, CUDA graph"
 FLOORS = {"smoke": (EAGER,), "quick": (EAGER,), "full": (EAGER, COMPILED)}

@@ -40,7 +40,7 @@ def measured(budget, device, make_config, report):
     """Each side's run in each round; the round's number is the seed."""
     shorter = {}
     if budget == "smoke":  # compiling would take longer than all else
-        shorter = {"max_steps": SMOKE_STEPS, "batch_last": False, "compile": False}
+        shorter = {"max_steps": SMOKE_STEPS, "compile": False}
     theirs, ours = (
         make_config(recipe=name, **RECIPES[name].settings | shorter) for name in (PUBLISHED, OURS)
     )

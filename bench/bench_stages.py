@@ -49,7 +49,7 @@ STAGES = {
         "freed memory kept": {"reuse_memory": True},
         "denormals flushed": {"flush_denormals": True},
         "matmul precision medium": {"matmul_precision": "medium"},
-        "batch innermost, compiled": {"batch_last": True},
+        "own kernels": {"batch_last": True},
         "bf16": {"mixed_precision": "bf16"},
     },
     "cuda": {
@@ -61,13 +61,6 @@ STAGES = {
     },
 }
 """Device -> what each row adds to the row before."""
-
-COMPILED = {
-    "smoke": (),
-    "quick": ("simple-cnn",),
-    "full": NETWORKS,
-}
-"""Networks whose compiled rows are run: each compiles for 10 to 20 s when it was never compiled."""
 
 SAMPLES = {"smoke": 1_024, "quick": 2_560, "full": 12_800}
 ROUNDS = {"smoke": 1, "quick": 2, "full": 15}
@@ -84,20 +77,13 @@ def ladder(device_type: str) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def stages_of(network: str, budget: str, device_type: str) -> list[str]:
-    """The rows that `budget` has for `network`."""
-    rows = ladder(device_type)
-    compiled = network in COMPILED[budget]
-    return [stage for stage, values in rows.items() if compiled or not values["batch_last"]]
-
-
 def pytest_generate_tests(metafunc):
     if "stage" in metafunc.fixturenames:
         option = metafunc.config.getoption
         cuda = option("--bench-device") != "cpu" and torch.cuda.is_available()
         budget, device_type = option("--bench-budget"), "cuda" if cuda else "cpu"
         networks = NETWORKS[:1] if budget == "smoke" else NETWORKS
-        pairs = [(net, row) for net in networks for row in stages_of(net, budget, device_type)]
+        pairs = [(net, row) for net in networks for row in ladder(device_type)]
         metafunc.parametrize(("network", "stage"), pairs)
 
 
@@ -113,7 +99,7 @@ def measured(budget, chosen, device, make_config, report):
 
     found = {}
     for network in chosen("network"):
-        stages = stages_of(network, budget, device.type)
+        stages = list(ladder(device.type))
         configs = {stage: config(network, stage) for stage in stages}
         train(configs[FIRST].model_copy(update={"max_steps": 2}))  # what is done once is no row's
         found[network] = [one_round(configs, index) for index in range(ROUNDS[budget])]

@@ -58,7 +58,6 @@ class Cell:
             "loop": self.loop,
             "mixed_precision": self.mixed_precision,
             "compile": self.compile,
-            "batch_last": self.loop == "fast" and self.compile,  # what compiling pays with
         }
 
 

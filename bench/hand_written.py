@@ -11,20 +11,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
-from mnistbench.engine.plan import Hardware, resolve_plan
+from mnistbench.engine.plan import ExecutionPlan, Hardware, resolve_plan
 from mnistbench.engine.process_settings import applied
+from mnistbench.recorder.compile_cache import kernels_folder
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.config_rules import num_val
+from mnistbench.schema.errors import InputError
 from mnistbench.workload.batches import epoch_order
 from mnistbench.workload.chwn_layout import ChwnNetwork
 from mnistbench.workload.datasets import LoadedDataset, load_dataset
 from mnistbench.workload.functional_update import functional_update
+from mnistbench.workload.kernels.library import why_unavailable
 from mnistbench.workload.losses import build_loss
 from mnistbench.workload.models import build_model
 from mnistbench.workload.optimizers import build_optimizer
@@ -48,7 +51,7 @@ def train_by_hand(
     batch = config.global_batch_size or 64
     length = {"num_steps": num_steps, "steps_per_epoch": -(-num_train // batch)}
     losses = []
-    with applied(config, resolve_plan(config, Hardware(device=device))):
+    with applied(config, _plan(config, device)):
         step = _warm_step(config, loaded, batch=batch, device=device)
         with torch.compiler.set_stance(skip_guard_eval_unsafe=True):  # safe: only whole batches
             started = time.perf_counter()
@@ -61,12 +64,17 @@ def train_by_hand(
             return time.perf_counter() - started, values
 
 
+def _plan(config: RunConfig, device: torch.device) -> ExecutionPlan:
+    return resolve_plan(config, Hardware(device=device))
+
+
 def _warm_step(
     config: RunConfig, loaded: LoadedDataset, *, batch: int, device: torch.device
 ) -> _Step:
     """A step on new weights that has met its shapes, and was compiled, on blank data."""
     torch.manual_seed(config.seed)
-    layout = torch.channels_last if config.channels_last else torch.contiguous_format
+    last = _plan(config, device).memory_format == "channels_last"
+    layout = torch.channels_last if last else torch.contiguous_format
     model = build_model(config, loaded.shape).to(device).to(memory_format=layout)
     optimizer = build_optimizer(model, config)
     loss_of = _loss(config, model, loaded, device=device)
@@ -86,9 +94,10 @@ def _loss(
     config: RunConfig, model: nn.Module, loaded: LoadedDataset, *, device: torch.device
 ) -> _Loss:
     bf16, network, loss_fn = config.mixed_precision == "bf16", model, build_loss(config)
-    if config.batch_last and device.type == "cpu":
-        network = ChwnNetwork(model, dtype=torch.bfloat16 if bf16 else torch.float32)
-        bf16 = False  # it casts by itself
+    if _plan(config, device).kernels == "own" and why_unavailable(kernels_folder()) is None:
+        dtype = torch.bfloat16 if bf16 else torch.float32
+        with suppress(InputError):  # of a network without a convolution
+            network, bf16 = ChwnNetwork(model, dtype=dtype), False  # it casts by itself
     (mean,), (std,) = loaded.pixel_mean, loaded.pixel_std
     scale, shift = 1 / (255 * std), mean / std
 

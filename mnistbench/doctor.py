@@ -24,7 +24,7 @@ from mnistbench.flags import CommandFlags, parse
 from mnistbench.launch.children import Child, end_all
 from mnistbench.launch.commands import child_environment, cpu_environment, torchrun_command
 from mnistbench.launch.runs import why_ended
-from mnistbench.recorder.compile_cache import cache_lines
+from mnistbench.recorder.compile_cache import cache_lines, kernels_folder
 from mnistbench.recorder.core_use import load_now
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.escaping import printable
@@ -129,6 +129,7 @@ def _machine() -> Iterator[Finding]:
         import torch
 
     from mnistbench.recorder.environment import describe_environment, set_threads
+    from mnistbench.workload.kernels.library import why_unavailable
 
     found = describe_environment(torch.device("cpu"))
     lacking = None in found["versions"].values()
@@ -138,6 +139,11 @@ def _machine() -> Iterator[Finding]:
     memory = f"{found['memory_bytes'] / 2**30:.1f} GiB of memory"
     yield Finding("processor", "ok", f"{found['cpu_name']}, {cores}, {memory}")
     yield Finding("threads", "ok", f"{set_threads(None)} in a run of one process by default")
+    progress("checking the kernels, which are compiled once")
+    if why := why_unavailable(kernels_folder()):
+        yield Finding("kernels", "note", f"{why}; runs use PyTorch's convolutions")
+    else:
+        yield Finding("kernels", "ok", "convolutions on the CPU are compiled for this processor")
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     none = "none that PyTorch can use; runs use the CPU"
     yield Finding("GPU", "ok" if names else "note", ", ".join(names) or none)

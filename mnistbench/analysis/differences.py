@@ -15,7 +15,6 @@ from mnistbench.schema.record import RunRecord
 from mnistbench.schema.training_fields import SAME_RUN, as_left_to_the_run
 
 _HARDWARE = ("device_type", "device_name", "cpu_name", "num_processes", "num_threads")
-_SOFTWARE = ("mixed_precision", "launcher", "driver", "cuda", "cudnn")
 
 CODE = ("git_commit", "git_dirty", "git_diff_sha256", "code_sha256")
 """What of a record's environment tells the code that ran."""
@@ -36,6 +35,7 @@ def settings_of(record: RunRecord) -> dict[str, Any]:
     """
     if not record.is_foreign:
         its = flat_arguments(as_left_to_the_run(record.config))
+        its["batch_last"] = its.get("batch_last") or None  # what came of it is in `kernels`
         return {k: v for k, v in its.items() if k not in SAME_RUN}
     flat = _flat(record.config, ignored={*record.ignored})
     its = {k: v for k, v in flat.items() if not _is_seed(k, v, record)}
@@ -81,6 +81,11 @@ def _commit(record: RunRecord) -> str | None:
     return str(commit)[:10] if commit else None
 
 
+def _kernels(record: RunRecord) -> Any:
+    """Whose convolutions ran; before records said so they were torch's."""
+    return None if record.is_foreign else record.environment.get("kernels") or "torch"
+
+
 def _ours(name: str) -> _Reader:
     return lambda record: record.own_config.get(name)
 
@@ -89,6 +94,10 @@ def _process(record: RunRecord) -> Any:
     return record.environment.get("process", "fresh")  # there was no other way before
 
 
+_SOFTWARE: Mapping[str, _Reader] = {
+    **{n: _found(n) for n in ("mixed_precision", "launcher", "driver", "cuda", "cudnn")},
+    "kernels": _kernels,
+}
 _CONDITIONS: Mapping[str, _Reader] = {
     "dataset": lambda record: record.dataset and record.dataset.name,
     "data sha256": lambda record: record.dataset and record.dataset.sha256[:12],
@@ -124,7 +133,8 @@ Runs that were watched are compared with nothing.
 def surroundings(record: RunRecord) -> dict[str, Any]:
     """All that `record` was run on and with, apart from its configuration and this code."""
     found = {name: read(record) for name, read in _CONDITIONS.items()}
-    found |= {name: record.environment.get(name) for name in (*_SOFTWARE, "versions")}
+    found |= {name: read(record) for name, read in _SOFTWARE.items()}
+    found["versions"] = record.environment.get("versions")
     found |= {"code": sources_text(record.code), "workload": _workload(record)}
     del found["process"]  # of which its own speed does not depend
     if not record.is_foreign:
@@ -191,7 +201,7 @@ def subject(
     names = dict.fromkeys(key for record in runs for key in settings_of(record))
     elsewhere = set() if foreign == {True} else _ELSEWHERE
     config = {name: _setting(name) for name in names if name not in elsewhere | {by}}
-    readers = {**_CONDITIONS, **{name: _found(name) for name in (*_SOFTWARE, *CODE)}}
+    readers = {**_CONDITIONS, **_SOFTWARE, **{name: _found(name) for name in CODE}}
     readers |= {"git_commit": _commit, "workload": _workload, "framework": _framework}
     del readers["code of the loss"]  # which is said with the rest of its file
     own = [{name for record in side for name in sources(record.code)} for side in (a, b)]

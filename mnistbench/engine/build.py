@@ -52,7 +52,7 @@ def build_parts(context: RunContext, ledger: Ledger) -> BuiltParts:
         RunError: what ran is not what was planned.
     """
     with ledger.phase("build"):
-        context = _with_kernels(_tried(context), ledger)
+        context = _tried(_with_kernels(context, ledger))
         parts = _build(context)
     with ledger.phase("compile"):
         try:
@@ -103,10 +103,12 @@ def _with_kernels(context: RunContext, ledger: Ledger) -> RunContext:
 
 def _why_torch_kernels(context: RunContext, ledger: Ledger) -> str | None:
     """Why this network has no kernels of our own, or this process none of any, if so."""
-    with torch.device("cpu" if "model" in context.plan.own else "meta"):
-        model = build_model(context.config, context.data.loaded.shape)
+    saved = context.saved
+    if saved and saved.state.kernels == "torch" and not context.config.batch_last:
+        return "the run began with them"
     try:
-        ChwnNetwork(model)
+        with torch.device("cpu" if "model" in context.plan.own else "meta"):
+            ChwnNetwork(build_model(context.config, context.data.loaded.shape))
     except InputError as error:
         return str(error)
     with ledger.phase("compile"):

@@ -102,6 +102,7 @@ def _state(run: Run, cause: int) -> CheckpointState:
         mixed_precision=context.accelerator.mixed_precision,
         device_type=context.accelerator.device.type,
         loop_floor=run.parts.plan.mode,
+        kernels=run.parts.plan.kernels,
         dataset=context.data.info,
         step=state.step,
         eval_points=state.eval_points,

@@ -41,8 +41,8 @@ _log = logging.getLogger(__name__)
 _PARITY = frozenset({"gradient_accumulation_steps"})
 """Fields that cut a step otherwise: the same curve but for batch norm and dropout."""
 
-_AS_RUN = frozenset({"cuda_graph"})
-"""Fields of which what came of them is compared (`loop_floor`); an earlier default was true."""
+_AS_RUN = frozenset({"cuda_graph", "batch_last"})
+"""Fields of which what came of them is compared; earlier their defaults were true and false."""
 
 _MOST_NAMED = 3
 

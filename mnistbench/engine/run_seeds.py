@@ -236,6 +236,7 @@ def _go_on(run: Run, writer: CheckpointWriter, saved: SavedRun) -> None:
         "mixed_precision": accelerator.mixed_precision,
         "device_type": accelerator.device.type,
         "loop_floor": run.parts.plan.mode,
+        "kernels": run.parts.plan.kernels,
         "dataset": context.data.info.sha256[:12],
     }
     parity = differs_by_process(run.parts.model, run.parts.step.objective)

@@ -77,7 +77,7 @@ class _Counter(TorchDispatchMode):
         if not func.is_view and packet.__name__ not in _NOTHING:
             # what is changed in place is both an input and an output
             tensors = [t for t in tree_leaves((args, given, out)) if isinstance(t, Tensor)]
-            count = flop_registry.get(packet)
+            count = flop_registry.get(packet) or _OWN.get(packet.__name__)
             self.operations.append(
                 Operation(
                     name=str(packet),
@@ -86,6 +86,22 @@ class _Counter(TorchDispatchMode):
                 )
             )
         return out
+
+
+def _convolution_flops(features: Tensor, weight: Tensor, how: Sequence[int]) -> int:
+    """Of our own kernels: features ``[C, H, W, B]``; `how` begins with strides and paddings."""
+    _, height, width, batch = features.shape
+    rows = (height + 2 * how[2] - weight.size(2)) // how[0] + 1
+    columns = (width + 2 * how[3] - weight.size(3)) // how[1] + 1
+    return 2 * weight.numel() * rows * columns * batch
+
+
+_OWN: Mapping[str, Callable[..., int]] = {
+    "batch_last_convolution": lambda x, w, _, how, **__: _convolution_flops(x, w, how),
+    "batch_last_convolution_backward": lambda _, x, w, *rest, **__: (
+        _convolution_flops(x, w, rest[2]) * (1 + bool(rest[3]))
+    ),
+}
 
 
 def _bytes(tensor: Tensor) -> int:

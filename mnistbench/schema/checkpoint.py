@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -58,6 +58,7 @@ class CheckpointState(StrictModel):
     mixed_precision: str
     device_type: str
     loop_floor: str
+    kernels: Literal["own", "torch"] = "torch"
     dataset: DatasetInfo
     step: int = Field(ge=0)
     eval_points: list[EvalPoint]

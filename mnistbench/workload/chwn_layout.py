@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from mnistbench.schema.errors import InputError
-from mnistbench.workload.kernels.operators import convolution
+from mnistbench.workload.kernels import norm
+from mnistbench.workload.kernels.operators import batch_last, convolution
 from mnistbench.workload.models.residual import ResidualBlock
 
 _Layer = Callable[[Tensor], Tensor]
@@ -45,8 +46,7 @@ class ChwnNetwork:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits float32 ``[B, num_classes]`` of images float32 ``[B, C, H, W]``."""
-        features = images.permute(1, 2, 3, 0).to(self._dtype).contiguous()
-        return self._run(features).t().float()
+        return self._run(batch_last(images, self._dtype)).t().float()
 
 
 def _sequence(model: nn.Module) -> _Layer:
@@ -59,6 +59,8 @@ def _sequence(model: nn.Module) -> _Layer:
         run = known[type(layer)]
         if isinstance(layer, nn.Conv2d):
             made.append(_convolution(layer, left))
+        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            made.append(_norm(layer, left))
         elif isinstance(layer, ResidualBlock):
             made.append(partial(_residual, _sequence(layer.body), _sequence(layer.shortcut)))
         elif run:
@@ -114,7 +116,14 @@ def _border(layer: nn.Conv2d) -> tuple[int, int] | None:
 
 
 def _convolution(layer: nn.Conv2d, left: list[nn.Module]) -> _Layer:
-    """`layer`, with the halving pool and the ReLU that follow it, which are taken from `left`."""
+    """`layer`, with what follows it and is taken from `left`: 1 x 1 convolutions, or pool and ReLU.
+
+    A kernel of one pixel right behind a convolution makes one linear map with it, whose weights are
+    the product of theirs: that is made where it saves work, since it is made anew at each step.
+    """
+    mixing: list[nn.Conv2d] = []
+    while left and _is_mixing(left[0], [layer, *mixing][-1]):
+        mixing.append(cast("nn.Conv2d", left.pop(0)))
     pool, relu = 1, 0
     while left and _is_untouched(left[0]):
         if pool == 1 and _halves(left[0]):
@@ -124,7 +133,16 @@ def _convolution(layer: nn.Conv2d, left: list[nn.Module]) -> _Layer:
         else:
             break
         left.pop(0)
-    return partial(_convolve, layer, [*layer.stride, *(_border(layer) or ()), pool, relu])
+    how = [*layer.stride, *(_border(layer) or ()), pool, relu]
+    return partial(_convolve, layer, mixing, how)
+
+
+def _is_mixing(layer: nn.Module, before: nn.Conv2d) -> bool:
+    """Whether `layer` only mixes the channels that `before` gives, into no more of them."""
+    if type(layer) is not nn.Conv2d or not _is_plain(layer):
+        return False
+    single = layer.kernel_size == layer.stride == (1, 1) and _border(layer) == (0, 0)
+    return single and layer.out_channels <= before.out_channels
 
 
 def _halves(layer: nn.Module) -> bool:
@@ -134,8 +152,16 @@ def _halves(layer: nn.Module) -> bool:
     return [{side} if isinstance(side, int) else {*side} for side in sides] == [{2}, {2}, {0}, {1}]
 
 
-def _convolve(layer: nn.Conv2d, how: list[int], features: Tensor) -> Tensor:
-    return convolution(features, layer.weight, layer.bias, how)
+def _convolve(
+    layer: nn.Conv2d, mixing: Sequence[nn.Conv2d], how: list[int], features: Tensor
+) -> Tensor:
+    weight, bias = layer.weight, layer.bias
+    for after in mixing:
+        matrix = after.weight.flatten(1)
+        weight = (matrix @ weight.flatten(1)).view(-1, *weight.shape[1:])
+        mixed = None if bias is None else matrix @ bias
+        bias = mixed if after.bias is None else after.bias if mixed is None else after.bias + mixed
+    return convolution(features, weight, bias, how)
 
 
 def _residual(body: _Layer, shortcut: _Layer, features: Tensor) -> Tensor:
@@ -160,11 +186,21 @@ def _on_planes(layer: nn.Module, features: Tensor) -> Tensor:
     return made.permute(0, 2, 3, 1)
 
 
-def _batch_norm(layer: nn.Module, features: Tensor) -> Tensor:
-    """Over all but the channels: as of one sample, in whose row the batch lies."""
+def _norm(layer: nn.Module, left: list[nn.Module]) -> _Layer:
+    """`layer`, with the ReLU that follows it, which is taken from `left`."""
+    has_relu = bool(left) and type(left[0]) is nn.ReLU and _is_untouched(left[0])
+    if has_relu:
+        left.pop(0)
+    return partial(_batch_norm, layer, has_relu)
+
+
+def _batch_norm(layer: nn.Module, has_relu: bool, features: Tensor) -> Tensor:
+    """Over all but the channels; by torch as of one sample, in whose row the batch lies."""
+    if norm.knows(layer, features):
+        return norm.batch_norm(layer, features, relu=has_relu)
     row = features[None] if features.ndim == 2 else features[None].flatten(3)
-    made: Tensor = layer(row)
-    return made.view(features.shape)
+    made: Tensor = layer(row).view(features.shape)
+    return made.relu() if has_relu else made
 
 
 _BOTH: _Known = {
@@ -176,8 +212,8 @@ _SPATIAL: _Known = _BOTH | {
     **dict.fromkeys(_PLANEWISE, _on_planes),
     nn.Conv2d: None,  # as `_sequence` makes them
     ResidualBlock: None,
-    nn.BatchNorm2d: _batch_norm,
+    nn.BatchNorm2d: None,
 }
 """What each layer does to features ``[C, H, W, B]``."""
-_FLAT: _Known = _BOTH | {nn.Linear: _linear, nn.BatchNorm1d: _batch_norm}
+_FLAT: _Known = _BOTH | {nn.Linear: _linear, nn.BatchNorm1d: None}
 """What each does to features ``[C, B]``, behind `nn.Flatten`."""

@@ -179,7 +179,7 @@ def test_a_graph_would_keep_constants_so_it_falls_to_a_plain_loop(own_config, mo
     [
         ({"exact_parity": True, "model": f"{NETS}:Counting"}, "exact_parity: model or loss draw"),
         ({"exact_parity": True, "loss": f"{NETS}:Annealed"}, "exact_parity: model or loss draw"),
-        ({"batch_last": True}, "batch_last: Matrices is no plain sequence"),
+        ({"batch_last": True}, "batch_last: the network has no convolution; use --no-batch-last"),
         (
             {"optimizer": f"{NETS}:Nested", "checkpoint_every_steps": 2},
             "optimizer: Nested cannot be saved: its state_dict leaves out the optimizer in inner",

@@ -11,6 +11,7 @@ from mnistbench.recorder.compile_cache import kernels_folder
 from mnistbench.schema.component import DataShape
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
+from mnistbench.workload import chwn_layout
 from mnistbench.workload.chwn_layout import ChwnNetwork
 from mnistbench.workload.generated import DIGIT_SHAPE
 from mnistbench.workload.kernels.library import why_unavailable
@@ -67,6 +68,14 @@ BEHIND = {
     "sequences": [nn.Sequential(nn.Conv2d(1, 4, 1), nn.Sequential(nn.ReLU())), nn.AvgPool2d(3)],
     "no mean kept": [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.GELU()],
     "a plain mean": [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, momentum=None), nn.LeakyReLU(0.1)],
+    "single pixels": [
+        nn.Conv2d(1, 4, 3, padding=1, bias=False),
+        nn.Conv2d(4, 4, 1),
+        nn.Conv2d(4, 3, 1, bias=False),
+        nn.Conv2d(3, 6, 1),
+        nn.Conv2d(6, 2, 1, stride=2),
+        nn.ReLU(),
+    ],
     "frozen bias": [nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Conv2d(4, 4, 3), nn.ReLU()],
 }
 
@@ -118,3 +127,16 @@ FIRST = nn.Conv2d(1, 4, 3)
 def test_a_layer_that_would_be_run_otherwise_is_named(model, named):
     with pytest.raises(InputError, match=named):
         ChwnNetwork(model)
+
+
+def test_a_kernel_of_one_pixel_is_part_of_the_convolution_before_it(monkeypatch):
+    shapes = []
+
+    def convolution(features, weight, bias, how):
+        shapes.append(tuple(weight.shape))
+        return original(features, weight, bias, how)
+
+    original = chwn_layout.convolution
+    monkeypatch.setattr(chwn_layout, "convolution", convolution)
+    ChwnNetwork(build_model(RunConfig(model="cnn4"), DIGIT_SHAPE))(torch.randn(16, 1, 28, 28))
+    assert shapes == [(6, 1, 3, 3), (1, 6, 3, 3)]

@@ -49,12 +49,18 @@ template <class T>
 void store(T* to, Vector<T> values) {
   *reinterpret_cast<Vector<T>*>(to) = values;
 }
+template <class T, int N>
+T sum_halves(const T* values) {
+  if constexpr (N == 1) return *values;
+  T halves[(N + 1) / 2];
+  for (int l = 0; l < N / 2; l++) halves[l] = values[l] + values[l + N / 2];
+  return sum_halves<T, (N + 1) / 2>(halves);
+}
 template <class T>
 T sum_of(Vector<T> values) {
-  T sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int l = 0; l < Simd<T>::lanes; l++) sum += values[l];
-  return sum;
+  T each[Simd<T>::lanes];
+  store(each, values);
+  return sum_halves<T, Simd<T>::lanes>(each);
 }
 
 // Memory of at least `size` values, kept by this thread for each `Use`.
@@ -231,9 +237,34 @@ Sums<T> sums_of(const ConvShape& s, bool back) {
   return sums;
 }
 
+// A batch smaller than a vector is run as one of kWide samples, zeros behind it.
+constexpr int64_t kWide = kBytes / 4;
+template <class T>
+std::vector<T> widen(const T* from, int64_t places, int64_t batch) {
+  std::vector<T> wide(places * kWide);
+  for (int64_t n = 0; from && n < places; n++)
+    std::memcpy(&wide[n * kWide], from + n * batch, batch * sizeof(T));
+  return wide;
+}
+template <class T>
+void narrow(const std::vector<T>& wide, T* to, int64_t batch) {
+  for (size_t n = 0; to && n < wide.size() / kWide; n++)
+    std::memcpy(to + n * batch, &wide[n * kWide], batch * sizeof(T));
+}
+
 template <class T>
 void forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y, uint8_t* chosen) {
   Sums<T> sums = sums_of<T>(s, false);
+  if (s.batch < Simd<T>::lanes) {
+    ConvShape wide = s;
+    wide.batch = kWide;
+    const auto in = widen(x, s.in_channels * s.height * s.width, s.batch);
+    std::vector<T> out(s.out_channels * (sums.rows.out / s.pool) * (sums.columns.out / s.pool) * kWide);
+    std::vector<uint8_t> which(chosen ? out.size() : 0);
+    forward(wide, in.data(), w, bias, out.data(), chosen ? which.data() : nullptr);
+    narrow(out, y, s.batch);
+    return narrow(which, chosen, s.batch);
+  }
   const int64_t taps = s.kernel_h * s.kernel_w;
   T* packed = scratch<T, 0>(s.out_channels * s.in_channels * taps);
   sums.x = x, sums.w = packed, sums.bias = bias, sums.y = y, sums.chosen = chosen;
@@ -244,98 +275,112 @@ void forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y, ui
   }
 }
 
-// The gradient of the sums themselves, [O, rows, columns, B], from that of their pooled ReLU, and
-// each row's sum of it for the bias.
-template <class T>
-void undo_pool(const ConvShape& s, const Sums<T>& f, const T* y, const uint8_t* chosen,
-               const T* grad_y, T* whole, T* row_sums) {
-  const int64_t B = s.batch, height = f.rows.out / s.pool, width = f.columns.out / s.pool;
-#pragma omp for collapse(2)
-  for (int64_t o = 0; o < s.out_channels; o++)
-    for (int64_t r = 0; r < height; r++) {
-      T sum = 0;
-      for (int64_t q = 0; q < width; q++) {
-        const int64_t at = ((o * height + r) * width + q) * B;
-        const T *from = grad_y + at, *seen = s.relu ? y + at : nullptr;
-        for (int64_t part = 0; whole && part < s.pool * s.pool; part++) {
-          const int64_t row = r * s.pool + part / 2, column = q * s.pool + part % 2;
-          T* to = whole + ((o * f.rows.out + row) * f.columns.out + column) * B;
-          const uint8_t* which = s.pool == 2 ? chosen + at : nullptr;
-          if (which && seen)
-#pragma omp simd
-            for (int64_t b = 0; b < B; b++)
-              to[b] = (which[b] == part) & !(seen[b] <= 0) ? from[b] : T(0);
-          else if (which)
-#pragma omp simd
-            for (int64_t b = 0; b < B; b++) to[b] = which[b] == part ? from[b] : T(0);
-          else
-#pragma omp simd
-            for (int64_t b = 0; b < B; b++) to[b] = seen[b] <= 0 ? T(0) : from[b];
-        }
-        if (!row_sums) continue;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t b = 0; b < B; b++) sum += seen && seen[b] <= 0 ? T(0) : from[b];
-      }
-      if (row_sums) row_sums[o * height + r] = sum;
-    }
-}
-
-// Weight gradients: sums over samples and places of a gradient times what one tap of the kernel saw.
+// Gradients of weights: sums over samples and places of a gradient times what a tap of the kernel saw.
+// A unit is one row of results for a group of vectors of samples; the last group is what is left of
+// the batch behind the last whole vector. A part of the units fits a core's cache.
 template <class T>
 struct Products {
-  const T *x, *grad, *tail_x, *tail_grad;  // the tails: samples past the last vector, then zeros
-  T* partial;                              // [part][O][tap]
-  int64_t parts, blocks, chunks;
+  const T *x, *tail_x, *grad_y, *y;
+  const uint8_t* chosen;
+  T *whole, *partial, *row_sums;  // [O, rows, columns, B] or null, [part][O][tap], [O][unit]
+  int64_t vectors, groups, units, parts;
 };
 
+// The first `count` of a vector's values, the others zero.
+template <class V, class T>
+V load_first(const T* from, int64_t count) {
+  V values = {};
+  std::memcpy(&values, from, count * sizeof(T));
+  return values;
+}
+
+// The gradient of the sums themselves from that of their pooled ReLU: one unit and channel of it,
+// [columns][vectors of the group], and its sum. `Tail`: for what is left of the batch.
+template <class T, bool Tail>
+void undo_unit(const ConvShape& s, const Sums<T>& f, const Products<T>& p, int64_t o, int64_t u,
+               T* local) {
+  typedef Vector<T> V;
+  typedef typename Simd<T>::Bytes Bytes;
+  constexpr int64_t L = Simd<T>::lanes;
+  const int64_t group = u / f.rows.out, row = u % f.rows.out, shift = s.pool - 1;
+  const int64_t sample = Tail ? p.vectors * L : group * kVectors * L;
+  const int64_t count = Tail ? 1 : std::min<int64_t>(kVectors, p.vectors - group * kVectors);
+  const int64_t size = Tail ? f.batch % L : L, width = f.columns.out >> shift;
+  const int64_t pooled = (o * (f.rows.out >> shift) + (row >> shift)) * width;
+  T* whole = p.whole ? p.whole + (o * f.rows.out + row) * f.columns.out * f.batch : nullptr;
+  V sum = {};
+  for (int64_t column = 0; column < f.columns.out; column++)
+    for (int64_t v = 0; v < count; v++, local += L) {
+      const int64_t lane = sample + v * L, at = (pooled + (column >> shift)) * f.batch + lane;
+      V grad = Tail ? load_first<V>(p.grad_y + at, size) : load(p.grad_y + at);
+      if (s.relu) {
+        const V seen = Tail ? load_first<V>(p.y + at, size) : load(p.y + at);
+        grad = seen <= 0 ? V{} : grad;
+      }
+      if (s.pool == 2) {
+        const Bytes which = load_first<Bytes>(p.chosen + at, Tail ? size : L);
+        const int part = (row & 1) * 2 + (column & 1);
+        grad = __builtin_convertvector(which, decltype(V{} < V{})) == part ? grad : V{};
+      }
+      store(local, grad);
+      sum += grad;
+      if (whole) std::memcpy(whole + column * f.batch + lane, &grad, (Tail ? size : L) * sizeof(T));
+    }
+  p.row_sums[o * p.units + u] = sum_of<T>(sum);
+}
+
+// Gradients of the weights of O channels from `first` on and J taps from `tap` on, over one part.
 template <class T, int O, int J>
-void multiply(const Sums<T>& f, const Products<T>& p, int64_t part, int64_t first, int64_t tap) {
+void multiply(const Sums<T>& f, const Products<T>& p, int64_t part, int64_t first, int64_t tap,
+              const T* local) {
   constexpr int64_t L = Simd<T>::lanes;
   static const T zeros[kVectors * L] = {};
-  const int64_t taps = f.rows.kernel * f.columns.kernel, all_taps = f.in_channels * taps;
-  const int64_t vectors = f.batch / L, groups = num_blocks(vectors, kVectors);
-  const int64_t units = (groups + (f.batch % L > 0)) * f.rows.out;
+  const int64_t taps = f.rows.kernel * f.columns.kernel, S = f.columns.stride;
+  const int64_t begin = block_start(p.units, p.parts, part);
+  const int64_t end = block_start(p.units, p.parts, part + 1);
+  const int64_t plane = (end - begin) * f.columns.out * kVectors * L;
+  int64_t channels[J], down[J], left[J], least[J], past[J];  // past: columns with the tap in the image
+  for (int t = 0; t < J; t++) {
+    channels[t] = (tap + t) / taps;
+    down[t] = (tap + t) % taps / f.columns.kernel - f.rows.pad;
+    left[t] = (tap + t) % f.columns.kernel - f.columns.pad;
+    least[t] = left[t] < 0 ? (S - 1 - left[t]) / S : 0;
+    past[t] = left[t] < f.columns.in ? (f.columns.in - left[t] + S - 1) / S : 0;
+  }
   Vector<T> sums[O][J] = {};
-  for (int64_t u = units * part / p.parts; u < units * (part + 1) / p.parts; u++) {
-    const int64_t group = u / f.rows.out, row = u % f.rows.out;
-    const bool tail = group == groups;
-    const int64_t B = tail ? L : f.batch, sample = tail ? 0 : group * kVectors * L;
-    const int64_t count = tail ? 1 : std::min<int64_t>(kVectors, vectors - group * kVectors);
-    const T* lines[J];
-    int64_t least[J], past[J];  // the columns whose tap lies inside the image
+  int64_t group = begin / f.rows.out, row = begin % f.rows.out - 1;
+  for (int64_t u = begin; u < end; u++) {
+    if (++row == f.rows.out) row = 0, group++;
+    const bool tail = group * kVectors >= p.vectors;
+    const int64_t B = tail ? L : f.batch;
+    const int64_t count = tail ? 1 : std::min<int64_t>(kVectors, p.vectors - group * kVectors);
+    const T* image = tail ? p.tail_x : p.x + group * kVectors * L;
+    const T *lines[J], *grad = local + (u - begin) * f.columns.out * kVectors * L;
+    int64_t ends[J];
     for (int t = 0; t < J; t++) {
-      const int64_t c = (tap + t) / taps, i = (tap + t) % taps / f.columns.kernel;
-      const int64_t left = (tap + t) % f.columns.kernel - f.columns.pad;
-      const int64_t line = row * f.rows.stride + i - f.rows.pad, S = f.columns.stride;
-      const bool inside = line >= 0 && line < f.rows.in;
-      least[t] = left < 0 ? (-left + S - 1) / S : 0;
-      past[t] = inside && f.columns.in > left ? (f.columns.in - left + S - 1) / S : 0;
-      lines[t] = (tail ? p.tail_x : p.x) + sample +
-                 ((c * f.rows.in + line) * f.columns.in + left) * B;
+      const int64_t line = row * f.rows.stride + down[t];
+      ends[t] = line >= 0 && line < f.rows.in ? past[t] : 0;
+      lines[t] = image + ((channels[t] * f.rows.in + line) * f.columns.in + left[t]) * B;
     }
-    const T* grad = (tail ? p.tail_grad : p.grad) + sample +
-                    (first * f.rows.out + row) * f.columns.out * B;
-    const int64_t plane = f.rows.out * f.columns.out * B;
-    for (int64_t column = 0; column < f.columns.out; column++, grad += B) {
+    for (int64_t column = 0; column < f.columns.out; column++) {
       const T* in[J];
       for (int t = 0; t < J; t++)
-        in[t] = column >= least[t] && column < past[t] ? lines[t] + column * f.columns.stride * B
-                                                       : zeros;
-      for (int64_t v = 0; v < count; v++) {
-        Vector<T> given[O];
-        for (int o = 0; o < O; o++) given[o] = load(grad + o * plane + v * L);
+        in[t] = column >= least[t] && column < ends[t] ? lines[t] + column * S * B : zeros;
+      for (int64_t v = 0; v < count; v++, grad += L) {
+        Vector<T> seen[J];
+        for (int t = 0; t < J; t++) seen[t] = load(in[t] + v * L);
 #pragma GCC unroll 8
-        for (int t = 0; t < J; t++) {
-          const Vector<T> seen = load(in[t] + v * L);
+        for (int o = 0; o < O; o++) {
+          const Vector<T> given = load(grad + o * plane);
 #pragma GCC unroll 8
-          for (int o = 0; o < O; o++) sums[o][t] += given[o] * seen;
+          for (int t = 0; t < J; t++) sums[o][t] += given * seen[t];
         }
       }
     }
   }
+  T* to = p.partial + (part * f.out_channels + first) * f.in_channels * taps + tap;
   for (int o = 0; o < O; o++)
-    for (int t = 0; t < J; t++)
-      p.partial[(part * f.out_channels + first + o) * all_taps + tap + t] = sum_of<T>(sums[o][t]);
+    for (int t = 0; t < J; t++) to[o * f.in_channels * taps + t] = sum_of<T>(sums[o][t]);
 }
 
 constexpr int taps_at_once(int channels) {
@@ -343,50 +388,46 @@ constexpr int taps_at_once(int channels) {
 }
 template <class T, int O>
 void multiply_taps(const Sums<T>& f, const Products<T>& p, int64_t part, int64_t first,
-                   int64_t chunk) {
+                   const T* local) {
   constexpr int J = taps_at_once(O);
   const int64_t taps = f.in_channels * f.rows.kernel * f.columns.kernel;
-  const int64_t tiles = taps < J ? taps : num_blocks(taps, J);
-  for (int64_t t = tiles * chunk / p.chunks; t < tiles * (chunk + 1) / p.chunks; t++)
-    if (taps < J)
-      multiply<T, O, 1>(f, p, part, first, t);
-    else  // the last tile overlaps the one before it
-      multiply<T, O, J>(f, p, part, first, std::min(t * J, taps - J));
+  for (int64_t tap = 0; taps < J && tap < taps; tap++)
+    multiply<T, O, 1>(f, p, part, first, tap, local);
+  for (int64_t tap = 0; taps >= J && tap < taps; tap += J)  // the last overlaps the one before
+    multiply<T, O, J>(f, p, part, first, std::min(tap, taps - J), local);
+}
+
+template <class T>
+void weight_gradient(const ConvShape& s, const Sums<T>& f, const Products<T>& p) {
+  using Multiply = void (*)(const Sums<T>&, const Products<T>&, int64_t, int64_t, const T*);
+  constexpr Multiply by_channels[] = {multiply_taps<T, 1>, multiply_taps<T, 2>,
+                                      multiply_taps<T, 3>, multiply_taps<T, 4>,
+                                      multiply_taps<T, 5>, multiply_taps<T, 6>};
+  const int64_t blocks = num_blocks(s.out_channels, kChannels);
+#pragma omp for collapse(2)
+  for (int64_t part = 0; part < p.parts; part++)
+    for (int64_t k = 0; k < blocks; k++) {
+      const int64_t first = block_start(s.out_channels, blocks, k);
+      const int64_t size = block_start(s.out_channels, blocks, k + 1) - first;
+      const int64_t begin = block_start(p.units, p.parts, part);
+      const int64_t end = block_start(p.units, p.parts, part + 1);
+      const int64_t unit = f.columns.out * kVectors * Simd<T>::lanes;
+      T* local = scratch<T, 5>(size * (end - begin) * unit);
+      for (int64_t o = 0; o < size; o++)
+        for (int64_t u = begin; u < end; u++)
+          (u / f.rows.out * kVectors < p.vectors ? undo_unit<T, false> : undo_unit<T, true>)(
+              s, f, p, first + o, u, local + (o * (end - begin) + u - begin) * unit);
+      by_channels[size - 1](f, p, part, first, local);
+    }
 }
 
 // The samples past the last whole vector, as a batch of one vector, zeros behind them.
 template <class T>
 void copy_tail(const T* from, int64_t places, int64_t batch, T* to) {
-  constexpr int64_t L = Simd<T>::lanes;
-  const int64_t rest = batch % L;
 #pragma omp for
-  for (int64_t n = 0; n < places; n++) {
-    std::memset(to + n * L, 0, L * sizeof(T));
-    std::memcpy(to + n * L, from + (n + 1) * batch - rest, rest * sizeof(T));
-  }
-}
-
-template <class T>
-void weight_gradient(const ConvShape& s, const Sums<T>& f, Products<T>& p, T* grad_w) {
-  using Multiply = void (*)(const Sums<T>&, const Products<T>&, int64_t, int64_t, int64_t);
-  constexpr Multiply by_channels[] = {multiply_taps<T, 1>, multiply_taps<T, 2>,
-                                      multiply_taps<T, 3>, multiply_taps<T, 4>,
-                                      multiply_taps<T, 5>, multiply_taps<T, 6>};
-#pragma omp for collapse(3)
-  for (int64_t part = 0; part < p.parts; part++)
-    for (int64_t k = 0; k < p.blocks; k++)
-      for (int64_t chunk = 0; chunk < p.chunks; chunk++) {
-        const int64_t first = block_start(s.out_channels, p.blocks, k);
-        const int64_t size = block_start(s.out_channels, p.blocks, k + 1) - first;
-        by_channels[size - 1](f, p, part, first, chunk);
-      }
-  const int64_t count = s.out_channels * s.in_channels * s.kernel_h * s.kernel_w;
-#pragma omp for simd
-  for (int64_t n = 0; n < count; n++) {
-    T sum = 0;
-    for (int64_t part = 0; part < p.parts; part++) sum += p.partial[part * count + n];
-    grad_w[n] = sum;
-  }
+  for (int64_t n = 0; n < places; n++)
+    store(to + n * Simd<T>::lanes,
+          load_first<Vector<T>>(from + (n + 1) * batch - batch % Simd<T>::lanes, batch % Simd<T>::lanes));
 }
 
 template <class T>
@@ -395,96 +436,57 @@ void backward(const ConvShape& s, const T* x, const T* w, const T* y, const uint
   constexpr int64_t L = Simd<T>::lanes;
   const Sums<T> f = sums_of<T>(s, false);
   Sums<T> back = sums_of<T>(s, true);
-  const int64_t B = s.batch, taps = s.kernel_h * s.kernel_w, count = s.out_channels * s.in_channels;
+  if (s.batch < L) {
+    ConvShape wide = s;
+    wide.batch = kWide;
+    const int64_t made = s.out_channels * (f.rows.out / s.pool) * (f.columns.out / s.pool);
+    const auto in = widen(x, s.in_channels * s.height * s.width, s.batch);
+    const auto out = widen(s.relu ? y : nullptr, made, s.batch), grad = widen(grad_y, made, s.batch);
+    const auto which = widen(s.pool == 2 ? chosen : nullptr, made, s.batch);
+    std::vector<T> grad_in(grad_x ? in.size() : 0);
+    backward(wide, in.data(), w, out.data(), which.data(), grad.data(),
+             grad_x ? grad_in.data() : nullptr, grad_w, grad_bias);
+    return narrow(grad_in, grad_x, s.batch);
+  }
+  const int64_t taps = s.kernel_h * s.kernel_w, all_taps = s.in_channels * taps;
   const int64_t places_x = s.in_channels * s.height * s.width;
   const int64_t places = s.out_channels * f.rows.out * f.columns.out;
   const bool same = s.pool == 1 && !s.relu;
-  T* whole = same ? nullptr : scratch<T, 1>(places * B);
-  const int64_t height = f.rows.out / s.pool;
-  T* row_sums = grad_bias ? scratch<T, 2>(s.out_channels * height) : nullptr;
-  T* tails = B % L ? scratch<T, 3>((places_x + places) * L) : nullptr;
-  T* packed = grad_x ? scratch<T, 0>(count * taps) : nullptr;
-  Products<T> p = {x, same ? grad_y : whole, tails, tails + places_x * L};
-  // as many parts as have each stay in a core's cache, and work for 16 threads where there is any
-  p.parts = std::max<int64_t>(1, (places_x + places) * B * int64_t(sizeof(T)) >> 19);
-  p.blocks = num_blocks(s.out_channels, kChannels);
-  p.chunks = std::min(num_blocks(16, p.parts * p.blocks), num_blocks(s.in_channels * taps, 5));
-  p.partial = scratch<T, 4>(p.parts * count * taps);
+  Products<T> p = {};
+  p.x = x, p.y = y, p.chosen = chosen, p.grad_y = grad_y;
+  p.vectors = s.batch / L, p.groups = num_blocks(p.vectors, kVectors) + (s.batch % L > 0);
+  p.units = p.groups * f.rows.out;
+  p.parts = std::max((places_x + places) * s.batch * int64_t(sizeof(T)) >> 18,
+                     8 / num_blocks(s.out_channels, kChannels));
+  p.parts = std::max<int64_t>(1, std::min(p.parts, p.units));
+  p.whole = same || !grad_x ? nullptr : scratch<T, 1>(places * s.batch);
+  p.row_sums = scratch<T, 2>(s.out_channels * p.units);
+  p.partial = scratch<T, 3>(p.parts * s.out_channels * all_taps);
+  T* tail_x = s.batch % L ? scratch<T, 4>(places_x * L) : nullptr;
+  T* packed = grad_x ? scratch<T, 0>(s.out_channels * all_taps) : nullptr;
+  p.tail_x = tail_x;
+  back.x = same ? grad_y : p.whole, back.w = packed, back.y = grad_x;
 #pragma omp parallel
   {
-    if (!same || grad_bias) undo_pool(s, f, y, chosen, grad_y, whole, row_sums);
-    if (grad_bias)
-#pragma omp for nowait
-      for (int64_t o = 0; o < s.out_channels; o++) {
-        grad_bias[o] = 0;
-        for (int64_t r = 0; r < height; r++) grad_bias[o] += row_sums[o * height + r];
-      }
-    if (tails) {
-      copy_tail(x, places_x, B, tails);
-      copy_tail(p.grad, places, B, tails + places_x * L);
+    if (tail_x) copy_tail(x, places_x, s.batch, tail_x);
+    weight_gradient(s, f, p);
+#pragma omp for simd nowait
+    for (int64_t n = 0; n < s.out_channels * all_taps; n++) {
+      T sum = 0;
+      for (int64_t part = 0; part < p.parts; part++)
+        sum += p.partial[part * s.out_channels * all_taps + n];
+      grad_w[n] = sum;
     }
-    weight_gradient(s, f, p, grad_w);
+#pragma omp for nowait
+    for (int64_t o = 0; o < (grad_bias ? s.out_channels : 0); o++) {
+      grad_bias[o] = 0;
+      for (int64_t u = 0; u < p.units; u++) grad_bias[o] += p.row_sums[o * p.units + u];
+    }
     if (grad_x) {
-#pragma omp single
-      back.x = p.grad, back.w = packed, back.y = grad_x;
-      pack(back, w, taps, s.in_channels * taps, packed);
+      pack(back, w, taps, all_taps, packed);
       sum_all(back);
     }
   }
-}
-
-// A batch smaller than a vector is run as one of a whole vector.
-template <class T>
-struct Padded {
-  std::vector<T> values;
-  Padded(const T* from, int64_t places, int64_t batch) : values(places * Lanes) {
-    for (int64_t n = 0; from && n < places; n++)
-      std::memcpy(&values[n * Lanes], from + n * batch, batch * sizeof(T));
-  }
-  void give(T* to, int64_t batch) const {
-    for (size_t n = 0; to && n < values.size() / Lanes; n++)
-      std::memcpy(to + n * batch, &values[n * Lanes], batch * sizeof(T));
-  }
-  static constexpr int64_t Lanes = kBytes / 4;  // at least a vector of T
-};
-
-struct Places {
-  int64_t x, y, batch;
-  ConvShape shape;
-  explicit Places(const ConvShape& s) : batch(s.batch), shape(s) {
-    const Sums<float> f = sums_of<float>(s, false);
-    x = s.in_channels * s.height * s.width;
-    y = s.out_channels * (f.rows.out / s.pool) * (f.columns.out / s.pool);
-    shape.batch = Padded<float>::Lanes;
-  }
-};
-
-template <class T>
-void any_forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y,
-                 uint8_t* chosen) {
-  if (s.batch >= Simd<T>::lanes) return forward(s, x, w, bias, y, chosen);
-  const Places n(s);
-  const Padded<T> in(x, n.x, s.batch);
-  Padded<T> out(nullptr, n.y, s.batch);
-  Padded<uint8_t> which(nullptr, chosen ? n.y : 0, s.batch);
-  forward(n.shape, in.values.data(), w, bias, out.values.data(),
-          chosen ? which.values.data() : nullptr);
-  out.give(y, s.batch);
-  which.give(chosen, s.batch);
-}
-
-template <class T>
-void any_backward(const ConvShape& s, const T* x, const T* w, const T* y, const uint8_t* chosen,
-                  const T* grad_y, T* grad_x, T* grad_w, T* grad_bias) {
-  if (s.batch >= Simd<T>::lanes)
-    return backward(s, x, w, y, chosen, grad_y, grad_x, grad_w, grad_bias);
-  const Places n(s);
-  const Padded<T> in(x, n.x, s.batch), out(y, n.y, s.batch), grad(grad_y, n.y, s.batch);
-  const Padded<uint8_t> which(chosen, n.y, s.batch);
-  Padded<T> grad_in(nullptr, n.x, s.batch);
-  backward(n.shape, in.values.data(), w, out.values.data(), which.values.data(),
-           grad.values.data(), grad_x ? grad_in.values.data() : nullptr, grad_w, grad_bias);
-  grad_in.give(grad_x, s.batch);
 }
 
 }  // namespace
@@ -492,12 +494,12 @@ void any_backward(const ConvShape& s, const T* x, const T* w, const T* y, const 
 #define MB_CONVOLUTION(NAME, T)                                                                 \
   extern "C" void mb_conv_forward_##NAME(const ConvShape* s, const T* x, const T* w,           \
                                          const T* bias, T* y, uint8_t* chosen) {               \
-    any_forward<T>(*s, x, w, bias, y, chosen);                                                  \
+    forward<T>(*s, x, w, bias, y, chosen);                                                  \
   }                                                                                             \
   extern "C" void mb_conv_backward_##NAME(                                                      \
       const ConvShape* s, const T* x, const T* w, const T* y, const uint8_t* chosen,           \
       const T* grad_y, T* grad_x, T* grad_w, T* grad_bias) {                                    \
-    any_backward<T>(*s, x, w, y, chosen, grad_y, grad_x, grad_w, grad_bias);                    \
+    backward<T>(*s, x, w, y, chosen, grad_y, grad_x, grad_w, grad_bias);                    \
   }
 
 MB_CONVOLUTION(f32, float)
@@ -584,9 +586,10 @@ void norm_forward(const NormShape& s, const T* x, const float* gain, const float
       running_variance[c] += s.momentum * (unbiased - running_variance[c]);
     }
     mean[c] = centre, scale[c] = 1 / std::sqrt(variance + s.eps);
-    const float factor = scale[c] * (gain ? gain[c] : 1), start = bias ? bias[c] : 0;
+    const float factor = scale[c] * (gain ? gain[c] : 1);
+    const float start = (bias ? bias[c] : 0) - centre * factor;
     for (int64_t k = 0; k < s.count; k += kLanes) {
-      const Floats made = (load(from + k, s.count - k) - centre) * factor + start;
+      const Floats made = load(from + k, s.count - k) * factor + start;
       store(y + c * s.count + k, s.relu ? relu(made) : made, s.count - k);
     }
   }
@@ -594,34 +597,47 @@ void norm_forward(const NormShape& s, const T* x, const float* gain, const float
 
 template <class T>
 void norm_backward(const NormShape& s, const T* x, const float* gain, const float* bias,
-                   const float* mean, const float* scale, const T* grad_y, T* grad_x,
+                   const float* mean, const float* scales, const T* grad_y, T* grad_x,
                    float* grad_gain, float* grad_bias) {
 #pragma omp parallel for
   for (int64_t c = 0; c < s.channels; c++) {
-    const T *from = x + c * s.count, *given = grad_y + c * s.count;
-    const float centre = mean[c], gained = gain ? gain[c] : 1, start = bias ? bias[c] : 0;
-    const auto normal = [&](int64_t k) { return (load(from + k, s.count - k) - centre) * scale[c]; };
-    const auto passed = [&](int64_t k, Floats values) {  // what the ReLU lets through
-      const Floats grad = load(given + k, s.count - k);
-      return s.relu ? (values * gained + start <= 0 ? Floats{} : grad) : grad;
+    const int64_t count = s.count;
+    const T *from = x + c * count, *given = grad_y + c * count;
+    const float centre = mean[c], scale = scales[c], factor = scale * (gain ? gain[c] : 1);
+    const float start = (bias ? bias[c] : 0) - centre * factor, least = s.relu ? 0 : -INFINITY;
+    const auto passed = [=](int64_t k, Floats values) {  // what the ReLU lets through
+      return values * factor + start <= least ? Floats{} : load(given + k, count - k);
     };
     Floats sums[2] = {}, products[2] = {};
-    for (int64_t k = 0; k < s.count; k += 2 * kLanes)
+    for (int64_t k = 0; k < count; k += 2 * kLanes)
 #pragma GCC unroll 2
       for (int64_t n = 0; n < 2; n++) {
-        const Floats values = normal(k + kLanes * n), grad = passed(k + kLanes * n, values);
-        sums[n] += grad, products[n] += grad * values;
+        const int64_t at = k + kLanes * n;
+        const Floats values = load(from + at, count - at), grad = passed(at, values);
+        sums[n] += grad, products[n] += grad * (values - centre);
       }
-    const float sum = sum_of<float>(sums[0] + sums[1]), product = sum_of<float>(products[0] + products[1]);
+    const float sum = sum_of<float>(sums[0] + sums[1]);
+    const float product = sum_of<float>(products[0] + products[1]) * scale;
     if (grad_bias) grad_bias[c] = sum;
     if (grad_gain) grad_gain[c] = product;
-    const float level = s.training ? sum / s.count : 0, slope = s.training ? product / s.count : 0;
-    for (int64_t k = 0; k < s.count; k += kLanes) {
-      const Floats values = normal(k), grad = passed(k, values) - level - values * slope;
-      store(grad_x + c * s.count + k, grad * (scale[c] * gained), s.count - k);
+    // of each number: (gradient - mean gradient - normalised * mean product) * factor
+    const float slope = s.training ? -product / count * scale * factor : 0;
+    const float level = s.training ? -sum / count * factor - centre * slope : 0;
+    for (int64_t k = 0; k < count; k += kLanes) {
+      const Floats values = load(from + k, count - k);
+      store(grad_x + c * count + k, passed(k, values) * factor + (values * slope + level), count - k);
     }
   }
 }
+
+// What a convolution makes, before its pool.
+struct Result {
+  int64_t rows, columns, size;  // size: of one channel
+  explicit Result(const ConvShape& s)
+      : rows((s.height + 2 * s.pad_h - s.kernel_h) / s.stride_h + 1),
+        columns((s.width + 2 * s.pad_w - s.kernel_w) / s.stride_w + 1),
+        size(rows * columns * s.batch) {}
+};
 
 #ifdef __AVX512BF16__
 
@@ -730,7 +746,8 @@ const uint16_t* pixel(const ConvShape& s, const uint16_t* x, const uint16_t* non
 }
 
 void conv_forward(const ConvShape& s, const uint16_t* x, const float* w, const float* bias,
-                  uint16_t* y, int64_t rows, int64_t columns) {
+                  uint16_t* y) {
+  const Result made(s);
   // a pair is of two channels at one tap, or of two neighbouring taps of the only channel
   const int64_t all = s.kernel_h * s.kernel_w, C = s.in_channels;
   const int64_t inputs = C == 1 ? all : C, taps = C == 1 ? 1 : all;
@@ -743,28 +760,28 @@ void conv_forward(const ConvShape& s, const uint16_t* x, const float* w, const f
   packed.pack(s.out_channels, inputs, taps, [&](int64_t o, int64_t i, int64_t t) {
     return w[(o * inputs + i) * taps + t];
   });
-  gather(packed, rows * columns, s.batch, bias, s.relu, y, [&](int64_t place, auto none, auto& pairs) {
-    const int64_t top = place / columns * s.stride_h - s.pad_h;
-    const int64_t left = place % columns * s.stride_w - s.pad_w;
+  gather(packed, made.rows * made.columns, s.batch, bias, s.relu, y, [&](int64_t place, auto none, auto& pairs) {
+    const int64_t top = place / made.columns * s.stride_h - s.pad_h;
+    const int64_t left = place % made.columns * s.stride_w - s.pad_w;
     for (size_t k = 0; k < seen.size(); k += 2)
       pairs.push_back({pixel(s, x, none, top, left, seen[k]),
                        pixel(s, x, none, top, left, seen[k + 1]), int64_t(k / 2)});
   });
 }
 
-void conv_grad_input(const ConvShape& s, const float* w, const uint16_t* grad, uint16_t* grad_x,
-                     int64_t rows, int64_t columns) {
+void conv_grad_input(const ConvShape& s, const float* w, const uint16_t* grad, uint16_t* grad_x) {
+  const Result made(s);
   const int64_t taps = s.kernel_h * s.kernel_w, O = s.out_channels, C = s.in_channels;
   static thread_local PackedWeights packed;
   packed.pack(C, O, taps, [&](int64_t c, int64_t o, int64_t t) { return w[(o * C + c) * taps + t]; });
-  const int64_t places = s.height * s.width, size = rows * columns * s.batch;
+  const int64_t places = s.height * s.width, size = made.size;
   gather(packed, places, s.batch, nullptr, false, grad_x, [&](int64_t place, auto none, auto& pairs) {
     for (int64_t t = 0; t < taps; t++) {
       const int64_t down = place / s.width + s.pad_h - t / s.kernel_w, i = down / s.stride_h;
       const int64_t right = place % s.width + s.pad_w - t % s.kernel_w, j = right / s.stride_w;
       if (down % s.stride_h || right % s.stride_w || down < 0 || right < 0) continue;
-      if (i >= rows || j >= columns) continue;
-      const uint16_t* line = grad + (i * columns + j) * s.batch;
+      if (i >= made.rows || j >= made.columns) continue;
+      const uint16_t* line = grad + (i * made.columns + j) * s.batch;
       for (int64_t o = 0; o < O; o += 2, line += 2 * size)
         pairs.push_back({line, o + 1 < O ? line + size : none, t * ((O + 1) / 2) + o / 2});
     }
@@ -773,9 +790,10 @@ void conv_grad_input(const ConvShape& s, const float* w, const uint16_t* grad, u
 
 // The gradients of 4 outputs' weights, 6 of each from number `first`, over all places and samples.
 void weight_tile(const ConvShape& s, const uint16_t* x, const uint16_t* grad, const uint16_t* none,
-                 int64_t rows, int64_t columns, int64_t output, int64_t first, float* grad_w) {
+                 int64_t output, int64_t first, float* grad_w) {
+  const Result made(s);
   const int64_t taps = s.kernel_h * s.kernel_w, all = s.in_channels * taps;
-  const int64_t width = std::min<int64_t>(4, s.out_channels - output), places = rows * columns;
+  const int64_t width = std::min<int64_t>(4, s.out_channels - output), places = made.rows * made.columns;
   Tap of_tile[6];
   for (int64_t t = first; t < first + 6; t++)
     of_tile[t - first] = {t < all ? t / taps : -1, t % taps / s.kernel_w, t % s.kernel_w};
@@ -784,8 +802,8 @@ void weight_tile(const ConvShape& s, const uint16_t* x, const uint16_t* grad, co
     const uint16_t *given[4], *seen[6];
     for (int64_t n = 0; n < 4; n++)
       given[n] = n < width ? grad + ((output + n) * places + place) * s.batch : none;
-    const int64_t top = place / columns * s.stride_h - s.pad_h;
-    const int64_t left = place % columns * s.stride_w - s.pad_w;
+    const int64_t top = place / made.columns * s.stride_h - s.pad_h;
+    const int64_t left = place % made.columns * s.stride_w - s.pad_w;
     for (int64_t t = 0; t < 6; t++) seen[t] = pixel(s, x, none, top, left, of_tile[t]);
     for (int64_t at = 0; at < s.batch; at += kSamples) {
       const __mmask32 samples = samples_from(at, s.batch);
@@ -808,37 +826,57 @@ void weight_tile(const ConvShape& s, const uint16_t* x, const uint16_t* grad, co
         grad_w[(output + n) * all + first + t] = _mm512_reduce_add_ps(sums[n][t]);
 }
 
-// The largest of each 2 x 2 of `x` [planes, H, W, batch], and which it was: the first, or a NaN.
-void pool(int64_t planes, int64_t rows, int64_t columns, int64_t batch, const uint16_t* x,
-          uint16_t* y, uint8_t* chosen) {
-  const int64_t across = columns / 2, lines = planes * (rows / 2) * across;
+// The largest of each 2 x 2 of `x`, and which it was: the first of equals, and any NaN, as torch.
+void pool(const ConvShape& s, const uint16_t* x, uint16_t* y, uint8_t* chosen) {
+  const Result made(s);
+  const int64_t width = made.columns / 2, height = made.rows / 2, B = s.batch;
 #pragma omp parallel for
-  for (int64_t l = 0; l < lines; l++) {
-    const int64_t plane = l / across / (rows / 2), row = l / across % (rows / 2) * 2;
-    const uint16_t* from = x + ((plane * rows + row) * columns + l % across * 2) * batch;
-    const uint16_t* of[] = {from, from + batch, from + columns * batch, from + (columns + 1) * batch};
-    for (int64_t b = 0; b < batch; b++) {
+  for (int64_t n = 0; n < s.out_channels * height * width; n++) {
+    const int64_t row = n / width / height * made.rows + n / width % height * 2;
+    const uint16_t* from = x + (row * made.columns + n % width * 2) * B;
+    const uint16_t* of[] = {from, from + B, from + made.columns * B, from + (made.columns + 1) * B};
+    for (int64_t b = 0; b < B; b++) {
       uint8_t best = 0;
       for (uint8_t part = 1; part < 4; part++) {
         const float value = load(of[part] + b, 1)[0], largest = load(of[best] + b, 1)[0];
         if (value > largest || value != value) best = part;
       }
-      y[l * batch + b] = of[best][b], chosen[l * batch + b] = best;
+      y[n * B + b] = of[best][b], chosen[n * B + b] = best;
     }
   }
 }
 
+// The gradient of the convolution's own result, from that of what its ReLU and pool made of it.
+const uint16_t* unpooled(const ConvShape& s, const uint16_t* y, const uint8_t* chosen,
+                         const uint16_t* grad_y) {
+  if (s.pool == 1 && !s.relu) return grad_y;
+  const Result made(s);
+  const int64_t width = made.columns / s.pool, height = made.rows / s.pool;
+  uint16_t* whole = scratch<uint16_t, 0>(s.out_channels * made.size);
+#pragma omp parallel for collapse(2)
+  for (int64_t o = 0; o < s.out_channels; o++)
+    for (int64_t i = 0; i < made.rows; i++)
+      for (int64_t j = 0; j < made.columns; j++) {
+        const int64_t from = ((o * height + i / s.pool) * width + j / s.pool) * s.batch;
+        const int64_t part = i % s.pool * 2 + j % s.pool;
+        const bool is_lost = i / s.pool >= height || j / s.pool >= width;
+        uint16_t* to = whole + ((o * made.rows + i) * made.columns + j) * s.batch;
+        for (int64_t b = 0; b < s.batch; b++)
+          to[b] = is_lost || (s.relu && !y[from + b]) || (s.pool == 2 && chosen[from + b] != part)
+                      ? 0
+                      : grad_y[from + b];
+      }
+  return whole;
+}
+
 }  // namespace
 
-extern "C" void mb_conv_forward_bf16(const ConvShape* shape, const uint16_t* x, const float* w,
+extern "C" void mb_conv_forward_bf16(const ConvShape* s, const uint16_t* x, const float* w,
                                      const float* bias, uint16_t* y, uint8_t* chosen) {
-  const ConvShape& s = *shape;
-  const Sums<float> f = sums_of<float>(s, false);
-  const int64_t rows = f.rows.out, columns = f.columns.out;
-  if (s.pool == 1) return conv_forward(s, x, w, bias, y, rows, columns);
-  uint16_t* whole = scratch<uint16_t, 0>(s.out_channels * rows * columns * s.batch);
-  conv_forward(s, x, w, bias, whole, rows, columns);
-  pool(s.out_channels, rows, columns, s.batch, whole, y, chosen);
+  if (s->pool == 1) return conv_forward(*s, x, w, bias, y);
+  uint16_t* whole = scratch<uint16_t, 0>(s->out_channels * Result(*s).size);
+  conv_forward(*s, x, w, bias, whole);
+  pool(*s, whole, y, chosen);
 }
 
 extern "C" void mb_conv_backward_bf16(const ConvShape* shape, const uint16_t* x, const float* w,
@@ -846,73 +884,20 @@ extern "C" void mb_conv_backward_bf16(const ConvShape* shape, const uint16_t* x,
                                       const uint16_t* grad_y, uint16_t* grad_x, float* grad_w,
                                       float* grad_bias) {
   const ConvShape& s = *shape;
-  const Sums<uint16_t> f = sums_of<uint16_t>(s, false);
-  const int64_t rows = f.rows.out, columns = f.columns.out, size = rows * columns * s.batch;
-  const uint16_t* grad = grad_y;
-  if (s.pool == 2 || s.relu) {
-    uint16_t* whole = scratch<uint16_t, 0>(s.out_channels * size);
-#pragma omp parallel
-    undo_pool<uint16_t>(s, f, y, chosen, grad_y, whole, nullptr);
-    grad = whole;
-  }
+  const uint16_t* grad = unpooled(s, y, chosen, grad_y);
   const std::vector<uint16_t> none(s.batch);
 #pragma omp parallel for collapse(2)
   for (int64_t o = 0; o < s.out_channels; o += 4)
     for (int64_t t = 0; t < s.in_channels * s.kernel_h * s.kernel_w; t += 6)
-      weight_tile(s, x, grad, none.data(), rows, columns, o, t, grad_w);
-  if (grad_x) conv_grad_input(s, w, grad, grad_x, rows, columns);
-  for (int64_t o = 0; grad_bias && o < s.out_channels; o++) {
+      weight_tile(s, x, grad, none.data(), o, t, grad_w);
+  if (grad_x) conv_grad_input(s, w, grad, grad_x);
+  const int64_t size = Result(s).size;
+#pragma omp parallel for
+  for (int64_t o = 0; o < (grad_bias ? s.out_channels : 0); o++) {
     Floats sum = {};
     for (int64_t k = 0; k < size; k += kLanes) sum += load(grad + o * size + k, size - k);
     grad_bias[o] = sum_of<float>(sum);
   }
-}
-
-#else  // products of float32, of numbers rounded to bf16
-
-template <int Use, class T>
-float* widened(const T* from, int64_t count) {
-  float* to = scratch<float, Use>(count);
-#pragma omp parallel for
-  for (int64_t k = 0; k < count; k += kLanes)
-    store(to + k, load(from + k, count - k), count - k);
-  return to;
-}
-
-template <class T>
-uint16_t* rounded(const T* from, int64_t count, uint16_t* to) {
-#pragma omp parallel for
-  for (int64_t k = 0; k < count; k += kLanes)
-    store(to + k, load(from + k, count - k), count - k);
-  return to;
-}
-
-const float* rounded_weights(const ConvShape& s, const float* w) {
-  const int64_t count = s.out_channels * s.in_channels * s.kernel_h * s.kernel_w;
-  return widened<5>(rounded(w, count, scratch<uint16_t, 1>(count)), count);
-}
-
-}  // namespace
-
-extern "C" void mb_conv_forward_bf16(const ConvShape* s, const uint16_t* x, const float* w,
-                                     const float* bias, uint16_t* y, uint8_t* chosen) {
-  const Places n(*s);
-  float* made = scratch<float, 6>(n.y * s->batch);
-  const float* seen = widened<7>(x, n.x * s->batch);
-  any_forward<float>(*s, seen, rounded_weights(*s, w), bias, made, chosen);
-  rounded(made, n.y * s->batch, y);
-}
-
-extern "C" void mb_conv_backward_bf16(const ConvShape* s, const uint16_t* x, const float* w,
-                                      const uint16_t* y, const uint8_t* chosen,
-                                      const uint16_t* grad_y, uint16_t* grad_x, float* grad_w,
-                                      float* grad_bias) {
-  const Places n(*s);
-  const float *seen = widened<7>(x, n.x * s->batch), *made = widened<6>(y, n.y * s->batch);
-  const float* given = widened<8>(grad_y, n.y * s->batch);
-  float* grad = grad_x ? scratch<float, 9>(n.x * s->batch) : nullptr;
-  any_backward<float>(*s, seen, rounded_weights(*s, w), made, chosen, given, grad, grad_w, grad_bias);
-  if (grad_x) rounded(grad, n.x * s->batch, grad_x);
 }
 
 #endif

@@ -38,6 +38,11 @@ def kernel(name: str) -> Callable[..., None]:
     return function
 
 
+def has_kernel(name: str) -> bool:
+    """Whether there is a C function ``mb_<name>`` for this processor."""
+    return hasattr(_loaded[0], f"mb_{name}")
+
+
 @cache
 def why_unavailable(folder: Path) -> str | None:
     """Load the kernels into this process; gives in one line why they cannot be had, if so.
@@ -47,10 +52,10 @@ def why_unavailable(folder: Path) -> str | None:
     """
     try:
         _loaded[:] = [_library(folder)]
-    except InputError as error:
+    except ValueError as error:  # an InputError, or a CXX that is no command
         return str(error)
     except OSError as error:
-        return f"kernels cannot be kept: {error.filename or folder}: {why(error)}"
+        return f"no kernels here: {error.filename or folder}: {why(error)}"
     except subprocess.TimeoutExpired:
         return f"the C++ compiler took more than {_LONGEST_S} s"
     return None
@@ -59,8 +64,8 @@ def why_unavailable(folder: Path) -> str | None:
 def _library(folder: Path) -> ctypes.CDLL:
     compiler, openmp = _compiler(), _openmp()
     source = files(__package__).joinpath(_SOURCE)
-    told = [*compiler, *_FLAGS, openmp, *_identity(compiler[0]), source.read_text()]
-    name = hashlib.sha256("\0".join(map(str, told)).encode()).hexdigest()[:16]
+    told = "\0".join([*compiler, *_FLAGS, openmp, source.read_text()])
+    name = hashlib.sha256(told.encode()).hexdigest()[:16]
     path = folder / f"{name}.so"
     folder.mkdir(parents=True, exist_ok=True)
     lock = lock_file(folder / "lock")
@@ -87,23 +92,12 @@ def _compiler() -> list[str]:
     return [found, *asked[1:]]
 
 
-def _identity(compiler: str) -> tuple[object, ...]:
-    """What changes when `compiler` is another version: asking it would take a process a run."""
-    real = Path(compiler).resolve()
-    return str(real), real.stat().st_size, real.stat().st_mtime_ns
-
-
 def _openmp() -> str:
     """PyTorch's own OpenMP, by which its threads are ours: two pools would fight for the cores."""
-    torch.get_num_threads()
-    maps = Path("/proc/self/maps")
-    found = sorted(set(_OPENMP.findall(maps.read_text()))) if maps.exists() else []
-    ours: list[str] = [
-        path for path in found if Path(torch.__file__).parent in Path(path).parents
-    ] or found
-    if not ours:
+    found = _OPENMP.findall(Path("/proc/self/maps").read_text())
+    if not found:
         raise InputError("the OpenMP library of this PyTorch is not found")
-    return ours[0]
+    return str(min(found, key=lambda path: "/torch" not in path))
 
 
 def _compile(command: Sequence[str], path: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mnistbench.workload.kernels.library import kernel
+from mnistbench.workload.kernels.library import has_kernel, kernel
 
 _SUFFIX = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16"}
 _POOLED = 4
@@ -29,6 +29,7 @@ _library.define(
     "batch_last_convolution_backward(Tensor grad, Tensor features, Tensor weight, Tensor made,"
     " Tensor chosen, int[] how, bool needs_features, bool needs_bias) -> (Tensor, Tensor, Tensor)"
 )
+_library.define("batch_last(Tensor images) -> Tensor")
 _forward_op = torch.ops.mnistbench.batch_last_convolution.default
 _backward_op = torch.ops.mnistbench.batch_last_convolution_backward.default
 
@@ -43,8 +44,17 @@ def convolution(features: Tensor, weight: Tensor, bias: Tensor | None, how: list
     return made
 
 
+def batch_last(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """Images float32 ``[B, C, H, W]`` as `dtype`, ``[C, H, W, B]``."""
+    if dtype == torch.bfloat16 and not images.requires_grad:
+        turned: Tensor = torch.ops.mnistbench.batch_last.default(images)
+        return turned
+    return images.permute(1, 2, 3, 0).to(dtype).contiguous()
+
+
 @cache
-def _call(name: str, dtype: torch.dtype, num_pointers: int) -> Any:
+def call(name: str, dtype: torch.dtype, num_pointers: int) -> Any:
+    """The C function of `name` for `dtype`, which takes a shape and that many pointers."""
     function: Any = kernel(f"{name}_{_SUFFIX[dtype]}")
     function.argtypes, function.restype = [ctypes.c_void_p] * (1 + num_pointers), None
     return function
@@ -77,28 +87,56 @@ def _empty_grads(features: Tensor, weight: Tensor, *needed: bool) -> tuple[Tenso
     )
 
 
-def _pointer(tensor: Tensor | None) -> int | None:
-    return None if tensor is None or not tensor.numel() else tensor.data_ptr()
+def pointers(*tensors: Tensor | None) -> list[int | None]:
+    """Where the C functions find `tensors`; none for one without values."""
+    return [None if each is None or not each.numel() else each.data_ptr() for each in tensors]
+
+
+def _turned(images: Tensor) -> Tensor:
+    return images.new_empty(*images.shape[1:], len(images), dtype=torch.bfloat16)
+
+
+def _turn(images: Tensor) -> Tensor:
+    images, made = images.contiguous(), _turned(images)
+    batch, size = len(images), images[0].numel()
+    call("batch_last", made.dtype, 3)(batch, size, *pointers(images, made))
+    return made
+
+
+def _is_widened(features: Tensor) -> bool:
+    """Whether numbers rounded to bf16 are multiplied as float32: the processor has no other way."""
+    return features.dtype == torch.bfloat16 and not has_kernel("conv_forward_bf16")
+
+
+def _rounded(weight: Tensor) -> Tensor:
+    return weight.bfloat16().float()
 
 
 def _forward(
     features: Tensor, weight: Tensor, bias: Tensor | None, how: list[int]
 ) -> tuple[Tensor, Tensor]:
+    if _is_widened(features):
+        made, chosen = _forward(features.float(), _rounded(weight), bias, how)
+        return made.to(features.dtype), chosen
     features, weight = features.contiguous(), weight.contiguous()
     made, chosen = _empty(features, weight, how)
     shape = _shape(features.shape, weight.shape, *how)
-    told = map(_pointer, (features, weight, bias, made, chosen))
-    _call("conv_forward", features.dtype, 5)(shape, *told)
+    told = pointers(features, weight, bias, made, chosen)
+    call("conv_forward", features.dtype, 5)(shape, *told)
     return made, chosen
 
 
 def _backward(grad: Tensor, features: Tensor, weight: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     made, chosen, how, *needed = rest
+    if _is_widened(features):
+        wide = grad.float(), features.float(), _rounded(weight), made.float()
+        grads = _backward(*wide, chosen, how, *needed)
+        return (grads[0].to(features.dtype), *grads[1:])
     grad, features, weight = grad.contiguous(), features.contiguous(), weight.contiguous()
     grads = _empty_grads(features, weight, *needed)
     shape = _shape(features.shape, weight.shape, *how)
-    told = map(_pointer, (features, weight, made, chosen, grad, *grads))
-    _call("conv_backward", features.dtype, 8)(shape, *told)
+    told = pointers(features, weight, made, chosen, grad, *grads)
+    call("conv_backward", features.dtype, 8)(shape, *told)
     return grads
 
 
@@ -143,3 +181,5 @@ _backward_fake(
         features, weight, *needed
     )
 )
+_library.impl("batch_last", _turn, "CPU")
+torch.library.register_fake("mnistbench::batch_last", _turned, lib=_library)
