@@ -35,7 +35,8 @@ class _Shape(ctypes.Structure):
 
 def knows(layer: nn.Module, features: Tensor) -> bool:
     """Whether `batch_norm` does what `layer` does to `features`."""
-    usual = getattr(layer, "momentum", None) is not None and layer.running_mean is not None
+    held: Any = layer.running_mean
+    usual = layer.momentum is not None and held is not None and held.dtype == torch.float32
     known = features.dtype in {torch.float32, torch.bfloat16}
     return usual and known and features[0].numel() > 1
 
