@@ -35,7 +35,8 @@ def settings_of(record: RunRecord) -> dict[str, Any]:
     """
     if not record.is_foreign:
         its = flat_arguments(as_left_to_the_run(record.config))
-        its["batch_last"] = its.get("batch_last") or None  # what came of it is in `kernels`
+        if its.get("batch_last") is False:
+            its["batch_last"] = None  # what came of it is in `kernels`
         return {k: v for k, v in its.items() if k not in SAME_RUN}
     flat = _flat(record.config, ignored={*record.ignored})
     its = {k: v for k, v in flat.items() if not _is_seed(k, v, record)}
@@ -251,7 +252,7 @@ def _listed(values: set[str]) -> str:
 def identity(record: RunRecord) -> dict[str, Any]:
     """All that makes a run this run, apart from its seed and its outcome."""
     environment = {k: record.environment.get(k) for k in (*SHOWN, *CODE, "launcher")}
-    environment["git_commit"] = _commit(record)
+    environment |= {"git_commit": _commit(record), "kernels": _kernels(record)}
     if change := code_change(record):
         environment["git_commit"] = f"changed {change} ({record.run_id})"
     # not where the data came from: downloaded today, local tomorrow, the same bytes

@@ -639,7 +639,10 @@ struct Result {
         size(rows * columns * s.batch) {}
 };
 
+}  // namespace
+
 #ifdef __AVX512BF16__
+namespace {
 
 // Two lines of features and the number of their pair of weights.
 struct Pair {
