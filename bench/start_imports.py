@@ -28,25 +28,25 @@ def run_of_one_step(output_dir: str) -> list[str]:
     return ["-m", "mnistbench.train", "--max-steps", "1", "--quiet", "--output-dir", output_dir]
 
 
-def process(arguments: list[str], folder: Path) -> tuple[float, str]:
-    """Wall time of one Python with the package in `folder` [s], and what it wrote to stderr."""
+def process(arguments: list[str], folder: Path) -> tuple[float, float, str]:
+    """Wall and CPU time of one Python with the package in `folder` [s], and what is on stderr."""
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as installed
     command = [sys.executable, *arguments]
-    began = time.perf_counter()
+    began, before = time.perf_counter(), os.times()
     done = subprocess.run(  # noqa: S603
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
-    wall_s = time.perf_counter() - began
+    wall_s, after = time.perf_counter() - began, os.times()
     if done.returncode:
         sys.exit(f"{' '.join(command)}: {done.stderr.strip().rpartition(chr(10))[2]}")
-    return wall_s, done.stderr
+    return wall_s, sum(after[2:4]) - sum(before[2:4]), done.stderr
 
 
 def imports_ms(arguments: list[str], folder: Path) -> Counter[str]:
     """What modules of each top-level package took by themselves, by ``-X importtime`` [ms]."""
     found = Counter[str]()
-    for line in process(["-X", "importtime", *arguments], folder)[1].splitlines():
+    for line in process(["-X", "importtime", *arguments], folder)[-1].splitlines():
         own, _, name = line.removeprefix("import time:").partition("|")
         if own.strip().isdecimal():
             found[name.rpartition("|")[2].strip().partition(".")[0]] += int(own) / 1000
@@ -67,24 +67,26 @@ def import_rows(starts: dict[str, tuple[list[str], Path]]) -> list[dict[str, str
 
 
 def start_rows(starts: dict[str, tuple[list[str], Path]], rounds: int) -> list[dict[str, str]]:
-    wall_s: dict[str, list[float]] = {name: [] for name in starts}
+    found: dict[str, list[tuple[float, ...]]] = {name: [] for name in starts}
     for start in starts.values():  # one that does not count reads the files
         process(*start)
     for _ in range(rounds):
         for name, start in starts.items():
-            wall_s[name].append(process(*start)[0])
-    bare = wall_s["import torch"]
-    return [
-        {
-            "start": name,
-            "wall s": interval_text(values, ratio),
-            "over import torch": interval_text(
-                [mine / torch for mine, torch in zip(values, bare, strict=True)], ratio
-            ),
-            "n": str(rounds),
-        }
-        for name, values in wall_s.items()
-    ]
+            found[name].append(process(*start)[:2])
+    rows = []
+    for name, times in found.items():
+        cells = {"start": name}
+        for clock, ours, bare in zip(
+            ("wall", "CPU"),
+            zip(*times, strict=True),
+            zip(*found["import torch"], strict=True),
+            strict=True,
+        ):
+            ratios = [mine / torch for mine, torch in zip(ours, bare, strict=True)]
+            cells[f"{clock} s"] = interval_text(ours, ratio)
+            cells[f"{clock}, times import torch"] = interval_text(ratios, ratio)
+        rows.append({**cells, "n": str(rounds)})
+    return rows
 
 
 def main() -> None:
