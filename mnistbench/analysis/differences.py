@@ -95,6 +95,12 @@ def _process(record: RunRecord) -> Any:
     return record.environment.get("process", "fresh")  # there was no other way before
 
 
+def _num_threads(record: RunRecord) -> Any:
+    """Those that its times are of."""
+    alone = record.alone_threads if record.window_step_s else None
+    return alone or record.environment.get("num_threads")
+
+
 _SOFTWARE: Mapping[str, _Reader] = {
     **{n: _found(n) for n in ("mixed_precision", "launcher", "driver", "cuda", "cudnn")},
     "kernels": _kernels,
@@ -113,7 +119,11 @@ _CONDITIONS: Mapping[str, _Reader] = {
     "global_batch_size": _found("global_batch_size"),
     "from_step": lambda record: record.throughput.from_step,
     **{name: _found(name) for name in _HARDWARE},
+    "num_threads": _num_threads,
     "process": lambda record: None if record.is_foreign else _process(record),
+    "timing": lambda record: (
+        "steps × seconds per step alone" if record.window_step_s else "its own clock"
+    ),
 }
 """What may have to agree before figures are compared; which of it, each metric says."""
 _SAID_BESIDE = {"from_step"}  # which forbids nothing
@@ -137,7 +147,7 @@ def surroundings(record: RunRecord) -> dict[str, Any]:
     found |= {name: read(record) for name, read in _SOFTWARE.items()}
     found["versions"] = record.environment.get("versions")
     found |= {"code": sources_text(record.code), "workload": _workload(record)}
-    del found["process"]  # of which its own speed does not depend
+    del found["process"], found["timing"]  # of which its own speed does not depend
     if not record.is_foreign:
         del found["target"]  # which its configuration says
     return found

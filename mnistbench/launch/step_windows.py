@@ -8,10 +8,10 @@ the fastest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mnistbench.analysis.scoring import target_of
 from mnistbench.launch.cells import Cell, Executor
@@ -64,25 +64,23 @@ def measure_alone(cells: Sequence[Cell], here: Here) -> None:
     what = f"{len(groups)} configuration{'s' * (len(groups) > 1)}"
     here.tell(f"seconds per step of {what} are measured alone, in turn")
     began, windows = datetime.now(UTC).isoformat(), [window for window, _ in groups]
-    found: dict[str, list[float]] = {window.id: [] for window in windows}
-    seen: dict[str, dict[str, Any]] = {}
+    found: dict[str, list[RunRecord]] = {window.id: [] for window in windows}
     for _ in range(0, _MOST_ROUNDS, _ROUNDS):
         in_turn = [one for turn in range(_ROUNDS) for one in windows[:: 1 - 2 * (turn % 2)]]
         for cell, record in here.run(in_turn):
-            found[cell.id].append(record.train_s / record.num_steps)
-            seen[cell.id] = record.environment
-        spreads = [factor_spread(its) for its in found.values() if len(its) > 1]
+            found[cell.id].append(record)
+        spreads = [factor_spread(_step_s(its)) for its in found.values() if len(its) > 1]
         if max(spreads, default=0.0) <= _WELL_KNOWN:
             break
     for window, group in groups:
-        if len(found[window.id]) < 2:
+        if len(its := found[window.id]) < 2:
             here.tell(f"{window.slug}: its steps could not be timed; its times stay marked")
             continue
-        threads = seen[window.id].get("num_threads")
+        around = its[0].environment
+        told = {"alone_step_s": _step_s(its), "alone_threads": around.get("num_threads")}
         for cell, record in group:
-            if all(record.environment.get(k) == seen[window.id].get(k) for k in _MACHINE):
-                its = {"alone_step_s": found[window.id], "alone_threads": threads}
-                amend_record(here.folder.record_path(cell), **its, alone_at=began)
+            if all(record.environment.get(k) == around.get(k) for k in _MACHINE):
+                amend_record(here.folder.record_path(cell), **told, alone_at=began)
     if spreads:
         rounds = max(map(len, found.values()))
         here.tell(f"seconds per step are known to ±{100 * max(spreads):.1f} % ({rounds} windows)")
@@ -91,22 +89,18 @@ def measure_alone(cells: Sequence[Cell], here: Here) -> None:
 def best_jobs(cells: Sequence[Cell], here: Here) -> int:
     """How many of `cells` side by side train the most samples/s here, by trials of the first.
 
-    Raises:
-        InputError: cells are not of this package's own loop.
+    One where that cannot be tried.
     """
-    first = next((cell for cell in cells if not here.folder.record_path(cell).exists()), None)
-    if first is None:
-        return 1
-    window = first.window(_FIRST_STEPS)
-    if window is None:
-        raise InputError("jobs: auto tries runs of this package's own; give a number with a script")
-    most = min(len(cells), max(1, usable_cores() // first.num_processes))
-    numbers = sorted({most, *(1 << power for power in range(most.bit_length()))})
-    step_s = [record.train_s / record.num_steps for _, record in here.run([window])]
-    if most == 1 or not step_s:
+    left = [cell for cell in cells if not here.folder.record_path(cell).exists()]
+    first = next(iter(left), None)
+    window = first and first.window(_FIRST_STEPS)
+    most = min(len(left), usable_cores() // first.num_processes) if first else 0
+    step_s = _step_s([r for _, r in here.run([window])]) if window and most > 1 else []
+    if not first or not step_s:
         here.tell("--jobs auto takes 1: there is nothing to try")
         return 1
-    trial = first.window(max(_FIRST_STEPS, round(_TRIAL_S / step_s[0]))) or window
+    numbers = sorted({most, *(1 << power for power in range(most.bit_length()))})
+    trial = first.window(max(_FIRST_STEPS, round(_TRIAL_S / step_s[0]))) or first
     speeds = {
         jobs: sum(r.throughput.samples_per_s or 0.0 for _, r in here.run([trial] * jobs, jobs=jobs))
         for jobs in numbers
@@ -115,6 +109,10 @@ def best_jobs(cells: Sequence[Cell], here: Here) -> int:
     told = ", ".join(f"{speed:,.0f} with {jobs}" for jobs, speed in speeds.items())
     here.tell(f"--jobs auto takes {best}: samples/s in all are {told}")
     return best
+
+
+def _step_s(records: Iterable[RunRecord]) -> list[float]:
+    return [record.train_s / record.num_steps for record in records]
 
 
 def _configurations(
