@@ -127,6 +127,7 @@ _CONDITIONS: Mapping[str, _Reader] = {
 }
 """What may have to agree before figures are compared; which of it, each metric says."""
 _SAID_BESIDE = {"from_step"}  # which forbids nothing
+_NEVER_MIXED = {"timing"}  # nor may both sides have the same two
 _RESERVED = {*_HARDWARE, *_SOFTWARE, *CODE, "versions", "workload", "framework", "script"}
 
 _WATCHING = {"profile", "profile_steps", "profile_details"}
@@ -247,7 +248,7 @@ def _differing(
     return {
         name: (_listed(x), _listed(y))
         for name, (x, y) in found.items()
-        if x != y and ((x and y) or not both)
+        if (x != y and ((x and y) or not both)) or (name in _NEVER_MIXED and len(x) > 1)
     }
 
 

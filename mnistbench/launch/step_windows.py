@@ -119,16 +119,14 @@ def _configurations(
     cells: Sequence[Cell], folder: SweepFolder
 ) -> list[tuple[Cell, list[tuple[Cell, RunRecord]]]]:
     """A window of each configuration that ran side by side to a target, and its cells."""
-    groups: dict[str, list[tuple[Cell, RunRecord]]] = {}
+    found: dict[str, tuple[Cell, list[tuple[Cell, RunRecord]]]] = {}
     for cell in cells:
         with suppress(InputError):  # of a record that cannot be read, which has been told of
             record, short = folder.load(cell), cell.window(1)
-            beside = record and record.environment.get("measured_alone") is False
-            if record and short and beside and target_of(record):
-                groups.setdefault(short.id, []).append((cell, record))
-    found = []
-    for group in groups.values():
-        cell, record = group[0]
-        window = cell.window(max(1, round(_WINDOW_S * record.num_steps / (record.train_s or 1.0))))
-        found += [(window, group)] if window else []
-    return found
+            if not (record and short and target_of(record)):
+                continue
+            steps = max(1, round(_WINDOW_S * record.num_steps / (record.train_s or 1.0)))
+            window = cell.window(steps)
+            if window and record.environment.get("measured_alone") is False:
+                found.setdefault(short.id, (window, []))[1].append((cell, record))
+    return list(found.values())

@@ -156,6 +156,16 @@ def test_two_such_sides_get_a_verdict_by_steps_and_seconds(a, b, verdict, why):
         assert caveat == "seconds per step were not measured in turn"
 
 
+def test_sides_that_mix_products_and_own_clocks_alike_get_no_verdict():
+    rng = random.Random(1)
+    a, b = (
+        group(rng, lr=lr, scale=lr)[:3] + group(rng, lr=lr, scale=lr, alone=True)[3:]
+        for lr in (1.0, 0.5)
+    )
+    row = compare(a, b, metrics=[TIME]).rows[0]
+    assert (row.verdict, row.reason) == ("no verdict", "different timing")
+
+
 def test_equals_rarely_get_a_verdict():
     rng, p = random.Random(2), []
     for _ in range(200):
