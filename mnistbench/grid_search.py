@@ -109,7 +109,7 @@ def check_flags(options: GridFlags, *, select: str | None, free: bool = False) -
         raise InputError("ray_address: has no effect without --executor ray")
     if options.jobs == AUTO and (free or options.executor == "ray"):
         where = "with a script" if free else "for a cluster"
-        raise InputError(f"jobs: auto tries runs of this package's own here; give a number {where}")
+        raise InputError(f"jobs: auto tries our own runs on this machine; give a number {where}")
     if select is None:
         return
     from mnistbench.analysis.best_config import check_metric  # which costs numpy
