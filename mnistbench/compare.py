@@ -94,7 +94,7 @@ def _refuse_contradictions(flags: CompareFlags) -> None:
     if runs and (stored := "by" if flags.by else "strict" if flags.strict else None):
         raise InputError(f"{stored}: is for stored records; leave it out where runs are made")
     if flags.fresh and not (flags.interleave or (flags.revisions and not flags.command)):
-        raise InputError("fresh: is for runs of mnistbench train; a command starts anew each time")
+        raise InputError("fresh: is for runs of mnistbench train, by --interleave or --revisions")
     alone = [x for x in ("max_minutes", "min_effect", "output_dir", "seed") if x in given]
     if alone and not runs:
         raise InputError(

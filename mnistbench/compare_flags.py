@@ -83,7 +83,7 @@ class CompareFlags(CommandFlags):
     seed: int | None = Field(None, ge=0, lt=2**31)
     """Seed of the first run of each side; later ones count up from it. Default: 0."""
     fresh: bool = False
-    """Have each run import PyTorch itself."""
+    """Have each run import PyTorch itself. Default: one process does so for all runs of a side."""
     output_dir: Path | None = None
     """New folder for these runs. Default: runs/compare/TIME."""
 

@@ -59,11 +59,11 @@ class GridFlags(CommandFlags):
     jobs: Annotated[int | None, WrapValidator(lambda x, read: AUTO if x == "auto" else read(x))] = (
         Field(None, ge=1)
     )
-    """Runs at the same time, or auto, by a trial [runs]. They share the cores: times are marked.
-    Default: 1; with --executor ray as many as the cluster runs."""
+    """Runs at the same time [runs]; auto tries how many train the most samples/s. They share the
+    cores: times are marked. Default: 1; with --executor ray as many as the cluster runs."""
     step_times: bool = True
-    """After runs side by side to a target, measure seconds per step alone: times to the target are
-    steps times those."""
+    """After runs at the same time, measure seconds per step alone, if a target is set: the time to
+    it is steps times those."""
     retries: int = Field(1, ge=0)
     """Further attempts at a run that failed [attempts]."""
     fresh: bool = False

@@ -96,7 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         first = [one.cells[0] for one in found if not results(one.cells[:1], folder)]
         for part in filter(None, (first, cells)):  # what cannot run is soon known
-            if failures := run_cells(part, folder, grid, options):
+            last = options.model_copy(update={"step_times": options.step_times and part is cells})
+            if failures := run_cells(part, folder, grid, last):
                 say(
                     f"{len(failures)} of {len(part)} runs failed, and nothing is chosen from a "
                     "part; the same command tries them again"

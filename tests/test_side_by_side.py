@@ -21,7 +21,7 @@ def test_a_sweep_side_by_side_leaves_times_to_the_target(tmp_path, monkeypatch, 
     assert sweep.main([*REAL, "--lr", "0.1,0.2", "--select", "time_to_accuracy_s"]) == 0
     out, told = capsys.readouterr()
     assert "seconds per step of 2 configurations are measured alone, in turn" in told
-    assert "× time to target: steps side by side × seconds per step alone (2 windows" in out
+    assert "× time to target: its steps × seconds per step, measured alone (2 windows" in out
     records = load_records([tmp_path / "runs"]).records
     assert [len(record.window_step_s) for record in records] == [2, 2]
     assert {record.environment["measured_alone"] for record in records} == {False}

@@ -183,7 +183,7 @@ def product_note(runs: Sequence[RunRecord]) -> str | None:
     windows = ", ".join(sorted({str(len(r.window_step_s)) for r in products}))
     threads = ", ".join(sorted({str(r.alone_threads or "?") for r in products}))
     how = f"{windows} windows, {threads} threads"
-    return f"time to target: steps side by side × seconds per step alone ({how})"
+    return f"time to target: its steps × seconds per step, measured alone ({how})"
 
 
 def mark_notes(groups: Sequence[Sequence[RunRecord]], *, to_target: bool = False) -> list[str]:
@@ -195,7 +195,7 @@ def mark_notes(groups: Sequence[Sequence[RunRecord]], *, to_target: bool = False
     product, timed = product_note(runs), [own_clock(g, to_target=to_target) for g in groups]
     moved, beside, profiled, still = (_how_many(timed, which) for which in _MARKS.values())
     still_s = max((run.stood_still_s or 0.0 for group in timed for run in group), default=0.0)
-    but = f" but on {_PRODUCT}" if product else ""
+    but = f", but for {_PRODUCT}" if product else ""
     said = {
         f"† the machine's own speed moved by more than {100 * DRIFT_BOUND:g} % during {moved}: "
         "these times are unstable": moved,

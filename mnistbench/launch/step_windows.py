@@ -62,7 +62,8 @@ def measure_alone(cells: Sequence[Cell], here: Here) -> None:
     if not groups or (len(known) == 1 and None not in known):
         return
     what = f"{len(groups)} configuration{'s' * (len(groups) > 1)}"
-    here.tell(f"seconds per step of {what} are measured alone, in turn")
+    each = f"{_ROUNDS} to {_MOST_ROUNDS} short runs of each"
+    here.tell(f"seconds per step of {what} are measured alone, in turn: {each}")
     began, windows = datetime.now(UTC).isoformat(), [window for window, _ in groups]
     found: dict[str, list[RunRecord]] = {window.id: [] for window in windows}
     for _ in range(0, _MOST_ROUNDS, _ROUNDS):

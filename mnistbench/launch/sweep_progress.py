@@ -27,6 +27,7 @@ class Progress:
 
     def begin(self, *, num_done: int, num_waiting: int) -> None:
         """Count cells that an earlier sweep has done, and tell what will be run."""
+        self._started = monotonic()
         self.num_done += num_done
         if num_done:
             self._tell(f"{num_done} of {self._num_cells} cells were done before")

@@ -91,9 +91,9 @@ def test_it_has_a_mark_of_its_own_and_other_times_keep_theirs(windows, mark, why
     assert [note[0] for note in notes] == [mark]
     if windows:
         assert notes[0].endswith(
-            "steps side by side × seconds per step alone (3 windows, 2 threads)"
+            "its steps × seconds per step, measured alone (3 windows, 2 threads)"
         )
-        assert mark_notes([runs])[0].endswith("no time verdict but on ×")
+        assert mark_notes([runs])[0].endswith("no time verdict, but for ×")
 
 
 def test_the_interval_has_both_uncertainties():
@@ -148,7 +148,7 @@ def test_two_such_sides_get_a_verdict_by_steps_and_seconds(a, b, verdict, why):
     if verdict == "faster":
         assert row.change.estimate == pytest.approx(-0.5, abs=0.05)
         assert row.change.low < row.change.estimate < row.change.high < 0
-        said = "time to target: steps side by side × seconds per step alone (6 windows, 2 threads)"
+        said = "time to target: its steps × seconds per step, measured alone (6 windows, 2 threads)"
         assert said in table.notes
         assert row.caveat is None
         later = [run.model_copy(update={"alone_at": "2026-01-02"}) for run in runs[1]]

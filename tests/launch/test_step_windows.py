@@ -16,7 +16,9 @@ from mnistbench.schema.record import Throughput
 from mnistbench.schema.store import save_record
 from tests.launch.sweep_parts import record_of
 
-TOLD = "seconds per step of {} configurations are measured alone, in turn"
+TOLD = (
+    "seconds per step of {} configurations are measured alone, in turn: 6 to 12 short runs of each"
+)
 
 
 class Machine:
