@@ -142,6 +142,17 @@ def same(record):
     )
 
 
+def test_seconds_per_step_are_measured_after_all_runs_and_not_after_the_first(
+    started, tune, monkeypatch
+):
+    measured = []
+    monkeypatch.setattr(
+        "mnistbench.grid_search.measure_alone", lambda c, _: measured.append(len(c))
+    )
+    tune("--loss", "mse,kl", "--lr", "0.1,0.3,1", "--target-accuracy", "0.97", "--jobs", "2")
+    assert measured == [len(started)]
+
+
 @pytest.mark.parametrize(("seed", "failed", "ran"), [(0, "1 of 2", 1), (2, "4 of 12", 8)])
 def test_nothing_is_chosen_from_a_part(started, tune, monkeypatch, seed, failed, ran):
     """What fails for every configuration is known after one run of each contender."""
