@@ -119,6 +119,7 @@ def _forward(
         made, chosen = _forward(features.float(), _rounded(weight), bias, how)
         return made.to(features.dtype), chosen
     features, weight = features.contiguous(), weight.contiguous()
+    bias = None if bias is None else bias.contiguous()
     made, chosen = _empty(features, weight, how)
     shape = _shape(features.shape, weight.shape, *how)
     told = pointers(features, weight, bias, made, chosen)
