@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from mnistbench.workload.kernels.library import has_kernel, kernel
 
@@ -29,7 +30,6 @@ _library.define(
     "batch_last_convolution_backward(Tensor grad, Tensor features, Tensor weight, Tensor made,"
     " Tensor chosen, int[] how, bool needs_features, bool needs_bias) -> (Tensor, Tensor, Tensor)"
 )
-_library.define("batch_last(Tensor images) -> Tensor")
 _forward_op = torch.ops.mnistbench.batch_last_convolution.default
 _backward_op = torch.ops.mnistbench.batch_last_convolution_backward.default
 
@@ -46,9 +46,6 @@ def convolution(features: Tensor, weight: Tensor, bias: Tensor | None, how: list
 
 def batch_last(images: Tensor, dtype: torch.dtype) -> Tensor:
     """Images float32 ``[B, C, H, W]`` as `dtype`, ``[C, H, W, B]``."""
-    if dtype == torch.bfloat16 and not images.requires_grad:
-        turned: Tensor = torch.ops.mnistbench.batch_last.default(images)
-        return turned
     return images.permute(1, 2, 3, 0).to(dtype).contiguous()
 
 
@@ -92,20 +89,15 @@ def pointers(*tensors: Tensor | None) -> list[int | None]:
     return [None if each is None or not each.numel() else each.data_ptr() for each in tensors]
 
 
-def _turned(images: Tensor) -> Tensor:
-    return images.new_empty(*images.shape[1:], len(images), dtype=torch.bfloat16)
+def _is_widened(features: Tensor, how: Sequence[int]) -> bool:
+    """Whether numbers rounded to bf16 are multiplied as float32: there is no kernel for them."""
+    pooled = how[_POOLED] > 1
+    return features.dtype == torch.bfloat16 and (pooled or not has_kernel("conv_forward_bf16"))
 
 
-def _turn(images: Tensor) -> Tensor:
-    images, made = images.contiguous(), _turned(images)
-    batch, size = len(images), images[0].numel()
-    call("batch_last", made.dtype, 3)(batch, size, *pointers(images, made))
-    return made
-
-
-def _is_widened(features: Tensor) -> bool:
-    """Whether numbers rounded to bf16 are multiplied as float32: the processor has no other way."""
-    return features.dtype == torch.bfloat16 and not has_kernel("conv_forward_bf16")
+def _missing(features: Tensor) -> int:
+    """How many samples of zeros the kernels need behind a batch, to have whole vectors of them."""
+    return -features.size(-1) % (64 // features.element_size())
 
 
 def _rounded(weight: Tensor) -> Tensor:
@@ -115,9 +107,12 @@ def _rounded(weight: Tensor) -> Tensor:
 def _forward(
     features: Tensor, weight: Tensor, bias: Tensor | None, how: list[int]
 ) -> tuple[Tensor, Tensor]:
-    if _is_widened(features):
+    if _is_widened(features, how):
         made, chosen = _forward(features.float(), _rounded(weight), bias, how)
         return made.to(features.dtype), chosen
+    if more := _missing(features):
+        made, chosen = _forward(functional.pad(features, (0, more)), weight, bias, how)
+        return made[..., :-more].contiguous(), chosen[..., :-more].contiguous()
     features, weight = features.contiguous(), weight.contiguous()
     bias = None if bias is None else bias.contiguous()
     made, chosen = _empty(features, weight, how)
@@ -129,10 +124,17 @@ def _forward(
 
 def _backward(grad: Tensor, features: Tensor, weight: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     made, chosen, how, *needed = rest
-    if _is_widened(features):
+    if _is_widened(features, how):
         wide = grad.float(), features.float(), _rounded(weight), made.float()
         grads = _backward(*wide, chosen, how, *needed)
         return (grads[0].to(features.dtype), *grads[1:])
+    if more := _missing(features):
+        given = (grad, features, made, chosen)
+        whole = [functional.pad(one, (0, more)) if one.numel() else one for one in given]
+        grads = _backward(*whole[:2], weight, *whole[2:], how, *needed)
+        return (grads[0][..., :-more].contiguous(), *grads[1:])
+    if features.dtype == torch.bfloat16 and how[-1]:
+        grad = torch.ops.aten.threshold_backward.default(grad, made, 0)
     grad, features, weight = grad.contiguous(), features.contiguous(), weight.contiguous()
     grads = _empty_grads(features, weight, *needed)
     shape = _shape(features.shape, weight.shape, *how)
@@ -182,5 +184,3 @@ _backward_fake(
         features, weight, *needed
     )
 )
-_library.impl("batch_last", _turn, "CPU")
-torch.library.register_fake("mnistbench::batch_last", _turned, lib=_library)
