@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mnistbench import __version__
 from mnistbench.launch.cells import Attempt, Cell, attempt_folder
-from mnistbench.launch.children import end_all
+from mnistbench.launch.children import Child, end_all
 from mnistbench.launch.preloaded import Preloaded
 from mnistbench.recorder.launcher import this_launch
 from mnistbench.recorder.limits import usable_cores
@@ -137,7 +137,7 @@ def _run(cell: Cell, request: Request, folder: Path, *, work_dir: Path) -> Attem
         num_threads=None if request.num_cpus >= usable_cores() else max(1, threads),
         shared_cores=not _has_the_machine(request),
         work_dir=work_dir if work_dir.is_dir() else None,
-        preloaded=None if request.fresh else _by_this_worker(),
+        start_child=Child if request.fresh else _by_this_worker().start,
     )
     try:
         while not child.wait(_LOOK_S):
