@@ -113,6 +113,7 @@ def _forward(
         made, chosen = _forward(functional.pad(features, (0, more)), weight, bias, how)
         return made[..., :-more].contiguous(), chosen[..., :-more].contiguous()
     features, weight = features.contiguous(), weight.contiguous()
+    bias = None if bias is None else bias.contiguous()
     made, chosen = _empty(features, weight, how)
     shape = _shape(features.shape, weight.shape, *how)
     told = pointers(features, weight, bias, made, chosen)
