@@ -82,17 +82,13 @@ def _commit(record: RunRecord) -> str | None:
     return str(commit)[:10] if commit else None
 
 
-def _kernels(record: RunRecord) -> Any:
-    """Whose convolutions ran; before records said so they were torch's."""
-    return None if record.is_foreign else record.environment.get("kernels") or "torch"
+def _ran(name: str, before: str) -> _Reader:
+    """What of two ways our own loop ran by; `before` where records did not say so yet."""
+    return lambda record: None if record.is_foreign else record.environment.get(name) or before
 
 
 def _ours(name: str) -> _Reader:
     return lambda record: record.own_config.get(name)
-
-
-def _process(record: RunRecord) -> Any:
-    return record.environment.get("process", "fresh")  # there was no other way before
 
 
 def _num_threads(record: RunRecord) -> Any:
@@ -103,7 +99,7 @@ def _num_threads(record: RunRecord) -> Any:
 
 _SOFTWARE: Mapping[str, _Reader] = {
     **{n: _found(n) for n in ("mixed_precision", "launcher", "driver", "cuda", "cudnn")},
-    "kernels": _kernels,
+    "kernels": _ran("kernels", "torch"),
 }
 _CONDITIONS: Mapping[str, _Reader] = {
     "dataset": lambda record: record.dataset and record.dataset.name,
@@ -120,7 +116,7 @@ _CONDITIONS: Mapping[str, _Reader] = {
     "from_step": lambda record: record.throughput.from_step,
     **{name: _found(name) for name in _HARDWARE},
     "num_threads": _num_threads,
-    "process": lambda record: None if record.is_foreign else _process(record),
+    "process": _ran("process", "fresh"),
     "timing": lambda record: (
         "steps × seconds per step alone" if record.window_step_s else "its own clock"
     ),
@@ -263,7 +259,7 @@ def _listed(values: set[str]) -> str:
 def identity(record: RunRecord) -> dict[str, Any]:
     """All that makes a run this run, apart from its seed and its outcome."""
     environment = {k: record.environment.get(k) for k in (*SHOWN, *CODE, "launcher")}
-    environment |= {"git_commit": _commit(record), "kernels": _kernels(record)}
+    environment |= {"git_commit": _commit(record), "kernels": _SOFTWARE["kernels"](record)}
     if change := code_change(record):
         environment["git_commit"] = f"changed {change} ({record.run_id})"
     # not where the data came from: downloaded today, local tomorrow, the same bytes

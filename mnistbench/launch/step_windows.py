@@ -8,13 +8,14 @@ the fastest.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from mnistbench.analysis.scoring import target_of
-from mnistbench.launch.cells import Cell, Executor
+from mnistbench.launch.cells import Cell, Executor, attempt_folder
 from mnistbench.launch.sweep_folder import SweepFolder
 from mnistbench.recorder.limits import usable_cores
 from mnistbench.schema.errors import InputError
@@ -41,10 +42,13 @@ class Here(NamedTuple):
 
     def run(self, cells: Sequence[Cell], *, jobs: int = 1) -> Iterator[tuple[Cell, RunRecord]]:
         """Run `cells` for what their records say, which are not kept; some may leave none."""
-        with self.folder.scratch() as scratch:
+        scratch = attempt_folder(self.folder.running, cells[0])  # of which nothing is adopted
+        try:
             for cell, record, *_ in self.executor(jobs).run(cells, folder=scratch):
                 if record is not None and record.train_s:
                     yield cell, record
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def measure_alone(cells: Sequence[Cell], here: Here) -> None:
