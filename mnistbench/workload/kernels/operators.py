@@ -6,7 +6,7 @@ Features lie with the batch innermost, ``[C, H, W, B]``; kernels are torch's ``[
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -20,6 +20,8 @@ from mnistbench.workload.kernels.library import has_kernel, kernel
 _SUFFIX = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16"}
 _POOLED = 4
 """Where `how` has the side of the pool."""
+
+_Run = Callable[..., tuple[Tensor, ...]]
 
 _library: Any = torch.library.Library("mnistbench", "DEF")  # type: ignore[no-untyped-call]
 _library.define(
@@ -40,8 +42,8 @@ def convolution(features: Tensor, weight: Tensor, bias: Tensor | None, how: list
     `how` is strides and paddings, down and across each, then 2 for a 2 x 2 max pool behind (else
     1), then 1 for a ReLU (else 0). Weight and bias are float32 where features are bf16.
     """
-    made: Tensor = _forward_op(features, weight, bias, how)[0]
-    return made
+    made = _shortest(_forward_op, _differentiable, features)(features, weight, bias, how)
+    return made[0]
 
 
 def batch_last(images: Tensor, dtype: torch.dtype) -> Tensor:
@@ -142,12 +144,20 @@ def _backward(grad: Tensor, features: Tensor, weight: Tensor, *rest: Any) -> tup
     return grads
 
 
+def _shortest(operator: _Run, function: _Run, tensor: Tensor) -> _Run:
+    """`operator`, or the `function` that it calls where nothing watches: 5 to 13 us less a call."""
+    if torch.compiler.is_compiling() or torch.autograd.profiler._is_profiler_enabled:  # noqa: SLF001
+        return operator
+    is_plain = type(tensor) is Tensor and not torch._C._len_torch_dispatch_stack()  # noqa: SLF001
+    return function if is_plain else operator
+
+
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor]:
         features, weight, bias, how = given
         with torch._C._AutoDispatchBelowAutograd():  # noqa: SLF001 - the operator itself
-            made, chosen = _forward_op(features, weight, bias, how)
+            made, chosen = _shortest(_forward_op, _forward, features)(*given)
         ctx.mark_non_differentiable(chosen)
         ctx.set_materialize_grads(False)
         # a ReLU's gradient needs what was made; without, it may be changed in place
@@ -161,7 +171,8 @@ class _Convolution(torch.autograd.Function):
         if grad is None:
             return None, None, None, None
         needs = ctx.needs_input_grad[0], ctx.has_bias
-        grads = _backward_op(grad, *ctx.saved_tensors, ctx.how, *needs)
+        run = _shortest(_backward_op, _backward, grad)
+        grads = run(grad, *ctx.saved_tensors, ctx.how, *needs)
         return (grads[0] if needs[0] else None, grads[1], grads[2] if needs[1] else None, None)
 
 
