@@ -1,7 +1,8 @@
 """What a framework costs: one model, one order of batches, one optimizer, in several loops.
 
 The articles' own loop, a bare PyTorch loop over resident data, ours through Accelerate, and our
-fast loop beside what a good user would write by hand with the same ingredients. The machine's speed
+fast loop beside what a good user would write by hand with the same ingredients. The articles' loop
+runs as a user runs it, in a process of its own; the others share this one. The machine's speed
 drifts, so rounds are interleaved and ratios are taken within a round. Speeds count only if the
 losses of all loops agree. Ours and the bare loop keep channels innermost in memory unless told
 otherwise, the articles' does not: one row shows what that alone gives.
@@ -10,7 +11,9 @@ otherwise, the articles' does not: one row shows what that alone gives.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from statistics import median
 
 import pytest
@@ -69,6 +72,12 @@ def loop_names(floors: Sequence[str], *, cuda: bool) -> list[str]:
     return [ARTICLE, BARE, *STOCK, *pairs, *([GRAPH] if cuda else [])]
 
 
+def own_process() -> Executor:
+    """A fresh interpreter, which calls functions while this one waits."""
+    threads = torch.get_num_threads()
+    return ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (threads,))
+
+
 @pytest.fixture(scope="module", params=["simple-cnn", "cnn4-ce"])
 def measured(request, budget, make_config, report, device):
     """Seconds of each loop in each round, after a round that does not count."""
@@ -77,17 +86,17 @@ def measured(request, budget, make_config, report, device):
     settings = RECIPES[request.param].settings | {"loop": "stock", "mixed_precision": "no"}
     config = make_config(recipe=request.param, **settings)
     steps = max(SAMPLES[budget] // config.global_batch_size, 2)
-    loops = loops_of(config, device)
-    loops = {name: loops[name] for name in loop_names(FLOORS[budget], cuda=device.type == "cuda")}
-    compared = min(steps, COMPARED_STEPS)
-    losses = {name: run(compared)[1] for name, run in loops.items()}
-    apart = loss_differences(losses, base=ARTICLE)
-    rounds = []
-    for index in range(ROUNDS[budget]):
-        order = list(loops)[:: -1 if index % 2 else 1]  # no loop always follows the same one
-        rounds.append({name: loops[name](steps)[0] for name in order})
+    compared, rounds = min(steps, COMPARED_STEPS), []
+    with own_process() as other:
+        loops = loops_of(config, device, other)
+        names = loop_names(FLOORS[budget], cuda=device.type == "cuda")
+        losses = {name: loops[name](compared)[1] for name in names}
+        apart = loss_differences(losses, base=ARTICLE)
+        for index in range(ROUNDS[budget]):
+            order = names[:: -1 if index % 2 else 1]  # no loop always follows the same one
+            rounds.append({name: loops[name](steps)[0] for name in order})
     section = report.section("framework tax")
-    for name in loops:
+    for name in names:
         taken_s = {"loop": name, "apart": apart[name], "steps": steps, "rounds": rounds}
         tabulate_loop(section, config, device, **taken_s)
     section.note(f"loss apart: largest relative difference in the first {compared} steps' losses")
@@ -95,8 +104,8 @@ def measured(request, budget, make_config, report, device):
     return config, rounds, steps
 
 
-def loops_of(config: RunConfig, device: torch.device) -> dict[str, Loop]:
-    """Every loop by its name; `config` is that of the stock loop."""
+def loops_of(config: RunConfig, device: torch.device, other: Executor) -> dict[str, Loop]:
+    """Every loop by its name; `config` is that of the stock loop, `other` runs the articles'."""
 
     def ours(num_steps, **values):
         record = train(config.model_copy(update={"max_steps": num_steps} | values))[0]
@@ -106,7 +115,11 @@ def loops_of(config: RunConfig, device: torch.device) -> dict[str, Loop]:
         changed = config.model_copy(update=values)
         return lambda num_steps: train_loop(changed, num_steps=num_steps, device=device)
 
-    loops = {ARTICLE: plain(train_like_the_articles), BARE: plain(train_bare)}
+    def articles(num_steps):
+        arguments = {"num_steps": num_steps, "device": device}
+        return other.submit(train_like_the_articles, config, **arguments).result()
+
+    loops = {ARTICLE: articles, BARE: plain(train_bare)}
     loops |= {name: partial(ours, **values) for name, values in STOCK.items()}
     for floor, values in FAST.items():
         loops[fast(floor)] = partial(ours, loop="fast", **values)

@@ -14,9 +14,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from itertools import cycle, islice
+from contextlib import ExitStack
+from itertools import cycle, islice, product
+from operator import truediv
 from statistics import median
+from typing import Any
 
 from bench.suite_format import interval_text, ratio
 from mnistbench.output.screen import Screen
@@ -60,28 +62,23 @@ def train_when_asked(model: str) -> None:
             print(steps * _BATCH / took_s, flush=True)
 
 
-@contextmanager
-def process(arguments: list[str], variables: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """A Python with these arguments and `variables`, killed at the end."""
-    environment = {k: v for k, v in os.environ.items() if k not in _VARIABLES} | dict(variables)
+def started(held: ExitStack, arguments: list[str], **variables: str) -> subprocess.Popen[str]:
+    """A Python with these arguments and `variables`, killed as `held` ends."""
+    environment = {k: v for k, v in os.environ.items() if k not in _VARIABLES} | variables
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     command = [sys.executable, *arguments]
-    with subprocess.Popen(  # noqa: S603
-        command, env=environment, text=True, **pipes
-    ) as started:
-        try:
-            yield started
-        finally:
-            started.kill()
+    child = held.enter_context(
+        subprocess.Popen(command, env=environment, text=True, **pipes)  # noqa: S603
+    )
+    held.callback(child.kill)
+    return child
 
 
-def asked(child: subprocess.Popen[str]) -> float:
-    """Have `child` train for one turn; gives its samples/s."""
-    assert child.stdin
-    assert child.stdout
-    child.stdin.write("\n")
+def said(child: Any, asked: str = "") -> str:
+    """The next line of `child`, once it was sent `asked`."""
+    child.stdin.write(asked)
     child.stdin.flush()
-    return float(child.stdout.readline())
+    return str(child.stdout.readline())
 
 
 def measured(rounds: int, model: str) -> dict[tuple[str, int], list[float]]:
@@ -89,34 +86,31 @@ def measured(rounds: int, model: str) -> dict[tuple[str, int], list[float]]:
     found: dict[tuple[str, int], list[float]] = {}
     with ExitStack() as children:
         train = ["-m", "bench.neighbours", "--child", "--model", model]
-        ways = {name: children.enter_context(process(train, ARMS[name])) for name in ARMS}
+        ways = {name: started(children, train, **ARMS[name]) for name in ARMS}
         for child in ways.values():
-            assert child.stdout
-            child.stdout.readline()
-        for index in range(rounds):
-            for number in NEIGHBOURS:
-                with ExitStack() as spinning:
-                    for _ in range(number):
-                        spinning.enter_context(process(["-c", "while True: pass"], {}))
-                    for name in list(ways)[:: 1 if index % 2 else -1]:
-                        found.setdefault((name, number), []).append(asked(ways[name]))
+            said(child)  # that it is ready
+        for index, number in product(range(rounds), NEIGHBOURS):
+            with ExitStack() as spinning:
+                for _ in range(number):
+                    started(spinning, ["-c", "while True: pass"])
+                for name in list(ways)[:: 1 if index % 2 else -1]:
+                    speed = float(said(ways[name], "\n"))
+                    found.setdefault((name, number), []).append(speed)
     return found
 
 
 def rows(found: Mapping[tuple[str, int], list[float]]) -> Iterator[dict[str, str]]:
     first = next(iter(ARMS))
-    for number in NEIGHBOURS:
-        for name in ARMS:
-            values, others = found[name, number], found[first, number]
-            paired = [mine / other for mine, other in zip(values, others, strict=True)]
-            yield {
-                "neighbours": str(number),
-                "threads wait": name,
-                "samples/s": interval_text(values, lambda value: f"{value:,.0f}"),
-                "times the default": interval_text(paired, lambda value: f"{value:.3f}"),
-                "times alone": ratio(median(values) / median(found[name, 0])),
-                "n": str(len(values)),
-            }
+    for number, name in product(NEIGHBOURS, ARMS):
+        values, others = found[name, number], found[first, number]
+        yield {
+            "neighbours": str(number),
+            "threads wait": name,
+            "samples/s": interval_text(values, "{:,.0f}".format),
+            "times the default": interval_text([*map(truediv, values, others)], "{:.3f}".format),
+            "times alone": ratio(median(values) / median(found[name, 0])),
+            "n": str(len(values)),
+        }
 
 
 def main() -> None:

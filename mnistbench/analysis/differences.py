@@ -82,22 +82,24 @@ def _commit(record: RunRecord) -> str | None:
     return str(commit)[:10] if commit else None
 
 
-def _kernels(record: RunRecord) -> Any:
-    """Whose convolutions ran; before records said so they were torch's."""
-    return None if record.is_foreign else record.environment.get("kernels") or "torch"
+def _ran(name: str, before: str) -> _Reader:
+    """What of two ways our own loop ran by; `before` where records did not say so yet."""
+    return lambda record: None if record.is_foreign else record.environment.get(name) or before
 
 
 def _ours(name: str) -> _Reader:
     return lambda record: record.own_config.get(name)
 
 
-def _process(record: RunRecord) -> Any:
-    return record.environment.get("process", "fresh")  # there was no other way before
+def _num_threads(record: RunRecord) -> Any:
+    """Those that its times are of."""
+    alone = record.alone_threads if record.window_step_s else None
+    return alone or record.environment.get("num_threads")
 
 
 _SOFTWARE: Mapping[str, _Reader] = {
     **{n: _found(n) for n in ("mixed_precision", "launcher", "driver", "cuda", "cudnn")},
-    "kernels": _kernels,
+    "kernels": _ran("kernels", "torch"),
 }
 _CONDITIONS: Mapping[str, _Reader] = {
     "dataset": lambda record: record.dataset and record.dataset.name,
@@ -113,10 +115,15 @@ _CONDITIONS: Mapping[str, _Reader] = {
     "global_batch_size": _found("global_batch_size"),
     "from_step": lambda record: record.throughput.from_step,
     **{name: _found(name) for name in _HARDWARE},
-    "process": lambda record: None if record.is_foreign else _process(record),
+    "num_threads": _num_threads,
+    "process": _ran("process", "fresh"),
+    "timing": lambda record: (
+        "steps × seconds per step alone" if record.window_step_s else "its own clock"
+    ),
 }
 """What may have to agree before figures are compared; which of it, each metric says."""
 _SAID_BESIDE = {"from_step"}  # which forbids nothing
+_NEVER_MIXED = {"timing"}  # nor may both sides have the same two
 _RESERVED = {*_HARDWARE, *_SOFTWARE, *CODE, "versions", "workload", "framework", "script"}
 
 _WATCHING = {"profile", "profile_steps", "profile_details"}
@@ -137,7 +144,7 @@ def surroundings(record: RunRecord) -> dict[str, Any]:
     found |= {name: read(record) for name, read in _SOFTWARE.items()}
     found["versions"] = record.environment.get("versions")
     found |= {"code": sources_text(record.code), "workload": _workload(record)}
-    del found["process"]  # of which its own speed does not depend
+    del found["process"], found["timing"]  # of which its own speed does not depend
     if not record.is_foreign:
         del found["target"]  # which its configuration says
     return found
@@ -237,7 +244,7 @@ def _differing(
     return {
         name: (_listed(x), _listed(y))
         for name, (x, y) in found.items()
-        if x != y and ((x and y) or not both)
+        if (x != y and ((x and y) or not both)) or (name in _NEVER_MIXED and len(x) > 1)
     }
 
 
@@ -252,7 +259,7 @@ def _listed(values: set[str]) -> str:
 def identity(record: RunRecord) -> dict[str, Any]:
     """All that makes a run this run, apart from its seed and its outcome."""
     environment = {k: record.environment.get(k) for k in (*SHOWN, *CODE, "launcher")}
-    environment |= {"git_commit": _commit(record), "kernels": _kernels(record)}
+    environment |= {"git_commit": _commit(record), "kernels": _SOFTWARE["kernels"](record)}
     if change := code_change(record):
         environment["git_commit"] = f"changed {change} ({record.run_id})"
     # not where the data came from: downloaded today, local tomorrow, the same bytes

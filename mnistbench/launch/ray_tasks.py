@@ -59,9 +59,7 @@ def nodes_of(listed: Sequence[Mapping[str, Any]]) -> list[Node]:
     return [node for node in nodes if node.num_cpus > 0]
 
 
-def request_of(
-    cell: Cell, nodes: Sequence[Node], *, jobs: int | None, fresh: bool = False
-) -> Request:
+def request_of(cell: Cell, nodes: Sequence[Node], *, jobs: int | None) -> Request:
     """What `cell` is to ask for on a cluster of `nodes`.
 
     A cell uses its processes times their threads. One that leaves the threads open is given a node
@@ -90,7 +88,6 @@ def request_of(
     return Request(
         num_cpus=float(int(num_cpus)) if num_cpus >= 1 else num_cpus,
         num_gpus=float(cell.num_processes) if gpus else 0.0,
-        fresh=fresh,
     )
 
 

@@ -46,7 +46,7 @@ class ChwnNetwork:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits float32 ``[B, num_classes]`` of images float32 ``[B, C, H, W]``."""
-        return self._run(batch_last(images, self._dtype)).t().float()
+        return self._run(batch_last(images, self._dtype)).t().contiguous().float()
 
 
 def _sequence(model: nn.Module) -> _Layer:
@@ -89,15 +89,17 @@ def _flat(model: nn.Module) -> list[nn.Module]:
 
 def _is_untouched(layer: nn.Module) -> bool:
     """Whether a call of `layer` is its class's ``forward``, without hooks."""
-    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks)  # noqa: SLF001
-    return "forward" not in vars(layer) and not any(hooks)
+    own_call = "forward" in vars(layer) or type(layer).__call__ is not nn.Module.__call__
+    passes = "forward", "forward_pre", "backward", "backward_pre"
+    hooked = any(getattr(layer, f"_{name}_hooks") for name in passes)
+    return not own_call and not hooked
 
 
 def _is_plain(layer: nn.Module) -> bool:
     """Whether `layer` asks for nothing beyond what the functions below do."""
     if isinstance(layer, nn.Conv2d):
         usual = layer.dilation == (1, 1) and layer.padding_mode == "zeros" and layer.groups == 1
-        return usual and _border(layer) is not None and _is_untouched(layer)
+        return usual and border(layer) is not None and _is_untouched(layer)
     if isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) != (1, -1):
         return False
     in_place = getattr(layer, "inplace", False) and not isinstance(layer, nn.ReLU)
@@ -105,7 +107,7 @@ def _is_plain(layer: nn.Module) -> bool:
     return not in_place and not gives_more and _is_untouched(layer)
 
 
-def _border(layer: nn.Conv2d) -> tuple[int, int] | None:
+def border(layer: nn.Conv2d) -> tuple[int, int] | None:
     """Zeros on each side, down and across; none where they are uneven."""
     if not isinstance(layer.padding, str):
         return cast("tuple[int, int]", layer.padding)
@@ -133,7 +135,7 @@ def _convolution(layer: nn.Conv2d, left: list[nn.Module]) -> _Layer:
         else:
             break
         left.pop(0)
-    how = [*layer.stride, *(_border(layer) or ()), pool, relu]
+    how = [*layer.stride, *(border(layer) or ()), pool, relu]
     return partial(_convolve, layer, mixing, how)
 
 
@@ -141,7 +143,7 @@ def _is_mixing(layer: nn.Module, before: nn.Conv2d) -> bool:
     """Whether `layer` only mixes the channels that `before` gives, into no more of them."""
     if type(layer) is not nn.Conv2d or not _is_plain(layer):
         return False
-    single = layer.kernel_size == layer.stride == (1, 1) and _border(layer) == (0, 0)
+    single = layer.kernel_size == layer.stride == (1, 1) and border(layer) == (0, 0)
     return single and layer.out_channels <= before.out_channels
 
 

@@ -6,13 +6,14 @@ Features lie with the batch innermost, ``[C, H, W, B]``; kernels are torch's ``[
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from mnistbench.workload.kernels.library import has_kernel, kernel
 
@@ -20,18 +21,16 @@ _SUFFIX = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16"}
 _POOLED = 4
 """Where `how` has the side of the pool."""
 
-_library: Any = torch.library.Library("mnistbench", "DEF")  # type: ignore[no-untyped-call]
-_library.define(
+library: Any = torch.library.Library("mnistbench", "DEF")  # type: ignore[no-untyped-call]
+library.define(
     "batch_last_convolution(Tensor features, Tensor weight, Tensor? bias, int[] how)"
     " -> (Tensor, Tensor)"
 )
-_library.define(
+library.define(
     "batch_last_convolution_backward(Tensor grad, Tensor features, Tensor weight, Tensor made,"
     " Tensor chosen, int[] how, bool needs_features, bool needs_bias) -> (Tensor, Tensor, Tensor)"
 )
-_library.define("batch_last(Tensor images) -> Tensor")
 _forward_op = torch.ops.mnistbench.batch_last_convolution.default
-_backward_op = torch.ops.mnistbench.batch_last_convolution_backward.default
 
 
 def convolution(features: Tensor, weight: Tensor, bias: Tensor | None, how: list[int]) -> Tensor:
@@ -46,9 +45,6 @@ def convolution(features: Tensor, weight: Tensor, bias: Tensor | None, how: list
 
 def batch_last(images: Tensor, dtype: torch.dtype) -> Tensor:
     """Images float32 ``[B, C, H, W]`` as `dtype`, ``[C, H, W, B]``."""
-    if dtype == torch.bfloat16 and not images.requires_grad:
-        turned: Tensor = torch.ops.mnistbench.batch_last.default(images)
-        return turned
     return images.permute(1, 2, 3, 0).to(dtype).contiguous()
 
 
@@ -92,20 +88,15 @@ def pointers(*tensors: Tensor | None) -> list[int | None]:
     return [None if each is None or not each.numel() else each.data_ptr() for each in tensors]
 
 
-def _turned(images: Tensor) -> Tensor:
-    return images.new_empty(*images.shape[1:], len(images), dtype=torch.bfloat16)
+def _is_widened(features: Tensor, how: Sequence[int]) -> bool:
+    """Whether numbers rounded to bf16 are multiplied as float32: there is no kernel for them."""
+    pooled = how[_POOLED] > 1
+    return features.dtype == torch.bfloat16 and (pooled or not has_kernel("conv_forward_bf16"))
 
 
-def _turn(images: Tensor) -> Tensor:
-    images, made = images.contiguous(), _turned(images)
-    batch, size = len(images), images[0].numel()
-    call("batch_last", made.dtype, 3)(batch, size, *pointers(images, made))
-    return made
-
-
-def _is_widened(features: Tensor) -> bool:
-    """Whether numbers rounded to bf16 are multiplied as float32: the processor has no other way."""
-    return features.dtype == torch.bfloat16 and not has_kernel("conv_forward_bf16")
+def _missing(features: Tensor) -> int:
+    """How many samples of zeros the kernels need behind a batch, to have whole vectors of them."""
+    return -features.size(-1) % (64 // features.element_size())
 
 
 def _rounded(weight: Tensor) -> Tensor:
@@ -115,71 +106,92 @@ def _rounded(weight: Tensor) -> Tensor:
 def _forward(
     features: Tensor, weight: Tensor, bias: Tensor | None, how: list[int]
 ) -> tuple[Tensor, Tensor]:
-    if _is_widened(features):
+    if _is_widened(features, how):
         made, chosen = _forward(features.float(), _rounded(weight), bias, how)
         return made.to(features.dtype), chosen
+    if more := _missing(features):
+        made, chosen = _forward(functional.pad(features, (0, more)), weight, bias, how)
+        return made[..., :-more].contiguous(), chosen[..., :-more].contiguous()
     features, weight = features.contiguous(), weight.contiguous()
+    bias = None if bias is None else bias.contiguous()
     made, chosen = _empty(features, weight, how)
     shape = _shape(features.shape, weight.shape, *how)
     told = pointers(features, weight, bias, made, chosen)
     call("conv_forward", features.dtype, 5)(shape, *told)
+    if features.dtype == torch.bfloat16 and how[-1]:
+        made.relu_()
     return made, chosen
 
 
 def _backward(grad: Tensor, features: Tensor, weight: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     made, chosen, how, *needed = rest
-    if _is_widened(features):
+    if _is_widened(features, how):
         wide = grad.float(), features.float(), _rounded(weight), made.float()
         grads = _backward(*wide, chosen, how, *needed)
         return (grads[0].to(features.dtype), *grads[1:])
+    if more := _missing(features):
+        given = (grad, features, made, chosen)
+        whole = [functional.pad(one, (0, more)) if one.numel() else one for one in given]
+        grads = _backward(*whole[:2], weight, *whole[2:], how, *needed)
+        return (grads[0][..., :-more].contiguous(), *grads[1:])
+    if features.dtype == torch.bfloat16 and how[-1]:
+        grad = torch.ops.aten.threshold_backward.default(grad, made, 0)
     grad, features, weight = grad.contiguous(), features.contiguous(), weight.contiguous()
     grads = _empty_grads(features, weight, *needed)
     shape = _shape(features.shape, weight.shape, *how)
     told = pointers(features, weight, made, chosen, grad, *grads)
     call("conv_backward", features.dtype, 8)(shape, *told)
+    if features.dtype == torch.bfloat16 and needed[1]:
+        torch.sum(grad, (1, 2, 3), dtype=weight.dtype, out=grads[2])
     return grads
 
 
-class _Convolution(torch.autograd.Function):
+class _Operator(torch.autograd.Function):
+    """An operator whose first three inputs and first output have gradients."""
+
     @staticmethod
-    def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor]:
-        features, weight, bias, how = given
+    def forward(ctx: Any, ops: Any, saved: Any, *given: Any) -> tuple[Tensor, ...]:
         with torch._C._AutoDispatchBelowAutograd():  # noqa: SLF001 - the operator itself
-            made, chosen = _forward_op(features, weight, bias, how)
-        ctx.mark_non_differentiable(chosen)
+            made: tuple[Tensor, ...] = ops[0](*given)
+        ctx.mark_non_differentiable(*made[1:])
         ctx.set_materialize_grads(False)
-        # a ReLU's gradient needs what was made; without, it may be changed in place
-        ctx.save_for_backward(features, weight, made if how[-1] else made.new_empty(0), chosen)
-        ctx.how, ctx.has_bias = how, bias is not None
-        return made, chosen
+        ctx.save_for_backward(*saved(given, made))
+        ctx.op, ctx.rest = ops[1], (given[-1], ctx.needs_input_grad[2], given[2] is not None)
+        ctx.num_given = len(given)
+        return made
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
-        if grad is None:
-            return None, None, None, None
-        needs = ctx.needs_input_grad[0], ctx.has_bias
-        grads = _backward_op(grad, *ctx.saved_tensors, ctx.how, *needs)
-        return (grads[0] if needs[0] else None, grads[1], grads[2] if needs[1] else None, None)
+    def backward(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+        needs = ctx.needs_input_grad[2:5]
+        made = (None,) * 3 if grad is None else ctx.op(grad, *ctx.saved_tensors, *ctx.rest)
+        grads = (one if need else None for one, need in zip(made, needs, strict=True))
+        return (None, None, *grads, *(None,) * (ctx.num_given - 3))
 
 
-def _differentiable(*given: Any) -> tuple[Tensor, Tensor]:
-    made: tuple[Tensor, Tensor] = _Convolution.apply(*given)
-    return made
+def register(
+    name: str, kernels: Sequence[Callable[..., Any]], *, fakes: Sequence[Any], saved: Any
+) -> None:
+    """Give the operators `name` and ``<name>_backward`` their kernels, and autograd.
+
+    `fakes` give empty tensors like theirs; `saved` is, of inputs and outputs, what the backward is
+    given behind the gradient. Then come the last input, and which of input and bias are needed.
+    """
+    names = name, f"{name}_backward"
+    for each, kernel_of, fake in zip(names, kernels, fakes, strict=True):
+        library.impl(each, kernel_of, "CPU")
+        torch.library.register_fake(f"mnistbench::{each}", fake, lib=library)
+    ops = tuple(getattr(torch.ops.mnistbench, each).default for each in names)
+    library.impl(name, lambda *given: _Operator.apply(ops, saved, *given), "AutogradCPU")
 
 
-_library.impl("batch_last_convolution", _forward, "CPU")
-_library.impl("batch_last_convolution", _differentiable, "AutogradCPU")
-_library.impl("batch_last_convolution_backward", _backward, "CPU")
-_forward_fake = torch.library.register_fake("mnistbench::batch_last_convolution", lib=_library)
-_forward_fake(lambda features, weight, _bias, how: _empty(features, weight, how))
-_backward_fake = torch.library.register_fake(
-    "mnistbench::batch_last_convolution_backward", lib=_library
+register(
+    "batch_last_convolution",
+    (_forward, _backward),
+    fakes=(
+        lambda features, weight, _, how: _empty(features, weight, how),
+        lambda _, features, weight, *rest: _empty_grads(features, weight, *rest[3:]),
+    ),
+    # a ReLU's gradient needs what was made; without, it may be changed in place
+    saved=lambda x, made: (*x[:2], made[0] if x[-1][-1] else made[0].new_empty(0), made[1]),
 )
-_backward_fake(
-    lambda _grad, features, weight, _made, _chosen, _how, *needed: _empty_grads(
-        features, weight, *needed
-    )
-)
-_library.impl("batch_last", _turn, "CPU")
-torch.library.register_fake("mnistbench::batch_last", _turned, lib=_library)
