@@ -23,7 +23,7 @@ extern "C" typedef struct {
 namespace {
 
 #if defined(__AVX512F__)
-constexpr int kBytes = 64, kVectors = 4;  // of a register; registers of one output channel in a tile
+constexpr int kBytes = 64, kVectors = 4;  // of a register; registers of a channel in a tile
 #elif defined(__AVX__)
 constexpr int kBytes = 32, kVectors = 2;
 #elif defined(__aarch64__)
@@ -54,7 +54,9 @@ template <class T>
 T sum_of(Vector<T> values) {
   T each[Simd<T>::lanes];
   store(each, values);
+#pragma GCC unroll 8
   for (int64_t half = Simd<T>::lanes / 2; half; half /= 2)
+#pragma GCC unroll 16
     for (int64_t l = 0; l < half; l++) each[l] += each[l + half];
   return each[0];
 }
@@ -96,12 +98,13 @@ Span span(const Axis& a, bool back, int64_t at) {
           end > first ? (end - first + a.stride - 1) / a.stride : 0};
 }
 
-// `out_channels` sums over kernels on `in_channels`: a convolution, or back the gradient of its input.
+// Sums over kernels on `in_channels`: a convolution, or `back` the gradient of its input.
 struct Geometry {
   int64_t batch, in_channels, out_channels;
   Axis rows, columns;
   int64_t pool, relu;
   bool back;
+  int64_t taps() const { return rows.kernel * columns.kernel; }
 };
 
 Geometry geometry(const ConvShape& s, bool back) {
@@ -124,15 +127,15 @@ struct Sums : Geometry {
 // [out][in][taps], by its strides, as blocks of output channels that a tile reads in one line.
 template <class T>
 void pack(const Sums<T>& s, const T* w, int64_t out_stride, int64_t in_stride, T* packed) {
-  const int64_t taps = s.rows.kernel * s.columns.kernel;
-  const int64_t blocks = num_blocks(s.out_channels, kChannels);
+  const int64_t taps = s.taps(), blocks = num_blocks(s.out_channels, kChannels);
 #pragma omp for collapse(2)
   for (int64_t k = 0; k < blocks; k++)
     for (int64_t c = 0; c < s.in_channels; c++) {
       const Block block(s.out_channels, blocks, k);
       T* to = packed + (block.begin * s.in_channels + c * block.size) * taps;
       for (int64_t t = 0; t < taps; t++)
-        for (int64_t o = block.begin; o < block.end; o++) *to++ = w[o * out_stride + c * in_stride + t];
+        for (int64_t o = block.begin; o < block.end; o++)
+          *to++ = w[o * out_stride + c * in_stride + t];
     }
 }
 
@@ -164,7 +167,7 @@ template <class T, int O, int N>
 void sum_row(const Sums<T>& s, int64_t first, int64_t row, int64_t sample) {
   typedef Vector<T> V;
   const int64_t width = s.columns.out / s.pool, height = s.rows.out / s.pool;
-  const T* w = s.w + first * s.in_channels * s.rows.kernel * s.columns.kernel;
+  const T* w = s.w + first * s.in_channels * s.taps();
   for (int64_t column = 0; column < width; column++) {
     V parts[4][O][N];
     for (int64_t part = 0; part < s.pool * s.pool; part++) {
@@ -239,9 +242,8 @@ void forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y, ui
   }
 }
 
-// Gradients of weights: sums over samples and places of a gradient times what a tap of the kernel saw.
-// A unit is one row of results for a group of vectors of samples. A part of the units fits a core's
-// cache.
+// Gradients of weights: sums of a gradient times what a tap of the kernel saw. A unit is one row of
+// results for a group of vectors of samples. A part of the units fits a core's cache.
 template <class T>
 struct Products {
   const T *x, *grad_y, *y;
@@ -285,16 +287,14 @@ void multiply(const Geometry& f, const Products<T>& p, int64_t part, int64_t fir
               const T* local) {
   constexpr int64_t L = Simd<T>::lanes;
   static const T zeros[kVectors * L] = {};
-  const int64_t taps = f.rows.kernel * f.columns.kernel, S = f.columns.stride;
+  const int64_t taps = f.taps();
   const Block units(p.units, p.parts, part);
   const int64_t plane = units.size * f.columns.out * kVectors * L;
-  int64_t channels[J], down[J], left[J], least[J], past[J];  // past: columns with the tap in the image
+  int64_t channels[J], down[J], left[J];
   for (int t = 0; t < J; t++) {
     channels[t] = (tap + t) / taps;
     down[t] = (tap + t) % taps / f.columns.kernel - f.rows.pad;
     left[t] = (tap + t) % f.columns.kernel - f.columns.pad;
-    least[t] = left[t] < 0 ? (S - 1 - left[t]) / S : 0;
-    past[t] = left[t] < f.columns.in ? (f.columns.in - left[t] + S - 1) / S : 0;
   }
   Vector<T> sums[O][J] = {};
   int64_t group = units.begin / f.rows.out, row = units.begin % f.rows.out - 1;
@@ -303,16 +303,18 @@ void multiply(const Geometry& f, const Products<T>& p, int64_t part, int64_t fir
     const int64_t count = std::min<int64_t>(kVectors, p.vectors - group * kVectors);
     const T* image = p.x + group * kVectors * L;
     const T *lines[J], *grad = local + (u - units.begin) * f.columns.out * kVectors * L;
-    int64_t ends[J];
     for (int t = 0; t < J; t++) {
       const int64_t line = row * f.rows.stride + down[t];
-      ends[t] = line >= 0 && line < f.rows.in ? past[t] : 0;
-      lines[t] = image + ((channels[t] * f.rows.in + line) * f.columns.in + left[t]) * f.batch;
+      const bool is_inside = line >= 0 && line < f.rows.in;
+      lines[t] = is_inside ? image + (channels[t] * f.rows.in + line) * f.columns.in * f.batch : nullptr;
     }
     for (int64_t column = 0; column < f.columns.out; column++) {
       const T* in[J];
-      for (int t = 0; t < J; t++)
-        in[t] = column >= least[t] && column < ends[t] ? lines[t] + column * S * f.batch : zeros;
+      for (int t = 0; t < J; t++) {
+        const int64_t at = column * f.columns.stride + left[t];
+        const bool is_inside = lines[t] && at >= 0 && at < f.columns.in;
+        in[t] = is_inside ? lines[t] + at * f.batch : zeros;
+      }
       for (int64_t v = 0; v < count; v++, grad += L) {
         Vector<T> seen[J];
         for (int t = 0; t < J; t++) seen[t] = load(in[t] + v * L);
@@ -337,7 +339,7 @@ template <class T, int O>
 void multiply_taps(const Geometry& f, const Products<T>& p, int64_t part, int64_t first,
                    const T* local) {
   constexpr int J = taps_at_once(O);
-  const int64_t taps = f.in_channels * f.rows.kernel * f.columns.kernel;
+  const int64_t taps = f.in_channels * f.taps();
   for (int64_t tap = 0; taps < J && tap < taps; tap++)
     multiply<T, O, 1>(f, p, part, first, tap, local);
   for (int64_t tap = 0; taps >= J && tap < taps; tap += J)  // the last overlaps the one before
@@ -367,7 +369,7 @@ template <class T>
 void backward(const ConvShape& s, const T* x, const T* w, const T* y, const uint8_t* chosen,
               const T* grad_y, T* grad_x, T* grad_w, T* grad_bias) {
   const Geometry f = geometry(s, false);
-  const int64_t taps = s.kernel_h * s.kernel_w, all_taps = s.in_channels * taps;
+  const int64_t taps = f.taps(), all_taps = s.in_channels * taps;
   const int64_t places_x = s.in_channels * s.height * s.width;
   const int64_t places = s.out_channels * f.rows.out * f.columns.out;
   const bool same = s.pool == 1 && !s.relu;
@@ -381,7 +383,8 @@ void backward(const ConvShape& s, const T* x, const T* w, const T* y, const uint
   p.row_sums = scratch<T, 2>(s.out_channels * p.units);
   p.partial = scratch<T, 3>(p.parts * s.out_channels * all_taps);
   T* packed = grad_x ? scratch<T, 0>(s.out_channels * all_taps) : nullptr;
-  const Sums<T> back = {geometry(s, true), same ? grad_y : p.whole, packed, nullptr, grad_x, nullptr};
+  const T* grad = same ? grad_y : p.whole;
+  const Sums<T> back = {geometry(s, true), grad, packed, nullptr, grad_x, nullptr};
 #pragma omp parallel
   {
     weight_gradient(f, p);
@@ -449,21 +452,15 @@ struct NormShape {
   float eps, momentum;
 };
 
-// Mean and variance of `count` numbers, by sums of their distance from the first.
-template <class T>
-void moments(int64_t count, const T* x, float& mean, float& variance) {
-  const float origin = load(x, 1)[0];
-  Floats sums[4] = {}, squares[4] = {};
+// Two sums over `count` numbers: `add(k, first, second)` adds those of a vector from `k` on.
+template <class Add>
+void two_sums(int64_t count, Add add, float& first, float& second) {
+  Floats firsts[4] = {}, seconds[4] = {};
   for (int64_t k = 0; k < count; k += 4 * kLanes)
 #pragma GCC unroll 4
-    for (int n = 0; n < 4; n++) {
-      const Floats d = load(x + k + kLanes * n, count - k - kLanes * n, *x) - origin;
-      sums[n] += d, squares[n] += d * d;
-    }
-  const float shift = sum_of<float>(sums[0] + sums[1] + (sums[2] + sums[3])) / count;
-  const float square = sum_of<float>(squares[0] + squares[1] + (squares[2] + squares[3])) / count;
-  mean = origin + shift;
-  variance = square > shift * shift ? square - shift * shift : square - square;  // NaN stays one
+    for (int64_t n = 0; n < 4; n++) add(k + n * kLanes, firsts[n], seconds[n]);
+  first = sum_of<float>(firsts[0] + firsts[1] + (firsts[2] + firsts[3]));
+  second = sum_of<float>(seconds[0] + seconds[1] + (seconds[2] + seconds[3]));
 }
 
 template <class T>
@@ -473,8 +470,16 @@ void norm_forward(const NormShape& s, const T* x, const float* gain, const float
   for (int64_t c = 0; c < s.channels; c++) {
     const T* from = x + c * s.count;
     float centre = running_mean[c], variance = running_variance[c];
-    if (s.training) {
-      moments(s.count, from, centre, variance);
+    if (s.training) {  // by distances from the first number, which lose less than the numbers
+      float shift, square;
+      const float origin = load(from, 1)[0];
+      const auto add = [=](int64_t k, Floats& sum, Floats& squares) {
+        const Floats distance = load(from + k, s.count - k, *from) - origin;
+        sum += distance, squares += distance * distance;
+      };
+      two_sums(s.count, add, shift, square);
+      centre = origin + shift / s.count;
+      variance = std::max((square - shift / s.count * shift) / s.count, 0.0f);  // NaN stays one
       const float unbiased = variance * (float(s.count) / (s.count - 1));
       running_mean[c] += s.momentum * (centre - running_mean[c]);
       running_variance[c] += s.momentum * (unbiased - running_variance[c]);
@@ -502,16 +507,13 @@ void norm_backward(const NormShape& s, const T* x, const float* gain, const floa
     const auto passed = [=](int64_t k, Floats values) {  // what the ReLU lets through
       return values * factor + start <= least ? Floats{} : load(given + k, count - k);
     };
-    Floats sums[2] = {}, products[2] = {};
-    for (int64_t k = 0; k < count; k += 2 * kLanes)
-#pragma GCC unroll 2
-      for (int64_t n = 0; n < 2; n++) {
-        const int64_t at = k + kLanes * n;
-        const Floats values = load(from + at, count - at), grad = passed(at, values);
-        sums[n] += grad, products[n] += grad * (values - centre);
-      }
-    const float sum = sum_of<float>(sums[0] + sums[1]);
-    const float product = sum_of<float>(products[0] + products[1]) * scale;
+    float sum, product;
+    const auto add = [=](int64_t k, Floats& sums, Floats& products) {
+      const Floats values = load(from + k, count - k), grad = passed(k, values);
+      sums += grad, products += grad * (values - centre);
+    };
+    two_sums(count, add, sum, product);
+    product *= scale;
     if (grad_bias) grad_bias[c] = sum;
     if (grad_gain) grad_gain[c] = product;
     // of each number: (gradient - mean gradient - normalised * mean product) * factor
@@ -519,7 +521,8 @@ void norm_backward(const NormShape& s, const T* x, const float* gain, const floa
     const float level = s.training ? -sum / count * factor - centre * slope : 0;
     for (int64_t k = 0; k < count; k += kLanes) {
       const Floats values = load(from + k, count - k);
-      store(grad_x + c * count + k, passed(k, values) * factor + (values * slope + level), count - k);
+      const Floats made = passed(k, values) * factor + (values * slope + level);
+      store(grad_x + c * count + k, made, count - k);
     }
   }
 }
@@ -535,14 +538,13 @@ struct Pair {
   int64_t weights;
 };
 int64_t num_pairs(const Geometry& g) {
-  const int64_t taps = g.rows.kernel * g.columns.kernel;
-  return g.in_channels == 1 ? (taps + 1) / 2 : (g.in_channels + 1) / 2 * taps;
+  return g.in_channels == 1 ? (g.taps() + 1) / 2 : (g.in_channels + 1) / 2 * g.taps();
 }
 
 // [out][in][taps], by its strides, as bf16: [block of outputs][pair][output of the block].
 void pack_pairs(const Geometry& g, const float* w, int64_t out_stride, int64_t in_stride,
                 uint32_t* packed) {
-  const int64_t taps = g.rows.kernel * g.columns.kernel, halves = (g.in_channels + 1) / 2;
+  const int64_t taps = g.taps(), halves = (g.in_channels + 1) / 2, single = g.in_channels == 1;
   const auto rounded = [&](int64_t o, int64_t c, int64_t t) -> uint32_t {
     if (c >= g.in_channels || t >= taps) return 0;
     const float value = w[o * out_stride + c * in_stride + t];
@@ -553,7 +555,6 @@ void pack_pairs(const Geometry& g, const float* w, int64_t out_stride, int64_t i
   const int64_t blocks = num_blocks(g.out_channels, kOutputs), pairs = num_pairs(g);
   for (int64_t k = 0; k < blocks; k++)
     for (int64_t p = 0; p < pairs; p++) {
-      const bool single = g.in_channels == 1;
       const int64_t c = single ? 0 : p % halves * 2, t = single ? p * 2 : p / halves;
       const Block block(g.out_channels, blocks, k);
       for (int64_t o = block.begin; o < block.end; o++)
@@ -563,8 +564,8 @@ void pack_pairs(const Geometry& g, const float* w, int64_t out_stride, int64_t i
 
 // N outputs of 32 samples from `at` on.
 template <int N>
-void outputs(const std::vector<Pair>& pairs, const uint32_t* weights, const float* bias,
-             bool has_relu, int64_t at, uint16_t* out, int64_t stride) {
+void outputs(const std::vector<Pair>& pairs, const uint32_t* weights, const float* bias, int64_t at,
+             uint16_t* out, int64_t stride) {
   __m512 low[N], high[N];
 #pragma GCC unroll 8
   for (int n = 0; n < N; n++) low[n] = high[n] = _mm512_set1_ps(bias ? bias[n] : 0);
@@ -584,7 +585,6 @@ void outputs(const std::vector<Pair>& pairs, const uint32_t* weights, const floa
   const __m512i order = _mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0);  // undoes the interleaving
 #pragma GCC unroll 8
   for (int n = 0; n < N; n++) {
-    if (has_relu) low[n] = (__m512)relu((Floats)low[n]), high[n] = (__m512)relu((Floats)high[n]);
     const __m512i made = (__m512i)_mm512_cvtne2ps_pbh(high[n], low[n]);
     _mm512_storeu_si512(out + n * stride + at, _mm512_permutexvar_epi64(order, made));
   }
@@ -617,7 +617,8 @@ void find_pairs(const Geometry& g, const uint16_t* x, const uint16_t* none, int6
       const uint16_t* found = line(g, x, from, {i, j});
       if (g.in_channels > 1)
         for (int64_t c = 0; found && c < g.in_channels; c += 2, found += 2 * plane)
-          pairs.push_back({found, c + 1 < g.in_channels ? found + plane : none, tap * halves + c / 2});
+          pairs.push_back({found, c + 1 < g.in_channels ? found + plane : none,
+                           tap * halves + c / 2});
       else if (tap % 2)
         pairs.back().second = found ? found : none;
       else
@@ -645,9 +646,9 @@ void sum_pairs(const Geometry& g, const uint16_t* x, const float* w, int64_t out
         for (int64_t at = chunk; at < std::min(g.batch, chunk + 128); at += kSamples)
           for (int64_t k = 0; k < blocks; k++) {
             const Block block(g.out_channels, blocks, k);
-            of[block.size - 1](pairs, packed + block.begin * all, bias ? bias + block.begin : nullptr,
-                               g.relu, at, y + (block.begin * places + place) * g.batch,
-                               places * g.batch);
+            const float* own = bias ? bias + block.begin : nullptr;
+            uint16_t* to = y + (block.begin * places + place) * g.batch;
+            of[block.size - 1](pairs, packed + block.begin * all, own, at, to, places * g.batch);
           }
       }
   }
@@ -656,7 +657,7 @@ void sum_pairs(const Geometry& g, const uint16_t* x, const float* w, int64_t out
 // The gradients of 4 outputs' weights, 6 of each from number `first`, over all places and samples.
 void weight_tile(const Geometry& g, const uint16_t* x, const uint16_t* grad, const uint16_t* none,
                  int64_t output, int64_t first, float* grad_w) {
-  const int64_t taps = g.rows.kernel * g.columns.kernel, all = g.in_channels * taps;
+  const int64_t taps = g.taps(), all = g.in_channels * taps;
   const int64_t width = std::min<int64_t>(4, g.out_channels - output);
   const uint16_t* planes[6];
   Place of_tile[6];
@@ -717,30 +718,23 @@ MB_CONVOLUTION(f32, float, float)
 MB_CONVOLUTION(f64, double, double)
 
 #ifdef __AVX512BF16__
-// Without a pool; `grad_y` is that of the sums, before a ReLU.
+// Without pool and ReLU, and without the gradient of a bias.
 void mb_conv_forward_bf16(const ConvShape* s, const uint16_t* x, const float* w, const float* bias,
                           uint16_t* y, uint8_t*) {
-  const int64_t taps = s->kernel_h * s->kernel_w;
-  sum_pairs(geometry(*s, false), x, w, s->in_channels * taps, taps, bias, y);
+  const Geometry g = geometry(*s, false);
+  sum_pairs(g, x, w, g.in_channels * g.taps(), g.taps(), bias, y);
 }
 void mb_conv_backward_bf16(const ConvShape* s, const uint16_t* x, const float* w, const uint16_t*,
                            const uint8_t*, const uint16_t* grad_y, uint16_t* grad_x, float* grad_w,
-                           float* grad_bias) {
+                           float*) {
   const Geometry g = geometry(*s, false);
-  const int64_t taps = s->kernel_h * s->kernel_w, size = g.rows.out * g.columns.out * g.batch;
-  const std::vector<uint16_t> none(g.batch);
+  const std::vector<uint16_t> none(s->batch);
 #pragma omp parallel for collapse(2)
   for (int64_t o = 0; o < g.out_channels; o += 4)
-    for (int64_t t = 0; t < g.in_channels * taps; t += 6)
+    for (int64_t t = 0; t < g.in_channels * g.taps(); t += 6)
       weight_tile(g, x, grad_y, none.data(), o, t, grad_w);
-  if (grad_x)
-    sum_pairs(geometry(*s, true), grad_y, w, taps, g.in_channels * taps, nullptr, grad_x);
-#pragma omp parallel for
-  for (int64_t o = 0; o < (grad_bias ? g.out_channels : 0); o++) {
-    Floats sum = {};
-    for (int64_t k = 0; k < size; k += kLanes) sum += load(grad_y + o * size + k);
-    grad_bias[o] = sum_of<float>(sum);
-  }
+  const int64_t stride = g.in_channels * g.taps();
+  if (grad_x) sum_pairs(geometry(*s, true), grad_y, w, g.taps(), stride, nullptr, grad_x);
 }
 #endif
 

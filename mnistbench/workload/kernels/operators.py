@@ -120,6 +120,8 @@ def _forward(
     shape = _shape(features.shape, weight.shape, *how)
     told = pointers(features, weight, bias, made, chosen)
     call("conv_forward", features.dtype, 5)(shape, *told)
+    if features.dtype == torch.bfloat16 and how[-1]:
+        made.relu_()
     return made, chosen
 
 
@@ -141,6 +143,8 @@ def _backward(grad: Tensor, features: Tensor, weight: Tensor, *rest: Any) -> tup
     shape = _shape(features.shape, weight.shape, *how)
     told = pointers(features, weight, made, chosen, grad, *grads)
     call("conv_backward", features.dtype, 8)(shape, *told)
+    if features.dtype == torch.bfloat16 and needed[1]:
+        torch.sum(grad, (1, 2, 3), dtype=weight.dtype, out=grads[2])
     return grads
 
 
