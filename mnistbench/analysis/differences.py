@@ -82,22 +82,18 @@ def _commit(record: RunRecord) -> str | None:
     return str(commit)[:10] if commit else None
 
 
-def _kernels(record: RunRecord) -> Any:
-    """Whose convolutions ran; before records said so they were torch's."""
-    return None if record.is_foreign else record.environment.get("kernels") or "torch"
+def _ran(name: str, before: str) -> _Reader:
+    """What of two ways our own loop ran by; `before` where records did not say so yet."""
+    return lambda record: None if record.is_foreign else record.environment.get(name) or before
 
 
 def _ours(name: str) -> _Reader:
     return lambda record: record.own_config.get(name)
 
 
-def _process(record: RunRecord) -> Any:
-    return record.environment.get("process", "fresh")  # there was no other way before
-
-
 _SOFTWARE: Mapping[str, _Reader] = {
     **{n: _found(n) for n in ("mixed_precision", "launcher", "driver", "cuda", "cudnn")},
-    "kernels": _kernels,
+    "kernels": _ran("kernels", "torch"),
 }
 _CONDITIONS: Mapping[str, _Reader] = {
     "dataset": lambda record: record.dataset and record.dataset.name,
@@ -113,7 +109,7 @@ _CONDITIONS: Mapping[str, _Reader] = {
     "global_batch_size": _found("global_batch_size"),
     "from_step": lambda record: record.throughput.from_step,
     **{name: _found(name) for name in _HARDWARE},
-    "process": lambda record: None if record.is_foreign else _process(record),
+    "process": _ran("process", "fresh"),
 }
 """What may have to agree before figures are compared; which of it, each metric says."""
 _SAID_BESIDE = {"from_step"}  # which forbids nothing
@@ -252,7 +248,7 @@ def _listed(values: set[str]) -> str:
 def identity(record: RunRecord) -> dict[str, Any]:
     """All that makes a run this run, apart from its seed and its outcome."""
     environment = {k: record.environment.get(k) for k in (*SHOWN, *CODE, "launcher")}
-    environment |= {"git_commit": _commit(record), "kernels": _kernels(record)}
+    environment |= {"git_commit": _commit(record), "kernels": _SOFTWARE["kernels"](record)}
     if change := code_change(record):
         environment["git_commit"] = f"changed {change} ({record.run_id})"
     # not where the data came from: downloaded today, local tomorrow, the same bytes

@@ -18,7 +18,7 @@ from mnistbench.engine.fast_step import FastStep
 from mnistbench.engine.gradient_allreduce import GradientAllReduce
 from mnistbench.engine.objective import Objective
 from mnistbench.engine.own_state import optimizer_state
-from mnistbench.engine.plan import ExecutionPlan, with_torch_kernels
+from mnistbench.engine.plan import ExecutionPlan
 from mnistbench.engine.run import BuiltParts, RunContext, Step
 from mnistbench.engine.stock_step import StockStep
 from mnistbench.engine.warm_up import warm_up
@@ -94,11 +94,11 @@ def _with_kernels(context: RunContext, ledger: Ledger) -> RunContext:
     if plan.kernels == "torch":
         return context
     why = _why_torch_kernels(context, ledger)
-    why = agree(
-        context.accelerator,
-        InputError(f"batch_last: {why}; use --no-batch-last") if asked and why else why,
-    )
-    return replace(context, plan=with_torch_kernels(plan, why)) if why else context
+    fatal = InputError(f"batch_last: {why}; use --no-batch-last") if asked and why else None
+    why = agree(context.accelerator, fatal or why)
+    if why is None:
+        return context
+    return replace(context, plan=replace(plan, kernels="torch", kernels_reason=why))
 
 
 def _why_torch_kernels(context: RunContext, ledger: Ledger) -> str | None:

@@ -20,7 +20,6 @@ ExecutionMode = Literal["graph", "compiled", "eager", "stock"]
 """How a step is run: replayed from a CUDA graph, compiled as one, call by call, by Accelerate."""
 
 MemoryFormat = Literal["channels_last", "contiguous", "chwn"]
-ConvolutionKernels = Literal["own", "torch"]
 GradientExchange = Literal["none", "all-reduce", "pairwise", "ddp", "fsdp"]
 
 _AUTOCAST = {"no": "float32", "bf16": "bfloat16", "fp16": "float16", "fp8": "float8"}
@@ -66,7 +65,7 @@ class ExecutionPlan:
     is_explicit: bool
     autocast_dtype: str
     uses_grad_scaler: bool
-    kernels: ConvolutionKernels
+    kernels: Literal["own", "torch"]
     kernels_reason: str | None = None
     channels_last: bool
     fused_optimizer: bool | None
@@ -133,11 +132,6 @@ def resolve_plan(config: RunConfig, hardware: Hardware) -> ExecutionPlan:
         deterministic=config.exact_parity and hardware.device.type != "cpu",
         gradient_exchange=_gradient_exchange(config, hardware, stock=stock),
     )
-
-
-def with_torch_kernels(plan: ExecutionPlan, reason: str) -> ExecutionPlan:
-    """`plan` without kernels of our own, because of `reason`."""
-    return replace(plan, kernels="torch", kernels_reason=reason)
 
 
 def eager(plan: ExecutionPlan, reason: str) -> ExecutionPlan:

@@ -46,7 +46,7 @@ class ChwnNetwork:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits float32 ``[B, num_classes]`` of images float32 ``[B, C, H, W]``."""
-        return self._run(batch_last(images, self._dtype)).t().float()
+        return self._run(batch_last(images, self._dtype)).t().contiguous().float()
 
 
 def _sequence(model: nn.Module) -> _Layer:
@@ -89,8 +89,10 @@ def _flat(model: nn.Module) -> list[nn.Module]:
 
 def _is_untouched(layer: nn.Module) -> bool:
     """Whether a call of `layer` is its class's ``forward``, without hooks."""
-    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks)  # noqa: SLF001
-    return "forward" not in vars(layer) and not any(hooks)
+    own_call = "forward" in vars(layer) or type(layer).__call__ is not nn.Module.__call__
+    passes = "forward", "forward_pre", "backward", "backward_pre"
+    hooked = any(getattr(layer, f"_{name}_hooks") for name in passes)
+    return not own_call and not hooked
 
 
 def _is_plain(layer: nn.Module) -> bool:

@@ -47,6 +47,7 @@ def check_same(model, shape=DIGIT_SHAPE):
         model.train(training)
         twin.train(training)
         torch.testing.assert_close(network(images), model(images).float(), rtol=1e-5, atol=1e-6)
+    assert network(images).is_contiguous()  # a user's loss may view it
     grads = [[weight.grad for weight in one.parameters()] for one in (twin, model)]
     torch.testing.assert_close(*grads, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(list(twin.buffers()), list(model.buffers()), rtol=1e-6, atol=1e-9)
@@ -97,9 +98,16 @@ class Doubled(nn.Sequential):
         return 2 * super().forward(images)
 
 
-def hooked():
+class CalledTwice(nn.Sequential):
+    """A sequence whose call does more than its forward pass."""
+
+    def __call__(self, images):
+        return 2 * super().__call__(images)
+
+
+def hooked(name="forward_hook"):
     layer = nn.ReLU()
-    layer.register_forward_hook(lambda *_: None)
+    getattr(layer, f"register_{name}")(lambda *_: None)
     return layer
 
 
@@ -111,11 +119,13 @@ FIRST = nn.Conv2d(1, 4, 3)
     [
         (Doubled(FIRST), "Doubled is no plain sequence of layers"),
         (nn.Sequential(FIRST, nn.Sequential(Doubled())), "Doubled is no plain sequence"),
+        (CalledTwice(FIRST), "CalledTwice is no plain sequence of layers"),
         (nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular")), "Conv2d.*circular"),
         (nn.Sequential(nn.Conv2d(4, 4, 3, groups=2)), "Conv2d.*groups=2"),
         (nn.Sequential(nn.Conv2d(4, 4, 4, padding="same")), "Conv2d.*same"),
         (nn.Sequential(FIRST, nn.Dropout(0.1, inplace=True)), "Dropout"),
         (nn.Sequential(FIRST, hooked()), "ReLU"),
+        (nn.Sequential(FIRST, hooked("full_backward_pre_hook")), "ReLU"),
         (nn.Sequential(FIRST, nn.Linear(26, 4)), "Linear"),
         (nn.Sequential(FIRST, nn.Flatten(2)), "Flatten"),
         (nn.Sequential(FIRST, nn.Softplus()), "Softplus"),

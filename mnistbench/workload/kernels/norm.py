@@ -7,21 +7,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from mnistbench.workload.kernels.operators import call, pointers
+from mnistbench.workload.kernels.operators import call, library, pointers, register
 
-_library: Any = torch.library.Library("mnistbench", "FRAGMENT")  # type: ignore[no-untyped-call]
-_library.define(
+library.define(
     "batch_last_norm(Tensor features, Tensor? gain, Tensor? bias, Tensor(a!) mean,"
     " Tensor(b!) variance, float[] how) -> (Tensor, Tensor, Tensor)"
 )
-_library.define(
+library.define(
     "batch_last_norm_backward(Tensor grad, Tensor features, Tensor? gain, Tensor? bias,"
-    " Tensor centre, Tensor scale, float[] how) -> (Tensor, Tensor, Tensor)"
+    " Tensor centre, Tensor scale, float[] how, bool needs_features, bool needs_bias)"
+    " -> (Tensor, Tensor, Tensor)"
 )
 _forward_op = torch.ops.mnistbench.batch_last_norm.default
-_backward_op = torch.ops.mnistbench.batch_last_norm_backward.default
 
 
 class _Shape(ctypes.Structure):
@@ -70,7 +68,7 @@ def _empty(features: Tensor, *rest: Any) -> tuple[Tensor, ...]:
 
 
 def _backward(grad: Tensor, features: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-    grad, features, (*held, how) = grad.contiguous(), features.contiguous(), rest
+    grad, features, (*held, how, _, _) = grad.contiguous(), features.contiguous(), rest
     grads = _empty_grads(grad, features, *rest)
     call("norm_backward", features.dtype, 9)(
         _shape(features, how), *pointers(features, *held, grad, *grads)
@@ -79,38 +77,12 @@ def _backward(grad: Tensor, features: Tensor, *rest: Any) -> tuple[Tensor, ...]:
 
 
 def _empty_grads(_: Tensor, features: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-    each = rest[2]
-    return torch.empty_like(features), torch.empty_like(each), torch.empty_like(each)
+    return _empty(features, *rest)
 
 
-class _Norm(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, *given: Any) -> tuple[Tensor, ...]:
-        features, gain, bias, *_, how = given
-        with torch._C._AutoDispatchBelowAutograd():  # noqa: SLF001 - the operator itself
-            made, centre, scale = _forward_op(*given)
-        ctx.mark_non_differentiable(centre, scale)
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(features, gain, bias, centre, scale)
-        ctx.how = how
-        return made, centre, scale
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-        if grad is None:
-            return (None,) * 6
-        made = _backward_op(grad, *ctx.saved_tensors, ctx.how)
-        return (
-            *(g if need else None for g, need in zip(made, ctx.needs_input_grad, strict=False)),
-            None,
-            None,
-            None,
-        )
-
-
-_library.impl("batch_last_norm", _forward, "CPU")
-_library.impl("batch_last_norm", _Norm.apply, "AutogradCPU")
-_library.impl("batch_last_norm_backward", _backward, "CPU")
-torch.library.register_fake("mnistbench::batch_last_norm", _empty, lib=_library)
-torch.library.register_fake("mnistbench::batch_last_norm_backward", _empty_grads, lib=_library)
+register(
+    "batch_last_norm",
+    (_forward, _backward),
+    fakes=(_empty, _empty_grads),
+    saved=lambda given, made: (*given[:3], *made[1:]),
+)

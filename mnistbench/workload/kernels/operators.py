@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -23,17 +23,16 @@ _POOLED = 4
 
 _Run = Callable[..., tuple[Tensor, ...]]
 
-_library: Any = torch.library.Library("mnistbench", "DEF")  # type: ignore[no-untyped-call]
-_library.define(
+library: Any = torch.library.Library("mnistbench", "DEF")  # type: ignore[no-untyped-call]
+library.define(
     "batch_last_convolution(Tensor features, Tensor weight, Tensor? bias, int[] how)"
     " -> (Tensor, Tensor)"
 )
-_library.define(
+library.define(
     "batch_last_convolution_backward(Tensor grad, Tensor features, Tensor weight, Tensor made,"
     " Tensor chosen, int[] how, bool needs_features, bool needs_bias) -> (Tensor, Tensor, Tensor)"
 )
 _forward_op = torch.ops.mnistbench.batch_last_convolution.default
-_backward_op = torch.ops.mnistbench.batch_last_convolution_backward.default
 
 
 def convolution(features: Tensor, weight: Tensor, bias: Tensor | None, how: list[int]) -> Tensor:
@@ -42,7 +41,7 @@ def convolution(features: Tensor, weight: Tensor, bias: Tensor | None, how: list
     `how` is strides and paddings, down and across each, then 2 for a 2 x 2 max pool behind (else
     1), then 1 for a ReLU (else 0). Weight and bias are float32 where features are bf16.
     """
-    made = _shortest(_forward_op, _differentiable, features)(features, weight, bias, how)
+    made = _shortest(features, _forward_op, _differentiable)(features, weight, bias, how)
     return made[0]
 
 
@@ -116,6 +115,7 @@ def _forward(
         made, chosen = _forward(functional.pad(features, (0, more)), weight, bias, how)
         return made[..., :-more].contiguous(), chosen[..., :-more].contiguous()
     features, weight = features.contiguous(), weight.contiguous()
+    bias = None if bias is None else bias.contiguous()
     made, chosen = _empty(features, weight, how)
     shape = _shape(features.shape, weight.shape, *how)
     told = pointers(features, weight, bias, made, chosen)
@@ -148,7 +148,7 @@ def _backward(grad: Tensor, features: Tensor, weight: Tensor, *rest: Any) -> tup
     return grads
 
 
-def _shortest(operator: _Run, function: _Run, tensor: Tensor) -> _Run:
+def _shortest(tensor: Tensor, operator: _Run, function: _Run) -> _Run:
     """`operator`, or the `function` that it calls where nothing watches: 5 to 13 us less a call."""
     if torch.compiler.is_compiling() or torch.autograd.profiler._is_profiler_enabled:  # noqa: SLF001
         return operator
@@ -156,45 +156,57 @@ def _shortest(operator: _Run, function: _Run, tensor: Tensor) -> _Run:
     return function if is_plain else operator
 
 
-class _Convolution(torch.autograd.Function):
+class _Operator(torch.autograd.Function):
+    """An operator whose first three inputs and first output have gradients."""
+
     @staticmethod
-    def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor]:
-        features, weight, bias, how = given
+    def forward(ctx: Any, ops: Any, saved: Any, *given: Any) -> tuple[Tensor, ...]:
         with torch._C._AutoDispatchBelowAutograd():  # noqa: SLF001 - the operator itself
-            made, chosen = _shortest(_forward_op, _forward, features)(*given)
-        ctx.mark_non_differentiable(chosen)
+            made = _shortest(given[0], *ops[0])(*given)
+        ctx.mark_non_differentiable(*made[1:])
         ctx.set_materialize_grads(False)
-        # a ReLU's gradient needs what was made; without, it may be changed in place
-        ctx.save_for_backward(features, weight, made if how[-1] else made.new_empty(0), chosen)
-        ctx.how, ctx.has_bias = how, bias is not None
-        return made, chosen
+        ctx.save_for_backward(*saved(given, made))
+        ctx.op, ctx.rest = ops[1], (given[-1], ctx.needs_input_grad[2], given[2] is not None)
+        ctx.num_given = len(given)
+        return made
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
-        if grad is None:
-            return None, None, None, None
-        needs = ctx.needs_input_grad[0], ctx.has_bias
-        run = _shortest(_backward_op, _backward, grad)
-        grads = run(grad, *ctx.saved_tensors, ctx.how, *needs)
-        return (grads[0] if needs[0] else None, grads[1], grads[2] if needs[1] else None, None)
+    def backward(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+        needs = ctx.needs_input_grad[2:5]
+        made: Sequence[Tensor | None] = (None,) * 3
+        if grad is not None:
+            made = _shortest(grad, *ctx.op)(grad, *ctx.saved_tensors, *ctx.rest)
+        grads = (one if need else None for one, need in zip(made, needs, strict=True))
+        return (None, None, *grads, *(None,) * (ctx.num_given - 3))
 
 
-def _differentiable(*given: Any) -> tuple[Tensor, Tensor]:
-    made: tuple[Tensor, Tensor] = _Convolution.apply(*given)
-    return made
+def register(
+    name: str, kernels: Sequence[Callable[..., Any]], *, fakes: Sequence[Any], saved: Any
+) -> _Run:
+    """Give the operators `name` and ``<name>_backward`` their kernels, and autograd.
+
+    `fakes` give empty tensors like theirs; `saved` is, of inputs and outputs, what the backward is
+    given behind the gradient. Then come the last input, and which of input and bias are needed.
+    Gives the operator with autograd, as the dispatcher would call it.
+    """
+    names = name, f"{name}_backward"
+    for each, kernel_of, fake in zip(names, kernels, fakes, strict=True):
+        library.impl(each, kernel_of, "CPU")
+        torch.library.register_fake(f"mnistbench::{each}", fake, lib=library)
+    ops = [getattr(torch.ops.mnistbench, each).default for each in names]
+    run: _Run = partial(_Operator.apply, list(zip(ops, kernels, strict=True)), saved)
+    library.impl(name, run, "AutogradCPU")
+    return run
 
 
-_library.impl("batch_last_convolution", _forward, "CPU")
-_library.impl("batch_last_convolution", _differentiable, "AutogradCPU")
-_library.impl("batch_last_convolution_backward", _backward, "CPU")
-_forward_fake = torch.library.register_fake("mnistbench::batch_last_convolution", lib=_library)
-_forward_fake(lambda features, weight, _bias, how: _empty(features, weight, how))
-_backward_fake = torch.library.register_fake(
-    "mnistbench::batch_last_convolution_backward", lib=_library
-)
-_backward_fake(
-    lambda _grad, features, weight, _made, _chosen, _how, *needed: _empty_grads(
-        features, weight, *needed
-    )
+_differentiable = register(
+    "batch_last_convolution",
+    (_forward, _backward),
+    fakes=(
+        lambda features, weight, _, how: _empty(features, weight, how),
+        lambda _, features, weight, *rest: _empty_grads(features, weight, *rest[3:]),
+    ),
+    # a ReLU's gradient needs what was made; without, it may be changed in place
+    saved=lambda x, made: (*x[:2], made[0] if x[-1][-1] else made[0].new_empty(0), made[1]),
 )

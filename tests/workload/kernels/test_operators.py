@@ -102,6 +102,14 @@ def test_autograd_fake_tensors_and_the_compilers_front_know_the_operator(how):
     torch.library.opcheck(torch.ops.mnistbench.batch_last_convolution.default, (*told, how))
 
 
+def test_numbers_that_lie_apart_in_memory_are_read_where_they_lie():
+    features = torch.randn(2, 6, 5, 18)[..., ::2]
+    weight = torch.randn(3, 3, 2, 4).permute(3, 2, 0, 1)
+    bias, how = torch.randn(8)[::2], [1, 1, 0, 0, 2, 1]
+    theirs = by_torch(features, weight, bias, how)
+    torch.testing.assert_close(convolution(features, weight, bias, how), theirs)
+
+
 def test_what_is_not_a_number_stays_so():
     features = torch.zeros(1, 4, 4, 2)
     features[0, 1, 1, 1] = float("nan")
