@@ -20,6 +20,7 @@ from mnistbench.analysis.settled import settled
 from mnistbench.cli import at_home, say
 from mnistbench.compare_flags import CompareFlags, short_names
 from mnistbench.launch import interleave, revisions
+from mnistbench.launch.children import Child
 from mnistbench.launch.preloaded import Preloaded
 from mnistbench.launch.replay import arguments_of
 from mnistbench.launch.runs import RunFailedError, TrainSide
@@ -117,9 +118,12 @@ def _run(
             closing(Preloaded()) as preloaded,
         ):
             sides = _sides(flags, train_flags, labels=labels, work_dir=Path(folder))
-            by = None if flags.fresh else preloaded
+            start_child = Child if flags.fresh else preloaded.start
             return interleave.run_interleaved(
-                [replace(x, preloaded=by) if isinstance(x, TrainSide) else x for x in sides],
+                [
+                    replace(x, start_child=start_child) if isinstance(x, TrainSide) else x
+                    for x in sides
+                ],
                 output_dir=output_dir,
                 max_minutes=minutes,
                 first_seed=flags.seed or 0,

@@ -107,23 +107,21 @@ def check_flags(options: GridFlags, *, select: str | None, free: bool = False) -
     """
     if options.ray_address is not None and options.executor != "ray":
         raise InputError("ray_address: has no effect without --executor ray")
-    if options.jobs == AUTO and options.executor == "ray":
-        raise InputError("jobs: auto is a trial on this machine; give a number for a cluster")
+    if options.jobs == AUTO and (free or options.executor == "ray"):
+        where = "with a script" if free else "for a cluster"
+        raise InputError(f"jobs: auto tries our own runs on this machine; give a number {where}")
     if select is None:
         return
     from mnistbench.analysis.best_config import check_metric  # which costs numpy
 
     metric = METRICS.get(check_metric(select, free=free))
     product = metric and metric.to_target and options.step_times and not free
-    if metric and metric.timed and not product and _side_by_side(options):
+    alone = options.executor != "local" or options.jobs in {None, 1}
+    if metric and metric.timed and not product and not alone:
         raise InputError(
             f"select: {select} depends on speed, and cells side by side spoil each "
             "other's; leave --jobs out"
         )
-
-
-def _side_by_side(options: GridFlags) -> bool:
-    return options.executor == "local" and options.jobs not in {None, 1}
 
 
 def grid_of(axes: Mapping[str, Sequence[Any]], options: GridFlags) -> list[RunCell]:

@@ -186,6 +186,8 @@ def test_switches_are_as_train_has_them_or_lists(stand_in, sweep, argv, cells):
             "global_batch_size: 64 samples cannot be shared",
         ),
         (["--jobs", "0"], "--jobs: should be greater than or equal to 1"),
+        (["--jobs", "auto", "--executor", "ray"], "give a number for a cluster"),
+        (["--jobs", "auto", "--command", "true"], "--jobs: auto tries our own runs"),
         (["--retries", "-1"], "--retries: should be greater than or equal to 0"),
         (["--ray-address", "auto"], "--ray-address: has no effect without --executor ray"),
         (["--config", "missing.yaml"], "missing.yaml: cannot be read"),

@@ -11,6 +11,7 @@ from mnistbench.analysis.metrics import Asked, Metric
 from mnistbench.analysis.repeats import num_lost, one_per_seed
 from mnistbench.analysis.samples import Match, Sample
 from mnistbench.analysis.stability import (
+    MachineChange,
     code_change,
     is_profiled,
     is_unstable,
@@ -53,20 +54,9 @@ def machine_problem(match: Match, sample: Sample) -> str | None:
     Other runs shared its cores on purpose, a run stood still, its speed moved during most runs of a
     side or, where the runs were not taken in turn, which alone is fair to both, its own change from
     A to B may be all of the difference. Times to a target that are steps times seconds per step
-    alone depend on none of this, and are not compared with those of a run's own clock.
+    alone depend on none of this.
     """
-    why = _first(partial(_spoiled, metric=sample.metric), match)
-    if why or match.pairs:
-        return why
-    products, runs = _num_products(match, sample.metric), len(match.a) + len(match.b)
-    if 0 < products < runs:
-        return f"{products} of {runs} times are steps × seconds per step alone, the others are not"
-    threads = {run.alone_threads for run in (*match.a, *match.b)}
-    if len(threads) > 1:
-        return f"seconds per step alone are of {' and '.join(map(str, threads))} threads"
-    if products:
-        return None
-    return _explained(match, sample)
+    return _first(partial(_spoiled, metric=sample.metric), match) or _explained(match, sample)
 
 
 def said_beside(match: Match, metric: Metric) -> str | None:
@@ -79,7 +69,7 @@ def _order(match: Match, metric: Metric) -> str | None:
     """How the order of runs that were not taken in turn may have made times differ."""
     if match.pairs or not metric.timed:
         return None
-    if _num_products(match, metric):
+    if _of_products(match, metric):
         began = {run.alone_at for run in (*match.a, *match.b)}
         return "seconds per step were not measured in turn" if len(began) > 1 else None
     if match.order in {"A first", "B first"}:
@@ -88,10 +78,9 @@ def _order(match: Match, metric: Metric) -> str | None:
     return "not run in turn" + ("" if known else ", and no probe tells how the machine changed")
 
 
-def _num_products(match: Match, metric: Metric) -> int:
-    """How many times to a target of `match` are steps times seconds per step alone."""
-    runs = (*match.a, *match.b)
-    return len(runs) - len(own_clock(runs, to_target=metric.to_target))
+def _of_products(match: Match, metric: Metric) -> bool:
+    """Whether times to a target of `match` are steps times seconds per step alone."""
+    return metric.to_target and any(run.window_step_s for run in (*match.a, *match.b))
 
 
 def mostly_unstable(side: str, *, unstable: int, of: int, what: str = "runs") -> str | None:
@@ -103,7 +92,7 @@ def mostly_unstable(side: str, *, unstable: int, of: int, what: str = "runs") ->
 
 def _explained(match: Match, sample: Sample) -> str | None:
     """That the machine's change from A to B, with its noise, may be all of the difference."""
-    machine = machine_change(match.a, match.b)
+    machine = _change(match, sample.metric)
     if machine is None:
         return None
     ends = " to ".join(dict.fromkeys(f"{100 * math.expm1(end):+.0f}" for end in machine[:2]))
@@ -125,11 +114,17 @@ def machine_share(match: Match, metric: Metric) -> tuple[float, float]:
     Nothing where runs were taken in turn, of what is not timed on their own clocks, and where no
     probe tells.
     """
-    machine = machine_change(match.a, match.b)
-    if machine is None or match.pairs or not metric.timed or _num_products(match, metric):
+    machine = _change(match, metric)
+    if machine is None:
         return 0.0, 0.0
     low, high = machine[:2] if metric.higher_is_better else (-machine.high, -machine.low)
     return math.expm1(low), math.expm1(high)
+
+
+def _change(match: Match, metric: Metric) -> MachineChange | None:
+    if match.pairs or not metric.timed or _of_products(match, metric):
+        return None
+    return machine_change(match.a, match.b)
 
 
 def _first(problem: Callable[[str, Sequence[RunRecord]], str | None], match: Match) -> str | None:

@@ -91,6 +91,12 @@ def _ours(name: str) -> _Reader:
     return lambda record: record.own_config.get(name)
 
 
+def _num_threads(record: RunRecord) -> Any:
+    """Those that its times are of."""
+    alone = record.alone_threads if record.window_step_s else None
+    return alone or record.environment.get("num_threads")
+
+
 _SOFTWARE: Mapping[str, _Reader] = {
     **{n: _found(n) for n in ("mixed_precision", "launcher", "driver", "cuda", "cudnn")},
     "kernels": _ran("kernels", "torch"),
@@ -109,10 +115,15 @@ _CONDITIONS: Mapping[str, _Reader] = {
     "global_batch_size": _found("global_batch_size"),
     "from_step": lambda record: record.throughput.from_step,
     **{name: _found(name) for name in _HARDWARE},
+    "num_threads": _num_threads,
     "process": _ran("process", "fresh"),
+    "timing": lambda record: (
+        "steps × seconds per step alone" if record.window_step_s else "its own clock"
+    ),
 }
 """What may have to agree before figures are compared; which of it, each metric says."""
 _SAID_BESIDE = {"from_step"}  # which forbids nothing
+_NEVER_MIXED = {"timing"}  # nor may both sides have the same two
 _RESERVED = {*_HARDWARE, *_SOFTWARE, *CODE, "versions", "workload", "framework", "script"}
 
 _WATCHING = {"profile", "profile_steps", "profile_details"}
@@ -133,7 +144,7 @@ def surroundings(record: RunRecord) -> dict[str, Any]:
     found |= {name: read(record) for name, read in _SOFTWARE.items()}
     found["versions"] = record.environment.get("versions")
     found |= {"code": sources_text(record.code), "workload": _workload(record)}
-    del found["process"]  # of which its own speed does not depend
+    del found["process"], found["timing"]  # of which its own speed does not depend
     if not record.is_foreign:
         del found["target"]  # which its configuration says
     return found
@@ -233,7 +244,7 @@ def _differing(
     return {
         name: (_listed(x), _listed(y))
         for name, (x, y) in found.items()
-        if x != y and ((x and y) or not both)
+        if (x != y and ((x and y) or not both)) or (name in _NEVER_MIXED and len(x) > 1)
     }
 
 

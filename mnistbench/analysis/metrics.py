@@ -234,7 +234,7 @@ METRICS: Mapping[str, Metric] = {
         needs=_PROCESS,
     ),
     "time_to_accuracy_s": _goal(
-        label="time", read=_to_target, unit=" s", needs=(*_TARGET, *_MACHINE)
+        label="time", read=_to_target, unit=" s", needs=(*_TARGET, *_MACHINE, "timing")
     ),
     "steps_to_accuracy": _goal(
         label="steps",

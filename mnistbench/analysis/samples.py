@@ -11,7 +11,7 @@ from mnistbench.analysis.metrics import Asked, Level, Metric
 from mnistbench.analysis.repeats import one_per_seed
 from mnistbench.schema.record import RunRecord
 from mnistbench.stats.rank_tests import Shift, rank_test, seeds_needed, shift, shift_estimate
-from mnistbench.stats.readings import Reading, ratio_spread, shared_windows, with_spread
+from mnistbench.stats.readings import Reading, ratio_spread, with_spread
 from mnistbench.stats.survival import at_risk, log_rank, log_rank_excess
 
 T = TypeVar("T")
@@ -28,8 +28,6 @@ _NOTHING = 1e-100
 """What stands for 0 on a logarithmic scale, as a part of the least upper end of a reading."""
 _BEYOND = 0.001
 """The chance that seconds per step lie outside of what a test allows for; it is added to its p."""
-_MOST_SPREAD = 20.0
-"""A factor's uncertainty beyond which there is no verdict anyway."""
 _NO_BOUND = 1e20
 """A change beyond which an end is made of such a 0: there is no bound."""
 
@@ -119,7 +117,7 @@ class Sample:
             return self.p_of_first()
         early, late = (self.a, self.b) if sign > 0 else (self.b, self.a)
         spread = self.factor_spread(1 - _BEYOND)
-        factor = math.exp(min(spread, _MOST_SPREAD))
+        factor = math.exp(min(spread, 20.0))  # beyond it there is no verdict anyway
         early = tuple(Reading(factor * r.value, factor * r.high) for r in early)
         late = tuple(Reading(r.low, r.low if r.reached else r.high) for r in late)
         a, b = (early, late) if sign > 0 else (late, early)
@@ -131,7 +129,7 @@ class Sample:
 
     def factor_spread(self, confidence: float) -> float:
         """By how much the logarithm of B over A is uncertain for the factors of each."""
-        return ratio_spread(shared_windows(self.a), shared_windows(self.b), confidence=confidence)
+        return ratio_spread(self.a, self.b, confidence=confidence)
 
     def p_of_first(self) -> float:
         """The same by the upper ends alone: the first evaluations that read the target."""
@@ -151,17 +149,16 @@ class Sample:
         found = ratio_of_levels(*self.levels)
         if found is None or self.censored:
             return found
-        lower, upper = (
-            [Reading.of(end) for end in ends] for ends in zip(*(r[:2] for r in self.b), strict=True)
-        )
-        low = self._shift(self.a, lower, confidence=confidence).low
-        high = self._shift([Reading.of(r.low) for r in self.a], upper, confidence=confidence).high
+        first, last = ([Reading.of(r.low) for r in side] for side in (self.b, self.a))
+        low = self._shift(self.a, first, confidence=confidence).low
+        high = self._shift(last, self.b, confidence=confidence).high
         if low is None or high is None:
             return found
-        at = found.estimate
-        ends = (min(low, at) + 1, max(high, at) + 1 if high < _NO_BOUND else None)
+        at, most = 1 + found.estimate, None if high >= _NO_BOUND else 1 + high
+        ends = min(1 + low, at), most and max(most, at)
         spread = self.factor_spread(confidence)
-        return Shift(at, *(x if x is None else x - 1 for x in with_spread(at + 1, *ends, spread)))
+        low, high = (None if x is None else x - 1 for x in with_spread(at, *ends, spread))
+        return Shift(found.estimate, low, high)
 
     def direction(self) -> float:
         """Above 0 where B's figure is higher than A's, below 0 where lower, 0 where unclear.

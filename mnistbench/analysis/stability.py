@@ -191,12 +191,10 @@ def mark_notes(groups: Sequence[Sequence[RunRecord]], *, to_target: bool = False
 
     Those of tables whose times are all `to_target`, or of any others.
     """
-    product = product_note([run for group in groups for run in group])
-    if to_target:
-        groups = [own_clock(group, to_target=True) for group in groups]
-    moved, beside, profiled, still = (_how_many(groups, which) for which in _MARKS.values())
     runs = [record for group in groups for record in group]
-    still_s = max((record.stood_still_s or 0.0 for record in runs), default=0.0)
+    product, timed = product_note(runs), [own_clock(g, to_target=to_target) for g in groups]
+    moved, beside, profiled, still = (_how_many(timed, which) for which in _MARKS.values())
+    still_s = max((run.stood_still_s or 0.0 for group in timed for run in group), default=0.0)
     but = f" but on {_PRODUCT}" if product else ""
     said = {
         f"† the machine's own speed moved by more than {100 * DRIFT_BOUND:g} % during {moved}: "

@@ -2,7 +2,7 @@
 
 It imports the module COMMAND and what its runs need, and forks for each run that is asked for over
 the socket FD (`mnistbench.launch.preloaded`). A fork becomes a child of the process that asked.
-With a third argument it runs all itself, one after the other (`mnistbench.engine.in_process`).
+With a third argument it does not fork: it runs one after the other, and so keeps its device.
 """
 
 from __future__ import annotations
@@ -15,59 +15,67 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib import import_module
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
 from mnistbench.recorder import environment
+from mnistbench.recorder.clock import count_age_from_now
 from mnistbench.recorder.code_identity import running_code
 from mnistbench.recorder.compile_cache import refuse_shared_headers
-from mnistbench.recorder.parent_death_signal import PARENT, die_with_parent
+from mnistbench.recorder.parent_death_signal import die_with_parent
+from mnistbench.schema.signals import kept_reactions
 
 _NEEDED = (
     *("accelerate", "multiprocessing.synchronize", "mnistbench.engine.run_seeds"),
     *("torch._dynamo", "mnistbench.engine.diagnosis"),  # what some runs need takes a second
     *("mnistbench.output.tables", "mnistbench.output.profile_table", "mnistbench.output.screen"),
 )
-_status = [1]
 
 
 def main() -> None:
-    """Serve, and in each fork that this makes, run the command."""
-    control, command = socket.socket(fileno=int(sys.argv[1])), sys.argv[2]
+    """Serve until nobody asks, a file that was imported has changed, or a run left traces here."""
+    control, here, status = socket.socket(fileno=int(sys.argv[1])), bool(sys.argv[3:]), [0]
     die_with_parent()
-    atexit.register(_end)  # as the first, so that it is called as the last
-    _preload(command)
+    atexit.register(_end, status)  # as the first, so that it is called as the last
+    command = sys.modules["__main__"] = _preload(sys.argv[2])
+    from mnistbench.engine.in_process import may_go_on
+
+    known, settled, held = {*_imported_files()}, environment.waiting(), None
     control.send(b"+")
-    if sys.argv[3:]:
-        from mnistbench.engine.in_process import serve_here
+    while True:
+        word, files, _, _ = socket.recv_fds(control, 1, 2)
+        if not word or not known <= {*_imported_files()}:
+            return
+        count_age_from_now()
+        _become(files[0], files[1], settled)
+        if not here and not _forked():
+            continue
+        control.send(os.getpid().to_bytes(4, "little"))
+        if not here:
+            control.close()
+        status[0] = run_here(command)
+        if not here:
+            return
+        held = may_go_on(status[0], held)
+        control.send(status[0].to_bytes(4, "little", signed=True))
+        if not held:
+            return
+        known |= {*_imported_files()}
 
-        _status[0] = 0
-        serve_here(control, sys.modules[command], imported=_imported_files)
-        return
-    log, request = _serve(control)
-    _become(log, request)
-    control.send(os.getpid().to_bytes(4, "little"))
-    control.close()
-    sys.modules["__main__"] = module = sys.modules[command]
-    sys.argv[:] = [str(module.__file__), *request["arguments"]]
-    try:
-        sys.exit(module.main())
-    except SystemExit as end:
-        _status[0] = end.code if isinstance(end.code, int) else bool(end.code)
-        raise
 
-
-def _preload(command: str) -> None:
+def _preload(command: str) -> ModuleType:
     """Import `command` and what its runs need, without a thread beside this one."""
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # as a run does before torch is imported
     environment.set_waiting()
+    environment.process = "warm"
     refuse_shared_headers()
     running_code()  # before it is imported
-    gc.disable()  # a fork enables it
+    gc.disable()  # a run enables it
     for name in (command, *_NEEDED):
         import_module(name)
     gc.freeze()  # a collection would copy all of it into each fork
@@ -76,32 +84,7 @@ def _preload(command: str) -> None:
     os.waitpid(trial, 0)
     if (number := len(os.listdir("/proc/self/task"))) > 1:  # noqa: PTH208
         raise SystemExit(f"{number} threads run after the imports, of which a fork would have one")
-
-
-def _serve(control: socket.socket) -> tuple[int, dict[str, Any]]:
-    """Fork for each request; only a fork returns, with its log and what it is to be.
-
-    A request is refused once a file that was imported has changed.
-    """
-    code = [*_imported_files()]
-    while True:
-        word, files, _, _ = socket.recv_fds(control, 1, 2, socket.MSG_CMSG_CLOEXEC)
-        if not word:  # who asked has ended, or wants no more
-            os._exit(0)
-        if code != [*_imported_files()]:
-            control.send(bytes(4))
-        elif not (between := os.fork()):
-            between = os.getpid()
-            if os.fork():
-                os._exit(0)
-            while os.getppid() == between:  # then who asked is the parent
-                time.sleep(0.0005)
-            with os.fdopen(files[1]) as told:
-                return files[0], json.load(told)
-        else:
-            os.waitpid(between, 0)
-        for file in files:
-            os.close(file)
+    return sys.modules[command]
 
 
 def _imported_files() -> Iterator[tuple[str, int, int]]:
@@ -113,22 +96,52 @@ def _imported_files() -> Iterator[tuple[str, int, int]]:
                 yield file, found.st_mtime_ns, found.st_size
 
 
-def _become(log: int, request: dict[str, Any]) -> None:
-    """Be, in what the system knows and a run can see, the process that was asked for."""
-    os.setsid()
-    settled = environment.waiting()  # as OpenMP was loaded
-    os.environ.clear()
-    os.environ.update(request["environment"], **settled, **{PARENT: str(request["parent"])})
-    die_with_parent()
+def _become(log: int, told: int, settled: Mapping[str, str]) -> None:
+    """Be, in what a run can see, the process that was asked for.
+
+    `log` takes what it says; the file `told` holds its ``arguments``, ``environment`` and
+    ``work_dir``, as JSON. Variables in `settled` were read when libraries were loaded.
+    """
     os.dup2(log, sys.stderr.fileno())
     os.close(log)
-    os.chdir(request["work_dir"] or ".")
-    environment.process = "warm"
+    with os.fdopen(told) as file:
+        request = json.load(file)
+    os.environ.clear()
+    os.environ.update(request["environment"], **settled)
+    os.chdir(request["work_dir"])
+    sys.argv[:] = [str(sys.modules["__main__"].__file__), *request["arguments"]]
+
+
+def _forked() -> bool:
+    """Whether this is a new process, which has become a child of the one that asked."""
+    if between := os.fork():
+        os.waitpid(between, 0)
+        return False
+    between = os.getpid()
+    if os.fork():
+        os._exit(0)
+    while os.getppid() == between:  # then who asked is the parent
+        time.sleep(0.0005)
+    os.setsid()
     np.random.seed()  # noqa: NPY002 - else all forks would draw the same; `random` does it itself
-    gc.enable()
+    return True
 
 
-def _end() -> None:
+def run_here(command: ModuleType) -> int:
+    """Run `command` in this process as in one of its own; gives its exit status."""
+    try:
+        with kept_reactions():
+            return int(command.main())
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            sys.stderr.write(f"{end.code}\n")
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+
+
+def _end(status: list[int]) -> None:
     """End a fork once all else that is to be done at exit is.
 
     Python would go through all its objects once more, and so copy what it shares with the server,
@@ -138,7 +151,7 @@ def _end() -> None:
         if issubclass(type(one), io.IOBase):
             with suppress(Exception):  # closed
                 one.flush()
-    os._exit(_status[0])
+    os._exit(status[0])
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,6 @@ from secrets import token_hex
 from typing import Any, NamedTuple, Protocol
 
 from mnistbench.launch.children import Child
-from mnistbench.launch.preloaded import Preloaded
 from mnistbench.schema.component import short_name
 from mnistbench.schema.record import RunRecord
 
@@ -88,7 +87,7 @@ class Cell(ABC):
         num_threads: int | None = None,
         shared_cores: bool = False,
         work_dir: Path | None = None,
-        preloaded: Preloaded | None = None,
+        start_child: Callable[..., Child] = Child,
     ) -> Child:
         """Start it in a child process; end that by `end_all`, then ask `ended`.
 
@@ -98,7 +97,7 @@ class Cell(ABC):
                 divides all cores over its processes.
             shared_cores: put on record that other runs shared the cores.
             work_dir: where it runs. Default: this process's working directory.
-            preloaded: starts it, if it is a run of our own loop by one process.
+            start_child: makes the child of a run of our own loop, called as `Child` is.
 
         Raises:
             InputError: `folder` cannot be written, or a child would run other code than planned.

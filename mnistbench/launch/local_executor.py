@@ -24,7 +24,8 @@ class LocalExecutor:
     def __init__(self, *, jobs: int = 1, fresh: bool = False) -> None:
         """Each of `fresh` cells imports all it needs; else one process does so for all."""
         self._jobs = jobs
-        self._preloaded = None if fresh else Preloaded()
+        self._preloaded = Preloaded()
+        self._start_child = Child if fresh else self._preloaded.start
         self._running: list[tuple[Cell, Child, Path]] = []
 
     def run(self, cells: Sequence[Cell], *, folder: Path) -> Iterator[Attempt]:
@@ -44,8 +45,7 @@ class LocalExecutor:
         with held_stops():
             end_all([child for _, child, _ in self._running])
             self._running.clear()
-            if self._preloaded:
-                self._preloaded.close()
+            self._preloaded.close()
 
     def _start(self, cell: Cell, folder: Path) -> None:
         own = attempt_folder(folder, cell)
@@ -53,7 +53,7 @@ class LocalExecutor:
             own,
             num_threads=self._num_threads(cell),
             shared_cores=self._jobs > 1,
-            preloaded=self._preloaded,
+            start_child=self._start_child,
         )
         self._running.append((cell, child, own))
 

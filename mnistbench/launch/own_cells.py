@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import Any
 from mnistbench.launch.cells import Attempt, Cell, as_text, head_of
 from mnistbench.launch.children import Child
 from mnistbench.launch.commands import child_environment, device_environment, torchrun_command
-from mnistbench.launch.preloaded import Preloaded
 from mnistbench.launch.runs import require_code, why_ended
 from mnistbench.recorder.limits import SHARED_CORES
 from mnistbench.recorder.parent_death_signal import PARENT
@@ -136,7 +135,7 @@ class RunCell(Cell):
         num_threads: int | None = None,
         shared_cores: bool = False,
         work_dir: Path | None = None,
-        preloaded: Preloaded | None = None,
+        start_child: Callable[..., Child] = Child,
     ) -> Child:
         """Start it in a child process, or in several by torchrun."""
         require_code()
@@ -149,9 +148,7 @@ class RunCell(Cell):
         if num_threads is not None and self.num_threads is None:
             arguments += ["--num-threads", str(num_threads)]
         environment = self._environment(shared_cores=shared_cores)
-        if preloaded and self.num_processes == 1:
-            return preloaded.start(arguments, environment=environment, work_dir=work_dir)
-        return Child(self._command(arguments), environment=environment, work_dir=work_dir)
+        return start_child(self._command(arguments), environment=environment, work_dir=work_dir)
 
     def ended(self, child: Child, *, folder: Path) -> Attempt:
         """What `child`, which has ended, left in `folder`."""

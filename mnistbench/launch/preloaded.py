@@ -8,11 +8,9 @@ import os
 import select
 import socket
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import count
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -24,6 +22,7 @@ from mnistbench.launch.commands import uses_gpu
 from mnistbench.recorder.parent_death_signal import PARENT
 from mnistbench.schema.streams import say
 
+_COMMAND = "mnistbench.train"
 _ANY = ("MNISTBENCH_", "PYTEST_CURRENT_TEST")
 """How variables begin that no library reads when it is imported."""
 
@@ -45,97 +44,101 @@ class Preloaded:
     def __init__(self, *, in_process: bool | None = None) -> None:
         """`in_process` says whether no run is a fork. Default: where there is a GPU."""
         self._in_process = in_process
-        self._servers: dict[str, _Server] = {}
-        self._unfit: set[str] = set()
+        self._servers: list[_Server] = []
 
     def start(
         self,
-        arguments: Sequence[str],
+        command: Sequence[str],
         *,
         environment: Mapping[str, str],
         work_dir: Path | None = None,
-        python: str = sys.executable,
     ) -> Child:
-        """Start a run with `arguments`; who starts it ends it by `end_all`.
+        """Start `command` as `Child` does; one that is no ``python -m mnistbench.train`` anew.
 
         Raises:
             InputError: the interpreter cannot be started.
             KeyboardInterrupt: a signal came while its imports were waited for.
         """
-        command = [python, "-m", "mnistbench.train", *arguments]
-        return Child(command, environment=environment, work_dir=work_dir, start=self._started)
+        start = self._started if [*command[1:3]] == ["-m", _COMMAND] else subprocess.Popen
+        return Child(command, environment=environment, work_dir=work_dir, start=start)
 
     def close(self) -> None:
         """End the processes that have imported, and what runs by them."""
-        for server in self._servers.values():
+        for server in self._servers:
             server.end()
-        end_all([server.child for server in self._servers.values()])
+        end_all([server.child for server in self._servers])
         self._servers.clear()
 
     def _started(
         self, command: Sequence[str], *, env: dict[str, str], stderr: IO[bytes], **usual: Any
     ) -> Any:
         """As `subprocess.Popen`, without an import where that can be."""
-        folder = usual["cwd"] and str(usual["cwd"])
-        request = {"arguments": command[3:], "environment": env, "work_dir": folder}
+        request = {
+            "arguments": command[3:],
+            "environment": env | {PARENT: str(os.getpid())},
+            "work_dir": str(usual["cwd"] or Path.cwd()),
+        }
         for _ in range(2):
-            server = self._server(command[0], env)
-            if server and (pid := server.start(request, stderr)):
-                return server.run_here or psutil.Process(pid)
+            if run := self._server(command[0], env).start(request, stderr):
+                return run
         return subprocess.Popen(command, env=env, stderr=stderr, **usual)  # noqa: S603 - our own
 
-    def _server(self, python: str, environment: Mapping[str, str]) -> _Server | None:
-        """One that is ready, if any can be had."""
-        variables = {k: v for k, v in environment.items() if not k.startswith(_ANY)}
-        here = uses_gpu(environment) if self._in_process is None else self._in_process
-        for place in count():
-            key = json.dumps([python, variables, place], sort_keys=True)
-            server = self._servers.get(key)
-            if not (server and server.run_here and server.run_here.is_under_way):
-                break
-        if (server and server.child.status is None) or key in self._unfit:
-            return server
-        if server:
-            server.end()
-        server = self._servers[key] = _Server(python, variables, here=here)
-        with raised_stops():
-            if server.control.recv(1):
-                server.control.settimeout(_PATIENCE_S)
+    def _server(self, python: str, environment: Mapping[str, str]) -> _Server:
+        """One that is ready, or that never will be."""
+        key = python, {k: v for k, v in environment.items() if not k.startswith(_ANY)}
+        for server in [*self._servers]:
+            if server.is_busy:
+                continue
+            if server.child.status is not None and not server.is_unfit:
+                server.end()
+                self._servers.remove(server)
+            elif server.key == key:
                 return server
-        server.end()
-        del self._servers[key]
-        self._unfit.add(key)
-        why = (server.child.said.strip().splitlines() or ["it ended"])[-1]
-        root = environment.get("PYTHONPATH", "").split(os.pathsep)[0]
-        say(f"{root}: each run imports all it needs, as no process can do so for all: {why}")
-        return None
+        here = uses_gpu(environment) if self._in_process is None else self._in_process
+        self._servers.append(server := _Server(*key, here=here))
+        with raised_stops():
+            server.is_unfit = not server.control.recv(1)
+        server.control.settimeout(_PATIENCE_S)
+        if server.is_unfit:
+            server.end()
+            why = (server.child.said.strip().splitlines() or ["it ended"])[-1]
+            root = environment.get("PYTHONPATH", "").split(os.pathsep)[0]
+            say(f"{root}: each run imports all it needs, as no process can do so for all: {why}")
+        return server
 
 
 class _Server:
     """The process that has imported (`mnistbench.engine.preloaded`), as seen from this one.
 
     Attributes:
-        run_here: its last run, where it does not fork.
+        key: its interpreter and variables.
+        is_unfit: it has ended before it could start a run.
     """
 
     def __init__(self, python: str, variables: Mapping[str, str], *, here: bool) -> None:
-        self.run_here: _RunHere | None = None
+        self.key, self.is_unfit = (python, variables), False
         self._here = here
+        self._run_here: _RunHere | None = None
         self.control, theirs = socket.socketpair()
         with theirs:
             file = theirs.fileno()
             module = "mnistbench.engine.preloaded"
             self.child = Child(
-                [python, "-m", module, str(file), "mnistbench.train", *["here"] * here],
+                [python, "-m", module, str(file), _COMMAND, *["here"] * here],
                 environment={**variables, PARENT: str(os.getpid())},
                 start=partial(subprocess.Popen, pass_fds=[file]),
             )
 
-    def start(self, request: Mapping[str, Any], log: IO[bytes]) -> int:
-        """The number of the process of a run; 0, and its end, where it can start none."""
+    @property
+    def is_busy(self) -> bool:
+        """Whether it is in a run, and so takes no other."""
+        return self._run_here is not None and self._run_here.is_under_way
+
+    def start(self, request: Mapping[str, Any], log: IO[bytes]) -> psutil.Process | _RunHere | None:
+        """The process of a run; none, and its end, where it can start none."""
         prctl, pid = ctypes.CDLL(None).prctl, 0
         with TemporaryFile("w+") as told, suppress(OSError):
-            json.dump({**request, "parent": os.getpid()}, told)
+            json.dump(request, told)
             told.seek(0)
             prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # who loses its parent comes to us
             socket.send_fds(self.control, [b"+"], [log.fileno(), told.fileno()])
@@ -143,9 +146,9 @@ class _Server:
         prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
         if not pid:
             self.end()
-        elif self._here:
-            self.run_here = _RunHere(self, pid)
-        return pid
+            return None
+        self._run_here = _RunHere(self, pid) if self._here else None
+        return self._run_here or psutil.Process(pid)
 
     def end(self) -> None:
         """End it; what was forked goes on."""
@@ -178,7 +181,7 @@ class _RunHere:
         """Its exit status; raises `subprocess.TimeoutExpired` as `subprocess.Popen` does."""
         if self._status is None:
             if not select.select([self._server.control], [], [], timeout)[0]:
-                raise subprocess.TimeoutExpired("mnistbench.train", timeout or 0.0)
+                raise subprocess.TimeoutExpired(_COMMAND, timeout or 0.0)
             if told := self._server.control.recv(4):
                 self._status = int.from_bytes(told, "little", signed=True)
             elif self._server.child.wait():  # the process has ended under it

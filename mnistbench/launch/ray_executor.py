@@ -81,7 +81,7 @@ class RayExecutor:
             while waiting or self._running:
                 while waiting and len(self._running) < (self._jobs or len(cells)):
                     cell, request = waiting.pop()
-                    self._running[_submit(cell, request)] = cell
+                    self._running[_submit(cell, request._replace(fresh=self._fresh))] = cell
                 for task in self._ended():
                     yield _attempt(self._running.pop(task), task, folder)
         finally:
@@ -116,9 +116,7 @@ class RayExecutor:
         import ray
 
         nodes = nodes_of(ray.nodes())
-        return [
-            (cell, request_of(cell, nodes, jobs=self._jobs, fresh=self._fresh)) for cell in cells
-        ]
+        return [(cell, request_of(cell, nodes, jobs=self._jobs)) for cell in cells]
 
     def _ended(self) -> list[Any]:
         """The tasks that ended first, or none if a signal came."""

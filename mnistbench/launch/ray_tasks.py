@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mnistbench import __version__
 from mnistbench.launch.cells import Attempt, Cell, attempt_folder
-from mnistbench.launch.children import end_all
+from mnistbench.launch.children import Child, end_all
 from mnistbench.launch.preloaded import Preloaded
 from mnistbench.recorder.launcher import this_launch
 from mnistbench.recorder.limits import usable_cores
@@ -59,9 +59,7 @@ def nodes_of(listed: Sequence[Mapping[str, Any]]) -> list[Node]:
     return [node for node in nodes if node.num_cpus > 0]
 
 
-def request_of(
-    cell: Cell, nodes: Sequence[Node], *, jobs: int | None, fresh: bool = False
-) -> Request:
+def request_of(cell: Cell, nodes: Sequence[Node], *, jobs: int | None) -> Request:
     """What `cell` is to ask for on a cluster of `nodes`.
 
     A cell uses its processes times their threads. One that leaves the threads open is given a node
@@ -90,7 +88,6 @@ def request_of(
     return Request(
         num_cpus=float(int(num_cpus)) if num_cpus >= 1 else num_cpus,
         num_gpus=float(cell.num_processes) if gpus else 0.0,
-        fresh=fresh,
     )
 
 
@@ -137,7 +134,7 @@ def _run(cell: Cell, request: Request, folder: Path, *, work_dir: Path) -> Attem
         num_threads=None if request.num_cpus >= usable_cores() else max(1, threads),
         shared_cores=not _has_the_machine(request),
         work_dir=work_dir if work_dir.is_dir() else None,
-        preloaded=None if request.fresh else _by_this_worker(),
+        start_child=Child if request.fresh else _by_this_worker().start,
     )
     try:
         while not child.wait(_LOOK_S):

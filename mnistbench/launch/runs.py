@@ -6,12 +6,12 @@ import functools
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from mnistbench.launch.children import Child, wait_for
 from mnistbench.launch.commands import child_environment
-from mnistbench.launch.preloaded import Preloaded
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import RunRecord
 from mnistbench.schema.store import load_record
@@ -47,14 +47,14 @@ class TrainSide:
         python: interpreter that runs it.
         package_root: folder whose ``mnistbench`` the child must run, checked before it does, so
             that an installed package cannot stand in; none is that of this process.
-        preloaded: starts the runs; without it each imports all it needs.
+        start_child: makes the child of a run, called as `Child` is.
     """
 
     name: str
     arguments: tuple[str, ...]
     python: str = sys.executable
     package_root: Path | None = None
-    preloaded: Preloaded | None = None
+    start_child: Callable[..., Child] = Child
 
     def check(self, seed: int) -> None:
         """Check within a second, without a run, that `run` would accept the flags.
@@ -92,17 +92,13 @@ class TrainSide:
         """Exit status and last line on stderr of one call of the command."""
         require_code(self.python, self.package_root)
         flags = [*self.arguments, "--seed", str(seed), "--num-seeds", "1", *more]  # the last wins
-        child = wait_for(lambda: self._started(flags))
+        command = [self.python, "-m", "mnistbench.train", *flags]
+        environment = child_environment(self.package_root)
+        child = wait_for(lambda: self.start_child(command, environment=environment))
         status, says = child.status or 0, last_words(child.said)
         if status == 2:
             raise InputError(says or f"{self.python}: refused its input without a word")
         return status, says
-
-    def _started(self, flags: list[str]) -> Child:
-        environment = child_environment(self.package_root)
-        if self.preloaded:
-            return self.preloaded.start(flags, environment=environment, python=self.python)
-        return Child([self.python, "-m", "mnistbench.train", *flags], environment=environment)
 
 
 def last_words(said: str) -> str | None:

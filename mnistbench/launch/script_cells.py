@@ -19,7 +19,6 @@ from typing import Any
 from mnistbench.launch.cells import Attempt, Cell, as_text, head_of
 from mnistbench.launch.children import Child
 from mnistbench.launch.grid import check_size, range_of
-from mnistbench.launch.preloaded import Preloaded
 from mnistbench.launch.runs import RunFailedError
 from mnistbench.launch.scripts import Script, record_left, start_script
 from mnistbench.recorder.config_values import plain_values, without_secrets
@@ -85,7 +84,7 @@ class ScriptCell(Cell):
         num_threads: int | None = None,
         shared_cores: bool = False,
         work_dir: Path | None = None,
-        preloaded: Preloaded | None = None,  # noqa: ARG002 - it runs no command of the user's own
+        start_child: Callable[..., Child] = Child,  # noqa: ARG002 - for runs of our own loop
     ) -> Child:
         """Start it in a child process."""
         now = _code_of(self.script.filled(self.values), _source) if work_dir is None else self.code

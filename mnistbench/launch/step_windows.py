@@ -8,13 +8,14 @@ the fastest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mnistbench.analysis.scoring import target_of
-from mnistbench.launch.cells import Cell, Executor
+from mnistbench.launch.cells import Cell, Executor, attempt_folder
 from mnistbench.launch.sweep_folder import SweepFolder
 from mnistbench.recorder.limits import usable_cores
 from mnistbench.schema.errors import InputError
@@ -41,10 +42,13 @@ class Here(NamedTuple):
 
     def run(self, cells: Sequence[Cell], *, jobs: int = 1) -> Iterator[tuple[Cell, RunRecord]]:
         """Run `cells` for what their records say, which are not kept; some may leave none."""
-        with self.folder.scratch() as scratch:
+        scratch = attempt_folder(self.folder.running, cells[0])  # of which nothing is adopted
+        try:
             for cell, record, *_ in self.executor(jobs).run(cells, folder=scratch):
                 if record is not None and record.train_s:
                     yield cell, record
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def measure_alone(cells: Sequence[Cell], here: Here) -> None:
@@ -64,25 +68,23 @@ def measure_alone(cells: Sequence[Cell], here: Here) -> None:
     what = f"{len(groups)} configuration{'s' * (len(groups) > 1)}"
     here.tell(f"seconds per step of {what} are measured alone, in turn")
     began, windows = datetime.now(UTC).isoformat(), [window for window, _ in groups]
-    found: dict[str, list[float]] = {window.id: [] for window in windows}
-    seen: dict[str, dict[str, Any]] = {}
+    found: dict[str, list[RunRecord]] = {window.id: [] for window in windows}
     for _ in range(0, _MOST_ROUNDS, _ROUNDS):
         in_turn = [one for turn in range(_ROUNDS) for one in windows[:: 1 - 2 * (turn % 2)]]
         for cell, record in here.run(in_turn):
-            found[cell.id].append(record.train_s / record.num_steps)
-            seen[cell.id] = record.environment
-        spreads = [factor_spread(its) for its in found.values() if len(its) > 1]
+            found[cell.id].append(record)
+        spreads = [factor_spread(_step_s(its)) for its in found.values() if len(its) > 1]
         if max(spreads, default=0.0) <= _WELL_KNOWN:
             break
     for window, group in groups:
-        if len(found[window.id]) < 2:
+        if len(its := found[window.id]) < 2:
             here.tell(f"{window.slug}: its steps could not be timed; its times stay marked")
             continue
-        threads = seen[window.id].get("num_threads")
+        around = its[0].environment
+        told = {"alone_step_s": _step_s(its), "alone_threads": around.get("num_threads")}
         for cell, record in group:
-            if all(record.environment.get(k) == seen[window.id].get(k) for k in _MACHINE):
-                its = {"alone_step_s": found[window.id], "alone_threads": threads}
-                amend_record(here.folder.record_path(cell), **its, alone_at=began)
+            if all(record.environment.get(k) == around.get(k) for k in _MACHINE):
+                amend_record(here.folder.record_path(cell), **told, alone_at=began)
     if spreads:
         rounds = max(map(len, found.values()))
         here.tell(f"seconds per step are known to ±{100 * max(spreads):.1f} % ({rounds} windows)")
@@ -91,22 +93,18 @@ def measure_alone(cells: Sequence[Cell], here: Here) -> None:
 def best_jobs(cells: Sequence[Cell], here: Here) -> int:
     """How many of `cells` side by side train the most samples/s here, by trials of the first.
 
-    Raises:
-        InputError: cells are not of this package's own loop.
+    One where that cannot be tried.
     """
-    first = next((cell for cell in cells if not here.folder.record_path(cell).exists()), None)
-    if first is None:
-        return 1
-    window = first.window(_FIRST_STEPS)
-    if window is None:
-        raise InputError("jobs: auto tries runs of this package's own; give a number with a script")
-    most = min(len(cells), max(1, usable_cores() // first.num_processes))
-    numbers = sorted({most, *(1 << power for power in range(most.bit_length()))})
-    step_s = [record.train_s / record.num_steps for _, record in here.run([window])]
-    if most == 1 or not step_s:
+    left = [cell for cell in cells if not here.folder.record_path(cell).exists()]
+    first = next(iter(left), None)
+    window = first and first.window(_FIRST_STEPS)
+    most = min(len(left), usable_cores() // first.num_processes) if first else 0
+    step_s = _step_s([r for _, r in here.run([window])]) if window and most > 1 else []
+    if not first or not step_s:
         here.tell("--jobs auto takes 1: there is nothing to try")
         return 1
-    trial = first.window(max(_FIRST_STEPS, round(_TRIAL_S / step_s[0]))) or window
+    numbers = sorted({most, *(1 << power for power in range(most.bit_length()))})
+    trial = first.window(max(_FIRST_STEPS, round(_TRIAL_S / step_s[0]))) or first
     speeds = {
         jobs: sum(r.throughput.samples_per_s or 0.0 for _, r in here.run([trial] * jobs, jobs=jobs))
         for jobs in numbers
@@ -117,20 +115,22 @@ def best_jobs(cells: Sequence[Cell], here: Here) -> int:
     return best
 
 
+def _step_s(records: Iterable[RunRecord]) -> list[float]:
+    return [record.train_s / record.num_steps for record in records]
+
+
 def _configurations(
     cells: Sequence[Cell], folder: SweepFolder
 ) -> list[tuple[Cell, list[tuple[Cell, RunRecord]]]]:
     """A window of each configuration that ran side by side to a target, and its cells."""
-    groups: dict[str, list[tuple[Cell, RunRecord]]] = {}
+    found: dict[str, tuple[Cell, list[tuple[Cell, RunRecord]]]] = {}
     for cell in cells:
         with suppress(InputError):  # of a record that cannot be read, which has been told of
             record, short = folder.load(cell), cell.window(1)
-            beside = record and record.environment.get("measured_alone") is False
-            if record and short and beside and target_of(record):
-                groups.setdefault(short.id, []).append((cell, record))
-    found = []
-    for group in groups.values():
-        cell, record = group[0]
-        window = cell.window(max(1, round(_WINDOW_S * record.num_steps / (record.train_s or 1.0))))
-        found += [(window, group)] if window else []
-    return found
+            if not (record and short and target_of(record)):
+                continue
+            steps = max(1, round(_WINDOW_S * record.num_steps / (record.train_s or 1.0)))
+            window = cell.window(steps)
+            if window and record.environment.get("measured_alone") is False:
+                found.setdefault(short.id, (window, []))[1].append((cell, record))
+    return list(found.values())

@@ -16,7 +16,6 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 from pydantic import Field
@@ -129,16 +128,6 @@ class SweepFolder:
                 with suppress(InputError, OSError):
                     self._settle()
                     self.running.rmdir()
-
-    @contextmanager
-    def scratch(self) -> Iterator[Path]:
-        """A folder for runs of which nothing is kept; one that was left is removed as `running`."""
-        path = self.running / f"scratch-{token_hex(4)}"
-        path.mkdir(parents=True)
-        try:
-            yield path
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
 
     def adopt(self, cell: Cell) -> None:
         """Keep the record that an attempt at `cell` left in `running`; remove all else of it.

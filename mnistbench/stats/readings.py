@@ -75,16 +75,17 @@ def factor_spread(windows: Sequence[float], *, confidence: float = 0.95) -> floa
     return error * float(stdtrit(len(windows) - 1, (1 + confidence) / 2))
 
 
-def ratio_spread(a: Sequence[float], b: Sequence[float], *, confidence: float) -> float:
-    """The same of the medians' ratio; as many windows on both sides are those of rounds in turn.
+def ratio_spread(a: Sequence[Reading], b: Sequence[Reading], *, confidence: float) -> float:
+    """The same of the ratio of the factors of two configurations.
 
-    What drifts from round to round is then no part of it. Of independent windows it is right as
-    well.
+    As many windows on both sides are taken as those of rounds in turn, of which a drift from round
+    to round is no part; of independent windows it is right as well.
     """
-    if len(a) == len(b):
-        ratios = [y / x for x, y in zip(a, b, strict=True)]
+    sides = shared_windows(a), shared_windows(b)
+    if len(sides[0]) == len(sides[1]):
+        ratios = [y / x for x, y in zip(*sides, strict=True)]
         return factor_spread(ratios, confidence=confidence)
-    return math.hypot(*(factor_spread(side, confidence=confidence) for side in (a, b)))
+    return math.hypot(*(factor_spread(side, confidence=confidence) for side in sides))
 
 
 def shared_windows(readings: Sequence[Reading]) -> tuple[float, ...]:
@@ -101,17 +102,13 @@ def with_spread(
     """
 
     def end(bound: float | None, sign: int) -> float | None:
-        if not bound or not spread or value <= 0:
-            return bound
-        return value * math.exp(sign * math.hypot(math.log(bound / value), spread))
+        return bound and value * math.exp(sign * math.hypot(math.log(bound / value), spread))
 
-    return end(low, -1), end(high, 1)
+    return (end(low, -1), end(high, 1)) if spread and value > 0 else (low, high)
 
 
 def with_factor(level: Level, readings: Sequence[Reading]) -> Level:
     """`level`, an estimate from `readings`, whose interval knows that their factor is uncertain."""
-    spread = factor_spread(shared_windows(readings))
-    if level.value is None and level.low is not None:
-        return level._replace(low=level.low * math.exp(-spread))
-    low, high = with_spread(level.value or 0.0, level.low, level.high, spread)
+    middle, spread = level.value or level.low or 0.0, factor_spread(shared_windows(readings))
+    low, high = with_spread(middle, level.low, level.high, spread)
     return level._replace(low=low, high=high)

@@ -88,10 +88,10 @@ def drawn_times(
     """
     if not all(reading.reached and reading.high > 0 for group in groups for reading in group):
         drawn = drawn_medians(groups, paired=paired, draws=draws, seed=seed)
-        return _spread(drawn, groups, seed)
+        return _between_ends(drawn, groups, seed)
     logs = [[math.log((r.low + r.high) / 2) for r in group] for group in groups]
     found = drawn_means(logs, paired=paired, of_medians=True, draws=draws, seed=seed)
-    return _spread(np.exp(found), groups, seed)
+    return _between_ends(np.exp(found), groups, seed)
 
 
 def drawn_medians(
@@ -159,25 +159,18 @@ def change_range(
     return low, high
 
 
-def _spread(drawn: _Numbers, groups: Sequence[Sequence[Reading]], seed: int) -> _Numbers:
-    """`drawn` middles of times with what else is unknown: where between ends, and the factor.
+def _between_ends(drawn: _Numbers, groups: Sequence[Sequence[Reading]], seed: int) -> _Numbers:
+    """`drawn` middles of times, each group's moved alike to anywhere between its readings' ends.
 
-    That is off as the median of its windows may be, by Student's t; those of rounds in turn are
-    off together.
+    And by a factor, as far as the median of its windows may be off; of rounds in turn all alike.
     """
-    drawn = _between_ends(drawn, groups, seed)
     for column, windows in enumerate(map(shared_windows, groups)):
         if n := len(windows):
-            random = np.random.default_rng([seed, 2, n])  # one for all whose rounds were in turn
+            random = np.random.default_rng([seed, 2, n])
             logs = np.log(windows)
             off = random.standard_normal((len(drawn), n)) @ (logs - logs.mean())
-            off *= np.sqrt(np.pi / 2 / n / random.chisquare(n - 1, len(drawn)))
+            off /= np.sqrt(2 / np.pi * n * random.chisquare(n - 1, len(drawn)))
             drawn[:, column] *= np.exp(off)
-    return drawn
-
-
-def _between_ends(drawn: _Numbers, groups: Sequence[Sequence[Reading]], seed: int) -> _Numbers:
-    """`drawn` middles of times, each group's moved alike to anywhere between its readings' ends."""
     random = np.random.default_rng([seed, 1, len(groups)])
     ends = [[(r.low, r.high) for r in group if r.reached] or [(1.0, 1.0)] for group in groups]
     low, high = (np.array([sum(e[i] for e in group) for group in ends]) for i in (0, 1))

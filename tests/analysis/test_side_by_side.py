@@ -133,8 +133,8 @@ def test_a_median_that_half_did_not_reach_keeps_its_lower_end():
         ({"scale": 0.5, "step_s": 0.2}, {}, "no difference seen", None),
         ({}, {"scale": 0.5, "noise": 0.5}, "no verdict", "what is known of seconds per step"),
         ({}, {"scale": 0.5, "windows": None}, "no verdict", "of B were measured beside other"),
-        ({}, {"scale": 0.5, "alone_threads": 1}, "no verdict", "are of 1 and 2 threads"),
-        ({}, {"scale": 0.5, "alone": True}, "no verdict", "6 of 12 times are steps × seconds"),
+        ({}, {"scale": 0.5, "alone_threads": 1}, "no verdict", "different num_threads"),
+        ({}, {"scale": 0.5, "alone": True}, "no verdict", "different num_threads, timing"),
     ],
 )
 def test_two_such_sides_get_a_verdict_by_steps_and_seconds(a, b, verdict, why):
@@ -154,6 +154,16 @@ def test_two_such_sides_get_a_verdict_by_steps_and_seconds(a, b, verdict, why):
         later = [run.model_copy(update={"alone_at": "2026-01-02"}) for run in runs[1]]
         caveat = compare(runs[0], later, metrics=[TIME]).rows[0].caveat
         assert caveat == "seconds per step were not measured in turn"
+
+
+def test_sides_that_mix_products_and_own_clocks_alike_get_no_verdict():
+    rng = random.Random(1)
+    a, b = (
+        group(rng, lr=lr, scale=lr)[:3] + group(rng, lr=lr, scale=lr, alone=True)[3:]
+        for lr in (1.0, 0.5)
+    )
+    row = compare(a, b, metrics=[TIME]).rows[0]
+    assert (row.verdict, row.reason) == ("no verdict", "different timing")
 
 
 def test_equals_rarely_get_a_verdict():
@@ -183,3 +193,5 @@ def test_a_choice_by_such_times_knows_both_uncertainties():
     assert sure.winner.share > 0.99 > unsure.winner.share
     with pytest.raises(InputError, match="were measured beside other runs"):
         choice(windows=None)
+    with pytest.raises(InputError, match=r"of different timing \(its own clock, steps"):
+        choice(alone=True)

@@ -15,10 +15,13 @@ from tests.conftest import SMALL
 pytestmark = pytest.mark.processes
 
 FLAGS = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
+TRAIN = [sys.executable, "-m", "mnistbench.train"]
 ASKED = ["--model", "cnn", "--dropout", "0.2", "--augment", "shift", "--seed", "3"]
 WHAT_MAY_STAY = """
 import builtins, json, os, subprocess, sys, threading, time
-from mnistbench.engine.in_process import may_go_on, run_here
+from types import SimpleNamespace
+from mnistbench.engine.in_process import may_go_on
+from mnistbench.engine.preloaded import run_here
 
 def sleep():
     subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
@@ -36,9 +39,8 @@ LEFT = {
 first, found, path = None, {}, sys.argv[1]
 for what, main in LEFT.items():
     with open(path, "w+") as log:
-        request = {"arguments": [], "environment": dict(os.environ), "work_dir": None, "parent": 1}
         os.dup2(log.fileno(), 2)
-        status = run_here(main, request)
+        status = run_here(SimpleNamespace(main=main))
         held = may_go_on(status, first)
         first = first or held
         sys.stderr.flush()
@@ -55,13 +57,13 @@ def start():
 
     def run(*flags, folder, **variables):
         run = preloaded.start(
-            [*FLAGS, "--output-dir", "runs", "--quiet", *flags],
+            [*TRAIN, *FLAGS, "--output-dir", "runs", "--quiet", *flags],
             environment=os.environ | variables,
             work_dir=folder,
         )
         run.wait()
         end_all([run])
-        return run, list(preloaded._servers.values())[-1].child
+        return run, preloaded._servers[-1].child
 
     yield run
     preloaded.close()
@@ -90,7 +92,7 @@ def test_a_run_is_what_it_is_in_a_process_of_its_own_whatever_came_before(start,
     run, third = start(*ASKED, folder=folders / "again")
     assert first is second is third
     assert (run.status, run.said) == (0, "")
-    command = [sys.executable, "-m", "mnistbench.train", *FLAGS, "--output-dir", "fresh", *ASKED]
+    command = [*TRAIN, *FLAGS, "--output-dir", "fresh", *ASKED]
     subprocess.run(command, check=True, capture_output=True, cwd=folders)
     again, fresh = record(folders / "again"), record(folders / "fresh")
     assert curve(again) == curve(fresh)
@@ -125,7 +127,7 @@ def test_what_a_run_leaves_behind_is_seen(tmp_path):
         "missed its target": [3, True, ""],
         "failed": [1, False, ""],
         "raised": [1, False, "ZeroDivisionError: division by zero"],
-        "ended in words": [1, False, ""],
+        "ended in words": [1, False, "no"],
         "a thread": [0, False, ""],
         "a child": [0, False, ""],
         "memory": [0, False, ""],

@@ -18,8 +18,18 @@ from tests.processes import SMALL_FLAGS
 
 pytestmark = pytest.mark.processes
 
+TRAIN = (sys.executable, "-m", "mnistbench.train")
 QUICK = (*SMALL_FLAGS, "--model", "linear", "--max-steps", "5")
 LONG = (*SMALL_FLAGS, "--model", "linear", "--num-epochs", "100000")
+LATE = """
+from torch.nn.functional import cross_entropy
+calls = []
+
+
+def late(logits, labels):
+    calls.append(1)
+    return cross_entropy(logits, labels) if len(calls) < 9 else 1 / 0
+"""
 NETS = """
 import json, os, sys, threading
 from pathlib import Path
@@ -54,8 +64,8 @@ def start(preloaded, tmp_path):
 
     def use(*flags, **variables):
         environment = {**child_environment(), **variables}
-        flags = [*flags, "--output-dir", str(tmp_path / "out")]
-        started.append(preloaded.start(flags, environment=environment, work_dir=tmp_path))
+        command = [*TRAIN, *flags, "--output-dir", str(tmp_path / "out")]
+        started.append(preloaded.start(command, environment=environment, work_dir=tmp_path))
         return started[-1]
 
     yield use
@@ -74,15 +84,15 @@ def record_in(folder):
 
 
 def server_of(preloaded):
-    (server,) = preloaded._servers.values()
+    server = preloaded._servers[-1]
     return server.child._process.pid
 
 
 def test_a_fork_leaves_the_record_of_a_process_of_its_own(preloaded, tmp_path):
     records = []
-    for name, start in (("warm", preloaded.start), ("fresh", _fresh)):
+    for name, start in (("warm", preloaded.start), ("fresh", Child)):
         flags = [*QUICK, "--output-dir", str(tmp_path / name), "--quiet"]
-        assert ended(start(flags, environment=child_environment())) == 0
+        assert ended(start([*TRAIN, *flags], environment=child_environment())) == 0
         records.append(record_in(tmp_path / name))
     warm, fresh = records
     assert [r.environment["process"] for r in records] == ["warm", "fresh"]
@@ -97,19 +107,18 @@ def test_a_fork_leaves_the_record_of_a_process_of_its_own(preloaded, tmp_path):
     assert sum(warm.phases_s.values()) == pytest.approx(warm.wall_s, rel=0.01)
 
 
-def _fresh(flags, *, environment):
-    return Child([sys.executable, "-m", "mnistbench.train", *flags], environment=environment)
-
-
 @pytest.mark.parametrize(
     ("flags", "status", "says"),
     [
         (["--lr", "-1"], 2, "error: --lr: should be greater than 0"),
         (["--target-accuracy", "1", "--require-target"], 3, ""),
+        (["--lr", "1e4", "--loss", "mse"], 1, ""),
+        (["--loss", "losses.py:late"], 1, "error: the run failed: losses.py:"),
         (["--help"], 0, ""),
     ],
 )
-def test_a_fork_ends_as_a_process_of_its_own(start, flags, status, says):
+def test_a_fork_ends_as_a_process_of_its_own(start, tmp_path, flags, status, says):
+    (tmp_path / "losses.py").write_text(LATE)
     child = start(*QUICK, *flags)
     assert ended(child) == status
     assert says in child.said
@@ -132,11 +141,13 @@ def test_a_fork_has_what_it_was_asked_for_and_others_do_not(start, tmp_path):
 
 def test_other_variables_are_told_to_a_process_that_began_with_them(start, preloaded, tmp_path):
     (tmp_path / "nets.py").write_text(NETS)
+    assert ended(start("--help")) == 0
+    before = server_of(preloaded)
     child = start(*QUICK, "--model", "nets.py:Net", ASKED="before torch")
     assert ended(child) == 0
     assert "before torch None" in child.said
-    assert len(preloaded._servers) == 2
-    preloaded._servers.popitem()[1].end()
+    assert server_of(preloaded) != before
+    preloaded._servers.pop().end()
 
 
 @pytest.mark.parametrize(
@@ -180,7 +191,7 @@ def test_code_that_changed_is_imported_again(preloaded, start, tmp_path):
 def test_nothing_is_left_once_it_is_closed(tmp_path):
     with closing(Preloaded()) as own:
         child = own.start(
-            [*LONG, "--output-dir", str(tmp_path / "out")], environment=child_environment()
+            [*TRAIN, *LONG, "--output-dir", str(tmp_path / "out")], environment=child_environment()
         )
         _trains(child)
         pids = [child._process.pid, server_of(own)]
@@ -195,7 +206,7 @@ def test_code_without_a_server_runs_as_before(tmp_path, capsys):
     (tmp_path / "mnistbench" / "train.py").write_text("raise SystemExit(3)")
     with closing(Preloaded()) as own:
         for _ in range(2):
-            assert ended(own.start([], environment=child_environment(tmp_path))) == 3
+            assert ended(own.start(TRAIN, environment=child_environment(tmp_path))) == 3
     assert capsys.readouterr().err.count("each run imports all it needs") == 1
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from mnistbench import __version__
 from mnistbench.launch import ray_tasks
 from mnistbench.launch.cells import Attempt
+from mnistbench.launch.children import Child
 from mnistbench.launch.own_cells import RunCell
 from mnistbench.launch.ray_tasks import (
     Node,
@@ -141,8 +142,13 @@ def test_a_worker_keeps_what_starts_its_runs_until_it_is_given_other_gpus(monkey
     assert closed == [first]
 
 
-def test_fresh_cells_are_told_so():
-    assert [request_of(cell(), nodes((2, 0)), jobs=None, fresh=f).fresh for f in (True, False)] == [
-        True,
-        False,
-    ]
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_cell_that_is_to_be_fresh_is_no_fork(monkeypatch, tmp_path, fresh):
+    def start(self, folder, *, start_child, **_):
+        raise InputError("fresh" if start_child is Child else "warm")
+
+    monkeypatch.setattr(ray_tasks, "_preloaded", {})
+    monkeypatch.setattr(ray_tasks, "_has_the_machine", lambda request: True)
+    monkeypatch.setattr(RunCell, "start", start)
+    with pytest.raises(InputError, match="fresh" if fresh else "warm"):
+        ray_tasks._run(cell(), Request(1.0, 0.0, fresh), tmp_path, work_dir=tmp_path)

@@ -12,7 +12,6 @@ from mnistbench.launch.script_cells import script_cells
 from mnistbench.launch.step_windows import Here, best_jobs, measure_alone
 from mnistbench.launch.sweep_folder import SweepFolder
 from mnistbench.schema.config import RunConfig
-from mnistbench.schema.errors import InputError
 from mnistbench.schema.record import Throughput
 from mnistbench.schema.store import save_record
 from tests.launch.sweep_parts import record_of
@@ -192,15 +191,17 @@ def test_jobs_are_no_more_than_cells_and_a_sweep_that_is_done_needs_no_trial(fol
     here = Here(folder, machine, machine.told.append)
     cells = cells_of((0.1,), (0,))
     assert best_jobs(cells, here) == 1
+    more = cells_of((0.1,), (0, 1, 2))
+    done(folder, more[1:])
+    assert best_jobs(more, here) == 1
     done(folder, cells)
-    machine.ran.clear()
     assert (best_jobs(cells, here), machine.ran) == (1, [])
 
 
-def test_scripts_need_a_number(folder):
-    cells = script_cells("python -c {lr}", {"lr": "1,2"})
-    with pytest.raises(InputError, match=r"^jobs: auto tries runs .* give a number with a script$"):
-        best_jobs(cells, Here(folder, None, None))
+def test_scripts_have_no_windows(folder):
+    cells, told = script_cells("python -c {lr}", {"lr": "1,2"}), []
+    assert best_jobs(cells, Here(folder, None, told.append)) == 1
+    assert told == ["--jobs auto takes 1: there is nothing to try"]
     measure_alone(cells, Here(folder, None, None))
 
 

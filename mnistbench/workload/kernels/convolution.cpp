@@ -33,25 +33,20 @@ constexpr int kBytes = 16, kVectors = 2;
 #endif
 constexpr int kChannels = kVectors == 4 ? 6 : 5;  // output channels in a tile, at most
 
-template <class T>
-struct Simd {
+template <class T> struct Simd {
   static constexpr int64_t lanes = kBytes / sizeof(T);
   typedef T V __attribute__((vector_size(kBytes), aligned(sizeof(T)), may_alias));
   typedef uint8_t Bytes __attribute__((vector_size(kBytes / sizeof(T)), aligned(1), may_alias));
 };
-template <class T>
-using Vector = typename Simd<T>::V;
+template <class T> using Vector = typename Simd<T>::V;
 
-template <class T>
-Vector<T> load(const T* from) {
+template <class T> Vector<T> load(const T* from) {
   return *reinterpret_cast<const Vector<T>*>(from);
 }
-template <class T>
-void store(T* to, Vector<T> values) {
+template <class T> void store(T* to, Vector<T> values) {
   *reinterpret_cast<Vector<T>*>(to) = values;
 }
-template <class T>
-T sum_of(Vector<T> values) {
+template <class T> T sum_of(Vector<T> values) {
   T each[Simd<T>::lanes];
   store(each, values);
 #pragma GCC unroll 8
@@ -62,8 +57,7 @@ T sum_of(Vector<T> values) {
 }
 
 // Memory of at least `size` values, kept by this thread for each `Use`.
-template <class T, int Use>
-T* scratch(size_t size) {
+template <class T, int Use> T* scratch(size_t size) {
   static thread_local std::vector<T> kept;
   if (kept.size() < size) kept.resize(size);
   return kept.data();
@@ -117,8 +111,7 @@ Geometry geometry(const ConvShape& s, bool back) {
           {w.out, w.in, w.kernel, w.stride, w.pad}, 1, 0, back};
 }
 
-template <class T>
-struct Sums : Geometry {
+template <class T> struct Sums : Geometry {
   const T *x, *w, *bias;  // w packed: [block of channels][in][kh][kw][channel of the block]
   T* y;
   uint8_t* chosen;
@@ -185,8 +178,7 @@ void sum_row(const Sums<T>& s, int64_t first, int64_t row, int64_t sample) {
                            n * Simd<T>::lanes;
         V best = parts[0][o][n];
         if (s.pool == 2) {
-          auto which = best != best;
-          which ^= which;
+          decltype(best != best) which = {};
           for (int part = 1; part < 4; part++) {  // the first of equals, and any NaN, as torch
             const V other = parts[part][o][n];
             const auto taken = (other > best) | (other != other);
@@ -202,18 +194,15 @@ void sum_row(const Sums<T>& s, int64_t first, int64_t row, int64_t sample) {
   }
 }
 
-template <class T>
-using SumRow = void (*)(const Sums<T>&, int64_t, int64_t, int64_t);
-template <class T, int N>
-SumRow<T> row_of(int64_t channels) {
+template <class T> using SumRow = void (*)(const Sums<T>&, int64_t, int64_t, int64_t);
+template <class T, int N> SumRow<T> row_of(int64_t channels) {
   constexpr SumRow<T> rows[] = {sum_row<T, 1, N>, sum_row<T, 2, N>, sum_row<T, 3, N>,
                                 sum_row<T, 4, N>, sum_row<T, 5, N>, sum_row<T, 6, N>};
   return rows[channels - 1];
 }
 
 // The last group of vectors overlaps the one before where the batch is no multiple of it.
-template <class T>
-void sum_all(const Sums<T>& s) {
+template <class T> void sum_all(const Sums<T>& s) {
   const int64_t vectors = s.batch / Simd<T>::lanes;
   const int64_t n = vectors >= kVectors ? kVectors : vectors >= 2 ? 2 : 1;
   const int64_t lanes = n * Simd<T>::lanes, groups = num_blocks(s.batch, lanes);
@@ -244,8 +233,7 @@ void forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y, ui
 
 // Gradients of weights: sums of a gradient times what a tap of the kernel saw. A unit is one row of
 // results for a group of vectors of samples. A part of the units fits a core's cache.
-template <class T>
-struct Products {
+template <class T> struct Products {
   const T *x, *grad_y, *y;
   const uint8_t* chosen;
   T *whole, *partial, *row_sums;  // [O, rows, columns, B] or null, [part][O][tap], [O][unit]
@@ -256,8 +244,8 @@ struct Products {
 // [columns][vectors of the group], and its sum.
 template <class T>
 void undo_unit(const Geometry& f, const Products<T>& p, int64_t o, int64_t u, T* local) {
-  typedef Vector<T> V;
-  typedef typename Simd<T>::Bytes Bytes;
+  using V = Vector<T>;
+  using Bytes = typename Simd<T>::Bytes;
   constexpr int64_t L = Simd<T>::lanes;
   const int64_t first = u / f.rows.out * kVectors, row = u % f.rows.out, shift = f.pool - 1;
   const int64_t end = std::min(first + kVectors, p.vectors), width = f.columns.out >> shift;
@@ -287,13 +275,12 @@ void multiply(const Geometry& f, const Products<T>& p, int64_t part, int64_t fir
               const T* local) {
   constexpr int64_t L = Simd<T>::lanes;
   static const T zeros[kVectors * L] = {};
-  const int64_t taps = f.taps();
   const Block units(p.units, p.parts, part);
   const int64_t plane = units.size * f.columns.out * kVectors * L;
   int64_t channels[J], down[J], left[J];
   for (int t = 0; t < J; t++) {
-    channels[t] = (tap + t) / taps;
-    down[t] = (tap + t) % taps / f.columns.kernel - f.rows.pad;
+    channels[t] = (tap + t) / f.taps();
+    down[t] = (tap + t) % f.taps() / f.columns.kernel - f.rows.pad;
     left[t] = (tap + t) % f.columns.kernel - f.columns.pad;
   }
   Vector<T> sums[O][J] = {};
@@ -306,7 +293,8 @@ void multiply(const Geometry& f, const Products<T>& p, int64_t part, int64_t fir
     for (int t = 0; t < J; t++) {
       const int64_t line = row * f.rows.stride + down[t];
       const bool is_inside = line >= 0 && line < f.rows.in;
-      lines[t] = is_inside ? image + (channels[t] * f.rows.in + line) * f.columns.in * f.batch : nullptr;
+      const int64_t place = (channels[t] * f.rows.in + line) * f.columns.in;
+      lines[t] = is_inside ? image + place * f.batch : nullptr;
     }
     for (int64_t column = 0; column < f.columns.out; column++) {
       const T* in[J];
@@ -327,9 +315,9 @@ void multiply(const Geometry& f, const Products<T>& p, int64_t part, int64_t fir
       }
     }
   }
-  T* to = p.partial + (part * f.out_channels + first) * f.in_channels * taps + tap;
+  T* to = p.partial + (part * f.out_channels + first) * f.in_channels * f.taps() + tap;
   for (int o = 0; o < O; o++)
-    for (int t = 0; t < J; t++) to[o * f.in_channels * taps + t] = sum_of<T>(sums[o][t]);
+    for (int t = 0; t < J; t++) to[o * f.in_channels * f.taps() + t] = sum_of<T>(sums[o][t]);
 }
 
 constexpr int taps_at_once(int channels) {
@@ -346,8 +334,7 @@ void multiply_taps(const Geometry& f, const Products<T>& p, int64_t part, int64_
     multiply<T, O, J>(f, p, part, first, std::min(tap, taps - J), local);
 }
 
-template <class T>
-void weight_gradient(const Geometry& f, const Products<T>& p) {
+template <class T> void weight_gradient(const Geometry& f, const Products<T>& p) {
   using Multiply = void (*)(const Geometry&, const Products<T>&, int64_t, int64_t, const T*);
   constexpr Multiply by_channels[] = {multiply_taps<T, 1>, multiply_taps<T, 2>,
                                       multiply_taps<T, 3>, multiply_taps<T, 4>,
@@ -428,16 +415,14 @@ void store(uint16_t* to, Floats values) {  // to nearest, ties to even; NaN stay
 }
 
 // The same for `count` numbers where these are fewer, as at an end; `rest` stands for the others.
-template <class T>
-Floats load(const T* from, int64_t count, T rest = 0) {
+template <class T> Floats load(const T* from, int64_t count, T rest = 0) {
   if (count >= kLanes) return load(from);
   T some[kLanes];
   std::fill_n(some, kLanes, rest);
   if (count > 0) std::memcpy(some, from, sizeof(T) * count);
   return load(some);
 }
-template <class T>
-void store(T* to, Floats values, int64_t count) {
+template <class T> void store(T* to, Floats values, int64_t count) {
   if (count >= kLanes) return store(to, values);
   T some[kLanes];
   store(some, values);
@@ -453,8 +438,7 @@ struct NormShape {
 };
 
 // Two sums over `count` numbers: `add(k, first, second)` adds those of a vector from `k` on.
-template <class Add>
-void two_sums(int64_t count, Add add, float& first, float& second) {
+template <class Add> void two_sums(int64_t count, Add add, float& first, float& second) {
   Floats firsts[4] = {}, seconds[4] = {};
   for (int64_t k = 0; k < count; k += 4 * kLanes)
 #pragma GCC unroll 4
