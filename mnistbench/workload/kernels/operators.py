@@ -32,7 +32,6 @@ library.define(
     "batch_last_convolution_backward(Tensor grad, Tensor features, Tensor weight, Tensor made,"
     " Tensor chosen, int[] how, bool needs_features, bool needs_bias) -> (Tensor, Tensor, Tensor)"
 )
-_forward_op = torch.ops.mnistbench.batch_last_convolution.default
 
 
 def convolution(features: Tensor, weight: Tensor, bias: Tensor | None, how: list[int]) -> Tensor:
@@ -41,8 +40,7 @@ def convolution(features: Tensor, weight: Tensor, bias: Tensor | None, how: list
     `how` is strides and paddings, down and across each, then 2 for a 2 x 2 max pool behind (else
     1), then 1 for a ReLU (else 0). Weight and bias are float32 where features are bf16.
     """
-    made = _shortest(features, _forward_op, _differentiable)(features, weight, bias, how)
-    return made[0]
+    return _convolve(features, weight, bias, how)[0]
 
 
 def batch_last(images: Tensor, dtype: torch.dtype) -> Tensor:
@@ -160,47 +158,45 @@ class _Operator(torch.autograd.Function):
     """An operator whose first three inputs and first output have gradients."""
 
     @staticmethod
-    def forward(ctx: Any, ops: Any, saved: Any, *given: Any) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, runs: Any, saved: Any, *given: Any) -> tuple[Tensor, ...]:
         with torch._C._AutoDispatchBelowAutograd():  # noqa: SLF001 - the operator itself
-            made = _shortest(given[0], *ops[0])(*given)
+            made = _shortest(given[0], *runs[0])(*given)
         ctx.mark_non_differentiable(*made[1:])
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*saved(given, made))
-        ctx.op, ctx.rest = ops[1], (given[-1], ctx.needs_input_grad[2], given[2] is not None)
-        ctx.num_given = len(given)
+        ctx.rest = given[-1], ctx.needs_input_grad[2], given[2] is not None
+        ctx.backward_runs, ctx.num_given = runs[1], len(given)
         return made
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-        needs = ctx.needs_input_grad[2:5]
-        made: Sequence[Tensor | None] = (None,) * 3
+        made: tuple[Tensor | None, ...] = None, None, None
         if grad is not None:
-            made = _shortest(grad, *ctx.op)(grad, *ctx.saved_tensors, *ctx.rest)
+            made = _shortest(grad, *ctx.backward_runs)(grad, *ctx.saved_tensors, *ctx.rest)
+        needs = ctx.needs_input_grad[2:5]
         grads = (one if need else None for one, need in zip(made, needs, strict=True))
         return (None, None, *grads, *(None,) * (ctx.num_given - 3))
 
 
-def register(
-    name: str, kernels: Sequence[Callable[..., Any]], *, fakes: Sequence[Any], saved: Any
-) -> _Run:
-    """Give the operators `name` and ``<name>_backward`` their kernels, and autograd.
+def register(name: str, kernels: Sequence[_Run], *, fakes: Sequence[Any], saved: Any) -> _Run:
+    """Give the operators `name` and ``<name>_backward`` their kernels and autograd.
 
     `fakes` give empty tensors like theirs; `saved` is, of inputs and outputs, what the backward is
     given behind the gradient. Then come the last input, and which of input and bias are needed.
-    Gives the operator with autograd, as the dispatcher would call it.
+    What is returned calls the first.
     """
     names = name, f"{name}_backward"
     for each, kernel_of, fake in zip(names, kernels, fakes, strict=True):
         library.impl(each, kernel_of, "CPU")
         torch.library.register_fake(f"mnistbench::{each}", fake, lib=library)
     ops = [getattr(torch.ops.mnistbench, each).default for each in names]
-    run: _Run = partial(_Operator.apply, list(zip(ops, kernels, strict=True)), saved)
-    library.impl(name, run, "AutogradCPU")
-    return run
+    apply = partial(_Operator.apply, tuple(zip(ops, kernels, strict=True)), saved)
+    library.impl(name, apply, "AutogradCPU")
+    return lambda features, *given: _shortest(features, ops[0], apply)(features, *given)
 
 
-_differentiable = register(
+_convolve = register(
     "batch_last_convolution",
     (_forward, _backward),
     fakes=(
