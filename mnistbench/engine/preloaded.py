@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -35,21 +36,27 @@ _NEEDED = (
     *("torch._dynamo", "mnistbench.engine.diagnosis"),  # what some runs need takes a second
     *("mnistbench.output.tables", "mnistbench.output.profile_table", "mnistbench.output.screen"),
 )
+_OWN_FILES = [
+    str(file)
+    for file in Path(__file__).parents[1].rglob("*.*")
+    if file.parent.name != "__pycache__"
+]
+"""Of this package, whose identity is told once: a run may be the first to import or compile one."""
 
 
 def main() -> None:
-    """Serve until nobody asks, a file that was imported has changed, or a run left traces here."""
+    """Serve until nobody asks, a file of the code has changed, or a run left traces here."""
     control, here, status = socket.socket(fileno=int(sys.argv[1])), bool(sys.argv[3:]), [0]
     die_with_parent()
     atexit.register(_end, status)  # as the first, so that it is called as the last
     command = sys.modules["__main__"] = _preload(sys.argv[2])
     from mnistbench.engine.in_process import may_go_on
 
-    known, settled, held = {*_imported_files()}, environment.waiting(), None
+    known, settled, held = {*_code_files()}, environment.waiting(), None
     control.send(b"+")
     while True:
         word, files, _, _ = socket.recv_fds(control, 1, 2)
-        if not word or not known <= {*_imported_files()}:
+        if not word or not known <= {*_code_files()}:
             return
         count_age_from_now()
         _become(files[0], files[1], settled)
@@ -65,7 +72,7 @@ def main() -> None:
         control.send(status[0].to_bytes(4, "little", signed=True))
         if not held:
             return
-        known |= {*_imported_files()}
+        known |= {*_code_files()}
 
 
 def _preload(command: str) -> ModuleType:
@@ -87,13 +94,13 @@ def _preload(command: str) -> ModuleType:
     return sys.modules[command]
 
 
-def _imported_files() -> Iterator[tuple[str, int, int]]:
-    """Name, time of change and size of each file that modules were imported from."""
-    for module in list(sys.modules.values()):
-        if file := getattr(module, "__file__", None):
-            with suppress(OSError):
-                found = os.stat(file)  # noqa: PTH116 - of thousands
-                yield file, found.st_mtime_ns, found.st_size
+def _code_files() -> Iterator[tuple[str, int, int]]:
+    """Name, time of change and size of each file of this package, and of those imported from."""
+    imported = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    for file in {*_OWN_FILES, *filter(None, imported)}:
+        with suppress(OSError):
+            found = os.stat(file)  # noqa: PTH116 - of thousands
+            yield file, found.st_mtime_ns, found.st_size
 
 
 def _become(log: int, told: int, settled: Mapping[str, str]) -> None:

@@ -59,7 +59,7 @@ def test_the_record_says_what_was_watched_and_what_it_cost(profiled):
     assert record.profile.slowdown > 0
     assert record.error is None
     names = {operator.name: operator for operator in record.profile.operators}
-    assert names["aten::convolution_backward"].calls == 4  # two layers, two steps
+    assert names["mnistbench::batch_last_convolution_backward"].calls == 4  # two layers, two steps
     own = [operator.cpu_s for operator in record.profile.operators]
     assert own == sorted(own, reverse=True)
 
