@@ -97,7 +97,9 @@ def _serve(connection):
 
 def _become(request):
     """Be the process that was asked for, in all that the system knows of it."""
-    while os.getppid() != request["parent"]:
+    while (parent := os.getppid()) != request["parent"]:
+        if parent == 1:  # who asked was killed meanwhile
+            os._exit(1)
         time.sleep(0.0005)
     if request["session"]:
         os.setsid()
