@@ -39,6 +39,7 @@ def test_a_healthy_machine_is_status_0(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     states = dict(re.findall(r"^(\S.*?)  +(ok|note|BROKEN) ", out, re.MULTILINE))
     rest = ("caches", "load", "host name", "versions", "processor", "threads", "launch defaults")
+    assert states.pop("kernels") in {"ok", "note"}  # there may be no compiler
     assert states == dict.fromkeys((*rest, "disk", "launcher"), "ok") | {
         "GPU": "note",
         "data": "note",

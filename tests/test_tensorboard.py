@@ -54,6 +54,7 @@ def one_process(folder):
             max_steps=8,
             num_threads=1,
             profile=("torch",),
+            batch_last=False,
             profile_steps="3:6",
             output_dir=str(folder / "one"),
         )
@@ -63,7 +64,15 @@ def one_process(folder):
 def two_processes(folder):
     from mnistbench.launch.commands import cpu_environment, torchrun_command
 
-    flags = [*DATA, *STEPS, "--max-steps", "8", "--output-dir", str(folder / "two")]
+    flags = [
+        *DATA,
+        *STEPS,
+        "--no-batch-last",
+        "--max-steps",
+        "8",
+        "--output-dir",
+        str(folder / "two"),
+    ]
     command = torchrun_command("mnistbench.train", flags, num_processes=2)
     done = subprocess.run(
         command, env=cpu_environment(), capture_output=True, text=True, timeout=180, check=False

@@ -17,30 +17,9 @@ pytestmark = [
 ]
 FLAGS = ["--model", "linear", "--process-timeout-s", "60"]
 COMPILES = {
-    "unasked": ["--batch-last"],  # as a default, on the CPU
     "asked": ["--compile"],
     "asked-of-stock": ["--loop", "stock", "--compile"],
 }
-
-
-@pytest.mark.parametrize(("fails_in", "fault"), [(1, "call"), (0, "backend")])
-def test_where_one_cannot_compile_both_go_on_without(launch, monkeypatch, fails_in, fault):
-    monkeypatch.setenv(PROCESS, str(fails_in))
-    monkeypatch.setenv(FAULT, fault)
-    done, records = launch(
-        *SMALL_FLAGS, *FLAGS, *COMPILES["unasked"], module="tests.engine.failing_compile"
-    )
-    assert done.returncode == 0, done.stderr
-    (record,) = records
-    environment = record.environment
-    assert record.status == "completed"
-    assert environment["loop_floor"] == "eager"
-    assert environment.get("compiled", False) is False
-    assert SAYS in environment["loop_floor_reason"]
-    assert f"process {fails_in} of 2" in environment["loop_floor_reason"]
-    (line,) = [line for line in done.stderr.splitlines() if "fell to eager" in line]
-    assert SAYS in line
-    assert "gloo" not in done.stderr.lower()
 
 
 @pytest.fixture
@@ -92,11 +71,8 @@ def test_where_one_cannot_compile_though_asked_to_both_end(
     assert list((tmp_path / "runs").glob("*")) == []
 
 
-@pytest.mark.parametrize("compiles", ["unasked", "asked"])
-def test_who_is_lost_while_the_others_compile_is_no_fault_of_a_compiler(
-    end_of_both, tmp_path, compiles
-):
-    main, lost = end_of_both(*COMPILES[compiles], fails_in=1, fault="exit")
+def test_who_is_lost_while_the_others_compile_is_no_fault_of_a_compiler(end_of_both, tmp_path):
+    main, lost = end_of_both(*COMPILES["asked"], fails_in=1, fault="exit")
     assert lost.returncode == 9
     assert main.returncode == 1, main.stderr
     (line,) = main.errors

@@ -44,7 +44,7 @@ def test_warming_up_leaves_no_trace(make_run, model):
 
 
 def test_a_step_is_torchs_own_update(make_run, one_thread):
-    run = make_run(model="simple-cnn", optimizer="sgd", momentum=0.5)
+    run = make_run(model="simple-cnn", optimizer="sgd", momentum=0.5, batch_last=False)
     twin = copy.deepcopy(run.parts.evaluator.model)
     optimizer = torch.optim.SGD(twin.parameters(), lr=0.05, momentum=0.5)
     for batch in batches(run):

@@ -9,7 +9,7 @@ from tests.engine.interrupted import LATEST, interrupt
 
 
 def test_every_run_has_telemetry_and_each_seed_its_own(small_config):
-    records = train(small_config(num_seeds=2, max_steps=40, num_epochs=50))
+    records = train(small_config(num_seeds=2, max_steps=400, num_epochs=500))
     for record in records:
         found = record.telemetry
         assert found.num_samples >= 1

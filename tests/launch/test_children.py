@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -10,7 +11,7 @@ import psutil
 import pytest
 
 from mnistbench.launch import children
-from mnistbench.launch.children import run_child
+from mnistbench.launch.children import Child, run_child, wait_for
 from mnistbench.schema.errors import InputError, Terminated
 
 pytestmark = pytest.mark.processes
@@ -117,18 +118,17 @@ def test_any_exception_ends_the_child(tmp_path):
     assert_gone(processes)
 
 
-def test_a_signal_that_comes_while_the_child_starts_is_not_lost(monkeypatch):
+def test_a_signal_that_comes_while_the_child_starts_is_not_lost():
     started = []
 
     def start(*args, **options):
-        started.append(popen(*args, **options))
+        started.append(subprocess.Popen(*args, **options))
         os.kill(os.getpid(), signal.SIGTERM)
         return started[0]
 
-    popen = children.subprocess.Popen
-    monkeypatch.setattr(children.subprocess, "Popen", start)
+    command = [sys.executable, "-c", "import time; time.sleep(600)"]
     with pytest.raises(Terminated):
-        run_child([sys.executable, "-c", "import time; time.sleep(600)"])
+        wait_for(lambda: Child(command, start=start))
     assert started[0].poll() is not None
 
 
