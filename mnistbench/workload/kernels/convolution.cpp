@@ -437,14 +437,18 @@ struct NormShape {
   float eps, momentum;
 };
 
-// Two sums over `count` numbers: `add(k, first, second)` adds those of a vector from `k` on.
-template <class Add> void two_sums(int64_t count, Add add, float& first, float& second) {
-  Floats firsts[4] = {}, seconds[4] = {};
-  for (int64_t k = 0; k < count; k += 4 * kLanes)
+// Two sums over `count` numbers: `add(k, first, second)` adds those of a vector from `k` on. Sums of
+// some thousand are added in double, or those of a large batch would lose what torch's keep.
+template <class Add> void two_sums(int64_t count, Add add, double& first, double& second) {
+  first = second = 0;
+  for (int64_t start = 0; start < count; start += 256 * kLanes) {
+    Floats firsts[4] = {}, seconds[4] = {};
+    for (int64_t k = start; k < std::min(count, start + 256 * kLanes); k += 4 * kLanes)
 #pragma GCC unroll 4
-    for (int64_t n = 0; n < 4; n++) add(k + n * kLanes, firsts[n], seconds[n]);
-  first = sum_of<float>(firsts[0] + firsts[1] + (firsts[2] + firsts[3]));
-  second = sum_of<float>(seconds[0] + seconds[1] + (seconds[2] + seconds[3]));
+      for (int64_t n = 0; n < 4; n++) add(k + n * kLanes, firsts[n], seconds[n]);
+    first += sum_of<float>(firsts[0] + firsts[1] + (firsts[2] + firsts[3]));
+    second += sum_of<float>(seconds[0] + seconds[1] + (seconds[2] + seconds[3]));
+  }
 }
 
 template <class T>
@@ -455,7 +459,7 @@ void norm_forward(const NormShape& s, const T* x, const float* gain, const float
     const T* from = x + c * s.count;
     float centre = running_mean[c], variance = running_variance[c];
     if (s.training) {  // by distances from the first number, which lose less than the numbers
-      float shift, square;
+      double shift, square;
       const float origin = load(from, 1)[0];
       const auto add = [=](int64_t k, Floats& sum, Floats& squares) {
         const Floats distance = load(from + k, s.count - k, *from) - origin;
@@ -463,7 +467,7 @@ void norm_forward(const NormShape& s, const T* x, const float* gain, const float
       };
       two_sums(s.count, add, shift, square);
       centre = origin + shift / s.count;
-      variance = std::max((square - shift / s.count * shift) / s.count, 0.0f);  // NaN stays one
+      variance = std::max((square - shift / s.count * shift) / s.count, 0.0);  // NaN stays one
       const float unbiased = variance * (float(s.count) / (s.count - 1));
       running_mean[c] += s.momentum * (centre - running_mean[c]);
       running_variance[c] += s.momentum * (unbiased - running_variance[c]);
@@ -491,7 +495,7 @@ void norm_backward(const NormShape& s, const T* x, const float* gain, const floa
     const auto passed = [=](int64_t k, Floats values) {  // what the ReLU lets through
       return values * factor + start <= least ? Floats{} : load(given + k, count - k);
     };
-    float sum, product;
+    double sum, product;
     const auto add = [=](int64_t k, Floats& sums, Floats& products) {
       const Floats values = load(from + k, count - k), grad = passed(k, values);
       sums += grad, products += grad * (values - centre);
