@@ -40,7 +40,7 @@ FAST = {
 GRAPH = "fast, CUDA graph"
 FLOORS = {"smoke": (EAGER,), "quick": (EAGER,), "full": (EAGER, COMPILED)}
 SAMPLES = {"smoke": 640, "quick": 2_560, "full": 57_600}
-ROUNDS = {"smoke": 1, "quick": 6, "full": 11}
+ROUNDS = {"smoke": 1, "quick": 6, "full": 6}
 COMPARED_STEPS = 30
 
 Loop = Callable[[int], tuple[float, Sequence[float]]]

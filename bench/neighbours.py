@@ -26,7 +26,7 @@ from mnistbench.output.screen import Screen
 ARMS: Mapping[str, Mapping[str, str]] = {
     "libgomp's default": {"GOMP_SPINCOUNT": "300000"},
     "30,000 spins": {"GOMP_SPINCOUNT": "30000"},
-    "10,000 spins (ours)": {"GOMP_SPINCOUNT": "10000"},
+    "10,000 spins": {"GOMP_SPINCOUNT": "10000"},
     "1,000 spins": {"GOMP_SPINCOUNT": "1000"},
     "OMP_WAIT_POLICY=passive": {"OMP_WAIT_POLICY": "passive"},
     "one thread": {"OMP_NUM_THREADS": "1"},

@@ -25,7 +25,6 @@ from mnistbench.flags import CommandFlags, parse
 from mnistbench.recorder.clock import Ledger, process_age_s
 from mnistbench.recorder.code_identity import running_code
 from mnistbench.recorder.compile_cache import keep_compiled
-from mnistbench.recorder.environment import set_waiting
 from mnistbench.recorder.launcher import this_launch
 from mnistbench.recorder.limits import check_torch_fits
 from mnistbench.recorder.loop_settings import as_told
@@ -105,7 +104,6 @@ def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]
         progress("importing PyTorch")
     running_code()  # before it is imported
     remark = keep_compiled()  # before torch is imported, which settles it
-    set_waiting()  # likewise
     if remark and (config.compile or config.batch_last is not False) and _is_main():
         logging.getLogger("mnistbench").warning(remark)
     # where processes wait in vain, torch warns with a stack trace at each try: one line is enough

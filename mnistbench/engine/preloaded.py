@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -52,14 +52,14 @@ def main() -> None:
     command = sys.modules["__main__"] = _preload(sys.argv[2])
     from mnistbench.engine.in_process import may_go_on
 
-    known, settled, held = {*_code_files()}, environment.waiting(), None
+    known, held = {*_code_files()}, None
     control.send(b"+")
     while True:
         word, files, _, _ = socket.recv_fds(control, 1, 2)
         if not word or not known <= {*_code_files()}:
             return
         count_age_from_now()
-        _become(files[0], files[1], settled)
+        _become(*files)
         if not here and not _forked():
             continue
         control.send(os.getpid().to_bytes(4, "little"))
@@ -78,7 +78,6 @@ def main() -> None:
 def _preload(command: str) -> ModuleType:
     """Import `command` and what its runs need, without a thread beside this one."""
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # as a run does before torch is imported
-    environment.set_waiting()
     environment.process = "warm"
     refuse_shared_headers()
     running_code()  # before it is imported
@@ -103,18 +102,18 @@ def _code_files() -> Iterator[tuple[str, int, int]]:
             yield file, found.st_mtime_ns, found.st_size
 
 
-def _become(log: int, told: int, settled: Mapping[str, str]) -> None:
+def _become(log: int, told: int) -> None:
     """Be, in what a run can see, the process that was asked for.
 
     `log` takes what it says; the file `told` holds its ``arguments``, ``environment`` and
-    ``work_dir``, as JSON. Variables in `settled` were read when libraries were loaded.
+    ``work_dir``, as JSON.
     """
     os.dup2(log, sys.stderr.fileno())
     os.close(log)
     with os.fdopen(told) as file:
         request = json.load(file)
     os.environ.clear()
-    os.environ.update(request["environment"], **settled)
+    os.environ.update(request["environment"])
     os.chdir(request["work_dir"])
     sys.argv[:] = [str(sys.modules["__main__"].__file__), *request["arguments"]]
 

@@ -21,24 +21,8 @@ if TYPE_CHECKING:
 process = "fresh"
 """How this process began: ``warm`` once it is a fork of one that has imported what runs need."""
 
-
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
-_SPINS = "10000"
-
-
-def set_waiting() -> None:
-    """Have threads that wait for others spin for a quarter of a millisecond, then sleep.
-
-    GNU's OpenMP spins for seven, also on a core that the thread it waits for could have. It reads
-    its variables as torch is imported: call this before. What the user has set stays.
-    """
-    if "torch" not in sys.modules and not waiting():
-        os.environ["GOMP_SPINCOUNT"] = _SPINS
-
-
-def waiting() -> dict[str, str]:
-    """The variables that are set of those that say how threads wait for each other."""
-    return {name: os.environ[name] for name in _WAITING if os.environ.get(name)}
+"""Variables by which a user says how threads wait for each other."""
 
 
 def set_threads(num_threads: int | None) -> int:
@@ -81,7 +65,8 @@ def describe_machine(device: torch.device | None) -> dict[str, Any]:
         "num_cores": os.cpu_count(),
         "num_usable_cores": usable_cores(),
         "num_threads": _num_threads(),
-        "threads_wait": " ".join(f"{name}={value}" for name, value in waiting().items()) or None,
+        "threads_wait": " ".join(f"{n}={os.environ[n]}" for n in _WAITING if os.environ.get(n))
+        or None,
         "memory_bytes": memory_bytes(),
         "load_average_1min": psutil.getloadavg()[0],
         # what a sweep that runs several side by side tells its children
