@@ -79,7 +79,7 @@ def own_process() -> Executor:
 
 
 @pytest.fixture(scope="module", params=["simple-cnn", "cnn4-ce"])
-def measured(request, budget, make_config, report, device, chosen):
+def measured(request, budget, make_config, report, device):
     """Seconds of each chosen loop in each round, after a round that does not count."""
     if budget != "full" and request.param != "simple-cnn":
         pytest.skip("the full budget's")
@@ -89,7 +89,7 @@ def measured(request, budget, make_config, report, device, chosen):
     compared, rounds = min(steps, COMPARED_STEPS), []
     with own_process() as other:
         loops = loops_of(config, device, other)
-        wanted = {ARTICLE, BARE, *chosen("loop")}
+        wanted = {ARTICLE, BARE, *request.getfixturevalue("chosen")("loop")}
         names = [
             name
             for name in loop_names(FLOORS[budget], cuda=device.type == "cuda")
