@@ -16,7 +16,8 @@ from tests.engine.built import batches, built_run, warmed_up
 needs_compiler = pytest.mark.skipif(
     shutil.which("g++") is None, reason="torch.compile needs a C++ compiler"
 )
-MODELS = ["simple-cnn", "cnn2", "resnet-mini"]  # the last has batch norm
+MODELS = {"simple-cnn": 0.01, "cnn2": 0.01, "resnet-mini": 0.001}
+"""Learning rates; the last network, with batch norm, soon parts from fp64 by any order of sums."""
 
 
 @pytest.fixture
@@ -40,7 +41,9 @@ def assert_same_curve(losses, *, rtol=1e-4):
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_eager_steps_draw_the_stock_curve(curves, model):
-    losses, (_, fast) = curves(model=model, num_epochs=2, augment=("shift", "rotate"))
+    losses, (_, fast) = curves(
+        model=model, lr=MODELS[model], num_epochs=2, augment=("shift", "rotate")
+    )
     assert_same_curve(losses)
     assert fast.environment["loop_floor"] == "eager"
 
