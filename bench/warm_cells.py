@@ -1,6 +1,6 @@
 """What do warm processes save a sweep, and do they change what its runs say?
 
-Cells of 300 steps of `linear` are swept warm, all told: from the command to its end. The first of
+Cells of 300 steps (`--steps`) of `linear` are swept warm, all told: from the command to its end. The first of
 them are swept fresh beside these, and the curves of both compared, to the bit. Then warm and fresh
 runs are made in turn, and their speeds compared as `mnistbench compare` does.
 
@@ -35,10 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cells", type=int, default=60)
     parser.add_argument("--fresh", type=int, default=6, help="of the cells, those also swept fresh")
     parser.add_argument("--pairs", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--model", default="linear")
     parser.add_argument("--report", type=Path, help="folder for warm-cells.md and .json")
     asked = parser.parse_args(argv)
-    config = RunConfig(model=asked.model, max_steps=300)
+    config = RunConfig(model=asked.model, max_steps=asked.steps)
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         warm = swept(config, asked.cells, folder / "warm")
