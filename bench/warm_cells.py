@@ -1,8 +1,8 @@
 """What do warm processes save a sweep, and do they change what its runs say?
 
-Cells of 300 steps (`--steps`) of `linear` are swept warm, all told: from the command to its end. The
-first of them are swept fresh beside these, and the curves of both compared, to the bit. Then warm and fresh
-runs are made in turn, and their speeds compared as `mnistbench compare` does.
+Cells of 300 steps (`--steps`) of `linear` are swept warm, all told: from the command to its end.
+The first of them are swept fresh beside these, and the curves of both compared, to the bit. Then
+warm and fresh runs are made in turn, and their speeds compared as `mnistbench compare` does.
 
     python -m bench.warm_cells --report bench/results/warm     # about 5 minutes on two cores
 """
