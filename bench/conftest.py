@@ -14,7 +14,7 @@ import psutil
 import pytest
 import torch
 
-from mnistbench.analysis.stability import DRIFT_BOUND, drift
+from mnistbench.analysis.machine_drift import DRIFT_BOUND, drift
 from mnistbench.engine.run_seeds import train
 from mnistbench.output.suite_tables import SuiteReport
 from mnistbench.pytest_plugin import bench_dataset, bench_folder, suite_report

@@ -8,8 +8,8 @@ from pathlib import Path
 from bench.record_entry import FOLDER, RecordEntry, find_entries
 from bench.speed_record import SIGNIFICANCE
 from bench.suite_format import interval_text
+from mnistbench.analysis.machine_drift import DRIFT_BOUND
 from mnistbench.analysis.number_text import NOT_MEASURED, goal
-from mnistbench.analysis.stability import DRIFT_BOUND
 from mnistbench.output.tables import render_table
 from mnistbench.schema.files import write_whole
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from mnistbench.analysis.grouping import accuracy_by_epoch
+from mnistbench.analysis.machine_drift import DRIFT_BOUND
 from mnistbench.analysis.metrics import METRICS, Level, score_target
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.number_text import seconds as seconds_text
-from mnistbench.analysis.stability import DRIFT_BOUND, is_unstable
+from mnistbench.analysis.stability import is_unstable
 from mnistbench.output.number_format import level_text, median_text
 from mnistbench.output.suite_tables import Section, SuiteReport
 from mnistbench.schema.record import EvalPoint, RunRecord

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from mnistbench.analysis import stability
+from mnistbench.analysis import machine_drift
 from mnistbench.analysis.comparison import compare
 from mnistbench.analysis.gates import Outcome, gated, parse_gate
 from mnistbench.analysis.metrics import METRICS, Level
@@ -118,8 +118,8 @@ def test_a_direction_needs_no_interval(monkeypatch):
 def test_the_mean_of_a_side_is_taken_once(make_side, counted):
     reading = CanaryReading(matmul_flops_per_s=1e9, copy_bytes_per_s=1e9)
     sides = [make_side([1.0] * 50, canary=Canary(before=reading, after=reading)) for _ in "AB"]
-    means = counted(stability, "fmean")
-    stability.machine_change(*sides)
+    means = counted(machine_drift, "fmean")
+    machine_drift.machine_change(*sides)
     assert len(means) <= 8
 
 

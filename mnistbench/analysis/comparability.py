@@ -7,15 +7,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from mnistbench.analysis.differences import conditions, untold
+from mnistbench.analysis.machine_drift import MachineChange, machine_change
 from mnistbench.analysis.metrics import Asked, Metric
 from mnistbench.analysis.repeats import num_lost, one_per_seed
 from mnistbench.analysis.samples import Match, Sample
 from mnistbench.analysis.stability import (
-    MachineChange,
     code_change,
     is_profiled,
     is_unstable,
-    machine_change,
     own_clock,
     spoiled,
 )

@@ -69,12 +69,11 @@ _version = _in(lambda record: record.versions)
 _source = _in(lambda record: sources(record.code))
 
 
-def _workload(record: RunRecord) -> str | None:
-    return record.workload.name if record.workload and record.is_foreign else None
+def _of_workload(part: str) -> _Reader:
+    return lambda run: getattr(run.workload, part) if run.workload and run.is_foreign else None
 
 
-def _framework(record: RunRecord) -> str | None:
-    return record.workload.framework if record.workload and record.is_foreign else None
+_workload, _framework = _of_workload("name"), _of_workload("framework")
 
 
 def _commit(record: RunRecord) -> str | None:
@@ -97,11 +96,11 @@ def _num_threads(record: RunRecord) -> Any:
     return alone or record.environment.get("num_threads")
 
 
-_SOFTWARE: Mapping[str, _Reader] = {
+_SOFTWARE: dict[str, _Reader] = {
     **{n: _found(n) for n in ("mixed_precision", "launcher", "driver", "cuda", "cudnn")},
     "kernels": _ran("kernels", "torch"),
 }
-_CONDITIONS: Mapping[str, _Reader] = {
+_CONDITIONS: dict[str, _Reader] = {
     "dataset": lambda record: record.dataset and record.dataset.name,
     "data sha256": lambda record: record.dataset and record.dataset.sha256[:12],
     "num_train": lambda record: record.dataset and record.dataset.num_train,
@@ -126,22 +125,18 @@ _SAID_BESIDE = {"from_step"}  # which forbids nothing
 _NEVER_MIXED = {"timing"}  # nor may both sides have the same two
 _RESERVED = {*_HARDWARE, *_SOFTWARE, *CODE, "versions", "workload", "framework", "script"}
 
-_WATCHING = {"profile", "profile_steps", "profile_details"}
+_WATCHING = {"profile", "profile_steps", "profile_details"}  # compared with nothing
 _ELSEWHERE = {
     *_CONDITIONS,
     *_WATCHING,
     *("target_accuracy", "per_device_batch_size", "mixed_precision"),
 }
-"""Configuration values that change nothing, or are known better as what they came to.
-
-Runs that were watched are compared with nothing.
-"""
+"""Configuration values that change nothing, or are known better as what they came to."""
 
 
 def surroundings(record: RunRecord) -> dict[str, Any]:
     """All that `record` was run on and with, apart from its configuration and this code."""
-    found = {name: read(record) for name, read in _CONDITIONS.items()}
-    found |= {name: read(record) for name, read in _SOFTWARE.items()}
+    found = {name: read(record) for name, read in (_CONDITIONS | _SOFTWARE).items()}
     found["versions"] = record.environment.get("versions")
     found |= {"code": sources_text(record.code), "workload": _workload(record)}
     del found["process"], found["timing"]  # of which its own speed does not depend

@@ -2,13 +2,11 @@ import math
 
 import pytest
 
+from mnistbench.analysis.machine_drift import DRIFT_BOUND, drift, machine_change
 from mnistbench.analysis.stability import (
-    DRIFT_BOUND,
     cores_taken,
-    drift,
     is_profiled,
     is_unstable,
-    machine_change,
     mark_notes,
     ran_beside_others,
     time_mark,

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from bench.make_references import build_reference
+from mnistbench.analysis.machine_drift import DRIFT_BOUND
 from mnistbench.analysis.metrics import score_target
-from mnistbench.analysis.stability import DRIFT_BOUND
 from mnistbench.output.tables import render_epochs, render_rules, render_runs, render_targets
 from mnistbench.schema.record import Canary, CanaryReading, Result, Throughput
 from tests.made_records import profiled

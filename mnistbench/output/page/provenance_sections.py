@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from mnistbench.analysis.differences import code_of, conditions
+from mnistbench.analysis.machine_drift import drift
 from mnistbench.analysis.metrics import METRICS
 from mnistbench.analysis.number_text import NOT_MEASURED
 from mnistbench.analysis.stability import (
-    drift,
     is_profiled,
     is_unstable,
     ran_beside_others,
