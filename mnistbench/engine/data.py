@@ -99,7 +99,9 @@ def place_data(config: RunConfig, accelerator: Accelerator) -> RunData:
     device = accelerator.device
 
     def on_device(*tensors: Tensor) -> tuple[Tensor, Tensor]:
-        first, second = (tensor.to(device).contiguous() for tensor in tensors)
+        # an axis of one has its usual stride as well: what is compiled on blank images needs it
+        usual = [tensor.to(device).contiguous().flatten().view(tensor.shape) for tensor in tensors]
+        first, second = usual
         return first, second
 
     resident = config.loader == "resident"

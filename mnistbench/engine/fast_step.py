@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from types import FunctionType
 from typing import Any, Literal, cast
 
 import torch
@@ -199,42 +200,39 @@ class FastStep:
             with torch.no_grad():
                 apply(grads)  # type: ignore[misc]
 
+        def gradients(*inputs: Any) -> LossAndGradients:
+            return self.gradients(*inputs)
+
         def whole(*inputs: Any) -> Tensor:
             loss, grads = self.gradients(*inputs)
             update(grads)
             return loss
 
-        torch.compiler.reset()  # every run compiles anew, and dynamo counts that against a limit
-        before = compiled_graphs()
-        compiled: Any = partial(torch.compile, fullgraph=True, dynamic=False)
-        with torch._dynamo.config.patch(trace_autograd_ops=True):  # noqa: SLF001
+        def step_of(made: Callable[..., Any], exchange: Callable[..., Any]) -> Callable[..., Any]:
+            """The step by what `made` makes of its functions."""
             if apply is not None and self.allreduce.is_alone:
-                step: Callable[..., Tensor] = compiled(whole)
-                parts: Callable[..., Any] = step
-            else:
-                gradients = compiled(self.gradients)
-                finish = self._apply if apply is None else compiled(update)
+                return cast("Callable[..., Any]", made(whole))
+            begin, finish = made(gradients), self._apply if apply is None else made(update)
 
-                def parts(*inputs: Any) -> None:
-                    finish(gradients(*inputs)[1])
+            def in_parts(*inputs: Any) -> Tensor:
+                loss, grads = begin(*inputs)
+                finish(exchange(grads))
+                return cast("Tensor", loss)
 
-                def step(*inputs: Any) -> Tensor:
-                    loss, grads = gradients(*inputs)
-                    finish(self.allreduce(grads))
-                    return cast("Tensor", loss)
+            return in_parts
 
+        torch.compiler.reset()  # every run compiles anew, and dynamo counts that against a limit
+        before, inputs = compiled_graphs(), (*self._blank(full), full.weight)
+        trial = step_of(partial(torch.compile, fullgraph=True, dynamic=False), exchange=list)
+        with torch._dynamo.config.patch(trace_autograd_ops=True):  # noqa: SLF001
             for _ in range(2):  # the second finds what only the first changes
-                parts(*self._blank(full), full.weight)
+                trial(*inputs)
             if compiled_graphs() == before:
                 raise RuntimeError("torch.compile compiled nothing: is TORCHDYNAMO_DISABLE set?")
             with torch.compiler.set_stance("fail_on_recompile"):
-                parts(*self._blank(full), full.weight)  # what is a constant now stays one
-
-        def unchecked(*inputs: Any) -> Tensor:
-            with torch.compiler.set_stance(skip_guard_eval_unsafe=True):  # safe: only full batches
-                return step(*inputs)
-
-        self._compiled, self._compiles_update = unchecked, apply is not None
+                trial(*inputs)  # what is a constant now stays one
+        self._compiled = step_of(_compiled_code, exchange=self.allreduce)
+        self._compiles_update = apply is not None
 
     def _read_on_device(self) -> None:
         """Keep the learning rate and the step count on the device (`capturable`)."""
@@ -268,6 +266,17 @@ class FastStep:
         """For the compiled step, a tensor; for optimizers, a number, unless captured."""
         self._lr.fill_(lr)
         set_lr(self.optimizer, lr)
+
+
+def _compiled_code(function: Any) -> Callable[..., Any]:
+    """What the compiler made of `function`, without a look at each call whether it still fits.
+
+    That takes as long as the step of a small network, and full batches are all alike.
+    """
+    cached = torch._dynamo.eval_frame._debug_get_cache_entry_list  # noqa: SLF001
+    newest, *_ = cached(function.__code__)
+    name, closure = function.__name__, function.__closure__
+    return FunctionType(newest.code, function.__globals__, name, None, closure)
 
 
 def _add(a: LossAndGradients, b: LossAndGradients) -> LossAndGradients:

@@ -429,23 +429,30 @@ template <class T> void store(T* to, Floats values, int64_t count) {
   std::memcpy(to, some, sizeof(T) * count);
 }
 
-Floats relu(Floats values) { return values < 0 ? Floats{} : values; }
-
 // Batch norm of each channel's `count` numbers, with a ReLU behind it where `relu` is not 0.
 struct NormShape {
   int64_t channels, count, training, relu;
   float eps, momentum;
 };
 
-// Two sums over `count` numbers: `add(k, first, second)` adds those of a vector from `k` on. Sums of
-// some thousand are added in double, or those of a large batch would lose what torch's keep.
+// `run(k, n)` for the vectors of `count` numbers: n numbers from k on, fewer than kLanes at the end.
+template <class Run> inline void by_vectors(int64_t begin, int64_t end, Run run) {
+  for (; begin + kLanes <= end; begin += kLanes) run(begin, kLanes);
+  if (begin < end) run(begin, end - begin);
+}
+
+// Two sums over `count` numbers: `add(k, n, first, second)` adds those of a vector. Sums of some
+// thousand are added in double, or those of a large batch would lose what torch's keep.
 template <class Add> void two_sums(int64_t count, Add add, double& first, double& second) {
   first = second = 0;
   for (int64_t start = 0; start < count; start += 256 * kLanes) {
+    const int64_t end = std::min(count, start + 256 * kLanes), many = (end - start) / (4 * kLanes);
     Floats firsts[4] = {}, seconds[4] = {};
-    for (int64_t k = start; k < std::min(count, start + 256 * kLanes); k += 4 * kLanes)
+    for (int64_t k = start; k < start + many * 4 * kLanes; k += 4 * kLanes)
 #pragma GCC unroll 4
-      for (int64_t n = 0; n < 4; n++) add(k + n * kLanes, firsts[n], seconds[n]);
+      for (int64_t n = 0; n < 4; n++) add(k + n * kLanes, kLanes, firsts[n], seconds[n]);
+    by_vectors(start + many * 4 * kLanes, end,
+               [&](int64_t k, int64_t n) { add(k, n, firsts[0], seconds[0]); });
     first += sum_of<float>(firsts[0] + firsts[1] + (firsts[2] + firsts[3]));
     second += sum_of<float>(seconds[0] + seconds[1] + (seconds[2] + seconds[3]));
   }
@@ -457,12 +464,13 @@ void norm_forward(const NormShape& s, const T* x, const float* gain, const float
 #pragma omp parallel for
   for (int64_t c = 0; c < s.channels; c++) {
     const T* from = x + c * s.count;
+    T* to = y + c * s.count;
     float centre = running_mean[c], variance = running_variance[c];
     if (s.training) {  // by distances from the first number, which lose less than the numbers
       double shift, square;
       const float origin = load(from, 1)[0];
-      const auto add = [=](int64_t k, Floats& sum, Floats& squares) {
-        const Floats distance = load(from + k, s.count - k, *from) - origin;
+      const auto add = [=](int64_t k, int64_t n, Floats& sum, Floats& squares) {
+        const Floats distance = load(from + k, n, *from) - origin;
         sum += distance, squares += distance * distance;
       };
       two_sums(s.count, add, shift, square);
@@ -473,12 +481,12 @@ void norm_forward(const NormShape& s, const T* x, const float* gain, const float
       running_variance[c] += s.momentum * (unbiased - running_variance[c]);
     }
     mean[c] = centre, scale[c] = 1 / std::sqrt(variance + s.eps);
-    const float factor = scale[c] * (gain ? gain[c] : 1);
+    const float factor = scale[c] * (gain ? gain[c] : 1), least = s.relu ? 0 : -INFINITY;
     const float start = (bias ? bias[c] : 0) - centre * factor;
-    for (int64_t k = 0; k < s.count; k += kLanes) {
-      const Floats made = load(from + k, s.count - k) * factor + start;
-      store(y + c * s.count + k, s.relu ? relu(made) : made, s.count - k);
-    }
+    by_vectors(0, s.count, [=](int64_t k, int64_t n) {
+      const Floats made = load(from + k, n) * factor + start;
+      store(to + k, made < least ? Floats{} : made, n);
+    });
   }
 }
 
@@ -490,14 +498,16 @@ void norm_backward(const NormShape& s, const T* x, const float* gain, const floa
   for (int64_t c = 0; c < s.channels; c++) {
     const int64_t count = s.count;
     const T *from = x + c * count, *given = grad_y + c * count;
+    T* to = grad_x + c * count;
     const float centre = mean[c], scale = scales[c], factor = scale * (gain ? gain[c] : 1);
     const float start = (bias ? bias[c] : 0) - centre * factor, least = s.relu ? 0 : -INFINITY;
-    const auto passed = [=](int64_t k, Floats values) {  // what the ReLU lets through
-      return values * factor + start <= least ? Floats{} : load(given + k, count - k);
+    const auto passed = [=](int64_t k, int64_t n, Floats values) {  // what the ReLU lets through
+      const Floats grad = load(given + k, n);
+      return values * factor + start <= least ? Floats{} : grad;
     };
     double sum, product;
-    const auto add = [=](int64_t k, Floats& sums, Floats& products) {
-      const Floats values = load(from + k, count - k), grad = passed(k, values);
+    const auto add = [=](int64_t k, int64_t n, Floats& sums, Floats& products) {
+      const Floats values = load(from + k, n), grad = passed(k, n, values);
       sums += grad, products += grad * (values - centre);
     };
     two_sums(count, add, sum, product);
@@ -507,11 +517,10 @@ void norm_backward(const NormShape& s, const T* x, const float* gain, const floa
     // of each number: (gradient - mean gradient - normalised * mean product) * factor
     const float slope = s.training ? -product / count * scale * factor : 0;
     const float level = s.training ? -sum / count * factor - centre * slope : 0;
-    for (int64_t k = 0; k < count; k += kLanes) {
-      const Floats values = load(from + k, count - k);
-      const Floats made = passed(k, values) * factor + (values * slope + level);
-      store(grad_x + c * count + k, made, count - k);
-    }
+    by_vectors(0, count, [=](int64_t k, int64_t n) {
+      const Floats values = load(from + k, n);
+      store(to + k, passed(k, n, values) * factor + (values * slope + level), n);
+    });
   }
 }
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import torch
@@ -45,7 +45,12 @@ def convolution(features: Tensor, weight: Tensor, bias: Tensor | None, how: list
 
 def batch_last(images: Tensor, dtype: torch.dtype) -> Tensor:
     """Images float32 ``[B, C, H, W]`` as `dtype`, ``[C, H, W, B]``."""
-    return images.permute(1, 2, 3, 0).to(dtype).contiguous()
+    return _made_once(_made_once(images.to(dtype)).permute(1, 2, 3, 0).contiguous())
+
+
+def _made_once(tensor: Tensor) -> Tensor:
+    """`tensor`, which inductor would otherwise make anew, by slower code, for each use of it."""
+    return tensor.as_strided(tensor.size(), tensor.stride())
 
 
 @cache
@@ -154,13 +159,17 @@ def _shortest(tensor: Tensor, operator: _Run, function: _Run) -> _Run:
     return function if is_plain else operator
 
 
+def _below_autograd(run: tuple[_Run, _Run], given: Sequence[Any]) -> tuple[Tensor, ...]:
+    with torch._C._AutoDispatchBelowAutograd():  # noqa: SLF001 - the operator itself
+        return _shortest(given[0], *run)(*given)
+
+
 class _Operator(torch.autograd.Function):
     """An operator whose first three inputs and first output have gradients."""
 
     @staticmethod
     def forward(ctx: Any, runs: Any, saved: Any, *given: Any) -> tuple[Tensor, ...]:
-        with torch._C._AutoDispatchBelowAutograd():  # noqa: SLF001 - the operator itself
-            made = _shortest(given[0], *runs[0])(*given)
+        made = _below_autograd(runs[0], given)
         ctx.mark_non_differentiable(*made[1:])
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*saved(given, made))
@@ -191,7 +200,14 @@ def register(name: str, kernels: Sequence[_Run], *, fakes: Sequence[Any], saved:
         library.impl(each, kernel_of, "CPU")
         torch.library.register_fake(f"mnistbench::{each}", fake, lib=library)
     ops = [getattr(torch.ops.mnistbench, each).default for each in names]
-    apply = partial(_Operator.apply, tuple(zip(ops, kernels, strict=True)), saved)
+    runs = tuple(zip(ops, kernels, strict=True))
+
+    def apply(*given: Any) -> tuple[Tensor, ...]:
+        if torch.is_grad_enabled():
+            made: tuple[Tensor, ...] = _Operator.apply(runs, saved, *given)
+            return made
+        return _below_autograd(runs[0], given)  # as within a compiled step
+
     library.impl(name, apply, "AutogradCPU")
     return lambda features, *given: _shortest(features, ops[0], apply)(features, *given)
 
