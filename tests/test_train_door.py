@@ -130,6 +130,7 @@ BAD = [
     (["--augment", "shift", "shift"], "names one change twice"),
     (["--augment", "flip"], "flip"),
     (["--augment-shift-px", "3"], "--augment-shift-px: has no effect without --augment"),
+    (["--eval-shift-share", "0.1"], "--eval-shift-share: has no effect without --eval-shift-px"),
     (["--dataset", "mnist", "--synthetic-train-size", "9"], "has no effect with --dataset mnist"),
     (["--config", "missing.yaml"], "missing.yaml: cannot be read"),
     (["--format", "xml"], "xml"),

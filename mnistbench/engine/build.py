@@ -26,7 +26,7 @@ from mnistbench.recorder.clock import Ledger
 from mnistbench.recorder.compile_cache import kernels_folder
 from mnistbench.schema.component import is_reference
 from mnistbench.schema.errors import InputError
-from mnistbench.workload.augment import build_augment, shifted_views
+from mnistbench.workload.augment import build_augment, shifted_logits
 from mnistbench.workload.batches import Preprocess
 from mnistbench.workload.chwn_layout import ChwnNetwork
 from mnistbench.workload.component_checks import check_components, check_schedule
@@ -259,8 +259,12 @@ def _evaluator(context: RunContext, model: nn.Module, objective: Objective) -> E
     config, (network, loss_fn, preprocess, *_) = context.config, objective
 
     def logits(images: Tensor) -> Tensor:
-        views = shifted_views(images, config.eval_shift_px)
-        return torch.stack([network(preprocess(view)) for view in views]).mean(dim=0)
+        return shifted_logits(
+            lambda view: network(preprocess(view)),
+            images,
+            distance=config.eval_shift_px,
+            share=config.eval_shift_share,
+        )
 
     return Evaluator(
         accelerator=context.accelerator,

@@ -89,6 +89,8 @@ def check_applies(given: Mapping[str, Any], config: WorkloadConfig) -> None:
     Raises:
         InputError: the choices of `config` do not read it.
     """
+    if "eval_shift_share" in given and not getattr(config, "eval_shift_px", None):
+        raise InputError("eval_shift_share: has no effect without --eval-shift-px")
     for name in [name for name in given if name in APPLIES_TO]:
         field = APPLIES_TO[name][0]
         if not is_read(name, {field: getattr(config, field)}):

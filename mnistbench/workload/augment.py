@@ -7,6 +7,7 @@ the number of processes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -97,6 +98,29 @@ def shifted_views(images: Tensor, distance: int) -> list[Tensor]:
         wide[:, :, distance * top :, distance * left :][:, :, :height, :width]
         for top, left in corners
     ]
+
+
+def shifted_logits(
+    logits_of: Callable[[Tensor], Tensor], images: Tensor, *, distance: int, share: float
+) -> Tensor:
+    """Mean logits ``[B, num_classes]`` of the `shifted_views` of `images` ``[B, C, H, W]``.
+
+    Below 1, only the `share` of them is shifted whose two largest logits are closest.
+    """
+    logits = logits_of(images)
+    if not distance:
+        return logits
+
+    def mean(images: Tensor, plain: Tensor) -> Tensor:
+        views = shifted_views(images, distance)[1:]
+        return torch.stack([plain, *map(logits_of, views)]).mean(dim=0)
+
+    if share == 1:
+        return mean(images, logits)
+    first, second = logits.topk(2, dim=1).values.unbind(dim=1)
+    unsure = (first - second).topk(math.ceil(share * len(images)), largest=False).indices
+    changed = mean(images.index_select(0, unsure), logits.index_select(0, unsure))
+    return logits.index_copy(0, unsure, changed)
 
 
 def check_shifts(config: RunConfig, shape: DataShape) -> None:

@@ -22,6 +22,7 @@ from mnistbench.workload.augment import (
     Augment,
     build_augment,
     check_shifts,
+    shifted_logits,
     shifted_views,
 )
 
@@ -169,6 +170,23 @@ def test_views_are_shifted_by_slices(sizes: tuple[int, ...], distance: int, in_b
         moved = padded.roll((down, right), dims=(2, 3))[:, :, 12:-12, 12:-12]
         seen |= {index for index, view in enumerate(views) if torch.equal(view, moved)}
     assert seen == set(range(len(views)))
+
+
+@given(st.integers(1, 40), st.floats(0.01, 1), st.integers(1, 3))
+def test_only_the_least_sure_images_are_seen_shifted(number, share, distance):
+    images = torch.rand((number, 1, 9, 9), generator=torch.Generator().manual_seed(number))
+    weights = torch.randn((81, 10), generator=torch.Generator().manual_seed(0))
+    plain, whole, part = (
+        shifted_logits(lambda view: view.flatten(1) @ weights, images, distance=away, share=of)
+        for away, of in ((0, 1.0), (distance, 1.0), (distance, share))
+    )
+    views = [view.flatten(1) @ weights for view in shifted_views(images, distance)]
+    torch.testing.assert_close(whole, torch.stack(views).mean(dim=0))
+    first, second = plain.topk(2, dim=1).values.unbind(1)
+    unsure = (first - second).argsort()[: -int(-share * number // 1)]
+    expected = plain.clone()
+    expected[unsure] = whole[unsure]
+    torch.testing.assert_close(part, expected)
 
 
 @pytest.mark.parametrize(
