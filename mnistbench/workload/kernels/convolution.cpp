@@ -49,9 +49,7 @@ template <class T> void store(T* to, Vector<T> values) {
 template <class T> T sum_of(Vector<T> values) {
   T each[Simd<T>::lanes];
   store(each, values);
-#pragma GCC unroll 8
   for (int64_t half = Simd<T>::lanes / 2; half; half /= 2)
-#pragma GCC unroll 16
     for (int64_t l = 0; l < half; l++) each[l] += each[l + half];
   return each[0];
 }
@@ -147,9 +145,7 @@ inline __attribute__((always_inline)) void sum_taps(const Sums<T>& s, const T* x
       for (int64_t b = 0; b < j.count; b++, values += across, weights += step_w) {
         Vector<T> in[N];
         for (int n = 0; n < N; n++) in[n] = load(values + n * Simd<T>::lanes);
-#pragma GCC unroll 8
         for (int o = 0; o < O; o++)
-#pragma GCC unroll 8
           for (int n = 0; n < N; n++) sums[o][n] += weights[o] * in[n];
       }
     }
@@ -306,10 +302,8 @@ void multiply(const Geometry& f, const Products<T>& p, int64_t part, int64_t fir
       for (int64_t v = 0; v < count; v++, grad += L) {
         Vector<T> seen[J];
         for (int t = 0; t < J; t++) seen[t] = load(in[t] + v * L);
-#pragma GCC unroll 8
         for (int o = 0; o < O; o++) {
           const Vector<T> given = load(grad + o * plane);
-#pragma GCC unroll 8
           for (int t = 0; t < J; t++) sums[o][t] += given * seen[t];
         }
       }
@@ -449,7 +443,6 @@ template <class Add> void two_sums(int64_t count, Add add, double& first, double
     const int64_t end = std::min(count, start + 256 * kLanes), many = (end - start) / (4 * kLanes);
     Floats firsts[4] = {}, seconds[4] = {};
     for (int64_t k = start; k < start + many * 4 * kLanes; k += 4 * kLanes)
-#pragma GCC unroll 4
       for (int64_t n = 0; n < 4; n++) add(k + n * kLanes, kLanes, firsts[n], seconds[n]);
     by_vectors(start + many * 4 * kLanes, end,
                [&](int64_t k, int64_t n) { add(k, n, firsts[0], seconds[0]); });
@@ -550,12 +543,14 @@ void pack_pairs(const Geometry& g, const float* w, int64_t out_stride, int64_t i
     return value != value ? 0x7fc0 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
   };
   const int64_t blocks = num_blocks(g.out_channels, kOutputs), pairs = num_pairs(g);
+#pragma omp for collapse(2)
   for (int64_t k = 0; k < blocks; k++)
     for (int64_t p = 0; p < pairs; p++) {
       const int64_t c = single ? 0 : p % halves * 2, t = single ? p * 2 : p / halves;
       const Block block(g.out_channels, blocks, k);
+      uint32_t* to = packed + block.begin * pairs + p * block.size;
       for (int64_t o = block.begin; o < block.end; o++)
-        *packed++ = rounded(o, c + !single, t + single) << 16 | rounded(o, c, t);
+        *to++ = rounded(o, c + !single, t + single) << 16 | rounded(o, c, t);
     }
 }
 
@@ -631,10 +626,10 @@ void sum_pairs(const Geometry& g, const uint16_t* x, const float* w, int64_t out
   const int64_t places = g.rows.out * g.columns.out, blocks = num_blocks(g.out_channels, kOutputs);
   const int64_t all = num_pairs(g);
   uint32_t* packed = scratch<uint32_t, 0>(g.out_channels * all);
-  pack_pairs(g, w, out_stride, in_stride, packed);
   const std::vector<uint16_t> none(g.batch);
 #pragma omp parallel
   {
+    pack_pairs(g, w, out_stride, in_stride, packed);
     std::vector<Pair> pairs;
 #pragma omp for collapse(2)
     for (int64_t place = 0; place < places; place++)
@@ -676,19 +671,14 @@ void weight_tile(const Geometry& g, const uint16_t* x, const uint16_t* grad, con
     }
     for (int64_t at = 0; at < g.batch; at += kSamples) {
       __m512bh by[4];
-#pragma GCC unroll 4
       for (int n = 0; n < 4; n++) by[n] = (__m512bh)_mm512_loadu_si512(given[n] + at);
-#pragma GCC unroll 6
       for (int t = 0; t < 6; t++) {
         const __m512bh of = (__m512bh)_mm512_loadu_si512(seen[t] + at);
-#pragma GCC unroll 4
         for (int n = 0; n < 4; n++) sums[n][t] = _mm512_dpbf16_ps(sums[n][t], of, by[n]);
       }
     }
   }
-#pragma GCC unroll 4
   for (int n = 0; n < 4; n++)
-#pragma GCC unroll 6
     for (int t = 0; t < 6; t++)
       if (n < width && first + t < all)
         grad_w[(output + n) * all + first + t] = _mm512_reduce_add_ps(sums[n][t]);
