@@ -107,18 +107,18 @@ def shifted_logits(
 
     Below 1, only the `share` of them is shifted whose two largest logits are closest.
     """
-    logits = logits_of(images)
+    logits, size = logits_of(images), len(images)
     if not distance:
         return logits
 
     def mean(images: Tensor, plain: Tensor) -> Tensor:
-        views = shifted_views(images, distance)[1:]
-        return torch.stack([plain, *map(logits_of, views)]).mean(dim=0)
+        views = torch.cat(shifted_views(images, distance)[1:]).split(size)
+        return torch.cat([plain, *map(logits_of, views)]).unflatten(0, (-1, len(plain))).mean(dim=0)
 
     if share == 1:
         return mean(images, logits)
     first, second = logits.topk(2, dim=1).values.unbind(dim=1)
-    unsure = (first - second).topk(math.ceil(share * len(images)), largest=False).indices
+    unsure = (first - second).topk(math.ceil(share * size), largest=False).indices
     changed = mean(images.index_select(0, unsure), logits.index_select(0, unsure))
     return logits.index_copy(0, unsure, changed)
 
