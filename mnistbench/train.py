@@ -142,12 +142,13 @@ def _uncollected() -> Iterator[None]:
     They would go through half a million objects of torch again and again: while these are made, at
     the end of each seed and of the process, and in any step that a full collection falls into.
     """
+    is_first = "mnistbench.engine.run_seeds" not in sys.modules
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
-    if not gc.get_freeze_count():  # later, garbage of runs before would be kept as well
+    if is_first:  # later, garbage of runs before would be kept as well
         gc.freeze()
         atexit.register(gc.freeze)  # at its end a process has no use for its compiler's either
 
