@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -88,6 +88,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not flags.quiet:
             _say_written(records, config)
     return _status(records, config)
+
+
+def keep_data(argv: Sequence[str]) -> None:
+    """Load the data of a run with `argv` for all forks of this process; what is wrong it says."""
+    from mnistbench.workload.datasets import keep_dataset
+
+    with suppress(Exception, SystemExit):
+        flags, given = parse(_Flags, argv, RunConfig.model_fields)
+        keep_dataset(as_told(read_config(given, flags.config)))
 
 
 def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]:
