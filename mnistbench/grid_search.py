@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_origin
 
-from pydantic import Field, WrapValidator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from mnistbench.analysis.metrics import METRICS
 from mnistbench.cli import read_config, say
@@ -28,6 +29,7 @@ from mnistbench.launch.sweep_progress import Progress, names
 from mnistbench.launch.sweeping import Failure, run_sweep
 from mnistbench.output.screen import Screen
 from mnistbench.output.tables import TableFormat, data_text
+from mnistbench.schema import streams
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError, Terminated
 from mnistbench.schema.record import RunRecord
@@ -35,7 +37,15 @@ from mnistbench.schema.record import RunRecord
 AUTO = 0
 """What ``--jobs auto`` is: as many as a trial finds the fastest."""
 
+
 _NOT_LISTED = {"output_dir", "require_target", "resume"}
+
+
+def _jobs(given: Any, read: ValidatorFunctionWrapHandler) -> int | None:
+    try:
+        return AUTO if given == "auto" else read(given)
+    except ValidationError:
+        raise PydanticCustomError("jobs", "should be a number from 1 on, or auto") from None
 
 
 class GridFlags(CommandFlags):
@@ -56,11 +66,10 @@ class GridFlags(CommandFlags):
     """What starts the runs: this machine, or Ray on one or more machines."""
     ray_address: str | None = None
     """Ray cluster to use, for example auto. Default: a new local one."""
-    jobs: Annotated[int | None, WrapValidator(lambda x, read: AUTO if x == "auto" else read(x))] = (
-        Field(None, ge=1)
-    )
-    """Runs at the same time [runs]; auto tries how many train the most samples/s. They share the
-    cores: times are marked. Default: 1; with --executor ray as many as the cluster runs."""
+    jobs: Annotated[int | None, WrapValidator(_jobs)] = Field(None, ge=1)
+    """Runs at the same time [runs]; auto tries how many train the most samples/s, 1.25 times those
+    of 1 at least. They share cores: times are marked. Default: 1; with --executor ray as many as
+    the cluster runs."""
     step_times: bool = True
     """After runs at the same time, measure seconds per step alone, if a target is set: the time to
     it is steps times those."""
@@ -142,9 +151,9 @@ def run_cells(
         InputError: as `run_sweep` and `SweepFolder.opened`.
         SystemExit: a signal came; a line has told how to go on.
     """
-    tell = (lambda _: None) if options.quiet else say
+    tell, passing = ((lambda _: None),) * 2 if options.quiet else (say, streams.progress)
     progress = Progress(cells, jobs=1, tell=tell)
-    here = Here(folder, partial(_executor, options), tell)
+    here = Here(folder, partial(_executor, options), tell, passing)
     told = {**grid, **({"config": str(options.config)} if options.config else {})}
     try:
         with raised_stops(), folder.opened(cells, grid=told):

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -90,6 +90,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _status(records, config)
 
 
+def keep_data(argv: Sequence[str]) -> None:
+    """Load the data of a run with `argv` for all forks of this process; what is wrong it says."""
+    from mnistbench.workload.datasets import keep_dataset
+
+    with suppress(Exception, SystemExit):
+        flags, given = parse(_Flags, argv, RunConfig.model_fields)
+        keep_dataset(as_told(read_config(given, flags.config)))
+
+
 def _train(config: RunConfig, ledger: Ledger, *, quiet: bool) -> list[RunRecord]:
     if PARENT in os.environ or this_launch().started_by != "python":
         die_with_parent()  # a launcher that is killed, and often one that is told to end, just goes
@@ -142,12 +151,13 @@ def _uncollected() -> Iterator[None]:
     They would go through half a million objects of torch again and again: while these are made, at
     the end of each seed and of the process, and in any step that a full collection falls into.
     """
+    is_first = "mnistbench.engine.run_seeds" not in sys.modules
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
-    if not gc.get_freeze_count():  # later, garbage of runs before would be kept as well
+    if is_first:  # later, garbage of runs before would be kept as well
         gc.freeze()
         atexit.register(gc.freeze)  # at its end a process has no use for its compiler's either
 

@@ -6,6 +6,7 @@ do anything, so that what they start is warm, too.
 
 import ctypes
 import fcntl
+import gc
 import json
 import os
 import runpy
@@ -19,6 +20,8 @@ from pathlib import Path
 _PATH = list(sys.path)
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from mnistbench.schema.config import RunConfig  # noqa: E402
+from mnistbench.workload.datasets import keep_dataset  # noqa: E402
 from tests.warm_commands import LAUNCHERS, command_of, receive, use  # noqa: E402
 
 PRELOADED = (
@@ -27,15 +30,19 @@ PRELOADED = (
     *("accelerate.commands.to_fsdp2", "accelerate.commands.tpu"),
     *("mnistbench.engine.run_seeds", "mnistbench.cli"),
     *("mnistbench.output.tables", "mnistbench.launch.sweeping", "scipy.stats"),
+    *("torch._dynamo", "mnistbench.engine.diagnosis", "multiprocessing.synchronize"),
 )
 _execvp = os.execvp
 
 
 def main():
-    """Import what takes long, then be each process that is asked for."""
+    """Import and draw what takes long, then be each process that is asked for."""
     connection = socket.socket(fileno=int(sys.argv[1]))
     for name in PRELOADED:
         __import__(name)
+    for size in (400, 1200):  # what most tests draw
+        keep_dataset(RunConfig(dataset="synthetic", synthetic_train_size=size, val_size=100))
+    gc.freeze()  # a collection would copy all of it into each fork
     num_threads = len(list(Path("/proc/self/task").iterdir()))
     assert num_threads == 1, f"{num_threads} threads, of which a fork has one"
     _live(_serve(connection))

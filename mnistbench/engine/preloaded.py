@@ -1,7 +1,8 @@
 """``python -m mnistbench.engine.preloaded FD COMMAND``: runs COMMAND without importing again.
 
-It imports the module COMMAND and what its runs need, and forks for each run that is asked for over
-the socket FD (`mnistbench.launch.preloaded`). A fork becomes a child of the process that asked.
+It imports the module COMMAND and what its runs need, reads the data of the first, and forks for
+each run that is asked for over the socket FD (`mnistbench.launch.preloaded`). A fork becomes a
+child of the process that asked.
 With a third argument it does not fork: it runs one after the other, and so keeps its device.
 """
 
@@ -28,7 +29,7 @@ from mnistbench.recorder import environment
 from mnistbench.recorder.clock import count_age_from_now
 from mnistbench.recorder.code_identity import running_code
 from mnistbench.recorder.compile_cache import refuse_shared_headers
-from mnistbench.recorder.parent_death_signal import die_with_parent
+from mnistbench.recorder.parent_death_signal import FIRST_RUN, die_with_parent
 from mnistbench.schema.signals import kept_reactions
 
 _NEEDED = (
@@ -76,7 +77,7 @@ def main() -> None:
 
 
 def _preload(command: str) -> ModuleType:
-    """Import `command` and what its runs need, without a thread beside this one."""
+    """Import `command` and what its runs need, data too, without a thread beside this one."""
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # as a run does before torch is imported
     environment.process = "warm"
     refuse_shared_headers()
@@ -84,6 +85,7 @@ def _preload(command: str) -> ModuleType:
     gc.disable()  # a run enables it
     for name in (command, *_NEEDED):
         import_module(name)
+    _keep_data(sys.modules[command])
     gc.freeze()  # a collection would copy all of it into each fork
     if not (trial := os.fork()):  # at a fork OpenBLAS ends its threads, until it needs them again
         os._exit(0)
@@ -91,6 +93,14 @@ def _preload(command: str) -> ModuleType:
     if (number := len(os.listdir("/proc/self/task"))) > 1:  # noqa: PTH208
         raise SystemExit(f"{number} threads run after the imports, of which a fork would have one")
     return sys.modules[command]
+
+
+def _keep_data(command: ModuleType) -> None:
+    """Have the data of the first run in memory; a run by itself reads what has changed since."""
+    with suppress(KeyError, OSError):
+        folder, *arguments = json.loads(os.environ[FIRST_RUN])
+        os.chdir(folder)
+        command.keep_data(arguments)
 
 
 def _code_files() -> Iterator[tuple[str, int, int]]:

@@ -19,10 +19,11 @@ import psutil
 
 from mnistbench.launch.children import Child, end_all, raised_stops
 from mnistbench.launch.commands import uses_gpu
-from mnistbench.recorder.parent_death_signal import PARENT
+from mnistbench.recorder.parent_death_signal import FIRST_RUN, PARENT
 from mnistbench.schema.streams import say
 
 _COMMAND = "mnistbench.train"
+_DATA_DIR = "MNISTBENCH_DATA_DIR"
 _ANY = ("MNISTBENCH_", "PYTEST_CURRENT_TEST")
 """How variables begin that no library reads when it is imported."""
 
@@ -33,9 +34,10 @@ _PATIENCE_S = 10.0
 class Preloaded:
     """Starts runs of ``mnistbench.train`` by a process that has imported what they need.
 
-    There is one for each interpreter and set of variables, and so for each code. One that has
-    ended, or whose files have changed, is replaced. Where none can be had, which one line says,
-    each run imports all it needs.
+    It has read the data of the first as well; a run reads its own where they are others. There is
+    one for each interpreter and set of variables, and so for each code. One that has ended, or
+    whose files have changed, is replaced. Where none can be had, which one line says, each run
+    imports all it needs.
 
     Runs are forks of it. Where there is a GPU, which a fork could not go on using, it runs all
     itself, one after the other, and ends after one that may have changed it.
@@ -79,12 +81,13 @@ class Preloaded:
             "work_dir": str(usual["cwd"] or Path.cwd()),
         }
         for _ in range(2):
-            if run := self._server(command[0], env).start(request, stderr):
+            if run := self._server(command[0], request).start(request, stderr):
                 return run
         return subprocess.Popen(command, env=env, stderr=stderr, **usual)  # noqa: S603 - our own
 
-    def _server(self, python: str, environment: Mapping[str, str]) -> _Server:
-        """One that is ready, or that never will be."""
+    def _server(self, python: str, request: Mapping[str, Any]) -> _Server:
+        """One that is ready for `request`, or that never will be."""
+        environment: dict[str, str] = request["environment"]
         key = python, {k: v for k, v in environment.items() if not k.startswith(_ANY)}
         for server in [*self._servers]:
             if server.is_busy:
@@ -95,7 +98,9 @@ class Preloaded:
             elif server.key == key:
                 return server
         here = uses_gpu(environment) if self._in_process is None else self._in_process
-        self._servers.append(server := _Server(*key, here=here))
+        told = {name: environment[name] for name in (PARENT, _DATA_DIR) if name in environment}
+        told[FIRST_RUN] = json.dumps([request["work_dir"], *request["arguments"]])
+        self._servers.append(server := _Server(*key, told=told, here=here))
         with raised_stops():
             server.is_unfit = not server.control.recv(1)
         server.control.settimeout(_PATIENCE_S)
@@ -115,7 +120,9 @@ class _Server:
         is_unfit: it has ended before it could start a run.
     """
 
-    def __init__(self, python: str, variables: Mapping[str, str], *, here: bool) -> None:
+    def __init__(
+        self, python: str, variables: Mapping[str, str], *, told: Mapping[str, str], here: bool
+    ) -> None:
         self.key, self.is_unfit = (python, variables), False
         self._here = here
         self._run_here: _RunHere | None = None
@@ -125,7 +132,7 @@ class _Server:
             module = "mnistbench.engine.preloaded"
             self.child = Child(
                 [python, "-m", module, str(file), _COMMAND, *["here"] * here],
-                environment={**variables, PARENT: str(os.getpid())},
+                environment={**variables, **told},
                 start=partial(subprocess.Popen, pass_fds=[file]),
             )
 

@@ -29,16 +29,22 @@ _FIRST_STEPS = 10
 _ROUNDS, _MOST_ROUNDS = 6, 12
 _MACHINE = ("device_type", "device_name", "cpu_name")
 """What a run of which the time is reckoned must have been on as well."""
+_WORTH = 1.25
+"""Times the samples/s of one cell that several have to make: the windows after them take time."""
 _WELL_KNOWN = 0.02
 """Half the 95 % interval of seconds per step, as a fraction, at which there are windows enough."""
 
 
 class Here(NamedTuple):
-    """This machine: what runs so many cells side by side, in the `folder` of a sweep."""
+    """This machine: what runs so many cells side by side, in the `folder` of a sweep.
+
+    `tell` takes lines that stay, `passing` those on what is done now.
+    """
 
     folder: SweepFolder
     executor: Callable[[int | None], Executor]
     tell: Callable[[str], None]
+    passing: Callable[[str], None] = lambda _: None
 
     def run(self, cells: Sequence[Cell], *, jobs: int = 1) -> Iterator[tuple[Cell, RunRecord]]:
         """Run `cells` for what their records say, which are not kept; some may leave none."""
@@ -94,17 +100,20 @@ def measure_alone(cells: Sequence[Cell], here: Here) -> None:
 def best_jobs(cells: Sequence[Cell], here: Here) -> int:
     """How many of `cells` side by side train the most samples/s here, by trials of the first.
 
-    One where that cannot be tried.
+    One where that cannot be tried, or more do not make `_WORTH` times what one does.
     """
     left = [cell for cell in cells if not here.folder.record_path(cell).exists()]
     first = next(iter(left), None)
     window = first and first.window(_FIRST_STEPS)
     most = min(len(left), usable_cores() // first.num_processes) if first else 0
+    numbers = sorted({most, *(1 << power for power in range(most.bit_length()))})
+    if window and most > 1:
+        which = ", ".join(map(str, numbers))
+        here.passing(f"trying how many cells side by side are the fastest: {which}")
     step_s = _step_s([r for _, r in here.run([window])]) if window and most > 1 else []
     if not first or not step_s:
         here.tell("--jobs auto takes 1: there is nothing to try")
         return 1
-    numbers = sorted({most, *(1 << power for power in range(most.bit_length()))})
     trial = first.window(max(_FIRST_STEPS, round(_TRIAL_S / step_s[0]))) or first
     speeds = {
         jobs: sum(r.throughput.samples_per_s or 0.0 for _, r in here.run([trial] * jobs, jobs=jobs))
@@ -112,6 +121,8 @@ def best_jobs(cells: Sequence[Cell], here: Here) -> int:
     }
     best = max(numbers, key=lambda jobs: speeds[jobs])
     told = ", ".join(f"{speed:,.0f} with {jobs}" for jobs, speed in speeds.items())
+    if best > 1 and speeds[best] < _WORTH * speeds[1]:
+        best, told = 1, f"{told}; less than {_WORTH} times"
     here.tell(f"--jobs auto takes {best}: samples/s in all are {told}")
     return best
 

@@ -10,6 +10,9 @@ import sys
 PARENT = "MNISTBENCH_PARENT_PID"
 """Variable by which a process names itself to those it starts, if its end is to be theirs."""
 
+FIRST_RUN = "MNISTBENCH_FIRST_RUN"
+"""Variable that tells a process whose forks run what the first is asked for: folder, arguments."""
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from mnistbench.schema.component import is_own, is_reference
 from mnistbench.schema.config import RunConfig
@@ -17,9 +21,17 @@ from mnistbench.schema.record import Source
 from mnistbench.schema.streams import PASSING
 from mnistbench.workload.download import DownloadError, download_set
 from mnistbench.workload.generated import DIGIT_SHAPE, generate_digits
-from mnistbench.workload.idx_files import RAW_FILES, AbsentError, ImagesAndLabels, RawSet, read_set
+from mnistbench.workload.idx_files import (
+    RAW_FILES,
+    AbsentError,
+    ImagesAndLabels,
+    RawSet,
+    find_set,
+    read_files,
+    read_set,
+)
 from mnistbench.workload.image_set import ImageSet, LoadedDataset, content_sha256
-from mnistbench.workload.mapped_files import ImageFile, generated_file
+from mnistbench.workload.mapped_files import ImageFile, MappedImages, generated_file
 from mnistbench.workload.own_data import load_own, own_name
 
 __all__ = ["LoadedDataset"]
@@ -29,8 +41,11 @@ _log = logging.getLogger(__name__)
 TEST_IMAGES = 10_000
 """Images in the generated test file."""
 
-_found: dict[tuple[str, Path, bool], tuple[ImagesAndLabels, ImagesAndLabels]] = {}
+_found: dict[tuple[str, Path, bool], LoadedDataset] = {}
 """What `resolve_dataset` has read, by name, folder and whether it is mapped, until it is loaded."""
+
+_kept: dict[Any, LoadedDataset] = {}
+"""What `keep_dataset` has loaded, by all that it follows from."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +138,7 @@ def _find(config: RunConfig, warn: Callable[[str], None]) -> tuple[str, Source]:
     data_dir = _data_dir(config)
     mapped = config.loader == "mapped"
     try:
-        _found[name, data_dir, mapped] = read_set(spec.raw, data_dir, mapped=mapped)
+        _found[name, data_dir, mapped] = _read(name, spec.raw, data_dir, mapped)
     except AbsentError as error:
         absent = error
     else:
@@ -145,6 +160,19 @@ def _find(config: RunConfig, warn: Callable[[str], None]) -> tuple[str, Source]:
     return name, "downloaded"
 
 
+def keep_dataset(config: RunConfig) -> None:
+    """Load the set of `config` once for all forks of this process, while its files do not change.
+
+    Each reads by itself what the mapped loader or the user brings. Has no thread begin.
+    """
+    if is_own(config.dataset) or config.loader == "mapped":
+        return
+    for name in ["mnist", "synthetic"] if config.dataset == "auto" else [config.dataset]:
+        with suppress(InputError):
+            _load_built_in(name, config, keep=True)
+            return
+
+
 def load_dataset(name: str, config: RunConfig) -> LoadedDataset:
     """Read and verify, or generate, the data set that `resolve_dataset` has named.
 
@@ -163,23 +191,61 @@ def load_dataset(name: str, config: RunConfig) -> LoadedDataset:
     )
 
 
-def _load_built_in(name: str, config: RunConfig) -> LoadedDataset:
+def _load_built_in(name: str, config: RunConfig, *, keep: bool = False) -> LoadedDataset:
     spec, seed = DATASETS[name], config.synthetic_seed
     raw, num_train = spec.raw, config.synthetic_train_size
     check_split(config, num_train if raw is None else raw.files[0].shape[0])
+    if raw is not None:
+        data_dir, as_mapped = _data_dir(config), config.loader == "mapped"
+        found = _found.pop((name, data_dir, as_mapped), None)
+        return found or _read(name, raw, data_dir, as_mapped, keep=keep)
     file = _train_file(name, config)
     mapped = None if file is None else file.open()
-    if raw is not None:
-        place = name, _data_dir(config), config.loader == "mapped"
-        digits = _found.pop(place, None) or read_set(raw, place[1], mapped=place[2])
-    else:
+
+    def draw() -> LoadedDataset:
         held = mapped and (mapped.images[:, 0], mapped.labels)
         drawn = held or generate_digits(num_train, seed=seed, split="train")
-        digits = drawn, generate_digits(TEST_IMAGES, seed=seed, split="test")
+        test = generate_digits(TEST_IMAGES, seed=seed, split="test")
+        return _verified(spec, (drawn, test), mapped)
+
+    return draw() if mapped else _once((name, num_train, seed), draw, keep=keep)
+
+
+def _read(
+    name: str, raw: RawSet, data_dir: Path, mapped: bool, *, keep: bool = False
+) -> LoadedDataset:
+    def read(places: Sequence[Path]) -> LoadedDataset:
+        def load() -> LoadedDataset:
+            return _verified(DATASETS[name], read_files(raw, places, mapped=mapped))
+
+        return _once((name, mapped, *map(_state, places)), load, keep=keep)
+
+    return find_set(raw, data_dir, read)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """What is another once a file was changed or replaced; nothing of one that is not there."""
+    with suppress(OSError):
+        is_at = path.stat()
+        return is_at.st_dev, is_at.st_ino, is_at.st_size, is_at.st_mtime_ns, is_at.st_ctime_ns
+    return ()
+
+
+def _once(state: Any, load: Callable[[], LoadedDataset], *, keep: bool) -> LoadedDataset:
+    loaded = _kept.get(state) or load()
+    if keep:
+        _kept[state] = loaded
+    return loaded
+
+
+def _verified(
+    spec: DatasetSpec, digits: Sequence[ImagesAndLabels], mapped: MappedImages | None = None
+) -> LoadedDataset:
     train, test = (ImageSet(images[:, None], labels) for images, labels in digits)
     train_sha256, sha256 = content_sha256(train, test)
     if mapped is not None:
         mapped.check(train_sha256)
+    counts = np.bincount(train.targets.numpy(), minlength=DIGIT_SHAPE.num_classes)
     return LoadedDataset(
         train=train,
         test=test,
@@ -188,7 +254,7 @@ def _load_built_in(name: str, config: RunConfig) -> LoadedDataset:
         pixel_mean=(spec.pixel_mean,),
         pixel_std=(spec.pixel_std,),
         shape=DIGIT_SHAPE,
-        class_counts=tuple(train.targets.bincount(minlength=DIGIT_SHAPE.num_classes).tolist()),
+        class_counts=tuple(counts.tolist()),
     )
 
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ from mnistbench.workload.file_search import file_places
 ImagesAndLabels: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
 """Images, in published files uint8 [N, H, W], and labels int64 [N]."""
 
+_T = TypeVar("_T")
 _NUM_CLASSES = 10
 _GZIP_MAGIC = b"\x1f\x8b"
 _Kind: TypeAlias = Literal["ubyte", "int"]
@@ -143,19 +144,13 @@ class AbsentError(InputError):
     is_found = False
 
 
-def read_set(
-    raw: RawSet, data_dir: Path, *, mapped: bool = False
-) -> tuple[ImagesAndLabels, ImagesAndLabels]:
-    """Find, read and check all files of a set, in the first folder where all of them are right.
+def read_set(raw: RawSet, data_dir: Path) -> tuple[ImagesAndLabels, ImagesAndLabels]:
+    """Find a set by `find_set` and read it by `read_files`."""
+    return find_set(raw, data_dir, lambda places: read_files(raw, places))
 
-    Args:
-        raw: the files.
-        data_dir: the folder that they lie below.
-        mapped: leave the images in their files, mapped into memory to be read only; those of a
-            transposed set are then turned by their strides.
 
-    Returns:
-        Train and test, each as upright images uint8 [N, H, W] and labels int64 [N], 0 to 9.
+def find_set(raw: RawSet, data_dir: Path, read: Callable[[Sequence[Path]], _T]) -> _T:
+    """What `read` makes of the files of a set, in the first folder below `data_dir` where it can.
 
     Raises:
         InputError: one line that names the first file that is damaged, or what is there instead
@@ -168,15 +163,9 @@ def read_set(
     wrong: dict[bool, InputError] = {}  # by whether it is where it belongs
     for places in file_places(paths, data_dir, found=found, skip=skip):
         try:
-            train = _read_split(raw.files[:2], places[:2], mapped=mapped)
-            test = _read_split(raw.files[2:], places[2:], mapped=mapped)
+            return read(places)
         except InputError as error:
             wrong.setdefault(places[0].parent == home, error)
-            continue
-        if raw.is_transposed:
-            lay = np.asarray if mapped else np.ascontiguousarray
-            train, test = ((lay(x.transpose(0, 2, 1)), labels) for x, labels in (train, test))
-        return train, test
     if damaged := wrong.get(True):
         raise damaged
     nothing = (
@@ -185,6 +174,31 @@ def read_set(
     absent = AbsentError([*map(str, wrong.values()), *found, nothing][0])
     absent.is_found = bool(wrong or found)
     raise absent
+
+
+def read_files(
+    raw: RawSet, places: Sequence[Path], *, mapped: bool = False
+) -> tuple[ImagesAndLabels, ImagesAndLabels]:
+    """Read and check the files of a set.
+
+    Args:
+        raw: what they have to be.
+        places: where they are.
+        mapped: leave the images in their files, mapped into memory to be read only; those of a
+            transposed set are then turned by their strides.
+
+    Returns:
+        Train and test, each as upright images uint8 [N, H, W] and labels int64 [N], 0 to 9.
+
+    Raises:
+        InputError: one is damaged.
+    """
+    train = _read_split(raw.files[:2], places[:2], mapped=mapped)
+    test = _read_split(raw.files[2:], places[2:], mapped=mapped)
+    if raw.is_transposed:
+        lay = np.asarray if mapped else np.ascontiguousarray
+        train, test = ((lay(x.transpose(0, 2, 1)), labels) for x, labels in (train, test))
+    return train, test
 
 
 def _read_split(

@@ -177,15 +177,20 @@ def test_a_window_trains_the_same_step_without_what_is_beside_it():
         (lambda jobs: 1.0, 4),  # each of four is as fast as one alone
         (lambda jobs: {1: 1.0, 2: 1.1, 4: 3.0}[jobs], 2),
         (lambda jobs: 2.0 * jobs - 1, 1),
+        (lambda jobs: {1: 1.0, 2: 1.7, 4: 3.3}[jobs], 1),  # 1.21 times do not pay
     ],
 )
 def test_the_fastest_number_of_jobs_is_taken(folder, monkeypatch, share, taken):
     monkeypatch.setattr("mnistbench.launch.step_windows.usable_cores", lambda: 4)
     machine = Machine({0.1: 0.01}, share=share)
-    here = Here(folder, machine, machine.told.append)
+    passing = []
+    here = Here(folder, machine, machine.told.append, passing.append)
     assert best_jobs(cells_of((0.1,), range(9)), here) == taken
+    assert passing == ["trying how many cells side by side are the fastest: 1, 2, 4"]
     assert machine.ran == [(0.1, 10)] + [(0.1, 200)] * 7  # one, two and four side by side
     assert machine.told[0].startswith(f"--jobs auto takes {taken}: samples/s in all are 6,4")
+    pays = {jobs: jobs / share(jobs) for jobs in (2, 4)}
+    assert machine.told[0].endswith("; less than 1.25 times") == (1 < max(pays.values()) < 1.25)
 
 
 def test_jobs_are_no_more_than_cells_and_a_sweep_that_is_done_needs_no_trial(folder):

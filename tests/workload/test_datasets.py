@@ -17,6 +17,7 @@ from PIL import Image
 from mnistbench.schema.config import RunConfig
 from mnistbench.schema.errors import InputError
 from mnistbench.schema.names import DatasetName
+from mnistbench.train import keep_data
 from mnistbench.workload import datasets
 from mnistbench.workload.datasets import (
     DATASETS,
@@ -176,6 +177,44 @@ def test_loading_verifies_again(small_sets: None, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(InputError, match="train-labels-idx1-ubyte: longer than it should be"):
         load_dataset("kmnist", config_of(tmp_path, dataset="kmnist"))
+
+
+@pytest.mark.parametrize("name", ["kmnist", "emnist-digits", "synthetic"])
+def test_what_is_kept_is_what_would_be_read_until_a_file_changes(
+    small_sets: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: DatasetName
+) -> None:
+    monkeypatch.setattr(datasets, "_kept", {})
+    flags = ["--dataset", name, "--val-size", "9", "--global-batch-size", "8"]
+    config = config_of(tmp_path, dataset=name, synthetic_train_size=70)
+    if (raw := DATASETS[name].raw) is None:
+        flags += ["--synthetic-train-size", "70"]
+    else:
+        flags += ["--data-dir", str(tmp_path)]
+        write_files(contents(raw), tmp_path)
+    read = load_dataset(name, config)
+    keep_data(flags)
+    resolve_dataset(config, warn=no_warning)
+    kept = load_dataset(name, config)
+    assert kept.train is load_dataset(name, config).train
+    assert torch.equal(kept.train.data, read.train.data)
+    parts = ("train", "test")
+    assert replace(kept, **dict.fromkeys(parts)) == replace(read, **dict.fromkeys(parts))
+    other = config.model_copy(update={"synthetic_seed": 1})
+    if raw is not None:
+        path = tmp_path / raw.files[0].path
+        was = path.stat()
+        path.write_bytes(path.read_bytes()[:-1] + bytes([7]))
+        os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))  # as a copy leaves it
+    assert load_dataset(name, other).sha256 != kept.sha256
+
+
+def test_nothing_is_kept_of_what_cannot_be_read(
+    small_sets: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets, "_kept", {})
+    for flags in (["--dataset", "mnist"], ["--lr", "-1"], ["--help"], ["--dataset", "my:data"]):
+        keep_data([*flags, "--data-dir", str(tmp_path)])
+    assert datasets._kept == {}
 
 
 def test_mean_and_deviation_are_the_sets_own_unless_given(small_sets: None, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -54,7 +55,7 @@ def why_unavailable(folder: Path) -> str | None:
     """
     try:
         _loaded[:] = [_library(folder)]
-    except ValueError as error:  # an InputError, or a CXX that is no command
+    except InputError as error:
         return str(error)
     except OSError as error:
         return f"no kernels here: {error.filename or folder}: {why(error)}"
@@ -69,15 +70,14 @@ def _library(folder: Path) -> ctypes.CDLL:
     told = "\0".join([*compiler, *_FLAGS, openmp, source.read_text()])
     name = hashlib.sha256(told.encode()).hexdigest()[:16]
     path = folder / f"{name}.so"
+    if kept := _kept(path):  # without a lock, which a disk that is only read has not
+        return kept
     folder.mkdir(parents=True, exist_ok=True)
     lock = lock_file(folder / "lock")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if path.exists():
-            try:
-                return _checked(path)
-            except (OSError, AttributeError):  # half of one, of a disk that was full
-                path.unlink()
+        if kept := _kept(path):  # another process has compiled it meanwhile
+            return kept
         with as_file(source) as file:
             _compile([*compiler, *_FLAGS, str(file), openmp, *_LINKED], path)
     finally:
@@ -85,9 +85,19 @@ def _library(folder: Path) -> ctypes.CDLL:
     return _checked(path)
 
 
+def _kept(path: Path) -> ctypes.CDLL | None:
+    """The library at `path`, unless there is none or half of one, of a disk that was full."""
+    with suppress(OSError, AttributeError):
+        return _checked(path)
+    return None
+
+
 def _compiler() -> list[str]:
     """The command that torch's own compiler uses: ``CXX``, else g++, or clang++."""
-    asked = shlex.split(os.environ.get("CXX", ""))
+    try:
+        asked = shlex.split(os.environ.get("CXX", ""))
+    except ValueError as error:
+        raise InputError(f"CXX: {error}") from None
     found = shutil.which(asked[0]) if asked else shutil.which("g++") or shutil.which("clang++")
     if found is None:
         raise InputError(f"no C++ compiler ({asked[0] if asked else 'g++, clang++'}) is installed")

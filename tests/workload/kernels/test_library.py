@@ -66,6 +66,15 @@ def test_another_source_or_compiler_is_compiled_anew(tiny_source, compiled, tmp_
     assert len(compiled) == 2
 
 
+@needs_compiler
+def test_what_is_kept_on_a_disk_that_is_only_read_is_used(tiny_source, compiled):
+    assert load(tiny_source) is None
+    (tiny_source / "lock").unlink()
+    (tiny_source / "lock").mkdir()  # nor can it be opened, also by root
+    assert load(tiny_source) is None
+    assert len(compiled) == 1
+
+
 def broken(folder, text):
     path = folder / "broken-c++"
     path.write_text(f"#!/bin/sh\n{text}\n")
@@ -78,6 +87,7 @@ def broken(folder, text):
     [
         ("none", "no C\\+\\+ compiler \\(g\\+\\+, clang\\+\\+\\) is installed"),
         ("not there", "no C\\+\\+ compiler \\(/no/such\\) is installed"),
+        ("half quoted", "CXX: No closing quotation"),
         ("fails", "the C\\+\\+ compiler failed: x.cpp:1: fatal error: omp.h is missing"),
         ("silent", "the C\\+\\+ compiler failed: status 4"),
         ("nothing", "no kernels here: .*"),
@@ -95,8 +105,8 @@ def test_without_kernels_one_line_says_why(tiny_source, tmp_path, monkeypatch, w
         monkeypatch.setenv("CXX", broken(tmp_path, scripts[wrong]))
     elif wrong == "none":
         monkeypatch.setenv("PATH", "")
-    elif wrong == "not there":
-        monkeypatch.setenv("CXX", "/no/such")
+    elif wrong in (commands := {"not there": "/no/such", "half quoted": 'g++ "'}):
+        monkeypatch.setenv("CXX", commands[wrong])
     else:
         tiny_source.write_text("a file in the folder's place")
     found = load(tiny_source)
