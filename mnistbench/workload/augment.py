@@ -113,7 +113,7 @@ def shifted_logits(
 
     def mean(images: Tensor, plain: Tensor) -> Tensor:
         views = torch.cat(shifted_views(images, distance)[1:]).split(size)
-        return torch.cat([plain, *map(logits_of, views)]).unflatten(0, (-1, len(plain))).mean(dim=0)
+        return torch.cat([plain, *map(logits_of, views)]).view(-1, *plain.shape).mean(dim=0)
 
     if share == 1:
         return mean(images, logits)
