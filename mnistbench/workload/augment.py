@@ -112,7 +112,7 @@ def shifted_logits(
         return logits
 
     def mean(images: Tensor, plain: Tensor) -> Tensor:
-        views = torch.cat(shifted_views(images, distance)[1:]).split(size)
+        views = torch.split(torch.cat(shifted_views(images, distance)[1:]), size)
         return torch.cat([plain, *map(logits_of, views)]).view(-1, *plain.shape).mean(dim=0)
 
     if share == 1:
