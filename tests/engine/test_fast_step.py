@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mnistbench.engine import fast_step, plan
+from mnistbench.engine.observed import compiled_graphs
 from mnistbench.engine.run_seeds import train
 from mnistbench.schema.names import LossName, OptimizerName
 from mnistbench.workload.losses import LOSSES
@@ -135,6 +136,19 @@ def test_compiling_leaves_no_trace(small_config):
     states = run.parts.optimizer.state.values()
     assert states
     assert not any(value.count_nonzero() for one in states for value in one.values())
+
+
+@pytest.mark.processes
+@needs_compiler
+def test_what_was_compiled_for_blank_data_is_what_runs(small_config):
+    run = built_run(small_config(model="linear", compile=True, eval_batch_size=100))
+    before = compiled_graphs()
+    assert before
+    for batch in batches(run):
+        run.parts.step.train_steps([batch], lrs=[0.01])
+    for images, labels in (run.context.data.val, run.context.data.test):
+        run.parts.evaluator(images, labels, train_s=0.0, train_losses=torch.zeros(1))
+    assert compiled_graphs() == before
 
 
 def test_a_graph_that_cannot_be_captured_falls_to_the_same_curve(curves, monkeypatch):
