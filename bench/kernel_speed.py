@@ -7,6 +7,7 @@ innermost) and by PyTorch's (channels first and channels last). Each time is the
 product's, the fastest arithmetic that PyTorch has here.
 
     python -m bench.kernel_speed --models simple-cnn cnn4 --batch 64 --threads 2
+    python -m bench.kernel_speed --models speedrun-cnn --batch 256 --dtype bfloat16
 """
 
 from __future__ import annotations
@@ -35,18 +36,20 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=sorted(MODELS), default=sorted(MODELS))
     parser.add_argument("--batch", type=int, default=128, help="Samples. Default: 128.")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     if problem := why_unavailable(kernels_folder()):
         raise SystemExit(problem)
-    square = torch.randn(2048, 2048)
+    dtype = getattr(torch, given.dtype)
+    square = torch.randn(2048, 2048).to(dtype)
     peak = 2 * 2048**3 / _best_ms(lambda: square @ square, 10) / 1e6
-    print(f"matrix product: {peak:.0f} GFLOP/s; batch {given.batch}, {given.threads} threads")
+    print(f"{given.dtype} product of 2,048: {peak:.0f} GFLOP/s; {given.threads} threads")
     rows = [
         [model, *row]
         for model in given.models
         for layer, features in _convolutions(model, given.batch)
-        for row in _rows(layer, features, peak)
+        for row in _rows(layer, features.to(dtype), peak)
     ]
     headers = ("model", "layer", "pass", "ours", "torch", "channels last", "GFLOP/s", "of product")
     print(tabulate(rows, headers=headers, disable_numparse=True))
@@ -67,15 +70,16 @@ def _convolutions(model: str, batch: int) -> list[tuple[nn.Conv2d, Tensor]]:
 
 
 def _rows(layer: nn.Conv2d, features: Tensor, peak: float) -> Iterator[list[str]]:
-    flops = 2 * layer(features).numel() * layer.weight[0].numel()
+    flops = 2 * layer(features.float()).numel() * layer.weight[0].numel()
+    weight = layer.weight.to(features.dtype)
     padding = border(layer) or ()
     own = partial(convolution, bias=None, how=[*layer.stride, *padding, 1, 0])
     torchs = partial(nn.functional.conv2d, stride=layer.stride, padding=padding)
     last = torch.channels_last
     times = (
         _times(own, features.permute(1, 2, 3, 0).contiguous(), layer.weight),
-        _times(torchs, features, layer.weight),
-        _times(torchs, features.to(memory_format=last), layer.weight.to(memory_format=last)),
+        _times(torchs, features, weight),
+        _times(torchs, features.to(memory_format=last), weight.to(memory_format=last)),
     )
     name = f"{layer.in_channels}→{layer.out_channels} {'×'.join(map(str, layer.kernel_size))}"
     products = 1, 1 + (layer.in_channels > 1)
