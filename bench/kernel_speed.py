@@ -70,12 +70,11 @@ def _convolutions(model: str, batch: int) -> list[tuple[nn.Conv2d, Tensor]]:
 
 
 def _rows(layer: nn.Conv2d, features: Tensor, peak: float) -> Iterator[list[str]]:
-    flops = 2 * layer(features.float()).numel() * layer.weight[0].numel()
-    weight = layer.weight.to(features.dtype)
     padding = border(layer) or ()
     own = partial(convolution, bias=None, how=[*layer.stride, *padding, 1, 0])
     torchs = partial(nn.functional.conv2d, stride=layer.stride, padding=padding)
-    last = torch.channels_last
+    weight, last = layer.weight.to(features.dtype), torch.channels_last
+    flops = 2 * torchs(features, weight).numel() * weight[0].numel()
     times = (
         _times(own, features.permute(1, 2, 3, 0).contiguous(), layer.weight),
         _times(torchs, features, weight),
