@@ -91,7 +91,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def keep_data(argv: Sequence[str]) -> None:
-    """Load the data of a run with `argv` for all forks of this process; what is wrong it says."""
+    """Load the data of a run with `argv` for all forks of this process.
+
+    What is wrong with them is said by the run itself.
+    """
     from mnistbench.workload.datasets import keep_dataset
 
     with suppress(Exception, SystemExit):

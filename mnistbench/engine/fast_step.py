@@ -223,7 +223,8 @@ class FastStep:
 
         torch.compiler.reset()  # every run compiles anew, and dynamo counts that against a limit
         before, inputs = compiled_graphs(), (*self._blank(full), full.weight)
-        trial = step_of(partial(torch.compile, fullgraph=True, dynamic=False), exchange=list)
+        compiled = partial(torch.compile, fullgraph=True, dynamic=False)
+        trial = step_of(compiled, exchange=self.allreduce.laid_out)
         with torch._dynamo.config.patch(trace_autograd_ops=True):  # noqa: SLF001
             for _ in range(2):  # the second finds what only the first changes
                 trial(*inputs)

@@ -42,14 +42,17 @@ class GradientAllReduce:
         """The mean over processes of each of `grads`, float tensors of any shape."""
         if self.is_alone:
             return grads
-        flat = torch.cat([grad.reshape(-1) for grad in grads])
+        flat = _flat(grads)
         if self._timer is not None:
             self._timer.start()
         total = self._sum(flat)
         if self._timer is not None:
             self._timer.mark()
-        parts = torch.split(total / self._num_processes, [grad.numel() for grad in grads])
-        return [part.view_as(grad) for part, grad in zip(parts, grads, strict=True)]
+        return _cut(total / self._num_processes, grads)
+
+    def laid_out(self, grads: Sequence[Tensor]) -> Sequence[Tensor]:
+        """This process's own `grads` in memory as a call gives them back."""
+        return grads if self.is_alone else _cut(_flat(grads), grads)
 
     def _sum(self, flat: Tensor) -> Tensor:
         if not self._exact:
@@ -58,6 +61,15 @@ class GradientAllReduce:
         every = flat.new_empty(self._num_processes * flat.numel())
         torch.distributed.all_gather_into_tensor(every, flat)
         return pairwise_sum(every.chunk(self._num_processes), torch.add)
+
+
+def _flat(grads: Sequence[Tensor]) -> Tensor:
+    return torch.cat([grad.reshape(-1) for grad in grads])
+
+
+def _cut(flat: Tensor, grads: Sequence[Tensor]) -> list[Tensor]:
+    parts = torch.split(flat, [grad.numel() for grad in grads])
+    return [part.view_as(grad) for part, grad in zip(parts, grads, strict=True)]
 
 
 def pairwise_sum(terms: Iterable[T], add: Callable[[T, T], T]) -> T:

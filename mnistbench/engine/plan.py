@@ -106,6 +106,8 @@ def resolve_plan(config: RunConfig, hardware: Hardware) -> ExecutionPlan:
         InputError: something that was asked for explicitly cannot be had there.
     """
     _check_tf32(config, hardware.device)
+    if config.exact_parity and config.eval_shift_share < 1 and hardware.num_processes > 1:
+        raise InputError("eval_shift_share: depends on the processes; use 1 with --exact-parity")
     why_stock = _why_stock(hardware)
     # what changes results or was asked for, and what the stock loop does not have
     asked = {name: getattr(config, name) for name in ("exact_parity", "cuda_graph", "batch_last")}

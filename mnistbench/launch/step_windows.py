@@ -122,7 +122,7 @@ def best_jobs(cells: Sequence[Cell], here: Here) -> int:
     best = max(numbers, key=lambda jobs: speeds[jobs])
     told = ", ".join(f"{speed:,.0f} with {jobs}" for jobs, speed in speeds.items())
     if best > 1 and speeds[best] < _WORTH * speeds[1]:
-        best, told = 1, f"{told}; less than {_WORTH} times"
+        best, told = 1, f"{told}: less than {_WORTH} times those with 1"
     here.tell(f"--jobs auto takes {best}: samples/s in all are {told}")
     return best
 

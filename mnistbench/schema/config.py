@@ -113,8 +113,8 @@ class RunConfig(WorkloadConfig):
     eval_shift_px: int = Field(0, ge=0, le=14)
     """Evaluate the mean logits of each image and its four shifts by this distance [pixels]."""
     eval_shift_share: float = Field(1.0, gt=0, le=1)
-    """Images of each batch that are shifted, those whose two largest logits are closest
-    [fraction]."""
+    """Images of each batch of each process that are shifted: those whose two largest logits are
+    closest [fraction]."""
     output_dir: str = Field("runs", min_length=1)
     """Parent folder; a run adds a subfolder."""
     anonymize: bool = False

@@ -107,18 +107,21 @@ def shifted_logits(
 
     Below 1, only the `share` of them is shifted whose two largest logits are closest.
     """
-    logits, size = logits_of(images), len(images)
+    logits = logits_of(images)
     if not distance:
         return logits
 
+    passes = math.ceil(4 * share)
+
     def mean(images: Tensor, plain: Tensor) -> Tensor:
-        views = torch.split(torch.cat(shifted_views(images, distance)[1:]), size)
+        # as many passes for any number of images: processes may have to ask for them in step
+        views = torch.tensor_split(torch.cat(shifted_views(images, distance)[1:]), passes)
         return torch.cat([plain, *map(logits_of, views)]).view(-1, *plain.shape).mean(dim=0)
 
     if share == 1:
         return mean(images, logits)
     first, second = logits.topk(2, dim=1).values.unbind(dim=1)
-    unsure = (first - second).topk(math.ceil(share * size), largest=False).indices
+    unsure = (first - second).topk(math.ceil(share * len(images)), largest=False).indices
     changed = mean(images.index_select(0, unsure), logits.index_select(0, unsure))
     return logits.index_copy(0, unsure, changed)
 

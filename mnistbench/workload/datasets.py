@@ -163,7 +163,7 @@ def _find(config: RunConfig, warn: Callable[[str], None]) -> tuple[str, Source]:
 def keep_dataset(config: RunConfig) -> None:
     """Load the set of `config` once for all forks of this process, while its files do not change.
 
-    Each reads by itself what the mapped loader or the user brings. Has no thread begin.
+    Each reads by itself what the mapped loader or the user brings. No thread is left behind.
     """
     if is_own(config.dataset) or config.loader == "mapped":
         return

@@ -51,7 +51,10 @@ def check_parity(record, alone):
 @pytest.mark.processes
 @pytest.mark.parametrize(
     ("model", "choice", "floor"),
-    [("simple-cnn", ["--loop", "stock"], "stock"), ("linear", ["--compile"], "compiled")],
+    [
+        ("simple-cnn", ["--loop", "stock"], "stock"),
+        ("simple-cnn", ["--compile", "--no-batch-last"], "compiled"),
+    ],
 )
 def test_two_processes_by_torchrun_train_as_one(launch, small_config, model, choice, floor):
     done, records = launch(*FLAGS, "--model", model, *choice)

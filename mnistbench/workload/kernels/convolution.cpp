@@ -1,9 +1,9 @@
 // Convolutions with the batch innermost: features [C, H, W, B], kernels [O, C, kh, kw].
 //
-// Plain C functions for ctypes. All tensors are contiguous. Equal inputs give equal bits, with any
-// number of threads: what is summed where depends on the shape alone. A vector holds neighbouring
-// samples, so that kernels of one channel fill it as well as those of many. Samples of a batch fill
-// a multiple of 64 bytes: the caller puts zeros behind others.
+// All tensors are contiguous. Equal inputs give equal bits, with any number of threads: what is
+// summed where depends on the shape alone. A vector holds neighbouring samples, so that kernels of
+// one channel fill it as well as those of many. Samples of a batch fill a multiple of 64 bytes: the
+// caller puts zeros behind others.
 
 #include <algorithm>
 #include <cmath>
@@ -15,12 +15,12 @@
 #include <immintrin.h>
 #endif
 
-extern "C" typedef struct {
+namespace {
+
+struct ConvShape {
   int64_t batch, in_channels, height, width, out_channels, kernel_h, kernel_w, stride_h, stride_w,
       pad_h, pad_w, pool, relu;
-} ConvShape;
-
-namespace {
+};
 
 #if defined(__AVX512F__)
 constexpr int kBytes = 64, kVectors = 4;  // of a register; registers of a channel in a tile
@@ -97,6 +97,9 @@ struct Geometry {
   int64_t pool, relu;
   bool back;
   int64_t taps() const { return rows.kernel * columns.kernel; }
+  // Of weights [O, C, taps], which a gradient of the input sees as [in][out][taps].
+  int64_t out_stride() const { return back ? taps() : in_channels * taps(); }
+  int64_t in_stride() const { return back ? out_channels * taps() : taps(); }
 };
 
 Geometry geometry(const ConvShape& s, bool back) {
@@ -115,9 +118,8 @@ template <class T> struct Sums : Geometry {
   uint8_t* chosen;
 };
 
-// [out][in][taps], by its strides, as blocks of output channels that a tile reads in one line.
-template <class T>
-void pack(const Sums<T>& s, const T* w, int64_t out_stride, int64_t in_stride, T* packed) {
+// The weights as blocks of output channels that a tile reads in one line.
+template <class T> void pack(const Sums<T>& s, const T* w, T* packed) {
   const int64_t taps = s.taps(), blocks = num_blocks(s.out_channels, kChannels);
 #pragma omp for collapse(2)
   for (int64_t k = 0; k < blocks; k++)
@@ -126,7 +128,7 @@ void pack(const Sums<T>& s, const T* w, int64_t out_stride, int64_t in_stride, T
       T* to = packed + (block.begin * s.in_channels + c * block.size) * taps;
       for (int64_t t = 0; t < taps; t++)
         for (int64_t o = block.begin; o < block.end; o++)
-          *to++ = w[o * out_stride + c * in_stride + t];
+          *to++ = w[o * s.out_stride() + c * s.in_stride() + t];
     }
 }
 
@@ -217,12 +219,11 @@ template <class T> void sum_all(const Sums<T>& s) {
 
 template <class T>
 void forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y, uint8_t* chosen) {
-  const int64_t taps = s.kernel_h * s.kernel_w;
-  T* packed = scratch<T, 0>(s.out_channels * s.in_channels * taps);
+  T* packed = scratch<T, 0>(s.out_channels * s.in_channels * s.kernel_h * s.kernel_w);
   const Sums<T> sums = {geometry(s, false), x, packed, bias, y, chosen};
 #pragma omp parallel
   {
-    pack(sums, w, s.in_channels * taps, taps, packed);
+    pack(sums, w, packed);
     sum_all(sums);
   }
 }
@@ -350,7 +351,7 @@ template <class T>
 void backward(const ConvShape& s, const T* x, const T* w, const T* y, const uint8_t* chosen,
               const T* grad_y, T* grad_x, T* grad_w, T* grad_bias) {
   const Geometry f = geometry(s, false);
-  const int64_t taps = f.taps(), all_taps = s.in_channels * taps;
+  const int64_t all_taps = s.in_channels * f.taps();
   const int64_t places_x = s.in_channels * s.height * s.width;
   const int64_t places = s.out_channels * f.rows.out * f.columns.out;
   const bool same = s.pool == 1 && !s.relu;
@@ -382,7 +383,7 @@ void backward(const ConvShape& s, const T* x, const T* w, const T* y, const uint
       for (int64_t u = 0; u < p.units; u++) grad_bias[o] += p.row_sums[o * p.units + u];
     }
     if (grad_x) {
-      pack(back, w, taps, all_taps, packed);
+      pack(back, w, packed);
       sum_all(back);
     }
   }
@@ -413,7 +414,7 @@ template <class T> Floats load(const T* from, int64_t count, T rest = 0) {
   if (count >= kLanes) return load(from);
   T some[kLanes];
   std::fill_n(some, kLanes, rest);
-  if (count > 0) std::memcpy(some, from, sizeof(T) * count);
+  std::memcpy(some, from, sizeof(T) * count);
   return load(some);
 }
 template <class T> void store(T* to, Floats values, int64_t count) {
@@ -429,7 +430,7 @@ struct NormShape {
   float eps, momentum;
 };
 
-// `run(k, n)` for the vectors of `count` numbers: n numbers from k on, fewer than kLanes at the end.
+// `run(k, n)` for the vectors of a range: n numbers from k on, fewer than kLanes at the end.
 template <class Run> inline void by_vectors(int64_t begin, int64_t end, Run run) {
   for (; begin + kLanes <= end; begin += kLanes) run(begin, kLanes);
   if (begin < end) run(begin, end - begin);
@@ -440,12 +441,10 @@ template <class Run> inline void by_vectors(int64_t begin, int64_t end, Run run)
 template <class Add> void two_sums(int64_t count, Add add, double& first, double& second) {
   first = second = 0;
   for (int64_t start = 0; start < count; start += 256 * kLanes) {
-    const int64_t end = std::min(count, start + 256 * kLanes), many = (end - start) / (4 * kLanes);
     Floats firsts[4] = {}, seconds[4] = {};
-    for (int64_t k = start; k < start + many * 4 * kLanes; k += 4 * kLanes)
-      for (int64_t n = 0; n < 4; n++) add(k + n * kLanes, kLanes, firsts[n], seconds[n]);
-    by_vectors(start + many * 4 * kLanes, end,
-               [&](int64_t k, int64_t n) { add(k, n, firsts[0], seconds[0]); });
+    by_vectors(start, std::min(count, start + 256 * kLanes), [&](int64_t k, int64_t n) {
+      add(k, n, firsts[k / kLanes % 4], seconds[k / kLanes % 4]);
+    });
     first += sum_of<float>(firsts[0] + firsts[1] + (firsts[2] + firsts[3]));
     second += sum_of<float>(seconds[0] + seconds[1] + (seconds[2] + seconds[3]));
   }
@@ -521,36 +520,36 @@ void norm_backward(const NormShape& s, const T* x, const float* gain, const floa
 
 constexpr int64_t kSamples = 32, kOutputs = 8;  // of one instruction; whose sums stay in registers
 
-// Two lines of samples and the number of their pair of weights: of two channels at one tap, or of
-// two taps of the only channel.
+// Two lines of samples and the number of their pair of weights. Lines are numbered by tap, then by
+// channel; the last of an odd number of them has none beside it.
 struct Pair {
   const uint16_t *first, *second;
   int64_t weights;
 };
-int64_t num_pairs(const Geometry& g) {
-  return g.in_channels == 1 ? (g.taps() + 1) / 2 : (g.in_channels + 1) / 2 * g.taps();
-}
+int64_t num_pairs(const Geometry& g) { return (g.in_channels * g.taps() + 1) / 2; }
 
-// [out][in][taps], by its strides, as bf16: [block of outputs][pair][output of the block].
-void pack_pairs(const Geometry& g, const float* w, int64_t out_stride, int64_t in_stride,
-                uint32_t* packed) {
-  const int64_t taps = g.taps(), halves = (g.in_channels + 1) / 2, single = g.in_channels == 1;
-  const auto rounded = [&](int64_t o, int64_t c, int64_t t) -> uint32_t {
-    if (c >= g.in_channels || t >= taps) return 0;
-    const float value = w[o * out_stride + c * in_stride + t];
+// The weights as bf16: [block of outputs][pair][output of the block].
+void pack_pairs(const Geometry& g, const float* w, uint32_t* packed) {
+  const auto rounded = [](float value) -> uint32_t {
     uint32_t bits;
     std::memcpy(&bits, &value, 4);
     return value != value ? 0x7fc0 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+  };
+  const auto place = [&](int64_t line) {
+    return line % g.in_channels * g.in_stride() + line / g.in_channels;
   };
   const int64_t blocks = num_blocks(g.out_channels, kOutputs), pairs = num_pairs(g);
 #pragma omp for collapse(2)
   for (int64_t k = 0; k < blocks; k++)
     for (int64_t p = 0; p < pairs; p++) {
-      const int64_t c = single ? 0 : p % halves * 2, t = single ? p * 2 : p / halves;
       const Block block(g.out_channels, blocks, k);
+      const int64_t first = place(2 * p), second = place(2 * p + 1);
+      const bool is_single = 2 * p + 1 == g.in_channels * g.taps();
       uint32_t* to = packed + block.begin * pairs + p * block.size;
-      for (int64_t o = block.begin; o < block.end; o++)
-        *to++ = rounded(o, c + !single, t + single) << 16 | rounded(o, c, t);
+      for (int64_t o = block.begin; o < block.end; o++) {
+        const float* from = w + o * g.out_stride();
+        *to++ = rounded(is_single ? 0 : from[second]) << 16 | rounded(from[first]);
+      }
     }
 }
 
@@ -597,30 +596,30 @@ inline const uint16_t* line(const Geometry& g, const uint16_t* x, Place from, Pl
   return is_inside ? x + (i * g.columns.in + j) * g.batch : nullptr;
 }
 
-// The pairs of which a place is made; `none` is a line of zeros.
+// The pairs of which a place is made, but for those of zeros alone; `none` is a line of zeros.
 void find_pairs(const Geometry& g, const uint16_t* x, const uint16_t* none, int64_t place,
                 std::vector<Pair>& pairs) {
-  const int64_t plane = g.rows.in * g.columns.in * g.batch, halves = (g.in_channels + 1) / 2;
+  const int64_t plane = g.rows.in * g.columns.in * g.batch;
   const Place from = {place / g.columns.out, place % g.columns.out};
-  int64_t tap = 0;
   pairs.clear();
   for (int64_t i = 0; i < g.rows.kernel; i++)
-    for (int64_t j = 0; j < g.columns.kernel; j++, tap++) {
+    for (int64_t j = 0; j < g.columns.kernel; j++) {
       const uint16_t* found = line(g, x, from, {i, j});
-      if (g.in_channels > 1)
-        for (int64_t c = 0; found && c < g.in_channels; c += 2, found += 2 * plane)
-          pairs.push_back({found, c + 1 < g.in_channels ? found + plane : none,
-                           tap * halves + c / 2});
-      else if (tap % 2)
-        pairs.back().second = found ? found : none;
-      else
-        pairs.push_back({found ? found : none, none, tap / 2});
+      const int64_t lines = found || g.in_channels % 2 ? g.in_channels : 0;
+      for (int64_t c = 0; c < lines; c++) {
+        const int64_t number = (i * g.columns.kernel + j) * g.in_channels + c;
+        const uint16_t* own = found ? found + c * plane : none;
+        if (number % 2)
+          pairs.back().second = own;
+        else
+          pairs.push_back({own, none, number / 2});
+      }
     }
 }
 
-// y [output, place, batch] of weights [out][in][taps] by their strides.
-void sum_pairs(const Geometry& g, const uint16_t* x, const float* w, int64_t out_stride,
-               int64_t in_stride, const float* bias, uint16_t* y) {
+// y [output, place, batch].
+void sum_pairs(const Geometry& g, const uint16_t* x, const float* w, const float* bias,
+               uint16_t* y) {
   constexpr decltype(&outputs<8>) of[] = {outputs<1>, outputs<2>, outputs<3>, outputs<4>,
                                           outputs<5>, outputs<6>, outputs<7>, outputs<8>};
   const int64_t places = g.rows.out * g.columns.out, blocks = num_blocks(g.out_channels, kOutputs);
@@ -629,7 +628,7 @@ void sum_pairs(const Geometry& g, const uint16_t* x, const float* w, int64_t out
   const std::vector<uint16_t> none(g.batch);
 #pragma omp parallel
   {
-    pack_pairs(g, w, out_stride, in_stride, packed);
+    pack_pairs(g, w, packed);
     std::vector<Pair> pairs;
 #pragma omp for collapse(2)
     for (int64_t place = 0; place < places; place++)
@@ -684,60 +683,39 @@ void weight_tile(const Geometry& g, const uint16_t* x, const uint16_t* grad, con
         grad_w[(output + n) * all + first + t] = _mm512_reduce_add_ps(sums[n][t]);
 }
 
+// Without pool and ReLU, and without the gradient of a bias.
+void forward_bf16(const ConvShape& s, const uint16_t* x, const float* w, const float* bias,
+                  uint16_t* y, uint8_t*) {
+  sum_pairs(geometry(s, false), x, w, bias, y);
+}
+void backward_bf16(const ConvShape& s, const uint16_t* x, const float* w, const uint16_t*,
+                   const uint8_t*, const uint16_t* grad_y, uint16_t* grad_x, float* grad_w,
+                   float*) {
+  const Geometry g = geometry(s, false);
+  const std::vector<uint16_t> none(s.batch);
+  const int64_t all = g.in_channels * g.taps();
+#pragma omp parallel for collapse(2)
+  for (int64_t o = 0; o < g.out_channels; o += 4)
+    for (int64_t t = 0; t < all; t += 6) weight_tile(g, x, grad_y, none.data(), o, t, grad_w);
+  if (grad_x) sum_pairs(geometry(s, true), grad_y, w, nullptr, grad_x);
+}
+
 #endif
 
 }  // namespace
 
+// What ctypes calls. Features are of the named type, weights too but beside bf16, all else float32.
+// Norms take [channels, count]; `gain` and `bias` may be NULL; training moves the running
+// statistics; `mean` and `scale` are for the backward.
 extern "C" {
-
-// Features, what is made of them and their gradients are of type T, weights and theirs of type W.
-#define MB_CONVOLUTION(NAME, T, W)                                                               \
-  void mb_conv_forward_##NAME(const ConvShape* s, const T* x, const W* w, const W* bias, T* y,   \
-                              uint8_t* chosen) {                                                 \
-    forward(*s, x, w, bias, y, chosen);                                                          \
-  }                                                                                              \
-  void mb_conv_backward_##NAME(const ConvShape* s, const T* x, const W* w, const T* y,           \
-                               const uint8_t* chosen, const T* grad_y, T* grad_x, W* grad_w,     \
-                               W* grad_bias) {                                                   \
-    backward(*s, x, w, y, chosen, grad_y, grad_x, grad_w, grad_bias);                            \
-  }
-MB_CONVOLUTION(f32, float, float)
-MB_CONVOLUTION(f64, double, double)
-
+void *mb_conv_forward_f32 = (void*)forward<float>, *mb_conv_forward_f64 = (void*)forward<double>;
+void *mb_conv_backward_f32 = (void*)backward<float>;
+void *mb_conv_backward_f64 = (void*)backward<double>;
+void *mb_norm_forward_f32 = (void*)norm_forward<float>;
+void *mb_norm_forward_bf16 = (void*)norm_forward<uint16_t>;
+void *mb_norm_backward_f32 = (void*)norm_backward<float>;
+void *mb_norm_backward_bf16 = (void*)norm_backward<uint16_t>;
 #ifdef __AVX512BF16__
-// Without pool and ReLU, and without the gradient of a bias.
-void mb_conv_forward_bf16(const ConvShape* s, const uint16_t* x, const float* w, const float* bias,
-                          uint16_t* y, uint8_t*) {
-  const Geometry g = geometry(*s, false);
-  sum_pairs(g, x, w, g.in_channels * g.taps(), g.taps(), bias, y);
-}
-void mb_conv_backward_bf16(const ConvShape* s, const uint16_t* x, const float* w, const uint16_t*,
-                           const uint8_t*, const uint16_t* grad_y, uint16_t* grad_x, float* grad_w,
-                           float*) {
-  const Geometry g = geometry(*s, false);
-  const std::vector<uint16_t> none(s->batch);
-#pragma omp parallel for collapse(2)
-  for (int64_t o = 0; o < g.out_channels; o += 4)
-    for (int64_t t = 0; t < g.in_channels * g.taps(); t += 6)
-      weight_tile(g, x, grad_y, none.data(), o, t, grad_w);
-  const int64_t stride = g.in_channels * g.taps();
-  if (grad_x) sum_pairs(geometry(*s, true), grad_y, w, g.taps(), stride, nullptr, grad_x);
-}
+void *mb_conv_forward_bf16 = (void*)forward_bf16, *mb_conv_backward_bf16 = (void*)backward_bf16;
 #endif
-
-// x, y and their gradients [channels, count], all else float32 [channels]; `gain` and `bias` may be
-// NULL. Training moves the running statistics; `mean` and `scale` are for the backward.
-#define MB_NORM(NAME, T)                                                                          \
-  void mb_norm_forward_##NAME(const NormShape* s, const T* x, const float* gain,                  \
-                              const float* bias, float* running_mean, float* running_variance,    \
-                              float* mean, float* scale, T* y) {                                  \
-    norm_forward(*s, x, gain, bias, running_mean, running_variance, mean, scale, y);              \
-  }                                                                                               \
-  void mb_norm_backward_##NAME(const NormShape* s, const T* x, const float* gain,                 \
-                               const float* bias, const float* mean, const float* scale,          \
-                               const T* grad_y, T* grad_x, float* grad_gain, float* grad_bias) {  \
-    norm_backward(*s, x, gain, bias, mean, scale, grad_y, grad_x, grad_gain, grad_bias);          \
-  }
-MB_NORM(bf16, uint16_t)
-MB_NORM(f32, float)
-}  // extern C
+}

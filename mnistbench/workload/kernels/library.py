@@ -35,14 +35,17 @@ _log = logging.getLogger(__name__)
 _loaded: list[ctypes.CDLL] = []
 
 
-def kernel(name: str) -> Callable[..., None]:
-    """The C function ``mb_<name>``, once `why_unavailable` found nothing against it."""
-    function: Callable[..., None] = getattr(_loaded[0], f"mb_{name}")
-    return function
+def kernel(name: str, num_pointers: int) -> Callable[..., None]:
+    """The function of so many pointers to which the library's ``mb_<name>`` points.
+
+    For use once `why_unavailable` found nothing against it.
+    """
+    function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * num_pointers)
+    return function.in_dll(_loaded[0], f"mb_{name}")
 
 
 def has_kernel(name: str) -> bool:
-    """Whether there is a C function ``mb_<name>`` for this processor."""
+    """Whether the library has ``mb_<name>`` for this processor."""
     return hasattr(_loaded[0], f"mb_{name}")
 
 

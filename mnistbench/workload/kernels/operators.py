@@ -56,9 +56,7 @@ def _made_once(tensor: Tensor) -> Tensor:
 @cache
 def call(name: str, dtype: torch.dtype, num_pointers: int) -> Any:
     """The C function of `name` for `dtype`, which takes a shape and that many pointers."""
-    function: Any = kernel(f"{name}_{_SUFFIX[dtype]}")
-    function.argtypes, function.restype = [ctypes.c_void_p] * (1 + num_pointers), None
-    return function
+    return kernel(f"{name}_{_SUFFIX[dtype]}", 1 + num_pointers)
 
 
 @cache
