@@ -38,6 +38,9 @@ def test_places_and_what_only_the_exit_status_reads_make_no_other_run(make_recor
         with_config(2, num_seeds=3, require_target=True, eval_batch_size=10),
     ]
     assert list(map(len, group_runs([*same, with_config(3, lr=0.5)]))) == [3, 1]
+    # which images of a batch are seen shifted depends on the others in it
+    shifted = [with_config(n, eval_shift_share=0.1, eval_batch_size=n) for n in (1, 2)]
+    assert list(map(len, group_runs(shifted))) == [1, 1]
 
 
 def test_a_seed_that_was_run_again_stays_in_its_group(make_record):

@@ -88,6 +88,11 @@ def test_gradients_are_exchanged_by_the_loop(values, exchange):
         ({"cuda_graph": True}, {"device": CUDA, "mixed_precision": "fp16"}, "cuda_graph"),
         ({"exact_parity": True}, {"device": CUDA, "mixed_precision": "fp16"}, "exact_parity"),
         ({"matmul_precision": "high"}, {"device": CUDA}, "matmul_precision"),
+        (
+            {"exact_parity": True, "eval_shift_px": 1, "eval_shift_share": 0.5},
+            {"device": CPU, "num_processes": 2},
+            "eval_shift_share",
+        ),
     ],
 )
 def test_what_was_asked_for_and_cannot_be_had_is_refused(monkeypatch, values, hardware, field):

@@ -189,6 +189,21 @@ def test_only_the_least_sure_images_are_seen_shifted(number, share, distance):
     torch.testing.assert_close(part, expected)
 
 
+@pytest.mark.parametrize("share", [0.05, 0.5, 1.0])
+def test_any_batch_takes_as_many_passes(share):
+    passes = []
+    for number in (1, 7, 333, 334):
+        seen = []
+        shifted_logits(
+            lambda view, seen=seen: seen.append(len(view)) or view.flatten(1),
+            torch.rand(number, 1, 4, 4),
+            distance=1,
+            share=share,
+        )
+        passes.append(len(seen))
+    assert len(set(passes)) == 1
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
