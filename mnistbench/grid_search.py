@@ -66,9 +66,8 @@ class GridFlags(CommandFlags):
     ray_address: str | None = None
     """Ray cluster to use, for example auto. Default: a new local one."""
     jobs: Annotated[int | None, WrapValidator(_jobs)] = Field(None, ge=1)
-    """Runs at the same time [runs]; auto tries which number trains the most samples/s, and takes it
-    if those are 1.25 times what 1 trains. They share cores: times are marked. Default: 1; with
-    --executor ray as many as the cluster runs."""
+    """Runs at the same time [runs]; auto is the fastest number, if 1.25 times as fast as 1. They
+    share cores: times are marked. Default: 1; with --executor ray as many as the cluster runs."""
     step_times: bool = True
     """After runs at the same time, measure seconds per step alone, if a target is set: the time to
     it is steps times those."""

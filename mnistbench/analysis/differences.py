@@ -37,7 +37,7 @@ def settings_of(record: RunRecord) -> dict[str, Any]:
         its = flat_arguments(as_left_to_the_run(record.config))
         if its.get("batch_last") is False:
             its["batch_last"] = None  # what came of it is in `kernels`
-        by_batch = {"eval_batch_size"} if its.get("eval_shift_share", 1) < 1 else set()
+        by_batch = {"eval_batch_size"} if its.get("eval_shift_share", 1) != 1 else set()
         return {k: v for k, v in its.items() if k not in SAME_RUN - by_batch}
     flat = _flat(record.config, ignored={*record.ignored})
     its = {k: v for k, v in flat.items() if not _is_seed(k, v, record)}
